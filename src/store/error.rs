@@ -1,0 +1,163 @@
+//! What went wrong at the service, as a meaning.
+
+use std::fmt;
+use std::sync::Arc;
+
+/// What an error of the service means to a file system.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum StoreErrorKind {
+    /// No such object.
+    NotFound,
+    /// No such bucket.
+    NoSuchBucket,
+    /// No such multipart upload: never begun, completed, or aborted.
+    NoSuchUpload,
+    /// The credentials do not allow it, or are not known, or the signature differs.
+    Denied,
+    /// The object is archived and must be restored before it can be read.
+    Archived,
+    /// A precondition failed: the object is not the version that the caller named.
+    Changed,
+    /// Something is there already that must not be overwritten.
+    AlreadyExists,
+    /// The bucket still holds something.
+    NotEmpty,
+    /// The object is held by a lock or a running operation.
+    Busy,
+    /// The range begins at or after the end of the object.
+    InvalidRange,
+    /// Larger than the service takes.
+    TooLarge,
+    /// The service has no room for it, or the account is in arrears.
+    Quota,
+    /// The service refused the request as malformed: a wrong name, argument or part list.
+    Invalid,
+    /// The service does not know the operation.
+    Unsupported,
+    /// The service asked to slow down, and still did after all retries.
+    Throttled,
+    /// No answer within the deadline.
+    TimedOut,
+    /// The service could not be reached, or the connection broke, and still did after all retries.
+    Unreachable,
+    /// The service failed inside, and still did after all retries.
+    Internal,
+    /// Bytes arrived that are not the bytes that were sent: a checksum or length differs.
+    Corrupted,
+    /// An answer that the protocol does not allow.
+    Protocol,
+}
+
+impl fmt::Display for StoreErrorKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            StoreErrorKind::NotFound => "no such object",
+            StoreErrorKind::NoSuchBucket => "no such bucket",
+            StoreErrorKind::NoSuchUpload => "no such multipart upload",
+            StoreErrorKind::Denied => "access denied",
+            StoreErrorKind::Archived => "archived, restore it first",
+            StoreErrorKind::Changed => "changed by somebody else",
+            StoreErrorKind::AlreadyExists => "already exists",
+            StoreErrorKind::NotEmpty => "not empty",
+            StoreErrorKind::Busy => "busy",
+            StoreErrorKind::InvalidRange => "range outside the object",
+            StoreErrorKind::TooLarge => "too large",
+            StoreErrorKind::Quota => "over quota",
+            StoreErrorKind::Invalid => "refused as invalid",
+            StoreErrorKind::Unsupported => "not supported by the service",
+            StoreErrorKind::Throttled => "told to slow down",
+            StoreErrorKind::TimedOut => "timed out",
+            StoreErrorKind::Unreachable => "service unreachable",
+            StoreErrorKind::Internal => "internal error of the service",
+            StoreErrorKind::Corrupted => "bytes damaged on the way",
+            StoreErrorKind::Protocol => "unexpected answer",
+        })
+    }
+}
+
+/// A request that failed for good. Cheap to clone, because one failure may have to be told to many callers.
+#[derive(Clone, Debug)]
+pub struct StoreError {
+    /// The meaning.
+    pub kind: StoreErrorKind,
+    /// The operation, as the COS documentation names it, for example `UploadPart`.
+    pub op: &'static str,
+    /// The key or prefix that the request was about; empty for the bucket itself.
+    pub key: String,
+    /// HTTP status; 0 where there was no answer.
+    pub status: u16,
+    /// The service's `Code`; empty where it gave none.
+    pub code: String,
+    /// `x-cos-request-id`; empty where there was none.
+    pub request_id: String,
+    /// The service's message, or what the transport said. Never holds a secret.
+    pub message: String,
+    /// The error underneath, where there is one.
+    pub source: Option<Arc<dyn std::error::Error + Send + Sync>>,
+}
+
+impl StoreError {
+    /// An error without an answer from the service.
+    pub fn new(
+        kind: StoreErrorKind,
+        op: &'static str,
+        key: impl Into<String>,
+        message: impl Into<String>,
+    ) -> StoreError {
+        StoreError {
+            kind,
+            op,
+            key: key.into(),
+            status: 0,
+            code: String::new(),
+            request_id: String::new(),
+            message: message.into(),
+            source: None,
+        }
+    }
+}
+
+impl fmt::Display for StoreError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {:?}: {}", self.op, self.key, self.kind)?;
+        let mut facts = Vec::new();
+        if self.status != 0 {
+            facts.push(format!("status {}", self.status));
+        }
+        if !self.code.is_empty() {
+            facts.push(format!("code {}", self.code));
+        }
+        if !self.request_id.is_empty() {
+            facts.push(format!("request {}", self.request_id));
+        }
+        if !facts.is_empty() {
+            write!(f, " ({})", facts.join(", "))?;
+        }
+        if !self.message.is_empty() {
+            write!(f, ": {}", self.message)?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for StoreError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.source.as_ref().map(|source| &**source as &(dyn std::error::Error + 'static))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_tells_what_was_tried_and_what_was_answered() {
+        let mut error = StoreError::new(StoreErrorKind::Denied, "UploadPart", "a/b", "Access Denied.");
+        error.status = 403;
+        error.code = "AccessDenied".into();
+        error.request_id = "NTg3".into();
+        let expected =
+            "UploadPart \"a/b\": access denied (status 403, code AccessDenied, request NTg3): Access Denied.";
+        assert_eq!(error.to_string(), expected);
+    }
+}

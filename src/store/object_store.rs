@@ -1,0 +1,204 @@
+//! The one trait that every store implements, and the nouns of its calls.
+
+use std::time::SystemTime;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures_util::stream::BoxStream;
+
+use super::{Body, StoreError};
+use crate::wire::{
+    ByteRange, Crc64, ETag, Limits, ObjectAttributes, ObjectHead, ObjectKey, PartNumber, UploadId, UploadedPart,
+};
+
+/// One bucket of an object store. Every call is one request (repeats aside), and is cancelled by dropping its future.
+#[async_trait]
+pub trait ObjectStore: Send + Sync + 'static {
+    /// What the service takes.
+    fn limits(&self) -> Limits;
+
+    /// Asks whether the bucket is there and may be used.
+    async fn head_bucket(&self) -> Result<(), StoreError>;
+
+    /// Size, version and metadata of an object.
+    async fn head(&self, key: &ObjectKey) -> Result<ObjectHead, StoreError>;
+
+    /// Opens an object or a range of it for reading.
+    ///
+    /// The stream gives exactly the bytes asked for (a range that ends after the object is clipped) or ends in an
+    /// error; a connection that breaks in the middle is taken up again where it broke, pinned to the same version.
+    async fn get(&self, request: GetRequest) -> Result<Reading, StoreError>;
+
+    /// Stores an object of at most [`Limits::put_bytes_max`] bytes. `crc64` is the checksum of the body: an answer
+    /// with another one is [`super::StoreErrorKind::Corrupted`].
+    async fn put(
+        &self,
+        key: &ObjectKey,
+        body: Body,
+        crc64: Crc64,
+        attributes: &ObjectAttributes,
+    ) -> Result<Published, StoreError>;
+
+    /// Removes an object; removing what is not there succeeds.
+    async fn delete(&self, key: &ObjectKey) -> Result<(), StoreError>;
+
+    /// Removes up to 1,000 objects with one request and returns those that could not be removed.
+    async fn delete_many(&self, keys: &[ObjectKey]) -> Result<Vec<(ObjectKey, StoreError)>, StoreError>;
+
+    /// Copies an object of at most [`Limits::put_bytes_max`] bytes on the service.
+    async fn copy(&self, request: CopyRequest) -> Result<Copied, StoreError>;
+
+    /// One page of keys in UTF-8 byte order.
+    async fn list(&self, request: ListRequest) -> Result<ListPage, StoreError>;
+
+    /// Begins a multipart upload. What the object's metadata will be is fixed here.
+    async fn initiate(&self, key: &ObjectKey, attributes: &ObjectAttributes) -> Result<UploadId, StoreError>;
+
+    /// Uploads a part; the same number again overwrites. `crc64` as in [`ObjectStore::put`].
+    async fn upload_part(
+        &self,
+        key: &ObjectKey,
+        upload: &UploadId,
+        number: PartNumber,
+        body: Body,
+        crc64: Crc64,
+    ) -> Result<UploadedPart, StoreError>;
+
+    /// Makes a part of a range of an object, on the service.
+    async fn upload_part_copy(
+        &self,
+        key: &ObjectKey,
+        upload: &UploadId,
+        number: PartNumber,
+        source: &Source,
+        range: ByteRange,
+    ) -> Result<UploadedPart, StoreError>;
+
+    /// Makes the object of the parts 1 to `parts.len()`, in that order.
+    ///
+    /// `crc64` and `size` are what the object must have: a lost answer is settled by HEAD and these two, and an answer
+    /// with another checksum is [`super::StoreErrorKind::Corrupted`]. `crc64` is `None` only where a part's is unknown.
+    async fn complete(
+        &self,
+        key: &ObjectKey,
+        upload: &UploadId,
+        parts: &[ETag],
+        size: u64,
+        crc64: Option<Crc64>,
+    ) -> Result<Published, StoreError>;
+
+    /// Gives up a multipart upload and frees its parts; one that is not known counts as given up.
+    async fn abort(&self, key: &ObjectKey, upload: &UploadId) -> Result<(), StoreError>;
+
+    /// The unfinished uploads whose keys begin with `prefix`, all pages.
+    async fn list_uploads(&self, prefix: &str) -> Result<Vec<ListedUpload>, StoreError>;
+}
+
+/// What to read.
+#[derive(Clone, Debug)]
+pub struct GetRequest {
+    /// The object.
+    pub key: ObjectKey,
+    /// The bytes wanted; `None` for all of them. Must be `None` for an object known to be empty.
+    pub range: Option<ByteRange>,
+    /// The version that is wanted; another one is [`super::StoreErrorKind::Changed`].
+    pub if_match: Option<ETag>,
+}
+
+/// An object that is being read.
+pub struct Reading {
+    /// The whole object's size, version and metadata.
+    pub head: ObjectHead,
+    /// The bytes, in order, in pieces as they arrive.
+    pub body: BoxStream<'static, Result<Bytes, StoreError>>,
+}
+
+/// What the service answered for an object it stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Published {
+    /// The new version.
+    pub etag: ETag,
+    /// Its checksum where the service gave one. Equal to the caller's where the caller had one.
+    pub crc64: Option<Crc64>,
+}
+
+/// The object that a copy reads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Source {
+    /// Its key, in the same bucket.
+    pub key: ObjectKey,
+    /// The version it must have; another one is [`super::StoreErrorKind::Changed`].
+    pub if_match: Option<ETag>,
+}
+
+/// What to copy.
+#[derive(Clone, Debug)]
+pub struct CopyRequest {
+    /// What is read.
+    pub source: Source,
+    /// The key that is written; may be the source's own if `replace` is given.
+    pub key: ObjectKey,
+    /// New metadata in place of the source's. The storage class is taken from here in both cases.
+    pub replace: Option<ObjectAttributes>,
+}
+
+/// What the service answered for a copy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Copied {
+    /// The version of the copy.
+    pub etag: ETag,
+    /// The checksum of the copy, where the service gave one.
+    pub crc64: Option<Crc64>,
+    /// When the copy was written.
+    pub last_modified: SystemTime,
+}
+
+/// Which keys to list.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ListRequest {
+    /// Only keys that begin with this.
+    pub prefix: String,
+    /// Whether keys that have a `/` after the prefix are gathered into common prefixes.
+    pub delimited: bool,
+    /// Only keys and common prefixes after this one.
+    pub marker: Option<String>,
+    /// The most keys and common prefixes together, 1 to 1,000; `None` is 1,000.
+    pub max_keys: Option<u16>,
+}
+
+/// One page of a listing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ListPage {
+    /// The objects, by key.
+    pub objects: Vec<ListedObject>,
+    /// The common prefixes, each ending in `/`.
+    pub prefixes: Vec<String>,
+    /// The marker of the next page; `None` on the last one.
+    pub next_marker: Option<String>,
+}
+
+/// What a listing says of an object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListedObject {
+    /// The key as listed. Not an [`ObjectKey`]: a bucket may hold keys that this client would not make.
+    pub key: String,
+    /// Bytes in the object.
+    pub size: u64,
+    /// Its version.
+    pub etag: ETag,
+    /// When it was last written.
+    pub last_modified: SystemTime,
+    /// Its storage class, for example `STANDARD` or `ARCHIVE`.
+    pub storage_class: String,
+}
+
+/// What a listing of unfinished uploads says of one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListedUpload {
+    /// The key that the upload would write.
+    pub key: String,
+    /// Its id.
+    pub upload: UploadId,
+    /// When it was begun.
+    pub initiated: SystemTime,
+}
