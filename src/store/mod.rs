@@ -5,11 +5,16 @@
 
 mod body;
 mod error;
+mod memory;
+mod memory_bucket;
 mod object_store;
+mod op;
 
 pub use body::Body;
 pub use error::{StoreError, StoreErrorKind};
+pub use memory::{LoggedRequest, MemoryStore};
 pub use object_store::{
     Copied, CopyRequest, GetRequest, ListPage, ListRequest, ListedObject, ListedUpload, ObjectStore, Published,
     Reading, Source,
 };
+pub use op::Op;
