@@ -4,6 +4,7 @@
 //! `tests/tidy.rs` enforces; `docs/ARCHITECTURE.md` shows the picture.
 
 pub mod clock;
+pub mod memory;
 pub mod stats;
 
 pub mod wire;

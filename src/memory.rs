@@ -1,0 +1,333 @@
+//! One budget for every buffer of a mount.
+//!
+//! Writers and readers take fixed-size blocks from here and give them back by dropping them. The sum of all blocks,
+//! those in use and those that lie idle for the next taker, never exceeds the limit. At the limit takers wait in the
+//! order in which they came; before anybody waits, caches are asked to shrink ([`Relief::shrink`]), and while
+//! somebody waits, holders of data are asked to get it off their hands ([`Relief::hurry`]).
+//!
+//! Blocks are reused, most recently freed first, so that a steady stream runs in warm memory without page faults.
+
+use std::collections::{HashMap, VecDeque};
+use std::fmt;
+use std::ops::{Deref, DerefMut};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use tokio::sync::oneshot;
+
+/// A budget in bytes, shared by clones.
+#[derive(Clone)]
+pub struct Memory {
+    shared: Arc<Shared>,
+}
+
+/// Somebody who holds blocks and can be asked to part with them. Called without any lock of the budget held.
+pub trait Relief: Send + Sync {
+    /// Drops blocks that merely speed things up, about `bytes` of them.
+    fn shrink(&self, bytes: usize);
+
+    /// Somebody waits for memory: send what can be sent, so that its blocks come free soon. Must not block.
+    fn hurry(&self);
+}
+
+struct Shared {
+    limit_bytes: usize,
+    /// Std mutex: never held across an await; sections are a few list operations.
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// INVARIANT: `used_bytes + idle_bytes <= limit_bytes`.
+    used_bytes: usize,
+    idle_bytes: usize,
+    /// Blocks that nobody uses, by size.
+    idle: HashMap<usize, Vec<Box<[u8]>>>,
+    /// INVARIANT: while it is not empty nobody who comes later gets a block.
+    waiters: VecDeque<Waiter>,
+    reliefs: Vec<Weak<dyn Relief>>,
+}
+
+struct Waiter {
+    bytes: usize,
+    grant: oneshot::Sender<Block>,
+}
+
+/// A block of the budget; dropping it gives it back.
+pub struct Block {
+    bytes: Box<[u8]>,
+    shared: Arc<Shared>,
+}
+
+impl Memory {
+    /// A budget of `limit_bytes`.
+    pub fn new(limit_bytes: usize) -> Memory {
+        Memory { shared: Arc::new(Shared { limit_bytes, state: Mutex::new(State::default()) }) }
+    }
+
+    /// The whole budget, in bytes.
+    pub fn limit_bytes(&self) -> usize {
+        self.shared.limit_bytes
+    }
+
+    /// Bytes in blocks that somebody holds.
+    pub fn used_bytes(&self) -> usize {
+        self.shared.lock().used_bytes
+    }
+
+    /// Whether somebody is waiting for a block.
+    pub fn is_short(&self) -> bool {
+        !self.shared.lock().waiters.is_empty()
+    }
+
+    /// Whoever is asked to help when memory runs short, for as long as it lives.
+    pub fn on_shortage(&self, relief: &Arc<dyn Relief>) {
+        self.shared.lock().reliefs.push(Arc::downgrade(relief));
+    }
+
+    /// A block of `bytes` bytes with arbitrary content, if there is one without waiting.
+    ///
+    /// Shrinks caches where that helps. `None` also when somebody else is waiting already.
+    pub fn try_take(&self, bytes: usize) -> Option<Block> {
+        if let Some(block) = self.shared.try_take(bytes) {
+            return Some(block);
+        }
+        self.shared.relieve(|relief| relief.shrink(bytes));
+        self.shared.try_take(bytes)
+    }
+
+    /// A block if there is one right away, without asking anybody to shrink for it: for read-ahead, which is a
+    /// luxury. Leaves a quarter of the budget to those who need it.
+    pub fn try_take_spare(&self, bytes: usize) -> Option<Block> {
+        let spare = {
+            let state = self.shared.lock();
+            state.used_bytes + bytes <= self.shared.limit_bytes / 4 * 3
+        };
+        spare.then(|| self.shared.try_take(bytes)).flatten()
+    }
+
+    /// A block of `bytes` bytes with arbitrary content, after everybody who asked before. Dropping the future gives
+    /// up the place in the queue. Never returns if `bytes` exceeds the budget, so callers keep far below it.
+    pub async fn take(&self, bytes: usize) -> Block {
+        if let Some(block) = self.try_take(bytes) {
+            return block;
+        }
+        let granted = {
+            let mut state = self.shared.lock();
+            let (grant, granted) = oneshot::channel();
+            state.waiters.push_back(Waiter { bytes, grant });
+            granted
+        };
+        // Something may have come free between the attempt and the queueing.
+        self.shared.serve();
+        self.shared.relieve(|relief| {
+            relief.shrink(bytes);
+            relief.hurry();
+        });
+        granted.await.expect("the queue is dropped only with the budget, which `self` keeps alive")
+    }
+}
+
+impl fmt::Debug for Memory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Memory({} of {} bytes)", self.used_bytes(), self.shared.limit_bytes)
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // A panic elsewhere cannot leave the counters half-changed: no section below can panic in between.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn try_take(self: &Arc<Shared>, bytes: usize) -> Option<Block> {
+        let mut state = self.lock();
+        if !state.waiters.is_empty() {
+            return None;
+        }
+        let claim = state.claim(bytes, self.limit_bytes)?;
+        drop(state);
+        Some(Block::from_claim(claim, self))
+    }
+
+    /// Gives blocks to waiters, first come first served, for as long as there is room for the first.
+    fn serve(self: &Arc<Shared>) {
+        loop {
+            let mut state = self.lock();
+            let Some(waiter) = state.waiters.front() else { return };
+            if waiter.grant.is_closed() {
+                state.waiters.pop_front();
+                continue;
+            }
+            let bytes = waiter.bytes;
+            let Some(claim) = state.claim(bytes, self.limit_bytes) else { return };
+            let waiter = state.waiters.pop_front().expect("there was a first waiter, and the lock is still held");
+            drop(state);
+            // Whoever gave up in the meantime drops the block, which comes back here.
+            let _ = waiter.grant.send(Block::from_claim(claim, self));
+        }
+    }
+
+    fn relieve(&self, ask: impl Fn(&dyn Relief)) {
+        let reliefs: Vec<Arc<dyn Relief>> = {
+            let mut state = self.lock();
+            state.reliefs.retain(|relief| relief.strong_count() > 0);
+            state.reliefs.iter().filter_map(Weak::upgrade).collect()
+        };
+        for relief in reliefs {
+            ask(&*relief);
+        }
+    }
+}
+
+/// Room that has been counted as used; the memory itself may still have to be allocated.
+enum Claim {
+    Reused(Box<[u8]>),
+    Fresh(usize),
+}
+
+impl State {
+    fn claim(&mut self, bytes: usize, limit_bytes: usize) -> Option<Claim> {
+        if let Some(block) = self.idle.get_mut(&bytes).and_then(Vec::pop) {
+            self.idle_bytes -= bytes;
+            self.used_bytes += bytes;
+            return Some(Claim::Reused(block));
+        }
+        while self.used_bytes + self.idle_bytes + bytes > limit_bytes && self.drop_idle_block() {}
+        if self.used_bytes + self.idle_bytes + bytes > limit_bytes {
+            return None;
+        }
+        self.used_bytes += bytes;
+        Some(Claim::Fresh(bytes))
+    }
+
+    /// Returns one idle block of whatever size to the allocator.
+    fn drop_idle_block(&mut self) -> bool {
+        let Some(block) = self.idle.values_mut().find_map(Vec::pop) else { return false };
+        self.idle_bytes -= block.len();
+        true
+    }
+}
+
+impl Block {
+    fn from_claim(claim: Claim, shared: &Arc<Shared>) -> Block {
+        let bytes = match claim {
+            Claim::Reused(bytes) => bytes,
+            Claim::Fresh(bytes) => vec![0; bytes].into_boxed_slice(),
+        };
+        Block { bytes, shared: shared.clone() }
+    }
+}
+
+impl Deref for Block {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl DerefMut for Block {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        &mut self.bytes
+    }
+}
+
+impl fmt::Debug for Block {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Block({} bytes)", self.bytes.len())
+    }
+}
+
+impl Drop for Block {
+    fn drop(&mut self) {
+        let bytes = std::mem::take(&mut self.bytes);
+        let waiting = {
+            let mut state = self.shared.lock();
+            state.used_bytes -= bytes.len();
+            state.idle_bytes += bytes.len();
+            state.idle.entry(bytes.len()).or_default().push(bytes);
+            !state.waiters.is_empty()
+        };
+        if waiting {
+            self.shared.serve();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KIB: usize = 1024;
+
+    #[test]
+    fn blocks_never_exceed_the_limit_in_whatever_sizes() {
+        let memory = Memory::new(8 * KIB);
+        let small: Vec<Block> = (0..8).map(|_| memory.try_take(KIB).unwrap()).collect();
+        assert!(memory.try_take(KIB).is_none());
+        drop(small);
+        // The idle small blocks make way for a large one.
+        let large = memory.try_take(8 * KIB).unwrap();
+        assert!(memory.try_take(KIB).is_none());
+        assert_eq!((large.len(), memory.used_bytes()), (8 * KIB, 8 * KIB));
+    }
+
+    #[test]
+    fn a_freed_block_is_taken_again() {
+        let memory = Memory::new(8 * KIB);
+        let mut block = memory.try_take(KIB).unwrap();
+        block[0] = 42;
+        drop(block);
+        assert_eq!(memory.try_take(KIB).unwrap()[0], 42);
+    }
+
+    #[tokio::test]
+    async fn takers_wait_in_the_order_in_which_they_came() {
+        let memory = Memory::new(2 * KIB);
+        let held = memory.try_take(2 * KIB).unwrap();
+        let mut large = Box::pin(memory.take(2 * KIB));
+        let mut small = Box::pin(memory.take(KIB));
+        assert!(futures_util::poll!(&mut large).is_pending());
+        assert!(futures_util::poll!(&mut small).is_pending());
+        assert!(memory.is_short());
+        drop(held);
+        let large = large.await;
+        assert!(futures_util::poll!(&mut small).is_pending(), "the second must not overtake the first");
+        drop(large);
+        assert_eq!(small.await.len(), KIB);
+        assert!(!memory.is_short());
+    }
+
+    #[tokio::test]
+    async fn a_taker_who_gives_up_does_not_hold_up_the_others() {
+        let memory = Memory::new(KIB);
+        let held = memory.try_take(KIB).unwrap();
+        let mut first = Box::pin(memory.take(KIB));
+        let mut second = Box::pin(memory.take(KIB));
+        assert!(futures_util::poll!(&mut first).is_pending());
+        assert!(futures_util::poll!(&mut second).is_pending());
+        drop(first);
+        drop(held);
+        assert_eq!(second.await.len(), KIB);
+        assert_eq!(memory.used_bytes(), 0);
+    }
+
+    struct Cache(Mutex<Vec<Block>>);
+
+    impl Relief for Cache {
+        fn shrink(&self, _bytes: usize) {
+            self.0.lock().unwrap().clear();
+        }
+        fn hurry(&self) {}
+    }
+
+    #[test]
+    fn caches_shrink_before_anybody_waits() {
+        let memory = Memory::new(4 * KIB);
+        let cache = Arc::new(Cache(Mutex::new((0..4).map(|_| memory.try_take(KIB).unwrap()).collect())));
+        let relief: Arc<dyn Relief> = cache.clone();
+        memory.on_shortage(&relief);
+        assert!(memory.try_take(2 * KIB).is_some());
+        assert!(cache.0.lock().unwrap().is_empty());
+    }
+}
