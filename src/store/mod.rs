@@ -5,6 +5,8 @@
 
 mod body;
 mod error;
+mod fault;
+mod fault_store;
 mod memory;
 mod memory_bucket;
 mod object_store;
@@ -12,6 +14,8 @@ mod op;
 
 pub use body::Body;
 pub use error::{StoreError, StoreErrorKind};
+pub use fault::{Fault, Gate};
+pub use fault_store::FaultStore;
 pub use memory::{LoggedRequest, MemoryStore};
 pub use object_store::{
     Copied, CopyRequest, GetRequest, ListPage, ListRequest, ListedObject, ListedUpload, ObjectStore, Published,
