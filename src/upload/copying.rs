@@ -1,0 +1,103 @@
+//! Copies of whole objects on the service, of any size, and reading an object whole.
+
+use futures_util::stream::{self, StreamExt, TryStreamExt};
+
+use super::content::Base;
+use super::sending::even_ranges;
+use crate::store::{CopyRequest, GetRequest, ObjectStore, Source, StoreError, StoreErrorKind};
+use crate::wire::limits::GIB;
+use crate::wire::{ByteRange, ETag, ObjectAttributes, ObjectKey, PartNumber, UploadId, UploadedPart};
+
+/// Ranges of a large copy that are made at once. They cost this machine nothing but a connection each.
+const COPY_CONCURRENCY: usize = 8;
+
+/// The range of one part copy: small enough that a large object is copied by many at once, large enough that 10,000 of
+/// them exceed most objects.
+const COPY_RANGE_BYTES: u64 = GIB;
+
+/// Copies the object `source`, which must be the version `base`, to `key`, on the service, and returns the copy's
+/// version. `attributes` become the copy's; they are the source's own where nothing shall change.
+///
+/// A source that is another version by now is [`StoreErrorKind::Changed`]. On error nothing has changed at `key`.
+pub async fn copy_object(
+    store: &dyn ObjectStore,
+    source: &ObjectKey,
+    base: &Base,
+    key: &ObjectKey,
+    attributes: &ObjectAttributes,
+) -> Result<ETag, StoreError> {
+    let source = Source { key: source.clone(), if_match: Some(base.etag.clone()) };
+    if base.size > store.limits().put_bytes_max {
+        return copy_in_parts(store, &source, base, key, attributes).await;
+    }
+    let copied = store.copy(CopyRequest { source, key: key.clone(), replace: Some(attributes.clone()) }).await?;
+    match (copied.crc64, base.crc64) {
+        (Some(copy), Some(original)) if copy != original => {
+            let message = format!("the copy's checksum is {copy}, the original's {original}");
+            Err(StoreError::new(StoreErrorKind::Corrupted, "CopyObject", key.as_str(), message))
+        }
+        _ => Ok(copied.etag),
+    }
+}
+
+/// Gives an object new metadata, which on this service is a copy onto itself.
+pub async fn rewrite_attributes(
+    store: &dyn ObjectStore,
+    key: &ObjectKey,
+    base: &Base,
+    attributes: &ObjectAttributes,
+) -> Result<ETag, StoreError> {
+    copy_object(store, key, base, key, attributes).await
+}
+
+async fn copy_in_parts(
+    store: &dyn ObjectStore,
+    source: &Source,
+    base: &Base,
+    key: &ObjectKey,
+    attributes: &ObjectAttributes,
+) -> Result<ETag, StoreError> {
+    let limits = store.limits();
+    let range_bytes = COPY_RANGE_BYTES.max(base.size.div_ceil(limits.part_count_max)).min(limits.part_bytes_max);
+    let upload = store.initiate(key, attributes).await?;
+    let result = copy_parts(store, source, base, key, &upload, range_bytes).await;
+    if result.is_err()
+        && let Err(error) = store.abort(key, &upload).await
+    {
+        log::error!("{key}: upload {upload} could not be aborted and stays unfinished: {error}");
+    }
+    result
+}
+
+async fn copy_parts(
+    store: &dyn ObjectStore,
+    source: &Source,
+    base: &Base,
+    key: &ObjectKey,
+    upload: &UploadId,
+    range_bytes: u64,
+) -> Result<ETag, StoreError> {
+    let copy = |(index, range): (usize, ByteRange)| async move {
+        let number = PartNumber::new(index as u64 + 1).ok_or_else(|| {
+            StoreError::new(StoreErrorKind::TooLarge, "UploadPartCopy", key.as_str(), "more than 10,000 ranges")
+        })?;
+        store.upload_part_copy(key, upload, number, source, range).await
+    };
+    // Collected first: the compiler cannot show a lazily mapped stream of these futures to be `Send`.
+    let copies: Vec<_> = even_ranges(base.size, range_bytes).into_iter().enumerate().map(copy).collect();
+    let parts: Vec<UploadedPart> = stream::iter(copies).buffered(COPY_CONCURRENCY).try_collect().await?;
+    let etags: Vec<ETag> = parts.into_iter().map(|part| part.etag).collect();
+    Ok(store.complete(key, upload, &etags, base.size, base.crc64).await?.etag)
+}
+
+/// Reads all that `request` asks for into one block. For small ranges only.
+pub(super) async fn read_all(store: &dyn ObjectStore, request: GetRequest) -> Result<Vec<u8>, StoreError> {
+    let reading = store.get(request).await?;
+    reading
+        .body
+        .try_fold(Vec::new(), |mut bytes, piece| async move {
+            bytes.extend_from_slice(&piece);
+            Ok(bytes)
+        })
+        .await
+}

@@ -1,0 +1,177 @@
+//! Parts on their way: begun when they are full, acknowledged in any order.
+
+use std::sync::Arc;
+
+use super::content::Outgoing;
+use super::open_file::{OpenFile, Session, State};
+use super::uploader::UploadError;
+use crate::wire::{ByteRange, ObjectKey, PartNumber, UploadId, UploadedPart};
+
+/// What a request of the running upload needs to know.
+pub(super) struct Target {
+    pub(super) key: ObjectKey,
+    pub(super) upload: UploadId,
+    /// Part numbers before the first part: those of the copied prefix.
+    pub(super) copies: usize,
+    /// Keeps the upload from being aborted while the request is on its way.
+    _in_use: Arc<tokio::sync::OnceCell<UploadId>>,
+}
+
+impl OpenFile {
+    /// Sends what is ready to leave. A file that may still turn out to be one part waits for its next byte, so that
+    /// it can be one PUT.
+    pub(super) fn dispatch(self: &Arc<OpenFile>, state: &mut State) {
+        let may_be_one_put = state.session.is_none() && state.content.base_len == 0 && state.content.part_count() <= 1;
+        if !may_be_one_put {
+            self.dispatch_all(state);
+        }
+    }
+
+    /// Sends every sealed part that is not on its way, as many at once as the options allow.
+    pub(super) fn dispatch_all(self: &Arc<OpenFile>, state: &mut State) {
+        if state.failure.is_some() || state.discarded {
+            return;
+        }
+        while state.busy.len() < self.uploader.options.concurrency {
+            let State { content, busy, .. } = &mut *state;
+            let Some(outgoing) = content.next_outgoing(|index| busy.contains(&index)) else { return };
+            self.begin_session(state);
+            state.busy.insert(outgoing.index);
+            let file = self.clone();
+            self.uploader.runtime.spawn(async move { file.send_part(outgoing).await });
+        }
+    }
+
+    /// Makes sure that there is an upload for parts to belong to. Initiate itself is sent by the first that needs it.
+    pub(super) fn begin_session(&self, state: &mut State) {
+        if state.session.is_none() {
+            let copy_bytes_max = self.uploader.store.limits().part_bytes_max;
+            let copies = even_ranges(state.content.base_len, copy_bytes_max);
+            state.session = Some(Session { upload: Arc::default(), copies, attributes: state.attributes.clone() });
+        }
+    }
+
+    async fn send_part(self: Arc<OpenFile>, outgoing: Outgoing) {
+        let flight = self.uploader.flight();
+        let Outgoing { index, version, body, crc64 } = outgoing;
+        let result = self.upload_part(index, body, crc64).await;
+        {
+            let mut state = self.lock();
+            state.busy.remove(&index);
+            match result {
+                Ok(uploaded) => {
+                    state.content.acknowledge(index, version, uploaded);
+                    state.content.release_acknowledged(self.uploader.keep_bytes());
+                }
+                Err(error) => self.fail(&mut state, error),
+            }
+            if state.session.is_some() {
+                self.dispatch_all(&mut state);
+            }
+        }
+        self.changed.notify_waiters();
+        drop(flight);
+    }
+
+    async fn upload_part(
+        &self,
+        index: usize,
+        body: crate::store::Body,
+        crc64: crate::wire::Crc64,
+    ) -> Result<UploadedPart, UploadError> {
+        let target = self.target().await?;
+        let number = target.number(target.copies + index)?;
+        let uploaded = self.uploader.store.upload_part(&target.key, &target.upload, number, body, crc64).await?;
+        Ok(UploadedPart { crc64: Some(crc64), ..uploaded })
+    }
+
+    /// The running upload, begun at the service if it was not yet.
+    pub(super) async fn target(&self) -> Result<Target, UploadError> {
+        let (key, cell, attributes, copies) = {
+            let mut state = self.lock();
+            if let Some(failure) = &state.failure {
+                return Err(failure.clone());
+            }
+            self.begin_session(&mut state);
+            let session = state.session.as_ref().expect("begun in the line above");
+            (state.key.clone(), session.upload.clone(), session.attributes.clone(), session.copies.len())
+        };
+        let store = &self.uploader.store;
+        let upload = cell.get_or_try_init(|| store.initiate(&key, &attributes)).await?.clone();
+        Ok(Target { key, upload, copies, _in_use: cell })
+    }
+
+    /// Notes a failure: the first one stays, nothing more is sent, and the upload is aborted.
+    pub(super) fn fail(self: &Arc<OpenFile>, state: &mut State, error: UploadError) {
+        if state.failure.is_none() {
+            log::error!("{}: not published: {error}", state.key);
+            state.failure = Some(error);
+        }
+        self.give_up_session(state);
+    }
+
+    /// The name is gone: nothing is published any more, and what is unfinished is aborted.
+    pub fn discard(self: &Arc<OpenFile>) {
+        let mut state = self.lock();
+        state.discarded = true;
+        self.give_up_session(&mut state);
+    }
+
+    /// Aborts the running upload as soon as none of its requests is on its way any more.
+    pub(super) fn give_up_session(self: &Arc<OpenFile>, state: &mut State) {
+        let Some(session) = state.session.take() else { return };
+        let (file, key) = (self.clone(), state.key.clone());
+        self.uploader.runtime.spawn(async move {
+            loop {
+                let mut changed = std::pin::pin!(file.changed.notified());
+                changed.as_mut().enable();
+                // An abort that overtakes a part may leave the part behind (`cos-api.md` 4.6).
+                if Arc::strong_count(&session.upload) == 1 {
+                    break;
+                }
+                changed.await;
+            }
+            let Some(upload) = session.upload.get() else { return };
+            match file.uploader.store.abort(&key, upload).await {
+                Ok(()) => log::info!("{key}: gave up upload {upload}"),
+                Err(error) => log::error!("{key}: upload {upload} could not be aborted and stays unfinished: {error}"),
+            }
+        });
+    }
+}
+
+impl Target {
+    /// The number of the part with 0-based `index` in the whole upload.
+    pub(super) fn number(&self, index: usize) -> Result<PartNumber, UploadError> {
+        PartNumber::new(index as u64 + 1).ok_or_else(|| {
+            let bytes_max = crate::wire::Limits::COS.object_bytes_max;
+            UploadError::TooLarge { key: self.key.to_string(), bytes_max }
+        })
+    }
+}
+
+/// `0..len` in as few ranges of at most `bytes_max` as possible, none of them much smaller than the others, because
+/// the service refuses a part under 1 MiB that is not the last.
+pub(super) fn even_ranges(len: u64, bytes_max: u64) -> Vec<ByteRange> {
+    let count = len.div_ceil(bytes_max);
+    let edge = |index: u64| (u128::from(len) * u128::from(index) / u128::from(count)) as u64;
+    (0..count).filter_map(|index| ByteRange::new(edge(index), edge(index + 1))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_are_even_and_cover_everything() {
+        for (len, bytes_max, count) in [(0, 5, 0), (1, 5, 1), (5, 5, 1), (6, 5, 2), (11, 5, 3), (5_000, 7, 715)] {
+            let ranges = even_ranges(len, bytes_max);
+            assert_eq!(ranges.len(), count, "{len} by {bytes_max}");
+            assert_eq!(ranges.iter().map(|range| range.len()).sum::<u64>(), len);
+            assert!(ranges.windows(2).all(|pair| pair[0].end() == pair[1].start()));
+            let lens = ranges.iter().map(|range| range.len());
+            let (shortest, longest) = (lens.clone().min().unwrap_or(0), lens.max().unwrap_or(0));
+            assert!(longest <= bytes_max && longest - shortest <= 1, "{len} by {bytes_max}");
+        }
+    }
+}
