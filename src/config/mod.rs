@@ -1,1 +1,27 @@
-//! To come.
+//! What a mount or a service shall be, gathered from everywhere and checked.
+//!
+//! Built from values alone: the command line and the environment are handed in, so that every rule of precedence is
+//! a table in a test. Options of a layer are defined in that layer; this one fills them in. It reads configuration
+//! files, says in one sentence what is wrong with them, and never shows a secret.
+
+mod coscmd;
+mod credentials;
+mod environment;
+mod error;
+mod file;
+mod memory;
+mod mount;
+mod mount_options;
+mod passwd;
+mod quantity;
+mod secret;
+mod settings;
+mod source;
+
+pub use credentials::Credentials;
+pub use environment::Environment;
+pub use error::ConfigError;
+pub use mount::{LOCAL_BUCKET, MountConfig, MountRequest, Service};
+pub use quantity::{ByteSize, QuantityError, Span};
+pub use settings::{Mode, Settings};
+pub use source::MountSource;

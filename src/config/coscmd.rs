@@ -1,0 +1,121 @@
+//! `~/.cos.conf`, which coscmd writes: an INI file with one section (`cos-api.md` 7.3).
+
+use std::path::Path;
+
+use super::ConfigError;
+use super::credentials::Candidate;
+use super::secret::{Readers, read_private};
+
+/// What coscmd's file says, as far as a mount can use it.
+#[derive(Default)]
+pub(super) struct CoscmdFile {
+    origin: String,
+    secret_id: Option<String>,
+    secret_key: Option<String>,
+    token: Option<String>,
+    bucket: Option<String>,
+    appid: Option<String>,
+    /// The bucket's region.
+    pub(super) region: Option<String>,
+    endpoint: Option<String>,
+    schema: Option<String>,
+}
+
+impl CoscmdFile {
+    /// Reads the file; one that is not there says nothing.
+    pub(super) fn read(path: &Path) -> Result<CoscmdFile, ConfigError> {
+        let Some(file) = read_private(path)? else { return Ok(CoscmdFile::default()) };
+        let parsed = CoscmdFile::parse(path, &file.text);
+        if parsed.secret_key.is_some() {
+            file.allow_only(Readers::AnyoneWithWarning)?;
+        }
+        Ok(parsed)
+    }
+
+    /// Lines that are not understood are coscmd's business and are passed over.
+    fn parse(path: &Path, text: &str) -> CoscmdFile {
+        let mut file = CoscmdFile { origin: path.display().to_string(), ..CoscmdFile::default() };
+        let mut in_common = false;
+        for line in text.lines().map(str::trim) {
+            if line.starts_with(['#', ';']) {
+                continue;
+            }
+            if line.starts_with('[') {
+                in_common = line == "[common]";
+                continue;
+            }
+            let Some((name, value)) = line.split_once(['=', ':']) else { continue };
+            let value = value.trim();
+            if !in_common || value.is_empty() {
+                continue;
+            }
+            let slot = match name.trim().to_ascii_lowercase().as_str() {
+                "secret_id" => &mut file.secret_id,
+                // The name that old versions gave it.
+                "access_id" if file.secret_id.is_none() => &mut file.secret_id,
+                "secret_key" => &mut file.secret_key,
+                "token" => &mut file.token,
+                "bucket" => &mut file.bucket,
+                "appid" => &mut file.appid,
+                "region" => &mut file.region,
+                "endpoint" => &mut file.endpoint,
+                "schema" => &mut file.schema,
+                _ => continue,
+            };
+            *slot = Some(value.to_owned());
+        }
+        file
+    }
+
+    /// The full name of the bucket; old files have the APPID apart.
+    pub(super) fn bucket(&self) -> Option<String> {
+        let bucket = self.bucket.as_ref()?;
+        match &self.appid {
+            Some(appid) if !bucket.ends_with(&format!("-{appid}")) => Some(format!("{bucket}-{appid}")),
+            _ => Some(bucket.clone()),
+        }
+    }
+
+    /// The endpoint as a URL; the file has host and scheme apart.
+    pub(super) fn endpoint(&self) -> Option<String> {
+        let host = self.endpoint.as_ref()?;
+        Some(format!("{}://{host}", self.schema.as_deref().unwrap_or("https")))
+    }
+
+    /// Its credentials.
+    pub(super) fn candidate(&self) -> Candidate {
+        Candidate {
+            origin: self.origin.clone(),
+            secret_id: self.secret_id.clone(),
+            secret_key: self.secret_key.clone(),
+            token: self.token.clone(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_file_of_coscmd_is_understood() {
+        let text = "[common]\nsecret_id = AKIDx\nsecret_key = k=y\ntoken = None of it\nbucket = photos-125\n\
+                    region = ap-beijing\nmax_thread = 5\nschema = https\nverify = md5\nanonymous = False\n";
+        let file = CoscmdFile::parse(Path::new("/h/.cos.conf"), text);
+        assert_eq!(file.secret_id.as_deref(), Some("AKIDx"));
+        assert_eq!(file.secret_key.as_deref(), Some("k=y"));
+        assert_eq!(file.bucket().as_deref(), Some("photos-125"));
+        assert_eq!(file.region.as_deref(), Some("ap-beijing"));
+        assert_eq!(file.endpoint(), None);
+    }
+
+    #[test]
+    fn old_names_and_an_endpoint_are_understood() {
+        let text = "# mine\n[common]\naccess_id=AKIDold\nappid = 125\nbucket = photos\n\
+                    endpoint = cos.ap-beijing.myqcloud.com\nschema = http\n[other]\nbucket = wrong-1\n";
+        let file = CoscmdFile::parse(Path::new("/h/.cos.conf"), text);
+        assert_eq!(file.secret_id.as_deref(), Some("AKIDold"));
+        assert_eq!(file.bucket().as_deref(), Some("photos-125"));
+        assert_eq!(file.endpoint().as_deref(), Some("http://cos.ap-beijing.myqcloud.com"));
+    }
+}

@@ -1,0 +1,238 @@
+//! Whose requests these are: where credentials are looked for, and in which order.
+//!
+//! A secret is never taken from a flag. The order, the first that has any wins: a credentials file that was named;
+//! the environment (ours, Tencent Cloud's, cosfs's names); the configuration file, the bucket's section first; coscmd's
+//! `~/.cos.conf`; cosfs's `$COS_CREDENTIAL_FILE`, `~/.passwd-cosfs` and `/etc/passwd-cosfs`. `--secret-id` passes over
+//! those that have another id. Which source was used is logged, with the id alone.
+
+use std::path::{Path, PathBuf};
+
+use super::coscmd::CoscmdFile;
+use super::file::ConfigFile;
+use super::secret::Readers;
+use super::{ConfigError, Environment, Settings, passwd};
+
+/// Who signs the requests. Has a `Debug` that shows the id alone.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Credentials {
+    /// The public half.
+    pub secret_id: String,
+    /// The secret half.
+    pub secret_key: String,
+    /// The token that temporary credentials come with.
+    pub token: Option<String>,
+}
+
+impl std::fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Credentials").field("secret_id", &self.secret_id).finish_non_exhaustive()
+    }
+}
+
+/// What one source has; any of it may be missing. Has no `Debug`, because it holds a secret.
+#[derive(Default)]
+pub(super) struct Candidate {
+    pub(super) origin: String,
+    pub(super) secret_id: Option<String>,
+    pub(super) secret_key: Option<String>,
+    pub(super) token: Option<String>,
+}
+
+/// Where to look, apart from the environment.
+pub(super) struct Sources<'a> {
+    pub(super) environment: &'a Environment,
+    pub(super) config_path: &'a Path,
+    pub(super) config: &'a ConfigFile,
+    pub(super) coscmd: &'a CoscmdFile,
+}
+
+/// Names of id, key and token in the environment, the first set first (`cos-api.md` 7.6).
+const VARIABLES: [(&str, &str, &[&str]); 3] = [
+    ("COS_SECRETID", "COS_SECRETKEY", &["COS_SECURITYTOKEN"]),
+    ("TENCENTCLOUD_SECRET_ID", "TENCENTCLOUD_SECRET_KEY", &["TENCENTCLOUD_TOKEN", "TENCENTCLOUD_SECURITY_TOKEN"]),
+    ("COSACCESSKEYID", "COSSECRETACCESSKEY", &[]),
+];
+
+/// Finds the credentials for `bucket`.
+pub(super) fn find(sources: &Sources<'_>, settings: &Settings, bucket: &str) -> Result<Credentials, ConfigError> {
+    let wanted = settings.secret_id.as_deref();
+    if let Some(path) = &settings.credentials_file {
+        let candidate = passwd::read(path, Readers::OwnerOnly, bucket)?
+            .ok_or_else(|| ConfigError::file(path, "is missing: it was named as the file with credentials"))?;
+        return candidate.complete(wanted)?.ok_or_else(|| none_found(wanted));
+    }
+    let known = from_environment(sources.environment)
+        .into_iter()
+        .chain(sources.config.candidates(sources.config_path, bucket))
+        .chain([sources.coscmd.candidate()]);
+    for candidate in known {
+        if let Some(credentials) = candidate.complete(wanted)? {
+            return Ok(credentials);
+        }
+    }
+    for (path, readers) in cosfs_files(sources.environment) {
+        let Some(candidate) = passwd::read(&path, readers, bucket)? else { continue };
+        if let Some(credentials) = candidate.complete(wanted)? {
+            return Ok(credentials);
+        }
+    }
+    Err(none_found(wanted))
+}
+
+fn none_found(wanted: Option<&str>) -> ConfigError {
+    wanted.map_or(ConfigError::NoCredentials, |id| ConfigError::NoKeyForId(id.to_owned()))
+}
+
+fn from_environment(environment: &Environment) -> Vec<Candidate> {
+    let read = |name: &&str| environment.get(name).map(str::to_owned);
+    let candidate = |(id, key, tokens): &(&str, &str, &[&str])| Candidate {
+        origin: format!("environment ({id})"),
+        secret_id: read(id),
+        secret_key: read(key),
+        token: tokens.iter().find_map(read),
+    };
+    VARIABLES.iter().map(candidate).collect()
+}
+
+/// The files that cosfs looks for, and who may read each.
+fn cosfs_files(environment: &Environment) -> Vec<(PathBuf, Readers)> {
+    let named = environment.get("COS_CREDENTIAL_FILE").map(PathBuf::from);
+    let own = environment.home().map(|home| home.join(".passwd-cosfs"));
+    let mut files: Vec<_> = [named, own].into_iter().flatten().map(|path| (path, Readers::OwnerOnly)).collect();
+    files.push((environment.system_directory().join("passwd-cosfs"), Readers::OwnerAndGroup));
+    files
+}
+
+impl Candidate {
+    /// The credentials, if they are whole and have the id that is wanted.
+    fn complete(self, wanted: Option<&str>) -> Result<Option<Credentials>, ConfigError> {
+        let half = |given, missing| Err(ConfigError::HalfCredentials { origin: self.origin.clone(), given, missing });
+        let secret_id = match (self.secret_id, wanted) {
+            (Some(id), Some(wanted)) if id != wanted => return Ok(None),
+            (Some(id), _) => id,
+            // A key alone is the key of the id that the flag names.
+            (None, Some(wanted)) if self.secret_key.is_some() => wanted.to_owned(),
+            (None, _) if self.secret_key.is_some() => return half("a secret key", "its id"),
+            (None, _) => return Ok(None),
+        };
+        let Some(secret_key) = self.secret_key else { return half("a secret id", "its key") };
+        log::info!("using the id {secret_id} from {}", self.origin);
+        Ok(Some(Credentials { secret_id, secret_key, token: self.token }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    /// A home with every source in it; each test takes away or adds.
+    struct Home {
+        directory: tempfile::TempDir,
+    }
+
+    impl Home {
+        fn new() -> Home {
+            Home { directory: tempfile::tempdir().unwrap() }
+        }
+
+        fn write(&self, name: &str, text: &str, mode: u32) -> PathBuf {
+            let path = self.directory.path().join(name);
+            fs::write(&path, text).unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+            path
+        }
+
+        fn find(&self, variables: &[(&str, &str)], settings: &Settings) -> Result<Credentials, ConfigError> {
+            let home = self.directory.path();
+            let home_variable = ("HOME".to_owned(), home.to_str().unwrap().to_owned());
+            let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+            let environment = Environment::new(variables.chain([home_variable])).with_system_directory(home);
+            let config_path = home.join("config.toml");
+            let sources = Sources {
+                environment: &environment,
+                config_path: &config_path,
+                config: &ConfigFile::read(&config_path)?,
+                coscmd: &CoscmdFile::read(&home.join(".cos.conf"))?,
+            };
+            find(&sources, settings, "photos-1")
+        }
+
+        fn id(&self, variables: &[(&str, &str)], settings: &Settings) -> String {
+            self.find(variables, settings).unwrap().secret_id
+        }
+    }
+
+    const OURS: [(&str, &str); 2] = [("COS_SECRETID", "ours"), ("COS_SECRETKEY", "k")];
+    const TENCENTS: [(&str, &str); 2] = [("TENCENTCLOUD_SECRET_ID", "tencents"), ("TENCENTCLOUD_SECRET_KEY", "k")];
+    const COSFSS: [(&str, &str); 2] = [("COSACCESSKEYID", "cosfss"), ("COSSECRETACCESSKEY", "k")];
+
+    #[test]
+    fn the_first_source_that_has_any_wins() {
+        let home = Home::new();
+        let settings = Settings::default();
+        assert_eq!(home.find(&[], &settings).unwrap_err(), ConfigError::NoCredentials);
+        home.write("passwd-cosfs", "etc:k\n", 0o640);
+        assert_eq!(home.id(&[], &settings), "etc");
+        home.write(".passwd-cosfs", "home:k\n", 0o600);
+        assert_eq!(home.id(&[], &settings), "home");
+        let named = home.write("named", "variable:k\n", 0o600);
+        assert_eq!(home.id(&[("COS_CREDENTIAL_FILE", named.to_str().unwrap())], &settings), "variable");
+        home.write(".cos.conf", "[common]\nsecret_id=coscmd\nsecret_key=k\n", 0o644);
+        assert_eq!(home.id(&[], &settings), "coscmd");
+        home.write("config.toml", "secret_id='toml'\nsecret_key='k'\n", 0o600);
+        assert_eq!(home.id(&[], &settings), "toml");
+        home.write("config.toml", "[bucket.photos-1]\nsecret_id='section'\nsecret_key='k'\n", 0o600);
+        assert_eq!(home.id(&[], &settings), "section");
+        assert_eq!(home.id(&COSFSS, &settings), "cosfss");
+        assert_eq!(home.id(&[COSFSS, TENCENTS].concat(), &settings), "tencents");
+        assert_eq!(home.id(&[COSFSS, TENCENTS, OURS].concat(), &settings), "ours");
+        let flag = Settings { credentials_file: Some(home.write("flag", "flag:k\n", 0o600)), ..settings };
+        assert_eq!(home.id(&OURS, &flag), "flag");
+    }
+
+    #[test]
+    fn tokens_of_temporary_keys_are_taken_along() {
+        let home = Home::new();
+        let token = |variables: &[(&str, &str)]| home.find(variables, &Settings::default()).unwrap().token;
+        assert_eq!(token(&OURS), None);
+        assert_eq!(token(&[&OURS[..], &[("COS_SECURITYTOKEN", "t1")]].concat()).as_deref(), Some("t1"));
+        assert_eq!(token(&[&TENCENTS[..], &[("TENCENTCLOUD_TOKEN", "t2")]].concat()).as_deref(), Some("t2"));
+        assert_eq!(token(&[&TENCENTS[..], &[("TENCENTCLOUD_SECURITY_TOKEN", "t3")]].concat()).as_deref(), Some("t3"));
+    }
+
+    #[test]
+    fn an_id_chooses_among_the_sources() {
+        let home = Home::new();
+        home.write(".passwd-cosfs", "home:k\n", 0o600);
+        let wanted = |id: &str| Settings { secret_id: Some(id.into()), ..Settings::default() };
+        assert_eq!(home.id(&OURS, &wanted("home")), "home");
+        assert_eq!(home.id(&[("COS_SECRETKEY", "k")], &wanted("mine")), "mine");
+        assert_eq!(home.find(&OURS, &wanted("other")).unwrap_err(), ConfigError::NoKeyForId("other".into()));
+    }
+
+    #[test]
+    fn half_a_pair_is_an_error_and_not_a_reason_to_look_further() {
+        let home = Home::new();
+        home.write(".passwd-cosfs", "home:k\n", 0o600);
+        let error = home.find(&[("COS_SECRETID", "ours")], &Settings::default()).unwrap_err();
+        assert_eq!(error.to_string(), "environment (COS_SECRETID): a secret id is given but its key is not");
+    }
+
+    #[test]
+    fn a_file_that_others_can_read_is_refused_where_its_tool_refuses_it() {
+        let home = Home::new();
+        home.write(".passwd-cosfs", "home:k\n", 0o644);
+        assert!(matches!(home.find(&[], &Settings::default()), Err(ConfigError::Exposed { .. })));
+        let named = Settings { credentials_file: Some("/nonexistent".into()), ..Settings::default() };
+        assert!(home.find(&OURS, &named).unwrap_err().to_string().contains("is missing"));
+    }
+
+    #[test]
+    fn debug_shows_the_id_alone() {
+        let credentials = Home::new().find(&OURS, &Settings::default()).unwrap();
+        assert_eq!(format!("{credentials:?}"), "Credentials { secret_id: \"ours\", .. }");
+    }
+}

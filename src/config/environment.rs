@@ -1,0 +1,129 @@
+//! The process environment as a value, so that configuration is a function of what it is given.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use super::{ConfigError, Settings};
+
+/// Before the upper-case name of any setting, in the environment.
+const PREFIX: &str = "COSMOUNT_";
+
+/// Variables of this prefix that are not settings of a mount: the configuration file's own place.
+const NOT_SETTINGS: &[&str] = &["COSMOUNT_CONFIG"];
+
+/// The variables of a process and the places that follow from them.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Environment {
+    variables: BTreeMap<String, String>,
+    system_directory: PathBuf,
+}
+
+impl Environment {
+    /// An environment of these variables, with system-wide files in `/etc`.
+    pub fn new(variables: impl IntoIterator<Item = (String, String)>) -> Environment {
+        Environment { variables: variables.into_iter().collect(), system_directory: PathBuf::from("/etc") }
+    }
+
+    /// The same with system-wide files elsewhere.
+    pub fn with_system_directory(mut self, directory: impl Into<PathBuf>) -> Environment {
+        self.system_directory = directory.into();
+        self
+    }
+
+    /// A variable's value; one that is set to nothing counts as not set.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.variables.get(name).map(String::as_str).filter(|value| !value.is_empty())
+    }
+
+    /// The user's home, if it is known.
+    pub(super) fn home(&self) -> Option<&Path> {
+        self.get("HOME").map(Path::new)
+    }
+
+    /// `/etc`.
+    pub(super) fn system_directory(&self) -> &Path {
+        &self.system_directory
+    }
+
+    /// The configuration file: `$COSMOUNT_CONFIG`, or `cosmount/config.toml` in `$XDG_CONFIG_HOME` or `~/.config`.
+    pub(super) fn config_file(&self) -> Option<PathBuf> {
+        if let Some(file) = self.get("COSMOUNT_CONFIG") {
+            return Some(PathBuf::from(file));
+        }
+        let directory = match self.get("XDG_CONFIG_HOME") {
+            Some(directory) => PathBuf::from(directory),
+            None => self.home()?.join(".config"),
+        };
+        Some(directory.join("cosmount/config.toml"))
+    }
+
+    /// What the environment says of settings: `COSMOUNT_PART_SIZE` and so on, and `TENCENTCLOUD_REGION`.
+    pub(super) fn settings(&self) -> Result<Settings, ConfigError> {
+        let mut settings = Settings::default();
+        if let Some(region) = self.get("TENCENTCLOUD_REGION") {
+            settings.region = Some(region.to_owned());
+        }
+        for (variable, value) in &self.variables {
+            let Some(name) = variable.strip_prefix(PREFIX) else { continue };
+            if value.is_empty() || NOT_SETTINGS.contains(&variable.as_str()) {
+                continue;
+            }
+            settings.set("environment", &name.to_ascii_lowercase(), value).map_err(|error| match error {
+                ConfigError::UnknownSetting { origin, .. } => {
+                    ConfigError::UnknownSetting { origin, name: variable.clone() }
+                }
+                ConfigError::InvalidSetting { origin, reason, .. } => {
+                    ConfigError::InvalidSetting { origin, name: variable.clone(), reason }
+                }
+                other => other,
+            })?;
+        }
+        Ok(settings)
+    }
+}
+
+impl<const N: usize> From<[(&str, &str); N]> for Environment {
+    fn from(variables: [(&str, &str); N]) -> Environment {
+        Environment::new(variables.map(|(name, value)| (name.to_owned(), value.to_owned())))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::ByteSize;
+
+    #[test]
+    fn every_setting_has_a_variable() {
+        let environment = Environment::from([("COSMOUNT_PART_SIZE", "16M"), ("COSMOUNT_REGION", "ap-beijing")]);
+        let settings = environment.settings().unwrap();
+        assert_eq!((settings.part_size, settings.region.as_deref()), (Some(ByteSize(16 << 20)), Some("ap-beijing")));
+    }
+
+    #[test]
+    fn our_own_region_goes_before_tencents() {
+        let environment = Environment::from([("TENCENTCLOUD_REGION", "sg"), ("COSMOUNT_REGION", "ap-beijing")]);
+        assert_eq!(environment.settings().unwrap().region.as_deref(), Some("ap-beijing"));
+        let environment = Environment::from([("TENCENTCLOUD_REGION", "sg")]);
+        assert_eq!(environment.settings().unwrap().region.as_deref(), Some("sg"));
+    }
+
+    #[test]
+    fn a_wrong_variable_is_named() {
+        let error = Environment::from([("COSMOUNT_MEMORY", "lots")]).settings().unwrap_err();
+        assert!(error.to_string().starts_with("environment: COSMOUNT_MEMORY: \"lots\" is not a size"), "{error}");
+    }
+
+    #[test]
+    fn the_file_is_looked_for_where_the_desktop_standard_says() {
+        let table = [
+            (Environment::from([("HOME", "/h")]), Some("/h/.config/cosmount/config.toml")),
+            (Environment::from([("HOME", "/h"), ("XDG_CONFIG_HOME", "/x")]), Some("/x/cosmount/config.toml")),
+            (Environment::from([("HOME", "/h"), ("COSMOUNT_CONFIG", "/c.toml")]), Some("/c.toml")),
+            (Environment::from([]), None),
+        ];
+        for (environment, expected) in table {
+            assert_eq!(environment.config_file(), expected.map(PathBuf::from));
+        }
+    }
+}

@@ -1,0 +1,214 @@
+//! Every setting of a mount, once: its name, its type, and how it is read from text.
+//!
+//! The file, the environment, `-o` and the flags each give one [`Settings`], in which what is not said is `None`;
+//! [`Settings::over`] lays one upon another. What a setting means when nobody says it is not known here.
+
+use std::fmt::Display;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use super::{ByteSize, ConfigError, Span};
+
+macro_rules! settings {
+    ($( $(#[doc = $doc:literal])+ $name:ident: $type:ty, )+) => {
+        /// What one source of configuration says. `None` is what it does not say.
+        #[derive(Clone, Debug, Default, PartialEq, Eq)]
+        pub struct Settings {
+            $( $(#[doc = $doc])+ pub $name: Option<$type>, )+
+        }
+
+        impl Settings {
+            /// The names of all settings, as files and `-o` write them.
+            pub const NAMES: &[&str] = &[$( stringify!($name), )+];
+
+            /// What `self` says, and where it says nothing, what `lower` says.
+            pub fn over(self, lower: Settings) -> Settings {
+                Settings { $( $name: self.$name.or(lower.$name), )+ }
+            }
+
+            /// Sets one setting from text. `-` and `_` in names are the same. `origin` is for the error.
+            pub fn set(&mut self, origin: &str, name: &str, text: &str) -> Result<(), ConfigError> {
+                let refused = |reason| ConfigError::InvalidSetting {
+                    origin: origin.to_owned(),
+                    name: name.to_owned(),
+                    reason,
+                };
+                match name.replace('-', "_").as_str() {
+                    $( stringify!($name) => self.$name = Some(<$type>::read(text).map_err(refused)?), )+
+                    "secret_key" | "token" | "security_token" => {
+                        return Err(ConfigError::SecretAsOption { origin: origin.to_owned(), name: name.to_owned() });
+                    }
+                    _ => {
+                        return Err(ConfigError::UnknownSetting { origin: origin.to_owned(), name: name.to_owned() });
+                    }
+                }
+                Ok(())
+            }
+        }
+    };
+}
+
+settings! {
+    /// The bucket's region, for example `ap-guangzhou`.
+    region: String,
+    /// Base URL of the service, in place of the one that follows from the region.
+    endpoint: String,
+    /// Whether to use the host that is reachable only inside Tencent Cloud.
+    internal: bool,
+    /// Whether to use global acceleration.
+    accelerate: bool,
+    /// Which id to use, where several are known.
+    secret_id: String,
+    /// A file with credentials in one of cosfs's forms.
+    credentials_file: PathBuf,
+    /// Smallest part of an upload.
+    part_size: ByteSize,
+    /// Parts of one file on their way at the same time.
+    upload_concurrency: u32,
+    /// Every buffer of the mount together.
+    memory: ByteSize,
+    /// How long names, attributes and listings are believed without asking.
+    metadata_ttl: Span,
+    /// How long one request may take, its repeats included.
+    request_timeout: Span,
+    /// How long unmounting may publish what is open.
+    unmount_timeout: Span,
+    /// Owner of what has none.
+    uid: u32,
+    /// Group of what has none.
+    gid: u32,
+    /// Permission bits that are never given.
+    umask: Mode,
+    /// Permissions of files that have none.
+    file_mode: Mode,
+    /// Permissions of directories that have none.
+    dir_mode: Mode,
+    /// Whether nothing can be changed through the mount.
+    read_only: bool,
+    /// Whether other users than the one who mounts may use the mount.
+    allow_other: bool,
+    /// Threads that answer the kernel.
+    threads: u32,
+    /// Where log lines go.
+    log_file: PathBuf,
+    /// Which log lines are written, in `RUST_LOG`'s language.
+    log_level: String,
+}
+
+/// Permission bits, written in octal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mode(pub u32);
+
+impl FromStr for Mode {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Mode, String> {
+        let digits = text.strip_prefix("0o").unwrap_or(text);
+        match u32::from_str_radix(digits, 8) {
+            Ok(bits) if bits <= 0o7777 => Ok(Mode(bits)),
+            _ => Err(format!("{text:?} is not a mode; write it in octal, for example 0644")),
+        }
+    }
+}
+
+/// A value that can be read from text.
+trait Value: Sized {
+    fn read(text: &str) -> Result<Self, String>;
+}
+
+fn parsed<T: FromStr<Err: Display>>(text: &str) -> Result<T, String> {
+    text.parse().map_err(|error: T::Err| error.to_string())
+}
+
+impl Value for String {
+    fn read(text: &str) -> Result<String, String> {
+        if text.is_empty() { Err("is empty".into()) } else { Ok(text.to_owned()) }
+    }
+}
+
+impl Value for PathBuf {
+    fn read(text: &str) -> Result<PathBuf, String> {
+        String::read(text).map(PathBuf::from)
+    }
+}
+
+impl Value for bool {
+    /// The name alone, as in `-o allow_other`, is a yes.
+    fn read(text: &str) -> Result<bool, String> {
+        match text {
+            "" | "true" | "yes" | "on" | "1" => Ok(true),
+            "false" | "no" | "off" | "0" => Ok(false),
+            _ => Err(format!("{text:?} is neither true nor false")),
+        }
+    }
+}
+
+impl Value for u32 {
+    fn read(text: &str) -> Result<u32, String> {
+        text.parse().map_err(|_| format!("{text:?} is not a number"))
+    }
+}
+
+impl Value for ByteSize {
+    fn read(text: &str) -> Result<ByteSize, String> {
+        parsed(text)
+    }
+}
+
+impl Value for Span {
+    fn read(text: &str) -> Result<Span, String> {
+        parsed(text)
+    }
+}
+
+impl Value for Mode {
+    fn read(text: &str) -> Result<Mode, String> {
+        parsed(text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_said_comes_from_below() {
+        let upper = Settings { region: Some("ap-beijing".into()), ..Settings::default() };
+        let lower = Settings { region: Some("sg".into()), uid: Some(7), ..Settings::default() };
+        let both = upper.over(lower);
+        assert_eq!((both.region.as_deref(), both.uid, both.gid), (Some("ap-beijing"), Some(7), None));
+    }
+
+    #[test]
+    fn a_setting_is_read_by_name() {
+        let mut settings = Settings::default();
+        for (name, text) in [("part-size", "16M"), ("metadata_ttl", "500ms"), ("umask", "027"), ("read_only", "")] {
+            settings.set("-o", name, text).unwrap();
+        }
+        assert_eq!(settings.part_size, Some(ByteSize(16 << 20)));
+        assert_eq!(settings.metadata_ttl, Some(Span(std::time::Duration::from_millis(500))));
+        assert_eq!(settings.umask, Some(Mode(0o027)));
+        assert_eq!(settings.read_only, Some(true));
+    }
+
+    #[test]
+    fn a_wrong_setting_is_named_with_its_origin() {
+        let table = [
+            ("colour", "red", "-o: there is no option \"colour\""),
+            ("uid", "me", "-o: uid: \"me\" is not a number"),
+            ("umask", "0888", "-o: umask: \"0888\" is not a mode; write it in octal, for example 0644"),
+            ("region", "", "-o: region: is empty"),
+            ("internal", "perhaps", "-o: internal: \"perhaps\" is neither true nor false"),
+        ];
+        for (name, text, expected) in table {
+            assert_eq!(Settings::default().set("-o", name, text).unwrap_err().to_string(), expected);
+        }
+    }
+
+    #[test]
+    fn a_secret_is_never_an_option() {
+        let error = Settings::default().set("-o", "secret_key", "hunter2").unwrap_err();
+        assert!(matches!(error, ConfigError::SecretAsOption { .. }));
+        assert!(!error.to_string().contains("hunter2"));
+    }
+}

@@ -1,0 +1,74 @@
+//! What is mounted: a bucket, or the keys of it that begin with a prefix.
+
+use std::str::FromStr;
+
+use super::ConfigError;
+use crate::wire::BucketName;
+
+/// A bucket and the prefix under which the mount sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MountSource {
+    /// The bucket.
+    pub bucket: BucketName,
+    /// Empty, or ends in `/` and does not begin with it.
+    pub prefix: String,
+}
+
+impl FromStr for MountSource {
+    type Err = ConfigError;
+
+    /// Reads `BUCKET`, `BUCKET:/PREFIX`, `BUCKET:PREFIX` or `cos://BUCKET/PREFIX`.
+    fn from_str(text: &str) -> Result<MountSource, ConfigError> {
+        let refused = |reason: String| ConfigError::Source { text: text.to_owned(), reason };
+        let (bucket, prefix) = match text.strip_prefix("cos://") {
+            Some(rest) => rest.split_once('/').unwrap_or((rest, "")),
+            None => text.split_once(':').unwrap_or((text, "")),
+        };
+        let bucket = BucketName::new(bucket).map_err(|error| refused(error.to_string()))?;
+        let prefix = prefix.trim_matches('/');
+        if prefix.split('/').any(|segment| matches!(segment, "." | "..")) {
+            return Err(refused("a prefix cannot hold the segments . and ..".into()));
+        }
+        if prefix.contains("//") {
+            return Err(refused("a prefix cannot hold an empty segment".into()));
+        }
+        let prefix = if prefix.is_empty() { String::new() } else { format!("{prefix}/") };
+        Ok(MountSource { bucket, prefix })
+    }
+}
+
+impl std::fmt::Display for MountSource {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.bucket)?;
+        if self.prefix.is_empty() { Ok(()) } else { write!(f, ":/{}", self.prefix.trim_end_matches('/')) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_source_is_a_bucket_and_a_prefix() {
+        let table = [
+            ("photos-125", "photos-125", ""),
+            ("photos-125:/", "photos-125", ""),
+            ("photos-125:/2024/may", "photos-125", "2024/may/"),
+            ("photos-125:2024/", "photos-125", "2024/"),
+            ("cos://photos-125/2024/", "photos-125", "2024/"),
+            ("cos://photos-125", "photos-125", ""),
+        ];
+        for (text, bucket, prefix) in table {
+            let source: MountSource = text.parse().unwrap();
+            assert_eq!((source.bucket.as_str(), source.prefix.as_str()), (bucket, prefix), "{text:?}");
+        }
+        assert_eq!("photos-125:/2024/".parse::<MountSource>().unwrap().to_string(), "photos-125:/2024");
+    }
+
+    #[test]
+    fn what_cannot_be_mounted_is_refused() {
+        for text in ["photos", "", ":/x", "photos-125:/a/../b", "photos-125:/a//b", "Photos-125"] {
+            assert!(text.parse::<MountSource>().is_err(), "{text:?}");
+        }
+    }
+}
