@@ -1,0 +1,212 @@
+//! Every request of the protocol as one enum, made and read.
+//!
+//! [`Operation::encode`] gives what a client sends and [`Operation::decode`] what a server received, with the code for
+//! each kind of payload standing side by side in the files below. Reading is in two steps, so that a server need not
+//! hold the bytes of an object: the head first, then, where [`Operation::has_xml_body`] says so, the body.
+
+mod body;
+mod bucket;
+mod fields;
+mod multipart;
+mod object;
+
+use std::fmt;
+
+pub use bucket::{DeleteMultipleObjects, ListMultipartUploads, ListObjects, ObjectVersion, PutBucketVersioning};
+pub use fields::{BodyChecks, MetadataDirective, PassedHeaders, ResponseOverrides};
+pub use multipart::{
+    AbortMultipartUpload, CompleteMultipartUpload, CompletedPart, InitiateMultipartUpload, ListParts, UploadPart,
+    UploadPartCopy,
+};
+pub use object::{CopyObject, DeleteObject, GetObject, HeadObject, PutObject};
+
+use super::address::Addressed;
+use super::code::Code;
+use super::escape::QueryPair;
+use super::request::{Headers, Method, RequestHead};
+
+/// One request, named as the documentation names it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the payloads say what they are, the rest has none")]
+pub enum Operation {
+    GetService,
+    PutBucket,
+    HeadBucket,
+    DeleteBucket,
+    GetBucketLocation,
+    GetBucketVersioning,
+    PutBucketVersioning(PutBucketVersioning),
+    ListObjects(ListObjects),
+    ListMultipartUploads(ListMultipartUploads),
+    DeleteMultipleObjects(DeleteMultipleObjects),
+    PutObject(PutObject),
+    HeadObject(HeadObject),
+    GetObject(GetObject),
+    DeleteObject(DeleteObject),
+    CopyObject(CopyObject),
+    InitiateMultipartUpload(InitiateMultipartUpload),
+    UploadPart(UploadPart),
+    UploadPartCopy(UploadPartCopy),
+    CompleteMultipartUpload(CompleteMultipartUpload),
+    AbortMultipartUpload(AbortMultipartUpload),
+    ListParts(ListParts),
+}
+
+impl Operation {
+    /// The documentation's name in CamelCase, for logs and errors.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Operation::GetService => "GetService",
+            Operation::PutBucket => "PutBucket",
+            Operation::HeadBucket => "HeadBucket",
+            Operation::DeleteBucket => "DeleteBucket",
+            Operation::GetBucketLocation => "GetBucketLocation",
+            Operation::GetBucketVersioning => "GetBucketVersioning",
+            Operation::PutBucketVersioning(_) => "PutBucketVersioning",
+            Operation::ListObjects(_) => "ListObjects",
+            Operation::ListMultipartUploads(_) => "ListMultipartUploads",
+            Operation::DeleteMultipleObjects(_) => "DeleteMultipleObjects",
+            Operation::PutObject(_) => "PutObject",
+            Operation::HeadObject(_) => "HeadObject",
+            Operation::GetObject(_) => "GetObject",
+            Operation::DeleteObject(_) => "DeleteObject",
+            Operation::CopyObject(_) => "CopyObject",
+            Operation::InitiateMultipartUpload(_) => "InitiateMultipartUpload",
+            Operation::UploadPart(_) => "UploadPart",
+            Operation::UploadPartCopy(_) => "UploadPartCopy",
+            Operation::CompleteMultipartUpload(_) => "CompleteMultipartUpload",
+            Operation::AbortMultipartUpload(_) => "AbortMultipartUpload",
+            Operation::ListParts(_) => "ListParts",
+        }
+    }
+
+    /// The request, without what depends on time and place: `Host`, `Content-Length`, the signature.
+    pub fn encode(&self) -> RequestHead {
+        match self {
+            Operation::GetService => bucket::plain(Method::Get, None),
+            Operation::PutBucket => bucket::plain(Method::Put, None),
+            Operation::HeadBucket => bucket::plain(Method::Head, None),
+            Operation::DeleteBucket => bucket::plain(Method::Delete, None),
+            Operation::GetBucketLocation => bucket::plain(Method::Get, Some("location")),
+            Operation::GetBucketVersioning => bucket::plain(Method::Get, Some("versioning")),
+            Operation::PutBucketVersioning(payload) => payload.encode(),
+            Operation::ListObjects(payload) => payload.encode(),
+            Operation::ListMultipartUploads(payload) => payload.encode(),
+            Operation::DeleteMultipleObjects(payload) => payload.encode(),
+            Operation::PutObject(payload) => payload.encode(),
+            Operation::HeadObject(payload) => payload.encode(),
+            Operation::GetObject(payload) => payload.encode(),
+            Operation::DeleteObject(payload) => payload.encode(),
+            Operation::CopyObject(payload) => payload.encode(),
+            Operation::InitiateMultipartUpload(payload) => payload.encode(),
+            Operation::UploadPart(payload) => payload.encode(),
+            Operation::UploadPartCopy(payload) => payload.encode(),
+            Operation::CompleteMultipartUpload(payload) => payload.encode(),
+            Operation::AbortMultipartUpload(payload) => payload.encode(),
+            Operation::ListParts(payload) => payload.encode(),
+        }
+    }
+
+    /// Reads the head of a request; what only the XML body tells is empty until [`Operation::read_body`].
+    ///
+    /// # Errors
+    /// What the service would answer: a malformed argument, a name that cannot be, a call that is not implemented.
+    pub fn decode(
+        method: Method,
+        addressed: &Addressed,
+        query: &[QueryPair],
+        headers: Headers<'_>,
+    ) -> Result<Operation, RequestError> {
+        if addressed.bucket.is_none() {
+            return match method {
+                Method::Get if addressed.key.is_empty() => Ok(Operation::GetService),
+                _ => Err(RequestError::plain(Code::MethodNotAllowed)),
+            };
+        }
+        if addressed.key.is_empty() {
+            bucket::decode(method, query)
+        } else {
+            let key = fields::key(&addressed.key)?;
+            object::decode(method, key, query, headers)
+        }
+    }
+
+    /// Whether the request has an XML body that [`Operation::read_body`] must be shown.
+    pub fn has_xml_body(&self) -> bool {
+        matches!(
+            self,
+            Operation::PutBucketVersioning(_)
+                | Operation::DeleteMultipleObjects(_)
+                | Operation::CompleteMultipartUpload(_)
+        )
+    }
+
+    /// Fills in what the XML body says. Does nothing for operations without one.
+    ///
+    /// # Errors
+    /// `MalformedXML`, or `InvalidPart` for part numbers that cannot be.
+    pub fn read_body(&mut self, body: &[u8]) -> Result<(), RequestError> {
+        match self {
+            Operation::PutBucketVersioning(payload) => payload.read_body(body),
+            Operation::DeleteMultipleObjects(payload) => payload.read_body(body),
+            Operation::CompleteMultipartUpload(payload) => payload.read_body(body),
+            _ => Ok(()),
+        }
+    }
+
+    /// The key that the request is about; `None` for those about a bucket or the service.
+    pub fn key(&self) -> Option<&super::ObjectKey> {
+        match self {
+            Operation::PutObject(payload) => Some(&payload.key),
+            Operation::HeadObject(payload) => Some(&payload.key),
+            Operation::GetObject(payload) => Some(&payload.key),
+            Operation::DeleteObject(payload) => Some(&payload.key),
+            Operation::CopyObject(payload) => Some(&payload.key),
+            Operation::InitiateMultipartUpload(payload) => Some(&payload.key),
+            Operation::UploadPart(payload) => Some(&payload.key),
+            Operation::UploadPartCopy(payload) => Some(&payload.key),
+            Operation::CompleteMultipartUpload(payload) => Some(&payload.key),
+            Operation::AbortMultipartUpload(payload) => Some(&payload.key),
+            Operation::ListParts(payload) => Some(&payload.key),
+            Operation::GetService
+            | Operation::PutBucket
+            | Operation::HeadBucket
+            | Operation::DeleteBucket
+            | Operation::GetBucketLocation
+            | Operation::GetBucketVersioning
+            | Operation::PutBucketVersioning(_)
+            | Operation::ListObjects(_)
+            | Operation::ListMultipartUploads(_)
+            | Operation::DeleteMultipleObjects(_) => None,
+        }
+    }
+}
+
+/// A request that the service refuses before it looks at any object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RequestError {
+    /// The code to answer, which has the status too.
+    pub code: Code,
+    /// What is wrong, for a person.
+    pub message: String,
+}
+
+impl RequestError {
+    /// An error with a message of its own.
+    pub fn new(code: Code, message: impl Into<String>) -> RequestError {
+        RequestError { code, message: message.into() }
+    }
+
+    /// An error with the code's usual message.
+    pub fn plain(code: Code) -> RequestError {
+        RequestError::new(code, code.message())
+    }
+}
+
+impl fmt::Display for RequestError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.code.name(), self.message)
+    }
+}
+
+impl std::error::Error for RequestError {}
