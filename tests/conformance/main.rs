@@ -1,0 +1,56 @@
+//! One suite that every store passes: in memory, behind the fault wrapper, and over HTTP against the local service.
+
+mod suite;
+
+use std::any::Any;
+use std::sync::Arc;
+
+use cosmount::store::{FaultStore, MemoryStore, ObjectStore};
+
+/// A store with an empty bucket, and what must live as long.
+struct Bed {
+    store: Arc<dyn ObjectStore>,
+    _keep: Option<Box<dyn Any>>,
+}
+
+async fn memory() -> Bed {
+    Bed { store: Arc::new(MemoryStore::new()), _keep: None }
+}
+
+async fn fault_free() -> Bed {
+    Bed { store: Arc::new(FaultStore::new(MemoryStore::new())), _keep: None }
+}
+
+macro_rules! every_behaviour {
+    ($($store:ident),+) => { $(mod $store { every_behaviour!(@ $store
+        a_bucket_that_is_there_answers
+        what_was_put_is_what_is_read
+        an_empty_object_is_an_object
+        ranges_are_exact_and_clipped_at_the_end
+        what_is_not_there_is_not_found
+        another_version_than_the_pinned_one_is_changed
+        bytes_that_arrive_otherwise_are_corrupted
+        awkward_keys_are_keys
+        listings_are_in_byte_order_and_in_pages
+        delimited_listings_gather_common_prefixes
+        a_listing_says_what_head_says
+        a_copy_has_the_bytes_and_the_metadata_or_new_ones
+        an_upload_makes_one_object_of_its_parts
+        a_small_part_may_be_the_only_one
+        complete_refuses_parts_that_are_not_there
+        an_aborted_upload_is_gone
+        a_part_can_be_a_range_of_an_object
+        unfinished_uploads_are_listed
+        parts_may_go_up_side_by_side
+        many_objects_are_removed_at_once
+    ); })+ };
+    (@ $store:ident $($behaviour:ident)+) => { $(
+        #[tokio::test]
+        async fn $behaviour() {
+            let bed = super::$store().await;
+            super::suite::$behaviour(&bed.store).await;
+        }
+    )+ };
+}
+
+every_behaviour!(memory, fault_free);

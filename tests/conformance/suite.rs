@@ -1,0 +1,465 @@
+//! What every store must do, as one function for each behaviour.
+//!
+//! Each takes a bucket that others may be using too and keeps to keys that begin with its own name, or one that is its
+//! own where it lists everything.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use cosmount::store::{
+    Body, CopyRequest, GetRequest, ListPage, ListRequest, ObjectStore, Published, Source, StoreError, StoreErrorKind,
+};
+use cosmount::wire::{
+    ByteRange, Crc64, ETag, ObjectAttributes, ObjectHead, ObjectKey, PartNumber, UploadId, UploadedPart,
+};
+use futures_util::TryStreamExt;
+
+type Store<'a> = &'a Arc<dyn ObjectStore>;
+
+/// The smallest part that is not the last.
+const PART: usize = 1 << 20;
+
+/// Keys that stumble over escaping, normalising or XML somewhere.
+const AWKWARD: [&str; 20] = [
+    "plain",
+    "with space",
+    "a+b",
+    "100%",
+    "%2B%20",
+    "quote'\"<&>",
+    "ques?tion#hash",
+    "semi;colon=a&b",
+    "腾讯云/对象.txt",
+    "emoji😀",
+    "a//b",
+    "trailing/",
+    "dir/./x",
+    "dir/../x",
+    "ends/..",
+    "tilde~_-.(!*)",
+    "back\\slash",
+    "new\nline\ttab",
+    "control\u{1}\u{7f}",
+    " both sides ",
+];
+
+fn key(text: &str) -> ObjectKey {
+    ObjectKey::new(text).unwrap()
+}
+
+fn number(number: u64) -> PartNumber {
+    PartNumber::new(number).unwrap()
+}
+
+/// Bytes that differ from those of every other seed.
+fn pattern(seed: u8, len: usize) -> Vec<u8> {
+    (0..len).map(|i| (i.wrapping_mul(31) >> 3) as u8 ^ (i >> 8) as u8 ^ seed).collect()
+}
+
+/// The bytes in pieces of odd sizes.
+fn pieces(bytes: &[u8]) -> Body {
+    bytes.chunks(77_777).map(Bytes::copy_from_slice).collect()
+}
+
+async fn put(store: Store<'_>, name: &str, bytes: &[u8]) -> Published {
+    let attributes = ObjectAttributes::default();
+    store.put(&key(name), pieces(bytes), Crc64::of(bytes), &attributes).await.unwrap()
+}
+
+async fn read(store: Store<'_>, request: GetRequest) -> Result<(ObjectHead, Vec<u8>), StoreError> {
+    let reading = store.get(request).await?;
+    let bytes = reading.body.try_fold(Vec::new(), |mut bytes, piece| async move {
+        bytes.extend_from_slice(&piece);
+        Ok(bytes)
+    });
+    Ok((reading.head, bytes.await?))
+}
+
+fn whole(name: &str) -> GetRequest {
+    GetRequest { key: key(name), range: None, if_match: None }
+}
+
+fn range_of(name: &str, start: u64, end: u64) -> GetRequest {
+    GetRequest { range: ByteRange::new(start, end), ..whole(name) }
+}
+
+async fn bytes_of(store: Store<'_>, name: &str) -> Vec<u8> {
+    read(store, whole(name)).await.unwrap().1
+}
+
+fn kind<T: std::fmt::Debug>(answer: Result<T, StoreError>) -> StoreErrorKind {
+    answer.unwrap_err().kind
+}
+
+async fn send(store: Store<'_>, name: &str, upload: &UploadId, part: u64, bytes: &[u8]) -> UploadedPart {
+    store.upload_part(&key(name), upload, number(part), pieces(bytes), Crc64::of(bytes)).await.unwrap()
+}
+
+async fn begin(store: Store<'_>, name: &str) -> UploadId {
+    store.initiate(&key(name), &ObjectAttributes::default()).await.unwrap()
+}
+
+fn attributes(mode: &str) -> ObjectAttributes {
+    ObjectAttributes {
+        content_type: Some("text/x-test".into()),
+        user: [("mode".to_owned(), mode.to_owned()), ("mtime".to_owned(), "1700000000.25".to_owned())].into(),
+        ..ObjectAttributes::default()
+    }
+}
+
+pub async fn a_bucket_that_is_there_answers(store: Store<'_>) {
+    store.head_bucket().await.unwrap();
+}
+
+pub async fn what_was_put_is_what_is_read(store: Store<'_>) {
+    let bytes = pattern(1, 3 * PART + 17);
+    let before = SystemTime::now();
+    let crc64 = Crc64::of(&bytes);
+    let published = store.put(&key("put/a"), pieces(&bytes), crc64, &attributes("33188")).await.unwrap();
+    assert!(published.crc64.is_none_or(|told| told == crc64));
+
+    let head = store.head(&key("put/a")).await.unwrap();
+    assert_eq!((head.size, &head.etag), (bytes.len() as u64, &published.etag));
+    assert_eq!(head.crc64, Some(crc64));
+    assert_eq!(head.attributes, attributes("33188"));
+    let slack = Duration::from_secs(2);
+    assert!(head.last_modified > before - slack && head.last_modified < SystemTime::now() + slack);
+
+    let (read_head, read_bytes) = read(store, whole("put/a")).await.unwrap();
+    assert_eq!(read_head, head);
+    assert!(read_bytes == bytes, "other bytes came back");
+
+    put(store, "put/a", b"new").await;
+    assert_eq!(bytes_of(store, "put/a").await, b"new");
+}
+
+pub async fn an_empty_object_is_an_object(store: Store<'_>) {
+    let published = put(store, "empty", b"").await;
+    let (head, bytes) = read(store, whole("empty")).await.unwrap();
+    assert_eq!((head.size, head.etag, bytes.len()), (0, published.etag, 0));
+}
+
+pub async fn ranges_are_exact_and_clipped_at_the_end(store: Store<'_>) {
+    let bytes = pattern(2, 200_000);
+    put(store, "range", &bytes).await;
+    for (start, end) in [(0, 1), (0, 200_000), (65_535, 131_073), (199_999, 200_000), (150_000, u64::MAX / 2)] {
+        let (head, part) = read(store, range_of("range", start, end)).await.unwrap();
+        let expected = &bytes[start as usize..(end as usize).min(bytes.len())];
+        assert!(part == expected, "{start}..{end} gave {} bytes", part.len());
+        assert_eq!((head.size, head.crc64), (200_000, Some(Crc64::of(&bytes))), "of the whole object");
+    }
+    for start in [200_000, 300_000] {
+        assert_eq!(kind(read(store, range_of("range", start, start + 1)).await), StoreErrorKind::InvalidRange);
+    }
+}
+
+pub async fn what_is_not_there_is_not_found(store: Store<'_>) {
+    assert_eq!(kind(store.head(&key("missing")).await), StoreErrorKind::NotFound);
+    assert_eq!(kind(read(store, whole("missing")).await), StoreErrorKind::NotFound);
+    let source = Source { key: key("missing"), if_match: None };
+    let copy = CopyRequest { source: source.clone(), key: key("missing/copy"), replace: None };
+    assert_eq!(kind(store.copy(copy).await), StoreErrorKind::NotFound);
+    let upload = begin(store, "missing/parts").await;
+    let range = ByteRange::new(0, 1).unwrap();
+    let part = store.upload_part_copy(&key("missing/parts"), &upload, number(1), &source, range).await;
+    assert_eq!(kind(part), StoreErrorKind::NotFound);
+    store.abort(&key("missing/parts"), &upload).await.unwrap();
+    store.delete(&key("missing")).await.unwrap();
+}
+
+pub async fn another_version_than_the_pinned_one_is_changed(store: Store<'_>) {
+    let old = put(store, "pinned", &pattern(3, 5000)).await.etag;
+    let source = |if_match: &ETag| Source { key: key("pinned"), if_match: Some(if_match.clone()) };
+    let get = |if_match: &ETag| GetRequest { if_match: Some(if_match.clone()), ..range_of("pinned", 10, 20) };
+    let copy = |if_match: &ETag| CopyRequest { source: source(if_match), key: key("pinned/copy"), replace: None };
+    assert!(read(store, get(&old)).await.is_ok());
+    assert!(store.copy(copy(&old)).await.is_ok());
+
+    let new = put(store, "pinned", &pattern(4, 5000)).await.etag;
+    assert_ne!(old, new);
+    assert_eq!(kind(read(store, get(&old)).await), StoreErrorKind::Changed);
+    assert_eq!(kind(store.copy(copy(&old)).await), StoreErrorKind::Changed);
+    let upload = begin(store, "pinned/parts").await;
+    let range = ByteRange::new(0, 10).unwrap();
+    let part = store.upload_part_copy(&key("pinned/parts"), &upload, number(1), &source(&old), range).await;
+    assert_eq!(kind(part), StoreErrorKind::Changed);
+    store.abort(&key("pinned/parts"), &upload).await.unwrap();
+    assert!(read(store, get(&new)).await.is_ok());
+}
+
+pub async fn bytes_that_arrive_otherwise_are_corrupted(store: Store<'_>) {
+    let wrong = Crc64(Crc64::of(b"bytes").0 ^ 1);
+    let body = Body::from(Bytes::from("bytes"));
+    let answer = store.put(&key("corrupted"), body.clone(), wrong, &ObjectAttributes::default()).await;
+    assert_eq!(kind(answer), StoreErrorKind::Corrupted);
+    let upload = begin(store, "corrupted").await;
+    let answer = store.upload_part(&key("corrupted"), &upload, number(1), body.clone(), wrong).await;
+    assert_eq!(kind(answer), StoreErrorKind::Corrupted);
+    let part = store.upload_part(&key("corrupted"), &upload, number(1), body, Crc64::of(b"bytes")).await.unwrap();
+    let answer = store.complete(&key("corrupted"), &upload, &[part.etag], 5, Some(wrong)).await;
+    assert_eq!(kind(answer), StoreErrorKind::Corrupted);
+}
+
+pub async fn awkward_keys_are_keys(store: Store<'_>) {
+    let longest = format!("awkward/{}", "长".repeat((850 - 8) / 3));
+    let names: Vec<String> = AWKWARD.iter().map(|name| format!("awkward/{name}")).chain([longest]).collect();
+    for (index, name) in names.iter().enumerate() {
+        put(store, name, &pattern(index as u8, 100 + index)).await;
+    }
+    let page = list(store, "awkward/", false, None, None).await;
+    let mut sorted = names.clone();
+    sorted.sort();
+    assert_eq!(keys(&page), sorted);
+    for (index, name) in names.iter().enumerate() {
+        let bytes = pattern(index as u8, 100 + index);
+        assert_eq!(bytes_of(store, name).await, bytes, "{name:?}");
+        assert_eq!(store.head(&key(name)).await.unwrap().size, bytes.len() as u64, "{name:?}");
+        let copied = format!("awkward2/{}", name.get(..name.len().min(800)).unwrap_or("long"));
+        let source = Source { key: key(name), if_match: None };
+        store.copy(CopyRequest { source, key: key(&copied), replace: None }).await.unwrap();
+        assert_eq!(bytes_of(store, &copied).await, bytes, "{name:?}");
+        let upload = begin(store, name).await;
+        assert_eq!(store.list_uploads(name).await.unwrap()[0].key, *name);
+        store.abort(&key(name), &upload).await.unwrap();
+    }
+    let (single, many) = names.split_at(5);
+    for name in single {
+        store.delete(&key(name)).await.unwrap();
+    }
+    let many: Vec<ObjectKey> = many.iter().map(|name| key(name)).collect();
+    assert_eq!(store.delete_many(&many).await.unwrap().len(), 0);
+    assert_eq!(keys(&list(store, "awkward/", false, None, None).await), Vec::<String>::new());
+}
+
+async fn list(
+    store: Store<'_>,
+    prefix: &str,
+    delimited: bool,
+    marker: Option<&str>,
+    max_keys: Option<u16>,
+) -> ListPage {
+    let marker = marker.map(str::to_owned);
+    store.list(ListRequest { prefix: prefix.to_owned(), delimited, marker, max_keys }).await.unwrap()
+}
+
+fn keys(page: &ListPage) -> Vec<String> {
+    page.objects.iter().map(|object| object.key.clone()).collect()
+}
+
+pub async fn listings_are_in_byte_order_and_in_pages(store: Store<'_>) {
+    for name in ["b", "a", "a/1", "a/2", "a.txt", "é", "c/x/y", "B"] {
+        put(store, &format!("list/{name}"), name.as_bytes()).await;
+    }
+    let all = ["B", "a", "a.txt", "a/1", "a/2", "b", "c/x/y", "é"].map(|name| format!("list/{name}"));
+    assert_eq!(keys(&list(store, "list/", false, None, None).await), all);
+    for size in 1..=9 {
+        let (mut seen, mut marker) = (Vec::new(), None::<String>);
+        loop {
+            let page = list(store, "list/", false, marker.as_deref(), Some(size)).await;
+            assert!(page.objects.len() <= usize::from(size));
+            seen.extend(keys(&page));
+            marker = page.next_marker;
+            if marker.is_none() {
+                break;
+            }
+        }
+        assert_eq!(seen, all, "in pages of {size}");
+    }
+    assert_eq!(keys(&list(store, "list/a/", false, None, None).await), ["list/a/1", "list/a/2"]);
+    assert_eq!(keys(&list(store, "list/b", false, None, None).await), ["list/b"]);
+    assert_eq!(keys(&list(store, "list/a", false, Some("list/a.txt"), None).await), ["list/a/1", "list/a/2"]);
+    assert_eq!(list(store, "list/nothing", true, None, None).await, ListPage::default());
+}
+
+pub async fn delimited_listings_gather_common_prefixes(store: Store<'_>) {
+    for name in ["a", "a/1", "a/2", "a0", "b/", "b/c", "d/e/f"] {
+        put(store, &format!("tree/{name}"), name.as_bytes()).await;
+    }
+    let page = list(store, "tree/", true, None, None).await;
+    assert_eq!(keys(&page), ["tree/a", "tree/a0"]);
+    assert_eq!(page.prefixes, ["tree/a/", "tree/b/", "tree/d/"]);
+    assert_eq!(page.next_marker, None);
+    let page = list(store, "tree/b/", true, None, None).await;
+    assert_eq!((keys(&page), page.prefixes), (vec!["tree/b/".to_owned(), "tree/b/c".to_owned()], vec![]));
+    for size in 1..=6 {
+        let (mut seen, mut marker) = (Vec::new(), None::<String>);
+        loop {
+            let page = list(store, "tree/", true, marker.as_deref(), Some(size)).await;
+            assert!(page.objects.len() + page.prefixes.len() <= usize::from(size), "both count");
+            seen.extend(keys(&page));
+            seen.extend(page.prefixes);
+            marker = page.next_marker;
+            if marker.is_none() {
+                break;
+            }
+        }
+        seen.sort();
+        assert_eq!(seen, ["a", "a/", "a0", "b/", "d/"].map(|name| format!("tree/{name}")), "in pages of {size}");
+    }
+}
+
+pub async fn a_listing_says_what_head_says(store: Store<'_>) {
+    put(store, "listed/one", &pattern(5, 1234)).await;
+    let page = list(store, "listed/", true, None, None).await;
+    let head = store.head(&key("listed/one")).await.unwrap();
+    let [object] = page.objects.as_slice() else { panic!("{page:?}") };
+    assert_eq!((object.size, &object.etag), (head.size, &head.etag));
+    assert_eq!(object.storage_class, "STANDARD");
+    let seconds = |time: SystemTime| time.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
+    assert_eq!(seconds(object.last_modified), seconds(head.last_modified));
+}
+
+pub async fn a_copy_has_the_bytes_and_the_metadata_or_new_ones(store: Store<'_>) {
+    let bytes = pattern(6, 10_000);
+    store.put(&key("copy/from"), pieces(&bytes), Crc64::of(&bytes), &attributes("1")).await.unwrap();
+    let source = Source { key: key("copy/from"), if_match: None };
+    let copy = |to: &str, replace| CopyRequest { source: source.clone(), key: key(to), replace };
+
+    let copied = store.copy(copy("copy/kept", None)).await.unwrap();
+    let head = store.head(&key("copy/kept")).await.unwrap();
+    assert_eq!((&head.etag, &head.attributes), (&copied.etag, &attributes("1")));
+    assert!(copied.crc64.is_none_or(|told| told == Crc64::of(&bytes)));
+    assert_eq!(bytes_of(store, "copy/kept").await, bytes);
+
+    store.copy(copy("copy/replaced", Some(attributes("2")))).await.unwrap();
+    assert_eq!(store.head(&key("copy/replaced")).await.unwrap().attributes, attributes("2"));
+
+    assert_eq!(kind(store.copy(copy("copy/from", None)).await), StoreErrorKind::Invalid);
+    store.copy(copy("copy/from", Some(attributes("3")))).await.unwrap();
+    assert_eq!(store.head(&key("copy/from")).await.unwrap().attributes, attributes("3"));
+    assert_eq!(bytes_of(store, "copy/from").await, bytes);
+}
+
+pub async fn an_upload_makes_one_object_of_its_parts(store: Store<'_>) {
+    let name = "multi/object";
+    let (one, two, three) = (pattern(7, PART), pattern(8, PART + 1), pattern(9, 5));
+    let upload = store.initiate(&key(name), &attributes("33188")).await.unwrap();
+    let last = send(store, name, &upload, 3, &three).await;
+    let overwritten = send(store, name, &upload, 2, &one).await;
+    let first = send(store, name, &upload, 1, &one).await;
+    let second = send(store, name, &upload, 2, &two).await;
+    assert_ne!(overwritten.etag, second.etag);
+    assert_eq!((second.size, second.crc64), (two.len() as u64, Some(Crc64::of(&two))));
+    assert_eq!(kind(store.head(&key(name)).await), StoreErrorKind::NotFound);
+
+    let bytes = [one, two, three].concat();
+    let crc64 = Crc64::of(&bytes);
+    let etags = [first.etag, second.etag, last.etag];
+    let published = store.complete(&key(name), &upload, &etags, bytes.len() as u64, Some(crc64)).await.unwrap();
+    let (head, read_bytes) = read(store, whole(name)).await.unwrap();
+    assert_eq!((head.etag, head.crc64, head.attributes), (published.etag, Some(crc64), attributes("33188")));
+    assert!(read_bytes == bytes, "other bytes came back");
+    assert!(store.list_uploads("multi/").await.unwrap().is_empty());
+}
+
+pub async fn a_small_part_may_be_the_only_one(store: Store<'_>) {
+    let upload = begin(store, "small").await;
+    let part = send(store, "small", &upload, 1, b"tiny").await;
+    store.complete(&key("small"), &upload, &[part.etag], 4, Some(Crc64::of(b"tiny"))).await.unwrap();
+    assert_eq!(bytes_of(store, "small").await, b"tiny");
+}
+
+pub async fn complete_refuses_parts_that_are_not_there(store: Store<'_>) {
+    let name = "incomplete";
+    let upload = begin(store, name).await;
+    let first = send(store, name, &upload, 1, &pattern(10, 100)).await.etag;
+    let third = send(store, name, &upload, 3, &pattern(11, 100)).await.etag;
+    let refused = [
+        ("a gap", vec![first.clone(), third.clone(), third.clone()]),
+        ("another ETag", vec![ETag::new("00000000000000000000000000000000")]),
+        ("no parts", vec![]),
+    ];
+    for (why, etags) in refused {
+        assert_eq!(kind(store.complete(&key(name), &upload, &etags, 1, None).await), StoreErrorKind::Invalid, "{why}");
+    }
+    let second = send(store, name, &upload, 2, &pattern(12, PART)).await.etag;
+    let too_small = store.complete(&key(name), &upload, &[first, second], 1, None).await;
+    assert_eq!(kind(too_small), StoreErrorKind::Invalid);
+    assert_eq!(kind(store.head(&key(name)).await), StoreErrorKind::NotFound);
+    store.abort(&key(name), &upload).await.unwrap();
+}
+
+pub async fn an_aborted_upload_is_gone(store: Store<'_>) {
+    let name = "aborted";
+    let upload = begin(store, name).await;
+    let part = send(store, name, &upload, 1, b"bytes").await.etag;
+    store.abort(&key(name), &upload).await.unwrap();
+    store.abort(&key(name), &upload).await.unwrap();
+    let body = Body::from(Bytes::from("bytes"));
+    let late = store.upload_part(&key(name), &upload, number(2), body, Crc64::of(b"bytes")).await;
+    assert_eq!(kind(late), StoreErrorKind::NoSuchUpload);
+    let complete = store.complete(&key(name), &upload, &[part], 5, Some(Crc64::of(b"bytes"))).await;
+    assert_eq!(kind(complete), StoreErrorKind::NoSuchUpload);
+    assert_eq!(kind(store.head(&key(name)).await), StoreErrorKind::NotFound);
+}
+
+pub async fn a_part_can_be_a_range_of_an_object(store: Store<'_>) {
+    let bytes = pattern(13, 2 * PART);
+    let etag = put(store, "partcopy/from", &bytes).await.etag;
+    let source = Source { key: key("partcopy/from"), if_match: Some(etag) };
+    let to = key("partcopy/to");
+    let upload = begin(store, "partcopy/to").await;
+    let range = ByteRange::new(100, 100 + PART as u64).unwrap();
+    let copied = store.upload_part_copy(&to, &upload, number(1), &source, range).await.unwrap();
+    assert_eq!(copied.size, PART as u64);
+    assert!(copied.crc64.is_none_or(|told| told == Crc64::of(&bytes[100..100 + PART])));
+    let beyond = ByteRange::new(PART as u64, 2 * PART as u64 + 1).unwrap();
+    let answer = store.upload_part_copy(&to, &upload, number(2), &source, beyond).await;
+    assert_eq!(kind(answer), StoreErrorKind::InvalidRange);
+    let tail = send(store, "partcopy/to", &upload, 2, b"tail").await;
+
+    let expected = [&bytes[100..100 + PART], b"tail"].concat();
+    let etags = [copied.etag, tail.etag];
+    let crc64 = Crc64::of(&expected);
+    store.complete(&to, &upload, &etags, expected.len() as u64, Some(crc64)).await.unwrap();
+    assert!(bytes_of(store, "partcopy/to").await == expected, "other bytes came back");
+}
+
+pub async fn unfinished_uploads_are_listed(store: Store<'_>) {
+    let mut begun = Vec::new();
+    for name in ["uploads/b", "uploads/a", "uploads/a"] {
+        begun.push((name.to_owned(), begin(store, name).await));
+    }
+    begin(store, "uploads2/x").await;
+    let listed = store.list_uploads("uploads/").await.unwrap();
+    let keys: Vec<&str> = listed.iter().map(|upload| upload.key.as_str()).collect();
+    assert_eq!(keys, ["uploads/a", "uploads/a", "uploads/b"]);
+    for (name, id) in &begun {
+        assert!(listed.iter().any(|upload| upload.key == *name && upload.upload == *id), "{name} {id}");
+        store.abort(&key(name), id).await.unwrap();
+    }
+    assert!(store.list_uploads("uploads/").await.unwrap().is_empty());
+}
+
+pub async fn parts_may_go_up_side_by_side(store: Store<'_>) {
+    let name = "parallel";
+    let upload = begin(store, name).await;
+    let bytes = pattern(14, 8 * PART);
+    let sends = bytes.chunks(PART).enumerate().map(|(index, part)| {
+        let (store, upload, body, crc64) = (store.clone(), upload.clone(), pieces(part), Crc64::of(part));
+        tokio::spawn(async move {
+            store.upload_part(&key(name), &upload, number(index as u64 + 1), body, crc64).await.unwrap().etag
+        })
+    });
+    let sends: Vec<_> = sends.collect();
+    let mut etags = Vec::new();
+    for send in sends {
+        etags.push(send.await.unwrap());
+    }
+    store.complete(&key(name), &upload, &etags, bytes.len() as u64, Some(Crc64::of(&bytes))).await.unwrap();
+    assert!(bytes_of(store, name).await == bytes, "other bytes came back");
+}
+
+pub async fn many_objects_are_removed_at_once(store: Store<'_>) {
+    let mut keys = Vec::new();
+    for index in 0..30 {
+        let name = format!("many/{index}");
+        put(store, &name, b"x").await;
+        keys.push(key(&name));
+    }
+    keys.push(key("many/never-was"));
+    assert!(store.delete_many(&keys).await.unwrap().is_empty());
+    assert!(store.delete_many(&[]).await.unwrap().is_empty());
+    assert_eq!(list(store, "many/", false, None, None).await, ListPage::default());
+}
