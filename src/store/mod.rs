@@ -1,24 +1,33 @@
 //! Object storage as the file system sees it: one trait, and errors by meaning.
 //!
-//! Every implementation passes the one suite in `tests/conformance.rs`. Retrying belongs to the implementation:
+//! Every implementation passes the one suite in `tests/conformance`. Retrying belongs to the implementation:
 //! a caller that gets an error need not try again.
 
 mod body;
+mod complete;
 mod error;
 mod fault;
 mod fault_store;
+mod http;
+mod http_store;
 mod memory;
 mod memory_bucket;
 mod object_store;
 mod op;
+mod reading;
+mod retry;
+mod session;
 
 pub use body::Body;
 pub use error::{StoreError, StoreErrorKind};
 pub use fault::{Fault, Gate};
 pub use fault_store::FaultStore;
+pub use http::Timeouts;
+pub use http_store::{HttpOptions, HttpStore};
 pub use memory::{LoggedRequest, MemoryStore};
 pub use object_store::{
     Copied, CopyRequest, GetRequest, ListPage, ListRequest, ListedObject, ListedUpload, ObjectStore, Published,
     Reading, Source,
 };
 pub use op::Op;
+pub use retry::RetryOptions;

@@ -1,0 +1,126 @@
+//! Completing a multipart upload, and never guessing what became of it.
+//!
+//! A Complete is not the same the second time: once it has worked, the upload is gone. So where an attempt may have
+//! worked although its answer was lost, the object itself is asked, and only its checksum and size decide
+//! (`cos-api.md` 4.4). The answer to one that worked is verified by checksum too.
+
+use super::session::{Done, Failed, Request, Session};
+use super::{Op, Published, StoreError, StoreErrorKind};
+use crate::wire::answer::{CompleteMultipartUploadResult, decode_head, header_crc64};
+use crate::wire::operation::{CompleteMultipartUpload, CompletedPart, HeadObject, Operation};
+use crate::wire::request::Headers;
+use crate::wire::{Crc64, ETag, ObjectHead, ObjectKey, PartNumber, UploadId};
+
+/// What the object must be once it is complete.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Expected {
+    pub(super) size: u64,
+    pub(super) crc64: Option<Crc64>,
+}
+
+/// Makes the object of the parts 1 to `etags.len()`.
+pub(super) async fn complete(
+    session: &Session,
+    key: &ObjectKey,
+    upload: &UploadId,
+    etags: &[ETag],
+    expected: Expected,
+) -> Result<Published, StoreError> {
+    let request = request(key, upload, etags)?;
+    let mut tries = session.tries();
+    let mut perhaps_done = false;
+    loop {
+        let failed = match attempt(session, &request).await {
+            Ok(published) => return verify(session, &request, key, published, expected).await,
+            Err(failed) => failed,
+        };
+        if perhaps_done && failed.error.kind == StoreErrorKind::NoSuchUpload {
+            return settle(session, key, expected, failed.error).await;
+        }
+        perhaps_done |= failed.done == Done::Perhaps;
+        let Err(error) = tries.again(failed).await else { continue };
+        return if perhaps_done { settle(session, key, expected, error).await } else { Err(error) };
+    }
+}
+
+fn request(key: &ObjectKey, upload: &UploadId, etags: &[ETag]) -> Result<Request, StoreError> {
+    let op = Op::CompleteMultipartUpload.name();
+    let invalid = |message| StoreError::new(StoreErrorKind::Invalid, op, key.as_str(), message);
+    if etags.is_empty() {
+        return Err(invalid("an upload without parts"));
+    }
+    let mut parts = Vec::with_capacity(etags.len());
+    for (index, etag) in etags.iter().enumerate() {
+        let number = PartNumber::new(index as u64 + 1).ok_or_else(|| invalid("more parts than an upload can have"))?;
+        parts.push(CompletedPart { number, etag: etag.clone() });
+    }
+    let (key, upload) = (key.clone(), upload.clone());
+    let complete = CompleteMultipartUpload { key, upload, parts, forbid_overwrite: false };
+    Ok(Request::new(&Operation::CompleteMultipartUpload(complete)))
+}
+
+async fn attempt(session: &Session, request: &Request) -> Result<Published, Failed> {
+    let answer = session.exchange(request).await?;
+    // The service answers 200 before it knows whether the merge will work; the root of the body decides.
+    match CompleteMultipartUploadResult::decode(&answer.body) {
+        Ok(result) => Ok(Published { etag: result.etag, crc64: header_crc64(Headers(&answer.headers.lines())) }),
+        Err(error) => Err(session.unexpected(request, &answer, error)),
+    }
+}
+
+/// Compares what was published with what should have been. An answer without a checksum costs one HEAD.
+async fn verify(
+    session: &Session,
+    request: &Request,
+    key: &ObjectKey,
+    published: Published,
+    expected: Expected,
+) -> Result<Published, StoreError> {
+    let Some(crc64) = expected.crc64 else { return Ok(published) };
+    if let Some(answered) = published.crc64 {
+        return if answered == crc64 { Ok(published) } else { Err(corrupted(request, answered, crc64)) };
+    }
+    let head = head(session, key).await?;
+    if head.etag != published.etag {
+        // Somebody has written the key since, so nobody can tell any more; the service said that ours was complete.
+        return Ok(published);
+    }
+    if head.size != expected.size {
+        let message = format!("the object has {} bytes instead of {}", head.size, expected.size);
+        return Err(request.error(StoreErrorKind::Corrupted, message));
+    }
+    match head.crc64 {
+        Some(answered) if answered != crc64 => Err(corrupted(request, answered, crc64)),
+        answered => Ok(Published { crc64: answered, ..published }),
+    }
+}
+
+/// Finds out whether an attempt has worked whose answer was lost; `error` is what to say if it has not.
+async fn settle(
+    session: &Session,
+    key: &ObjectKey,
+    expected: Expected,
+    error: StoreError,
+) -> Result<Published, StoreError> {
+    // Without a checksum there is nothing that would tell our object from another one of its size.
+    let Some(crc64) = expected.crc64 else { return Err(error) };
+    match head(session, key).await {
+        Ok(head) if head.crc64 == Some(crc64) && head.size == expected.size => {
+            log::info!("{error}; but the object is there, with checksum {crc64}");
+            Ok(Published { etag: head.etag, crc64: head.crc64 })
+        }
+        _ => Err(error),
+    }
+}
+
+fn corrupted(request: &Request, answered: Crc64, expected: Crc64) -> StoreError {
+    request.error(StoreErrorKind::Corrupted, format!("checksum {answered} at the service, {expected} here"))
+}
+
+/// Size, version and metadata of an object.
+pub(super) async fn head(session: &Session, key: &ObjectKey) -> Result<ObjectHead, StoreError> {
+    let request = Request::new(&Operation::HeadObject(HeadObject::new(key.clone())));
+    let answer = session.answer(&request).await?;
+    let head = decode_head(Headers(&answer.headers.lines()));
+    head.map_err(|error| session.unexpected(&request, &answer, error).error)
+}

@@ -1,0 +1,310 @@
+//! One HTTP exchange: a signed request out, an answer in. The only file that knows the HTTP library.
+//!
+//! Promises that every wait is bounded, that a body goes out in the pieces it was gathered in, with `Content-Length` and
+//! without a copy, and that errors say nothing of the URL's query. Signing, retrying and the meaning of answers are left
+//! to the callers. Never follows a redirect, never looks at the environment.
+
+use std::error::Error;
+use std::fmt;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, HeaderName, HeaderValue};
+use http_body_util::BodyExt;
+
+use super::{Body, StoreErrorKind};
+use crate::wire::request::{HeaderPair, Method};
+
+/// How long to wait for what.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timeouts {
+    /// For a connection, TLS included.
+    pub connect: Duration,
+    /// For the next sign of life: bytes that leave or bytes that arrive.
+    pub idle: Duration,
+    /// For the whole answer to what the service must work on: Complete and copies. It may be silent meanwhile.
+    pub work: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Timeouts {
+        Timeouts {
+            connect: Duration::from_secs(10),
+            // A send buffer of 4 MiB drains within this at 1 Mbit/s.
+            idle: Duration::from_secs(30),
+            // What the official Python client allows Complete (`cos-api.md` 4.4).
+            work: Duration::from_secs(1200),
+        }
+    }
+}
+
+/// Idle connections are closed after this, before a load balancer does it under a request.
+const POOL_IDLE: Duration = Duration::from_secs(30);
+
+/// A pool of connections to one service.
+#[derive(Clone, Debug)]
+pub(super) struct Transport {
+    client: reqwest::Client,
+    timeouts: Timeouts,
+}
+
+/// A request, ready to go.
+#[derive(Debug)]
+pub(super) struct Outgoing {
+    pub(super) method: Method,
+    pub(super) url: String,
+    pub(super) headers: Vec<HeaderPair>,
+    pub(super) body: Body,
+    /// Grows by the bytes of the body that the connection has taken.
+    pub(super) sent: Arc<AtomicU64>,
+    /// How long the connection may stay without a sign of life.
+    pub(super) patience: Duration,
+}
+
+/// The head of an answer, with the body still to come.
+#[derive(Debug)]
+pub(super) struct Incoming {
+    pub(super) status: u16,
+    pub(super) headers: AnswerHeaders,
+    pub(super) body: IncomingBody,
+}
+
+/// The headers of an answer.
+#[derive(Debug)]
+pub(super) struct AnswerHeaders(HeaderMap);
+
+/// The body of an answer, as it arrives.
+#[derive(Debug)]
+pub(super) struct IncomingBody {
+    body: reqwest::Body,
+    patience: Duration,
+}
+
+/// An exchange that broke.
+#[derive(Debug)]
+pub(super) struct TransportError {
+    pub(super) kind: StoreErrorKind,
+    /// Whether the next attempt may fare better.
+    pub(super) transient: bool,
+    pub(super) message: String,
+    pub(super) source: Option<Arc<dyn Error + Send + Sync>>,
+}
+
+impl Transport {
+    /// A pool without connections. `secure` tells whether TLS will be spoken: the system's certificates are loaded only
+    /// then. `proxy` is the URL of an HTTP proxy.
+    pub(super) fn new(timeouts: Timeouts, secure: bool, proxy: Option<&str>) -> Result<Transport, TransportError> {
+        // Fails only if somebody in the process has chosen a provider already, which then serves as well.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let mut builder = reqwest::Client::builder()
+            .http1_only()
+            .tcp_nodelay(true)
+            .connect_timeout(timeouts.connect)
+            .pool_idle_timeout(POOL_IDLE)
+            .redirect(reqwest::redirect::Policy::none())
+            .retry(reqwest::retry::never())
+            .referer(false)
+            .user_agent(concat!("cosmount/", env!("CARGO_PKG_VERSION")))
+            .no_proxy();
+        if let Some(proxy) = proxy {
+            builder = builder.proxy(reqwest::Proxy::all(proxy).map_err(setup_error)?);
+        }
+        if !secure {
+            builder = builder.tls_certs_only([]);
+        }
+        Ok(Transport { client: builder.build().map_err(setup_error)?, timeouts })
+    }
+
+    pub(super) fn timeouts(&self) -> Timeouts {
+        self.timeouts
+    }
+
+    /// Sends a request and returns when the head of the answer is there.
+    pub(super) async fn send(&self, outgoing: Outgoing) -> Result<Incoming, TransportError> {
+        let Outgoing { method, url, headers, body, sent, patience } = outgoing;
+        let method = match method {
+            Method::Get => reqwest::Method::GET,
+            Method::Head => reqwest::Method::HEAD,
+            Method::Put => reqwest::Method::PUT,
+            Method::Post => reqwest::Method::POST,
+            Method::Delete => reqwest::Method::DELETE,
+        };
+        let mut request = self.client.request(method, url).headers(header_map(&headers)?);
+        if !body.is_empty() {
+            request = request.body(reqwest::Body::wrap(SendBody::new(&body, sent.clone())));
+        } else if !matches!(outgoing.method, Method::Get | Method::Head | Method::Delete) {
+            // The service wants to hear the length of an empty body too (`cos-api.md` 3.1, 411).
+            request = request.header(http::header::CONTENT_LENGTH, 0);
+        }
+        // The pieces are held by the request alone, so that an upload's buffers are free when it ends.
+        drop(body);
+        let request = request.build().map_err(setup_error)?;
+        let response = watch(self.client.execute(request), &sent, patience).await?;
+        let (parts, body) = http::Response::<reqwest::Body>::from(response).into_parts();
+        let body = IncomingBody { body, patience };
+        Ok(Incoming { status: parts.status.as_u16(), headers: AnswerHeaders(parts.headers), body })
+    }
+}
+
+/// Waits for an answer as long as bytes of the body keep leaving, and `patience` longer.
+async fn watch(
+    exchange: impl Future<Output = reqwest::Result<reqwest::Response>>,
+    sent: &AtomicU64,
+    patience: Duration,
+) -> Result<reqwest::Response, TransportError> {
+    let mut exchange = std::pin::pin!(exchange);
+    let mut seen = sent.load(Ordering::Relaxed);
+    loop {
+        match tokio::time::timeout(patience, &mut exchange).await {
+            Ok(answer) => return answer.map_err(broken),
+            Err(_) => {
+                let now = sent.load(Ordering::Relaxed);
+                if now == seen {
+                    return Err(silent(patience));
+                }
+                seen = now;
+            }
+        }
+    }
+}
+
+impl AnswerHeaders {
+    /// All lines, for the decoders of the wire. Values that are not text are left out.
+    pub(super) fn lines(&self) -> Vec<(&str, &str)> {
+        self.0
+            .iter()
+            .filter_map(|(name, value)| Some((name.as_str(), std::str::from_utf8(value.as_bytes()).ok()?)))
+            .collect()
+    }
+
+    /// One line's value.
+    pub(super) fn get(&self, name: &str) -> Option<&str> {
+        self.0.get(name).and_then(|value| std::str::from_utf8(value.as_bytes()).ok())
+    }
+}
+
+impl IncomingBody {
+    /// The next piece, or `None` after the last.
+    pub(super) async fn next(&mut self) -> Option<Result<Bytes, TransportError>> {
+        loop {
+            let frame = match tokio::time::timeout(self.patience, self.body.frame()).await {
+                Ok(frame) => frame?,
+                Err(_) => return Some(Err(silent(self.patience))),
+            };
+            match frame {
+                // Trailers carry nothing that we know.
+                Ok(frame) => match frame.into_data() {
+                    Ok(data) if !data.is_empty() => return Some(Ok(data)),
+                    _ => {}
+                },
+                Err(error) => return Some(Err(broken(error))),
+            }
+        }
+    }
+
+    /// The whole body, if it has at most `limit` bytes.
+    pub(super) async fn read_all(mut self, limit: usize) -> Result<Bytes, TransportError> {
+        let mut whole = BytesMut::new();
+        while let Some(piece) = self.next().await {
+            let piece = piece?;
+            if whole.len() + piece.len() > limit {
+                let message = format!("an answer of more than {limit} bytes");
+                let kind = StoreErrorKind::Protocol;
+                return Err(TransportError { kind, transient: false, message, source: None });
+            }
+            whole.extend_from_slice(&piece);
+        }
+        Ok(whole.freeze())
+    }
+}
+
+/// A request's body on its way: hands over piece by piece, each a shared reference.
+struct SendBody {
+    pieces: std::vec::IntoIter<Bytes>,
+    left: u64,
+    sent: Arc<AtomicU64>,
+}
+
+impl SendBody {
+    fn new(body: &Body, sent: Arc<AtomicU64>) -> SendBody {
+        SendBody { pieces: body.pieces().to_vec().into_iter(), left: body.len(), sent }
+    }
+}
+
+impl http_body::Body for SendBody {
+    type Data = Bytes;
+    type Error = std::convert::Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<http_body::Frame<Bytes>, Self::Error>>> {
+        let Some(piece) = self.pieces.next() else { return Poll::Ready(None) };
+        self.left -= piece.len() as u64;
+        self.sent.fetch_add(piece.len() as u64, Ordering::Relaxed);
+        Poll::Ready(Some(Ok(http_body::Frame::data(piece))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.left == 0
+    }
+
+    fn size_hint(&self) -> http_body::SizeHint {
+        http_body::SizeHint::with_exact(self.left)
+    }
+}
+
+fn header_map(headers: &[HeaderPair]) -> Result<HeaderMap, TransportError> {
+    let mut map = HeaderMap::with_capacity(headers.len() + 2);
+    for (name, value) in headers {
+        let pair = HeaderName::from_bytes(name.as_bytes()).ok().zip(HeaderValue::from_bytes(value.as_bytes()).ok());
+        let Some((header_name, header_value)) = pair else {
+            // The value stays out of the message: it may be a token.
+            let message = format!("the header {name:?} cannot be sent");
+            return Err(TransportError { kind: StoreErrorKind::Invalid, transient: false, message, source: None });
+        };
+        map.append(header_name, header_value);
+    }
+    Ok(map)
+}
+
+fn silent(patience: Duration) -> TransportError {
+    let message = format!("no sign of life for {} s", patience.as_secs_f32());
+    TransportError { kind: StoreErrorKind::TimedOut, transient: true, message, source: None }
+}
+
+/// A request or client that the library will not build: no attempt can mend that.
+fn setup_error(error: reqwest::Error) -> TransportError {
+    let error = error.without_url();
+    let message = chain(&error);
+    TransportError { kind: StoreErrorKind::Invalid, transient: false, message, source: Some(Arc::new(error)) }
+}
+
+fn broken(error: reqwest::Error) -> TransportError {
+    let error = error.without_url();
+    let kind = if error.is_timeout() { StoreErrorKind::TimedOut } else { StoreErrorKind::Unreachable };
+    let transient = !error.is_builder();
+    TransportError { kind, transient, message: chain(&error), source: Some(Arc::new(error)) }
+}
+
+/// The library's own message says little without those of the errors underneath.
+fn chain(error: &dyn Error) -> String {
+    let mut message = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        message.push_str(": ");
+        message.push_str(&error.to_string());
+        source = error.source();
+    }
+    message
+}
+
+impl fmt::Display for TransportError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}

@@ -1,0 +1,181 @@
+//! The bytes of an object as a stream that survives a broken connection.
+//!
+//! The stream gives exactly the range that was opened. What arrives is checked against `Content-Range` and
+//! `Content-Length`; where a connection breaks, the rest is asked for again, pinned to the version of the first answer.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::StreamExt;
+
+use super::http::{Incoming, IncomingBody};
+use super::session::{Failed, Request, Session, Tries, broken};
+use super::{GetRequest, Reading, StoreError, StoreErrorKind};
+use crate::stats::Stats;
+use crate::wire::answer::{ContentRange, decode_head};
+use crate::wire::condition::Conditions;
+use crate::wire::operation::{GetObject, Operation};
+use crate::wire::range::RangeSpec;
+use crate::wire::request::Headers;
+use crate::wire::{ByteRange, ETag, ObjectHead, ObjectKey};
+
+/// Opens an object or a range of it.
+pub(super) async fn open(session: Arc<Session>, wanted: GetRequest) -> Result<Reading, StoreError> {
+    let opened = Opened::open(&session, &wanted.key, wanted.range, wanted.if_match, &mut session.tries()).await?;
+    let head = opened.head;
+    let stretch = Stretch {
+        key: wanted.key,
+        etag: head.etag.clone(),
+        at: opened.start,
+        end: opened.end,
+        skip: opened.skip,
+        body: opened.body,
+        request: opened.request,
+        tries: None,
+        session,
+    };
+    let body = futures_util::stream::try_unfold(stretch, Stretch::next).boxed();
+    Ok(Reading { head, body })
+}
+
+/// An answer to Get Object whose head is as it must be.
+struct Opened {
+    request: Request,
+    head: ObjectHead,
+    start: u64,
+    end: u64,
+    /// Bytes of the body before `start`: the service may answer the whole object.
+    skip: u64,
+    body: IncomingBody,
+}
+
+impl Opened {
+    async fn open(
+        session: &Session,
+        key: &ObjectKey,
+        range: Option<ByteRange>,
+        if_match: Option<ETag>,
+        tries: &mut Tries,
+    ) -> Result<Opened, StoreError> {
+        let mut get = GetObject::new(key.clone(), range.map(RangeSpec::from));
+        get.conditions = Conditions::matching(if_match.clone());
+        let request = Request::new(&Operation::GetObject(get));
+        loop {
+            let failed = match session.attempt(&request).await {
+                Ok(incoming) => match Opened::check(&request, incoming, range, if_match.as_ref()) {
+                    Ok((head, start, end, skip, body)) => return Ok(Opened { request, head, start, end, skip, body }),
+                    Err(failed) => failed,
+                },
+                Err(failed) => failed,
+            };
+            tries.again(failed).await?;
+        }
+    }
+
+    /// Finds out which bytes an answer holds.
+    #[allow(clippy::type_complexity, reason = "taken apart by the one caller")]
+    fn check(
+        request: &Request,
+        incoming: Incoming,
+        range: Option<ByteRange>,
+        if_match: Option<&ETag>,
+    ) -> Result<(ObjectHead, u64, u64, u64, IncomingBody), Failed> {
+        let Incoming { status, headers, body } = incoming;
+        let lines = headers.lines();
+        let lines = Headers(&lines);
+        let told: Option<u64> = headers.get("content-length").and_then(|length| length.trim().parse().ok());
+        let whole = match (status, range) {
+            (206, Some(range)) => {
+                let answered = lines.get("content-range").and_then(ContentRange::parse);
+                let fits = answered.filter(|answered| {
+                    let expected_end = range.end().min(answered.size);
+                    let same = answered.range.start() == range.start() && answered.range.end() == expected_end;
+                    same && told.is_none_or(|told| told == answered.range.len())
+                });
+                let Some(answered) = fits else {
+                    let told = headers.get("content-range").unwrap_or("no Content-Range");
+                    return Err(request.protocol_error(&headers, format!("asked for {range}, answered {told}")));
+                };
+                answered.size
+            }
+            (200, _) => match told {
+                Some(size) => size,
+                None => return Err(request.protocol_error(&headers, "an object without Content-Length")),
+            },
+            _ => return Err(request.protocol_error(&headers, format!("status {status} for an object"))),
+        };
+        let head = decode_head(lines).map_err(|error| request.protocol_error(&headers, error.to_string()))?;
+        if if_match.is_some_and(|wanted| *wanted != head.etag) {
+            let mut failed = request.protocol_error(&headers, format!("the object is now {}", head.etag));
+            failed.error.kind = StoreErrorKind::Changed;
+            return Err(failed);
+        }
+        let start = range.map_or(0, ByteRange::start);
+        let end = range.map_or(whole, |range| range.end().min(whole));
+        if range.is_some() && start >= whole {
+            let mut failed = request.protocol_error(&headers, format!("the object has {whole} bytes"));
+            failed.error.kind = StoreErrorKind::InvalidRange;
+            return Err(failed);
+        }
+        let skip = if status == 200 { start } else { 0 };
+        Ok((head, start, end, skip, body))
+    }
+}
+
+/// What is left to read.
+struct Stretch {
+    session: Arc<Session>,
+    request: Request,
+    key: ObjectKey,
+    etag: ETag,
+    /// Offset of the next byte to give.
+    at: u64,
+    end: u64,
+    skip: u64,
+    body: IncomingBody,
+    /// The attempts since the last byte arrived.
+    tries: Option<Tries>,
+}
+
+impl Stretch {
+    async fn next(mut self) -> Result<Option<(Bytes, Stretch)>, StoreError> {
+        while self.at < self.end {
+            let failed = match self.body.next().await {
+                Some(Ok(piece)) => {
+                    let Some(piece) = self.take(piece) else { continue };
+                    Stats::add(&self.session.stats().bytes_down, piece.len() as u64);
+                    self.tries = None;
+                    return Ok(Some((piece, self)));
+                }
+                Some(Err(error)) => broken(&self.request, error),
+                None => self.ended_early(),
+            };
+            let mut tries = self.tries.take().unwrap_or_else(|| self.session.tries());
+            tries.again(failed).await?;
+            let rest = ByteRange::new(self.at, self.end);
+            let opened = Opened::open(&self.session, &self.key, rest, Some(self.etag.clone()), &mut tries).await?;
+            (self.body, self.skip, self.tries) = (opened.body, opened.skip, Some(tries));
+        }
+        Ok(None)
+    }
+
+    /// The part of a piece that was asked for.
+    fn take(&mut self, mut piece: Bytes) -> Option<Bytes> {
+        if self.skip > 0 {
+            let skipped = piece.len().min(usize::try_from(self.skip).unwrap_or(usize::MAX));
+            self.skip -= skipped as u64;
+            piece = piece.split_off(skipped);
+        }
+        piece.truncate(usize::try_from(self.end - self.at).unwrap_or(usize::MAX));
+        self.at += piece.len() as u64;
+        (!piece.is_empty()).then_some(piece)
+    }
+
+    fn ended_early(&self) -> Failed {
+        let message = format!("the body ended at byte {} of {}", self.at, self.end);
+        broken(
+            &self.request,
+            super::http::TransportError { kind: StoreErrorKind::Unreachable, transient: true, message, source: None },
+        )
+    }
+}

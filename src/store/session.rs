@@ -1,0 +1,384 @@
+//! Requests to one bucket: signed at each send, repeated while that may help, judged by meaning.
+//!
+//! A [`Session`] knows the endpoint, the credentials and the service's clock. It makes one attempt
+//! ([`Session::attempt`]) and tells what a failed one means ([`Failed`]); the loop is the caller's, with [`Tries`] to
+//! count and to pause. What an answer says beyond its status is left to the callers too.
+
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::UNIX_EPOCH;
+
+use bytes::Bytes;
+use tokio::time::Instant;
+
+use super::http::{AnswerHeaders, Incoming, Outgoing, Transport, TransportError};
+use super::retry::{self, Attempts, Remedy, RetryOptions};
+use super::{Body, StoreError, StoreErrorKind};
+use crate::clock::Clock;
+use crate::stats::Stats;
+use crate::wire::address::Route;
+use crate::wire::answer::{AnswerError, ErrorBody};
+use crate::wire::date;
+use crate::wire::operation::Operation;
+use crate::wire::request::{HeaderPair, Method, RequestHead};
+use crate::wire::sign::{Credentials, KeyTime, SigningKey};
+
+/// The longest XML answer: a page of 1,000 keys of 850 bytes, each byte escaped, is under 4 MiB.
+pub(super) const XML_BYTES_MAX: usize = 16 << 20;
+/// What is read of the body of an error.
+const ERROR_BYTES_MAX: usize = 64 << 10;
+/// Clocks that differ by less are taken for equal (`cos-api.md` 2.9).
+const CLOCK_GAP_SECONDS: u64 = 30;
+/// How far signatures reach back, as in the official Python client, for clocks that differ a little.
+const SIGNED_BEFORE_SECONDS: u64 = 60;
+/// How long a signing key is valid; the longest request must begin within it, not end.
+const SIGNED_FOR_SECONDS: u64 = 3600;
+
+/// The way to one bucket.
+#[derive(Debug)]
+pub(super) struct Session {
+    transport: Transport,
+    route: Route,
+    credentials: Credentials,
+    retry: RetryOptions,
+    clock: Clock,
+    stats: Arc<Stats>,
+    /// Seconds that the service's clock is ahead of ours, as learned from its `Date`.
+    clock_offset: AtomicI64,
+    /// The key that was derived last. Std mutex: held for one derivation at most, never across an await.
+    signing_key: Mutex<Option<Arc<SigningKey>>>,
+}
+
+/// One request, before it is signed.
+#[derive(Debug)]
+pub(super) struct Request {
+    pub(super) op: &'static str,
+    /// The key or prefix, for errors.
+    pub(super) key: String,
+    head: RequestHead,
+    body: Body,
+    /// The answer may take as long as the service works.
+    works: bool,
+}
+
+impl Request {
+    /// A request with the body that the operation itself has.
+    pub(super) fn new(operation: &Operation) -> Request {
+        let mut head = operation.encode();
+        let body = head.body.take().map_or_else(Body::empty, |xml| Body::from(Bytes::from(xml)));
+        let key = operation.key().map_or_else(String::new, |key| key.as_str().to_owned());
+        let works = matches!(
+            operation,
+            Operation::CompleteMultipartUpload(_) | Operation::CopyObject(_) | Operation::UploadPartCopy(_)
+        );
+        Request { op: operation.name(), key, head, body, works }
+    }
+
+    /// A request that carries an object's bytes.
+    pub(super) fn with_body(operation: &Operation, body: Body) -> Request {
+        Request { body, ..Request::new(operation) }
+    }
+
+    /// Names what the request is about where the operation has no key.
+    pub(super) fn about(self, prefix: &str) -> Request {
+        Request { key: prefix.to_owned(), ..self }
+    }
+
+    /// An error of this request that no answer told.
+    pub(super) fn error(&self, kind: StoreErrorKind, message: impl Into<String>) -> StoreError {
+        StoreError::new(kind, self.op, self.key.as_str(), message)
+    }
+
+    /// An answer that the protocol does not allow. Not repeated: it would be the same again.
+    pub(super) fn protocol_error(&self, answer: &AnswerHeaders, message: impl Into<String>) -> Failed {
+        let mut error = self.error(StoreErrorKind::Protocol, message);
+        error.request_id = answer.get("x-cos-request-id").unwrap_or_default().to_owned();
+        Failed { error, remedy: Remedy::None, done: Done::Perhaps }
+    }
+}
+
+/// An attempt that failed.
+#[derive(Debug)]
+pub(super) struct Failed {
+    pub(super) error: StoreError,
+    pub(super) remedy: Remedy,
+    pub(super) done: Done,
+}
+
+/// Whether the service may have done what it was asked although the attempt failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Done {
+    /// It said no.
+    No,
+    /// The answer was lost or speaks of an accident in the middle of the work.
+    Perhaps,
+}
+
+/// An answer that was read to its end.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) status: u16,
+    pub(super) headers: AnswerHeaders,
+    pub(super) body: Bytes,
+}
+
+impl Session {
+    pub(super) fn new(
+        transport: Transport,
+        route: Route,
+        credentials: Credentials,
+        retry: RetryOptions,
+        clock: Clock,
+        stats: Arc<Stats>,
+    ) -> Session {
+        let (clock_offset, signing_key) = (AtomicI64::new(0), Mutex::new(None));
+        Session { transport, route, credentials, retry, clock, stats, clock_offset, signing_key }
+    }
+
+    pub(super) fn stats(&self) -> &Stats {
+        &self.stats
+    }
+
+    /// Starts counting the attempts at one request.
+    pub(super) fn tries(&self) -> Tries {
+        Tries {
+            attempts: Attempts::new(self.retry),
+            started: Instant::now(),
+            random: fastrand::Rng::new(),
+            stats: self.stats.clone(),
+        }
+    }
+
+    /// Sends a request until it is answered with a success, and reads the whole answer.
+    pub(super) async fn answer(&self, request: &Request) -> Result<Answer, StoreError> {
+        let mut tries = self.tries();
+        loop {
+            match self.exchange(request).await {
+                Ok(answer) => return Ok(answer),
+                Err(failed) => tries.again(failed).await?,
+            }
+        }
+    }
+
+    /// One attempt, with the whole answer.
+    pub(super) async fn exchange(&self, request: &Request) -> Result<Answer, Failed> {
+        let whole = async {
+            let Incoming { status, headers, body } = self.attempt(request).await?;
+            let body = body.read_all(XML_BYTES_MAX).await.map_err(|error| broken(request, error))?;
+            Ok(Answer { status, headers, body })
+        };
+        if !request.works {
+            return whole.await;
+        }
+        // Blanks that trickle in are a sign of life, so the silence alone would not bound the wait.
+        let limit = self.transport.timeouts().work;
+        match tokio::time::timeout(limit, whole).await {
+            Ok(answer) => answer,
+            Err(_) => {
+                let error = request.error(StoreErrorKind::TimedOut, format!("no answer within {} s", limit.as_secs()));
+                Err(Failed { error, remedy: Remedy::Pause, done: Done::Perhaps })
+            }
+        }
+    }
+
+    /// One attempt, up to the head of a successful answer.
+    pub(super) async fn attempt(&self, request: &Request) -> Result<Incoming, Failed> {
+        let timeouts = self.transport.timeouts();
+        let Some(target) = target(&request.head) else {
+            let error = request.error(StoreErrorKind::Invalid, "a path of dots alone cannot be sent over HTTP");
+            return Err(Failed { error, remedy: Remedy::None, done: Done::No });
+        };
+        let sent = Arc::new(AtomicU64::new(0));
+        let outgoing = Outgoing {
+            method: request.head.method,
+            url: format!("{}{target}", self.route.origin),
+            headers: self.signed_headers(&request.head),
+            body: request.body.clone(),
+            sent: sent.clone(),
+            patience: if request.works { timeouts.work } else { timeouts.idle },
+        };
+        Stats::add(&self.stats.requests, 1);
+        let incoming = self.transport.send(outgoing).await;
+        Stats::add(&self.stats.bytes_up, sent.load(Ordering::Relaxed));
+        let incoming = incoming.map_err(|error| broken(request, error))?;
+        if (200..300).contains(&incoming.status) {
+            return Ok(incoming);
+        }
+        Err(self.refused(request, incoming).await)
+    }
+
+    /// What a failed answer means.
+    async fn refused(&self, request: &Request, incoming: Incoming) -> Failed {
+        let Incoming { status, headers, body } = incoming;
+        // An error whose text cannot be read is still the error that its status names.
+        let body = match request.head.method {
+            Method::Head => Bytes::new(),
+            _ => body.read_all(ERROR_BYTES_MAX).await.unwrap_or_default(),
+        };
+        if (300..400).contains(&status) && status != 304 {
+            let mut failed = request.protocol_error(&headers, redirect_message(&headers));
+            failed.error.status = status;
+            failed.done = Done::No;
+            return failed;
+        }
+        self.failure(request, status, &headers, ErrorBody::decode(&body).ok())
+    }
+
+    /// The failure that an `Error` body or a status without one tells.
+    pub(super) fn failure(
+        &self,
+        request: &Request,
+        status: u16,
+        headers: &AnswerHeaders,
+        told: Option<ErrorBody>,
+    ) -> Failed {
+        let told = told.unwrap_or_default();
+        let failure = told.classify(status);
+        let gap = self.clock_gap(headers);
+        let remedy = retry::remedy(failure, gap.unsigned_abs() >= CLOCK_GAP_SECONDS);
+        if remedy == Remedy::Resign {
+            self.clock_offset.fetch_add(gap, Ordering::Relaxed);
+            // The next signature begins a new key time.
+            *self.signing_key.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        }
+        let mut error = request.error(retry::kind(failure.meaning), told.message);
+        error.status = status;
+        error.code = told.code;
+        let request_id = headers.get("x-cos-request-id").map(str::to_owned);
+        error.request_id = request_id.unwrap_or(told.request_id);
+        let done = if remedy == Remedy::Pause { Done::Perhaps } else { Done::No };
+        Failed { error, remedy, done }
+    }
+
+    /// The failure of an answer whose status is a success and whose body is not.
+    pub(super) fn unexpected(&self, request: &Request, answer: &Answer, error: AnswerError) -> Failed {
+        match error {
+            AnswerError::Refused(told) => self.failure(request, answer.status, &answer.headers, Some(*told)),
+            error => request.protocol_error(&answer.headers, error.to_string()),
+        }
+    }
+
+    /// All headers of a request that is sent now.
+    fn signed_headers(&self, head: &RequestHead) -> Vec<HeaderPair> {
+        let signature = self.signing_key().sign(head, &self.route.host);
+        let host: HeaderPair = ("host".into(), self.route.host.clone());
+        std::iter::once(host).chain(head.headers.iter().cloned()).chain(signature).collect()
+    }
+
+    /// The key for signatures that are made now.
+    fn signing_key(&self) -> Arc<SigningKey> {
+        let now = self.service_seconds();
+        let mut cached = self.signing_key.lock().unwrap_or_else(PoisonError::into_inner);
+        // Half of its time is left to the request that is signed last.
+        let fresh = |key: &&Arc<SigningKey>| {
+            let made = key.key_time().start + SIGNED_BEFORE_SECONDS;
+            (made..made + SIGNED_FOR_SECONDS / 2).contains(&now)
+        };
+        if let Some(key) = cached.as_ref().filter(fresh) {
+            return key.clone();
+        }
+        let start = now.saturating_sub(SIGNED_BEFORE_SECONDS);
+        let key = Arc::new(SigningKey::new(&self.credentials, KeyTime { start, end: now + SIGNED_FOR_SECONDS }));
+        *cached = Some(key.clone());
+        key
+    }
+
+    /// Seconds that the `Date` of an answer is ahead of what we take for the service's time.
+    fn clock_gap(&self, headers: &AnswerHeaders) -> i64 {
+        let Some(date) = headers.get("date").and_then(date::parse) else { return 0 };
+        let theirs = date.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        theirs.cast_signed().saturating_sub(self.service_seconds().cast_signed())
+    }
+
+    /// The service's time in seconds after the epoch, as far as it is known.
+    fn service_seconds(&self) -> u64 {
+        self.clock.unix_seconds().saturating_add_signed(self.clock_offset.load(Ordering::Relaxed))
+    }
+}
+
+/// Path and query as they go out. Libraries take segments of dots for directions, so the slashes beside one are escaped,
+/// as the official Python client does it (`cos-api.md` 2.6); the service undoes it. `None` where there is no such slash.
+fn target(head: &RequestHead) -> Option<String> {
+    let target = head.target();
+    let (path, query) = target.split_at(target.find('?').unwrap_or(target.len()));
+    let dots = |segment: &str| segment == "." || segment == "..";
+    let path = path.strip_prefix('/').unwrap_or(path);
+    if !path.split('/').any(dots) {
+        return Some(target);
+    }
+    let mut guarded = String::with_capacity(target.len() + 16);
+    guarded.push('/');
+    let mut before: Option<&str> = None;
+    for segment in path.split('/') {
+        if let Some(before) = before {
+            guarded.push_str(if dots(before) || dots(segment) { "%2F" } else { "/" });
+        }
+        guarded.push_str(segment);
+        before = Some(segment);
+    }
+    guarded.push_str(query);
+    (!dots(path)).then_some(guarded)
+}
+
+/// An exchange that broke leaves open what became of the request.
+pub(super) fn broken(request: &Request, error: TransportError) -> Failed {
+    let remedy = if error.transient { Remedy::Pause } else { Remedy::None };
+    let mut told = request.error(error.kind, error.message);
+    told.source = error.source.map(|source| source as Arc<_>);
+    Failed { error: told, remedy, done: Done::Perhaps }
+}
+
+/// Redirects are not followed: they would carry the signature to a host that nobody named (`cos-api.md` 1.6).
+fn redirect_message(headers: &AnswerHeaders) -> String {
+    let target = headers.get("location").unwrap_or("nowhere");
+    let target = target.split('?').next().unwrap_or(target);
+    format!("the service redirects to {target}; check the region and the endpoint")
+}
+
+/// Counts the attempts at one request and pauses between them.
+#[derive(Debug)]
+pub(super) struct Tries {
+    attempts: Attempts,
+    started: Instant,
+    random: fastrand::Rng,
+    stats: Arc<Stats>,
+}
+
+impl Tries {
+    /// Returns when it is time for the next attempt, or with the error when there is none.
+    pub(super) async fn again(&mut self, failed: Failed) -> Result<(), StoreError> {
+        let elapsed = self.started.elapsed();
+        let Some(pause) = self.attempts.after_failure(failed.remedy, elapsed, &mut self.random) else {
+            return Err(failed.error);
+        };
+        log::debug!("{}; trying again in {} ms", failed.error, pause.as_millis());
+        Stats::add(&self.stats.retries, 1);
+        tokio::time::sleep(pause).await;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn segments_of_dots_lose_the_slashes_beside_them() {
+        let table = [
+            ("/a/b", Some("/a/b?uploads")),
+            ("/", Some("/?uploads")),
+            ("/a//b/.c/..d/...", Some("/a//b/.c/..d/...?uploads")),
+            ("/a/../b", Some("/a%2F..%2Fb?uploads")),
+            ("/./b", Some("/.%2Fb?uploads")),
+            ("/a/..", Some("/a%2F..?uploads")),
+            ("/a/./../b/", Some("/a%2F.%2F..%2Fb/?uploads")),
+            ("/..", None),
+            ("/.", None),
+        ];
+        for (path, expected) in table {
+            let query = vec![("uploads".into(), None)];
+            let head = RequestHead { method: Method::Post, path: path.into(), query, headers: vec![], body: None };
+            assert_eq!(target(&head).as_deref(), expected, "{path}");
+        }
+    }
+}
