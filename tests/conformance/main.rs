@@ -1,5 +1,7 @@
 //! One suite that every store passes: in memory, behind the fault wrapper, and over HTTP against the local service.
 
+mod misbehaviour;
+mod scripted;
 mod suite;
 
 use std::any::Any;

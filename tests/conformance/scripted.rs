@@ -10,7 +10,7 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 
 /// What the server does with one request.
-pub enum Reply {
+pub(crate) enum Reply {
     /// Answers these bytes; the connection stays open.
     Answer(Vec<u8>),
     /// Answers these bytes and closes the connection.
@@ -23,28 +23,28 @@ pub enum Reply {
 
 /// A request as it arrived.
 #[derive(Clone, Debug)]
-pub struct Asked {
-    pub method: String,
-    pub target: String,
-    pub headers: Vec<(String, String)>,
-    pub body: Vec<u8>,
+pub(crate) struct Asked {
+    pub(crate) method: String,
+    pub(crate) target: String,
+    pub(crate) headers: Vec<(String, String)>,
+    pub(crate) body: Vec<u8>,
 }
 
 impl Asked {
-    pub fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(line, _)| line == name).map(|(_, value)| value.as_str())
     }
 }
 
 /// The server; stops when dropped.
-pub struct Scripted {
-    pub address: String,
+pub(crate) struct Scripted {
+    pub(crate) address: String,
     asked: Arc<Mutex<Vec<Asked>>>,
     task: tokio::task::JoinHandle<()>,
 }
 
 impl Scripted {
-    pub async fn start(replies: impl IntoIterator<Item = Reply>) -> Scripted {
+    pub(crate) async fn start(replies: impl IntoIterator<Item = Reply>) -> Scripted {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let replies = Arc::new(Mutex::new(replies.into_iter().collect::<VecDeque<_>>()));
@@ -62,12 +62,12 @@ impl Scripted {
     }
 
     /// What was asked so far.
-    pub fn requests(&self) -> Vec<Asked> {
+    pub(crate) fn requests(&self) -> Vec<Asked> {
         self.asked.lock().unwrap().clone()
     }
 
     /// Method and target of what was asked so far.
-    pub fn lines(&self) -> Vec<String> {
+    pub(crate) fn lines(&self) -> Vec<String> {
         self.requests().iter().map(|asked| format!("{} {}", asked.method, asked.target)).collect()
     }
 }
@@ -118,18 +118,18 @@ async fn receive(stream: &mut BufReader<TcpStream>) -> Option<Asked> {
 }
 
 /// An answer with a body and more header lines, each ending in `\r\n`.
-pub fn answer(status: u16, headers: &str, body: impl AsRef<[u8]>) -> Vec<u8> {
+pub(crate) fn answer(status: u16, headers: &str, body: impl AsRef<[u8]>) -> Vec<u8> {
     let body = body.as_ref();
     let head = format!("HTTP/1.1 {status} Status\r\n{headers}content-length: {}\r\n\r\n", body.len());
     [head.as_bytes(), body].concat()
 }
 
 /// An error answer as the service writes it.
-pub fn error(status: u16, code: &str) -> Vec<u8> {
+pub(crate) fn error(status: u16, code: &str) -> Vec<u8> {
     answer(status, "x-cos-request-id: cmVx\r\ncontent-type: application/xml\r\n", error_xml(code))
 }
 
-pub fn error_xml(code: &str) -> String {
+pub(crate) fn error_xml(code: &str) -> String {
     format!(
         "<?xml version='1.0' encoding='utf-8' ?><Error><Code>{code}</Code><Message>m</Message>\
          <Resource>r</Resource><RequestId>cmVx</RequestId><TraceId>t</TraceId></Error>"

@@ -108,11 +108,11 @@ fn attributes(mode: &str) -> ObjectAttributes {
     }
 }
 
-pub async fn a_bucket_that_is_there_answers(store: Store<'_>) {
+pub(crate) async fn a_bucket_that_is_there_answers(store: Store<'_>) {
     store.head_bucket().await.unwrap();
 }
 
-pub async fn what_was_put_is_what_is_read(store: Store<'_>) {
+pub(crate) async fn what_was_put_is_what_is_read(store: Store<'_>) {
     let bytes = pattern(1, 3 * PART + 17);
     let before = SystemTime::now();
     let crc64 = Crc64::of(&bytes);
@@ -134,13 +134,13 @@ pub async fn what_was_put_is_what_is_read(store: Store<'_>) {
     assert_eq!(bytes_of(store, "put/a").await, b"new");
 }
 
-pub async fn an_empty_object_is_an_object(store: Store<'_>) {
+pub(crate) async fn an_empty_object_is_an_object(store: Store<'_>) {
     let published = put(store, "empty", b"").await;
     let (head, bytes) = read(store, whole("empty")).await.unwrap();
     assert_eq!((head.size, head.etag, bytes.len()), (0, published.etag, 0));
 }
 
-pub async fn ranges_are_exact_and_clipped_at_the_end(store: Store<'_>) {
+pub(crate) async fn ranges_are_exact_and_clipped_at_the_end(store: Store<'_>) {
     let bytes = pattern(2, 200_000);
     put(store, "range", &bytes).await;
     for (start, end) in [(0, 1), (0, 200_000), (65_535, 131_073), (199_999, 200_000), (150_000, u64::MAX / 2)] {
@@ -154,7 +154,7 @@ pub async fn ranges_are_exact_and_clipped_at_the_end(store: Store<'_>) {
     }
 }
 
-pub async fn what_is_not_there_is_not_found(store: Store<'_>) {
+pub(crate) async fn what_is_not_there_is_not_found(store: Store<'_>) {
     assert_eq!(kind(store.head(&key("missing")).await), StoreErrorKind::NotFound);
     assert_eq!(kind(read(store, whole("missing")).await), StoreErrorKind::NotFound);
     let source = Source { key: key("missing"), if_match: None };
@@ -168,7 +168,7 @@ pub async fn what_is_not_there_is_not_found(store: Store<'_>) {
     store.delete(&key("missing")).await.unwrap();
 }
 
-pub async fn another_version_than_the_pinned_one_is_changed(store: Store<'_>) {
+pub(crate) async fn another_version_than_the_pinned_one_is_changed(store: Store<'_>) {
     let old = put(store, "pinned", &pattern(3, 5000)).await.etag;
     let source = |if_match: &ETag| Source { key: key("pinned"), if_match: Some(if_match.clone()) };
     let get = |if_match: &ETag| GetRequest { if_match: Some(if_match.clone()), ..range_of("pinned", 10, 20) };
@@ -188,7 +188,7 @@ pub async fn another_version_than_the_pinned_one_is_changed(store: Store<'_>) {
     assert!(read(store, get(&new)).await.is_ok());
 }
 
-pub async fn bytes_that_arrive_otherwise_are_corrupted(store: Store<'_>) {
+pub(crate) async fn bytes_that_arrive_otherwise_are_corrupted(store: Store<'_>) {
     let wrong = Crc64(Crc64::of(b"bytes").0 ^ 1);
     let body = Body::from(Bytes::from("bytes"));
     let answer = store.put(&key("corrupted"), body.clone(), wrong, &ObjectAttributes::default()).await;
@@ -201,7 +201,7 @@ pub async fn bytes_that_arrive_otherwise_are_corrupted(store: Store<'_>) {
     assert_eq!(kind(answer), StoreErrorKind::Corrupted);
 }
 
-pub async fn awkward_keys_are_keys(store: Store<'_>) {
+pub(crate) async fn awkward_keys_are_keys(store: Store<'_>) {
     let longest = format!("awkward/{}", "长".repeat((850 - 8) / 3));
     let names: Vec<String> = AWKWARD.iter().map(|name| format!("awkward/{name}")).chain([longest]).collect();
     for (index, name) in names.iter().enumerate() {
@@ -247,7 +247,7 @@ fn keys(page: &ListPage) -> Vec<String> {
     page.objects.iter().map(|object| object.key.clone()).collect()
 }
 
-pub async fn listings_are_in_byte_order_and_in_pages(store: Store<'_>) {
+pub(crate) async fn listings_are_in_byte_order_and_in_pages(store: Store<'_>) {
     for name in ["b", "a", "a/1", "a/2", "a.txt", "é", "c/x/y", "B"] {
         put(store, &format!("list/{name}"), name.as_bytes()).await;
     }
@@ -272,7 +272,7 @@ pub async fn listings_are_in_byte_order_and_in_pages(store: Store<'_>) {
     assert_eq!(list(store, "list/nothing", true, None, None).await, ListPage::default());
 }
 
-pub async fn delimited_listings_gather_common_prefixes(store: Store<'_>) {
+pub(crate) async fn delimited_listings_gather_common_prefixes(store: Store<'_>) {
     for name in ["a", "a/1", "a/2", "a0", "b/", "b/c", "d/e/f"] {
         put(store, &format!("tree/{name}"), name.as_bytes()).await;
     }
@@ -299,7 +299,7 @@ pub async fn delimited_listings_gather_common_prefixes(store: Store<'_>) {
     }
 }
 
-pub async fn a_listing_says_what_head_says(store: Store<'_>) {
+pub(crate) async fn a_listing_says_what_head_says(store: Store<'_>) {
     put(store, "listed/one", &pattern(5, 1234)).await;
     let page = list(store, "listed/", true, None, None).await;
     let head = store.head(&key("listed/one")).await.unwrap();
@@ -310,7 +310,7 @@ pub async fn a_listing_says_what_head_says(store: Store<'_>) {
     assert_eq!(seconds(object.last_modified), seconds(head.last_modified));
 }
 
-pub async fn a_copy_has_the_bytes_and_the_metadata_or_new_ones(store: Store<'_>) {
+pub(crate) async fn a_copy_has_the_bytes_and_the_metadata_or_new_ones(store: Store<'_>) {
     let bytes = pattern(6, 10_000);
     store.put(&key("copy/from"), pieces(&bytes), Crc64::of(&bytes), &attributes("1")).await.unwrap();
     let source = Source { key: key("copy/from"), if_match: None };
@@ -331,7 +331,7 @@ pub async fn a_copy_has_the_bytes_and_the_metadata_or_new_ones(store: Store<'_>)
     assert_eq!(bytes_of(store, "copy/from").await, bytes);
 }
 
-pub async fn an_upload_makes_one_object_of_its_parts(store: Store<'_>) {
+pub(crate) async fn an_upload_makes_one_object_of_its_parts(store: Store<'_>) {
     let name = "multi/object";
     let (one, two, three) = (pattern(7, PART), pattern(8, PART + 1), pattern(9, 5));
     let upload = store.initiate(&key(name), &attributes("33188")).await.unwrap();
@@ -353,14 +353,14 @@ pub async fn an_upload_makes_one_object_of_its_parts(store: Store<'_>) {
     assert!(store.list_uploads("multi/").await.unwrap().is_empty());
 }
 
-pub async fn a_small_part_may_be_the_only_one(store: Store<'_>) {
+pub(crate) async fn a_small_part_may_be_the_only_one(store: Store<'_>) {
     let upload = begin(store, "small").await;
     let part = send(store, "small", &upload, 1, b"tiny").await;
     store.complete(&key("small"), &upload, &[part.etag], 4, Some(Crc64::of(b"tiny"))).await.unwrap();
     assert_eq!(bytes_of(store, "small").await, b"tiny");
 }
 
-pub async fn complete_refuses_parts_that_are_not_there(store: Store<'_>) {
+pub(crate) async fn complete_refuses_parts_that_are_not_there(store: Store<'_>) {
     let name = "incomplete";
     let upload = begin(store, name).await;
     let first = send(store, name, &upload, 1, &pattern(10, 100)).await.etag;
@@ -380,7 +380,7 @@ pub async fn complete_refuses_parts_that_are_not_there(store: Store<'_>) {
     store.abort(&key(name), &upload).await.unwrap();
 }
 
-pub async fn an_aborted_upload_is_gone(store: Store<'_>) {
+pub(crate) async fn an_aborted_upload_is_gone(store: Store<'_>) {
     let name = "aborted";
     let upload = begin(store, name).await;
     let part = send(store, name, &upload, 1, b"bytes").await.etag;
@@ -394,7 +394,7 @@ pub async fn an_aborted_upload_is_gone(store: Store<'_>) {
     assert_eq!(kind(store.head(&key(name)).await), StoreErrorKind::NotFound);
 }
 
-pub async fn a_part_can_be_a_range_of_an_object(store: Store<'_>) {
+pub(crate) async fn a_part_can_be_a_range_of_an_object(store: Store<'_>) {
     let bytes = pattern(13, 2 * PART);
     let etag = put(store, "partcopy/from", &bytes).await.etag;
     let source = Source { key: key("partcopy/from"), if_match: Some(etag) };
@@ -416,7 +416,7 @@ pub async fn a_part_can_be_a_range_of_an_object(store: Store<'_>) {
     assert!(bytes_of(store, "partcopy/to").await == expected, "other bytes came back");
 }
 
-pub async fn unfinished_uploads_are_listed(store: Store<'_>) {
+pub(crate) async fn unfinished_uploads_are_listed(store: Store<'_>) {
     let mut begun = Vec::new();
     for name in ["uploads/b", "uploads/a", "uploads/a"] {
         begun.push((name.to_owned(), begin(store, name).await));
@@ -432,7 +432,7 @@ pub async fn unfinished_uploads_are_listed(store: Store<'_>) {
     assert!(store.list_uploads("uploads/").await.unwrap().is_empty());
 }
 
-pub async fn parts_may_go_up_side_by_side(store: Store<'_>) {
+pub(crate) async fn parts_may_go_up_side_by_side(store: Store<'_>) {
     let name = "parallel";
     let upload = begin(store, name).await;
     let bytes = pattern(14, 8 * PART);
@@ -451,7 +451,7 @@ pub async fn parts_may_go_up_side_by_side(store: Store<'_>) {
     assert!(bytes_of(store, name).await == bytes, "other bytes came back");
 }
 
-pub async fn many_objects_are_removed_at_once(store: Store<'_>) {
+pub(crate) async fn many_objects_are_removed_at_once(store: Store<'_>) {
     let mut keys = Vec::new();
     for index in 0..30 {
         let name = format!("many/{index}");
