@@ -1,1 +1,125 @@
-//! To come.
+//! A COS service on this machine: buckets in a directory or in memory, behind the rules of the real one.
+//!
+//! [`run`] is a function of a listener and of a future that ends it; it serves on whatever runtime it is called on, and
+//! neither prints nor exits. Requests are read and answers written in the words of [`crate::wire`] alone. What this
+//! service does not implement it refuses with 501 instead of pretending.
+
+mod access_log;
+mod answer;
+mod answer_body;
+mod bucket_calls;
+mod connection;
+mod credentials;
+mod digest;
+mod multipart_calls;
+mod object_calls;
+mod options;
+mod refusal;
+mod request_body;
+mod service;
+mod storage;
+
+use std::future::Future;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use tokio::net::TcpListener;
+
+use crate::wire::sign::Credentials;
+
+pub use credentials::load_or_create_credentials;
+pub use options::{DEFAULT_BUCKET, ServerOptions};
+
+use access_log::AccessLog;
+use service::Service;
+use storage::{Rule, Storage, StorageError};
+
+/// Why the service could not start or end in order. Requests that fail are answered and logged, and end nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum ServerError {
+    /// The key of the service could not be read or kept.
+    #[error("the key of the service in {}: {source}", path.display())]
+    Credentials {
+        /// The file of the key.
+        path: PathBuf,
+        /// What came of it.
+        source: io::Error,
+    },
+    /// The access log could not be opened.
+    #[error("the access log {}: {source}", path.display())]
+    AccessLog {
+        /// The file of the log.
+        path: PathBuf,
+        /// What came of it.
+        source: io::Error,
+    },
+    /// The directory or its index could not be opened or closed.
+    #[error("the store of the service: {0}")]
+    Storage(Box<dyn std::error::Error + Send + Sync>),
+}
+
+impl From<StorageError> for ServerError {
+    fn from(error: StorageError) -> ServerError {
+        ServerError::Storage(Box::new(error))
+    }
+}
+
+/// Serves `listener` until `shutdown`. Running requests then get [`ServerOptions::shutdown_deadline`] to end, and the
+/// store is closed.
+///
+/// # Errors
+/// Everything that keeps the service from starting, and a store that could not be closed in order; what was
+/// acknowledged is kept in any case.
+pub async fn run(
+    listener: TcpListener,
+    options: ServerOptions,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), ServerError> {
+    let credentials = credentials_of(&options)?;
+    let access_log = options.access_log.as_ref().map(|path| {
+        let log = AccessLog::open(path);
+        log.map(Arc::new).map_err(|source| ServerError::AccessLog { path: path.clone(), source })
+    });
+    let access_log = access_log.transpose()?;
+    let storage = Arc::new(open_storage(&options).await?);
+    let service = Service {
+        storage: Arc::clone(&storage),
+        credentials,
+        access_log,
+        default_bucket: options.buckets.first().cloned(),
+        limits: options.limits,
+        latency: options.latency,
+        clock: options.clock,
+        requests: AtomicU64::new(0),
+    };
+    connection::serve(listener, Arc::new(service), shutdown, options.shutdown_deadline).await;
+    match Arc::try_unwrap(storage) {
+        Ok(storage) => Ok(storage.close()?),
+        // A Complete whose client is gone may still be at work; the next start sweeps, as after a crash.
+        Err(_) => Ok(()),
+    }
+}
+
+fn credentials_of(options: &ServerOptions) -> Result<Credentials, ServerError> {
+    match (&options.credentials, &options.directory) {
+        (Some(given), _) => Ok(given.clone()),
+        (None, Some(directory)) => load_or_create_credentials(directory),
+        (None, None) => credentials::unknown_to_anybody(),
+    }
+}
+
+async fn open_storage(options: &ServerOptions) -> Result<Storage, StorageError> {
+    let storage = match &options.directory {
+        Some(directory) => Storage::on_disk(directory)?,
+        None => Storage::in_memory()?,
+    };
+    for bucket in &options.buckets {
+        match storage.create_bucket(bucket, options.clock.unix_seconds()).await {
+            Ok(()) | Err(StorageError::Refused(Rule::BucketExists)) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(storage)
+}

@@ -1,0 +1,197 @@
+//! Calls on the service and on buckets (`cos-api.md` 3.5, 4.8, 5).
+
+use crate::wire::answer::{
+    BucketEntry, Contents, DeleteFailure, DeleteResult, Deleted, ListAllMyBucketsResult, ListBucketResult,
+    ListMultipartUploadsResult, Location, PAGE_ENTRIES_MAX, Upload, Versioning,
+};
+use crate::wire::attributes::STANDARD;
+use crate::wire::code::Code;
+use crate::wire::operation::{DeleteMultipleObjects, ListMultipartUploads, ListObjects, Operation};
+use crate::wire::{BucketName, ETag, ObjectKey, UploadId};
+
+use super::answer::Answer;
+use super::refusal::Refusal;
+use super::request_body::RequestBody;
+use super::service::{REGION, Service, Target};
+use super::storage::{ListQuery, ListedUpload, ObjectRecord, Rule, StorageError, UploadQuery, time_of};
+
+/// The header that names the region of a bucket.
+const BUCKET_REGION: &str = "x-cos-bucket-region";
+
+impl Service {
+    pub(super) fn get_service(&self) -> Result<Answer, Refusal> {
+        let buckets = self.storage.buckets()?;
+        let owner = buckets.first().map(|(bucket, _)| bucket.appid().to_owned()).unwrap_or_default();
+        let entry = |(bucket, record): (BucketName, super::storage::BucketRecord)| BucketEntry {
+            name: bucket.as_str().to_owned(),
+            location: REGION.to_owned(),
+            created: time_of(record.created),
+        };
+        let buckets = buckets.into_iter().map(entry).collect();
+        Ok(Answer::xml(ListAllMyBucketsResult { owner, buckets }.encode()))
+    }
+
+    /// A body would ask for several zones or for metadata acceleration, which this service has not.
+    pub(super) async fn put_bucket(&self, target: &Target, body: &mut RequestBody) -> Result<Answer, Refusal> {
+        let bucket = target.bucket()?;
+        if !body.xml(&body.checks()).await?.is_empty() {
+            return Err(Refusal::new(Code::NotImplemented, "buckets here have no configuration"));
+        }
+        self.storage.create_bucket(bucket, self.clock.unix_seconds()).await?;
+        Ok(Answer::empty())
+    }
+
+    pub(super) fn head_bucket(&self, target: &Target) -> Result<Answer, Refusal> {
+        self.require_bucket(target)?;
+        Ok(Answer::empty().with(BUCKET_REGION, REGION))
+    }
+
+    pub(super) async fn delete_bucket(&self, target: &Target) -> Result<Answer, Refusal> {
+        self.storage.delete_bucket(target.bucket()?).await?;
+        Ok(Answer::no_content())
+    }
+
+    pub(super) fn get_bucket_location(&self, target: &Target) -> Result<Answer, Refusal> {
+        self.require_bucket(target)?;
+        Ok(Answer::xml(Location(REGION.to_owned()).encode()))
+    }
+
+    pub(super) fn get_bucket_versioning(&self, target: &Target) -> Result<Answer, Refusal> {
+        self.require_bucket(target)?;
+        Ok(Answer::xml(Versioning::Never.encode()))
+    }
+
+    pub(super) fn list_objects(&self, target: &Target, list: &ListObjects) -> Result<Answer, Refusal> {
+        let bucket = target.bucket()?;
+        check_delimiter(&list.delimiter)?;
+        let max_keys = list.max_keys.unwrap_or(PAGE_ENTRIES_MAX).min(PAGE_ENTRIES_MAX);
+        let query = ListQuery {
+            prefix: list.prefix.clone(),
+            delimiter: list.delimiter.clone(),
+            marker: list.marker.clone(),
+            count_max: max_keys as usize,
+        };
+        let page = self.storage.list(bucket, &query)?;
+        let owner = bucket.appid();
+        let result = ListBucketResult {
+            bucket: bucket.as_str().to_owned(),
+            prefix: query.prefix,
+            marker: query.marker,
+            max_keys,
+            delimiter: query.delimiter,
+            url_encoded: list.url_encoded,
+            is_truncated: page.next_marker.is_some(),
+            next_marker: page.next_marker,
+            common_prefixes: page.common_prefixes,
+            contents: page.objects.into_iter().map(|(key, record)| contents(key, record, owner)).collect(),
+        };
+        Ok(Answer::xml(result.encode()).with(BUCKET_REGION, REGION))
+    }
+
+    pub(super) fn list_multipart_uploads(
+        &self,
+        target: &Target,
+        list: &ListMultipartUploads,
+    ) -> Result<Answer, Refusal> {
+        let bucket = target.bucket()?;
+        check_delimiter(&list.delimiter)?;
+        let max_uploads = list.max_uploads.unwrap_or(PAGE_ENTRIES_MAX).min(PAGE_ENTRIES_MAX);
+        let query = UploadQuery {
+            prefix: list.prefix.clone(),
+            delimiter: list.delimiter.clone(),
+            key_marker: list.key_marker.clone(),
+            upload_id_marker: list.upload_id_marker.clone(),
+            count_max: max_uploads as usize,
+        };
+        let page = self.storage.list_uploads(bucket, &query)?;
+        let (next_key_marker, next_upload_id_marker) = page.next.unzip();
+        let owner = bucket.appid();
+        let result = ListMultipartUploadsResult {
+            bucket: bucket.as_str().to_owned(),
+            prefix: query.prefix,
+            delimiter: query.delimiter,
+            key_marker: query.key_marker,
+            upload_id_marker: query.upload_id_marker,
+            max_uploads,
+            url_encoded: list.url_encoded,
+            is_truncated: next_key_marker.is_some(),
+            next_key_marker,
+            next_upload_id_marker,
+            uploads: page.uploads.into_iter().map(|listed| upload(listed, owner)).collect(),
+            common_prefixes: page.common_prefixes,
+        };
+        Ok(Answer::xml(result.encode()))
+    }
+
+    /// A key that cannot be one names nothing, and deleting nothing succeeds.
+    pub(super) async fn delete_multiple_objects(
+        &self,
+        target: &Target,
+        delete: DeleteMultipleObjects,
+        body: &mut RequestBody,
+    ) -> Result<Answer, Refusal> {
+        let bucket = target.bucket()?;
+        let checks = body.checks();
+        if checks.content_md5.is_none() {
+            return Err(Code::MissingContentMD5.into());
+        }
+        let xml = body.xml(&checks).await?;
+        let mut operation = Operation::DeleteMultipleObjects(delete);
+        operation.read_body(&xml)?;
+        let Operation::DeleteMultipleObjects(delete) = operation else { return Err(Code::InternalError.into()) };
+        let (known, unknown): (Vec<_>, Vec<_>) =
+            delete.objects.into_iter().partition(|object| is_unversioned(object.version.as_deref()));
+        let keys = known.iter().filter_map(|object| ObjectKey::new(&object.key).ok()).collect();
+        self.storage.delete_objects(bucket, keys).await?;
+        let deleted = known.into_iter().map(|object| Deleted { key: object.key, version: object.version });
+        let failed = unknown.into_iter().map(|object| DeleteFailure {
+            key: object.key,
+            version: object.version,
+            code: Code::NoSuchVersion.name().to_owned(),
+            message: Code::NoSuchVersion.message().to_owned(),
+        });
+        let result = DeleteResult {
+            deleted: if delete.quiet { Vec::new() } else { deleted.collect() },
+            errors: failed.collect(),
+        };
+        Ok(Answer::xml(result.encode()))
+    }
+
+    pub(super) fn require_bucket(&self, target: &Target) -> Result<(), Refusal> {
+        match self.storage.bucket(target.bucket()?)? {
+            Some(_) => Ok(()),
+            None => Err(StorageError::from(Rule::NoSuchBucket).into()),
+        }
+    }
+}
+
+/// Whether a version is the only one that an object of a bucket without versioning has.
+pub(super) fn is_unversioned(version: Option<&str>) -> bool {
+    matches!(version, None | Some("" | "null"))
+}
+
+/// A delimiter is one character (`cos-api.md` 5.2).
+fn check_delimiter(delimiter: &str) -> Result<(), Refusal> {
+    if delimiter.chars().nth(1).is_some() { Err(Code::InvalidDelimiter.into()) } else { Ok(()) }
+}
+
+fn contents(key: String, record: ObjectRecord, owner: &str) -> Contents {
+    Contents {
+        key,
+        last_modified: time_of(record.modified),
+        etag: ETag::new(record.etag),
+        size: record.size,
+        owner: owner.to_owned(),
+        storage_class: record.attributes.fields.storage_class.unwrap_or_else(|| STANDARD.to_owned()),
+    }
+}
+
+fn upload(listed: ListedUpload, owner: &str) -> Upload {
+    Upload {
+        key: listed.key,
+        upload: UploadId::new(listed.id),
+        storage_class: listed.record.attributes.fields.storage_class.unwrap_or_else(|| STANDARD.to_owned()),
+        owner: owner.to_owned(),
+        initiated: time_of(listed.record.initiated),
+    }
+}

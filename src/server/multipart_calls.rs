@@ -1,0 +1,158 @@
+//! Calls on multipart uploads (`cos-api.md` 4.1 to 4.7).
+
+use std::sync::Arc;
+
+use crate::wire::answer::{
+    CompleteMultipartUploadResult, CopyPartResult, ErrorBody, InitiateMultipartUploadResult, ListPartsResult,
+    ListedPart, PAGE_ENTRIES_MAX,
+};
+use crate::wire::attributes::STANDARD;
+use crate::wire::code::Code;
+use crate::wire::escape::escape_path;
+use crate::wire::operation::{
+    AbortMultipartUpload, CompleteMultipartUpload, InitiateMultipartUpload, ListParts, UploadPart, UploadPartCopy,
+};
+use crate::wire::{Crc64, ETag, ObjectKey, PartNumber, UploadId};
+
+use super::answer::{Answer, Payload};
+use super::object_calls::{CRC64, source, stored, stored_answer};
+use super::refusal::Refusal;
+use super::request_body::RequestBody;
+use super::service::{Service, Target, judge_passed};
+use super::storage::{CompleteLimits, CopyLimits, UploadRef, time_of};
+
+impl Service {
+    pub(super) async fn initiate_multipart_upload(
+        &self,
+        target: &Target,
+        initiate: InitiateMultipartUpload,
+    ) -> Result<Answer, Refusal> {
+        let attributes = stored(initiate.attributes, judge_passed(&initiate.passed)?);
+        let write = self.write(target, initiate.key, initiate.forbid_overwrite)?;
+        let (bucket, key) = (write.bucket.as_str().to_owned(), write.key.as_str().to_owned());
+        let upload = self.storage.initiate(write, attributes).await?;
+        Ok(Answer::xml(InitiateMultipartUploadResult { bucket, key, upload }.encode()))
+    }
+
+    pub(super) async fn upload_part(
+        &self,
+        target: &Target,
+        part: UploadPart,
+        body: &mut RequestBody,
+    ) -> Result<Answer, Refusal> {
+        if body.length.is_none() {
+            return Err(Code::MissingContentLength.into());
+        }
+        judge_passed(&part.passed)?;
+        self.check_number(part.number)?;
+        let upload = upload_ref(target, part.key, part.upload)?;
+        // Looked up before the bytes are received; the store judges it again when they are there.
+        self.storage.upload(&upload)?;
+        let received = body.receive(&self.storage, &part.checks, self.limits.part_bytes_max).await?;
+        let record = self.storage.put_part(upload, part.number, received, self.clock.unix_seconds()).await?;
+        Ok(stored_answer(&record.etag, record.crc64))
+    }
+
+    pub(super) async fn upload_part_copy(&self, target: &Target, part: UploadPartCopy) -> Result<Answer, Refusal> {
+        judge_passed(&part.passed)?;
+        self.check_number(part.number)?;
+        let upload = upload_ref(target, part.key, part.upload)?;
+        let source = source(part.source, part.conditions)?;
+        let limits = CopyLimits { bytes_max: self.limits.part_bytes_max, now: self.clock.unix_seconds() };
+        let record = self.storage.copy_part(upload, part.number, source, part.range, limits).await?;
+        let result = CopyPartResult {
+            etag: ETag::new(&record.etag),
+            crc64: Some(Crc64(record.crc64)),
+            last_modified: time_of(record.modified),
+        };
+        Ok(Answer::xml(result.encode()))
+    }
+
+    /// Errors that show at once have their own status; the object is made after the 200 is out.
+    pub(super) fn complete_multipart_upload(
+        &self,
+        target: &Target,
+        complete: CompleteMultipartUpload,
+    ) -> Result<Answer, Refusal> {
+        let location = format!("http://{}/{}", target.host, escape_path(complete.key.as_str()));
+        let upload = upload_ref(target, complete.key, complete.upload)?;
+        let result = CompleteMultipartUploadResult {
+            location: location.clone(),
+            bucket: upload.bucket.as_str().to_owned(),
+            key: upload.key.as_str().to_owned(),
+            etag: ETag::new(""),
+        };
+        let limits = CompleteLimits {
+            part_bytes_min: self.limits.part_bytes_min,
+            object_bytes_max: self.limits.object_bytes_max,
+            forbid_overwrite: complete.forbid_overwrite,
+        };
+        let plan = self.storage.plan_complete(upload, complete.parts, limits)?;
+        let (storage, now, crc64) = (Arc::clone(&self.storage), self.clock.unix_seconds(), plan.crc64);
+        let task = tokio::spawn(async move {
+            match storage.complete(plan, now).await {
+                Ok(record) => CompleteMultipartUploadResult { etag: ETag::new(&record.etag), ..result }.encode(),
+                Err(error) => late_error(Refusal::from(error), location),
+            }
+            .into()
+        });
+        let answer = Answer { payload: Payload::Slow(task), ..Answer::empty() };
+        Ok(answer.with(CRC64, crc64.to_string()))
+    }
+
+    pub(super) async fn abort_multipart_upload(
+        &self,
+        target: &Target,
+        abort: AbortMultipartUpload,
+    ) -> Result<Answer, Refusal> {
+        self.storage.abort(upload_ref(target, abort.key, abort.upload)?).await?;
+        Ok(Answer::no_content())
+    }
+
+    pub(super) fn list_parts(&self, target: &Target, list: &ListParts) -> Result<Answer, Refusal> {
+        let upload = upload_ref(target, list.key.clone(), list.upload.clone())?;
+        let max_parts = list.max_parts.unwrap_or(PAGE_ENTRIES_MAX).min(PAGE_ENTRIES_MAX);
+        let marker = list.part_number_marker.unwrap_or(0);
+        let after = u16::try_from(marker).unwrap_or(u16::MAX);
+        let page = self.storage.parts(&upload, after, max_parts as usize)?;
+        let last = page.parts.last().map_or(marker, |(number, _)| u32::from(number.get()));
+        let listed = page.parts.into_iter().map(|(number, record)| ListedPart {
+            number,
+            last_modified: time_of(record.modified),
+            etag: ETag::new(record.etag),
+            size: record.size,
+        });
+        let result = ListPartsResult {
+            bucket: upload.bucket.as_str().to_owned(),
+            key: upload.key.as_str().to_owned(),
+            owner: upload.bucket.appid().to_owned(),
+            upload: upload.id,
+            url_encoded: list.url_encoded,
+            part_number_marker: marker,
+            next_part_number_marker: page.truncated.then_some(last),
+            max_parts,
+            is_truncated: page.truncated,
+            storage_class: page.attributes.fields.storage_class.unwrap_or_else(|| STANDARD.to_owned()),
+            parts: listed.collect(),
+        };
+        Ok(Answer::xml(result.encode()))
+    }
+
+    fn check_number(&self, number: PartNumber) -> Result<(), Refusal> {
+        let max = self.limits.part_count_max;
+        if u64::from(number.get()) <= max {
+            return Ok(());
+        }
+        Err(Refusal::new(Code::InvalidArgument, format!("partNumber must be between 1 and {max}")))
+    }
+}
+
+fn upload_ref(target: &Target, key: ObjectKey, id: UploadId) -> Result<UploadRef, Refusal> {
+    Ok(UploadRef { bucket: target.bucket()?.clone(), key, id })
+}
+
+/// An error that came after the 200: clients find it by the root of the body (4.4).
+fn late_error(refusal: Refusal, resource: String) -> String {
+    let (code, message) = (refusal.code.name().to_owned(), refusal.message);
+    ErrorBody { code, message, resource, ..ErrorBody::default() }.encode()
+}

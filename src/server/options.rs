@@ -1,0 +1,49 @@
+//! How one service is to run.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::clock::Clock;
+use crate::wire::sign::Credentials;
+use crate::wire::{BucketName, Limits};
+
+/// Options of [`run`](super::run).
+#[derive(Clone, Debug)]
+pub struct ServerOptions {
+    /// Where buckets and objects are kept; `None` keeps them in memory, until the service ends.
+    pub directory: Option<PathBuf>,
+    /// Buckets that are there from the start, beside those kept in the directory.
+    pub buckets: Vec<BucketName>,
+    /// The key that requests must be signed with; `None` takes the one kept in the directory, and in memory makes
+    /// one that nobody knows.
+    pub credentials: Option<Credentials>,
+    /// Gets one JSON line for each request.
+    pub access_log: Option<PathBuf>,
+    /// What the service takes. Smaller limits make tests small.
+    pub limits: Limits,
+    /// How long each answer is held back.
+    pub latency: Duration,
+    /// How long running requests may take to end once the service was told to stop.
+    pub shutdown_deadline: Duration,
+    /// What signatures are judged by and objects are dated with.
+    pub clock: Clock,
+}
+
+/// The bucket of a service that was told of none.
+pub const DEFAULT_BUCKET: &str = "local-1250000000";
+
+impl Default for ServerOptions {
+    fn default() -> ServerOptions {
+        ServerOptions {
+            directory: None,
+            buckets: vec![BucketName::new(DEFAULT_BUCKET).expect("the constant is a bucket's full name")],
+            credentials: None,
+            access_log: None,
+            limits: Limits::COS,
+            latency: Duration::ZERO,
+            // A part of 8 MiB arrives in well under a second here; whoever takes longer than this has stalled.
+            shutdown_deadline: Duration::from_secs(10),
+            clock: Clock::System,
+        }
+    }
+}

@@ -1,0 +1,211 @@
+//! The body of a request on its way in: how long it may be, how long it may stall, and whether it is what it claims.
+
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use bytes::{Bytes, BytesMut};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+
+use crate::wire::code::Code;
+use crate::wire::operation::BodyChecks;
+
+use super::digest::{BodyDigests, hex, md5_of};
+use super::refusal::Refusal;
+use super::storage::{Received, Storage};
+
+const CONTENT_MD5: hyper::header::HeaderName = hyper::header::HeaderName::from_static("content-md5");
+
+/// How long a client may be silent in the middle of a body.
+const STALL_DEADLINE: Duration = Duration::from_secs(60);
+
+/// The largest XML body. A Complete of 10,000 parts is about 1 MB.
+const XML_BYTES_MAX: u64 = 4 << 20;
+
+/// What is read of a body that nobody wants, so that the client gets to read its answer instead of a reset: more than
+/// the parts that clients send by default.
+const DRAIN_BYTES_MAX: u64 = 64 << 20;
+
+/// How long such a body is read.
+const DRAIN_DEADLINE: Duration = Duration::from_secs(5);
+
+/// The body of one request.
+pub(super) struct RequestBody {
+    incoming: Incoming,
+    /// `Content-Length`, if it was sent.
+    pub length: Option<u64>,
+    /// `Transfer-Encoding: chunked`.
+    pub chunked: bool,
+    /// `Expect: 100-continue`: the client holds the body back until it is asked for.
+    pub expects: bool,
+    /// The digests that the client vouches for.
+    checks: BodyChecks,
+    /// Bytes taken so far.
+    pub received: u64,
+}
+
+/// A digest that a client vouches for, decoded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Promised {
+    md5: Option<[u8; 16]>,
+    sha1: Option<[u8; 20]>,
+}
+
+impl RequestBody {
+    pub(super) fn new(incoming: Incoming, headers: &hyper::HeaderMap) -> RequestBody {
+        let text = |name| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
+        let checks = BodyChecks {
+            content_md5: text(CONTENT_MD5).filter(|digest| !digest.is_empty()).map(str::to_owned),
+            content_sha1: None,
+        };
+        RequestBody {
+            incoming,
+            checks,
+            length: text(hyper::header::CONTENT_LENGTH).and_then(|length| length.parse().ok()),
+            chunked: text(hyper::header::TRANSFER_ENCODING)
+                .is_some_and(|coding| coding.eq_ignore_ascii_case("chunked")),
+            expects: headers.contains_key(hyper::header::EXPECT),
+            received: 0,
+        }
+    }
+
+    /// The digest that comes with an XML body.
+    pub(super) fn checks(&self) -> BodyChecks {
+        self.checks.clone()
+    }
+
+    /// The next bytes; `None` at the end.
+    async fn next(&mut self) -> Result<Option<Bytes>, Refusal> {
+        loop {
+            let frame = tokio::time::timeout(STALL_DEADLINE, self.incoming.frame());
+            let Some(frame) = frame.await.map_err(|_| Refusal::from(Code::RequestTimeout))? else { return Ok(None) };
+            // Whatever ended the body early, it is shorter than it was to be.
+            let frame = frame.map_err(|_| Refusal::from(Code::IncompleteBody))?;
+            if let Ok(bytes) = frame.into_data() {
+                self.received += bytes.len() as u64;
+                return Ok(Some(bytes));
+            }
+        }
+    }
+
+    /// Receives the bytes of an object or part, of at most `bytes_max`.
+    ///
+    /// On error nothing of it is left. Only the digests that were promised are compared.
+    pub(super) async fn receive(
+        &mut self,
+        storage: &Storage,
+        checks: &BodyChecks,
+        bytes_max: u64,
+    ) -> Result<Received, Refusal> {
+        let promised = Promised::by(checks)?;
+        if self.length.is_some_and(|length| length > bytes_max) {
+            return Err(Code::EntityTooLarge.into());
+        }
+        let mut writer = storage.receive(promised.sha1.is_some()).await?;
+        while let Some(bytes) = self.next().await? {
+            if writer.bytes() + bytes.len() as u64 > bytes_max {
+                return Err(Code::EntityTooLarge.into());
+            }
+            writer.write(bytes).await?;
+        }
+        if self.length.is_some_and(|length| length != writer.bytes()) {
+            return Err(Code::IncompleteBody.into());
+        }
+        let received = writer.finish().await?;
+        promised.compare(&received.digests)?;
+        Ok(received)
+    }
+
+    /// Receives an XML body, and compares it with the digests that were promised.
+    pub(super) async fn xml(&mut self, checks: &BodyChecks) -> Result<Bytes, Refusal> {
+        let promised = Promised::by(checks)?;
+        let mut xml = BytesMut::new();
+        while let Some(bytes) = self.next().await? {
+            if xml.len() as u64 + bytes.len() as u64 > XML_BYTES_MAX {
+                return Err(Code::XMLSizeLimit.into());
+            }
+            xml.extend_from_slice(&bytes);
+        }
+        if promised.md5.is_some_and(|md5| md5 != md5_of(&xml)) {
+            return Err(Code::BadDigest.into());
+        }
+        Ok(xml.freeze())
+    }
+
+    /// Reads on where a refused client would otherwise write into a closed connection.
+    pub(super) async fn drain(&mut self) {
+        if self.expects && self.received == 0 {
+            return;
+        }
+        let drained = async {
+            let mut bytes = 0;
+            while let Ok(Some(next)) = self.next().await {
+                bytes += next.len() as u64;
+                if bytes > DRAIN_BYTES_MAX {
+                    return;
+                }
+            }
+        };
+        // What is left after that is the client's own affair.
+        drop(tokio::time::timeout(DRAIN_DEADLINE, drained).await);
+    }
+}
+
+impl Promised {
+    fn by(checks: &BodyChecks) -> Result<Promised, Refusal> {
+        let md5 = checks.content_md5.as_deref().map(|text| {
+            let bytes = BASE64.decode(text).map_err(|_| Code::InvalidDigest)?;
+            <[u8; 16]>::try_from(bytes).map_err(|_| Code::InvalidDigest)
+        });
+        let sha1 = checks.content_sha1.as_deref().map(|text| sha1_of_hex(text).ok_or(Code::InvalidSHA1Digest));
+        Ok(Promised { md5: md5.transpose()?, sha1: sha1.transpose()? })
+    }
+
+    fn compare(&self, digests: &BodyDigests) -> Result<(), Refusal> {
+        if self.md5.is_some_and(|md5| md5 != digests.md5) {
+            return Err(Code::BadDigest.into());
+        }
+        if self.sha1.is_some() && self.sha1 != digests.sha1 {
+            return Err(Code::InvalidSHA1Digest.into());
+        }
+        Ok(())
+    }
+}
+
+fn sha1_of_hex(text: &str) -> Option<[u8; 20]> {
+    let mut bytes = [0; 20];
+    let (pairs, rest) = text.as_bytes().as_chunks::<2>();
+    if pairs.len() != bytes.len() || !rest.is_empty() {
+        return None;
+    }
+    for (byte, pair) in bytes.iter_mut().zip(pairs) {
+        let pair = std::str::from_utf8(pair).ok()?;
+        *byte = u8::from_str_radix(pair, 16).ok()?;
+    }
+    // `from_str_radix` also takes a sign.
+    hex(&bytes).eq_ignore_ascii_case(text).then_some(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn promised(md5: Option<&str>, sha1: Option<&str>) -> Result<Promised, Code> {
+        let checks = BodyChecks { content_md5: md5.map(str::to_owned), content_sha1: sha1.map(str::to_owned) };
+        Promised::by(&checks).map_err(|refusal| refusal.code)
+    }
+
+    #[test]
+    fn promises_are_read_or_refused() {
+        assert_eq!(promised(Some("1B2M2Y8AsgTpgAmY7PhCfg=="), None).unwrap().md5, Some(md5_of(b"")));
+        for bad in ["1B2M2Y8AsgTpgAmY7PhCfg", "d41d8cd98f00b204e9800998ecf8427e", "AAAA", "!"] {
+            assert_eq!(promised(Some(bad), None), Err(Code::InvalidDigest), "{bad}");
+        }
+        let sha1 = "Da39a3ee5e6b4b0d3255bfef95601890afd80709";
+        assert!(promised(None, Some(sha1)).unwrap().sha1.is_some());
+        for bad in ["da39", &sha1.replace('D', "+"), &sha1.replace('D', "g"), &format!("{sha1}0")] {
+            assert_eq!(promised(None, Some(bad)), Err(Code::InvalidSHA1Digest), "{bad}");
+        }
+    }
+}

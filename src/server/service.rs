@@ -1,0 +1,298 @@
+//! One request: who sends it, what it asks for, and who serves it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use hyper::body::Incoming;
+use hyper::{Request, Response};
+
+use crate::clock::Clock;
+use crate::wire::address::Addressed;
+use crate::wire::answer::ErrorBody;
+use crate::wire::code::Code;
+use crate::wire::escape::{QueryPair, escape_path, parse_query, unescape};
+use crate::wire::operation::{Operation, PassedHeaders, RequestError};
+use crate::wire::request::{Headers, Method};
+use crate::wire::sign::{Credentials, Signable, SignatureError, verify};
+use crate::wire::{BucketName, Limits};
+
+use super::access_log::{AccessLog, Exchange};
+use super::answer::{Answer, Payload};
+use super::answer_body::AnswerBody;
+use super::refusal::Refusal;
+use super::request_body::RequestBody;
+use super::storage::Storage;
+
+/// The region that the buckets of this machine are in.
+pub(super) const REGION: &str = "local";
+
+/// What all requests share.
+pub(super) struct Service {
+    pub storage: Arc<Storage>,
+    pub credentials: Credentials,
+    pub access_log: Option<Arc<AccessLog>>,
+    /// The bucket of requests that name none.
+    pub default_bucket: Option<BucketName>,
+    pub limits: Limits,
+    pub latency: Duration,
+    pub clock: Clock,
+    pub requests: AtomicU64,
+}
+
+/// A request as it was received, without its body.
+struct Head {
+    method: Option<Method>,
+    /// As it was sent, for the signature.
+    method_text: String,
+    host: String,
+    path: String,
+    query: Vec<QueryPair>,
+    headers: Vec<(String, String)>,
+}
+
+/// Where an operation applies.
+pub(super) struct Target {
+    /// The bucket; the service itself has none.
+    pub bucket: Option<BucketName>,
+    pub host: String,
+}
+
+impl Target {
+    /// The bucket of an operation that has one.
+    pub(super) fn bucket(&self) -> Result<&BucketName, Refusal> {
+        self.bucket.as_ref().ok_or_else(|| Code::InvalidBucketName.into())
+    }
+}
+
+impl Service {
+    /// Answers one request, whatever it is.
+    pub(super) async fn answer(&self, request: Request<Incoming>) -> Response<AnswerBody> {
+        let mut exchange = Exchange::begin(self.access_log.clone(), self.clock.now());
+        let request_id = self.fresh_request_id();
+        let (parts, incoming) = request.into_parts();
+        let mut body = RequestBody::new(incoming, &parts.headers);
+        let head_only = parts.method == hyper::Method::HEAD;
+        let (resource, served) = match Head::read(&parts) {
+            Ok(head) => {
+                let resource = format!("{}{}", head.host, escape_path(&head.path));
+                (resource, Box::pin(self.serve(&head, &mut body, &mut exchange)).await)
+            }
+            Err(refusal) => (String::new(), Err(refusal)),
+        };
+        let mut answer = match served {
+            Ok(answer) => answer,
+            Err(refusal) => {
+                body.drain().await;
+                refuse(refusal, head_only, resource, &request_id)
+            }
+        };
+        exchange.received(body.received);
+        answer.headers.push(("server".into(), "tencent-cos".to_owned()));
+        answer.headers.push(("x-cos-request-id".into(), request_id));
+        if !self.latency.is_zero() {
+            tokio::time::sleep(self.latency).await;
+        }
+        answer.send(exchange)
+    }
+
+    async fn serve(&self, head: &Head, body: &mut RequestBody, exchange: &mut Exchange) -> Result<Answer, Refusal> {
+        let lines: Vec<(&str, &str)> = head.headers.iter().map(|(name, value)| (&**name, &**value)).collect();
+        let (target, decoded) = self.decode(head, Headers(&lines), exchange)?;
+        // Who asks comes before what is asked: a stranger learns nothing from the order of the answers.
+        self.authorize(head, &lines)?;
+        let operation = decoded?;
+        self.dispatch(operation, &target, body).await
+    }
+
+    /// Which operation the request is, and what the log can say of it even if it is refused.
+    #[allow(clippy::type_complexity, reason = "the two errors are told at different times")]
+    fn decode(
+        &self,
+        head: &Head,
+        headers: Headers<'_>,
+        exchange: &mut Exchange,
+    ) -> Result<(Target, Result<Operation, RequestError>), Refusal> {
+        let exists = |bucket: &BucketName| self.storage.bucket(bucket).is_ok_and(|found| found.is_some());
+        let addressed = Addressed::parse(&head.host, &head.path, exists, self.default_bucket.as_ref())?;
+        exchange.about(addressed.bucket.as_ref().map_or("", BucketName::as_str), &addressed.key);
+        let method = head.method.ok_or(Code::MethodNotAllowed)?;
+        let decoded = Operation::decode(method, &addressed, &head.query, headers);
+        if let Ok(operation) = &decoded {
+            exchange.is(operation.name());
+            match operation {
+                Operation::UploadPart(part) => exchange.of_upload(part.upload.as_str(), Some(part.number.get())),
+                Operation::UploadPartCopy(part) => exchange.of_upload(part.upload.as_str(), Some(part.number.get())),
+                Operation::CompleteMultipartUpload(of) => exchange.of_upload(of.upload.as_str(), None),
+                Operation::AbortMultipartUpload(of) => exchange.of_upload(of.upload.as_str(), None),
+                Operation::ListParts(of) => exchange.of_upload(of.upload.as_str(), None),
+                _ => {}
+            }
+        }
+        Ok((Target { bucket: addressed.bucket, host: head.host.clone() }, decoded))
+    }
+
+    fn authorize(&self, head: &Head, lines: &[(&str, &str)]) -> Result<(), Refusal> {
+        let request = Signable { method: &head.method_text, path: &head.path, query: &head.query, headers: lines };
+        let key_of = |id: &str| (id == self.credentials.secret_id).then(|| self.credentials.clone());
+        let verified = verify(&request, key_of, self.clock.unix_seconds());
+        verified.map_err(|error| Refusal {
+            server_time: (error == SignatureError::Skewed).then(|| self.clock.now()),
+            ..Refusal::from(error)
+        })
+    }
+
+    async fn dispatch(
+        &self,
+        mut operation: Operation,
+        target: &Target,
+        body: &mut RequestBody,
+    ) -> Result<Answer, Refusal> {
+        if let Operation::CompleteMultipartUpload(_) = operation {
+            operation.read_body(&body.xml(&body.checks()).await?)?;
+        }
+        match operation {
+            Operation::GetService => self.get_service(),
+            Operation::PutBucket => self.put_bucket(target, body).await,
+            Operation::HeadBucket => self.head_bucket(target),
+            Operation::DeleteBucket => self.delete_bucket(target).await,
+            Operation::GetBucketLocation => self.get_bucket_location(target),
+            Operation::GetBucketVersioning => self.get_bucket_versioning(target),
+            Operation::PutBucketVersioning(_) => {
+                Err(Refusal::new(Code::NotImplemented, "buckets here have no versions"))
+            }
+            Operation::ListObjects(list) => self.list_objects(target, &list),
+            Operation::ListMultipartUploads(list) => self.list_multipart_uploads(target, &list),
+            Operation::DeleteMultipleObjects(delete) => self.delete_multiple_objects(target, delete, body).await,
+            Operation::PutObject(put) => self.put_object(target, put, body).await,
+            Operation::HeadObject(head) => self.head_object(target, &head),
+            Operation::GetObject(get) => self.get_object(target, &get),
+            Operation::DeleteObject(delete) => self.delete_object(target, delete).await,
+            Operation::CopyObject(copy) => self.copy_object(target, copy).await,
+            Operation::InitiateMultipartUpload(initiate) => self.initiate_multipart_upload(target, initiate).await,
+            Operation::UploadPart(part) => self.upload_part(target, part, body).await,
+            Operation::UploadPartCopy(part) => self.upload_part_copy(target, part).await,
+            Operation::CompleteMultipartUpload(complete) => self.complete_multipart_upload(target, complete),
+            Operation::AbortMultipartUpload(abort) => self.abort_multipart_upload(target, abort).await,
+            Operation::ListParts(list) => self.list_parts(target, &list),
+        }
+    }
+
+    /// An id in the form of the service's: base64 of time, chance and count.
+    fn fresh_request_id(&self) -> String {
+        let count = self.requests.fetch_add(1, Ordering::Relaxed);
+        let text = format!("{:08x}_{:08x}_{count:x}", self.clock.unix_seconds(), fastrand::u32(..));
+        BASE64.encode(text)
+    }
+}
+
+impl Head {
+    fn read(parts: &hyper::http::request::Parts) -> Result<Head, Refusal> {
+        let method_text = parts.method.as_str().to_owned();
+        let headers: Vec<(String, String)> = parts
+            .headers
+            .iter()
+            .map(|(name, value)| (name.as_str().to_owned(), String::from_utf8_lossy(value.as_bytes()).into_owned()))
+            .collect();
+        let host_header = headers.iter().find(|(name, _)| name == "host").map(|(_, host)| host.as_str());
+        // HTTP gives the host of an absolute target precedence; clients behind a proxy setting send it (9).
+        let host = parts.uri.authority().map(hyper::http::uri::Authority::as_str).or(host_header).unwrap_or("");
+        let uri = |error: &dyn std::fmt::Display| Refusal::new(Code::InvalidURI, error.to_string());
+        let path = unescape(parts.uri.path()).map_err(|error| uri(&error))?;
+        let query = parse_query(parts.uri.query().unwrap_or("")).map_err(|error| uri(&error))?;
+        let method = Method::parse(&method_text);
+        Ok(Head { method, method_text, host: host.to_owned(), path, query, headers })
+    }
+}
+
+/// A failed answer. One to HEAD has no body.
+fn refuse(refusal: Refusal, head_only: bool, resource: String, request_id: &str) -> Answer {
+    let trace_id = BASE64.encode(format!("{:032x}{:032x}", fastrand::u128(..), fastrand::u128(..)));
+    let error = ErrorBody {
+        code: refusal.code.name().to_owned(),
+        message: refusal.message,
+        resource,
+        request_id: request_id.to_owned(),
+        trace_id: trace_id.clone(),
+        server_time: refusal.server_time,
+    };
+    let payload = if head_only { Payload::Empty } else { Payload::Xml(error.encode()) };
+    Answer { status: refusal.code.status(), headers: vec![("x-cos-trace-id".into(), trace_id)], payload }
+}
+
+/// Judges the headers that a writer may send beside the bytes and their metadata (`cos-api.md` 3.1, 3.13, 3.14), and
+/// returns the tags. What this service does not do it refuses instead of ignoring it.
+pub(super) fn judge_passed(passed: &PassedHeaders) -> Result<Option<String>, Refusal> {
+    let not_done = |what: &str| Refusal::new(Code::NotImplemented, format!("{what} is not implemented"));
+    for (name, value) in passed {
+        match name.as_str() {
+            "x-cos-acl" if matches!(value.as_str(), "default" | "private") => {}
+            "x-cos-traffic-limit" => {
+                // Bits in a second: 100 KB/s to 100 MB/s. A machine's own loopback needs no limit.
+                let limit = value.parse::<u64>().ok().filter(|limit| (819_200..=838_860_800).contains(limit));
+                limit.ok_or_else(|| Refusal::new(Code::InvalidArgument, "x-cos-traffic-limit is out of range"))?;
+            }
+            "x-cos-tagging" | "x-cos-tagging-directive" => {}
+            other => return Err(not_done(&format!("{other}: {value}"))),
+        }
+    }
+    let Some(tagging) = passed.get("x-cos-tagging") else { return Ok(None) };
+    let tags = tags_of(tagging)?;
+    Ok((!tags.is_empty()).then(|| tagging.clone()))
+}
+
+/// The tags of an `x-cos-tagging` header (`cos-api.md` 3.9).
+pub(super) fn tags_of(tagging: &str) -> Result<BTreeMap<String, String>, Refusal> {
+    const TAG_COUNT_MAX: usize = 10;
+    const TAG_KEY_BYTES_MAX: usize = 128;
+    const TAG_VALUE_BYTES_MAX: usize = 256;
+    let pairs = parse_query(tagging).map_err(|_| Code::InvalidTag)?;
+    let count = pairs.len();
+    let tags: BTreeMap<String, String> =
+        pairs.into_iter().map(|(key, value)| (key.into_owned(), value.unwrap_or_default())).collect();
+    let legal = tags
+        .iter()
+        .all(|(key, value)| !key.is_empty() && key.len() <= TAG_KEY_BYTES_MAX && value.len() <= TAG_VALUE_BYTES_MAX);
+    if legal && tags.len() == count && count <= TAG_COUNT_MAX { Ok(tags) } else { Err(Code::InvalidTag.into()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tags_are_counted_and_bounded() {
+        let eleven = (0..11).map(|n| format!("k{n}=v")).collect::<Vec<_>>().join("&");
+        let table = [
+            ("", Ok(0)),
+            ("a=b&c=%E8%85%BE", Ok(2)),
+            ("a", Ok(1)),
+            ("a=1&a=2", Err(Code::InvalidTag)),
+            ("=1", Err(Code::InvalidTag)),
+            ("a=%zz", Err(Code::InvalidTag)),
+            (&eleven, Err(Code::InvalidTag)),
+        ];
+        for (tagging, expected) in table {
+            let counted = tags_of(tagging).map(|tags| tags.len()).map_err(|refusal| refusal.code);
+            assert_eq!(counted, expected, "{tagging}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_done_is_refused() {
+        let judged = |name: &str, value: &str| {
+            let passed = [(name.to_owned(), value.to_owned())].into();
+            judge_passed(&passed).map_err(|refusal| refusal.code)
+        };
+        assert_eq!(judged("x-cos-acl", "private"), Ok(None));
+        assert_eq!(judged("x-cos-acl", "public-read"), Err(Code::NotImplemented));
+        assert_eq!(judged("x-cos-grant-read", "id=\"1\""), Err(Code::NotImplemented));
+        assert_eq!(judged("x-cos-server-side-encryption", "AES256"), Err(Code::NotImplemented));
+        assert_eq!(judged("x-cos-tagging", "a=b"), Ok(Some("a=b".to_owned())));
+        assert_eq!(judged("x-cos-traffic-limit", "819200"), Ok(None));
+        assert_eq!(judged("x-cos-traffic-limit", "819199"), Err(Code::InvalidArgument));
+    }
+}

@@ -1,0 +1,98 @@
+//! Who uses which segment: taking, sharing and giving up the bytes of objects and parts, inside a transaction.
+//!
+//! INVARIANT: the row of a segment counts the slices that point into it, over all parts, layouts and records of
+//! objects; the row of a layout counts the objects that share it. What falls to 0 is removed.
+
+use redb::ReadableTable;
+
+use crate::wire::Crc64;
+
+use super::StorageError;
+use super::error::Rule;
+use super::index::{Snapshot, Tables};
+use super::records::{Content, INLINE_SLICES_MAX, Slice, pack, unpack};
+
+pub(super) fn require_bucket(tables: &Tables<'_>, bucket: &str) -> Result<(), StorageError> {
+    match tables.buckets.get(bucket)? {
+        Some(_) => Ok(()),
+        None => Err(Rule::NoSuchBucket.into()),
+    }
+}
+
+/// Counts one more user of each slice's segment.
+pub(super) fn take_slices(tables: &mut Tables<'_>, slices: &[Slice]) -> Result<(), StorageError> {
+    for slice in slices {
+        let users = tables.segment_users.get(slice.segment)?.map_or(0, |row| row.value());
+        tables.segment_users.insert(slice.segment, users + 1)?;
+    }
+    Ok(())
+}
+
+/// Counts one user less of each slice's segment, and dooms segments without users.
+pub(super) fn give_up_slices(tables: &mut Tables<'_>, slices: &[Slice]) -> Result<(), StorageError> {
+    for slice in slices {
+        let users = tables.segment_users.get(slice.segment)?.map_or(0, |row| row.value());
+        if users > 1 {
+            tables.segment_users.insert(slice.segment, users - 1)?;
+        } else {
+            tables.segment_users.remove(slice.segment)?;
+            tables.doomed.push(slice.segment);
+        }
+    }
+    Ok(())
+}
+
+/// Makes the content of an object out of slices whose users are counted already. `layout` is a fresh id, used if the
+/// list is too long for the object's own record.
+pub(super) fn arrange(tables: &mut Tables<'_>, slices: Vec<Slice>, layout: u64) -> Result<Content, StorageError> {
+    if slices.len() <= INLINE_SLICES_MAX {
+        return Ok(Content::Inline(slices));
+    }
+    tables.layouts.insert(layout, pack(&slices).as_slice())?;
+    tables.layout_users.insert(layout, 1)?;
+    Ok(Content::Listed(layout))
+}
+
+/// Counts one more object with this content.
+pub(super) fn share(tables: &mut Tables<'_>, content: &Content) -> Result<(), StorageError> {
+    match content {
+        Content::Inline(slices) => take_slices(tables, slices),
+        Content::Listed(layout) => {
+            let users = tables.layout_users.get(layout)?.map_or(0, |row| row.value());
+            tables.layout_users.insert(layout, users + 1)?;
+            Ok(())
+        }
+    }
+}
+
+/// Counts one object less with this content.
+pub(super) fn give_up(tables: &mut Tables<'_>, content: &Content) -> Result<(), StorageError> {
+    let layout = match content {
+        Content::Inline(slices) => return give_up_slices(tables, slices),
+        Content::Listed(layout) => *layout,
+    };
+    let users = tables.layout_users.get(layout)?.map_or(0, |row| row.value());
+    if users > 1 {
+        tables.layout_users.insert(layout, users - 1)?;
+        return Ok(());
+    }
+    tables.layout_users.remove(layout)?;
+    let slices = tables.layouts.remove(layout)?.map(|row| unpack(row.value())).unwrap_or_default();
+    give_up_slices(tables, &slices)
+}
+
+/// The slices of an object.
+pub(super) fn slices_of(snapshot: &Snapshot, content: &Content) -> Result<Vec<Slice>, StorageError> {
+    match content {
+        Content::Inline(slices) => Ok(slices.clone()),
+        Content::Listed(layout) => {
+            let slices = snapshot.layouts()?.get(layout)?.map(|row| unpack(row.value()));
+            slices.ok_or_else(|| StorageError::failed("read a layout", "the index names one that is missing"))
+        }
+    }
+}
+
+/// The CRC-64 of slices one after the other.
+pub(super) fn crc64_of(slices: &[Slice]) -> Crc64 {
+    slices.iter().fold(Crc64::EMPTY, |crc64, slice| crc64.followed_by(Crc64(slice.crc64), slice.bytes))
+}

@@ -1,0 +1,169 @@
+//! What the service keeps: buckets, objects, unfinished uploads, on disk or in memory.
+//!
+//! Every change is atomic and, on disk, durable before it is answered; a killed process leaves what was acknowledged
+//! and nothing half-written. Bytes live in immutable segments, so completing an upload, copying an object and copying
+//! a part move no bytes. The rules that depend on what is stored are checked in the transaction that changes it; what
+//! a request alone can tell is checked before, by the service.
+
+mod content;
+mod error;
+mod index;
+mod listing;
+mod objects;
+mod reading;
+mod records;
+mod segments;
+mod uploads;
+mod writing;
+
+use std::fs;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use redb::ReadableTable;
+
+use crate::wire::BucketName;
+
+pub(super) use error::{Rule, StorageError};
+pub(super) use listing::{ListQuery, ListedUpload, UploadQuery};
+pub(super) use objects::{CopySource, Replacement, Write};
+pub(super) use reading::Reading;
+pub(super) use records::{Attributes, BucketRecord, ObjectRecord, time_of};
+pub(super) use uploads::{CompleteLimits, CopyLimits, UploadRef};
+pub(super) use writing::{Received, SegmentWriter};
+
+use index::Index;
+use records::{decode, encode};
+use segments::Segments;
+
+/// The file of the index, in the service's directory.
+const INDEX_FILE: &str = "index.redb";
+/// The directory of the segments, in the service's directory.
+const SEGMENTS_DIRECTORY: &str = "segments";
+/// Present exactly while the service is closed in order; without it, the next start looks for garbage.
+const CLEAN_FILE: &str = "closed-clean";
+
+/// The store of one service.
+pub(super) struct Storage {
+    segments: Arc<Segments>,
+    index: Index,
+    clean_mark: Option<std::path::PathBuf>,
+}
+
+impl Storage {
+    /// Opens what is kept in `directory`, which is made if it is missing, and removes what a crash left there.
+    pub(super) fn on_disk(directory: &Path) -> Result<Storage, StorageError> {
+        fs::create_dir_all(directory)
+            .map_err(|error| StorageError::failed("make the directory of the service", error))?;
+        let segments = Arc::new(Segments::on_disk(&directory.join(SEGMENTS_DIRECTORY))?);
+        let index = Index::open(Some(&directory.join(INDEX_FILE)), Arc::clone(&segments))?;
+        let clean_mark = directory.join(CLEAN_FILE);
+        let storage = Storage { segments, index, clean_mark: Some(clean_mark.clone()) };
+        match fs::remove_file(&clean_mark) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => storage.sweep()?,
+            Err(error) => return Err(StorageError::failed("remove the mark of an orderly end", error)),
+        }
+        storage.continue_ids()?;
+        Ok(storage)
+    }
+
+    /// An empty store that ends with the process.
+    pub(super) fn in_memory() -> Result<Storage, StorageError> {
+        let segments = Arc::new(Segments::in_memory());
+        let index = Index::open(None, Arc::clone(&segments))?;
+        Ok(Storage { segments, index, clean_mark: None })
+    }
+
+    fn sweep(&self) -> Result<(), StorageError> {
+        let users = self.index.snapshot()?.segment_users()?;
+        let swept = self.segments.sweep(|id| Ok(users.get(id)?.is_some()))?;
+        if swept > 0 {
+            log::info!("removed {swept} files that an interrupted run of the service left");
+        }
+        Ok(())
+    }
+
+    /// Ids go on after the largest that the index names.
+    fn continue_ids(&self) -> Result<(), StorageError> {
+        let snapshot = self.index.snapshot()?;
+        let segment = snapshot.segment_users()?.last()?.map_or(0, |(id, _)| id.value());
+        let layout = snapshot.layouts()?.last()?.map_or(0, |(id, _)| id.value());
+        self.segments.continue_after(segment.max(layout));
+        Ok(())
+    }
+
+    /// Starts to receive a body.
+    pub(super) async fn receive(&self, with_sha1: bool) -> Result<SegmentWriter, StorageError> {
+        SegmentWriter::create(&self.segments, with_sha1).await
+    }
+
+    /// The bucket of that name, if it exists.
+    pub(super) fn bucket(&self, bucket: &BucketName) -> Result<Option<BucketRecord>, StorageError> {
+        let row = self.index.snapshot()?.buckets()?.get(bucket.as_str())?;
+        row.map(|row| decode(row.value())).transpose()
+    }
+
+    /// All buckets by name.
+    pub(super) fn buckets(&self) -> Result<Vec<(BucketName, BucketRecord)>, StorageError> {
+        let mut buckets = Vec::new();
+        for row in self.index.snapshot()?.buckets()?.iter()? {
+            let (name, record) = row?;
+            let name = BucketName::new(name.value())
+                .map_err(|error| StorageError::failed("read the name of a bucket", error))?;
+            buckets.push((name, decode(record.value())?));
+        }
+        Ok(buckets)
+    }
+
+    /// Makes a bucket.
+    ///
+    /// Refused with [`Rule::BucketExists`] if it is there.
+    pub(super) async fn create_bucket(&self, bucket: &BucketName, now: u64) -> Result<(), StorageError> {
+        let bucket = bucket.clone();
+        let record = encode(&BucketRecord { created: now })?;
+        let change = self.index.change(move |tables| {
+            if tables.buckets.get(bucket.as_str())?.is_some() {
+                return Err(Rule::BucketExists.into());
+            }
+            tables.buckets.insert(bucket.as_str(), record.as_slice())?;
+            Ok(())
+        });
+        change.await
+    }
+
+    /// Deletes an empty bucket.
+    ///
+    /// Refused with [`Rule::NoSuchBucket`], or with [`Rule::BucketNotEmpty`] for as long as there are objects or
+    /// unfinished uploads.
+    pub(super) async fn delete_bucket(&self, bucket: &BucketName) -> Result<(), StorageError> {
+        let bucket = bucket.clone();
+        let change = self.index.change(move |tables| {
+            let name = bucket.as_str();
+            content::require_bucket(tables, name)?;
+            let first_object = tables.objects.range((name, "")..)?.next().transpose()?;
+            let first_upload = tables.uploads.range((name, "", "")..)?.next().transpose()?;
+            let occupied = first_object.is_some_and(|(id, _)| id.value().0 == name)
+                || first_upload.is_some_and(|(id, _)| id.value().0 == name);
+            if occupied {
+                return Err(Rule::BucketNotEmpty.into());
+            }
+            tables.buckets.remove(name)?;
+            Ok(())
+        });
+        change.await
+    }
+
+    /// Finishes what was handed over and closes the store in order.
+    pub(super) fn close(self) -> Result<(), StorageError> {
+        let Storage { segments, index, clean_mark } = self;
+        drop(index);
+        drop(segments);
+        let Some(mark) = clean_mark else { return Ok(()) };
+        fs::write(mark, "").map_err(|error| StorageError::failed("mark the orderly end", error))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,224 @@
+//! What the index keeps, as it is written in its tables.
+//!
+//! Small records are JSON, so that a directory can be looked into with any tool and fields can be added. The lists of
+//! slices of large objects are packed, because a ranged read of an object of 10,000 parts reads one.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde::{Deserialize, Serialize};
+
+use crate::wire::{Crc64, ETag, ObjectAttributes, ObjectHead};
+
+use super::StorageError;
+
+/// A stretch of one segment: the unit that objects and parts are made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(in crate::server) struct Slice {
+    /// The segment that holds the bytes.
+    pub segment: u64,
+    /// Where in the segment they begin.
+    pub offset: u64,
+    /// How many they are; never 0.
+    pub bytes: u64,
+    /// Their CRC-64.
+    pub crc64: u64,
+}
+
+/// Slices that fit here stand in the record itself; longer lists are a row of their own that copies share.
+pub(super) const INLINE_SLICES_MAX: usize = 4;
+
+/// Where the bytes of an object are.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(in crate::server) enum Content {
+    /// A few slices, in order; none for an empty object.
+    Inline(Vec<Slice>),
+    /// A row of the table of layouts.
+    Listed(u64),
+}
+
+/// One object.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(in crate::server) struct ObjectRecord {
+    pub size: u64,
+    pub etag: String,
+    /// Seconds after the Unix epoch.
+    pub modified: u64,
+    pub crc64: u64,
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub attributes: Attributes,
+    pub content: Content,
+}
+
+impl ObjectRecord {
+    /// The object as HEAD describes it.
+    pub(in crate::server) fn head(&self) -> ObjectHead {
+        ObjectHead {
+            size: self.size,
+            etag: ETag::new(&self.etag),
+            last_modified: time_of(self.modified),
+            crc64: Some(Crc64(self.crc64)),
+            attributes: self.attributes.fields.clone().into(),
+        }
+    }
+}
+
+/// What a writer says of an object beside its bytes.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(in crate::server) struct Attributes {
+    /// The headers that are stored.
+    #[serde(flatten)]
+    pub fields: Fields,
+    /// `x-cos-tagging` as it was sent, once it was found to be in order.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tagging: Option<String>,
+}
+
+/// [`ObjectAttributes`] as JSON.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub(in crate::server) struct Fields {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub content_type: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cache_control: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub content_disposition: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub content_encoding: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expires: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub storage_class: Option<String>,
+    #[serde(skip_serializing_if = "std::collections::BTreeMap::is_empty")]
+    pub user: std::collections::BTreeMap<String, String>,
+}
+
+impl From<ObjectAttributes> for Fields {
+    fn from(given: ObjectAttributes) -> Fields {
+        Fields {
+            content_type: given.content_type,
+            cache_control: given.cache_control,
+            content_disposition: given.content_disposition,
+            content_encoding: given.content_encoding,
+            expires: given.expires,
+            storage_class: given.storage_class,
+            user: given.user,
+        }
+    }
+}
+
+impl From<Fields> for ObjectAttributes {
+    fn from(kept: Fields) -> ObjectAttributes {
+        ObjectAttributes {
+            content_type: kept.content_type,
+            cache_control: kept.cache_control,
+            content_disposition: kept.content_disposition,
+            content_encoding: kept.content_encoding,
+            expires: kept.expires,
+            storage_class: kept.storage_class,
+            user: kept.user,
+        }
+    }
+}
+
+/// One bucket.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(in crate::server) struct BucketRecord {
+    /// Seconds after the Unix epoch.
+    pub created: u64,
+}
+
+/// One unfinished multipart upload.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(in crate::server) struct UploadRecord {
+    /// Seconds after the Unix epoch.
+    pub initiated: u64,
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub attributes: Attributes,
+}
+
+/// One part of an unfinished upload.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(in crate::server) struct PartRecord {
+    pub size: u64,
+    pub etag: String,
+    /// Seconds after the Unix epoch.
+    pub modified: u64,
+    pub crc64: u64,
+    pub slices: Vec<Slice>,
+}
+
+/// Seconds after the Unix epoch as a point in time.
+pub(in crate::server) fn time_of(unix_seconds: u64) -> SystemTime {
+    UNIX_EPOCH + Duration::from_secs(unix_seconds)
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
+/// Writes a record for its table.
+pub(super) fn encode<T: Serialize>(record: &T) -> Result<Vec<u8>, StorageError> {
+    serde_json::to_vec(record).map_err(|error| StorageError::failed("encode a record", error))
+}
+
+/// Reads a record of a table.
+pub(super) fn decode<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, StorageError> {
+    serde_json::from_slice(bytes).map_err(|error| StorageError::failed("decode a record", error))
+}
+
+/// Bytes of one packed slice: four integers of 8 bytes.
+const SLICE_BYTES: usize = 32;
+
+/// Writes a list of slices for the table of layouts.
+pub(super) fn pack(slices: &[Slice]) -> Vec<u8> {
+    let mut packed = Vec::with_capacity(slices.len() * SLICE_BYTES);
+    for slice in slices {
+        for number in [slice.segment, slice.offset, slice.bytes, slice.crc64] {
+            packed.extend_from_slice(&number.to_le_bytes());
+        }
+    }
+    packed
+}
+
+/// Reads a list of slices of the table of layouts.
+pub(super) fn unpack(packed: &[u8]) -> Vec<Slice> {
+    let (slices, _) = packed.as_chunks::<SLICE_BYTES>();
+    let slice = |packed: &[u8; SLICE_BYTES]| {
+        let (numbers, _) = packed.as_chunks::<8>();
+        let number = |index: usize| u64::from_le_bytes(numbers[index]);
+        Slice { segment: number(0), offset: number(1), bytes: number(2), crc64: number(3) }
+    };
+    slices.iter().map(slice).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_packed_layout_comes_back() {
+        let slices: Vec<Slice> =
+            (0..5).map(|n| Slice { segment: n, offset: n << 40, bytes: n + 1, crc64: u64::MAX - n }).collect();
+        assert_eq!(unpack(&pack(&slices)), slices);
+        assert_eq!(unpack(&[]), []);
+    }
+
+    #[test]
+    fn a_record_comes_back() {
+        let fields = Fields {
+            content_type: Some("text/plain".into()),
+            user: [("mtime".to_owned(), "1.5".to_owned())].into(),
+            ..Fields::default()
+        };
+        let record = ObjectRecord {
+            size: 7,
+            etag: "abc".into(),
+            modified: 1,
+            crc64: u64::MAX,
+            attributes: Attributes { fields, tagging: Some("a=b".into()) },
+            content: Content::Inline(vec![Slice { segment: 1, offset: 0, bytes: 7, crc64: 9 }]),
+        };
+        assert_eq!(decode::<ObjectRecord>(&encode(&record).unwrap()).unwrap(), record);
+    }
+}

@@ -1,0 +1,390 @@
+//! Multipart uploads: initiate, parts, complete, abort.
+
+use std::future::poll_fn;
+use std::ops::Bound;
+
+use redb::ReadableTable;
+
+use crate::server::digest::hex;
+use crate::wire::operation::CompletedPart;
+use crate::wire::{BucketName, ByteRange, Crc64, Crc64Hasher, ETag, ObjectKey, PartNumber, UploadId};
+
+use super::content::{arrange, crc64_of, give_up_slices, require_bucket, slices_of, take_slices};
+use super::error::Rule;
+use super::index::{Bytewise, Tables};
+use super::objects::{check_overwrite, fresh_etag, object_in, store};
+use super::reading::{Reading, clip};
+use super::records::{Attributes, ObjectRecord, PartRecord, Slice, UploadRecord, decode, encode};
+use super::segments::ReaderGuard;
+use super::writing::Received;
+use super::{CopySource, Storage, StorageError, Write};
+
+/// Which upload a request means. Key and id have to belong together.
+#[derive(Clone, Debug)]
+pub(in crate::server) struct UploadRef {
+    pub bucket: BucketName,
+    pub key: ObjectKey,
+    pub id: UploadId,
+}
+
+/// A Complete that was found to be in order, and what it will make.
+#[derive(Clone, Debug)]
+pub(in crate::server) struct CompletePlan {
+    /// CRC-64 of the object.
+    pub crc64: Crc64,
+    /// ETag of the object.
+    pub etag: ETag,
+    upload: UploadRef,
+    parts: Vec<CompletedPart>,
+    part_bytes_min: u64,
+    object_bytes_max: u64,
+    forbid_overwrite: bool,
+}
+
+/// Parts of one upload, in order.
+pub(in crate::server) struct PartPage {
+    pub attributes: Attributes,
+    pub parts: Vec<(PartNumber, PartRecord)>,
+    /// Whether more parts follow.
+    pub truncated: bool,
+}
+
+impl UploadRef {
+    fn row(&self) -> (&str, &str, &str) {
+        (self.bucket.as_str(), self.key.as_str(), self.id.as_str())
+    }
+}
+
+impl Storage {
+    /// Begins an upload. The id is 10 digits of time and 64 hexadecimal ones, as the service's are.
+    ///
+    /// Refused with [`Rule::NoSuchBucket`] and [`Rule::FileAlreadyExists`].
+    pub(in crate::server) async fn initiate(
+        &self,
+        write: Write,
+        attributes: Attributes,
+    ) -> Result<UploadId, StorageError> {
+        let unguessable = [fastrand::u128(..).to_be_bytes(), fastrand::u128(..).to_be_bytes()].concat();
+        let id = UploadId::new(format!("{:010}{}", write.now, hex(&unguessable)));
+        let record = encode(&UploadRecord { initiated: write.now, attributes })?;
+        let change = self.index.change(move |tables| {
+            require_bucket(tables, write.bucket.as_str())?;
+            check_overwrite(tables, &write)?;
+            let row = (write.bucket.as_str(), write.key.as_str(), id.as_str());
+            tables.uploads.insert(row, record.as_slice())?;
+            Ok(id)
+        });
+        change.await
+    }
+
+    /// The upload that a request means.
+    ///
+    /// Refused with [`Rule::NoSuchBucket`] and [`Rule::NoSuchUpload`].
+    pub(in crate::server) fn upload(&self, upload: &UploadRef) -> Result<UploadRecord, StorageError> {
+        let snapshot = self.index.snapshot()?;
+        if let Some(row) = snapshot.uploads()?.get(upload.row())? {
+            return decode(row.value());
+        }
+        match snapshot.buckets()?.get(upload.bucket.as_str())? {
+            Some(_) => Err(Rule::NoSuchUpload.into()),
+            None => Err(Rule::NoSuchBucket.into()),
+        }
+    }
+
+    /// Makes a received body a part, in place of an older one of that number.
+    ///
+    /// Refused with [`Rule::NoSuchUpload`]; the bytes are removed then.
+    pub(in crate::server) async fn put_part(
+        &self,
+        upload: UploadRef,
+        number: PartNumber,
+        received: Received,
+        now: u64,
+    ) -> Result<PartRecord, StorageError> {
+        let Received { segment, bytes, digests } = received;
+        let slices = segment.iter().map(|segment| segment.whole(bytes, &digests)).collect();
+        let record = PartRecord { size: bytes, etag: hex(&digests.md5), modified: now, crc64: digests.crc64.0, slices };
+        let change = self.index.change(move |tables| {
+            require_upload(tables, &upload)?;
+            store_part(tables, &upload, number, &record)?;
+            if let Some(segment) = segment {
+                segment.keep();
+            }
+            Ok(record)
+        });
+        change.await
+    }
+
+    /// Makes a range of an object a part, without moving bytes. They are read only as far as a cut through a segment
+    /// leaves bytes without a known checksum.
+    ///
+    /// Refused with [`Rule::NoSuchUpload`], [`Rule::NoSuchBucket`], [`Rule::NoSuchKey`],
+    /// [`Rule::PreconditionFailed`], [`Rule::InvalidRange`] for a range that the source does not cover, and
+    /// [`Rule::EntityTooLarge`] over `bytes_max`.
+    pub(in crate::server) async fn copy_part(
+        &self,
+        upload: UploadRef,
+        number: PartNumber,
+        source: CopySource,
+        range: Option<ByteRange>,
+        limits: CopyLimits,
+    ) -> Result<PartRecord, StorageError> {
+        loop {
+            // Registered before the snapshot: what it names stays readable while checksums are taken.
+            let guard = self.segments.reader();
+            let (record, whole) = self.copy_source(&upload, &source)?;
+            let (start, end) = range.map_or((0, record.size), |range| (range.start(), range.end()));
+            if end > record.size {
+                return Err(Rule::InvalidRange.into());
+            }
+            if end - start > limits.bytes_max {
+                return Err(Rule::EntityTooLarge.into());
+            }
+            let mut slices = clip(&whole, start, end);
+            sum_cut_slices(&guard, &mut slices, &whole).await?;
+            let crc64 = crc64_of(&slices).0;
+            let part = PartRecord { size: end - start, etag: fresh_etag(), modified: limits.now, crc64, slices };
+            if let Some(part) = self.store_copied_part(upload.clone(), number, part).await? {
+                return Ok(part);
+            }
+            // The source went away meanwhile, so it is looked up anew: it may be gone or another object.
+        }
+    }
+
+    /// The source of a part copy and its slices, once upload and conditions were found to be in order.
+    fn copy_source(&self, upload: &UploadRef, source: &CopySource) -> Result<(ObjectRecord, Vec<Slice>), StorageError> {
+        self.upload(upload)?;
+        let snapshot = self.index.snapshot()?;
+        let record = object_in(&snapshot, &source.bucket, &source.key)?;
+        if !(source.holds)(&record) {
+            return Err(Rule::PreconditionFailed.into());
+        }
+        let slices = slices_of(&snapshot, &record.content)?;
+        Ok((record, slices))
+    }
+
+    /// Makes slices of another object a part; `None` if one of their segments has gone.
+    async fn store_copied_part(
+        &self,
+        upload: UploadRef,
+        number: PartNumber,
+        part: PartRecord,
+    ) -> Result<Option<PartRecord>, StorageError> {
+        let change = self.index.change(move |tables| {
+            require_upload(tables, &upload)?;
+            for slice in &part.slices {
+                if tables.segment_users.get(slice.segment)?.is_none() {
+                    return Ok(None);
+                }
+            }
+            store_part(tables, &upload, number, &part)?;
+            Ok(Some(part))
+        });
+        change.await
+    }
+
+    /// Judges a Complete by what is stored now.
+    ///
+    /// Refused with [`Rule::NoSuchBucket`], [`Rule::NoSuchUpload`], [`Rule::InvalidPartOrder`],
+    /// [`Rule::InvalidPart`], [`Rule::EntityTooSmall`], [`Rule::EntityTooLarge`] and [`Rule::FileAlreadyExists`].
+    pub(in crate::server) fn plan_complete(
+        &self,
+        upload: UploadRef,
+        parts: Vec<CompletedPart>,
+        limits: CompleteLimits,
+    ) -> Result<CompletePlan, StorageError> {
+        self.upload(&upload)?;
+        let CompleteLimits { part_bytes_min, object_bytes_max, forbid_overwrite } = limits;
+        let snapshot = self.index.snapshot()?;
+        let rows = snapshot.parts()?;
+        let judged = judge_parts(&rows, &upload.id, &parts, part_bytes_min, object_bytes_max)?;
+        if forbid_overwrite && snapshot.objects()?.get((upload.bucket.as_str(), upload.key.as_str()))?.is_some() {
+            return Err(Rule::FileAlreadyExists.into());
+        }
+        let crc64 = judged.crc64();
+        let etag = ETag::new(format!("{}-{}", fresh_etag(), parts.len()));
+        Ok(CompletePlan { crc64, etag, upload, parts, part_bytes_min, object_bytes_max, forbid_overwrite })
+    }
+
+    /// Makes the object. Everything is judged once more, because much may have happened since the plan was made.
+    pub(in crate::server) async fn complete(&self, plan: CompletePlan, now: u64) -> Result<ObjectRecord, StorageError> {
+        let layout = self.segments.fresh_id();
+        let change = self.index.change(move |tables| {
+            let upload = &plan.upload;
+            let record = require_upload(tables, upload)?;
+            let judged =
+                judge_parts(&tables.parts, &upload.id, &plan.parts, plan.part_bytes_min, plan.object_bytes_max)?;
+            let write = Write {
+                bucket: upload.bucket.clone(),
+                key: upload.key.clone(),
+                forbid_overwrite: plan.forbid_overwrite,
+                now,
+            };
+            check_overwrite(tables, &write)?;
+            remove_parts(tables, &upload.id, |number| u64::from(number) > plan.parts.len() as u64)?;
+            tables.uploads.remove(upload.row())?;
+            let (size, crc64) = (judged.size, judged.crc64().0);
+            let content = arrange(tables, judged.slices, layout)?;
+            let etag = plan.etag.as_str().to_owned();
+            let record = ObjectRecord { size, etag, modified: now, crc64, attributes: record.attributes, content };
+            store(tables, &write, &record)?;
+            Ok(record)
+        });
+        change.await
+    }
+
+    /// Gives an upload and its parts up.
+    ///
+    /// Refused with [`Rule::NoSuchBucket`] and [`Rule::NoSuchUpload`].
+    pub(in crate::server) async fn abort(&self, upload: UploadRef) -> Result<(), StorageError> {
+        let change = self.index.change(move |tables| {
+            require_upload(tables, &upload)?;
+            remove_parts(tables, &upload.id, |_| true)?;
+            tables.uploads.remove(upload.row())?;
+            Ok(())
+        });
+        change.await
+    }
+
+    /// Up to `count_max` parts after the number `after`.
+    ///
+    /// Refused with [`Rule::NoSuchBucket`] and [`Rule::NoSuchUpload`].
+    pub(in crate::server) fn parts(
+        &self,
+        upload: &UploadRef,
+        after: u16,
+        count_max: usize,
+    ) -> Result<PartPage, StorageError> {
+        let UploadRecord { attributes, .. } = self.upload(upload)?;
+        let rows = self.index.snapshot()?.parts()?;
+        let id = upload.id.as_str();
+        let mut parts = Vec::new();
+        for row in rows.range::<(&str, u16)>((Bound::Excluded((id, after)), Bound::Included((id, u16::MAX))))? {
+            let (row_id, record) = row?;
+            if parts.len() == count_max {
+                return Ok(PartPage { attributes, parts, truncated: true });
+            }
+            if let Some(number) = PartNumber::new(u64::from(row_id.value().1)) {
+                parts.push((number, decode(record.value())?));
+            }
+        }
+        Ok(PartPage { attributes, parts, truncated: false })
+    }
+}
+
+/// What bounds a part copy.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::server) struct CopyLimits {
+    /// The largest part, in bytes.
+    pub bytes_max: u64,
+    /// Seconds after the Unix epoch.
+    pub now: u64,
+}
+
+/// What bounds a Complete.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::server) struct CompleteLimits {
+    /// The smallest part but the last, in bytes.
+    pub part_bytes_min: u64,
+    /// The largest object, in bytes.
+    pub object_bytes_max: u64,
+    /// `x-cos-forbid-overwrite`.
+    pub forbid_overwrite: bool,
+}
+
+/// The parts of a Complete, found to be in order.
+struct JudgedParts {
+    slices: Vec<Slice>,
+    size: u64,
+}
+
+impl JudgedParts {
+    fn crc64(&self) -> Crc64 {
+        crc64_of(&self.slices)
+    }
+}
+
+/// The rules of Complete (`cos-api.md` 4.4): ascending, 1..=N without a gap, each there under the ETag that was named,
+/// none but the last too small.
+fn judge_parts(
+    rows: &impl ReadableTable<(&'static str, u16), Bytewise>,
+    id: &UploadId,
+    named: &[CompletedPart],
+    part_bytes_min: u64,
+    object_bytes_max: u64,
+) -> Result<JudgedParts, StorageError> {
+    if named.windows(2).any(|pair| pair[0].number >= pair[1].number) {
+        return Err(Rule::InvalidPartOrder.into());
+    }
+    if named.is_empty() || named.iter().zip(1..).any(|(part, number)| part.number.get() != number) {
+        return Err(Rule::InvalidPart.into());
+    }
+    let mut judged = JudgedParts { slices: Vec::with_capacity(named.len()), size: 0 };
+    for (index, part) in named.iter().enumerate() {
+        let row = rows.get((id.as_str(), part.number.get()))?.ok_or(Rule::InvalidPart)?;
+        let record: PartRecord = decode(row.value())?;
+        if record.etag != part.etag.as_str() {
+            return Err(Rule::InvalidPart.into());
+        }
+        if record.size < part_bytes_min && index + 1 < named.len() {
+            return Err(Rule::EntityTooSmall.into());
+        }
+        judged.size += record.size;
+        judged.slices.extend(record.slices);
+    }
+    if judged.size > object_bytes_max {
+        return Err(Rule::EntityTooLarge.into());
+    }
+    Ok(judged)
+}
+
+fn require_upload(tables: &Tables<'_>, upload: &UploadRef) -> Result<UploadRecord, StorageError> {
+    require_bucket(tables, upload.bucket.as_str())?;
+    match tables.uploads.get(upload.row())? {
+        Some(row) => decode(row.value()),
+        None => Err(Rule::NoSuchUpload.into()),
+    }
+}
+
+/// Writes a part, counts its segments, and gives up the part that bore its number.
+fn store_part(
+    tables: &mut Tables<'_>,
+    upload: &UploadRef,
+    number: PartNumber,
+    record: &PartRecord,
+) -> Result<(), StorageError> {
+    take_slices(tables, &record.slices)?;
+    let bytes = encode(record)?;
+    let replaced = tables.parts.insert((upload.id.as_str(), number.get()), bytes.as_slice())?;
+    let replaced: Option<PartRecord> = replaced.map(|row| decode(row.value())).transpose()?;
+    match replaced {
+        Some(replaced) => give_up_slices(tables, &replaced.slices),
+        None => Ok(()),
+    }
+}
+
+/// Removes the rows of all parts of an upload, and gives up the bytes of those that `unused` picks.
+fn remove_parts(tables: &mut Tables<'_>, id: &UploadId, unused: impl Fn(u16) -> bool) -> Result<(), StorageError> {
+    let mut given_up = Vec::new();
+    let all = (id.as_str(), 0)..=(id.as_str(), u16::MAX);
+    for row in tables.parts.extract_from_if::<(&str, u16), _>(all, |_, _| true)? {
+        let (row_id, record) = row?;
+        if unused(row_id.value().1) {
+            given_up.extend(decode::<PartRecord>(record.value())?.slices);
+        }
+    }
+    give_up_slices(tables, &given_up)
+}
+
+/// Gives every slice that was cut out of a longer one the checksum of its own bytes.
+async fn sum_cut_slices(guard: &ReaderGuard, slices: &mut [Slice], whole: &[Slice]) -> Result<(), StorageError> {
+    for slice in slices.iter_mut().filter(|slice| !whole.contains(slice)) {
+        let mut reading = Reading::new(guard.segments.reader(), &[*slice], 0, slice.bytes);
+        let mut crc64 = Crc64Hasher::new();
+        while let Some(block) = poll_fn(|context| reading.poll_next(context)).await {
+            crc64.update(&block.map_err(|error| StorageError::failed("read a segment", error))?);
+        }
+        slice.crc64 = crc64.value().0;
+    }
+    Ok(())
+}
