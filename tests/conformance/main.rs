@@ -1,5 +1,7 @@
 //! One suite that every store passes: in memory, behind the fault wrapper, and over HTTP against the local service.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 mod misbehaviour;
 mod scripted;
 mod suite;

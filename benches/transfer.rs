@@ -1,0 +1,157 @@
+//! What moving a file up and down costs the store client alone, without a file system on top.
+//!
+//! `cargo bench --bench transfer -- --endpoint http://127.0.0.1:9444 --bucket local-1250000000 [--mib 1024]
+//! [--part-mib 8] [--range-mib 8] [--concurrency 8] [--key NAME]`, with the key in COS_SECRETID and COS_SECRETKEY. It starts no
+//! service. Prints one line of JSON with CPU and wall seconds of both directions. Bytes are verified by CRC-64 both
+//! ways, as a mount does. Without `--endpoint` it does nothing, so that `cargo test --all-targets` may run it.
+
+#![allow(clippy::print_stdout, reason = "its output is the point")]
+
+use std::collections::HashMap;
+use std::error::Error;
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use cosmount::store::{Body, GetRequest, HttpOptions, HttpStore, ObjectStore};
+use cosmount::wire::address::Endpoint;
+use cosmount::wire::sign::Credentials;
+use cosmount::wire::{BucketName, ByteRange, Crc64, Crc64Hasher, ETag, ObjectAttributes, ObjectKey, PartNumber};
+use futures_util::{StreamExt, TryStreamExt, stream};
+
+type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
+
+const MIB: u64 = 1 << 20;
+/// The size of a mount's slabs.
+const PIECE_BYTES: usize = 256 << 10;
+/// Parts that are filled before the clock runs and sent in turn, so that memory is read and not the cache.
+const PARTS_FILLED: usize = 8;
+
+/// One transfer.
+struct Plan {
+    store: Arc<dyn ObjectStore>,
+    key: ObjectKey,
+    bytes: u64,
+    part_bytes: u64,
+    range_bytes: u64,
+    concurrency: usize,
+}
+
+#[tokio::main]
+async fn main() -> Outcome<()> {
+    let mut flags = HashMap::new();
+    let mut words = std::env::args().skip(1).filter(|word| word != "--bench");
+    while let Some(name) = words.next() {
+        flags.insert(name, words.next().unwrap_or_default());
+    }
+    let Some(endpoint) = flags.get("--endpoint") else { return Ok(()) };
+    let text = |name: &str, default: &str| flags.get(name).cloned().unwrap_or_else(|| default.to_owned());
+    let number = |name: &str, default: u64| text(name, &default.to_string()).parse::<u64>();
+    let credentials = Credentials {
+        secret_id: std::env::var("COS_SECRETID")?,
+        secret_key: std::env::var("COS_SECRETKEY")?,
+        token: None,
+    };
+    let bucket = BucketName::new(text("--bucket", "local-1250000000"))?;
+    let plan = Plan {
+        store: Arc::new(HttpStore::new(HttpOptions::new(Endpoint::custom(endpoint)?, bucket, credentials))?),
+        key: ObjectKey::new(text("--key", "bench/transfer"))?,
+        bytes: number("--mib", 1024)? * MIB,
+        part_bytes: number("--part-mib", 8)? * MIB,
+        range_bytes: number("--range-mib", 8)? * MIB,
+        concurrency: usize::try_from(number("--concurrency", 8)?)?,
+    };
+    let parts = filled_parts(&plan);
+    let (crc64, up_cpu_s, up_wall_s) = measured(upload(&plan, &parts)).await?;
+    let (read_crc64, down_cpu_s, down_wall_s) = measured(download(&plan)).await?;
+    if read_crc64 != crc64 {
+        return Err(format!("sent {crc64:?}, read {read_crc64:?}").into());
+    }
+    plan.store.delete(&plan.key).await?;
+    let (mib, part_mib, range_mib) = (plan.bytes / MIB, plan.part_bytes / MIB, plan.range_bytes / MIB);
+    println!(
+        "{{\"mib\":{mib},\"part_mib\":{part_mib},\"range_mib\":{range_mib},\"concurrency\":{},\
+         \"up_cpu_s\":{up_cpu_s:.2},\"up_wall_s\":{up_wall_s:.2},\
+         \"down_cpu_s\":{down_cpu_s:.2},\"down_wall_s\":{down_wall_s:.2}}}",
+        plan.concurrency
+    );
+    Ok(())
+}
+
+/// Random bytes in slabs, as a mount holds them.
+fn filled_parts(plan: &Plan) -> Vec<Body> {
+    let mut random = fastrand::Rng::with_seed(1);
+    let mut slab = || {
+        let mut bytes = vec![0; PIECE_BYTES];
+        random.fill(&mut bytes);
+        Bytes::from(bytes)
+    };
+    let slabs = usize::try_from(plan.part_bytes).unwrap_or(PIECE_BYTES) / PIECE_BYTES;
+    (0..PARTS_FILLED).map(|_| (0..slabs).map(|_| slab()).collect()).collect()
+}
+
+async fn upload(plan: &Plan, parts: &[Body]) -> Outcome<Crc64> {
+    let upload = plan.store.initiate(&plan.key, &ObjectAttributes::default()).await?;
+    let sends = (0..plan.bytes / plan.part_bytes).map(|index| {
+        let (store, key, upload) = (plan.store.clone(), plan.key.clone(), upload.clone());
+        let body = parts[usize::try_from(index).unwrap_or(0) % parts.len()].clone();
+        async move {
+            let number = PartNumber::new(index + 1).ok_or("more than 10,000 parts")?;
+            let task = tokio::spawn(async move {
+                let crc64 = hashed(body.pieces());
+                let part = store.upload_part(&key, &upload, number, body, crc64).await?;
+                Outcome::Ok((part.etag, crc64))
+            });
+            task.await?
+        }
+    });
+    let sent: Vec<(ETag, Crc64)> = stream::iter(sends).buffered(plan.concurrency).try_collect().await?;
+    let crc64 = sent.iter().fold(Crc64::EMPTY, |whole, (_, part)| whole.followed_by(*part, plan.part_bytes));
+    let etags: Vec<ETag> = sent.into_iter().map(|(etag, _)| etag).collect();
+    plan.store.complete(&plan.key, &upload, &etags, plan.bytes, Some(crc64)).await?;
+    Ok(crc64)
+}
+
+async fn download(plan: &Plan) -> Outcome<Crc64> {
+    let ranges = plan.bytes.div_ceil(plan.range_bytes);
+    let reads = (0..ranges).map(|index| {
+        let (store, key) = (plan.store.clone(), plan.key.clone());
+        let start = index * plan.range_bytes;
+        let range = ByteRange::new(start, (start + plan.range_bytes).min(plan.bytes));
+        async move {
+            let task = tokio::spawn(async move {
+                let mut body = store.get(GetRequest { key, range, if_match: None }).await?.body;
+                let (mut crc64, mut len) = (Crc64Hasher::new(), 0);
+                while let Some(piece) = body.try_next().await? {
+                    crc64.update(&piece);
+                    len += piece.len() as u64;
+                }
+                Outcome::Ok((crc64.value(), len))
+            });
+            task.await?
+        }
+    });
+    let read: Vec<(Crc64, u64)> = stream::iter(reads).buffered(plan.concurrency).try_collect().await?;
+    Ok(read.into_iter().fold(Crc64::EMPTY, |whole, (part, len)| whole.followed_by(part, len)))
+}
+
+fn hashed(pieces: &[Bytes]) -> Crc64 {
+    let mut crc64 = Crc64Hasher::new();
+    pieces.iter().for_each(|piece| crc64.update(piece));
+    crc64.value()
+}
+
+/// What came out, CPU seconds of this process, wall seconds.
+async fn measured<T>(work: impl Future<Output = Outcome<T>>) -> Outcome<(T, f64, f64)> {
+    let (cpu, wall) = (cpu_seconds()?, Instant::now());
+    let outcome = work.await?;
+    Ok((outcome, cpu_seconds()? - cpu, wall.elapsed().as_secs_f64()))
+}
+
+/// User and system time of this process, in ticks of 1/100 s as Linux reports them.
+fn cpu_seconds() -> Outcome<f64> {
+    let stat = std::fs::read_to_string("/proc/self/stat")?;
+    let after_name = stat.rsplit_once(')').ok_or("no name in /proc/self/stat")?.1;
+    let ticks: u64 = after_name.split_whitespace().skip(11).take(2).filter_map(|word| word.parse::<u64>().ok()).sum();
+    Ok(std::time::Duration::from_millis(ticks * 10).as_secs_f64())
+}
