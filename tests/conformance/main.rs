@@ -9,7 +9,12 @@ mod suite;
 use std::any::Any;
 use std::sync::Arc;
 
-use cosmount::store::{FaultStore, MemoryStore, ObjectStore};
+use cosmount::server::{self, ServerOptions};
+use cosmount::store::{FaultStore, HttpOptions, HttpStore, MemoryStore, ObjectStore};
+use cosmount::wire::BucketName;
+use cosmount::wire::address::Endpoint;
+use cosmount::wire::sign::Credentials;
+use tokio::net::TcpListener;
 
 /// A store with an empty bucket, and what must live as long.
 struct Bed {
@@ -23,6 +28,28 @@ async fn memory() -> Bed {
 
 async fn fault_free() -> Bed {
     Bed { store: Arc::new(FaultStore::new(MemoryStore::new())), _keep: None }
+}
+
+async fn http_in_memory() -> Bed {
+    served(ServerOptions::default(), ()).await
+}
+
+async fn http_on_disk() -> Bed {
+    let directory = tempfile::tempdir().unwrap();
+    let options = ServerOptions { directory: Some(directory.path().to_owned()), ..ServerOptions::default() };
+    served(options, directory).await
+}
+
+/// A client of a service of its own, which ends with the test's runtime.
+async fn served(options: ServerOptions, keep: impl Any) -> Bed {
+    let credentials = Credentials { secret_id: "AKIDx".into(), secret_key: "s".into(), token: None };
+    let bucket = BucketName::new("photos-1250000000").unwrap();
+    let options = ServerOptions { buckets: vec![bucket.clone()], credentials: Some(credentials.clone()), ..options };
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let endpoint = Endpoint::custom(&format!("http://{}", listener.local_addr().unwrap())).unwrap();
+    tokio::spawn(async move { server::run(listener, options, std::future::pending()).await.unwrap() });
+    let store = HttpStore::new(HttpOptions::new(endpoint, bucket, credentials)).unwrap();
+    Bed { store: Arc::new(store), _keep: Some(Box::new(keep)) }
 }
 
 macro_rules! every_behaviour {
@@ -57,4 +84,4 @@ macro_rules! every_behaviour {
     )+ };
 }
 
-every_behaviour!(memory, fault_free);
+every_behaviour!(memory, fault_free, http_in_memory, http_on_disk);
