@@ -2,6 +2,8 @@
 //!
 //! Requests travel as a server sees them: as a target to split, unescape and take apart, with header lines.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 

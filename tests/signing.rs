@@ -1,6 +1,8 @@
 //! Signatures against what others make of the same requests: published vectors, the crate `reqsign-tencent-cos`, and
 //! the spellings that official clients have been seen to send.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 use cosmount::wire::escape::{QueryPair, parse_query, push_query, unescape};
 use cosmount::wire::request::{Method, RequestHead, split_target};
 use cosmount::wire::sign::{Credentials, KeyTime, Signable, SignatureError, SigningKey, verify};

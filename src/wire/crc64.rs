@@ -100,7 +100,7 @@ mod tests {
 
     #[test]
     fn combining_parts_gives_the_checksum_of_the_whole() {
-        let whole: Vec<u8> = (0..100_000u32).map(|i| (i * 7 >> 3) as u8).collect();
+        let whole: Vec<u8> = (0..100_000u32).map(|i| ((i * 7) >> 3) as u8).collect();
         for cut in [0, 1, 63, 64, 65, 4096, 99_999, 100_000] {
             let (head, tail) = whole.split_at(cut);
             let combined = Crc64::of(head).followed_by(Crc64::of(tail), tail.len() as u64);
