@@ -1,45 +1,30 @@
 //! The key of a service that keeps its own: made at the first start, found again at the next.
 //!
-//! The file is readable by its owner alone and refused otherwise. The secret is never logged.
+//! The file is a line `SECRET_ID:SECRET_KEY`, the form of cosfs's passwd file (`cos-api.md` 7.5), so that every client
+//! that reads those can be pointed at it. It is readable by its owner alone and refused otherwise. The secret is never
+//! logged.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
-
 use crate::wire::sign::Credentials;
 
 use super::ServerError;
 
 /// The file of the key, in the service's directory.
-const FILE: &str = "credentials.json";
+const FILE: &str = "credentials";
 
-/// The file as it is written.
-#[derive(Serialize, Deserialize)]
-struct Kept {
-    secret_id: String,
-    secret_key: String,
-}
-
-impl Kept {
-    /// A new key, in the form of the service's own.
-    fn random() -> io::Result<Kept> {
-        Ok(Kept { secret_id: format!("AKID{}", random_text(32)?), secret_key: random_text(32)? })
-    }
-}
-
-impl From<Kept> for Credentials {
-    fn from(kept: Kept) -> Credentials {
-        Credentials { secret_id: kept.secret_id, secret_key: kept.secret_key, token: None }
-    }
+/// Where the service in `directory` keeps its key.
+pub fn credentials_file(directory: &Path) -> PathBuf {
+    directory.join(FILE)
 }
 
 /// A key that opens nothing for anybody, for a service that was given none and keeps none.
 pub(super) fn unknown_to_anybody() -> Result<Credentials, ServerError> {
     let failed = |source| ServerError::Credentials { path: PathBuf::from("/dev/urandom"), source };
-    Kept::random().map(Credentials::from).map_err(failed)
+    random().map_err(failed)
 }
 
 /// The key of the service in `directory`: the one kept there, or a new one that is kept from now on, in a file of mode
@@ -48,7 +33,7 @@ pub(super) fn unknown_to_anybody() -> Result<Credentials, ServerError> {
 /// # Errors
 /// [`ServerError::Credentials`] if the file cannot be read or written, or if others than its owner can read it.
 pub fn load_or_create_credentials(directory: &Path) -> Result<Credentials, ServerError> {
-    let path = directory.join(FILE);
+    let path = credentials_file(directory);
     let failed = |source: io::Error| ServerError::Credentials { path: path.clone(), source };
     fs::create_dir_all(directory).map_err(failed)?;
     match load(&path).map_err(failed)? {
@@ -68,15 +53,18 @@ fn load(path: &Path) -> io::Result<Option<Credentials>> {
     }
     let mut text = String::new();
     file.read_to_string(&mut text)?;
-    // The text of the error could quote the secret, so it is left out.
-    let kept: Kept = serde_json::from_str(&text)
-        .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is not the JSON that the service wrote"))?;
-    Ok(Some(kept.into()))
+    match text.trim_end().split_once(':') {
+        Some((id, key)) if !id.is_empty() && !key.is_empty() => {
+            Ok(Some(Credentials { secret_id: id.to_owned(), secret_key: key.to_owned(), token: None }))
+        }
+        // The text could be half a secret, so it is not shown.
+        _ => Err(io::Error::new(io::ErrorKind::InvalidData, "it is not the line SECRET_ID:SECRET_KEY")),
+    }
 }
 
 fn create(path: &Path) -> io::Result<Credentials> {
-    let kept = Kept::random()?;
-    let text = serde_json::to_string_pretty(&kept).map_err(io::Error::other)?;
+    let made = random()?;
+    let text = format!("{}:{}\n", made.secret_id, made.secret_key);
     // Written beside and linked into place: a crash leaves no half file, and of two services that start at once the
     // second finds the key of the first.
     let beside: PathBuf = path.with_extension(format!("new-{}", random_text(8)?));
@@ -86,10 +74,15 @@ fn create(path: &Path) -> io::Result<Credentials> {
     let linked = fs::hard_link(&beside, path);
     fs::remove_file(&beside)?;
     match linked {
-        Ok(()) => Ok(kept.into()),
+        Ok(()) => Ok(made),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => load(path)?.ok_or(error),
         Err(error) => Err(error),
     }
+}
+
+/// A new key, in the form of the service's own.
+fn random() -> io::Result<Credentials> {
+    Ok(Credentials { secret_id: format!("AKID{}", random_text(32)?), secret_key: random_text(32)?, token: None })
 }
 
 /// Letters and digits that nobody can guess.
@@ -139,7 +132,7 @@ mod tests {
     fn an_error_never_shows_the_secret() {
         let home = tempfile::tempdir().unwrap();
         load_or_create_credentials(home.path()).unwrap();
-        fs::write(home.path().join(FILE), "{\"secret_id\": \"i\", \"secret_key\": 12345}").unwrap();
+        fs::write(home.path().join(FILE), "12345").unwrap();
         let error = load_or_create_credentials(home.path()).unwrap_err();
         assert!(!error.to_string().contains("12345"), "{error}");
     }

@@ -29,7 +29,7 @@ use tokio::net::TcpListener;
 
 use crate::wire::sign::Credentials;
 
-pub use credentials::load_or_create_credentials;
+pub use credentials::{credentials_file, load_or_create_credentials};
 pub use options::{DEFAULT_BUCKET, ServerOptions};
 
 use access_log::AccessLog;
