@@ -1,1 +1,88 @@
-//! To come.
+//! The file system: names, inodes, open files and attributes over a bucket. Knows nothing of FUSE, errno or HTTP.
+//!
+//! Every call is a method of [`FileSystem`]; those that may need the service are `async`, and none blocks. A future
+//! that has begun must run to its end: whoever stops waiting leaves it to a task.
+
+mod attributes;
+mod changes;
+mod error;
+mod files;
+mod handles;
+mod listing;
+mod name;
+mod options;
+mod tree;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+pub use attributes::{Attr, AttrChange, Kind};
+pub use error::FsError;
+pub use files::{OpenMode, Opened, WriteOutcome};
+pub use handles::HandleId;
+pub use listing::DirEntry;
+pub use name::FileName;
+pub use options::{FsOptions, Owner};
+pub use tree::{Ino, ROOT};
+
+use crate::clock::Clock;
+use crate::memory::Memory;
+use crate::read::{ReadOptions, Readers};
+use crate::stats::Stats;
+use crate::store::ObjectStore;
+use crate::upload::{UploadOptions, Uploader};
+use handles::Handles;
+use tree::Tree;
+
+/// A bucket, or a part of one, as a file system.
+pub struct FileSystem {
+    store: Arc<dyn ObjectStore>,
+    options: FsOptions,
+    clock: Clock,
+    stats: Arc<Stats>,
+    uploader: Arc<Uploader>,
+    readers: Arc<Readers>,
+    /// Std mutex: guards all names and inodes. Sections are a few map operations, but for the taking in of a listing's
+    /// page of 1,000 names; never held across an await, and never while an open file's lock is taken for a write.
+    tree: Mutex<Tree>,
+    handles: Handles,
+}
+
+/// What a file system is made of.
+pub struct FileSystemParts {
+    /// The bucket.
+    pub store: Arc<dyn ObjectStore>,
+    /// Names and attributes.
+    pub options: FsOptions,
+    /// How files are uploaded.
+    pub upload: UploadOptions,
+    /// How files are read.
+    pub read: ReadOptions,
+    /// The budget of all buffers.
+    pub memory: Memory,
+    /// What time it is.
+    pub clock: Clock,
+    /// What is counted.
+    pub stats: Arc<Stats>,
+    /// Where transfers run.
+    pub runtime: tokio::runtime::Handle,
+}
+
+impl FileSystem {
+    /// A file system over a bucket. Makes no request.
+    pub fn new(parts: FileSystemParts) -> Arc<FileSystem> {
+        let FileSystemParts { store, options, upload, read, memory, clock, stats, runtime } = parts;
+        let uploader = Uploader::new(store.clone(), memory.clone(), upload, stats.clone(), runtime.clone());
+        let readers = Readers::new(store.clone(), memory, read, runtime);
+        let tree = Mutex::new(Tree::new(clock.now()));
+        Arc::new(FileSystem { store, options, clock, stats, uploader, readers, tree, handles: Handles::default() })
+    }
+
+    /// The options it was made with.
+    pub fn options(&self) -> &FsOptions {
+        &self.options
+    }
+
+    fn tree(&self) -> MutexGuard<'_, Tree> {
+        self.tree.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

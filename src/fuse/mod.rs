@@ -1,1 +1,8 @@
-//! To come.
+//! The kernel's side: requests in, calls of [`crate::fs::FileSystem`], replies out. Decides nothing.
+
+mod adapter;
+mod caller;
+mod errno;
+mod session;
+
+pub use session::{FuseOptions, MountError, Mounted, mount};

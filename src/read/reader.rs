@@ -3,6 +3,7 @@
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
 use tokio::runtime::Handle;
@@ -74,6 +75,8 @@ pub struct Object {
     version: Mutex<Version>,
     /// Std mutex: map operations only.
     checksums: Mutex<Checksums>,
+    /// When the service last confirmed the version by answering. Std mutex: copies only.
+    answered_at: Mutex<Option<Instant>>,
     /// The bytes that came were not the object's: nothing more is read through this.
     damaged: AtomicBool,
 }
@@ -133,7 +136,7 @@ impl Readers {
     pub fn object(self: &Arc<Readers>, version: Version) -> Arc<Object> {
         let number = self.next_object.fetch_add(1, Ordering::Relaxed);
         let (version, checksums, damaged) = (Mutex::new(version), Mutex::default(), AtomicBool::new(false));
-        Arc::new(Object { readers: self.clone(), number, version, checksums, damaged })
+        Arc::new(Object { readers: self.clone(), number, version, checksums, answered_at: Mutex::default(), damaged })
     }
 }
 
@@ -155,6 +158,11 @@ impl Object {
     /// The version that is read.
     pub fn version(&self) -> Version {
         lock(&self.version).clone()
+    }
+
+    /// How long ago the service last confirmed that this is the object's version.
+    pub fn confirmed_ago(&self) -> Option<Duration> {
+        lock(&self.answered_at).map(|at| at.elapsed())
     }
 
     /// Whether bytes came that were not the object's.
@@ -220,6 +228,7 @@ impl Object {
         let end = ((last.index + 1) * block_bytes as u64).min(version.size);
         let request = GetRequest { key: version.key, range: ByteRange::new(start, end), if_match: Some(version.etag) };
         let Reading { head, mut body } = self.readers.store.get(request).await?;
+        *lock(&self.answered_at) = Some(Instant::now());
         lock(&self.version).crc64 = version.crc64.or(head.crc64);
         let mut piece = bytes::Bytes::new();
         while let Some(mut want) = wanted.next() {

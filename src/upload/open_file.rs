@@ -177,6 +177,12 @@ impl OpenFile {
         state.attributes = attributes;
     }
 
+    /// Forgets one user attribute, as if nobody had set it.
+    pub fn clear_user_attribute(&self, name: &str) {
+        let mut state = self.lock();
+        state.attributes_changed |= state.attributes.user.remove(name).is_some();
+    }
+
     /// Notes that an attribute change has been made at the service by somebody else, under a new version.
     pub fn rebase(&self, key: ObjectKey, base: Base, attributes: ObjectAttributes) {
         let mut state = self.lock();

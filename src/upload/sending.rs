@@ -110,8 +110,10 @@ impl OpenFile {
         self.give_up_session(state);
     }
 
-    /// The name is gone: nothing is published any more, and what is unfinished is aborted.
-    pub fn discard(self: &Arc<OpenFile>) {
+    /// The name is gone: nothing is published any more, and what is unfinished is aborted. Waits for a publishing that
+    /// has begun, so that whoever removes the object afterwards removes the last one.
+    pub async fn discard(self: &Arc<OpenFile>) {
+        let _after_publishing = self.publishing.lock().await;
         let mut state = self.lock();
         state.discarded = true;
         self.give_up_session(&mut state);

@@ -1,0 +1,184 @@
+//! Attributes of files, and how objects carry them: `x-cos-meta-mode`, `-uid`, `-gid` and `-mtime`, as cosfs and s3fs
+//! write them (decimal numbers, the mode with its type bits, the time in seconds with an optional fraction).
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use super::options::{FsOptions, Owner};
+use super::tree::Ino;
+use crate::wire::ObjectAttributes;
+
+/// The type bits of a regular file in a mode.
+const MODE_REGULAR: u32 = 0o100_000;
+/// The type bits of a directory in a mode.
+const MODE_DIRECTORY: u32 = 0o040_000;
+/// The bits of a mode that chmod sets.
+const MODE_PERMISSIONS: u32 = 0o7777;
+
+/// What an inode is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A regular file.
+    File,
+    /// A directory.
+    Directory,
+}
+
+/// What `stat` shows of an inode.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attr {
+    /// The inode's number.
+    pub ino: Ino,
+    /// What it is.
+    pub kind: Kind,
+    /// Bytes in the file; 0 for a directory.
+    pub size: u64,
+    /// Permission bits, at most 0o7777.
+    pub permissions: u32,
+    /// The owner.
+    pub owner: Owner,
+    /// When the content last changed.
+    pub mtime: SystemTime,
+    /// How much longer this may be believed.
+    pub valid_for: Duration,
+}
+
+/// What `chmod`, `chown`, `utimens` and `truncate` ask for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AttrChange {
+    /// New permission bits.
+    pub permissions: Option<u32>,
+    /// New user.
+    pub uid: Option<u32>,
+    /// New group.
+    pub gid: Option<u32>,
+    /// New time of the last change.
+    pub mtime: Option<SystemTime>,
+    /// New length in bytes.
+    pub size: Option<u64>,
+}
+
+impl AttrChange {
+    /// Whether it asks for a change of what the object's metadata carry.
+    pub(super) fn touches_metadata(&self) -> bool {
+        self.permissions.is_some() || self.uid.is_some() || self.gid.is_some() || self.mtime.is_some()
+    }
+
+    /// `attributes` with this change.
+    pub(super) fn apply(&self, kind: Kind, attributes: &ObjectAttributes) -> ObjectAttributes {
+        let mut changed = attributes.clone();
+        let mut set = |name: &str, value: Option<String>| {
+            if let Some(value) = value {
+                changed.user.insert(name.to_owned(), value);
+            }
+        };
+        set("mode", self.permissions.map(|permissions| mode_text(kind, permissions)));
+        set("uid", self.uid.map(|uid| uid.to_string()));
+        set("gid", self.gid.map(|gid| gid.to_string()));
+        set("mtime", self.mtime.map(time_text));
+        changed
+    }
+}
+
+/// The metadata of a file or directory that is being made.
+pub(super) fn new_attributes(kind: Kind, permissions: u32, owner: Owner) -> ObjectAttributes {
+    let change = AttrChange {
+        permissions: Some(permissions),
+        uid: Some(owner.uid),
+        gid: Some(owner.gid),
+        ..AttrChange::default()
+    };
+    let content_type = match kind {
+        Kind::File => "application/octet-stream",
+        Kind::Directory => "application/x-directory",
+    };
+    let attributes = ObjectAttributes { content_type: Some(content_type.to_owned()), ..ObjectAttributes::default() };
+    change.apply(kind, &attributes)
+}
+
+/// Permission bits and owner that an object's metadata and the options give.
+pub(super) fn permissions_and_owner(
+    kind: Kind,
+    attributes: Option<&ObjectAttributes>,
+    options: &FsOptions,
+) -> (u32, Owner) {
+    let number = |name| attributes.and_then(|attributes| attributes.user.get(name)?.trim().parse::<u32>().ok());
+    let default = match kind {
+        Kind::File => options.file_mode,
+        Kind::Directory => options.dir_mode,
+    };
+    let permissions = number("mode").map_or(default, |mode| mode & MODE_PERMISSIONS) & !options.umask;
+    let own =
+        Owner { uid: number("uid").unwrap_or(options.owner.uid), gid: number("gid").unwrap_or(options.owner.gid) };
+    (permissions, if options.owner_is_forced { options.owner } else { own })
+}
+
+/// The time of the last change that somebody set; `None` if nobody did.
+pub(super) fn mtime_of(attributes: &ObjectAttributes) -> Option<SystemTime> {
+    attributes.user.get("mtime").and_then(|text| parse_time(text))
+}
+
+fn mode_text(kind: Kind, permissions: u32) -> String {
+    let kind = match kind {
+        Kind::File => MODE_REGULAR,
+        Kind::Directory => MODE_DIRECTORY,
+    };
+    (kind | permissions & MODE_PERMISSIONS).to_string()
+}
+
+/// Seconds since the epoch, with a fraction only where there is one.
+fn time_text(time: SystemTime) -> String {
+    let (sign, distance) = match time.duration_since(UNIX_EPOCH) {
+        Ok(since) => ("", since),
+        Err(before) => ("-", before.duration()),
+    };
+    match distance.subsec_nanos() {
+        0 => format!("{sign}{}", distance.as_secs()),
+        nanoseconds => format!("{sign}{}.{nanoseconds:09}", distance.as_secs()),
+    }
+}
+
+fn parse_time(text: &str) -> Option<SystemTime> {
+    let text = text.trim();
+    let (before_epoch, text) = text.strip_prefix('-').map_or((false, text), |rest| (true, rest));
+    let (seconds, fraction) = text.split_once('.').unwrap_or((text, ""));
+    let nanoseconds = format!("{fraction:0<9}").get(..9)?.parse().ok()?;
+    let distance = Duration::new(seconds.parse().ok()?, nanoseconds);
+    if before_epoch { UNIX_EPOCH.checked_sub(distance) } else { UNIX_EPOCH.checked_add(distance) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_survive_the_metadata() {
+        let at = |seconds, nanoseconds| UNIX_EPOCH + Duration::new(seconds, nanoseconds);
+        let table = [
+            (at(1_557_989_151, 0), "1557989151"),
+            (at(1_557_989_151, 500_000_000), "1557989151.500000000"),
+            (at(0, 1), "0.000000001"),
+            (UNIX_EPOCH - Duration::from_millis(1500), "-1.500000000"),
+        ];
+        for (time, text) in table {
+            assert_eq!(time_text(time), text);
+            assert_eq!(parse_time(text), Some(time), "{text}");
+        }
+        assert_eq!(parse_time("1557989151.5"), Some(at(1_557_989_151, 500_000_000)));
+        assert_eq!(parse_time("1557989151.123456789123"), Some(at(1_557_989_151, 123_456_789)));
+        for text in ["", "x", "1.x", "99999999999999999999", "1.é23456789"] {
+            assert_eq!(parse_time(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_mode_is_written_with_its_type_and_read_without() {
+        let owner = Owner { uid: 7, gid: 8 };
+        let attributes = new_attributes(Kind::File, 0o640, owner);
+        assert_eq!(attributes.user.get("mode").map(String::as_str), Some("33184"));
+        let options = FsOptions::default();
+        assert_eq!(permissions_and_owner(Kind::File, Some(&attributes), &options), (0o640, owner));
+        assert_eq!(permissions_and_owner(Kind::File, None, &options), (0o644, options.owner));
+        let forced = FsOptions { umask: 0o077, owner_is_forced: true, ..options };
+        assert_eq!(permissions_and_owner(Kind::File, Some(&attributes), &forced), (0o600, forced.owner));
+    }
+}

@@ -1,0 +1,391 @@
+//! Changing names and attributes: mkdir, rmdir, unlink, rename, chmod, chown, utimens, truncate.
+
+use super::attributes::{Attr, AttrChange, Kind, new_attributes};
+use super::files::Writing;
+use super::name::FileName;
+use super::options::Owner;
+use super::tree::{Entry, Facts, Ino, What};
+use super::{FileSystem, FsError};
+use crate::store::{Body, ListRequest};
+use crate::upload::{Base, OpenFile, copy_object, rewrite_attributes};
+use crate::wire::{Crc64, ObjectAttributes, ObjectKey};
+
+impl FileSystem {
+    /// Makes a directory, which is a marker object. The kernel is told of the inode by this.
+    pub async fn mkdir(&self, parent: Ino, name: &FileName, permissions: u32, owner: Owner) -> Result<Attr, FsError> {
+        self.refuse_if_read_only()?;
+        if self.find(parent, name).await? {
+            return Err(FsError::Exists);
+        }
+        let path = format!("{}{name}/", self.tree().directory_path(parent).ok_or(FsError::Stale)?);
+        let attributes = new_attributes(Kind::Directory, permissions, owner);
+        self.put_marker(&self.key(&path)?, &attributes).await?;
+        let now = self.clock.now();
+        let mut tree = self.tree();
+        let entry = Entry { ino: tree.new_ino(), seen_at: now, what: What::Directory(Some(attributes)) };
+        tree.link(parent, name, entry, now, self.options.metadata_ttl);
+        tree.touch_upwards(parent, now, self.options.metadata_ttl);
+        let ino = tree.remember(parent, name).ok_or(FsError::Stale)?;
+        tree.mark_made(ino, now);
+        tree.attr(ino, &self.options, now).ok_or(FsError::Stale)
+    }
+
+    async fn put_marker(&self, key: &ObjectKey, attributes: &ObjectAttributes) -> Result<(), FsError> {
+        let put = self.store.put(key, Body::empty(), Crc64::EMPTY, attributes).await;
+        put.map(|_| ()).map_err(|error| self.told(error))
+    }
+
+    /// Removes an empty directory.
+    pub async fn rmdir(&self, parent: Ino, name: &FileName) -> Result<(), FsError> {
+        self.refuse_if_read_only()?;
+        if !self.find(parent, name).await? {
+            return Err(FsError::NotFound);
+        }
+        let (path, holds_new) = {
+            let tree = self.tree();
+            let entry = tree.entry(parent, name).ok_or(FsError::NotFound)?;
+            if entry.what.kind() != Kind::Directory {
+                return Err(FsError::NotDirectory);
+            }
+            let is_new = |entry: &Entry| entry.what == What::New;
+            let holds_new = tree.directory(entry.ino).is_some_and(|directory| directory.children.values().any(is_new));
+            (format!("{}{name}/", tree.directory_path(parent).ok_or(FsError::Stale)?), holds_new)
+        };
+        let marker = self.key(&path)?;
+        // Never by what was listed earlier: somebody may have put something in since.
+        let below = ListRequest { prefix: marker.to_string(), max_keys: Some(2), ..ListRequest::default() };
+        let page = self.store.list(below).await.map_err(|error| self.told(error))?;
+        if holds_new || page.objects.iter().any(|object| object.key != marker.as_str()) {
+            return Err(FsError::NotEmpty);
+        }
+        self.store.delete(&marker).await.map_err(|error| self.told(error))?;
+        self.keep_directory(parent, name).await?;
+        self.tree().unlink(parent, name, self.clock.now(), self.options.metadata_ttl);
+        Ok(())
+    }
+
+    /// Removes a file. What is open of it stays readable as far as it is in memory; nothing of it is published any more.
+    pub async fn unlink(&self, parent: Ino, name: &FileName) -> Result<(), FsError> {
+        self.refuse_if_read_only()?;
+        if !self.find(parent, name).await? {
+            return Err(FsError::NotFound);
+        }
+        let (path, ino, what) = {
+            let tree = self.tree();
+            let entry = tree.entry(parent, name).ok_or(FsError::NotFound)?;
+            if entry.what.kind() == Kind::Directory {
+                return Err(FsError::IsDirectory);
+            }
+            let path = format!("{}{name}", tree.directory_path(parent).ok_or(FsError::Stale)?);
+            (path, entry.ino, entry.what.clone())
+        };
+        let writing = self.tree().file(ino).and_then(|file| file.writing.clone());
+        let version = || writing.as_ref().and_then(|writing| Some(writing.file.published()?.base));
+        let before = version();
+        if what != What::New || before.is_some() {
+            self.keep_directory(parent, name).await?;
+            self.store.delete(&self.key(&path)?).await.map_err(|error| self.told(error))?;
+        }
+        self.discard_writing(ino).await;
+        if version() != before {
+            // It was published once more while it was being removed.
+            self.store.delete(&self.key(&path)?).await.map_err(|error| self.told(error))?;
+        }
+        let now = self.clock.now();
+        let mut tree = self.tree();
+        tree.unlink(parent, name, now, self.options.metadata_ttl);
+        tree.touch_upwards(parent, now, self.options.metadata_ttl);
+        Ok(())
+    }
+
+    /// Stops whatever is on its way to the bucket for a file that loses its name.
+    async fn discard_writing(&self, ino: Ino) {
+        let writing = self.tree().file(ino).and_then(|file| file.writing.clone());
+        if let Some(writing) = writing {
+            writing.file.discard().await;
+        }
+    }
+
+    /// `name` is about to go: where it is the last entry of a directory that exists only as a prefix, a marker keeps the
+    /// directory.
+    async fn keep_directory(&self, parent: Ino, name: &FileName) -> Result<(), FsError> {
+        let path = {
+            let tree = self.tree();
+            let directory = tree.directory(parent).ok_or(FsError::Stale)?;
+            let others = directory.children.iter().any(|(other, entry)| other != name && entry.what != What::New);
+            if directory.has_marker || others {
+                return Ok(());
+            }
+            tree.directory_path(parent).ok_or(FsError::Stale)?
+        };
+        // The top of a mounted prefix is a directory without any object's help.
+        if !path.is_empty() {
+            let attributes = ObjectAttributes {
+                content_type: Some("application/x-directory".to_owned()),
+                ..ObjectAttributes::default()
+            };
+            self.put_marker(&self.key(&path)?, &attributes).await?;
+        }
+        if let Some(directory) = self.tree().directory_mut(parent) {
+            directory.has_marker = true;
+        }
+        Ok(())
+    }
+
+    /// Renames a file, replacing one of the new name unless `no_replace`; or an empty directory.
+    pub async fn rename(&self, from: (Ino, &FileName), to: (Ino, &FileName), no_replace: bool) -> Result<(), FsError> {
+        self.refuse_if_read_only()?;
+        if !self.find(from.0, from.1).await? {
+            return Err(FsError::NotFound);
+        }
+        let target_exists = self.find(to.0, to.1).await?;
+        let (source, target) = {
+            let tree = self.tree();
+            let source = tree.entry(from.0, from.1).cloned().ok_or(FsError::NotFound)?;
+            (source, tree.entry(to.0, to.1).cloned())
+        };
+        if target.as_ref().is_some_and(|target| target.ino == source.ino) {
+            return Ok(());
+        }
+        if target_exists && no_replace {
+            return Err(FsError::Exists);
+        }
+        let kinds = (source.what.kind(), target.as_ref().map(|target| target.what.kind()));
+        match kinds {
+            (Kind::File, Some(Kind::Directory)) => Err(FsError::IsDirectory),
+            (Kind::Directory, Some(Kind::File)) => Err(FsError::NotDirectory),
+            (Kind::Directory, target) => self.rename_directory(from, to, source, target.is_some()).await,
+            (Kind::File, _) => self.rename_file(from, to, source, target).await,
+        }
+    }
+
+    async fn rename_directory(
+        &self,
+        from: (Ino, &FileName),
+        to: (Ino, &FileName),
+        source: Entry,
+        replaces: bool,
+    ) -> Result<(), FsError> {
+        let prefix = format!("{}{}/", self.directory_prefix(from.0)?, from.1);
+        let below = ListRequest { prefix: prefix.clone(), max_keys: Some(2), ..ListRequest::default() };
+        let page = self.store.list(below).await.map_err(|error| self.told(error))?;
+        let is_new = |entry: &Entry| entry.what == What::New;
+        let holds_new =
+            self.tree().directory(source.ino).is_some_and(|directory| directory.children.values().any(is_new));
+        if holds_new || page.objects.iter().any(|object| object.key != prefix) {
+            return Err(FsError::CrossDevice);
+        }
+        if replaces {
+            self.rmdir(to.0, to.1).await?;
+        }
+        let What::Directory(attributes) = &source.what else { return Err(FsError::NotDirectory) };
+        let new_marker = self.key(&format!("{}{}/", self.tree().directory_path(to.0).ok_or(FsError::Stale)?, to.1))?;
+        self.put_marker(&new_marker, &attributes.clone().unwrap_or_default()).await?;
+        let old_marker = ObjectKey::new(&prefix).map_err(|_| FsError::NameInvalid)?;
+        self.store.delete(&old_marker).await.map_err(|error| self.told(error))?;
+        self.move_entry(from, to, source);
+        Ok(())
+    }
+
+    async fn rename_file(
+        &self,
+        from: (Ino, &FileName),
+        to: (Ino, &FileName),
+        source: Entry,
+        target: Option<Entry>,
+    ) -> Result<(), FsError> {
+        let new_key = self.key(&format!("{}{}", self.tree().directory_path(to.0).ok_or(FsError::Stale)?, to.1))?;
+        let writing = self.tree().file(source.ino).and_then(|file| file.writing.clone());
+        if let Some(target) = &target {
+            self.discard_writing(target.ino).await;
+        }
+        let only_here = writing.as_ref().is_some_and(|writing| writing.file.rename_unpublished(&new_key));
+        // A file that was emptied at open is new to the uploader, but its old object is still there.
+        let entry = match &source.what {
+            What::Object(_) if only_here => {
+                self.delete_old_name(from).await?;
+                Entry { what: What::New, ..source.clone() }
+            }
+            _ if only_here => source.clone(),
+            _ => self.move_object(from, &new_key, &source, writing.as_deref()).await?,
+        };
+        self.move_entry(from, to, entry);
+        Ok(())
+    }
+
+    /// Copies the object of a file to its new key and removes the old one.
+    async fn move_object(
+        &self,
+        from: (Ino, &FileName),
+        new_key: &ObjectKey,
+        source: &Entry,
+        writing: Option<&Writing>,
+    ) -> Result<Entry, FsError> {
+        if let Some(writing) = writing {
+            self.publish(source.ino, writing).await?;
+        }
+        let (facts, old_key) = self.facts_with_attributes(from).await?;
+        let attributes = facts.attributes.clone().unwrap_or_default();
+        let base = Base { etag: facts.etag.clone(), size: facts.size, crc64: facts.crc64 };
+        let copied = copy_object(&*self.store, &old_key, &base, new_key, &attributes).await;
+        let etag = copied.map_err(|error| self.told(error))?;
+        let now = self.clock.now();
+        if let Some(writing) = writing {
+            writing.file.rebase(new_key.clone(), Base { etag: etag.clone(), ..base }, attributes);
+        }
+        if let Some(object) = self.tree().file(source.ino).and_then(|file| file.object.upgrade()) {
+            object.moved(new_key.clone(), etag.clone());
+        }
+        self.delete_old_name(from).await?;
+        let facts = Facts { etag, last_modified: now, is_exact: false, ..facts };
+        Ok(Entry { ino: source.ino, seen_at: now, what: What::Object(facts) })
+    }
+
+    async fn delete_old_name(&self, from: (Ino, &FileName)) -> Result<(), FsError> {
+        self.keep_directory(from.0, from.1).await?;
+        let old_key = self.key(&format!("{}{}", self.tree().directory_path(from.0).ok_or(FsError::Stale)?, from.1))?;
+        self.store.delete(&old_key).await.map_err(|error| self.told(error))
+    }
+
+    fn move_entry(&self, from: (Ino, &FileName), to: (Ino, &FileName), entry: Entry) {
+        let (now, ttl) = (self.clock.now(), self.options.metadata_ttl);
+        let (ino, kind) = (entry.ino, entry.what.kind());
+        let mut tree = self.tree();
+        tree.unlink(from.0, from.1, now, ttl);
+        tree.link(to.0, to.1, Entry { seen_at: now, ..entry }, now, ttl);
+        tree.move_node(ino, to.0, to.1.clone());
+        if kind == Kind::Directory {
+            tree.mark_made(ino, now);
+        }
+        tree.touch_upwards(to.0, now, ttl);
+    }
+
+    /// The facts of a published file with its metadata, by name, and its key.
+    async fn facts_with_attributes(&self, place: (Ino, &FileName)) -> Result<(Facts, ObjectKey), FsError> {
+        let key = self.key(&format!("{}{}", self.tree().directory_path(place.0).ok_or(FsError::Stale)?, place.1))?;
+        self.fetch_attributes(place.0, place.1).await?;
+        match self.tree().entry(place.0, place.1).map(|entry| &entry.what) {
+            Some(What::Object(facts)) => Ok((facts.clone(), key)),
+            _ => Err(FsError::Stale),
+        }
+    }
+
+    /// Changes attributes, the length among them, and returns what `stat` shows then.
+    ///
+    /// Of a file that is being written they travel with its publishing; a published object gets them by one copy onto
+    /// itself, a directory by a new marker.
+    pub async fn setattr(&self, ino: Ino, change: AttrChange) -> Result<Attr, FsError> {
+        self.refuse_if_read_only()?;
+        if let Some(size) = change.size {
+            self.set_size(ino, size).await?;
+        }
+        if change.touches_metadata() {
+            let writing = self.tree().file(ino).and_then(|file| file.writing.clone());
+            match writing {
+                Some(writing) => writing.file.set_attributes(change.apply(Kind::File, &writing.file.attributes())),
+                None => self.set_attributes(ino, change).await?,
+            }
+        }
+        self.getattr(ino).await
+    }
+
+    async fn set_size(&self, ino: Ino, size: u64) -> Result<(), FsError> {
+        let writing = self.tree().file(ino).ok_or(FsError::IsDirectory)?.writing.clone();
+        if let Some(writing) = writing {
+            let unchanged = writing.file.size() == size;
+            writing.file.truncate(size).await?;
+            if !unchanged {
+                writing.note_change(self.clock.now());
+            }
+            return Ok(());
+        }
+        // By path, with no handle: an open, a truncation and a close in one.
+        let (facts, version) = self.facts_of(ino).await?;
+        if facts.size == size {
+            return Ok(());
+        }
+        let attributes = facts.attributes.unwrap_or_default();
+        let base = Base { etag: version.etag, size: version.size, crc64: version.crc64 };
+        let file = OpenFile::existing(&self.uploader, version.key, attributes, base);
+        file.truncate(size).await?;
+        file.clear_user_attribute("mtime");
+        file.publish().await?;
+        self.note_published(ino, &file);
+        Ok(())
+    }
+
+    fn note_published(&self, ino: Ino, file: &OpenFile) {
+        let Some(published) = file.published() else { return };
+        let now = self.clock.now();
+        if let Some(entry) = self.tree().entry_of_mut(ino) {
+            entry.what = What::Object(Facts::published(published, now));
+            entry.seen_at = now;
+        }
+    }
+
+    async fn set_attributes(&self, ino: Ino, change: AttrChange) -> Result<(), FsError> {
+        let is_directory = self.tree().directory(ino).is_some();
+        if is_directory {
+            return self.set_directory_attributes(ino, change).await;
+        }
+        let (facts, version) = self.facts_of(ino).await?;
+        let before = facts.attributes.clone().unwrap_or_default();
+        let attributes = change.apply(Kind::File, &before);
+        if attributes == before {
+            return Ok(());
+        }
+        let base = Base { etag: version.etag, size: version.size, crc64: version.crc64 };
+        let rewritten = rewrite_attributes(&*self.store, &version.key, &base, &attributes).await;
+        let etag = rewritten.map_err(|error| self.told(error))?;
+        let now = self.clock.now();
+        let mut tree = self.tree();
+        if let Some(object) = tree.file(ino).and_then(|file| file.object.upgrade()) {
+            object.moved(version.key, etag.clone());
+        }
+        if let Some(file) = tree.file_mut(ino)
+            && file.cached.is_some()
+        {
+            // The bytes are the same, and the kernel's pages of them are still right.
+            file.cached = Some(etag.clone());
+        }
+        if let Some(entry) = tree.entry_of_mut(ino) {
+            entry.what = What::Object(Facts {
+                etag,
+                last_modified: now,
+                is_exact: false,
+                attributes: Some(attributes),
+                ..facts
+            });
+            entry.seen_at = now;
+        }
+        Ok(())
+    }
+
+    async fn set_directory_attributes(&self, ino: Ino, change: AttrChange) -> Result<(), FsError> {
+        let (path, before) = {
+            let tree = self.tree();
+            let path = tree.directory_path(ino).ok_or(FsError::Stale)?;
+            match tree.entry_of(ino).map(|entry| &entry.what) {
+                Some(What::Directory(attributes)) => (path, attributes.clone()),
+                // The top of the mount has no object to carry attributes.
+                _ => return Ok(()),
+            }
+        };
+        let known = before
+            .clone()
+            .unwrap_or_else(|| new_attributes(Kind::Directory, self.options.dir_mode, self.options.owner));
+        let attributes = change.apply(Kind::Directory, &known);
+        if before.as_ref() == Some(&attributes) {
+            return Ok(());
+        }
+        self.put_marker(&self.key(&path)?, &attributes).await?;
+        let mut tree = self.tree();
+        if let Some(entry) = tree.entry_of_mut(ino) {
+            entry.what = What::Directory(Some(attributes));
+        }
+        if let Some(directory) = tree.directory_mut(ino) {
+            directory.has_marker = true;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,83 @@
+//! What a call of the file system can fail with, as a meaning.
+
+use crate::store::{StoreError, StoreErrorKind};
+use crate::upload::UploadError;
+
+/// Why a call failed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum FsError {
+    /// No such file or directory.
+    #[error("no such file or directory")]
+    NotFound,
+    /// Something of that name is there.
+    #[error("the name is taken")]
+    Exists,
+    /// A directory was needed.
+    #[error("not a directory")]
+    NotDirectory,
+    /// Something else than a directory was needed.
+    #[error("is a directory")]
+    IsDirectory,
+    /// The directory still holds something.
+    #[error("the directory is not empty")]
+    NotEmpty,
+    /// The name, or the key that it would make, is too long.
+    #[error("the name is too long")]
+    NameTooLong,
+    /// The name cannot be part of a key.
+    #[error("the name cannot be part of an object's key")]
+    NameInvalid,
+    /// The mount is read-only.
+    #[error("the file system is mounted read-only")]
+    ReadOnly,
+    /// The handle is not open, or not for this.
+    #[error("the handle is not open for this")]
+    BadHandle,
+    /// The inode, or the version of the object that was being read, is gone.
+    #[error("the file was changed or removed by somebody else")]
+    Stale,
+    /// Cannot be moved as a whole; copying works.
+    #[error("a directory with content cannot be renamed, only copied")]
+    CrossDevice,
+    /// An argument makes no sense.
+    #[error("invalid argument")]
+    Invalid,
+    /// Cannot be done on an object store.
+    #[error("an object store cannot do this")]
+    NotPermitted,
+    /// Not supported yet.
+    #[error("not supported")]
+    NotSupported,
+    /// The file would be larger than an object can be.
+    #[error("larger than an object can be")]
+    TooLarge,
+    /// The caller was told to stop while it waited; what it began goes on.
+    #[error("interrupted")]
+    Interrupted,
+    /// The service said no; the whole story is in the log.
+    #[error("the service failed: {0}")]
+    Remote(StoreErrorKind),
+}
+
+impl From<StoreError> for FsError {
+    fn from(error: StoreError) -> FsError {
+        match error.kind {
+            StoreErrorKind::NotFound => FsError::NotFound,
+            StoreErrorKind::Changed => FsError::Stale,
+            StoreErrorKind::TooLarge => FsError::TooLarge,
+            kind => FsError::Remote(kind),
+        }
+    }
+}
+
+impl From<UploadError> for FsError {
+    fn from(error: UploadError) -> FsError {
+        match error {
+            // An upload that is not found, or whose base is not, is nothing that the caller named.
+            UploadError::Store(error) if error.kind == StoreErrorKind::NotFound => FsError::Stale,
+            UploadError::Store(error) => error.into(),
+            UploadError::NotHeld { .. } => FsError::NotSupported,
+            UploadError::TooLarge { .. } => FsError::TooLarge,
+        }
+    }
+}

@@ -1,0 +1,485 @@
+//! Open files: reading, writing, and what publishes them.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use super::attributes::{Attr, Kind, new_attributes};
+use super::handles::{FileHandle, Handle, HandleId};
+use super::name::FileName;
+use super::options::Owner;
+use super::tree::{Entry, Facts, Ino, What};
+use super::{FileSystem, FsError};
+use crate::read::{Object, ReadBytes, Reader, Version};
+use crate::upload::{Base, OpenFile, PublishedFile, Segment, Taken};
+use crate::wire::ObjectAttributes;
+
+/// How often a read publishes the file that is being written to reach bytes that are only in parts. Once is enough
+/// unless somebody writes on meanwhile.
+const READ_PUBLISH_ATTEMPTS: usize = 3;
+
+/// The content of a file that is being written, with what handles need to know of it.
+pub(super) struct Writing {
+    pub(super) file: Arc<OpenFile>,
+    /// Nothing was written since it was made or emptied. Such a file is published late, so that a shell's redirection,
+    /// which closes a duplicate before the first byte, is one PUT and not two.
+    untouched: AtomicBool,
+    /// Std mutex: copies only.
+    progress: Mutex<Progress>,
+}
+
+struct Progress {
+    modified_at: SystemTime,
+    /// Reads the published part of the content.
+    base_reader: Option<(Base, Arc<Reader>)>,
+}
+
+impl std::fmt::Debug for Writing {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Writing({})", self.file.key())
+    }
+}
+
+/// What opening a file gave.
+#[derive(Clone, Debug)]
+pub struct Opened {
+    /// The new handle.
+    pub handle: HandleId,
+    /// Whether pages that the kernel cached of this file are still right.
+    pub keep_cache: bool,
+}
+
+/// How a file is to be opened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct OpenMode {
+    /// For writing.
+    pub writes: bool,
+    /// Emptied first.
+    pub truncates: bool,
+    /// Every write goes to the end.
+    pub appends: bool,
+}
+
+/// What became of a write that must not wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WriteOutcome {
+    /// It is in the file.
+    Done,
+    /// So many bytes are; the rest has to wait: see [`FileSystem::write_rest`].
+    Partly {
+        /// Where the rest belongs.
+        offset: u64,
+        /// Bytes taken.
+        taken: usize,
+    },
+}
+
+impl Writing {
+    fn new(file: Arc<OpenFile>, untouched: bool, now: SystemTime) -> Arc<Writing> {
+        let progress = Mutex::new(Progress { modified_at: now, base_reader: None });
+        Arc::new(Writing { file, untouched: AtomicBool::new(untouched), progress })
+    }
+
+    /// When it was last written to.
+    pub(super) fn modified_at(&self) -> SystemTime {
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner).modified_at
+    }
+
+    /// Notes a change of the content at `now`: a time that somebody set no longer holds.
+    pub(super) fn note_change(&self, now: SystemTime) {
+        self.untouched.store(false, Ordering::Relaxed);
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner).modified_at = now;
+        self.file.clear_user_attribute("mtime");
+    }
+}
+
+impl FileSystem {
+    /// Makes a new file and opens it. The kernel is told of the inode by this.
+    pub async fn create(
+        &self,
+        parent: Ino,
+        name: &FileName,
+        permissions: u32,
+        owner: Owner,
+        mode: OpenMode,
+    ) -> Result<(Attr, Opened), FsError> {
+        self.refuse_if_read_only()?;
+        if self.find(parent, name).await? {
+            return Err(FsError::Exists);
+        }
+        let path = format!("{}{name}", self.tree().directory_path(parent).ok_or(FsError::Stale)?);
+        let key = self.key(&path)?;
+        let now = self.clock.now();
+        let attributes = new_attributes(Kind::File, permissions, owner);
+        let writing = Writing::new(OpenFile::empty(&self.uploader, key, attributes), true, now);
+        let mut tree = self.tree();
+        let entry = Entry { ino: tree.new_ino(), seen_at: now, what: What::New };
+        tree.link(parent, name, entry, now, self.options.metadata_ttl);
+        let ino = tree.remember(parent, name).ok_or(FsError::Stale)?;
+        let handle = self.handles.insert(Handle::File(Arc::new(FileHandle::new(
+            ino,
+            mode.appends,
+            Some(writing.clone()),
+            None,
+        ))));
+        if let Some(file) = tree.file_mut(ino) {
+            (file.writing, file.writers) = (Some(writing), 1);
+            file.handles.push(handle);
+        }
+        let attr = tree.attr(ino, &self.options, now).ok_or(FsError::Stale)?;
+        Ok((attr, Opened { handle, keep_cache: false }))
+    }
+
+    /// Opens a file.
+    pub async fn open(&self, ino: Ino, mode: OpenMode) -> Result<Opened, FsError> {
+        if mode.writes {
+            self.refuse_if_read_only()?;
+            return self.open_for_writing(ino, mode).await;
+        }
+        let being_written = self.tree().file(ino).ok_or(FsError::IsDirectory)?.writing.is_some();
+        let object = if being_written { None } else { Some(self.object_of(ino).await?) };
+        let handle = self.handles.insert(Handle::File(Arc::new(FileHandle::new(ino, false, None, object.clone()))));
+        let mut tree = self.tree();
+        let file = tree.file_mut(ino).ok_or(FsError::Stale)?;
+        file.handles.push(handle);
+        let Some(object) = object else {
+            file.cached = None;
+            return Ok(Opened { handle, keep_cache: false });
+        };
+        let etag = object.version().etag;
+        let keep_cache = file.cached.as_ref() == Some(&etag) && !object.is_damaged();
+        file.cached = Some(etag);
+        Ok(Opened { handle, keep_cache })
+    }
+
+    async fn open_for_writing(&self, ino: Ino, mode: OpenMode) -> Result<Opened, FsError> {
+        let ready = self.tree().file(ino).ok_or(FsError::IsDirectory)?.writing.clone();
+        let fresh = match ready {
+            Some(writing) if writing.file.failure().is_none() => None,
+            _ => Some(self.begin_writing(ino, mode.truncates).await?),
+        };
+        let writing = {
+            let mut tree = self.tree();
+            let file = tree.file_mut(ino).ok_or(FsError::Stale)?;
+            let usable = file.writing.clone().filter(|writing| writing.file.failure().is_none());
+            let writing = usable.or(fresh).ok_or(FsError::Stale)?;
+            if file.writing.as_ref().is_none_or(|current| !Arc::ptr_eq(current, &writing)) {
+                (file.writing, file.writers) = (Some(writing.clone()), 0);
+            }
+            file.writers += 1;
+            file.cached = None;
+            writing
+        };
+        let handle = self.handles.insert(Handle::File(Arc::new(FileHandle::new(
+            ino,
+            mode.appends,
+            Some(writing.clone()),
+            None,
+        ))));
+        if let Some(file) = self.tree().file_mut(ino) {
+            file.handles.push(handle);
+        }
+        if mode.truncates && writing.file.size() > 0 {
+            let truncated = writing.file.truncate(0).await;
+            writing.note_change(self.clock.now());
+            if let Err(error) = truncated {
+                self.release(handle).await;
+                return Err(error.into());
+            }
+        }
+        Ok(Opened { handle, keep_cache: false })
+    }
+
+    /// The content of a published file, ready to be changed.
+    async fn begin_writing(&self, ino: Ino, truncates: bool) -> Result<Arc<Writing>, FsError> {
+        let (facts, version) = self.facts_of(ino).await?;
+        let attributes = facts.attributes.unwrap_or_default();
+        let now = self.clock.now();
+        if truncates {
+            let attributes = without_mtime(attributes);
+            return Ok(Writing::new(OpenFile::empty(&self.uploader, version.key, attributes), true, now));
+        }
+        let base = Base { etag: version.etag, size: version.size, crc64: version.crc64 };
+        let file = OpenFile::existing(&self.uploader, version.key, attributes, base);
+        Ok(Writing::new(file, false, facts.last_modified))
+    }
+
+    /// What is known of a published file, freshly enough.
+    pub(super) async fn facts_of(&self, ino: Ino) -> Result<(Facts, Version), FsError> {
+        let attr = self.getattr(ino).await?;
+        if attr.kind == Kind::Directory {
+            return Err(FsError::IsDirectory);
+        }
+        let (facts, path) = {
+            let tree = self.tree();
+            let (parent, name) = tree.place(ino).ok_or(FsError::Stale)?;
+            let path = format!("{}{name}", tree.directory_path(parent).ok_or(FsError::Stale)?);
+            match tree.entry_of(ino).map(|entry| &entry.what) {
+                Some(What::Object(facts)) => (facts.clone(), path),
+                _ => return Err(FsError::Stale),
+            }
+        };
+        let version = facts.version(self.key(&path)?);
+        Ok((facts, version))
+    }
+
+    /// The object behind a published file, shared by all who read it.
+    async fn object_of(&self, ino: Ino) -> Result<Arc<Object>, FsError> {
+        let (_, version) = self.facts_of(ino).await?;
+        let mut tree = self.tree();
+        let file = tree.file_mut(ino).ok_or(FsError::Stale)?;
+        let current = file.object.upgrade().filter(|object| {
+            let read = object.version();
+            read.etag == version.etag && read.key == version.key && !object.is_damaged()
+        });
+        Ok(current.unwrap_or_else(|| {
+            let object = self.readers.object(version);
+            file.object = Arc::downgrade(&object);
+            object
+        }))
+    }
+
+    /// Reads up to `len` bytes from `offset`; fewer only at the end of the file.
+    pub async fn read(&self, handle: HandleId, offset: u64, len: usize) -> Result<ReadBytes, FsError> {
+        let handle = self.handles.file(handle)?;
+        let writing = match &handle.writing {
+            Some(writing) => Some(writing.clone()),
+            None => self.tree().file(handle.ino).and_then(|file| file.writing.clone()),
+        };
+        if let Some(writing) = writing {
+            return self.read_written(&writing, offset, len).await;
+        }
+        let reader = handle.reader();
+        let reader = match reader {
+            Some(reader) => reader,
+            None => {
+                // It was opened while somebody wrote, who has closed since.
+                handle.read_from(&self.object_of(handle.ino).await?);
+                handle.reader().ok_or(FsError::Stale)?
+            }
+        };
+        let bytes = reader.read(offset, len).await.map_err(|error| self.lost(error))?;
+        self.confirm(handle.ino, reader.object());
+        Ok(bytes)
+    }
+
+    /// Requests are pinned to the version: an answer shows that it is still the one.
+    fn confirm(&self, ino: Ino, object: &Object) {
+        let Some(ago) = object.confirmed_ago() else { return };
+        let Some(at) = self.clock.now().checked_sub(ago) else { return };
+        if let Some(entry) = self.tree().entry_of_mut(ino)
+            && entry.seen_at < at
+            && matches!(&entry.what, What::Object(facts) if facts.etag == object.version().etag)
+        {
+            entry.seen_at = at;
+        }
+    }
+
+    /// Reads a file that is being written: what is in memory from there, what is published from the object, and what
+    /// is only in parts, which nobody can read before they are complete, by publishing first.
+    async fn read_written(&self, writing: &Writing, offset: u64, len: usize) -> Result<ReadBytes, FsError> {
+        for _ in 0..READ_PUBLISH_ATTEMPTS {
+            let segments = writing.file.segments(offset, offset.saturating_add(len as u64));
+            if segments.contains(&Segment::Unreadable) {
+                writing.file.publish().await?;
+                continue;
+            }
+            let mut bytes = Vec::new();
+            for segment in segments {
+                match segment {
+                    Segment::Held(held) if bytes.is_empty() => bytes = held,
+                    Segment::Held(held) => bytes.extend_from_slice(&held),
+                    Segment::Base(range) => {
+                        let reader = self.base_reader(writing)?;
+                        let piece =
+                            reader.read(range.start(), range.len() as usize).await.map_err(|error| self.lost(error))?;
+                        bytes.extend_from_slice(piece.as_ref());
+                    }
+                    Segment::Unreadable => {}
+                }
+            }
+            return Ok(ReadBytes::from(bytes));
+        }
+        Err(FsError::NotSupported)
+    }
+
+    fn base_reader(&self, writing: &Writing) -> Result<Arc<Reader>, FsError> {
+        let PublishedFile { base, .. } = writing.file.published().ok_or(FsError::Stale)?;
+        let mut progress = writing.progress.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((current, reader)) = &progress.base_reader
+            && *current == base
+        {
+            return Ok(reader.clone());
+        }
+        let version = Version { key: writing.file.key(), etag: base.etag.clone(), size: base.size, crc64: base.crc64 };
+        let reader = Arc::new(self.readers.object(version).reader());
+        progress.base_reader = Some((base, reader.clone()));
+        Ok(reader)
+    }
+
+    /// Takes as many of the bytes as go in without waiting. Never blocks.
+    pub fn write(&self, handle: HandleId, offset: u64, data: &[u8]) -> Result<WriteOutcome, FsError> {
+        let handle = self.handles.file(handle)?;
+        let writing = handle.writing.as_ref().ok_or(FsError::BadHandle)?;
+        let offset = if handle.appends { writing.file.size() } else { offset };
+        let taken = writing.file.try_write(offset, data)?;
+        writing.note_change(self.clock.now());
+        Ok(match taken {
+            Taken::All => WriteOutcome::Done,
+            Taken::Some(taken) => WriteOutcome::Partly { offset: offset + taken as u64, taken },
+        })
+    }
+
+    /// Takes the rest of a write, waiting for whatever it needs.
+    pub async fn write_rest(&self, handle: HandleId, offset: u64, data: &[u8]) -> Result<(), FsError> {
+        let handle = self.handles.file(handle)?;
+        let writing = handle.writing.as_ref().ok_or(FsError::BadHandle)?;
+        writing.file.write(offset, data).await?;
+        writing.note_change(self.clock.now());
+        Ok(())
+    }
+
+    /// A descriptor of the handle was closed: publishes what is unpublished and tells the outcome.
+    ///
+    /// `caller_holds_more` says whether the process that closed it still has the file open by another descriptor; it is
+    /// asked only for a file that was made or emptied and not yet written.
+    pub async fn flush(
+        &self,
+        handle: HandleId,
+        caller_holds_more: impl FnOnce() -> bool + Send,
+    ) -> Result<(), FsError> {
+        let handle = self.handles.file(handle)?;
+        let Some(writing) = handle.writing.clone() else { return Ok(()) };
+        if writing.untouched.load(Ordering::Relaxed) && writing.file.failure().is_none() && caller_holds_more() {
+            return Ok(());
+        }
+        self.publish(handle.ino, &writing).await
+    }
+
+    /// Makes everything that was written to the file durable. The handle stays usable.
+    pub async fn fsync(&self, handle: HandleId) -> Result<(), FsError> {
+        let handle = self.handles.file(handle)?;
+        match handle.writing.clone() {
+            Some(writing) => self.publish(handle.ino, &writing).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Publishes a file and takes note of its new version.
+    pub(super) async fn publish(&self, ino: Ino, writing: &Writing) -> Result<(), FsError> {
+        if !writing.file.is_dirty() {
+            return writing.file.failure().map_or(Ok(()), |failure| Err(failure.into()));
+        }
+        writing.file.publish().await?;
+        self.settle(ino, writing);
+        Ok(())
+    }
+
+    /// Takes note of the version that a file has in the bucket now.
+    pub(super) fn settle(&self, ino: Ino, writing: &Writing) {
+        let Some(published) = writing.file.published() else { return };
+        let now = self.clock.now();
+        let mut tree = self.tree();
+        let is_this = tree
+            .file(ino)
+            .and_then(|file| file.writing.as_ref())
+            .is_some_and(|current| std::ptr::eq(&**current, writing));
+        if let Some(entry) = tree.entry_of_mut(ino).filter(|_| is_this) {
+            let etag_known = matches!(&entry.what, What::Object(facts) if facts.etag == published.base.etag);
+            if !etag_known {
+                entry.what = What::Object(Facts::published(published, now));
+            } else if let What::Object(facts) = &mut entry.what {
+                facts.attributes = Some(published.attributes);
+            }
+            tree.touch_upwards(ino, now, self.options.metadata_ttl);
+        }
+    }
+
+    /// The last descriptor of a handle is gone. Publishes what is still unpublished, which nobody can be told of but
+    /// the log.
+    pub async fn release(&self, id: HandleId) {
+        let Some(Handle::File(handle)) = self.handles.remove(id) else { return };
+        let last_writer = {
+            let mut tree = self.tree();
+            let Some(file) = tree.file_mut(handle.ino) else { return };
+            file.handles.retain(|other| *other != id);
+            let current =
+                file.writing.as_ref().zip(handle.writing.as_ref()).filter(|(current, own)| Arc::ptr_eq(current, own));
+            let last_writer = current.map(|(current, _)| current.clone());
+            if last_writer.is_some() {
+                file.writers -= 1;
+            }
+            last_writer.filter(|_| file.writers == 0)
+        };
+        if let Some(writing) = last_writer {
+            self.finish_writing(handle.ino, &writing).await;
+        }
+        self.tree().drop_unused(handle.ino);
+    }
+
+    /// The last writer is gone: publishes what is left and forgets the content, unless somebody began to write again.
+    async fn finish_writing(&self, ino: Ino, writing: &Arc<Writing>) {
+        if writing.file.is_dirty()
+            && let Err(error) = self.publish(ino, writing).await
+        {
+            log::error!("{}: lost after its last close: {error}", writing.file.key());
+        }
+        self.settle(ino, writing);
+        let mut tree = self.tree();
+        let Some(file) = tree.file_mut(ino) else { return };
+        let still_last =
+            file.writers == 0 && file.writing.as_ref().is_some_and(|current| Arc::ptr_eq(current, writing));
+        if !still_last {
+            return;
+        }
+        file.writing = None;
+        let readers: Vec<HandleId> = file.handles.clone();
+        if let Some(PublishedFile { base, .. }) = writing.file.published() {
+            let version = Version { key: writing.file.key(), etag: base.etag, size: base.size, crc64: base.crc64 };
+            let object = self.readers.object(version);
+            file.object = Arc::downgrade(&object);
+            for reader in readers.into_iter().filter_map(|id| self.handles.file(id).ok()) {
+                reader.read_from(&object);
+            }
+        } else if tree.entry_of(ino).is_some_and(|entry| entry.what == What::New)
+            && let Some((parent, name)) = tree.place(ino)
+        {
+            // Never published and never will be: the name goes with it.
+            tree.unlink(parent, &name, self.clock.now(), Duration::ZERO);
+        }
+    }
+
+    /// Publishes every file that is being written, and returns those that could not be, with the reason.
+    pub async fn publish_all(&self) -> Vec<(String, FsError)> {
+        let writings = self.tree().writings();
+        let publish = |(ino, writing): (Ino, Arc<Writing>)| async move {
+            let key = writing.file.key().to_string();
+            self.publish(ino, &writing).await.err().map(|error| (key, error))
+        };
+        let all: Vec<_> = writings.into_iter().map(publish).collect();
+        futures_util::future::join_all(all).await.into_iter().flatten().collect()
+    }
+
+    /// The keys of files that hold something which is not in the bucket.
+    pub fn unpublished(&self) -> Vec<String> {
+        let dirty = |(_, writing): (Ino, Arc<Writing>)| writing.file.is_dirty().then(|| writing.file.key().to_string());
+        self.tree().writings().into_iter().filter_map(dirty).collect()
+    }
+
+    pub(super) fn refuse_if_read_only(&self) -> Result<(), FsError> {
+        if self.options.read_only { Err(FsError::ReadOnly) } else { Ok(()) }
+    }
+
+    /// An object that vanished under a reader is stale, not missing.
+    fn lost(&self, error: crate::store::StoreError) -> FsError {
+        match self.told(error) {
+            FsError::NotFound => FsError::Stale,
+            other => other,
+        }
+    }
+}
+
+fn without_mtime(mut attributes: ObjectAttributes) -> ObjectAttributes {
+    attributes.user.remove("mtime");
+    attributes
+}

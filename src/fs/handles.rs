@@ -1,0 +1,87 @@
+//! Open files and directories, by the number that the kernel names them with.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use super::FsError;
+use super::files::Writing;
+use super::listing::DirEntry;
+use super::tree::Ino;
+use crate::read::{Object, Reader};
+
+/// The number of an open file or directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct HandleId(pub u64);
+
+/// Everything that is open.
+#[derive(Default)]
+pub(super) struct Handles {
+    next: AtomicU64,
+    /// Std lock: map operations only; reads by far outnumber opens.
+    open: RwLock<HashMap<HandleId, Handle>>,
+}
+
+#[derive(Clone)]
+pub(super) enum Handle {
+    File(Arc<FileHandle>),
+    Directory(Arc<Vec<DirEntry>>),
+}
+
+/// One opening of a file.
+pub(super) struct FileHandle {
+    pub(super) ino: Ino,
+    /// Whether every write goes to the end.
+    pub(super) appends: bool,
+    /// The content that this handle may change; `None` for one that only reads.
+    pub(super) writing: Option<Arc<Writing>>,
+    /// What it reads while nobody writes. Std mutex: replaced when this mount publishes the file.
+    reader: Mutex<Option<Arc<Reader>>>,
+}
+
+impl FileHandle {
+    pub(super) fn new(
+        ino: Ino,
+        appends: bool,
+        writing: Option<Arc<Writing>>,
+        object: Option<Arc<Object>>,
+    ) -> FileHandle {
+        let reader = Mutex::new(object.map(|object| Arc::new(object.reader())));
+        FileHandle { ino, appends, writing, reader }
+    }
+
+    pub(super) fn reader(&self) -> Option<Arc<Reader>> {
+        self.reader.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// From now on another version is read.
+    pub(super) fn read_from(&self, object: &Arc<Object>) {
+        *self.reader.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(object.reader()));
+    }
+}
+
+impl Handles {
+    pub(super) fn insert(&self, handle: Handle) -> HandleId {
+        let id = HandleId(self.next.fetch_add(1, Ordering::Relaxed) + 1);
+        self.open.write().unwrap_or_else(PoisonError::into_inner).insert(id, handle);
+        id
+    }
+
+    pub(super) fn file(&self, id: HandleId) -> Result<Arc<FileHandle>, FsError> {
+        match self.open.read().unwrap_or_else(PoisonError::into_inner).get(&id) {
+            Some(Handle::File(file)) => Ok(file.clone()),
+            _ => Err(FsError::BadHandle),
+        }
+    }
+
+    pub(super) fn directory(&self, id: HandleId) -> Result<Arc<Vec<DirEntry>>, FsError> {
+        match self.open.read().unwrap_or_else(PoisonError::into_inner).get(&id) {
+            Some(Handle::Directory(entries)) => Ok(entries.clone()),
+            _ => Err(FsError::BadHandle),
+        }
+    }
+
+    pub(super) fn remove(&self, id: HandleId) -> Option<Handle> {
+        self.open.write().unwrap_or_else(PoisonError::into_inner).remove(&id)
+    }
+}

@@ -1,0 +1,489 @@
+//! fuser's trait over the file system.
+//!
+//! Every call is polled once on the thread that received the request. What is ready by then, and almost everything is,
+//! is answered right there: handing a request to another thread costs up to 100 microseconds. What has to wait goes to
+//! a task together with its reply, so that the thread is free for the next request. A call that has begun runs to its
+//! end even if its caller has been told to stop waiting.
+
+use std::ffi::OsStr;
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, SystemTime};
+
+use fuser::{
+    Errno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags, Generation, INodeNo, InitFlags, KernelConfig,
+    LockOwner, OpenAccMode, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory,
+    ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyOpen, ReplyStatfs, ReplyWrite, Request, TimeOrNow, WriteFlags,
+};
+use tokio::runtime::Handle;
+
+use super::caller;
+use super::errno::errno;
+use crate::fs::{
+    Attr, AttrChange, FileName, FileSystem, FsError, HandleId, Ino, Kind, OpenMode, Opened, Owner, WriteOutcome,
+};
+
+/// The largest read or write that the kernel sends, in bytes. Larger ones are slower, because they leave the cache of
+/// the core between the kernel's copy and ours.
+const REQUEST_BYTES_MAX: u32 = 1 << 20;
+
+/// What `stat` recommends as the size of reads and writes, in bytes; coreutils and Python follow it.
+const BLOCK_BYTES: u32 = 1 << 20;
+
+/// Read-ahead requests that the kernel may have waiting: enough to keep a prefetching reader busy over 1 ms replies.
+const BACKGROUND_MAX: u16 = 64;
+
+/// Entries that are offered for one reply of a directory listing with attributes; the kernel takes 32 KiB, which are
+/// about 200 short names.
+const PLUS_ENTRIES_MAX: usize = 200;
+
+/// Free space that `statfs` shows, in blocks of [`STATFS_BLOCK_BYTES`]: 1 PiB, so that installers are content.
+const STATFS_BLOCKS: u64 = 1 << 38;
+const STATFS_BLOCK_BYTES: u32 = 4096;
+
+/// Every inode number is used once for one file.
+const GENERATION: Generation = Generation(0);
+
+/// The file system as fuser sees it.
+pub(super) struct Adapter {
+    fs: Arc<FileSystem>,
+    runtime: Handle,
+}
+
+impl Adapter {
+    pub(super) fn new(fs: Arc<FileSystem>, runtime: Handle) -> Adapter {
+        Adapter { fs, runtime }
+    }
+
+    /// Answers with what `call` returns: here if it is ready at once, otherwise from a task. A caller that is told to
+    /// end while it waits gets `EINTR`, and the call goes on without it.
+    fn answer<T, C, F>(&self, tid: u32, call: C, reply: F)
+    where
+        T: Send + 'static,
+        C: Future<Output = Result<T, FsError>> + Send + 'static,
+        F: FnOnce(Result<T, FsError>) + Send + 'static,
+    {
+        self.run(async move {
+            let mut call = pin!(call);
+            let first = futures_util::poll!(&mut call);
+            if let Poll::Ready(result) = first {
+                return reply(result);
+            }
+            tokio::select! {
+                biased;
+                result = &mut call => reply(result),
+                () = caller::is_told_to_end(tid) => {
+                    reply(Err(FsError::Interrupted));
+                    if let Err(error) = call.await {
+                        log::warn!("a call failed after its caller was told to end: {error}");
+                    }
+                }
+            }
+        });
+    }
+
+    /// Runs a future as far as it goes without waiting, and the rest of it as a task. A panic answers `EIO`, by dropping
+    /// the reply, and takes nobody along.
+    fn run(&self, future: impl Future<Output = ()> + Send + 'static) {
+        let mut future = Box::pin(future);
+        let _runtime = self.runtime.enter();
+        let poll = || future.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+        match catch_unwind(AssertUnwindSafe(poll)) {
+            // The task polls again at once and leaves a waker that wakes.
+            Ok(Poll::Pending) => drop(self.runtime.spawn(future)),
+            Ok(Poll::Ready(())) => {}
+            Err(_) => log::error!("a request's handler panicked; its caller got EIO"),
+        }
+    }
+}
+
+/// Unwraps a name, or answers and returns.
+macro_rules! name_or_reply {
+    ($name:expr, $reply:expr) => {
+        match FileName::from_os($name) {
+            Ok(name) => name,
+            Err(error) => return $reply.error(errno(&error)),
+        }
+    };
+}
+
+impl Filesystem for Adapter {
+    fn init(&mut self, _request: &Request, config: &mut KernelConfig) -> std::io::Result<()> {
+        let wanted = [
+            InitFlags::FUSE_ATOMIC_O_TRUNC,
+            InitFlags::FUSE_PARALLEL_DIROPS,
+            InitFlags::FUSE_DO_READDIRPLUS,
+            InitFlags::FUSE_READDIRPLUS_AUTO,
+            InitFlags::FUSE_HANDLE_KILLPRIV_V2,
+            InitFlags::FUSE_DIRECT_IO_ALLOW_MMAP,
+            InitFlags::FUSE_AUTO_INVAL_DATA,
+            InitFlags::FUSE_NO_EXPORT_SUPPORT,
+        ];
+        for flag in wanted {
+            // An older kernel does without.
+            let _ = config.add_capabilities(flag);
+        }
+        let refused = |_| std::io::Error::other("the kernel refuses requests of 1 MiB");
+        config.set_max_write(REQUEST_BYTES_MAX).map_err(refused)?;
+        let _ = config.set_max_background(BACKGROUND_MAX);
+        Ok(())
+    }
+
+    fn lookup(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
+        let name = match FileName::from_os(name) {
+            Ok(name) => name,
+            // What no key can hold is not there.
+            Err(FsError::NameInvalid) => return reply.error(Errno::ENOENT),
+            Err(error) => return reply.error(errno(&error)),
+        };
+        let fs = self.fs.clone();
+        let call = async move { fs.lookup(Ino(parent.0), &name).await };
+        self.answer(request.pid(), call, |result| entry(reply, result));
+    }
+
+    fn forget(&self, _request: &Request, ino: INodeNo, lookups: u64) {
+        self.fs.forget(Ino(ino.0), lookups);
+    }
+
+    fn getattr(&self, request: &Request, ino: INodeNo, _handle: Option<FileHandle>, reply: ReplyAttr) {
+        let fs = self.fs.clone();
+        let call = async move { fs.getattr(Ino(ino.0)).await };
+        self.answer(request.pid(), call, |result| attr(reply, result));
+    }
+
+    fn setattr(
+        &self,
+        request: &Request,
+        ino: INodeNo,
+        mode: Option<u32>,
+        uid: Option<u32>,
+        gid: Option<u32>,
+        size: Option<u64>,
+        _atime: Option<TimeOrNow>,
+        mtime: Option<TimeOrNow>,
+        _ctime: Option<SystemTime>,
+        _handle: Option<FileHandle>,
+        _crtime: Option<SystemTime>,
+        _chgtime: Option<SystemTime>,
+        _bkuptime: Option<SystemTime>,
+        _flags: Option<fuser::BsdFileFlags>,
+        reply: ReplyAttr,
+    ) {
+        let mtime = mtime.map(|time| match time {
+            TimeOrNow::SpecificTime(time) => time,
+            TimeOrNow::Now => SystemTime::now(),
+        });
+        let change = AttrChange { permissions: mode.map(|mode| mode & 0o7777), uid, gid, mtime, size };
+        let fs = self.fs.clone();
+        let call = async move { fs.setattr(Ino(ino.0), change).await };
+        self.answer(request.pid(), call, |result| attr(reply, result));
+    }
+
+    fn mkdir(&self, request: &Request, parent: INodeNo, name: &OsStr, mode: u32, umask: u32, reply: ReplyEntry) {
+        let name = name_or_reply!(name, reply);
+        let (fs, owner, permissions) = (self.fs.clone(), owner(request), mode & !umask & 0o7777);
+        let call = async move { fs.mkdir(Ino(parent.0), &name, permissions, owner).await };
+        self.answer(request.pid(), call, |result| entry(reply, result));
+    }
+
+    fn unlink(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        let name = name_or_reply!(name, reply);
+        let fs = self.fs.clone();
+        let call = async move { fs.unlink(Ino(parent.0), &name).await };
+        self.answer(request.pid(), call, |result| empty(reply, result));
+    }
+
+    fn rmdir(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        let name = name_or_reply!(name, reply);
+        let fs = self.fs.clone();
+        let call = async move { fs.rmdir(Ino(parent.0), &name).await };
+        self.answer(request.pid(), call, |result| empty(reply, result));
+    }
+
+    fn rename(
+        &self,
+        request: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        new_parent: INodeNo,
+        new_name: &OsStr,
+        flags: RenameFlags,
+        reply: ReplyEmpty,
+    ) {
+        let (name, new_name) = (name_or_reply!(name, reply), name_or_reply!(new_name, reply));
+        let no_replace = flags.contains(RenameFlags::RENAME_NOREPLACE);
+        if flags.intersects(RenameFlags::RENAME_EXCHANGE | RenameFlags::RENAME_WHITEOUT) {
+            return reply.error(Errno::EINVAL);
+        }
+        let fs = self.fs.clone();
+        let call = async move { fs.rename((Ino(parent.0), &name), (Ino(new_parent.0), &new_name), no_replace).await };
+        self.answer(request.pid(), call, |result| empty(reply, result));
+    }
+
+    fn create(
+        &self,
+        request: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        mode: u32,
+        umask: u32,
+        flags: i32,
+        reply: ReplyCreate,
+    ) {
+        let name = name_or_reply!(name, reply);
+        let (fs, owner, permissions) = (self.fs.clone(), owner(request), mode & !umask & 0o7777);
+        let appends = flags & libc::O_APPEND != 0;
+        let mode = OpenMode { writes: true, truncates: false, appends };
+        let call = async move { fs.create(Ino(parent.0), &name, permissions, owner, mode).await };
+        self.answer(request.pid(), call, |result| match result {
+            Ok((attr, Opened { handle, .. })) => {
+                let ttl = attr.valid_for;
+                reply.created(&ttl, &file_attr(&attr), GENERATION, FileHandle(handle.0), FopenFlags::FOPEN_DIRECT_IO);
+            }
+            Err(error) => reply.error(errno(&error)),
+        });
+    }
+
+    fn open(&self, request: &Request, ino: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
+        let writes = flags.acc_mode() != OpenAccMode::O_RDONLY;
+        let has = |flag: i32| flags.0 & flag != 0;
+        let mode = OpenMode { writes, truncates: writes && has(libc::O_TRUNC), appends: writes && has(libc::O_APPEND) };
+        let fs = self.fs.clone();
+        let call = async move { fs.open(Ino(ino.0), mode).await };
+        self.answer(request.pid(), call, move |result| match result {
+            Ok(Opened { handle, keep_cache }) => {
+                let flags = match (writes, keep_cache) {
+                    (true, _) => FopenFlags::FOPEN_DIRECT_IO,
+                    (false, true) => FopenFlags::FOPEN_KEEP_CACHE,
+                    (false, false) => FopenFlags::empty(),
+                };
+                reply.opened(FileHandle(handle.0), flags);
+            }
+            Err(error) => reply.error(errno(&error)),
+        });
+    }
+
+    fn read(
+        &self,
+        request: &Request,
+        _ino: INodeNo,
+        handle: FileHandle,
+        offset: u64,
+        size: u32,
+        _flags: OpenFlags,
+        _lock_owner: Option<LockOwner>,
+        reply: ReplyData,
+    ) {
+        let fs = self.fs.clone();
+        let call = async move { fs.read(HandleId(handle.0), offset, size as usize).await };
+        self.answer(request.pid(), call, |result| match result {
+            Ok(bytes) => reply.data(bytes.as_ref()),
+            Err(error) => reply.error(errno(&error)),
+        });
+    }
+
+    fn write(
+        &self,
+        request: &Request,
+        _ino: INodeNo,
+        handle: FileHandle,
+        offset: u64,
+        data: &[u8],
+        _write_flags: WriteFlags,
+        _flags: OpenFlags,
+        _lock_owner: Option<LockOwner>,
+        reply: ReplyWrite,
+    ) {
+        let handle = HandleId(handle.0);
+        // The kernel sends at most 1 MiB at once.
+        let len = data.len() as u32;
+        let _runtime = self.runtime.enter();
+        match catch_unwind(AssertUnwindSafe(|| self.fs.write(handle, offset, data))) {
+            Ok(Ok(WriteOutcome::Done)) => reply.written(len),
+            Ok(Ok(WriteOutcome::Partly { offset, taken })) => {
+                // The request's buffer is reused as soon as this returns, so that what waits needs a copy.
+                let rest = data[taken..].to_vec();
+                let fs = self.fs.clone();
+                let call = async move { fs.write_rest(handle, offset, &rest).await };
+                self.answer(request.pid(), call, move |result| match result {
+                    Ok(()) => reply.written(len),
+                    Err(error) => reply.error(errno(&error)),
+                });
+            }
+            Ok(Err(error)) => reply.error(errno(&error)),
+            Err(_) => {
+                log::error!("a write's handler panicked; its caller got EIO");
+                reply.error(Errno::EIO);
+            }
+        }
+    }
+
+    fn flush(&self, request: &Request, ino: INodeNo, handle: FileHandle, _lock_owner: LockOwner, reply: ReplyEmpty) {
+        let (fs, pid) = (self.fs.clone(), request.pid());
+        // Where /proc does not tell, the last release publishes.
+        let caller_holds_more = move || caller::still_holds(pid, ino.0).unwrap_or(true);
+        let call = async move { fs.flush(HandleId(handle.0), caller_holds_more).await };
+        self.answer(pid, call, |result| empty(reply, result));
+    }
+
+    fn release(
+        &self,
+        _request: &Request,
+        _ino: INodeNo,
+        handle: FileHandle,
+        _flags: OpenFlags,
+        _lock_owner: Option<LockOwner>,
+        _flush: bool,
+        reply: ReplyEmpty,
+    ) {
+        let fs = self.fs.clone();
+        // Nobody waits for the reply of a release.
+        self.run(async move {
+            fs.release(HandleId(handle.0)).await;
+            reply.ok();
+        });
+    }
+
+    fn fsync(&self, request: &Request, _ino: INodeNo, handle: FileHandle, _datasync: bool, reply: ReplyEmpty) {
+        let fs = self.fs.clone();
+        let call = async move { fs.fsync(HandleId(handle.0)).await };
+        self.answer(request.pid(), call, |result| empty(reply, result));
+    }
+
+    fn opendir(&self, request: &Request, ino: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
+        let fs = self.fs.clone();
+        let call = async move { fs.opendir(Ino(ino.0)).await };
+        self.answer(request.pid(), call, |result| match result {
+            Ok(handle) => reply.opened(FileHandle(handle.0), FopenFlags::empty()),
+            Err(error) => reply.error(errno(&error)),
+        });
+    }
+
+    fn readdir(&self, _request: &Request, _ino: INodeNo, handle: FileHandle, offset: u64, mut reply: ReplyDirectory) {
+        let entries = match self.fs.readdir(HandleId(handle.0), offset, PLUS_ENTRIES_MAX * 8) {
+            Ok(entries) => entries,
+            Err(error) => return reply.error(errno(&error)),
+        };
+        for (next, entry) in (offset + 1..).zip(entries) {
+            if reply.add(INodeNo(entry.ino.0), next, file_type(entry.kind), entry.name.as_str()) {
+                break;
+            }
+        }
+        reply.ok();
+    }
+
+    fn readdirplus(
+        &self,
+        request: &Request,
+        ino: INodeNo,
+        handle: FileHandle,
+        offset: u64,
+        mut reply: ReplyDirectoryPlus,
+    ) {
+        let fs = self.fs.clone();
+        let listing = self.fs.clone();
+        let call = async move { listing.readdirplus(HandleId(handle.0), Ino(ino.0), offset, PLUS_ENTRIES_MAX).await };
+        self.answer(request.pid(), call, move |result| {
+            let entries = match result {
+                Ok(entries) => entries,
+                Err(error) => return reply.error(errno(&error)),
+            };
+            let mut is_full = false;
+            for (next, (entry, attr)) in (offset + 1..).zip(entries) {
+                let shown = match &attr {
+                    Some(attr) => file_attr(attr),
+                    None if entry.name.is_dot() => directory_attr(entry.ino),
+                    // Gone since the directory was opened.
+                    None => continue,
+                };
+                let ttl = attr.as_ref().map_or(Duration::ZERO, |attr| attr.valid_for);
+                is_full =
+                    is_full || reply.add(INodeNo(entry.ino.0), next, entry.name.as_str(), &ttl, &shown, GENERATION);
+                if is_full && attr.is_some() {
+                    // The kernel was not told of this one after all.
+                    fs.forget(entry.ino, 1);
+                }
+            }
+            reply.ok();
+        });
+    }
+
+    fn releasedir(&self, _request: &Request, _ino: INodeNo, handle: FileHandle, _flags: OpenFlags, reply: ReplyEmpty) {
+        self.fs.releasedir(HandleId(handle.0));
+        reply.ok();
+    }
+
+    fn fsyncdir(&self, _request: &Request, _ino: INodeNo, _handle: FileHandle, _datasync: bool, reply: ReplyEmpty) {
+        // Names are in the bucket when the call that made them returns.
+        reply.ok();
+    }
+
+    fn statfs(&self, _request: &Request, _ino: INodeNo, reply: ReplyStatfs) {
+        let (blocks, files) = (STATFS_BLOCKS, STATFS_BLOCKS);
+        reply.statfs(blocks, blocks, blocks, files, files, STATFS_BLOCK_BYTES, 255, STATFS_BLOCK_BYTES);
+    }
+}
+
+fn entry(reply: ReplyEntry, result: Result<Attr, FsError>) {
+    match result {
+        Ok(attr) => reply.entry(&attr.valid_for, &file_attr(&attr), GENERATION),
+        Err(error) => reply.error(errno(&error)),
+    }
+}
+
+fn attr(reply: ReplyAttr, result: Result<Attr, FsError>) {
+    match result {
+        Ok(attr) => reply.attr(&attr.valid_for, &file_attr(&attr)),
+        Err(error) => reply.error(errno(&error)),
+    }
+}
+
+fn empty(reply: ReplyEmpty, result: Result<(), FsError>) {
+    match result {
+        Ok(()) => reply.ok(),
+        Err(error) => reply.error(errno(&error)),
+    }
+}
+
+fn owner(request: &Request) -> Owner {
+    Owner { uid: request.uid(), gid: request.gid() }
+}
+
+fn file_type(kind: Kind) -> FileType {
+    match kind {
+        Kind::File => FileType::RegularFile,
+        Kind::Directory => FileType::Directory,
+    }
+}
+
+fn file_attr(attr: &Attr) -> FileAttr {
+    FileAttr {
+        ino: INodeNo(attr.ino.0),
+        size: attr.size,
+        blocks: attr.size.div_ceil(512),
+        // The service keeps one time.
+        atime: attr.mtime,
+        mtime: attr.mtime,
+        ctime: attr.mtime,
+        crtime: attr.mtime,
+        kind: file_type(attr.kind),
+        perm: (attr.permissions & 0o7777) as u16,
+        // 1 tells `find` that it cannot count subdirectories by links.
+        nlink: 1,
+        uid: attr.owner.uid,
+        gid: attr.owner.gid,
+        rdev: 0,
+        blksize: BLOCK_BYTES,
+        flags: 0,
+    }
+}
+
+/// The attributes of `.` and `..` in a listing, of which the kernel uses the number and the type.
+fn directory_attr(ino: Ino) -> FileAttr {
+    let mtime = SystemTime::UNIX_EPOCH;
+    let owner = Owner { uid: 0, gid: 0 };
+    file_attr(&Attr { ino, kind: Kind::Directory, size: 0, permissions: 0, owner, mtime, valid_for: Duration::ZERO })
+}

@@ -1,0 +1,85 @@
+//! What the process behind a request is doing, as `/proc` tells.
+//!
+//! The kernel does not let a process die while it waits for a reply, and the interrupt that it sends does not reach this
+//! code. So whoever keeps a caller waiting looks from time to time whether a signal is waiting for it, too.
+
+use std::fs;
+use std::time::Duration;
+
+/// Waits shorter than this are not worth a look.
+const FIRST_LOOK: Duration = Duration::from_millis(300);
+
+/// How often to look: Ctrl-C is answered well within a second, and a look costs about 20 microseconds.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+
+/// The signals by which people and supervisors end a program: HUP, INT, QUIT, KILL and TERM.
+const ENDING_SIGNALS: u64 = signal(1) | signal(2) | signal(3) | signal(9) | signal(15);
+
+const fn signal(number: u32) -> u64 {
+    1 << (number - 1)
+}
+
+/// Returns once a signal that ends programs is waiting for the thread `tid`. Never returns if `/proc` does not tell.
+pub(super) async fn is_told_to_end(tid: u32) {
+    tokio::time::sleep(FIRST_LOOK).await;
+    loop {
+        let status = fs::read_to_string(format!("/proc/{tid}/status"));
+        if status.is_ok_and(|status| has_ending_signal(&status)) {
+            return;
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+}
+
+/// Whether a status text of `/proc` shows an ending signal that is pending and neither blocked nor ignored.
+fn has_ending_signal(status: &str) -> bool {
+    let mask = |name: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+        line.and_then(|text| u64::from_str_radix(text.trim(), 16).ok()).unwrap_or(0)
+    };
+    let pending = mask("SigPnd") | mask("ShdPnd");
+    pending & !mask("SigBlk") & !mask("SigIgn") & ENDING_SIGNALS != 0
+}
+
+/// Whether the process `pid` has the inode `ino` open by another descriptor than the one it is just closing, which has
+/// left its table already. `None` if `/proc` does not tell.
+pub(super) fn still_holds(pid: u32, ino: u64) -> Option<bool> {
+    // fdinfo names the inode without touching the file system, which is this one.
+    let wanted = format!("ino:\t{ino}");
+    let descriptors = fs::read_dir(format!("/proc/{pid}/fdinfo")).ok()?;
+    let mut texts = descriptors.filter_map(|entry| fs::read_to_string(entry.ok()?.path()).ok());
+    Some(texts.any(|text| text.lines().any(|line| line == wanted)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_signal_that_will_end_the_program_counts() {
+        let status = |pending: &str, shared: &str, blocked: &str, ignored: &str| {
+            format!(
+                "Name:\tcp\nSigQ:\t1/2\nSigPnd:\t{pending}\nShdPnd:\t{shared}\nSigBlk:\t{blocked}\nSigIgn:\t{ignored}\n"
+            )
+        };
+        let (none, int, kill, child) = ("0000000000000000", "0000000000000002", "0000000000000100", "0000000000010000");
+        assert!(has_ending_signal(&status(none, int, none, none)));
+        assert!(has_ending_signal(&status(kill, none, none, none)));
+        assert!(!has_ending_signal(&status(none, int, int, none)));
+        assert!(!has_ending_signal(&status(none, int, none, int)));
+        assert!(!has_ending_signal(&status(none, child, none, none)));
+        assert!(!has_ending_signal("garbage"));
+    }
+
+    #[test]
+    fn an_open_file_is_found_among_the_descriptors() {
+        use std::os::unix::fs::MetadataExt;
+        let file = tempfile::tempfile().unwrap();
+        let ino = file.metadata().unwrap().ino();
+        let pid = std::process::id();
+        assert_eq!(still_holds(pid, ino), Some(true));
+        drop(file);
+        assert_eq!(still_holds(pid, ino), Some(false));
+        assert_eq!(still_holds(u32::MAX, ino), None);
+    }
+}

@@ -1,0 +1,99 @@
+//! Mounting, waiting for the end, and unmounting.
+
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use fuser::{BackgroundSession, Config, MountOption, Session, SessionACL};
+use tokio::runtime::Handle;
+
+use super::adapter::Adapter;
+use crate::fs::FileSystem;
+
+/// How far the kernel reads ahead, in KiB: four requests of the largest size. More is slower, because the pages leave
+/// the cache before they are read. Only root may set it.
+const READ_AHEAD_KIB: u32 = 4096;
+
+/// How the file system is mounted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FuseOptions {
+    /// What `mount` and `df` show as the source.
+    pub source: String,
+    /// Whether other users may enter.
+    pub allow_other: bool,
+    /// Whether the kernel refuses changes.
+    pub read_only: bool,
+    /// Threads that take requests, at least 1. One stream gains nothing from a second; several do.
+    pub threads: usize,
+}
+
+impl Default for FuseOptions {
+    fn default() -> FuseOptions {
+        let cores = std::thread::available_parallelism().map_or(2, usize::from);
+        FuseOptions { source: "cosmount".to_owned(), allow_other: false, read_only: false, threads: cores.clamp(2, 4) }
+    }
+}
+
+/// Why a directory could not be mounted on.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot mount on {}: {source}", mountpoint.display())]
+pub struct MountError {
+    /// The directory.
+    pub mountpoint: PathBuf,
+    /// What the kernel or fusermount3 said.
+    pub source: io::Error,
+}
+
+/// A mounted file system.
+#[derive(Debug)]
+pub struct Mounted {
+    session: BackgroundSession,
+    mountpoint: PathBuf,
+}
+
+/// Mounts a file system on a directory and begins to answer for it. The kernel has agreed when this returns.
+pub fn mount(
+    fs: Arc<FileSystem>,
+    mountpoint: &Path,
+    options: &FuseOptions,
+    runtime: Handle,
+) -> Result<Mounted, MountError> {
+    let failed = |source| MountError { mountpoint: mountpoint.to_owned(), source };
+    let mut config = Config::default();
+    config.mount_options = vec![
+        MountOption::FSName(options.source.clone()),
+        MountOption::Subtype("cosmount".to_owned()),
+        MountOption::DefaultPermissions,
+        MountOption::NoAtime,
+    ];
+    if options.read_only {
+        config.mount_options.push(MountOption::RO);
+    }
+    config.acl = if options.allow_other { SessionACL::All } else { SessionACL::Owner };
+    config.n_threads = Some(options.threads.max(1));
+    config.clone_fd = true;
+    let session = Session::new(Adapter::new(fs, runtime), mountpoint, &config).map_err(failed)?;
+    let session = session.spawn().map_err(failed)?;
+    Ok(Mounted { session, mountpoint: mountpoint.to_owned() })
+}
+
+impl Mounted {
+    /// Lets the kernel read further ahead of sequential readers. Asks the mount for its attributes, and so must not run
+    /// on a thread that answers for it.
+    pub fn raise_read_ahead(&self) {
+        let result = std::fs::metadata(&self.mountpoint).and_then(|metadata| {
+            let device = metadata.dev();
+            let (major, minor) = (rustix::fs::major(device), rustix::fs::minor(device));
+            std::fs::write(format!("/sys/class/bdi/{major}:{minor}/read_ahead_kb"), READ_AHEAD_KIB.to_string())
+        });
+        if let Err(error) = result {
+            log::debug!("the kernel's read-ahead stays at its default: {error}");
+        }
+    }
+
+    /// Waits until the file system is unmounted and every request is answered.
+    pub fn wait(self) -> io::Result<()> {
+        self.session.join()
+    }
+}
