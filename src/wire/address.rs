@@ -115,7 +115,8 @@ impl Endpoint {
     /// A service at a URL, `http` or `https` (the default), for example `http://127.0.0.1:9444`.
     ///
     /// Every request must tell its bucket in `Host`, because the path has the key alone. So:
-    /// * a domain of the service (`cos.ap-guangzhou.myqcloud.com`) is used as it always is, bucket first;
+    /// * a domain of the service (`cos.ap-guangzhou.myqcloud.com`) is used as it always is, bucket first; a bucket that
+    ///   stands in front of it already is replaced;
     /// * with any other name the client connects to that name and says `Host: <bucket>.<name>[:port]`, so that no
     ///   record per bucket is needed;
     /// * with an IP address or `localhost` it connects there and says `Host: <bucket>.cos.local.myqcloud.com`, a host
@@ -123,8 +124,10 @@ impl Endpoint {
     pub fn custom(url: &str) -> Result<Endpoint, EndpointError> {
         let (scheme, authority) = split_url(url)?;
         let name = host_of(&authority).to_owned();
-        let kind = if name.ends_with(&format!(".{SUFFIX}")) || name.ends_with(&format!(".{NEW_SUFFIX}")) {
-            Kind::Domain(authority)
+        let kind = if is_own(&name) {
+            // A bucket's own host, as consoles show it, serves the other buckets of its region too.
+            let domain = bucket_label(&name).and_then(|_| authority.split_once('.')).map(|(_, rest)| rest.to_owned());
+            Kind::Domain(domain.unwrap_or(authority))
         } else if is_bare(&name) {
             Kind::Connect { authority, domain: LOCAL_DOMAIN.to_owned() }
         } else {
@@ -162,11 +165,11 @@ impl Endpoint {
     /// Where requests about the service itself go, that is GET Service.
     pub fn service_route(&self) -> Route {
         match &self.kind {
-            Kind::Domain(domain) if domain.ends_with(SUFFIX) || domain.ends_with(NEW_SUFFIX) => {
+            Kind::Domain(_) => {
                 let host = format!("service.cos.{SUFFIX}");
                 Route { origin: self.origin(&host), host }
             }
-            Kind::Domain(authority) | Kind::Bound(authority) | Kind::Connect { authority, .. } => {
+            Kind::Bound(authority) | Kind::Connect { authority, .. } => {
                 Route { origin: self.origin(authority), host: authority.clone() }
             }
         }
@@ -308,8 +311,12 @@ fn bucket_label(host: &str) -> Option<BucketName> {
 
 /// Whether a host is the service's own for a region, where the path begins with the bucket.
 fn is_regional(host: &str) -> bool {
-    let own = host.ends_with(SUFFIX) || host.ends_with(NEW_SUFFIX);
-    own && (host.starts_with("cos.") || host.starts_with("cos-internal."))
+    is_own(host) && (host.starts_with("cos.") || host.starts_with("cos-internal."))
+}
+
+/// Whether a host belongs to the service.
+fn is_own(host: &str) -> bool {
+    [SUFFIX, NEW_SUFFIX].iter().any(|suffix| host.strip_suffix(suffix).is_some_and(|rest| rest.ends_with('.')))
 }
 
 #[cfg(test)]
@@ -350,6 +357,12 @@ mod tests {
                 "http://b-1.cos.ap-x.tencentcos.cn",
                 "b-1.cos.ap-x.tencentcos.cn",
             ),
+            (
+                Endpoint::custom("https://old-1.cos.ap-x.myqcloud.com"),
+                "https://b-1.cos.ap-x.myqcloud.com",
+                "b-1.cos.ap-x.myqcloud.com",
+            ),
+            (Endpoint::custom("http://notmyqcloud.com"), "http://notmyqcloud.com", "b-1.notmyqcloud.com"),
             (Endpoint::bound_domain("https://files.example"), "https://files.example", "files.example"),
         ];
         for (endpoint, origin, host) in table {

@@ -1,0 +1,245 @@
+//! Random requests and their fields, with every text that escapes and XML could trip over.
+
+use std::time::{Duration, SystemTime};
+
+use cosmount::wire::answer::{Contents, Versioning};
+use cosmount::wire::condition::{Conditions, ETagMatch};
+use cosmount::wire::key::KEY_BYTES_MAX;
+use cosmount::wire::operation::*;
+use cosmount::wire::{
+    BucketName, ByteRange, CopySource, ETag, ObjectAttributes, ObjectKey, PartNumber, RangeSpec, UploadId,
+};
+use proptest::collection::{btree_map, vec};
+use proptest::option::of;
+use proptest::prelude::*;
+
+/// Texts with everything that escapes and XML trip over.
+pub(crate) fn awkward(bytes_max: usize) -> impl Strategy<Value = String> {
+    let piece = prop_oneof![
+        4 => "[a-zA-Z0-9/._~-]",
+        2 => "[ +%&?#=;:\"'<>\\[\\]*()!@,\\\\]",
+        1 => Just("腾".to_owned()),
+        1 => Just("😀".to_owned()),
+        1 => Just("//".to_owned()),
+        1 => Just("%2F".to_owned()),
+        1 => Just("../".to_owned()),
+        1 => "[\u{1}-\u{8}\t\n\r]",
+    ];
+    vec(piece, 0..30).prop_map(move |pieces| {
+        let mut text = String::new();
+        for piece in pieces.into_iter().filter(|piece| piece.len() <= bytes_max) {
+            if text.len() + piece.len() <= bytes_max {
+                text.push_str(&piece);
+            }
+        }
+        text
+    })
+}
+
+pub(crate) fn key() -> impl Strategy<Value = ObjectKey> {
+    let longest = Just("k腾+".repeat(KEY_BYTES_MAX / 5));
+    prop_oneof![9 => awkward(KEY_BYTES_MAX), 1 => longest].prop_filter_map("no key", |text| ObjectKey::new(text).ok())
+}
+
+pub(crate) fn etag() -> impl Strategy<Value = ETag> {
+    prop_oneof!["[0-9a-f]{32}(-[0-9]{1,5})?", "[0-9a-f]{40}"].prop_map(ETag::new)
+}
+
+pub(crate) fn upload() -> impl Strategy<Value = UploadId> {
+    prop_oneof!["[0-9]{10}[0-9a-f]{64}", "[!-~]{1,40}"].prop_map(UploadId::new)
+}
+
+pub(crate) fn number() -> impl Strategy<Value = PartNumber> {
+    (1u64..=10_000).prop_map(|number| PartNumber::new(number).unwrap())
+}
+
+/// Whole seconds up to the year 9999.
+pub(crate) fn date() -> impl Strategy<Value = SystemTime> {
+    (0u64..253_402_300_800).prop_map(|seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds))
+}
+
+pub(crate) fn precise_date() -> impl Strategy<Value = SystemTime> {
+    (date(), 0u64..1000).prop_map(|(date, milliseconds)| date + Duration::from_millis(milliseconds))
+}
+
+pub(crate) fn header_value() -> impl Strategy<Value = String> {
+    "[!-~]([ -~]{0,30}[!-~])?"
+}
+
+pub(crate) fn attributes() -> impl Strategy<Value = ObjectAttributes> {
+    let standard = (of(header_value()), of(header_value()), of(header_value()), of(header_value()), of(header_value()));
+    let class = of(prop_oneof![Just("STANDARD_IA"), Just("ARCHIVE"), Just("MAZ_INTELLIGENT_TIERING")]);
+    (standard, class, btree_map("[a-z0-9-]{1,20}", header_value(), 0..4)).prop_map(|(standard, class, user)| {
+        let (content_type, cache_control, content_disposition, content_encoding, expires) = standard;
+        ObjectAttributes {
+            content_type,
+            cache_control,
+            content_disposition,
+            content_encoding,
+            expires,
+            storage_class: class.map(str::to_owned),
+            user,
+        }
+    })
+}
+
+pub(crate) fn conditions() -> impl Strategy<Value = Conditions> {
+    let tags = || of(prop_oneof![Just(ETagMatch::Any), vec(etag(), 1..3).prop_map(ETagMatch::OneOf)]);
+    (tags(), tags(), of(date()), of(date())).prop_map(
+        |(if_match, if_none_match, if_modified_since, if_unmodified_since)| Conditions {
+            if_match,
+            if_none_match,
+            if_modified_since,
+            if_unmodified_since,
+        },
+    )
+}
+
+pub(crate) fn passed() -> impl Strategy<Value = PassedHeaders> {
+    const NAMES: [&str; 5] =
+        ["x-cos-acl", "x-cos-grant-read", "x-cos-tagging", "x-cos-traffic-limit", "x-cos-server-side-encryption"];
+    let pair = (proptest::sample::select(&NAMES[..]), header_value());
+    vec(pair, 0..3).prop_map(|pairs| pairs.into_iter().map(|(name, value)| (name.to_owned(), value)).collect())
+}
+
+pub(crate) fn checks() -> impl Strategy<Value = BodyChecks> {
+    (of("[A-Za-z0-9+/]{22}=="), of("[0-9a-f]{40}"))
+        .prop_map(|(content_md5, content_sha1)| BodyChecks { content_md5, content_sha1 })
+}
+
+pub(crate) fn range() -> impl Strategy<Value = ByteRange> {
+    (0u64..1 << 50, 1u64..1 << 40).prop_map(|(start, len)| ByteRange::new(start, start + len).unwrap())
+}
+
+pub(crate) fn source() -> impl Strategy<Value = CopySource> {
+    let domain = prop_oneof![Just(""), Just("cos.ap-beijing.myqcloud.com"), Just("127.0.0.1:9000")];
+    (domain, key(), of("[!-~]{1,20}")).prop_map(|(domain, key, version)| CopySource {
+        bucket: BucketName::new("photos-1250000000").unwrap(),
+        domain: domain.to_owned(),
+        key,
+        version,
+    })
+}
+
+pub(crate) fn object_operation() -> impl Strategy<Value = Operation> {
+    let version = || of("[!-~]{1,30}");
+    let range = of(prop_oneof![
+        range().prop_map(RangeSpec::from),
+        any::<u64>().prop_map(|first| RangeSpec::From { first }),
+        any::<u64>().prop_map(|count| RangeSpec::Last { count }),
+    ]);
+    let overrides = (of(header_value()), of(awkward(40).prop_filter("empty", |text| !text.is_empty()))).prop_map(
+        |(content_type, content_disposition)| ResponseOverrides {
+            content_type,
+            content_disposition,
+            ..ResponseOverrides::default()
+        },
+    );
+    prop_oneof![
+        (key(), attributes(), checks(), any::<bool>(), passed()).prop_map(
+            |(key, attributes, checks, forbid_overwrite, passed)| {
+                Operation::PutObject(PutObject { key, attributes, checks, forbid_overwrite, passed })
+            }
+        ),
+        (key(), version(), conditions()).prop_map(|(key, version, conditions)| Operation::HeadObject(HeadObject {
+            key,
+            version,
+            conditions
+        })),
+        (key(), version(), range, conditions(), overrides).prop_map(|(key, version, range, conditions, overrides)| {
+            Operation::GetObject(GetObject { key, version, range, conditions, overrides })
+        }),
+        (key(), version()).prop_map(|(key, version)| Operation::DeleteObject(DeleteObject { key, version })),
+        (key(), source(), conditions(), any::<bool>(), attributes(), any::<bool>(), passed()).prop_map(
+            |(key, source, conditions, replaced, attributes, forbid_overwrite, passed)| {
+                let directive = if replaced { MetadataDirective::Replaced } else { MetadataDirective::Copy };
+                Operation::CopyObject(CopyObject {
+                    key,
+                    source,
+                    conditions,
+                    directive,
+                    attributes,
+                    forbid_overwrite,
+                    passed,
+                })
+            }
+        ),
+    ]
+}
+
+pub(crate) fn multipart_operation() -> impl Strategy<Value = Operation> {
+    let parts = vec((number(), etag()).prop_map(|(number, etag)| CompletedPart { number, etag }), 1..20);
+    prop_oneof![
+        (key(), attributes(), any::<bool>(), passed()).prop_map(|(key, attributes, forbid_overwrite, passed)| {
+            Operation::InitiateMultipartUpload(InitiateMultipartUpload { key, attributes, forbid_overwrite, passed })
+        }),
+        (key(), upload(), number(), checks(), passed()).prop_map(|(key, upload, number, checks, passed)| {
+            Operation::UploadPart(UploadPart { key, upload, number, checks, passed })
+        }),
+        (key(), upload(), number(), source(), of(range()), conditions(), passed()).prop_map(
+            |(key, upload, number, source, range, conditions, passed)| {
+                Operation::UploadPartCopy(UploadPartCopy { key, upload, number, source, range, conditions, passed })
+            }
+        ),
+        (key(), upload(), parts, any::<bool>()).prop_map(|(key, upload, parts, forbid_overwrite)| {
+            Operation::CompleteMultipartUpload(CompleteMultipartUpload { key, upload, parts, forbid_overwrite })
+        }),
+        (key(), upload())
+            .prop_map(|(key, upload)| Operation::AbortMultipartUpload(AbortMultipartUpload { key, upload })),
+        (key(), upload(), of(any::<u32>()), of(any::<u32>()), any::<bool>()).prop_map(
+            |(key, upload, max_parts, part_number_marker, url_encoded)| {
+                Operation::ListParts(ListParts { key, upload, max_parts, part_number_marker, url_encoded })
+            }
+        ),
+    ]
+}
+
+pub(crate) fn bucket_operation() -> impl Strategy<Value = Operation> {
+    let object = (awkward(60), of("[!-~]{1,20}")).prop_map(|(key, version)| ObjectVersion { key, version });
+    let versioning = prop_oneof![Just(Versioning::Enabled), Just(Versioning::Suspended)];
+    prop_oneof![
+        Just(Operation::GetService),
+        Just(Operation::PutBucket),
+        Just(Operation::HeadBucket),
+        Just(Operation::DeleteBucket),
+        Just(Operation::GetBucketLocation),
+        Just(Operation::GetBucketVersioning),
+        versioning.prop_map(|versioning| Operation::PutBucketVersioning(PutBucketVersioning { versioning })),
+        (awkward(60), awkward(3), awkward(60), of(any::<u32>()), any::<bool>()).prop_map(
+            |(prefix, delimiter, marker, max_keys, url_encoded)| {
+                Operation::ListObjects(ListObjects { prefix, delimiter, marker, max_keys, url_encoded })
+            }
+        ),
+        (awkward(60), awkward(3), awkward(60), awkward(20), of(any::<u32>()), any::<bool>()).prop_map(
+            |(prefix, delimiter, key_marker, upload_id_marker, max_uploads, url_encoded)| {
+                Operation::ListMultipartUploads(ListMultipartUploads {
+                    prefix,
+                    delimiter,
+                    key_marker,
+                    upload_id_marker,
+                    max_uploads,
+                    url_encoded,
+                })
+            }
+        ),
+        (any::<bool>(), vec(object, 1..10)).prop_map(|(quiet, objects)| {
+            Operation::DeleteMultipleObjects(DeleteMultipleObjects { quiet, objects })
+        }),
+    ]
+}
+
+pub(crate) fn contents() -> impl Strategy<Value = Contents> {
+    (awkward(80), precise_date(), etag(), any::<u64>()).prop_map(|(key, last_modified, etag, size)| Contents {
+        key,
+        last_modified,
+        etag,
+        size,
+        owner: "1250000000".into(),
+        storage_class: "STANDARD".into(),
+    })
+}
+
+/// Keys that an XML body can hold as they are.
+pub(crate) fn xml_text(text: String) -> String {
+    text.replace(|character: char| character.is_control(), "")
+}
