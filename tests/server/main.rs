@@ -1,0 +1,9 @@
+//! The rules of the local service, each asked for over a socket and signed as any client signs.
+
+mod bed;
+mod durability;
+mod listing;
+mod log;
+mod multipart;
+mod objects;
+mod protocol;
