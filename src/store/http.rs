@@ -287,8 +287,23 @@ fn setup_error(error: reqwest::Error) -> TransportError {
 fn broken(error: reqwest::Error) -> TransportError {
     let error = error.without_url();
     let kind = if error.is_timeout() { StoreErrorKind::TimedOut } else { StoreErrorKind::Unreachable };
-    let transient = !error.is_builder();
+    let transient = !error.is_builder() && !is_certificate_error(&error);
     TransportError { kind, transient, message: chain(&error), source: Some(Arc::new(error)) }
+}
+
+/// A certificate that is refused now is refused the next time too.
+fn is_certificate_error(error: &(dyn Error + 'static)) -> bool {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        // An I/O error hides what it was made of from `source`.
+        let inner = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+        let tls = inner.and_then(|inner| inner.downcast_ref()).or_else(|| error.downcast_ref::<rustls::Error>());
+        if let Some(tls) = tls {
+            return matches!(tls, rustls::Error::InvalidCertificate(_));
+        }
+        next = error.source();
+    }
+    false
 }
 
 /// The library's own message says little without those of the errors underneath.

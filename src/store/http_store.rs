@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 
@@ -112,6 +113,13 @@ impl HttpStore {
             .map_err(|error| StoreError::new(error.kind, "connect", bucket.as_str(), error.message))?;
         let session = Arc::new(Session::new(transport, route, credentials, retry, clock, stats));
         Ok(HttpStore { session, bucket, copy_domain: endpoint.copy_source_domain().to_owned(), limits })
+    }
+
+    /// The same bucket and connections with another deadline, for callers that would rather hear of a failure soon.
+    #[must_use]
+    pub fn with_deadline(&self, deadline: Duration) -> HttpStore {
+        let session = Arc::new(self.session.with_deadline(deadline));
+        HttpStore { session, bucket: self.bucket.clone(), copy_domain: self.copy_domain.clone(), limits: self.limits }
     }
 
     /// Sends an object's bytes and compares the checksum that the service has of them.

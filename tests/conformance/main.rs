@@ -8,26 +8,29 @@ mod suite;
 
 use std::any::Any;
 use std::sync::Arc;
+use std::time::Duration;
 
 use cosmount::server::{self, ServerOptions};
-use cosmount::store::{FaultStore, HttpOptions, HttpStore, MemoryStore, ObjectStore};
-use cosmount::wire::BucketName;
+use cosmount::store::{Body, FaultStore, HttpOptions, HttpStore, MemoryStore, ObjectStore, StoreErrorKind};
 use cosmount::wire::address::Endpoint;
 use cosmount::wire::sign::Credentials;
+use cosmount::wire::{BucketName, Crc64, ObjectAttributes, ObjectKey, PartNumber, UploadId};
 use tokio::net::TcpListener;
 
 /// A store with an empty bucket, and what must live as long.
 struct Bed {
     store: Arc<dyn ObjectStore>,
+    /// How the store reaches its service, if it does.
+    options: Option<HttpOptions>,
     _keep: Option<Box<dyn Any>>,
 }
 
 async fn memory() -> Bed {
-    Bed { store: Arc::new(MemoryStore::new()), _keep: None }
+    Bed { store: Arc::new(MemoryStore::new()), options: None, _keep: None }
 }
 
 async fn fault_free() -> Bed {
-    Bed { store: Arc::new(FaultStore::new(MemoryStore::new())), _keep: None }
+    Bed { store: Arc::new(FaultStore::new(MemoryStore::new())), options: None, _keep: None }
 }
 
 async fn http_in_memory() -> Bed {
@@ -48,8 +51,9 @@ async fn served(options: ServerOptions, keep: impl Any) -> Bed {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let endpoint = Endpoint::custom(&format!("http://{}", listener.local_addr().unwrap())).unwrap();
     tokio::spawn(async move { server::run(listener, options, std::future::pending()).await.unwrap() });
-    let store = HttpStore::new(HttpOptions::new(endpoint, bucket, credentials)).unwrap();
-    Bed { store: Arc::new(store), _keep: Some(Box::new(keep)) }
+    let options = HttpOptions::new(endpoint, bucket, credentials);
+    let store = HttpStore::new(options.clone()).unwrap();
+    Bed { store: Arc::new(store), options: Some(options), _keep: Some(Box::new(keep)) }
 }
 
 macro_rules! every_behaviour {
@@ -85,3 +89,32 @@ macro_rules! every_behaviour {
 }
 
 every_behaviour!(memory, fault_free, http_in_memory, http_on_disk);
+
+/// The service refuses before it has read the body; the client must hear why and not a broken connection.
+#[tokio::test]
+async fn a_large_body_that_is_refused_early_is_refused_by_name() {
+    let bed = http_in_memory().await;
+    let bytes = bytes::Bytes::from(vec![7; 8 << 20]);
+    let (body, crc64) = (Body::from(bytes.clone()), Crc64::of(&bytes));
+    let (key, upload) = (ObjectKey::new("k").unwrap(), UploadId::new("17000000000123456789abcdef"));
+    let late = bed.store.upload_part(&key, &upload, PartNumber::FIRST, body.clone(), crc64).await;
+    assert_eq!(late.unwrap_err().kind, StoreErrorKind::NoSuchUpload);
+
+    let mut options = bed.options.unwrap();
+    options.credentials.secret_key = "another".into();
+    let store = HttpStore::new(options).unwrap().with_deadline(Duration::from_secs(2));
+    let denied = store.put(&key, body, crc64, &ObjectAttributes::default()).await;
+    assert_eq!(denied.unwrap_err().kind, StoreErrorKind::Denied);
+    assert_eq!(store.head_bucket().await.unwrap_err().kind, StoreErrorKind::Denied);
+}
+
+#[tokio::test]
+async fn a_bucket_that_is_not_there_is_told_as_such() {
+    let mut options = http_in_memory().await.options.unwrap();
+    options.bucket = BucketName::new("nobody-1").unwrap();
+    let store = HttpStore::new(options).unwrap();
+    let key = ObjectKey::new("k").unwrap();
+    assert_eq!(store.head_bucket().await.unwrap_err().kind, StoreErrorKind::NoSuchBucket);
+    let put = store.put(&key, Body::empty(), Crc64::EMPTY, &ObjectAttributes::default()).await;
+    assert_eq!(put.unwrap_err().kind, StoreErrorKind::NoSuchBucket);
+}
