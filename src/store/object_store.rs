@@ -42,7 +42,7 @@ pub trait ObjectStore: Send + Sync + 'static {
     /// Removes an object; removing what is not there succeeds.
     async fn delete(&self, key: &ObjectKey) -> Result<(), StoreError>;
 
-    /// Removes up to 1,000 objects with one request and returns those that could not be removed.
+    /// Removes objects, up to 1,000 with each request, and returns those that could not be removed.
     async fn delete_many(&self, keys: &[ObjectKey]) -> Result<Vec<(ObjectKey, StoreError)>, StoreError>;
 
     /// Copies an object of at most [`Limits::put_bytes_max`] bytes on the service.
