@@ -1,1 +1,73 @@
-//! To come.
+//! Commands, logging, daemon and exit codes: the outermost layer, and the only one that prints, exits or reads the
+//! environment of the process.
+
+mod arguments;
+mod control;
+mod control_listener;
+mod daemon;
+mod diagnosis;
+mod failure;
+mod local_service;
+mod logging;
+mod mount;
+mod mount_point;
+mod serve;
+mod session;
+mod signals;
+mod terminal;
+mod unmount;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::Parser;
+use tokio::runtime::Runtime;
+
+use crate::config::Environment;
+use arguments::{Arguments, Command};
+use failure::{Exit, Failure};
+
+/// Runs the program with the arguments and the environment of this process.
+pub fn main() -> ExitCode {
+    let arguments = arguments::from_mount_helper(std::env::args_os().collect());
+    let parsed = match Arguments::try_parse_from(&arguments) {
+        Ok(parsed) => parsed,
+        Err(error) => {
+            // Help and version come this way too; a terminal that has gone away is no reason to fail.
+            let _ = error.print();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(1));
+        }
+    };
+    match run(parsed.command, &arguments) {
+        Ok(Ok(())) => ExitCode::SUCCESS,
+        Ok(Err(exit)) => exit.into(),
+        Err(failure) => {
+            terminal::tell_failure(&failure);
+            failure.exit.into()
+        }
+    }
+}
+
+/// `Err` in the inner result is a failure that somebody else has told.
+fn run(command: Command, arguments: &[OsString]) -> Result<Result<(), Exit>, Failure> {
+    let (program, arguments) = arguments
+        .split_first()
+        .map_or(("cosmount".into(), arguments), |(program, rest)| (program.to_string_lossy(), rest));
+    match command {
+        Command::Mount(mount) => mount::run(*mount, arguments),
+        Command::Serve(serve) => serve::run(serve, &program).map(Ok),
+        Command::Unmount(unmount) => unmount::run(&unmount.mount_point).map(Ok),
+    }
+}
+
+/// The environment of this process; variables that are not text say nothing to us.
+fn process_environment() -> Environment {
+    let text = |text: OsString| text.into_string().ok();
+    Environment::new(std::env::vars_os().filter_map(|(name, value)| Some((text(name)?, text(value)?))))
+}
+
+/// What everything that waits for the network runs on.
+fn runtime() -> Result<Runtime, Failure> {
+    let built = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    built.map_err(|error| Failure::new(Exit::Failed, format!("threads cannot be started: {error}")))
+}

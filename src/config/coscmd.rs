@@ -4,12 +4,14 @@ use std::path::Path;
 
 use super::ConfigError;
 use super::credentials::Candidate;
-use super::secret::{Readers, read_private};
+use super::secret::read_private;
 
 /// What coscmd's file says, as far as a mount can use it.
 #[derive(Default)]
 pub(super) struct CoscmdFile {
     origin: String,
+    /// Whether it holds a secret that others can read. coscmd leaves it so, and it is used all the same.
+    pub(super) is_exposed: bool,
     secret_id: Option<String>,
     secret_key: Option<String>,
     token: Option<String>,
@@ -26,10 +28,8 @@ impl CoscmdFile {
     pub(super) fn read(path: &Path) -> Result<CoscmdFile, ConfigError> {
         let Some(file) = read_private(path)? else { return Ok(CoscmdFile::default()) };
         let parsed = CoscmdFile::parse(path, &file.text);
-        if parsed.secret_key.is_some() {
-            file.allow_only(Readers::AnyoneWithWarning)?;
-        }
-        Ok(parsed)
+        let is_exposed = parsed.secret_key.is_some() && file.is_exposed();
+        Ok(CoscmdFile { is_exposed, ..parsed })
     }
 
     /// Lines that are not understood are coscmd's business and are passed over.

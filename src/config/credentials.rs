@@ -3,7 +3,7 @@
 //! A secret is never taken from a flag. The order, the first that has any wins: a credentials file that was named;
 //! the environment (ours, Tencent Cloud's, cosfs's names); the configuration file, the bucket's section first; coscmd's
 //! `~/.cos.conf`; cosfs's `$COS_CREDENTIAL_FILE`, `~/.passwd-cosfs` and `/etc/passwd-cosfs`. `--secret-id` passes over
-//! those that have another id. Which source was used is logged, with the id alone.
+//! those that have another id.
 
 use std::path::{Path, PathBuf};
 
@@ -11,23 +11,7 @@ use super::coscmd::CoscmdFile;
 use super::file::ConfigFile;
 use super::secret::Readers;
 use super::{ConfigError, Environment, Settings, passwd};
-
-/// Who signs the requests. Has a `Debug` that shows the id alone.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Credentials {
-    /// The public half.
-    pub secret_id: String,
-    /// The secret half.
-    pub secret_key: String,
-    /// The token that temporary credentials come with.
-    pub token: Option<String>,
-}
-
-impl std::fmt::Debug for Credentials {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Credentials").field("secret_id", &self.secret_id).finish_non_exhaustive()
-    }
-}
+use crate::wire::sign::Credentials;
 
 /// What one source has; any of it may be missing. Has no `Debug`, because it holds a secret.
 #[derive(Default)]
@@ -53,8 +37,14 @@ const VARIABLES: [(&str, &str, &[&str]); 3] = [
     ("COSACCESSKEYID", "COSSECRETACCESSKEY", &[]),
 ];
 
+/// Credentials and where they came from.
+pub(super) struct Found {
+    pub(super) credentials: Credentials,
+    pub(super) origin: String,
+}
+
 /// Finds the credentials for `bucket`.
-pub(super) fn find(sources: &Sources<'_>, settings: &Settings, bucket: &str) -> Result<Credentials, ConfigError> {
+pub(super) fn find(sources: &Sources<'_>, settings: &Settings, bucket: &str) -> Result<Found, ConfigError> {
     let wanted = settings.secret_id.as_deref();
     if let Some(path) = &settings.credentials_file {
         let candidate = passwd::read(path, Readers::OwnerOnly, bucket)?
@@ -66,17 +56,27 @@ pub(super) fn find(sources: &Sources<'_>, settings: &Settings, bucket: &str) -> 
         .chain(sources.config.candidates(sources.config_path, bucket))
         .chain([sources.coscmd.candidate()]);
     for candidate in known {
-        if let Some(credentials) = candidate.complete(wanted)? {
-            return Ok(credentials);
+        if let Some(found) = candidate.complete(wanted)? {
+            return Ok(found);
         }
     }
     for (path, readers) in cosfs_files(sources.environment) {
         let Some(candidate) = passwd::read(&path, readers, bucket)? else { continue };
-        if let Some(credentials) = candidate.complete(wanted)? {
-            return Ok(credentials);
+        if let Some(found) = candidate.complete(wanted)? {
+            return Ok(found);
         }
     }
     Err(none_found(wanted))
+}
+
+/// The credentials that the environment has, for a service that is to be reached with them.
+pub fn environment_credentials(environment: &Environment) -> Result<Option<Credentials>, ConfigError> {
+    for candidate in from_environment(environment) {
+        if let Some(found) = candidate.complete(None)? {
+            return Ok(Some(found.credentials));
+        }
+    }
+    Ok(None)
 }
 
 fn none_found(wanted: Option<&str>) -> ConfigError {
@@ -105,7 +105,7 @@ fn cosfs_files(environment: &Environment) -> Vec<(PathBuf, Readers)> {
 
 impl Candidate {
     /// The credentials, if they are whole and have the id that is wanted.
-    fn complete(self, wanted: Option<&str>) -> Result<Option<Credentials>, ConfigError> {
+    fn complete(self, wanted: Option<&str>) -> Result<Option<Found>, ConfigError> {
         let half = |given, missing| Err(ConfigError::HalfCredentials { origin: self.origin.clone(), given, missing });
         let secret_id = match (self.secret_id, wanted) {
             (Some(id), Some(wanted)) if id != wanted => return Ok(None),
@@ -116,8 +116,8 @@ impl Candidate {
             (None, _) => return Ok(None),
         };
         let Some(secret_key) = self.secret_key else { return half("a secret id", "its key") };
-        log::info!("using the id {secret_id} from {}", self.origin);
-        Ok(Some(Credentials { secret_id, secret_key, token: self.token }))
+        let credentials = Credentials { secret_id, secret_key, token: self.token };
+        Ok(Some(Found { credentials, origin: self.origin }))
     }
 }
 
@@ -157,7 +157,7 @@ mod tests {
                 config: &ConfigFile::read(&config_path)?,
                 coscmd: &CoscmdFile::read(&home.join(".cos.conf"))?,
             };
-            find(&sources, settings, "photos-1")
+            find(&sources, settings, "photos-1").map(|found| found.credentials)
         }
 
         fn id(&self, variables: &[(&str, &str)], settings: &Settings) -> String {
@@ -232,7 +232,9 @@ mod tests {
 
     #[test]
     fn debug_shows_the_id_alone() {
-        let credentials = Home::new().find(&OURS, &Settings::default()).unwrap();
-        assert_eq!(format!("{credentials:?}"), "Credentials { secret_id: \"ours\", .. }");
+        let variables = [("COS_SECRETID", "ours"), ("COS_SECRETKEY", "hunter2"), ("COS_SECURITYTOKEN", "hunter2")];
+        let credentials = Home::new().find(&variables, &Settings::default()).unwrap();
+        let shown = format!("{credentials:?}");
+        assert!(shown.contains("ours") && !shown.contains("hunter2"), "{shown}");
     }
 }

@@ -1,14 +1,21 @@
 //! One mount, fully decided: every source laid over the defaults, every value checked.
 
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use super::coscmd::CoscmdFile;
-use super::credentials::{self, Credentials, Sources};
+use super::credentials::{self, Found, Sources};
 use super::file::ConfigFile;
 use super::memory::default_memory_bytes;
-use super::{ByteSize, ConfigError, Environment, MountSource, Settings, mount_options};
-use crate::wire::Limits;
+use super::{ByteSize, ConfigError, Environment, Mode, MountSource, Settings, Span, mount_options};
+use crate::fs::{FsOptions, Owner};
+use crate::fuse::FuseOptions;
+use crate::read::ReadOptions;
+use crate::store::RetryOptions;
+use crate::upload::UploadOptions;
+use crate::wire::address::{Endpoint, EndpointError};
+use crate::wire::sign::Credentials;
 
 /// The bucket of the local service when none is named.
 pub const LOCAL_BUCKET: &str = "local-1250000000";
@@ -17,6 +24,9 @@ pub const LOCAL_BUCKET: &str = "local-1250000000";
 /// was asked to, and what could not be published has to be told before that.
 const UNMOUNT_TIMEOUT_DEFAULT: Duration = Duration::from_secs(60);
 
+/// Only this machine can reach a mount's own service, on a port that nobody else has.
+const LOCAL_LISTEN_DEFAULT: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0));
+
 /// What a command line says of one mount.
 #[derive(Clone, Debug, Default)]
 pub struct MountRequest {
@@ -24,6 +34,8 @@ pub struct MountRequest {
     pub source: Option<String>,
     /// The directory of the local service, for a mount that brings its own.
     pub local: Option<PathBuf>,
+    /// Where that service listens, if not where the system chooses.
+    pub local_listen: Option<SocketAddr>,
     /// Where to mount.
     pub mount_point: PathBuf,
     /// The configuration file, where it is not the usual one.
@@ -43,21 +55,49 @@ pub struct MountConfig {
     pub mount_point: PathBuf,
     /// Where the bucket is.
     pub service: Service,
-    /// What was said of everything else, all sources together.
-    pub settings: Settings,
+    /// The region, where one was given; for messages.
+    pub region: Option<String>,
+    /// The URL of an HTTP proxy.
+    pub proxy: Option<String>,
+    /// How long requests are tried again.
+    pub retry: RetryOptions,
     /// Every buffer of the mount together, in bytes.
     pub memory_bytes: u64,
+    /// How files are uploaded.
+    pub upload: UploadOptions,
+    /// How files are read.
+    pub read: ReadOptions,
+    /// Names and attributes.
+    pub fs: FsOptions,
+    /// The kernel's side.
+    pub fuse: FuseOptions,
     /// How long unmounting may publish what is open.
     pub unmount_timeout: Duration,
+    /// Where log lines go, if not to the usual place.
+    pub log_file: Option<PathBuf>,
+    /// Which log lines are written, if not the usual ones.
+    pub log_level: Option<String>,
+    /// What is worth a line in the log once it is open: whose credentials are used, and files that others can read.
+    pub remarks: Vec<String>,
 }
 
 /// Where the bucket is.
 #[derive(Clone, Debug)]
 pub enum Service {
-    /// Somewhere else, spoken to with these credentials.
-    Remote(Credentials),
-    /// In this directory, served by this process.
-    Local(PathBuf),
+    /// Somewhere else.
+    Remote {
+        /// Where.
+        endpoint: Endpoint,
+        /// Who asks.
+        credentials: Credentials,
+    },
+    /// In a directory of this machine, served by this process.
+    Local {
+        /// The directory.
+        directory: PathBuf,
+        /// Where the service listens.
+        listen: SocketAddr,
+    },
 }
 
 impl MountConfig {
@@ -80,22 +120,53 @@ impl MountConfig {
             .over(environment.settings()?)
             .over(config.settings(source.bucket.as_str()));
         check(&settings)?;
+        let mut remarks = Vec::new();
         let service = match request.local {
-            Some(directory) => Service::Local(directory),
+            Some(directory) => {
+                Service::Local { directory, listen: request.local_listen.unwrap_or(LOCAL_LISTEN_DEFAULT) }
+            }
             None => {
-                fill_in_address(&mut settings, &coscmd)?;
+                if settings.endpoint.is_none() && settings.region.is_none() {
+                    settings.endpoint = coscmd.endpoint();
+                    settings.region = coscmd.region.clone();
+                }
+                let endpoint = endpoint(&settings)?;
                 let sources = Sources { environment, config_path: &config_path, config: &config, coscmd: &coscmd };
-                Service::Remote(credentials::find(&sources, &settings, source.bucket.as_str())?)
+                let Found { credentials, origin } = credentials::find(&sources, &settings, source.bucket.as_str())?;
+                remarks.push(format!("using the id {} from {origin}", credentials.secret_id));
+                if coscmd.is_exposed {
+                    remarks
+                        .push("~/.cos.conf holds a secret and others can read it; run: chmod 600 ~/.cos.conf".into());
+                }
+                Service::Remote { endpoint, credentials }
             }
         };
-        Ok(MountConfig {
-            source,
-            mount_point: request.mount_point,
-            service,
-            memory_bytes: settings.memory.map_or_else(default_memory_bytes, |ByteSize(bytes)| bytes),
+        Ok(MountConfig { remarks, ..MountConfig::of(settings, source, request.mount_point, service) })
+    }
+
+    /// Fills every layer's options in.
+    fn of(settings: Settings, source: MountSource, mount_point: PathBuf, service: Service) -> MountConfig {
+        let (upload, retry) = (UploadOptions::default(), RetryOptions::default());
+        MountConfig {
+            upload: UploadOptions {
+                part_bytes: settings.part_size.map_or(upload.part_bytes, |size| size.0),
+                concurrency: settings.upload_concurrency.map_or(upload.concurrency, |count| count as usize),
+            },
+            retry: RetryOptions { deadline: settings.request_timeout.map_or(retry.deadline, |span| span.0), ..retry },
+            memory_bytes: settings.memory.map_or_else(default_memory_bytes, |size| size.0),
+            read: ReadOptions::default(),
+            fs: fs_options(&settings, &source),
+            fuse: fuse_options(&settings, &source),
             unmount_timeout: settings.unmount_timeout.map_or(UNMOUNT_TIMEOUT_DEFAULT, |span| span.0),
-            settings,
-        })
+            region: settings.region,
+            proxy: settings.proxy,
+            log_file: settings.log_file,
+            log_level: settings.log_level,
+            source,
+            mount_point,
+            service,
+            remarks: Vec::new(),
+        }
     }
 }
 
@@ -110,49 +181,82 @@ fn with_bucket(source: Option<String>, default_bucket: Option<String>) -> Result
     }
 }
 
-fn fill_in_address(settings: &mut Settings, coscmd: &CoscmdFile) -> Result<(), ConfigError> {
-    if settings.endpoint.is_none() && settings.region.is_none() {
-        settings.endpoint = coscmd.endpoint();
-        settings.region = coscmd.region.clone();
+/// A URL goes before everything that follows from a region.
+fn endpoint(settings: &Settings) -> Result<Endpoint, ConfigError> {
+    let refused = |name: &'static str| move |error: EndpointError| invalid(name, error.to_string());
+    if let Some(url) = &settings.endpoint {
+        return Endpoint::custom(url).map_err(refused("endpoint"));
     }
-    let accelerated = settings.accelerate == Some(true);
-    if settings.endpoint.is_none() && settings.region.is_none() && !accelerated {
-        return Err(ConfigError::NoRegion);
+    let (internal, accelerate) = (settings.internal == Some(true), settings.accelerate == Some(true));
+    match (&settings.region, internal, accelerate) {
+        (_, true, true) => Ok(Endpoint::accelerate_internal()),
+        (_, false, true) => Ok(Endpoint::accelerate()),
+        (Some(region), true, false) => Endpoint::internal(region).map_err(refused("region")),
+        (Some(region), false, false) => Endpoint::region(region).map_err(refused("region")),
+        (None, _, false) => Err(ConfigError::NoRegion),
     }
-    Ok(())
+}
+
+fn fs_options(settings: &Settings, source: &MountSource) -> FsOptions {
+    let default = FsOptions::default();
+    let bits = |mode: Option<Mode>, default: u32| mode.map_or(default, |mode| mode.0);
+    FsOptions {
+        prefix: source.prefix.clone(),
+        metadata_ttl: settings.metadata_ttl.map_or(default.metadata_ttl, |Span(ttl)| ttl),
+        owner: Owner {
+            uid: settings.uid.unwrap_or_else(|| rustix::process::geteuid().as_raw()),
+            gid: settings.gid.unwrap_or_else(|| rustix::process::getegid().as_raw()),
+        },
+        // As mount(8) says of `uid=` and `gid=`: the owner of all files.
+        owner_is_forced: settings.uid.is_some() || settings.gid.is_some(),
+        file_mode: bits(settings.file_mode, default.file_mode),
+        dir_mode: bits(settings.dir_mode, default.dir_mode),
+        umask: bits(settings.umask, default.umask),
+        read_only: settings.read_only.unwrap_or(default.read_only),
+    }
+}
+
+fn fuse_options(settings: &Settings, source: &MountSource) -> FuseOptions {
+    let default = FuseOptions::default();
+    FuseOptions {
+        source: source.to_string(),
+        read_only: settings.read_only.unwrap_or(default.read_only),
+        allow_other: settings.allow_other.unwrap_or(default.allow_other),
+        threads: settings.threads.map_or(default.threads, |threads| threads as usize),
+    }
+}
+
+fn invalid(name: &str, reason: String) -> ConfigError {
+    ConfigError::InvalidSetting { origin: "configuration".into(), name: name.into(), reason }
 }
 
 /// Checks what a type alone cannot.
 fn check(settings: &Settings) -> Result<(), ConfigError> {
-    let refuse = |name: &str, reason: String| {
-        Err(ConfigError::InvalidSetting { origin: "configuration".into(), name: name.into(), reason })
-    };
-    let limits = Limits::COS;
     if let Some(size) = settings.part_size {
-        let (least, most) = (ByteSize(limits.part_bytes_min), ByteSize(limits.part_bytes_max));
+        let (least, most) = (ByteSize(UploadOptions::PART_BYTES_MIN), ByteSize(UploadOptions::PART_BYTES_MAX));
         if size < least || size > most {
-            return refuse("part_size", format!("{size} is outside {least} to {most}, what the service takes"));
+            let reason = format!("{size} is outside {least} to {most}, what the service takes");
+            return Err(invalid("part_size", reason));
         }
     }
     if let Some(size) = settings.memory
         && size < MEMORY_MIN
     {
-        return refuse("memory", format!("{size} is too little to work with; the least is {MEMORY_MIN}"));
+        return Err(invalid("memory", format!("{size} is too little to work with; the least is {MEMORY_MIN}")));
     }
-    for (name, value, most) in [
+    let counts = [
         ("upload_concurrency", settings.upload_concurrency, UPLOAD_CONCURRENCY_MAX),
         ("threads", settings.threads, THREADS_MAX),
-    ] {
-        if let Some(value) = value
-            && !(1..=most).contains(&value)
-        {
-            return refuse(name, format!("{value} is outside 1 to {most}"));
+    ];
+    for (name, value, most) in counts {
+        if let Some(value) = value.filter(|value| !(1..=most).contains(value)) {
+            return Err(invalid(name, format!("{value} is outside 1 to {most}")));
         }
     }
     Ok(())
 }
 
-/// A part of the smallest size for each of a few writers, and a reader's first window.
+/// Parts are held to an eighth of the memory, and the service takes none below 1 MiB; twice that leaves room to read.
 const MEMORY_MIN: ByteSize = ByteSize(16 << 20);
 /// More connections than this for one file only queue in the network.
 const UPLOAD_CONCURRENCY_MAX: u32 = 256;
@@ -181,7 +285,7 @@ mod tests {
     fn each_source_goes_over_the_one_below_it() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("config.toml");
-        std::fs::write(&path, "part_size = '1M'\nuid = 1\ngid = 1\nthreads = 1\nupload_concurrency = 1\n").unwrap();
+        std::fs::write(&path, "part_size = '1M'\nuid = 1\ngid = 1\nupload_concurrency = 1\n").unwrap();
         let mut environment = Environment::from([
             ("COS_SECRETID", "id"),
             ("COS_SECRETKEY", "key"),
@@ -196,9 +300,9 @@ mod tests {
         request.flags.part_size = Some(ByteSize(4 << 20));
 
         let config = MountConfig::build(request, &environment).unwrap();
-        assert_eq!(config.settings.part_size, Some(ByteSize(4 << 20)));
-        assert_eq!((config.settings.uid, config.settings.gid), (Some(3), Some(2)));
-        assert_eq!((config.settings.threads, config.settings.upload_concurrency), (Some(1), Some(1)));
+        assert_eq!((config.upload.part_bytes, config.upload.concurrency), (4 << 20, 1));
+        assert_eq!((config.fs.owner, config.fs.owner_is_forced), (Owner { uid: 3, gid: 2 }, true));
+        assert_eq!((config.fs.prefix.as_str(), config.fs.file_mode), ("a/", 0o644));
         assert_eq!(config.unmount_timeout, UNMOUNT_TIMEOUT_DEFAULT);
     }
 
@@ -237,7 +341,7 @@ mod tests {
         let nothing = Environment::from([]).with_system_directory("/nonexistent");
         let config = MountConfig::build(request, &nothing).unwrap();
         assert_eq!(config.source.to_string(), LOCAL_BUCKET);
-        assert!(matches!(config.service, Service::Local(directory) if directory.as_os_str() == "/data"));
+        assert!(matches!(config.service, Service::Local { directory, .. } if directory.as_os_str() == "/data"));
     }
 
     #[test]
@@ -251,7 +355,33 @@ mod tests {
 
         let config = MountConfig::build(request, &environment).unwrap();
         assert_eq!(config.source.to_string(), "photos-125:/x");
-        assert_eq!(config.settings.region.as_deref(), Some("ap-beijing"));
-        assert!(matches!(config.service, Service::Remote(credentials) if credentials.secret_id == "cid"));
+        assert_eq!(config.remarks.len(), 2, "{:?}", config.remarks);
+        assert!(config.remarks[0].starts_with("using the id cid from ") && config.remarks[1].contains("chmod 600"));
+        let Service::Remote { endpoint, credentials } = config.service else { panic!("not remote") };
+        assert_eq!((endpoint, credentials.secret_id.as_str()), (Endpoint::region("ap-beijing").unwrap(), "cid"));
+    }
+
+    #[test]
+    fn the_endpoint_follows_from_region_and_switches_unless_a_url_is_given() {
+        let region = || Some("ap-beijing".to_owned());
+        let settings = Settings::default;
+        let table = [
+            (Settings { region: region(), ..settings() }, Endpoint::region("ap-beijing")),
+            (Settings { region: region(), internal: Some(true), ..settings() }, Endpoint::internal("ap-beijing")),
+            (Settings { accelerate: Some(true), ..settings() }, Ok(Endpoint::accelerate())),
+            (
+                Settings { accelerate: Some(true), internal: Some(true), ..settings() },
+                Ok(Endpoint::accelerate_internal()),
+            ),
+            (
+                Settings { endpoint: Some("http://127.0.0.1:1".into()), region: region(), ..settings() },
+                Endpoint::custom("http://127.0.0.1:1"),
+            ),
+        ];
+        for (settings, expected) in table {
+            assert_eq!(endpoint(&settings).unwrap(), expected.unwrap(), "{settings:?}");
+        }
+        let wrong = Settings { endpoint: Some("ftp://x".into()), ..settings() };
+        assert!(endpoint(&wrong).unwrap_err().to_string().starts_with("configuration: endpoint: \"ftp://x\""));
     }
 }

@@ -17,8 +17,6 @@ pub(super) enum Readers {
     OwnerOnly,
     /// The group may read, as for cosfs's `/etc/passwd-cosfs` (`cos-api.md` 7.5).
     OwnerAndGroup,
-    /// Anybody: the tool that writes the file leaves it so. A file that others can read is warned of.
-    AnyoneWithWarning,
 }
 
 /// The text of a file, and who may get at it.
@@ -55,18 +53,17 @@ impl PrivateFile {
     pub(super) fn allow_only(&self, readers: Readers) -> Result<(), ConfigError> {
         check_mode(&self.path, self.mode, readers)
     }
+
+    /// Whether others than the owner can get at it.
+    pub(super) fn is_exposed(&self) -> bool {
+        self.mode & 0o077 != 0
+    }
 }
 
 fn check_mode(path: &Path, mode: u32, readers: Readers) -> Result<(), ConfigError> {
     let forbidden = match readers {
         Readers::OwnerOnly => 0o177,
         Readers::OwnerAndGroup => 0o137,
-        Readers::AnyoneWithWarning => {
-            if mode & 0o077 != 0 {
-                log::warn!("{} holds a secret and others can read it (mode {mode:04o})", path.display());
-            }
-            0
-        }
     };
     if mode & forbidden == 0 { Ok(()) } else { Err(ConfigError::Exposed { path: path.to_owned(), mode }) }
 }
@@ -88,7 +85,6 @@ mod tests {
             (0o640, Readers::OwnerAndGroup, true),
             (0o660, Readers::OwnerAndGroup, false),
             (0o644, Readers::OwnerAndGroup, false),
-            (0o644, Readers::AnyoneWithWarning, true),
         ];
         for (mode, readers, accepted) in table {
             assert_eq!(check_mode(path, mode, readers).is_ok(), accepted, "{mode:o} {readers:?}");

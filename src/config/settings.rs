@@ -57,6 +57,8 @@ settings! {
     internal: bool,
     /// Whether to use global acceleration.
     accelerate: bool,
+    /// URL of an HTTP proxy to go through.
+    proxy: String,
     /// Which id to use, where several are known.
     secret_id: String,
     /// A file with credentials in one of cosfs's forms.
@@ -73,11 +75,11 @@ settings! {
     request_timeout: Span,
     /// How long unmounting may publish what is open.
     unmount_timeout: Span,
-    /// Owner of what has none.
+    /// The owner that everything shows.
     uid: u32,
-    /// Group of what has none.
+    /// The group that everything shows.
     gid: u32,
-    /// Permission bits that are never given.
+    /// Permission bits that are taken from everything.
     umask: Mode,
     /// Permissions of files that have none.
     file_mode: Mode,

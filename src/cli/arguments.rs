@@ -1,0 +1,368 @@
+//! The command line.
+//!
+//! What each flag means when it is not given, and what it may be, is `config`'s; here are their names and their help.
+
+use std::ffi::OsString;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::{ByteSize, MountRequest, Settings, Span};
+
+const EXIT_CODES: &str = "Exit codes:
+  0  done
+  1  failed for a reason without a code of its own
+  2  wrong usage or configuration
+  3  the service refused: credentials, bucket or region, or it cannot be reached
+  4  the mount point, or FUSE on this machine
+  5  unmounted, but something could not be published";
+
+/// Mount a Tencent COS bucket as a directory.
+#[derive(Debug, Parser)]
+#[command(name = "cosmount", version, after_help = EXIT_CODES)]
+pub(super) struct Arguments {
+    #[command(subcommand)]
+    pub(super) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    Mount(Box<MountArguments>),
+    Serve(ServeArguments),
+    Unmount(UnmountArguments),
+}
+
+/// Mount a bucket on a directory, and return once it answers.
+///
+/// Credentials come from COS_SECRETID and COS_SECRETKEY, TENCENTCLOUD_SECRET_ID and TENCENTCLOUD_SECRET_KEY,
+/// ~/.config/cosmount/config.toml, coscmd's ~/.cos.conf or cosfs's passwd file; a secret is never a flag.
+/// Every option with a value can also be given as -o NAME=VALUE, as COSMOUNT_NAME, or in config.toml.
+#[derive(Debug, Args)]
+#[command(allow_missing_positional = true, after_help = EXIT_CODES)]
+pub(super) struct MountArguments {
+    /// BUCKET-APPID[:/PREFIX]; may be left out with --local, or if ~/.cos.conf names a bucket
+    #[arg(value_name = "BUCKET[:/PREFIX]")]
+    source: Option<String>,
+
+    /// The directory to mount on
+    #[arg(value_name = "DIR", required = true)]
+    mount_point: PathBuf,
+
+    /// Keep the objects in DATADIR on this machine, served by this same process
+    #[arg(long, value_name = "DATADIR")]
+    local: Option<PathBuf>,
+
+    /// With --local, the address of the service [default: 127.0.0.1 and a free port]
+    #[arg(long, value_name = "ADDRESS", requires = "local")]
+    listen: Option<SocketAddr>,
+
+    /// Stay in the foreground and log to the terminal
+    #[arg(long, short = 'f')]
+    pub(super) foreground: bool,
+
+    /// This process is the daemon: tell on standard output when the mount answers
+    #[arg(long, hide = true)]
+    pub(super) daemon: bool,
+
+    /// Mount options as mount(8) has them: ro, allow_other, uid=, gid=, umask=, ... or any option here
+    #[arg(short = 'o', value_name = "OPTIONS")]
+    mount_options: Vec<String>,
+
+    /// Configuration file [default: ~/.config/cosmount/config.toml]
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+
+    #[command(flatten, next_help_heading = "Service")]
+    service: ServiceFlags,
+
+    #[command(flatten, next_help_heading = "Transfer")]
+    transfer: TransferFlags,
+
+    #[command(flatten, next_help_heading = "Files")]
+    files: FileFlags,
+
+    #[command(flatten, next_help_heading = "Log")]
+    log: LogFlags,
+}
+
+#[derive(Debug, Args)]
+struct ServiceFlags {
+    /// Region of the bucket, for example ap-guangzhou
+    #[arg(long)]
+    region: Option<String>,
+    /// Base URL of the service, in place of the one that follows from the region
+    #[arg(long, value_name = "URL")]
+    endpoint: Option<String>,
+    /// Use the host that is reachable only inside Tencent Cloud
+    #[arg(long)]
+    internal: bool,
+    /// Use global acceleration, which must be switched on for the bucket
+    #[arg(long)]
+    accelerate: bool,
+    /// Go through this HTTP proxy; the environment is not asked for one
+    #[arg(long, value_name = "URL")]
+    proxy: Option<String>,
+    /// Use the credentials with this id, where several are known
+    #[arg(long, value_name = "ID")]
+    secret_id: Option<String>,
+    /// Take the credentials from this file, in one of cosfs's forms (mode 0600)
+    #[arg(long, alias = "passwd-file", value_name = "FILE")]
+    credentials_file: Option<PathBuf>,
+    /// How long a request that fails is tried again [default: 60s]
+    #[arg(long, value_name = "TIME")]
+    request_timeout: Option<Span>,
+}
+
+#[derive(Debug, Args)]
+struct TransferFlags {
+    /// Size of the first parts of an upload, 1MiB to 5GiB [default: 8MiB]
+    #[arg(long, value_name = "SIZE")]
+    part_size: Option<ByteSize>,
+    /// Parts of one file on their way at the same time [default: 8]
+    #[arg(long, value_name = "N")]
+    upload_concurrency: Option<u32>,
+    /// Every buffer together [default: 512MiB or a quarter of the memory, whichever is less]
+    #[arg(long, value_name = "SIZE")]
+    memory: Option<ByteSize>,
+    /// How long unmounting may publish what is open [default: 60s]
+    #[arg(long, value_name = "TIME")]
+    unmount_timeout: Option<Span>,
+}
+
+#[derive(Debug, Args)]
+struct FileFlags {
+    /// Refuse every change through the mount
+    #[arg(long)]
+    read_only: bool,
+    /// Let other users use the mount
+    #[arg(long)]
+    allow_other: bool,
+    /// How long names and listings are believed without asking again [default: 5s]
+    #[arg(long, value_name = "TIME")]
+    metadata_ttl: Option<Span>,
+    /// The user that everything belongs to [default: what objects say, else who mounts]
+    #[arg(long)]
+    uid: Option<u32>,
+    /// The group that everything belongs to [default: what objects say, else who mounts]
+    #[arg(long)]
+    gid: Option<u32>,
+    /// Permission bits that are taken from everything, in octal
+    #[arg(long, value_name = "MODE")]
+    umask: Option<crate::config::Mode>,
+    /// Mode of files whose objects name none, in octal [default: 0644]
+    #[arg(long, value_name = "MODE")]
+    file_mode: Option<crate::config::Mode>,
+    /// Mode of directories whose objects name none, in octal [default: 0755]
+    #[arg(long, value_name = "MODE")]
+    dir_mode: Option<crate::config::Mode>,
+    /// Threads that answer the kernel
+    #[arg(long, value_name = "N")]
+    threads: Option<u32>,
+}
+
+#[derive(Clone, Debug, Default, Args)]
+pub(super) struct LogFlags {
+    /// Write log lines to this file [default: the terminal in the foreground, else syslog]
+    #[arg(long, value_name = "FILE")]
+    pub(super) log_file: Option<PathBuf>,
+    /// error, warn, info, debug or trace, or a filter as RUST_LOG has it [default: RUST_LOG, else info]
+    #[arg(long, value_name = "LEVEL")]
+    pub(super) log_level: Option<String>,
+}
+
+/// Run a COS service on this machine, with its data in a directory.
+///
+/// Credentials are COS_SECRETID and COS_SECRETKEY of the environment; without them a pair is made at the first start and
+/// kept in DIR/credentials.
+#[derive(Debug, Args)]
+pub(super) struct ServeArguments {
+    /// Where objects and their index are kept
+    #[arg(value_name = "DIR", required_unless_present = "in_memory")]
+    pub(super) directory: Option<PathBuf>,
+    /// Address and port to listen on; port 0 lets the system choose
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9444")]
+    pub(super) listen: SocketAddr,
+    /// A bucket that is there from the start; may be repeated [default: local-1250000000]
+    #[arg(long, value_name = "NAME-APPID")]
+    pub(super) bucket: Vec<String>,
+    /// Write one JSON line for each request to this file
+    #[arg(long, value_name = "FILE")]
+    pub(super) access_log: Option<PathBuf>,
+    /// Keep objects and index in memory, and forget them at the end
+    #[arg(long)]
+    pub(super) in_memory: bool,
+    /// The smallest part but the last, for tests
+    #[arg(long, value_name = "N")]
+    pub(super) min_part_bytes: Option<ByteSize>,
+    /// The most parts of an upload, for tests
+    #[arg(long, value_name = "N")]
+    pub(super) max_parts: Option<u32>,
+    /// Wait this many milliseconds before every answer, for tests
+    #[arg(long, value_name = "N")]
+    pub(super) latency_ms: Option<u64>,
+    #[command(flatten)]
+    pub(super) log: LogFlags,
+}
+
+/// Publish what is open, unmount, and wait until all of it is done.
+#[derive(Debug, Args)]
+#[command(visible_alias = "umount")]
+pub(super) struct UnmountArguments {
+    /// The directory that a bucket is mounted on
+    #[arg(value_name = "DIR")]
+    pub(super) mount_point: PathBuf,
+}
+
+impl MountArguments {
+    /// What the command line says, in config's words.
+    pub(super) fn request(self) -> MountRequest {
+        let MountArguments { service, transfer, files, log, .. } = self;
+        // A switch that is not given says nothing, so that a file may still say yes.
+        let given = |switch: bool| switch.then_some(true);
+        let flags = Settings {
+            region: service.region,
+            endpoint: service.endpoint,
+            internal: given(service.internal),
+            accelerate: given(service.accelerate),
+            proxy: service.proxy,
+            secret_id: service.secret_id,
+            credentials_file: service.credentials_file,
+            request_timeout: service.request_timeout,
+            part_size: transfer.part_size,
+            upload_concurrency: transfer.upload_concurrency,
+            memory: transfer.memory,
+            unmount_timeout: transfer.unmount_timeout,
+            read_only: given(files.read_only),
+            allow_other: given(files.allow_other),
+            metadata_ttl: files.metadata_ttl,
+            uid: files.uid,
+            gid: files.gid,
+            umask: files.umask,
+            file_mode: files.file_mode,
+            dir_mode: files.dir_mode,
+            threads: files.threads,
+            log_file: log.log_file,
+            log_level: log.log_level,
+        };
+        MountRequest {
+            source: self.source,
+            local: self.local,
+            local_listen: self.listen,
+            mount_point: self.mount_point,
+            config_file: self.config,
+            mount_options: self.mount_options,
+            flags,
+        }
+    }
+}
+
+/// Flags of `mount(8)` helpers that take a value, and those that do not; both say nothing to this file system.
+const HELPER_FLAGS_WITH_VALUE: [&str; 2] = ["-t", "-N"];
+const HELPER_FLAGS: [&str; 3] = ["-s", "-n", "-v"];
+
+/// Makes the command line that people would type of the one that `mount(8)` calls.
+///
+/// For the type `fuse.cosmount` it runs `cosmount SOURCE DIR -o OPTIONS`, for the type `cosmount` it runs
+/// `mount.cosmount SOURCE DIR [-snv] [-t TYPE] [-o OPTIONS]`.
+pub(super) fn from_mount_helper(arguments: Vec<OsString>) -> Vec<OsString> {
+    let program = arguments.first().and_then(|name| Path::new(name).file_name());
+    let is_helper = program.is_some_and(|name| name == "mount.cosmount");
+    let is_bucket =
+        |text: &OsString| text.to_str().is_some_and(|text| text.parse::<crate::config::MountSource>().is_ok());
+    if !is_helper && !arguments.get(1).is_some_and(is_bucket) {
+        return arguments;
+    }
+    let mut rest = arguments.into_iter();
+    let mut typed = vec![rest.next().unwrap_or_default(), "mount".into()];
+    while let Some(argument) = rest.next() {
+        match argument.to_str() {
+            Some(flag) if is_helper && HELPER_FLAGS_WITH_VALUE.contains(&flag) => drop(rest.next()),
+            Some(flag) if is_helper && HELPER_FLAGS.contains(&flag) => {}
+            _ => typed.push(argument),
+        }
+    }
+    typed
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    fn parse(line: &str) -> Arguments {
+        Arguments::try_parse_from(line.split(' ')).unwrap()
+    }
+
+    fn mount_request(line: &str) -> MountRequest {
+        match parse(line).command {
+            Command::Mount(arguments) => arguments.request(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn one_place_is_the_mount_point_and_two_are_source_and_mount_point() {
+        let request = mount_request("cosmount mount photos-1:/a /mnt");
+        assert_eq!((request.source.as_deref(), request.mount_point), (Some("photos-1:/a"), "/mnt".into()));
+        let request = mount_request("cosmount mount --local /data /mnt");
+        assert_eq!((request.source, request.mount_point), (None, PathBuf::from("/mnt")));
+        assert_eq!(request.local, Some("/data".into()));
+        assert!(Arguments::try_parse_from(["cosmount", "mount"]).is_err());
+    }
+
+    #[test]
+    fn a_switch_that_is_not_given_says_nothing() {
+        let flags = mount_request("cosmount mount b-1 /mnt --read-only --part-size 16MiB --umask 027").flags;
+        assert_eq!((flags.read_only, flags.allow_other), (Some(true), None));
+        assert_eq!(flags.part_size, Some(ByteSize(16 << 20)));
+        assert_eq!(flags.umask, Some(crate::config::Mode(0o027)));
+    }
+
+    #[test]
+    fn every_setting_has_a_flag() {
+        let command = Arguments::command();
+        let mount = command.find_subcommand("mount").unwrap();
+        for name in Settings::NAMES {
+            let flag = name.replace('_', "-");
+            assert!(mount.get_arguments().any(|argument| argument.get_long() == Some(&flag)), "--{flag}");
+        }
+    }
+
+    #[test]
+    fn there_is_no_flag_for_a_secret() {
+        for flag in ["--secret-key", "--token"] {
+            assert!(Arguments::try_parse_from(["cosmount", "mount", "b-1", "/mnt", flag, "x"]).is_err());
+        }
+    }
+
+    #[test]
+    fn mount_8_may_call_in_both_its_ways() {
+        let table = [
+            ("cosmount photos-1 /mnt -o ro,dev", "cosmount mount photos-1 /mnt -o ro,dev"),
+            (
+                "/sbin/mount.cosmount photos-1:/a /mnt -n -t cosmount -o rw,_netdev",
+                "/sbin/mount.cosmount mount photos-1:/a /mnt -o rw,_netdev",
+            ),
+            ("cosmount mount photos-1 /mnt", "cosmount mount photos-1 /mnt"),
+            ("cosmount serve /data", "cosmount serve /data"),
+            ("cosmount", "cosmount"),
+        ];
+        for (called, typed) in table {
+            let called = called.split(' ').map(OsString::from).collect();
+            assert_eq!(from_mount_helper(called).join(&OsString::from(" ")), typed);
+        }
+    }
+
+    #[test]
+    fn a_service_needs_a_directory_unless_it_forgets() {
+        assert!(Arguments::try_parse_from(["cosmount", "serve"]).is_err());
+        assert!(Arguments::try_parse_from(["cosmount", "serve", "--in-memory"]).is_ok());
+    }
+}

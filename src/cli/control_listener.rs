@@ -1,0 +1,118 @@
+//! The daemon's end of the control socket.
+
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::mpsc;
+
+use super::control::{Answer, UNMOUNT};
+
+/// How long somebody who connects may take to ask.
+const ASKING_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The longest line that is listened to, in bytes.
+const LINE_BYTES_MAX: u64 = 256;
+
+/// People who wait for an unmount at the same time; more of them wait in the socket's queue.
+const ASKERS_MAX: usize = 16;
+
+/// Somebody who asked to unmount and waits for answers.
+pub(super) struct Asker(UnixStream);
+
+/// The socket, removed when dropped.
+pub(super) struct ControlListener {
+    path: PathBuf,
+    askers: mpsc::Receiver<Asker>,
+}
+
+impl ControlListener {
+    /// Listens at `path`, where nothing may be. Whoever asks is told `deadline` at once.
+    pub(super) fn bind(path: PathBuf, deadline: Duration) -> io::Result<ControlListener> {
+        let listener = UnixListener::bind(&path)?;
+        let (asked, askers) = mpsc::channel(ASKERS_MAX);
+        tokio::spawn(async move {
+            // Ends with the receiver, or with a socket that cannot accept any more.
+            while let Ok((stream, _)) = listener.accept().await {
+                let asked = asked.clone();
+                tokio::spawn(async move {
+                    if let Ok(Some(asker)) = tokio::time::timeout(ASKING_TIMEOUT, hear(stream, deadline)).await {
+                        let _ = asked.send(asker).await;
+                    }
+                });
+            }
+        });
+        Ok(ControlListener { path, askers })
+    }
+
+    /// The next one who asks to unmount.
+    pub(super) async fn asked(&mut self) -> Option<Asker> {
+        self.askers.recv().await
+    }
+
+    /// Those who asked meanwhile.
+    pub(super) fn others(&mut self) -> Vec<Asker> {
+        std::iter::from_fn(|| self.askers.try_recv().ok()).collect()
+    }
+}
+
+impl Drop for ControlListener {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+impl Asker {
+    /// Tells what could not be published. Somebody who has gone away misses it.
+    pub(super) async fn tell(&mut self, unpublished: &[String]) {
+        let lines = unpublished.iter().map(|what| Answer::Unpublished(what.clone())).chain([Answer::Done]);
+        let text: String = lines.map(|answer| answer.encode() + "\n").collect();
+        let _ = self.0.write_all(text.as_bytes()).await;
+    }
+
+    /// Keeps the connection open until the kernel closes it, which it does when this process has ended: that is what
+    /// the one who asked waits for.
+    pub(super) fn hold_until_exit(self) {
+        std::mem::forget(self);
+    }
+}
+
+async fn hear(mut stream: UnixStream, deadline: Duration) -> Option<Asker> {
+    let mut line = String::new();
+    let (reader, _) = stream.split();
+    BufReader::new(reader.take(LINE_BYTES_MAX)).read_line(&mut line).await.ok()?;
+    if line.trim_end() != UNMOUNT {
+        return None;
+    }
+    let within = Answer::Within(deadline.as_secs() + 1).encode() + "\n";
+    stream.write_all(within.as_bytes()).await.ok()?;
+    Some(Asker(stream))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn whoever_asks_hears_what_could_not_be_published() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("socket");
+        let mut listener = ControlListener::bind(path.clone(), Duration::from_secs(60)).unwrap();
+
+        let mut stranger = UnixStream::connect(&path).await.unwrap();
+        stranger.write_all(b"hello\n").await.unwrap();
+        let mut client = UnixStream::connect(&path).await.unwrap();
+        client.write_all(b"unmount\n").await.unwrap();
+
+        let mut asker = listener.asked().await.unwrap();
+        asker.tell(&["a.bin: denied".into()]).await;
+        drop(asker);
+        let mut heard = String::new();
+        client.read_to_string(&mut heard).await.unwrap();
+        assert_eq!(heard, "within 61\nunpublished a.bin: denied\ndone\n");
+        drop(listener);
+        assert!(!path.exists());
+    }
+}

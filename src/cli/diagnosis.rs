@@ -1,0 +1,141 @@
+//! Why a bucket cannot be mounted, in one sentence with what to do.
+
+use super::failure::{Exit, Failure};
+use crate::config::MountSource;
+use crate::store::{ListRequest, ObjectStore, StoreError, StoreErrorKind};
+
+/// What the sentence is about.
+#[derive(Clone, Debug)]
+pub(super) struct Subject {
+    /// What shall be mounted.
+    pub(super) source: MountSource,
+    /// Where requests go, as a URL.
+    pub(super) origin: String,
+    /// The region, where one was given.
+    pub(super) region: Option<String>,
+    /// Whose requests they are.
+    pub(super) secret_id: String,
+}
+
+/// Asks whether the bucket is there and may be used.
+pub(super) async fn check_bucket(store: &dyn ObjectStore, subject: &Subject) -> Result<(), Failure> {
+    let error = match store.head_bucket().await {
+        Ok(()) => return Ok(()),
+        Err(error) => error,
+    };
+    if error.kind != StoreErrorKind::Denied {
+        return Err(explain(&error, subject));
+    }
+    // An answer to HEAD has no body and so no code. A listing tells what was wrong, or works: a policy may allow the
+    // prefix and nothing about the bucket itself.
+    let listing = ListRequest {
+        prefix: subject.source.prefix.clone(),
+        delimited: true,
+        max_keys: Some(1),
+        ..ListRequest::default()
+    };
+    match store.list(listing).await {
+        Ok(_) => Ok(()),
+        Err(error) => Err(explain(&error, subject)),
+    }
+}
+
+fn explain(error: &StoreError, subject: &Subject) -> Failure {
+    let Subject { source, origin, secret_id, .. } = subject;
+    let bucket = &source.bucket;
+    let sentence = match error.kind {
+        StoreErrorKind::NoSuchBucket | StoreErrorKind::NotFound => match &subject.region {
+            Some(region) => format!(
+                "there is no bucket {bucket} in region {region}: check the name, which ends in -APPID, and --region"
+            ),
+            None => format!("there is no bucket {bucket} at {origin}: check the name, which ends in -APPID"),
+        },
+        StoreErrorKind::Denied => return Failure::new(Exit::Service, denied(error, subject)),
+        StoreErrorKind::Unreachable => {
+            format!("{origin} cannot be reached: check the region or endpoint, and the network ({})", innermost(error))
+        }
+        StoreErrorKind::TimedOut => {
+            format!("{origin} does not answer in time: check the region or endpoint, and the network")
+        }
+        StoreErrorKind::Protocol => {
+            format!("{origin} does not answer as COS does: check the endpoint ({})", innermost(error))
+        }
+        _ => format!("bucket {bucket} at {origin} cannot be used with the id {secret_id}: {error}"),
+    };
+    Failure::new(Exit::Service, sentence)
+}
+
+/// The service puts the reason into the code or, with the code `AccessDenied`, into the message (`cos-api.md` 2.9).
+fn denied(error: &StoreError, subject: &Subject) -> String {
+    let Subject { source, origin, secret_id, .. } = subject;
+    let says = |reason: &str| error.code == reason || error.message.contains(reason);
+    if says("InvalidAccessKeyId") {
+        format!("{origin} does not know the secret id {secret_id}: check the credentials")
+    } else if says("SignatureDoesNotMatch") || error.message.contains("Signature") {
+        format!("the secret key is not the one of the id {secret_id}: check the credentials")
+    } else if says("RequestTimeTooSkewed") || says("Request has expired") {
+        format!("{origin} refuses requests because this machine's clock is wrong: set it")
+    } else if says("ExpiredToken") {
+        format!("the temporary credentials with the id {secret_id} have expired: get new ones")
+    } else {
+        format!(
+            "access to {} is denied to the id {secret_id}: check the credentials, and that they may list this bucket",
+            source.bucket
+        )
+    }
+}
+
+/// What the transport said, without the layers above it.
+fn innermost(error: &StoreError) -> String {
+    let mut told = error.message.clone();
+    let mut source = std::error::Error::source(error);
+    while let Some(inner) = source {
+        told = inner.to_string();
+        source = inner.source();
+    }
+    told
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn subject() -> Subject {
+        Subject {
+            source: "photos-125".parse().unwrap(),
+            origin: "https://photos-125.cos.ap-beijing.myqcloud.com".into(),
+            region: Some("ap-beijing".into()),
+            secret_id: "AKIDx".into(),
+        }
+    }
+
+    #[test]
+    fn every_refusal_is_one_sentence_with_what_to_do() {
+        let origin = "https://photos-125.cos.ap-beijing.myqcloud.com";
+        let table = [
+            (StoreErrorKind::NoSuchBucket, "", "there is no bucket photos-125 in region ap-beijing"),
+            (StoreErrorKind::Unreachable, "", "cannot be reached: check the region or endpoint"),
+            (StoreErrorKind::TimedOut, "", "does not answer in time"),
+            (StoreErrorKind::Denied, "InvalidAccessKeyId", "does not know the secret id AKIDx"),
+            (StoreErrorKind::Denied, "SignatureDoesNotMatch", "the secret key is not the one of the id AKIDx"),
+            (StoreErrorKind::Denied, "RequestTimeTooSkewed", "clock is wrong"),
+            (StoreErrorKind::Denied, "AccessDenied", "access to photos-125 is denied to the id AKIDx"),
+            (StoreErrorKind::Protocol, "", "does not answer as COS does"),
+        ];
+        for (kind, code, expected) in table {
+            let mut error = StoreError::new(kind, "HeadBucket", "", "told");
+            error.code = code.into();
+            let failure = explain(&error, &subject());
+            assert_eq!(failure.exit, Exit::Service);
+            assert!(failure.sentence.contains(expected), "{kind:?} {code}: {}", failure.sentence);
+            assert!(!failure.sentence.contains('\n') && failure.sentence.len() < origin.len() + 150);
+        }
+    }
+
+    #[test]
+    fn a_reason_may_stand_in_the_message() {
+        let mut error = StoreError::new(StoreErrorKind::Denied, "ListObjects", "", "InvalidAccessKeyId");
+        error.code = "AccessDenied".into();
+        assert!(explain(&error, &subject()).sentence.contains("does not know the secret id AKIDx"));
+    }
+}

@@ -1,0 +1,177 @@
+//! `cosmount serve`: a COS service on this machine, and the command that mounts it.
+
+use std::fs;
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+
+use super::arguments::ServeArguments;
+use super::failure::{Exit, Failure};
+use super::signals::Signals;
+use super::{process_environment, runtime, terminal};
+use crate::config::{ByteSize, environment_credentials};
+use crate::server::{self, DEFAULT_BUCKET, ServerOptions};
+use crate::wire::{BucketName, Limits};
+
+/// Serves until a signal. `program` is the name that this program was called by.
+pub(super) fn run(arguments: ServeArguments, program: &str) -> Result<(), Failure> {
+    let given = environment_credentials(&process_environment())?;
+    let forgetful = arguments.in_memory;
+    let key = match (&given, &arguments.directory) {
+        (Some(_), _) => Key::Environment,
+        (None, Some(directory)) if !forgetful => Key::Kept(std::path::absolute(directory).map_err(failed)?),
+        (None, _) => Key::Temporary(TemporaryKey::new()?),
+    };
+    let mut options = options(&arguments)?;
+    options.credentials = match key.directory() {
+        None => given,
+        Some(directory) => Some(server::load_or_create_credentials(directory).map_err(failed)?),
+    };
+    let buckets = options.buckets.clone();
+    runtime()?.block_on(async {
+        let mut signals = Signals::new()?;
+        let listener = TcpListener::bind(arguments.listen)
+            .await
+            .map_err(|error| Failure::new(Exit::Failed, format!("cannot listen on {}: {error}", arguments.listen)))?;
+        let address = listener.local_addr().map_err(failed)?;
+        terminal::tell(&welcome(program, address, &buckets, &key));
+        server::run(listener, options, async move { signals.any().await }).await.map_err(failed)
+    })
+}
+
+fn options(arguments: &ServeArguments) -> Result<ServerOptions, Failure> {
+    let mut options = ServerOptions {
+        directory: arguments.directory.clone().filter(|_| !arguments.in_memory),
+        access_log: arguments.access_log.clone(),
+        ..ServerOptions::default()
+    };
+    if !arguments.bucket.is_empty() {
+        let named = arguments.bucket.iter().map(BucketName::new).collect::<Result<_, _>>();
+        options.buckets = named.map_err(|error| Failure::new(Exit::Usage, error.to_string()))?;
+    }
+    let Limits { part_bytes_min, part_count_max, .. } = options.limits;
+    options.limits.part_bytes_min = arguments.min_part_bytes.map_or(part_bytes_min, |ByteSize(bytes)| bytes);
+    options.limits.part_count_max = arguments.max_parts.map_or(part_count_max, u64::from);
+    if let Some(milliseconds) = arguments.latency_ms {
+        options.latency = Duration::from_millis(milliseconds);
+    }
+    Ok(options)
+}
+
+/// What is printed at the start: where the service is, where its key is, and the commands that mount it.
+fn welcome(program: &str, address: SocketAddr, buckets: &[BucketName], key: &Key) -> String {
+    let bucket = buckets.first().map_or(DEFAULT_BUCKET, BucketName::as_str);
+    let (where_from, flag) = match key.directory().map(server::credentials_file) {
+        None => {
+            ("those of this environment, COS_SECRETID and COS_SECRETKEY; mount with the same".into(), String::new())
+        }
+        Some(file) => {
+            (format!("in {}", file.display()), format!(" --credentials-file {}", quoted(&file.to_string_lossy())))
+        }
+    };
+    let program = quoted(program);
+    format!(
+        "cosmount serves COS on http://{address}\n\
+         credentials: {where_from}\n\
+         mount it with:\n\n  \
+         mkdir -p ~/cos/{bucket}\n  \
+         {program} mount {bucket} ~/cos/{bucket} --endpoint http://{address}{flag}\n"
+    )
+}
+
+/// Where the service's key is.
+enum Key {
+    Environment,
+    Kept(PathBuf),
+    Temporary(TemporaryKey),
+}
+
+impl Key {
+    /// The directory with the file, if there is one.
+    fn directory(&self) -> Option<&Path> {
+        match self {
+            Key::Environment => None,
+            Key::Kept(directory) => Some(directory),
+            Key::Temporary(key) => Some(&key.directory),
+        }
+    }
+}
+
+/// A place for the key of a service that keeps nothing, gone when dropped.
+struct TemporaryKey {
+    directory: PathBuf,
+}
+
+impl TemporaryKey {
+    fn new() -> Result<TemporaryKey, Failure> {
+        use std::os::unix::fs::DirBuilderExt;
+        let directory = std::env::temp_dir().join(format!("cosmount-serve-{}", std::process::id()));
+        // Must not exist: what somebody else has prepared under that name is not for a secret.
+        fs::DirBuilder::new().mode(0o700).create(&directory).map_err(|error: io::Error| {
+            Failure::new(Exit::Failed, format!("{} cannot be made: {error}", directory.display()))
+        })?;
+        Ok(TemporaryKey { directory })
+    }
+}
+
+impl Drop for TemporaryKey {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.directory);
+    }
+}
+
+fn failed(error: impl std::fmt::Display) -> Failure {
+    Failure::new(Exit::Failed, format!("the service cannot run: {error}"))
+}
+
+/// A word as a shell takes it.
+fn quoted(word: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-+:@%".contains(&byte);
+    if !word.is_empty() && word.bytes().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn address() -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], 9444))
+    }
+
+    #[test]
+    fn the_command_can_be_pasted() {
+        let buckets = [BucketName::new("photos-125").unwrap()];
+        let text = welcome("target/debug/cosmount", address(), &buckets, &Key::Kept("/srv/my cos".into()));
+        let expected = "  target/debug/cosmount mount photos-125 ~/cos/photos-125 --endpoint http://127.0.0.1:9444 \
+                        --credentials-file '/srv/my cos/credentials'\n";
+        assert!(text.ends_with(expected), "{text}");
+        let text = welcome("cosmount", address(), &buckets, &Key::Environment);
+        assert!(
+            text.contains("COS_SECRETID and COS_SECRETKEY") && text.ends_with("--endpoint http://127.0.0.1:9444\n")
+        );
+    }
+
+    #[test]
+    fn words_are_quoted_for_the_shell_where_they_must_be() {
+        for (word, expected) in [("/srv/cos", "/srv/cos"), ("a b", "'a b'"), ("it's", r"'it'\''s'"), ("", "''")] {
+            assert_eq!(quoted(word), expected);
+        }
+    }
+
+    #[test]
+    fn the_key_of_a_forgetful_service_goes_with_it() {
+        let key = TemporaryKey::new().unwrap();
+        let directory = key.directory.clone();
+        server::load_or_create_credentials(&directory).unwrap();
+        assert!(server::credentials_file(&directory).exists());
+        drop(key);
+        assert!(!directory.exists());
+    }
+}

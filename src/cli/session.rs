@@ -1,0 +1,283 @@
+//! One mount from its checks to its end.
+//!
+//! Promises that nothing is mounted before bucket and mount point were checked, that `ready` is called only once the
+//! mount answers, and that what is open is published, or named, before the mount's process ends.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::runtime::Handle;
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+
+use super::control;
+use super::control_listener::{Asker, ControlListener};
+use super::diagnosis::{self, Subject};
+use super::failure::{Exit, Failure};
+use super::local_service::LocalService;
+use super::mount_point;
+use super::signals::Signals;
+use crate::clock::Clock;
+use crate::config::{MountConfig, Service};
+use crate::fs::{FileSystem, FileSystemParts};
+use crate::fuse;
+use crate::memory::Memory;
+use crate::stats::Stats;
+use crate::store::{HttpOptions, HttpStore, RetryOptions, StoreError};
+use crate::wire::address::Endpoint;
+use crate::wire::sign::Credentials;
+
+/// How long a service that is there may take to give its first answer. Short, because somebody waits for the command.
+const FIRST_ANSWER_DEADLINE: Duration = Duration::from_secs(5);
+
+/// How long a fresh mount may take to answer for its statistics, which it does without a request.
+const MOUNT_ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What is left for what was written between publishing and the end of the mount, at least.
+const LAST_PUBLISH_MIN: Duration = Duration::from_secs(1);
+
+/// Mounts, calls `ready` once the mount answers, and returns when the mount is gone and everything is published.
+pub(super) async fn run(
+    config: MountConfig,
+    search_path: &str,
+    ready: impl FnOnce() -> io::Result<()>,
+) -> Result<(), Failure> {
+    let mount_point = mount_point::check(&config.mount_point)?;
+    mount_point::check_fuse(search_path, config.fuse.allow_other)?;
+    let mut signals = Signals::new()?;
+    let bucket = Bucket::reach(&config).await?;
+    let mut session = Session::mount(&config, mount_point, &bucket).await?;
+    session.listen();
+    if let Err(error) = ready() {
+        session.detach();
+        return Err(Failure::new(Exit::Failed, format!("nobody waits for this mount any more: {error}")));
+    }
+    log::info!("mounted {} on {}", config.source, session.mount_point.display());
+
+    let mut asker = session.end(&mut signals).await;
+    let unpublished = tokio::select! {
+        unpublished = session.close() => unpublished,
+        () = signals.any() => session.given_up("told again to end"),
+    };
+    if let Some(service) = bucket.local {
+        service.stop().await;
+    }
+    for what in &unpublished {
+        log::error!("not published: {what}");
+    }
+    log::info!("unmounted {}", session.mount_point.display());
+    for mut asker in asker.take().into_iter().chain(session.other_askers()) {
+        asker.tell(&unpublished).await;
+        asker.hold_until_exit();
+    }
+    if unpublished.is_empty() {
+        return Ok(());
+    }
+    Err(Failure::new(Exit::Unpublished, format!("this could not be published: {}", unpublished.join("; "))))
+}
+
+/// The bucket, and the service behind it if that is ours.
+struct Bucket {
+    store: Arc<HttpStore>,
+    stats: Arc<Stats>,
+    local: Option<LocalService>,
+}
+
+impl Bucket {
+    /// Finds the way to the bucket and asks whether it may be used.
+    async fn reach(config: &MountConfig) -> Result<Bucket, Failure> {
+        let (endpoint, credentials, mut local) = match &config.service {
+            Service::Remote { endpoint, credentials } => (endpoint.clone(), credentials.clone(), None),
+            Service::Local { directory, listen } => {
+                let service = LocalService::start(directory, &config.source.bucket, *listen).await?;
+                let endpoint = Endpoint::custom(&format!("http://{}", service.address))
+                    .map_err(|error| Failure::new(Exit::Usage, error.to_string()))?;
+                log::info!("the local service listens on {}", service.address);
+                (endpoint, service.credentials.clone(), Some(service))
+            }
+        };
+        let subject = Subject {
+            source: config.source.clone(),
+            origin: endpoint.route(&config.source.bucket).origin,
+            region: config.region.clone(),
+            secret_id: credentials.secret_id.clone(),
+        };
+        let stats = Arc::new(Stats::default());
+        let connect = |retry| connect(config, &endpoint, &credentials, retry, &stats);
+        // Somebody waits for the first answer, so it is not tried for as long as those of an open file.
+        let deadline = config.retry.deadline.min(FIRST_ANSWER_DEADLINE);
+        let first = connect(RetryOptions { deadline, ..config.retry })?;
+        let checked = diagnosis::check_bucket(&first, &subject);
+        match &mut local {
+            None => checked.await?,
+            Some(service) => tokio::select! {
+                checked = checked => checked?,
+                failure = service.died() => return Err(failure),
+            },
+        }
+        Ok(Bucket { store: Arc::new(connect(config.retry)?), stats, local })
+    }
+}
+
+fn connect(
+    config: &MountConfig,
+    endpoint: &Endpoint,
+    credentials: &Credentials,
+    retry: RetryOptions,
+    stats: &Arc<Stats>,
+) -> Result<HttpStore, Failure> {
+    let bucket = config.source.bucket.clone();
+    HttpStore::new(HttpOptions {
+        retry,
+        proxy: config.proxy.clone(),
+        stats: stats.clone(),
+        ..HttpOptions::new(endpoint.clone(), bucket, credentials.clone())
+    })
+    .map_err(|error: StoreError| Failure::new(Exit::Usage, error.to_string()))
+}
+
+/// A mount that answers.
+struct Session {
+    fs: Arc<FileSystem>,
+    mount_point: PathBuf,
+    unmount_timeout: Duration,
+    control: Option<ControlListener>,
+    /// Told when the kernel has let go of the mount. Nobody has told it yet while it is there.
+    ended: Option<oneshot::Receiver<()>>,
+}
+
+impl Session {
+    /// Mounts, and returns when the mount answers.
+    async fn mount(config: &MountConfig, mount_point: PathBuf, bucket: &Bucket) -> Result<Session, Failure> {
+        let fs = FileSystem::new(FileSystemParts {
+            store: bucket.store.clone(),
+            options: config.fs.clone(),
+            upload: config.upload,
+            read: config.read,
+            memory: Memory::new(usize::try_from(config.memory_bytes).unwrap_or(usize::MAX)),
+            clock: Clock::System,
+            stats: bucket.stats.clone(),
+            runtime: Handle::current(),
+        });
+        let mounting = {
+            let (fs, mount_point, options) = (fs.clone(), mount_point.clone(), config.fuse.clone());
+            let runtime = Handle::current();
+            tokio::task::spawn_blocking(move || fuse::mount(fs, &mount_point, &options, runtime))
+        };
+        let mounted = match mounting.await {
+            Ok(Ok(mounted)) => mounted,
+            Ok(Err(error)) => return Err(Failure::new(Exit::MountPoint, error.to_string())),
+            Err(error) => return Err(Failure::new(Exit::Failed, format!("mounting failed: {error}"))),
+        };
+        // Both ask the mount, which its own threads answer, so neither may run on them.
+        let (answered, answer) = oneshot::channel();
+        let (ending, ended) = oneshot::channel();
+        let asked = mount_point.clone();
+        // A thread and not a task: it stays for as long as the mount, and nothing may wait for it at the end.
+        std::thread::spawn(move || {
+            mounted.raise_read_ahead();
+            let _ = answered.send(rustix::fs::statfs(&asked).map(|_| ()));
+            if let Err(error) = mounted.wait() {
+                log::error!("{}: {error}", asked.display());
+            }
+            let _ = ending.send(());
+        });
+        let session =
+            Session { fs, mount_point, unmount_timeout: config.unmount_timeout, control: None, ended: Some(ended) };
+        let silent = match timeout(MOUNT_ANSWER_TIMEOUT, answer).await {
+            Ok(Ok(Ok(()))) => return Ok(session),
+            Ok(Ok(Err(error))) => error.to_string(),
+            Ok(Err(_)) | Err(_) => "no answer in time".to_owned(),
+        };
+        session.detach();
+        let shown = session.mount_point.display();
+        Err(Failure::new(Exit::MountPoint, format!("the mount on {shown} does not answer: {silent}")))
+    }
+
+    /// Opens the socket for `cosmount unmount`. A mount without one works, and ends by signals and `umount`.
+    fn listen(&mut self) {
+        let user_id = rustix::process::geteuid().as_raw();
+        let runtime = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
+        let directories = control::directories(user_id, runtime.as_deref());
+        let bound = control::prepare(&directories, &self.mount_point)
+            .and_then(|path| ControlListener::bind(path, self.unmount_timeout));
+        match bound {
+            Ok(listener) => self.control = Some(listener),
+            Err(error) => log::warn!("no socket for `cosmount unmount`: {error}; end this mount with a signal"),
+        }
+    }
+
+    /// Waits until the mount shall end or has ended; gives whoever asked by the socket.
+    async fn end(&mut self, signals: &mut Signals) -> Option<Asker> {
+        let ended = self.ended.take();
+        let unmounted = async {
+            match ended {
+                Some(ended) => drop(ended.await),
+                None => std::future::pending().await,
+            }
+        };
+        let asked = async {
+            match &mut self.control {
+                Some(control) => control.asked().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = unmounted => None,
+            () = signals.any() => None,
+            asker = asked => asker,
+        }
+    }
+
+    /// Publishes what is open and takes the mount away; returns what could not be published, and why.
+    ///
+    /// The mount goes away in between, so that what is written while the first files are published is published too.
+    async fn close(&self) -> Vec<String> {
+        let deadline = Instant::now() + self.unmount_timeout;
+        let mut unpublished = self.publish_until(deadline).await;
+        self.detach();
+        if !self.fs.unpublished().is_empty() {
+            unpublished.extend(self.publish_until(deadline.max(Instant::now() + LAST_PUBLISH_MIN)).await);
+        }
+        unpublished.into_iter().map(|(path, reason)| format!("{path}: {reason}")).collect()
+    }
+
+    async fn publish_until(&self, deadline: Instant) -> BTreeMap<String, String> {
+        // In a task of its own, because publishing must run to its end for as long as this process lives.
+        let fs = self.fs.clone();
+        let publishing = tokio::spawn(async move { fs.publish_all().await });
+        match timeout(deadline.saturating_duration_since(Instant::now()), publishing).await {
+            Ok(Ok(failed)) => failed.into_iter().map(|(path, error)| (path, error.to_string())).collect(),
+            Ok(Err(error)) => self.unpublished_because(&error.to_string()),
+            Err(_) => self.unpublished_because("not within the time that unmounting may take"),
+        }
+    }
+
+    fn unpublished_because(&self, reason: &str) -> BTreeMap<String, String> {
+        self.fs.unpublished().into_iter().map(|path| (path, reason.to_owned())).collect()
+    }
+
+    /// What is left when somebody does not want to wait any longer.
+    fn given_up(&self, reason: &str) -> Vec<String> {
+        self.detach();
+        self.unpublished_because(reason).into_iter().map(|(path, reason)| format!("{path}: {reason}")).collect()
+    }
+
+    /// Takes the mount out of the tree of names, if it is still there. Programs that have files open keep them for as
+    /// long as this process lives.
+    fn detach(&self) {
+        if !mount_point::mounted_at(&self.mount_point).is_some_and(|entry| entry.may_be_ours()) {
+            return;
+        }
+        if let Err(failure) = mount_point::detach(&self.mount_point) {
+            log::error!("{}", failure.sentence);
+        }
+    }
+
+    fn other_askers(&mut self) -> Vec<Asker> {
+        self.control.as_mut().map(ControlListener::others).unwrap_or_default()
+    }
+}

@@ -1,0 +1,102 @@
+//! `cosmount unmount`: ask the daemon, tell what it could not publish, and wait until it has ended.
+
+use std::io::{BufRead, BufReader, ErrorKind, Write};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::control::{self, Answer, UNMOUNT};
+use super::failure::{Exit, Failure};
+use super::mount_point::{self, MountEntry};
+use super::terminal;
+
+/// How long a daemon may take to answer at all: it only has to read a line.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What a daemon may take after its own deadline, to let its connections and its service end.
+const ENDING_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Unmounts `path`, or says why not.
+pub(super) fn run(path: &Path) -> Result<(), Failure> {
+    let refuse = |sentence: String| Failure::new(Exit::MountPoint, sentence);
+    let shown = path.display();
+    let mount_point =
+        mount_point::real_path(path).ok_or_else(|| refuse(format!("{shown} does not exist, so nothing is mounted")))?;
+    let entry = mount_point::mounted_at(&mount_point);
+    if let Some(daemon) = connect(&mount_point, entry.as_ref()) {
+        return ask(daemon, path);
+    }
+    match entry {
+        None => Err(refuse(format!("{shown} is not a mount point"))),
+        Some(entry) if !entry.may_be_ours() => {
+            Err(refuse(format!("{shown} is a mount of type {}, not one of cosmount", entry.fs_type)))
+        }
+        Some(_) if mount_point::is_dead(&mount_point) => {
+            mount_point::detach(&mount_point)?;
+            terminal::tell(&format!("{shown} was a mount whose process had ended; it is cleaned up"));
+            Ok(())
+        }
+        Some(entry) => Err(refuse(format!(
+            "the process that mounted {} on {shown} cannot be reached; ask the user who mounted it, \
+             or use umount {shown}, which does not wait for uploads",
+            entry.source
+        ))),
+    }
+}
+
+/// The daemon of a mount: this user's, or for root that of the user who mounted it.
+fn connect(mount_point: &Path, entry: Option<&MountEntry>) -> Option<UnixStream> {
+    let user_id = rustix::process::geteuid().as_raw();
+    let runtime = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
+    let mut places = vec![(user_id, control::directories(user_id, runtime.as_deref()))];
+    if let Some(owner) = entry.and_then(|entry| entry.user_id).filter(|owner| *owner != user_id) {
+        places.push((owner, control::directories(owner, None)));
+    }
+    places.into_iter().find_map(|(owner, directories)| {
+        directories
+            .into_iter()
+            .filter(|directory| control::belongs_to(directory, owner))
+            .find_map(|directory| UnixStream::connect(control::socket_path(&directory, mount_point)).ok())
+    })
+}
+
+fn ask(mut daemon: UnixStream, path: &Path) -> Result<(), Failure> {
+    let shown = path.display();
+    let silent = |error: std::io::Error| {
+        let sentence = match error.kind() {
+            ErrorKind::WouldBlock | ErrorKind::TimedOut => format!("the daemon of {shown} does not answer in time"),
+            _ => format!("the daemon of {shown} cannot be heard: {error}"),
+        };
+        Failure::new(Exit::Failed, sentence)
+    };
+    daemon.set_read_timeout(Some(ANSWER_TIMEOUT)).map_err(silent)?;
+    writeln!(daemon, "{UNMOUNT}").map_err(silent)?;
+
+    let limits = daemon.try_clone().map_err(silent)?;
+    let (mut unpublished, mut done) = (Vec::new(), false);
+    // The lines end when the daemon has ended and with it the connection.
+    for line in BufReader::new(daemon).lines() {
+        match line {
+            Ok(line) => match Answer::decode(&line) {
+                Some(Answer::Within(seconds)) => {
+                    let most = Duration::from_secs(seconds) + ENDING_TIMEOUT;
+                    limits.set_read_timeout(Some(most)).map_err(silent)?;
+                }
+                Some(Answer::Unpublished(what)) => unpublished.push(what),
+                Some(Answer::Done) => done = true,
+                None => {}
+            },
+            Err(error) if error.kind() == ErrorKind::ConnectionReset => break,
+            Err(error) => return Err(silent(error)),
+        }
+    }
+    if !done {
+        let sentence = format!("the daemon of {shown} ended without saying whether everything is published");
+        return Err(Failure::new(Exit::Unpublished, sentence));
+    }
+    if unpublished.is_empty() {
+        return Ok(());
+    }
+    let sentence = format!("{shown} is unmounted, but this could not be published: {}", unpublished.join("; "));
+    Err(Failure::new(Exit::Unpublished, sentence))
+}
