@@ -156,7 +156,10 @@ impl Facts {
     /// What a new listing says, and what was known before and still holds.
     fn updated(self, before: Facts) -> Facts {
         let same = self.etag == before.etag && (self.last_modified == before.last_modified || !before.is_exact);
-        if same { Facts { crc64: before.crc64, attributes: before.attributes, ..self } } else { self }
+        if !same {
+            return self;
+        }
+        Facts { crc64: self.crc64.or(before.crc64), attributes: self.attributes.or(before.attributes), ..self }
     }
 }
 
