@@ -147,16 +147,17 @@ impl MountConfig {
     /// Fills every layer's options in.
     fn of(settings: Settings, source: MountSource, mount_point: PathBuf, service: Service) -> MountConfig {
         let (upload, retry) = (UploadOptions::default(), RetryOptions::default());
+        let memory_bytes = settings.memory.map_or_else(default_memory_bytes, |size| size.0);
         MountConfig {
             upload: UploadOptions {
                 part_bytes: settings.part_size.map_or(upload.part_bytes, |size| size.0),
                 concurrency: settings.upload_concurrency.map_or(upload.concurrency, |count| count as usize),
             },
             retry: RetryOptions { deadline: settings.request_timeout.map_or(retry.deadline, |span| span.0), ..retry },
-            memory_bytes: settings.memory.map_or_else(default_memory_bytes, |size| size.0),
+            memory_bytes,
             read: ReadOptions::default(),
             fs: fs_options(&settings, &source),
-            fuse: fuse_options(&settings, &source),
+            fuse: fuse_options(&settings, &source, memory_bytes),
             unmount_timeout: settings.unmount_timeout.map_or(UNMOUNT_TIMEOUT_DEFAULT, |span| span.0),
             region: settings.region,
             proxy: settings.proxy,
@@ -216,12 +217,13 @@ fn fs_options(settings: &Settings, source: &MountSource) -> FsOptions {
     }
 }
 
-fn fuse_options(settings: &Settings, source: &MountSource) -> FuseOptions {
+fn fuse_options(settings: &Settings, source: &MountSource, memory_bytes: u64) -> FuseOptions {
     let default = FuseOptions::default();
     FuseOptions {
         source: source.to_string(),
         read_only: settings.read_only.unwrap_or(default.read_only),
         allow_other: settings.allow_other.unwrap_or(default.allow_other),
+        request_bytes_max: FuseOptions::request_bytes_for(memory_bytes),
         threads: settings.threads.map_or(default.threads, |threads| threads as usize),
     }
 }

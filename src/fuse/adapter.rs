@@ -26,10 +26,6 @@ use crate::fs::{
     Attr, AttrChange, FileName, FileSystem, FsError, HandleId, Ino, Kind, OpenMode, Opened, Owner, WriteOutcome,
 };
 
-/// The largest read or write that the kernel sends, in bytes. Larger ones are slower, because they leave the cache of
-/// the core between the kernel's copy and ours.
-const REQUEST_BYTES_MAX: u32 = 1 << 20;
-
 /// What `stat` recommends as the size of reads and writes, in bytes; coreutils and Python follow it.
 const BLOCK_BYTES: u32 = 1 << 20;
 
@@ -51,11 +47,12 @@ const GENERATION: Generation = Generation(0);
 pub(super) struct Adapter {
     fs: Arc<FileSystem>,
     runtime: Handle,
+    request_bytes_max: u32,
 }
 
 impl Adapter {
-    pub(super) fn new(fs: Arc<FileSystem>, runtime: Handle) -> Adapter {
-        Adapter { fs, runtime }
+    pub(super) fn new(fs: Arc<FileSystem>, runtime: Handle, request_bytes_max: u32) -> Adapter {
+        Adapter { fs, runtime, request_bytes_max }
     }
 
     /// Answers with what `call` returns: here if it is ready at once, otherwise from a task. A caller that is told to
@@ -126,8 +123,8 @@ impl Filesystem for Adapter {
             // An older kernel does without.
             let _ = config.add_capabilities(flag);
         }
-        let refused = |_| std::io::Error::other("the kernel refuses requests of 1 MiB");
-        config.set_max_write(REQUEST_BYTES_MAX).map_err(refused)?;
+        let refused = |_| std::io::Error::other("the kernel refuses the size of requests");
+        config.set_max_write(self.request_bytes_max).map_err(refused)?;
         let _ = config.set_max_background(BACKGROUND_MAX);
         Ok(())
     }

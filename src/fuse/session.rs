@@ -24,6 +24,8 @@ pub struct FuseOptions {
     pub allow_other: bool,
     /// Whether the kernel refuses changes.
     pub read_only: bool,
+    /// The largest write or read that the kernel sends at once, in bytes, 128 KiB to 1 MiB.
+    pub request_bytes_max: u32,
     /// Threads that take requests, at least 1. One stream gains nothing from a second; several do.
     pub threads: usize,
 }
@@ -31,7 +33,29 @@ pub struct FuseOptions {
 impl Default for FuseOptions {
     fn default() -> FuseOptions {
         let cores = std::thread::available_parallelism().map_or(2, usize::from);
-        FuseOptions { source: "cosmount".to_owned(), allow_other: false, read_only: false, threads: cores.clamp(2, 4) }
+        FuseOptions {
+            source: "cosmount".to_owned(),
+            allow_other: false,
+            read_only: false,
+            request_bytes_max: REQUEST_BYTES_MAX,
+            threads: cores.clamp(2, 4),
+        }
+    }
+}
+
+/// The largest request that is asked for, in bytes. Larger ones are slower, because they leave the cache of the core
+/// between the kernel's copy and ours.
+const REQUEST_BYTES_MAX: u32 = 1 << 20;
+
+/// The smallest limit that is asked for, in bytes; the kernel's own default.
+const REQUEST_BYTES_MIN: u32 = 128 << 10;
+
+impl FuseOptions {
+    /// The largest request for a mount with a budget of `memory_bytes`. A writer who waits for memory holds one request
+    /// outside of the budget, so that 64 of them may hold a quarter of it.
+    pub fn request_bytes_for(memory_bytes: u64) -> u32 {
+        let share = (memory_bytes / 256).next_power_of_two();
+        u32::try_from(share).unwrap_or(u32::MAX).clamp(REQUEST_BYTES_MIN, REQUEST_BYTES_MAX)
     }
 }
 
@@ -73,7 +97,8 @@ pub fn mount(
     config.acl = if options.allow_other { SessionACL::All } else { SessionACL::Owner };
     config.n_threads = Some(options.threads.max(1));
     config.clone_fd = true;
-    let session = Session::new(Adapter::new(fs, runtime), mountpoint, &config).map_err(failed)?;
+    let session =
+        Session::new(Adapter::new(fs, runtime, options.request_bytes_max), mountpoint, &config).map_err(failed)?;
     let session = session.spawn().map_err(failed)?;
     Ok(Mounted { session, mountpoint: mountpoint.to_owned() })
 }
@@ -95,5 +120,26 @@ impl Mounted {
     /// Waits until the file system is unmounted and every request is answered.
     pub fn wait(self) -> io::Result<()> {
         self.session.join()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_small_budget_asks_for_small_requests() {
+        let mib = 1 << 20;
+        let table: [(u64, u32); 6] = [
+            (1, 128 << 10),
+            (32 * mib, 128 << 10),
+            (64 * mib, 256 << 10),
+            (128 * mib, 512 << 10),
+            (512 * mib, 1 << 20),
+            (u64::MAX / 2, 1 << 20),
+        ];
+        for (memory_bytes, expected) in table {
+            assert_eq!(FuseOptions::request_bytes_for(memory_bytes), expected, "{memory_bytes}");
+        }
     }
 }
