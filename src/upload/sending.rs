@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::content::Outgoing;
 use super::open_file::{OpenFile, Session, State};
-use super::uploader::UploadError;
+use super::uploader::{Flight, UploadError};
 use crate::wire::{ByteRange, ObjectKey, PartNumber, UploadId, UploadedPart};
 
 /// What a request of the running upload needs to know.
@@ -37,8 +37,9 @@ impl OpenFile {
             let Some(outgoing) = content.next_outgoing(|index| busy.contains(&index)) else { return };
             self.begin_session(state);
             state.busy.insert(outgoing.index);
-            let file = self.clone();
-            self.uploader.runtime.spawn(async move { file.send_part(outgoing).await });
+            // Counted from here on and not from when the task runs, or a shortage would look like a standstill.
+            let (file, flight) = (self.clone(), self.uploader.flight());
+            self.uploader.runtime.spawn(async move { file.send_part(outgoing, flight).await });
         }
     }
 
@@ -51,8 +52,7 @@ impl OpenFile {
         }
     }
 
-    async fn send_part(self: Arc<OpenFile>, outgoing: Outgoing) {
-        let flight = self.uploader.flight();
+    async fn send_part(self: Arc<OpenFile>, outgoing: Outgoing, flight: Flight) {
         let Outgoing { index, version, body, crc64 } = outgoing;
         let result = self.upload_part(index, body, crc64).await;
         {
