@@ -1,13 +1,14 @@
-//! The digests of a body, taken while its bytes are in the processor's cache.
+//! The digests of a body.
+//!
+//! CRC-64 and SHA-1 are taken as the bytes arrive, while they are in the processor's cache. MD5 is taken for all
+//! bodies together, see [`super::md5`].
 
-use md5::Md5;
 use sha1::{Digest, Sha1};
 
 use crate::wire::{Crc64, Crc64Hasher};
 
 /// Digests that grow with the bytes they are shown.
 pub(super) struct Digests {
-    md5: Md5,
     crc64: Crc64Hasher,
     sha1: Option<Sha1>,
 }
@@ -24,33 +25,23 @@ pub(super) struct BodyDigests {
 }
 
 impl Digests {
-    /// Digests of nothing so far. SHA-1 costs as much as MD5, so it is taken only `with_sha1`.
+    /// Digests of nothing so far. SHA-1 is taken only `with_sha1`, since few ask for it.
     pub(super) fn new(with_sha1: bool) -> Digests {
-        Digests { md5: Md5::new(), crc64: Crc64Hasher::new(), sha1: with_sha1.then(Sha1::new) }
+        Digests { crc64: Crc64Hasher::new(), sha1: with_sha1.then(Sha1::new) }
     }
 
     /// Takes the next bytes.
     pub(super) fn update(&mut self, bytes: &[u8]) {
         self.crc64.update(bytes);
-        self.md5.update(bytes);
         if let Some(sha1) = &mut self.sha1 {
             sha1.update(bytes);
         }
     }
 
-    /// The digests of all that was shown.
-    pub(super) fn finish(self) -> BodyDigests {
-        BodyDigests {
-            md5: self.md5.finalize().into(),
-            crc64: self.crc64.value(),
-            sha1: self.sha1.map(|sha1| sha1.finalize().into()),
-        }
+    /// The digests of all that was shown, and the MD5 of the same bytes.
+    pub(super) fn finish(self, md5: [u8; 16]) -> BodyDigests {
+        BodyDigests { md5, crc64: self.crc64.value(), sha1: self.sha1.map(|sha1| sha1.finalize().into()) }
     }
-}
-
-/// The MD5 of bytes that are all there.
-pub(super) fn md5_of(bytes: &[u8]) -> [u8; 16] {
-    Md5::digest(bytes).into()
 }
 
 /// Bytes as lower-case hexadecimal digits.
@@ -65,6 +56,7 @@ pub(super) fn hex(bytes: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::server::md5::md5_of;
 
     /// The 16-byte sample of `cos-api.md` 4.10, and the SHA-1 that `sha1sum` prints for it.
     #[test]
@@ -72,11 +64,10 @@ mod tests {
         let mut digests = Digests::new(true);
         digests.update(b"[Object ");
         digests.update(b"Content]");
-        let digests = digests.finish();
+        let digests = digests.finish(md5_of(b"[Object Content]"));
         assert_eq!(hex(&digests.md5), "ee8de918d05640145b18f70f4c3aa602");
         assert_eq!(digests.crc64, Crc64(16749565679157681890));
-        assert_eq!(digests.sha1, Some(Sha1::digest(b"[Object Content]").into()));
-        assert_eq!(digests.md5, md5_of(b"[Object Content]"));
-        assert_eq!(Digests::new(false).finish().sha1, None);
+        assert_eq!(digests.sha1.map(|sha1| hex(&sha1)).as_deref(), Some("28b7da9a7c5385e6e2669ed36e89af0053f7f58e"));
+        assert_eq!(Digests::new(false).finish([0; 16]).sha1, None);
     }
 }

@@ -11,6 +11,7 @@ mod bucket_calls;
 mod connection;
 mod credentials;
 mod digest;
+mod md5;
 mod multipart_calls;
 mod object_calls;
 mod options;

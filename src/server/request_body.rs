@@ -11,7 +11,8 @@ use hyper::body::Incoming;
 use crate::wire::code::Code;
 use crate::wire::operation::BodyChecks;
 
-use super::digest::{BodyDigests, hex, md5_of};
+use super::digest::{BodyDigests, hex};
+use super::md5::md5_of;
 use super::refusal::Refusal;
 use super::storage::{Received, Storage};
 
@@ -102,7 +103,7 @@ impl RequestBody {
         if self.length.is_some_and(|length| length > bytes_max) {
             return Err(Code::EntityTooLarge.into());
         }
-        let mut writer = storage.receive(promised.sha1.is_some()).await?;
+        let mut writer = storage.receive(promised.sha1.is_some())?;
         while let Some(bytes) = self.next().await? {
             if writer.bytes() + bytes.len() as u64 > bytes_max {
                 return Err(Code::EntityTooLarge.into());

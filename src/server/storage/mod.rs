@@ -23,6 +23,7 @@ use std::sync::Arc;
 
 use redb::ReadableTable;
 
+use crate::server::md5::Md5Lanes;
 use crate::wire::BucketName;
 
 pub(super) use error::{Rule, StorageError};
@@ -48,6 +49,7 @@ const CLEAN_FILE: &str = "closed-clean";
 pub(super) struct Storage {
     segments: Arc<Segments>,
     index: Index,
+    md5_lanes: Arc<Md5Lanes>,
     clean_mark: Option<std::path::PathBuf>,
 }
 
@@ -59,7 +61,7 @@ impl Storage {
         let segments = Arc::new(Segments::on_disk(&directory.join(SEGMENTS_DIRECTORY))?);
         let index = Index::open(Some(&directory.join(INDEX_FILE)), Arc::clone(&segments))?;
         let clean_mark = directory.join(CLEAN_FILE);
-        let storage = Storage { segments, index, clean_mark: Some(clean_mark.clone()) };
+        let storage = Storage { segments, index, md5_lanes: md5_lanes()?, clean_mark: Some(clean_mark.clone()) };
         match fs::remove_file(&clean_mark) {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::NotFound => storage.sweep()?,
@@ -73,7 +75,7 @@ impl Storage {
     pub(super) fn in_memory() -> Result<Storage, StorageError> {
         let segments = Arc::new(Segments::in_memory());
         let index = Index::open(None, Arc::clone(&segments))?;
-        Ok(Storage { segments, index, clean_mark: None })
+        Ok(Storage { segments, index, md5_lanes: md5_lanes()?, clean_mark: None })
     }
 
     fn sweep(&self) -> Result<(), StorageError> {
@@ -95,8 +97,8 @@ impl Storage {
     }
 
     /// Starts to receive a body.
-    pub(super) async fn receive(&self, with_sha1: bool) -> Result<SegmentWriter, StorageError> {
-        SegmentWriter::create(&self.segments, with_sha1).await
+    pub(super) fn receive(&self, with_sha1: bool) -> Result<SegmentWriter, StorageError> {
+        SegmentWriter::create(&self.segments, &self.md5_lanes, with_sha1)
     }
 
     /// The bucket of that name, if it exists.
@@ -157,12 +159,19 @@ impl Storage {
 
     /// Finishes what was handed over and closes the store in order.
     pub(super) fn close(self) -> Result<(), StorageError> {
-        let Storage { segments, index, clean_mark } = self;
+        let Storage { segments, index, md5_lanes, clean_mark } = self;
         drop(index);
         drop(segments);
+        drop(md5_lanes);
         let Some(mark) = clean_mark else { return Ok(()) };
         fs::write(mark, "").map_err(|error| StorageError::failed("mark the orderly end", error))
     }
+}
+
+fn md5_lanes() -> Result<Arc<Md5Lanes>, StorageError> {
+    let lanes =
+        Md5Lanes::start().map_err(|error| StorageError::failed("start the thread that digests bodies", error))?;
+    Ok(Arc::new(lanes))
 }
 
 #[cfg(test)]

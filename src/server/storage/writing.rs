@@ -1,7 +1,7 @@
 //! Receiving the bytes of one body into a segment.
 //!
-//! In memory the buffers of the socket are kept as they are. On disk they are gathered to a block, and a blocking
-//! thread digests and writes one block while the next gathers.
+//! In memory the buffers of the socket are kept as they are. MD5, and writing where there is a disk, take the body in
+//! blocks: one block is digested and written elsewhere while the next arrives.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, IoSlice, Write};
@@ -11,13 +11,17 @@ use bytes::Bytes;
 use tokio::task::JoinHandle;
 
 use crate::server::digest::{BodyDigests, Digests};
+use crate::server::md5::{Md5, Md5Lanes, Updated};
 
 use super::StorageError;
 use super::records::Slice;
 use super::segments::Segments;
 
-/// Bytes that go to a blocking thread at once: enough that handing over costs little beside writing them.
+/// Bytes that are handed over at once: enough that handing over costs little beside the work.
 const BLOCK_BYTES: usize = 1 << 20;
+
+/// A body up to here is digested on the spot: handing it over would take as long.
+const SMALL_BYTES: usize = 32 << 10;
 
 /// A buffer of which less than this is used is copied instead of kept: in memory a kept slice holds the whole read
 /// buffer of its connection.
@@ -26,26 +30,33 @@ const KEEP_BYTES_MIN: usize = 64 << 10;
 /// A body on its way in. Dropped before [`SegmentWriter::finish`], it leaves nothing.
 pub(in crate::server) struct SegmentWriter {
     fresh: FreshSegment,
+    lanes: Arc<Md5Lanes>,
+    digests: Digests,
+    digesting: Digesting,
     bytes: u64,
+    /// What has come since the last block was handed over.
+    gathered: Vec<Bytes>,
+    gathered_bytes: usize,
     form: Form,
 }
 
 enum Form {
-    Memory { digests: Box<Digests>, chunks: Vec<Bytes> },
-    Disk { gathered: Vec<Bytes>, gathered_bytes: usize, at_work: AtWork },
+    Memory(Vec<Bytes>),
+    Disk(Writing),
 }
 
-/// Who holds the file and the digests.
-enum AtWork {
-    Idle(Box<Sink>),
-    Writing(JoinHandle<io::Result<Box<Sink>>>),
+/// The MD5 of the blocks that were handed over.
+enum Digesting {
+    Idle(Md5),
+    Busy(Updated),
+}
+
+/// The file of the segment.
+enum Writing {
+    Idle(File),
+    Busy(JoinHandle<io::Result<File>>),
     /// Only while a call moves it along, or after an error.
     Gone,
-}
-
-struct Sink {
-    file: File,
-    digests: Digests,
 }
 
 /// A segment that is whole but that the index does not name yet. Dropped before [`FreshSegment::keep`], its bytes go.
@@ -66,24 +77,31 @@ pub(in crate::server) struct Received {
 }
 
 impl SegmentWriter {
-    pub(super) async fn create(segments: &Arc<Segments>, with_sha1: bool) -> Result<SegmentWriter, StorageError> {
+    pub(super) fn create(
+        segments: &Arc<Segments>,
+        lanes: &Arc<Md5Lanes>,
+        with_sha1: bool,
+    ) -> Result<SegmentWriter, StorageError> {
         let id = segments.fresh_id();
         let fresh = FreshSegment { segments: Arc::clone(segments), id, kept: false };
-        let digests = Digests::new(with_sha1);
         let form = match segments.path(id) {
-            None => Form::Memory { digests: Box::new(digests), chunks: Vec::new() },
+            None => Form::Memory(Vec::new()),
             Some(path) => {
-                let file = OpenOptions::new()
-                    .write(true)
-                    .create(true)
-                    .truncate(true)
-                    .open(path)
-                    .map_err(|error| StorageError::failed("create a segment", error))?;
-                let at_work = AtWork::Idle(Box::new(Sink { file, digests }));
-                Form::Disk { gathered: Vec::new(), gathered_bytes: 0, at_work }
+                let file = OpenOptions::new().write(true).create(true).truncate(true).open(path);
+                let file = file.map_err(|error| StorageError::failed("create a segment", error))?;
+                Form::Disk(Writing::Idle(file))
             }
         };
-        Ok(SegmentWriter { fresh, bytes: 0, form })
+        Ok(SegmentWriter {
+            fresh,
+            lanes: Arc::clone(lanes),
+            digests: Digests::new(with_sha1),
+            digesting: Digesting::Idle(Md5::new()),
+            bytes: 0,
+            gathered: Vec::new(),
+            gathered_bytes: 0,
+            form,
+        })
     }
 
     /// Bytes taken so far.
@@ -93,99 +111,108 @@ impl SegmentWriter {
 
     /// Takes the next bytes.
     pub(in crate::server) async fn write(&mut self, chunk: Bytes) -> Result<(), StorageError> {
+        self.digests.update(&chunk);
         self.bytes += chunk.len() as u64;
-        match &mut self.form {
-            Form::Memory { digests, chunks } => {
-                digests.update(&chunk);
-                let small = chunk.len() < KEEP_BYTES_MIN;
-                chunks.push(if small { Bytes::copy_from_slice(&chunk) } else { chunk });
-            }
-            Form::Disk { gathered, gathered_bytes, at_work } => {
-                *gathered_bytes += chunk.len();
-                gathered.push(chunk);
-                if *gathered_bytes >= BLOCK_BYTES {
-                    let block = std::mem::take(gathered);
-                    *gathered_bytes = 0;
-                    at_work.start(block).await?;
-                }
-            }
-        }
-        Ok(())
+        self.gathered_bytes += chunk.len();
+        let copied = chunk.len() < KEEP_BYTES_MIN && matches!(self.form, Form::Memory(_));
+        self.gathered.push(if copied { Bytes::copy_from_slice(&chunk) } else { chunk });
+        if self.gathered_bytes >= BLOCK_BYTES { self.hand_over().await } else { Ok(()) }
     }
 
     /// Makes the bytes durable and hands them over.
-    pub(in crate::server) async fn finish(self) -> Result<Received, StorageError> {
-        let SegmentWriter { fresh, bytes, form } = self;
-        let digests = match form {
-            Form::Memory { digests, chunks } => {
-                if bytes > 0 {
-                    fresh.segments.keep_in_memory(fresh.id, chunks);
-                }
-                digests.finish()
+    pub(in crate::server) async fn finish(mut self) -> Result<Received, StorageError> {
+        if let Digesting::Idle(md5) = &mut self.digesting
+            && self.gathered_bytes <= SMALL_BYTES
+        {
+            for chunk in &self.gathered {
+                md5.update(chunk);
             }
-            Form::Disk { gathered, mut at_work, .. } => at_work.finish(gathered, bytes).await?,
-        };
+            let block = std::mem::take(&mut self.gathered);
+            self.store(block).await?;
+        } else {
+            self.hand_over().await?;
+        }
+        let SegmentWriter { fresh, digests, digesting, bytes, form, .. } = self;
+        match form {
+            Form::Memory(chunks) if bytes > 0 => fresh.segments.keep_in_memory(fresh.id, chunks),
+            Form::Disk(writing) if bytes > 0 => writing.sync().await?,
+            // An empty body needs no segment.
+            Form::Memory(_) | Form::Disk(_) => {}
+        }
+        let digests = digests.finish(digesting.idle().await?.finish());
         Ok(Received { segment: (bytes > 0).then_some(fresh), bytes, digests })
+    }
+
+    /// Lets what has gathered be digested and stored, once that is done with the block before.
+    async fn hand_over(&mut self) -> Result<(), StorageError> {
+        let block = std::mem::take(&mut self.gathered);
+        self.gathered_bytes = 0;
+        let before = std::mem::replace(&mut self.digesting, Digesting::Idle(Md5::new()));
+        let md5 = before.idle().await?;
+        self.digesting = Digesting::Busy(self.lanes.update(md5, block.clone()));
+        self.store(block).await
+    }
+
+    async fn store(&mut self, block: Vec<Bytes>) -> Result<(), StorageError> {
+        match &mut self.form {
+            Form::Memory(chunks) => chunks.extend(block),
+            Form::Disk(writing) => {
+                let file = std::mem::replace(writing, Writing::Gone).idle().await?;
+                *writing = Writing::Busy(tokio::task::spawn_blocking(move || {
+                    write_all(&file, &block)?;
+                    Ok(file)
+                }));
+            }
+        }
+        Ok(())
     }
 }
 
-impl AtWork {
-    /// The sink, once nobody works on it.
-    async fn idle(&mut self) -> Result<Box<Sink>, StorageError> {
-        match std::mem::replace(self, AtWork::Gone) {
-            AtWork::Idle(sink) => Ok(sink),
-            AtWork::Writing(job) => {
+impl Digesting {
+    async fn idle(self) -> Result<Md5, StorageError> {
+        match self {
+            Digesting::Idle(md5) => Ok(md5),
+            Digesting::Busy(updated) => {
+                updated.await.map_err(|_| StorageError::failed("digest a body", "the thread for it has ended"))
+            }
+        }
+    }
+}
+
+impl Writing {
+    async fn idle(self) -> Result<File, StorageError> {
+        match self {
+            Writing::Idle(file) => Ok(file),
+            Writing::Busy(job) => {
                 let written = job.await.map_err(|error| StorageError::failed("write a segment", error))?;
                 written.map_err(|error| StorageError::failed("write a segment", error))
             }
-            AtWork::Gone => Err(StorageError::failed("write a segment", "an earlier write failed")),
+            Writing::Gone => Err(StorageError::failed("write a segment", "an earlier write failed")),
         }
     }
 
-    async fn start(&mut self, block: Vec<Bytes>) -> Result<(), StorageError> {
-        let mut sink = self.idle().await?;
-        *self = AtWork::Writing(tokio::task::spawn_blocking(move || {
-            sink.take(&block)?;
-            Ok(sink)
-        }));
-        Ok(())
-    }
-
-    async fn finish(&mut self, block: Vec<Bytes>, bytes: u64) -> Result<BodyDigests, StorageError> {
-        let mut sink = self.idle().await?;
-        let finished = tokio::task::spawn_blocking(move || {
-            sink.take(&block)?;
-            // An empty body needs no file, so none of its own is made durable.
-            if bytes > 0 {
-                sink.file.sync_data()?;
-            }
-            Ok(sink.digests.finish())
-        });
-        let finished: io::Result<BodyDigests> =
-            finished.await.map_err(|error| StorageError::failed("write a segment", error))?;
-        finished.map_err(|error| StorageError::failed("write a segment", error))
+    async fn sync(self) -> Result<(), StorageError> {
+        let file = self.idle().await?;
+        let synced = tokio::task::spawn_blocking(move || file.sync_data());
+        let synced = synced.await.map_err(|error| StorageError::failed("write a segment", error))?;
+        synced.map_err(|error| StorageError::failed("write a segment", error))
     }
 }
 
-impl Sink {
-    fn take(&mut self, block: &[Bytes]) -> io::Result<()> {
-        for chunk in block {
-            self.digests.update(chunk);
+fn write_all(mut file: &File, block: &[Bytes]) -> io::Result<()> {
+    let mut slices: Vec<IoSlice<'_>> = block.iter().map(|chunk| IoSlice::new(chunk)).collect();
+    let mut left = &mut slices[..];
+    // Slices of no bytes would make a write of nothing look like a full disk.
+    IoSlice::advance_slices(&mut left, 0);
+    while !left.is_empty() {
+        match file.write_vectored(left) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(written) => IoSlice::advance_slices(&mut left, written),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
         }
-        let mut slices: Vec<IoSlice<'_>> = block.iter().map(|chunk| IoSlice::new(chunk)).collect();
-        let mut left = &mut slices[..];
-        // Slices of no bytes would make a write of nothing look like a full disk.
-        IoSlice::advance_slices(&mut left, 0);
-        while !left.is_empty() {
-            match self.file.write_vectored(left) {
-                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                Ok(written) => IoSlice::advance_slices(&mut left, written),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(())
     }
+    Ok(())
 }
 
 impl FreshSegment {
