@@ -212,6 +212,16 @@ impl Reply {
         Reply::parse(&bytes, head_only)
     }
 
+    /// As [`Reply::read`], of a service that may die meanwhile: `None` unless the answer is whole.
+    pub(crate) fn try_read(stream: &mut TcpStream) -> Option<Reply> {
+        let mut bytes = Vec::new();
+        stream.read_to_end(&mut bytes).ok()?;
+        let end = bytes.windows(4).position(|window| window == b"\r\n\r\n")?;
+        let head = std::str::from_utf8(&bytes[..end]).ok()?.to_ascii_lowercase();
+        let length = head.lines().find_map(|line| line.strip_prefix("content-length:")?.trim().parse().ok());
+        (length.is_none_or(|length: usize| bytes.len() - end - 4 == length)).then(|| Reply::parse(&bytes, false))
+    }
+
     fn parse(bytes: &[u8], head_only: bool) -> Reply {
         let end = bytes.windows(4).position(|window| window == b"\r\n\r\n").expect("a whole head");
         let head = std::str::from_utf8(&bytes[..end]).unwrap();

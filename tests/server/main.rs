@@ -2,6 +2,7 @@
 
 mod bed;
 mod durability;
+mod killed;
 mod listing;
 mod log;
 mod multipart;
