@@ -1,5 +1,7 @@
 //! The rules of the local service, each asked for over a socket and signed as any client signs.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 mod bed;
 mod durability;
 mod killed;

@@ -137,7 +137,7 @@ mod tests {
 
     #[test]
     fn every_length_agrees_with_another_implementation() {
-        let bytes: Vec<u8> = (0..300u32).map(|n| (n * 37 >> 2) as u8).collect();
+        let bytes: Vec<u8> = (0..300u32).map(|n| (n * 37) as u8).collect();
         for length in 0..bytes.len() {
             assert_eq!(md5_of(&bytes[..length]), oracle(&bytes[..length]), "{length} bytes");
         }
