@@ -5,6 +5,7 @@
 
 mod blocks;
 mod checksums;
+mod grain;
 mod reader;
 mod window;
 

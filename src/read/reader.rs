@@ -10,6 +10,7 @@ use tokio::runtime::Handle;
 
 use super::blocks::{BlockKey, Blocks, Filled, Slot};
 use super::checksums::Checksums;
+use super::grain::{GRAINS, grain_bytes};
 use super::window::Window;
 use crate::memory::{Block, Memory, Relief};
 use crate::store::{GetRequest, ObjectStore, Reading, StoreError, StoreErrorKind};
@@ -18,9 +19,6 @@ use crate::wire::{ByteRange, Crc64, Crc64Hasher, ETag, ObjectKey};
 
 /// The block of a reader in order: the largest request of the kernel, so that most answers are one slice of a block.
 const LARGE_BYTES: usize = 1 << 20;
-
-/// The block of a reader who jumps: a request costs about as much as these bytes, so fetching fewer would save little.
-const SMALL_BYTES: usize = 64 << 10;
 
 /// The largest request of a reader in order, in bytes: a request's overhead is then far below a hundredth, and a window
 /// is still several requests side by side.
@@ -75,6 +73,8 @@ pub struct Object {
     version: Mutex<Version>,
     /// Std mutex: map operations only.
     checksums: Mutex<Checksums>,
+    /// Bytes that were fetched for readers who jump.
+    fetched_at_random: AtomicU64,
     /// When the service last confirmed the version by answering. Std mutex: copies only.
     answered_at: Mutex<Option<Instant>>,
     /// The bytes that came were not the object's: nothing more is read through this.
@@ -136,7 +136,15 @@ impl Readers {
     pub fn object(self: &Arc<Readers>, version: Version) -> Arc<Object> {
         let number = self.next_object.fetch_add(1, Ordering::Relaxed);
         let (version, checksums, damaged) = (Mutex::new(version), Mutex::default(), AtomicBool::new(false));
-        Arc::new(Object { readers: self.clone(), number, version, checksums, answered_at: Mutex::default(), damaged })
+        Arc::new(Object {
+            readers: self.clone(),
+            number,
+            version,
+            checksums,
+            fetched_at_random: AtomicU64::new(0),
+            answered_at: Mutex::default(),
+            damaged,
+        })
     }
 }
 
@@ -287,18 +295,13 @@ impl Reader {
             return Ok(ReadBytes::from(Vec::new()));
         }
         let in_order = self.fetch_ahead(offset, end);
-        let first = offset / LARGE_BYTES as u64;
-        let in_one_block = end <= (first + 1) * LARGE_BYTES as u64;
-        if in_one_block && (in_order || self.holds(first)) {
-            let slot = self.large_block(first).await?;
-            let start = (offset % LARGE_BYTES as u64) as usize;
+        let (slot, block_bytes) = self.block_at(offset, end, in_order).await?;
+        let start = (offset % block_bytes as u64) as usize;
+        if start as u64 + (end - offset) <= block_bytes as u64 {
             return Ok(ReadBytes(Bytes::Slice(slot, start..start + (end - offset) as usize)));
         }
+        drop(slot);
         self.gather(offset, end, in_order).await.map(ReadBytes::from)
-    }
-
-    fn holds(&self, index: u64) -> bool {
-        self.object.readers.blocks.get(self.object.block_key(LARGE_BYTES, index)).is_some()
     }
 
     /// Puts the bytes of several blocks together.
@@ -306,12 +309,7 @@ impl Reader {
         let mut bytes = Vec::with_capacity((end - offset) as usize);
         while offset + (bytes.len() as u64) < end {
             let at = offset + bytes.len() as u64;
-            let large = at / LARGE_BYTES as u64;
-            let (slot, block_bytes) = if in_order || self.holds(large) {
-                (self.large_block(large).await?, LARGE_BYTES)
-            } else {
-                (self.small_block(at / SMALL_BYTES as u64, end).await?, SMALL_BYTES)
-            };
+            let (slot, block_bytes) = self.block_at(at, end, in_order).await?;
             let filled = slot.wait().await?;
             let start = (at % block_bytes as u64) as usize;
             let stop = filled.len.min(start + (end - at) as usize);
@@ -320,13 +318,23 @@ impl Reader {
         Ok(bytes)
     }
 
-    async fn large_block(&self, index: u64) -> Result<Arc<Slot>, StoreError> {
-        self.block(LARGE_BYTES, index, index + 1).await
-    }
-
-    /// The small block `index`; what follows it up to `end` is fetched with the same request.
-    async fn small_block(&self, index: u64, end: u64) -> Result<Arc<Slot>, StoreError> {
-        self.block(SMALL_BYTES, index, end.div_ceil(SMALL_BYTES as u64)).await
+    /// The block that the byte at `at` is in, and its size: one that is there, or else the one that this reader's habits
+    /// suggest. What a reader who jumps wants up to `end` is fetched with the same request.
+    async fn block_at(&self, at: u64, end: u64, in_order: bool) -> Result<(Arc<Slot>, usize), StoreError> {
+        let blocks = &self.object.readers.blocks;
+        let holds = |bytes: &&usize| blocks.get(self.object.block_key(**bytes, at / **bytes as u64)).is_some();
+        let held = [LARGE_BYTES].iter().chain(&GRAINS).find(holds).copied();
+        let block_bytes = match held {
+            Some(bytes) => bytes,
+            None if in_order => LARGE_BYTES,
+            None => {
+                let size = lock(&self.object.version).size;
+                grain_bytes(self.object.fetched_at_random.load(Ordering::Relaxed), size)
+            }
+        };
+        let index = at / block_bytes as u64;
+        let index_end = if block_bytes == LARGE_BYTES { index + 1 } else { end.div_ceil(block_bytes as u64) };
+        Ok((self.block(block_bytes, index, index_end).await?, block_bytes))
     }
 
     async fn block(&self, block_bytes: usize, index: u64, index_end: u64) -> Result<Arc<Slot>, StoreError> {
@@ -338,6 +346,10 @@ impl Reader {
                 return Ok(slot);
             }
             let wanted = self.claim_run(block_bytes, index..index_end, |memory| Some(memory.try_take(block_bytes)));
+            if block_bytes != LARGE_BYTES {
+                let fetched = (wanted.len() * block_bytes) as u64;
+                self.object.fetched_at_random.fetch_add(fetched, Ordering::Relaxed);
+            }
             self.spawn_fetch(block_bytes, wanted);
         }
     }
