@@ -40,6 +40,13 @@ pub(super) async fn check_bucket(store: &dyn ObjectStore, subject: &Subject) -> 
     }
 }
 
+/// Nothing came back.
+pub(super) fn no_answer(subject: &Subject) -> Failure {
+    let origin = &subject.origin;
+    let sentence = format!("{origin} does not answer in time: check the region or endpoint, and the network");
+    Failure::new(Exit::Service, sentence)
+}
+
 fn explain(error: &StoreError, subject: &Subject) -> Failure {
     let Subject { source, origin, secret_id, .. } = subject;
     let bucket = &source.bucket;
@@ -54,9 +61,7 @@ fn explain(error: &StoreError, subject: &Subject) -> Failure {
         StoreErrorKind::Unreachable => {
             format!("{origin} cannot be reached: check the region or endpoint, and the network ({})", innermost(error))
         }
-        StoreErrorKind::TimedOut => {
-            format!("{origin} does not answer in time: check the region or endpoint, and the network")
-        }
+        StoreErrorKind::TimedOut => return no_answer(subject),
         StoreErrorKind::Protocol => {
             format!("{origin} does not answer as COS does: check the endpoint ({})", innermost(error))
         }

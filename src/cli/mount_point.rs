@@ -97,9 +97,9 @@ pub(super) fn real_path(mount_point: &Path) -> Option<PathBuf> {
     }
 }
 
-/// Whether the process behind a mount has gone away.
+/// Whether the process behind a mount has gone away. Attributes may come from the kernel's cache, statistics never do.
 pub(super) fn is_dead(mount_point: &Path) -> bool {
-    fs::metadata(mount_point).is_err_and(|error| error.kind() == io::ErrorKind::NotConnected)
+    rustix::fs::statfs(mount_point).is_err_and(|error| error == rustix::io::Errno::NOTCONN)
 }
 
 /// Takes a mount out of the tree of names at once, whatever still uses it.

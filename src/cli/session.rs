@@ -33,6 +33,10 @@ use crate::wire::sign::Credentials;
 /// How long a service that is there may take to give its first answer. Short, because somebody waits for the command.
 const FIRST_ANSWER_DEADLINE: Duration = Duration::from_secs(5);
 
+/// How long all of asking for the first time may take: a name that does not resolve or a host that does not answer is
+/// worth one more try, and nobody believes in it after this.
+const FIRST_ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
+
 /// How long a fresh mount may take to answer for its statistics, which it does without a request.
 const MOUNT_ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -110,7 +114,10 @@ impl Bucket {
         // Somebody waits for the first answer, so it is not tried for as long as those of an open file.
         let deadline = config.retry.deadline.min(FIRST_ANSWER_DEADLINE);
         let first = connect(RetryOptions { deadline, ..config.retry })?;
-        let checked = diagnosis::check_bucket(&first, &subject);
+        let checked = async {
+            let checked = timeout(FIRST_ANSWER_TIMEOUT, diagnosis::check_bucket(&first, &subject)).await;
+            checked.unwrap_or_else(|_| Err(diagnosis::no_answer(&subject)))
+        };
         match &mut local {
             None => checked.await?,
             Some(service) => tokio::select! {

@@ -1,0 +1,133 @@
+//! `cosmount mount`: the daemon, where options come from, and the mount that brings its own service.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::process::Command;
+
+use crate::bed::{BUCKET, Done, Home, ID, KEY, Service};
+
+#[test]
+fn mount_returns_once_the_mount_answers() {
+    let home = Home::new();
+    // Every answer of the service takes its time, so that returning too early would be seen.
+    let service = Service::with(&home, &["--latency-ms", "300"]);
+    home.mounted(&service, &[]);
+    assert!(home.is_mounted());
+    assert_eq!(fs::read_dir(home.mount_point()).unwrap().count(), 0);
+    assert_eq!(service.requests(), ["HeadBucket ", "ListObjects "]);
+    home.unmount().succeeded();
+    assert!(!home.is_mounted());
+}
+
+#[test]
+fn no_secret_is_in_the_command_line_or_the_log() {
+    let home = Home::new();
+    let service = Service::start(&home);
+    home.mounted(&service, &["--log-file", "log", "--log-level", "trace"]);
+    fs::write(home.mount_point().join("a"), "hello").unwrap();
+    let line = fs::read_to_string(format!("/proc/{}/cmdline", home.daemon().as_raw_nonzero())).unwrap();
+    home.unmount().succeeded();
+    let log = fs::read_to_string(home.path().join("log")).unwrap();
+    assert!(log.contains("using the id AKIDtest from environment (COS_SECRETID)"), "{log}");
+    assert!(log.contains("published"), "{log}");
+    assert!(!line.contains(KEY) && !log.contains(KEY));
+}
+
+#[test]
+fn each_source_of_options_goes_over_the_one_below() {
+    let home = Home::new();
+    let service = Service::start(&home);
+    let first_part_bytes = |variables: &[(&str, &str)], more: &[&str]| {
+        let before = service.parts().len();
+        let mut command = home.mount(&service, more);
+        Done::of(command.envs(variables.iter().copied()).output().unwrap()).succeeded();
+        fs::write(home.mount_point().join("f"), vec![7; 9 << 20]).unwrap();
+        home.unmount().succeeded();
+        let parts = service.parts().split_off(before);
+        parts.into_iter().find(|(number, _)| *number == 1).unwrap().1 >> 20
+    };
+    assert_eq!(first_part_bytes(&[], &[]), 8);
+    home.write(".config/cosmount/config.toml", "part_size = '2MiB'\n", 0o644);
+    assert_eq!(first_part_bytes(&[], &[]), 2);
+    let variable = [("COSMOUNT_PART_SIZE", "3M")];
+    assert_eq!(first_part_bytes(&variable, &[]), 3);
+    assert_eq!(first_part_bytes(&variable, &["-o", "noatime,part_size=4M,_netdev"]), 4);
+    assert_eq!(first_part_bytes(&variable, &["-o", "part_size=4M", "--part-size", "5MiB"]), 5);
+}
+
+#[test]
+fn credentials_come_from_the_files_of_other_tools() {
+    let home = Home::new();
+    let service = Service::start(&home);
+    let mounts = |arguments: &[&str]| {
+        home.run(&[&["mount"], arguments].concat()).succeeded();
+        home.unmount().succeeded();
+    };
+    let host = service.endpoint.strip_prefix("http://").unwrap();
+    let coscmd = format!(
+        "[common]\nsecret_id = {ID}\nsecret_key = {KEY}\nbucket = {BUCKET}\nendpoint = {host}\nschema = http\n"
+    );
+    let file = home.write(".cos.conf", &coscmd, 0o644);
+    mounts(&["mnt"]);
+    mounts(&[":/some/where", "mnt"]);
+    fs::remove_file(file).unwrap();
+
+    let named = ["--endpoint", &service.endpoint];
+    let file = home.write(".passwd-cosfs", &format!("{BUCKET}:{ID}:{KEY}\n"), 0o600);
+    mounts(&[&[BUCKET, "mnt"], &named[..]].concat());
+    fs::remove_file(file).unwrap();
+
+    home.write("key", &format!("COSAccessKeyId={ID}\nCOSSecretKey={KEY}\n"), 0o600);
+    mounts(&[&[BUCKET, "mnt", "--passwd-file", "key"], &named[..]].concat());
+    // As mount(8) calls for a line in fstab.
+    let options = format!("rw,_netdev,allow_other,uid=7,endpoint={},credentials_file=key", service.endpoint);
+    home.run(&[BUCKET, "mnt", "-o", &options]).succeeded();
+    assert_eq!(fs::metadata(home.mount_point()).unwrap().uid(), 7);
+    home.unmount().succeeded();
+}
+
+#[test]
+fn a_read_only_mount_refuses_changes() {
+    let home = Home::new();
+    let service = Service::start(&home);
+    home.mounted(&service, &["-o", "ro"]);
+    let error = fs::write(home.mount_point().join("a"), "x").unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::ReadOnlyFilesystem);
+    home.unmount().succeeded();
+}
+
+#[test]
+fn a_local_mount_brings_its_service_and_keeps_the_data() {
+    let home = Home::new();
+    let local = ["mount", "--local", "data", "mnt"];
+    home.run(&local).succeeded();
+    fs::write(home.mount_point().join("a"), "hello").unwrap();
+    home.unmount().succeeded();
+    assert!(!home.mount_point().join("a").exists());
+    home.run(&local).succeeded();
+    assert_eq!(fs::read_to_string(home.mount_point().join("a")).unwrap(), "hello");
+    home.unmount().succeeded();
+}
+
+/// Root's `/dev/fuse` may be closed to others, so the user gets one of their own in a namespace that ends with the test.
+#[test]
+fn an_ordinary_user_mounts_and_unmounts() {
+    assert!(rustix::process::geteuid().is_root(), "the tests run as root, to become somebody else");
+    let home = Home::new();
+    let script = format!(
+        "set -e
+         mknod -m 666 fuse c 10 229 && mount --bind fuse /dev/fuse
+         chown -R 65534:65534 . && chmod 755 .
+         as_user() {{ setpriv --reuid=65534 --regid=65534 --clear-groups \"$@\"; }}
+         as_user {program} mount --local data mnt
+         as_user sh -c 'echo hello > mnt/a; cat mnt/a; ls -ln mnt'
+         as_user {program} unmount mnt
+         ! mountpoint -q mnt",
+        program = env!("CARGO_BIN_EXE_cosmount")
+    );
+    let mut shell = Command::new("unshare");
+    home.settle(&mut shell);
+    let done = Done::of(shell.args(["--mount", "sh", "-c", &script]).output().unwrap());
+    assert_eq!(done.code, Some(0), "{done:?}");
+    assert!(done.stdout.starts_with("hello\n") && done.stdout.contains(" 65534 65534 6 "), "{done:?}");
+}

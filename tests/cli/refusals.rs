@@ -1,0 +1,87 @@
+//! Everything that keeps a bucket from being mounted is one sentence and an exit code, and leaves no mount.
+
+use std::fs;
+
+use crate::bed::{BUCKET, Done, Home, ID, KEY, Service};
+
+/// Runs `mount` with these arguments and variables, and checks that it fails so and mounts nothing.
+#[track_caller]
+fn refused(home: &Home, arguments: &[&str], variables: &[(&str, &str)], code: i32, told: &str) {
+    let mut command = home.program();
+    command.arg("mount").args(arguments).envs(variables.iter().copied());
+    Done::of(command.output().unwrap()).failed(code, told);
+    assert!(!home.is_mounted(), "nothing is mounted");
+}
+
+const KEYS: [(&str, &str); 2] = [("COS_SECRETID", ID), ("COS_SECRETKEY", KEY)];
+
+#[test]
+fn the_service_refuses_in_one_sentence_each() {
+    let home = Home::new();
+    let service = Service::start(&home);
+    let mount = |bucket: &'static str| [bucket, "mnt", "--endpoint", service.endpoint.as_str()];
+    let unknown = [("COS_SECRETID", "AKIDother"), ("COS_SECRETKEY", KEY)];
+    refused(&home, &mount(BUCKET), &unknown, 3, "does not know the secret id AKIDother: check the credentials");
+    let wrong = [("COS_SECRETID", ID), ("COS_SECRETKEY", "hunter2")];
+    refused(&home, &mount(BUCKET), &wrong, 3, "the secret key is not the one of the id AKIDtest");
+    refused(&home, &mount("other-1250000000"), &KEYS, 3, "there is no bucket other-1250000000 at http://127.0.0.1:");
+}
+
+#[test]
+fn an_endpoint_that_cannot_be_reached_is_named() {
+    let home = Home::new();
+    // A port that was free a moment ago; nobody listens there.
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let endpoint = format!("http://127.0.0.1:{port}");
+    refused(&home, &[BUCKET, "mnt", "--endpoint", &endpoint], &KEYS, 3, &format!("{endpoint} cannot be reached"));
+}
+
+#[test]
+fn the_mount_point_must_be_a_free_directory() {
+    let home = Home::new();
+    let service = Service::start(&home);
+    home.write("file", "", 0o644);
+    let mount = |place: &'static str| [BUCKET, place, "--endpoint", service.endpoint.as_str()];
+    refused(&home, &mount("none"), &KEYS, 4, "none does not exist; make it with: mkdir -p");
+    refused(&home, &mount("file"), &KEYS, 4, "file is not a directory");
+    home.mounted(&service, &[]);
+    let again = Done::of(home.mount(&service, &[]).output().unwrap());
+    again.failed(4, &format!("is busy: {BUCKET} is already mounted there"));
+    assert!(home.is_mounted(), "the first mount is left alone");
+    home.unmount().succeeded();
+}
+
+#[test]
+fn the_configuration_must_be_whole() {
+    let home = Home::new();
+    let region = ["--region", "ap-guangzhou"];
+    let mount = |more: &[&'static str]| [&[BUCKET, "mnt"], more].concat();
+    refused(&home, &mount(&[]), &KEYS, 2, "which region is the bucket in? Give --region");
+    refused(&home, &mount(&region), &[], 2, "no credentials found: set COS_SECRETID and COS_SECRETKEY");
+    refused(&home, &mount(&region), &KEYS[..1], 2, "a secret id is given but its key is not");
+    refused(&home, &["photos", "mnt"], &KEYS, 2, "\"photos\" is not a bucket's full name: it is NAME-APPID");
+    refused(&home, &["mnt"], &KEYS, 2, "which bucket? Give BUCKET-APPID[:/PREFIX] before the mount point");
+    refused(&home, &mount(&["-o", "secret_key=hunter2"]), &KEYS, 2, "would be seen by everybody in the process list");
+    refused(&home, &mount(&["-o", "alow_other"]), &KEYS, 2, "there is no option \"alow_other\"");
+}
+
+#[test]
+fn files_with_secrets_that_others_can_read_are_refused() {
+    let home = Home::new();
+    let mount = [BUCKET, "mnt", "--region", "ap-guangzhou"];
+    let config = home.write(".config/cosmount/config.toml", "secret_id = 'a'\nsecret_key = 'hunter2'\n", 0o644);
+    let told =
+        format!("config.toml holds secrets but others can read it (mode 0644); run: chmod 600 {}", config.display());
+    refused(&home, &mount, &KEYS, 2, &told);
+    fs::remove_file(config).unwrap();
+    home.write(".passwd-cosfs", "id:hunter2\n", 0o640);
+    refused(&home, &mount, &[], 2, ".passwd-cosfs holds secrets but others can read it (mode 0640)");
+}
+
+#[test]
+fn what_is_not_a_mount_cannot_be_unmounted() {
+    let home = Home::new();
+    home.run(&["unmount", "mnt"]).failed(4, "mnt is not a mount point");
+    home.run(&["unmount", "/proc"]).failed(4, "/proc is a mount of type proc, not one of cosmount");
+    home.run(&["unmount", "none/none"]).failed(4, "none/none does not exist");
+}

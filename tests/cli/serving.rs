@@ -1,0 +1,87 @@
+//! `cosmount serve`: what it prints works when it is pasted, and its key stays where it belongs.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
+
+use rustix::process::Signal;
+
+use crate::bed::{BUCKET, Done, Home, ID, KEY, Service, serve};
+
+/// The lines that are to be pasted, as a shell gets them.
+fn pasted(welcome: &str) -> String {
+    let lines: Vec<&str> = welcome.lines().filter(|line| line.starts_with("  ")).collect();
+    assert_eq!(lines.len(), 2, "{welcome}");
+    lines.join(" &&\n")
+}
+
+#[test]
+fn the_printed_command_mounts_when_it_is_pasted() {
+    let home = Home::new();
+    let data = home.path().join("my data");
+    let mut command = home.program();
+    command.arg("serve").arg(&data).args(["--listen", "127.0.0.1:0"]);
+    let (mut service, welcome) = serve(command);
+    let mode = fs::metadata(data.join("credentials")).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    let kept = fs::read_to_string(data.join("credentials")).unwrap();
+    let secret = kept.trim().split_once(':').unwrap().1;
+    assert!(!welcome.contains(secret), "the secret is not printed");
+
+    // The mount point that the command names is put where the guard looks.
+    fs::create_dir(home.path().join("cos")).unwrap();
+    std::os::unix::fs::symlink(home.mount_point(), home.path().join("cos").join(BUCKET)).unwrap();
+    let mut shell = Command::new("sh");
+    home.settle(&mut shell);
+    Done::of(shell.arg("-c").arg(pasted(&welcome)).output().unwrap()).succeeded();
+    fs::write(home.mount_point().join("a"), "hello").unwrap();
+    home.unmount().succeeded();
+
+    service.signal(Signal::TERM);
+    assert_eq!(service.ended(), Some(0), "a service ends in order");
+}
+
+#[test]
+fn a_key_in_the_environment_is_used_and_not_kept() {
+    let home = Home::new();
+    let mut command = home.program();
+    command.args(["serve", "data", "--listen", "127.0.0.1:0"]).env("COS_SECRETID", ID).env("COS_SECRETKEY", KEY);
+    let (_service, welcome) = serve(command);
+    assert!(welcome.contains("COS_SECRETID and COS_SECRETKEY") && !welcome.contains(KEY), "{welcome}");
+    assert!(!welcome.contains("--credentials-file"), "{welcome}");
+    assert!(!home.path().join("data/credentials").exists());
+}
+
+#[test]
+fn a_service_in_memory_tells_where_its_key_is_and_takes_it_along() {
+    let home = Home::new();
+    let mut command = home.program();
+    command.args(["serve", "--in-memory", "--listen", "127.0.0.1:0", "--bucket", "photos-125"]);
+    let (mut service, welcome) = serve(command);
+    assert!(welcome.contains(" mount photos-125 "), "{welcome}");
+    let file = welcome.split("--credentials-file ").nth(1).unwrap().trim();
+    assert!(fs::metadata(file).unwrap().is_file());
+    service.signal(Signal::INT);
+    assert_eq!(service.ended(), Some(0));
+    assert!(fs::metadata(file).is_err(), "the key is gone with the service");
+}
+
+#[test]
+fn the_access_log_has_a_line_for_each_request() {
+    let home = Home::new();
+    let service = Service::start(&home);
+    home.mounted(&service, &[]);
+    fs::write(home.mount_point().join("a.txt"), "hello").unwrap();
+    home.unmount().succeeded();
+    let requests = service.requests();
+    assert_eq!(requests.first().unwrap(), "HeadBucket ");
+    assert_eq!(requests.iter().filter(|request| *request == "PutObject a.txt").count(), 1, "{requests:?}");
+}
+
+#[test]
+fn a_port_that_is_taken_is_an_error() {
+    let home = Home::new();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    home.run(&["serve", "data", "--listen", &address]).failed(1, &format!("cannot listen on {address}"));
+}

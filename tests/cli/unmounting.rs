@@ -1,0 +1,129 @@
+//! The end of a mount: what is open is published, what could not be is named, and nothing is left behind.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Signal, kill_process};
+
+use crate::bed::{Done, Home, Running, Service, eventually, has_ended};
+
+const BODY: &[u8] = &[7; 3 << 20];
+
+/// Mounts in the foreground.
+fn foreground(home: &Home, service: &Service, more: &[&str]) -> Running {
+    let mut command = home.mount(service, &[&["--foreground", "--log-file", "log"], more].concat());
+    let process = Running(command.stderr(Stdio::null()).spawn().unwrap());
+    eventually("the mount answers", || home.is_mounted().then_some(()));
+    process
+}
+
+/// A process that has written a file and keeps it open. Not this one: every command that it starts would close its copy
+/// of the file, and each close publishes.
+fn open_file(home: &Home, name: &str) -> Running {
+    let script = "import sys\n\
+                  file = open(sys.argv[1], 'wb', buffering=0)\n\
+                  file.write(b'\\x07' * (3 << 20))\n\
+                  print('written', flush=True)\n\
+                  sys.stdin.read()";
+    let mut python = Command::new("python3");
+    python.args(["-c", script]).arg(home.mount_point().join(name));
+    let mut process = Running(python.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap());
+    let mut written = String::new();
+    BufReader::new(process.0.stdout.take().unwrap()).read_line(&mut written).unwrap();
+    assert_eq!(written, "written\n");
+    process
+}
+
+#[test]
+fn unmount_publishes_what_is_open_and_waits_for_the_daemon() {
+    let home = Home::new();
+    let service = Service::with(&home, &["--latency-ms", "300"]);
+    home.mounted(&service, &[]);
+    let daemon = home.daemon();
+    let _open = open_file(&home, "open.bin");
+    assert!(!service.requests().contains(&"PutObject open.bin".to_owned()), "nothing is published before");
+
+    home.unmount().succeeded();
+    assert!(service.requests().contains(&"PutObject open.bin".to_owned()), "{:?}", service.requests());
+    assert!(has_ended(daemon) && !home.is_mounted());
+    home.mounted(&service, &[]);
+    assert_eq!(fs::read(home.mount_point().join("open.bin")).unwrap(), BODY);
+    home.unmount().succeeded();
+}
+
+#[test]
+fn unmount_names_what_could_not_be_published() {
+    let home = Home::new();
+    let service = Service::start(&home);
+    home.mounted(&service, &["--unmount-timeout", "1s", "--log-file", "log"]);
+    let _open = open_file(&home, "lost.bin");
+    drop(service);
+    let began = Instant::now();
+    home.unmount().failed(5, "mnt is unmounted, but this could not be published: lost.bin: ");
+    assert!(began.elapsed() < Duration::from_secs(10), "the deadline is kept: {:?}", began.elapsed());
+    assert!(!home.is_mounted());
+    let log = fs::read_to_string(home.path().join("log")).unwrap();
+    assert!(log.contains("not published: lost.bin: "), "{log}");
+}
+
+#[test]
+fn signals_publish_what_is_open() {
+    for signal in [Signal::TERM, Signal::INT] {
+        let home = Home::new();
+        let service = Service::start(&home);
+        let mut mount = foreground(&home, &service, &[]);
+        let _open = open_file(&home, "open.bin");
+        mount.signal(signal);
+        assert_eq!(mount.ended(), Some(0), "{signal:?}");
+        assert!(service.requests().contains(&"PutObject open.bin".to_owned()), "{:?}", service.requests());
+        assert!(!home.is_mounted());
+    }
+}
+
+#[test]
+fn a_signal_ends_a_mount_that_cannot_publish_within_its_deadline() {
+    let home = Home::new();
+    let service = Service::start(&home);
+    let mut mount = foreground(&home, &service, &["--unmount-timeout", "500ms"]);
+    let _open = open_file(&home, "lost.bin");
+    drop(service);
+    mount.signal(Signal::TERM);
+    assert_eq!(mount.ended(), Some(5));
+    let log = fs::read_to_string(home.path().join("log")).unwrap();
+    assert!(log.contains("not published: lost.bin: "), "{log}");
+}
+
+#[test]
+fn a_mount_that_somebody_else_unmounts_ends_by_itself() {
+    let home = Home::new();
+    let service = Service::start(&home);
+    let mut mount = foreground(&home, &service, &[]);
+    fs::write(home.mount_point().join("a"), "hello").unwrap();
+    let umount = Command::new("umount").arg(home.mount_point()).output().unwrap();
+    Done::of(umount).succeeded();
+    assert_eq!(mount.ended(), Some(0));
+}
+
+#[test]
+fn unmount_cleans_up_after_a_daemon_that_was_killed() {
+    let home = Home::new();
+    let service = Service::start(&home);
+    home.mounted(&service, &[]);
+    let daemon = home.daemon();
+    kill_process(daemon, Signal::KILL).unwrap();
+    // The kernel lets go of the connection when the last of its threads has ended.
+    let is_dead = || rustix::fs::statfs(home.mount_point()).is_err_and(|error| error == rustix::io::Errno::NOTCONN);
+    eventually("the mount is dead", || is_dead().then_some(()));
+    assert!(home.is_mounted(), "a dead mount stays");
+    Done::of(home.mount(&service, &[]).output().unwrap())
+        .failed(4, "is a mount whose process has ended; clean it up with: cosmount unmount");
+
+    let done = home.unmount();
+    assert_eq!((done.code, done.stderr.as_str()), (Some(0), ""));
+    assert!(done.stdout.contains("whose process had ended"), "{done:?}");
+    assert!(!home.is_mounted());
+    home.mounted(&service, &[]);
+    home.unmount().succeeded();
+}
