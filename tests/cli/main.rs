@@ -1,5 +1,7 @@
 //! The program as people run it: its sentences and exit codes, its daemon, and the service that it brings.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 mod bed;
 mod mounting;
 mod refusals;
