@@ -25,7 +25,8 @@ pub trait Relief: Send + Sync {
     /// Drops blocks that merely speed things up, about `bytes` of them.
     fn shrink(&self, bytes: usize);
 
-    /// Somebody waits for memory: send what can be sent, so that its blocks come free soon. Must not block.
+    /// Somebody waits for memory: send what can be sent, so that its blocks come free soon. Must not wait for them.
+    /// Asked only by those who hold no blocks' owner locked.
     fn hurry(&self);
 }
 
@@ -119,10 +120,10 @@ impl Memory {
         };
         // Something may have come free between the attempt and the queueing.
         self.shared.serve();
-        self.shared.relieve(|relief| {
-            relief.shrink(bytes);
-            relief.hurry();
-        });
+        self.shared.relieve(|relief| relief.shrink(bytes));
+        if self.is_short() {
+            self.shared.relieve(|relief| relief.hurry());
+        }
         granted.await.expect("the queue is dropped only with the budget, which `self` keeps alive")
     }
 }

@@ -1,7 +1,10 @@
 //! Changing names and attributes: mkdir, rmdir, unlink, rename, chmod, chown, utimens, truncate.
 
+use std::sync::Arc;
+
 use super::attributes::{Attr, AttrChange, Kind, new_attributes};
-use super::files::Writing;
+use super::files::{OpenMode, Writing};
+use super::handles::HandleId;
 use super::name::FileName;
 use super::options::Owner;
 use super::tree::{Entry, Facts, Ino, What};
@@ -98,12 +101,11 @@ impl FileSystem {
         Ok(())
     }
 
-    /// Stops whatever is on its way to the bucket for a file that loses its name.
-    async fn discard_writing(&self, ino: Ino) {
-        let writing = self.tree().file(ino).and_then(|file| file.writing.clone());
-        if let Some(writing) = writing {
-            writing.file.discard().await;
-        }
+    /// Stops whatever is on its way to the bucket for a file that loses its name, and returns it.
+    async fn discard_writing(&self, ino: Ino) -> Option<Arc<OpenFile>> {
+        let file = self.tree().file(ino)?.writing.as_ref()?.file.clone();
+        file.discard().await;
+        Some(file)
     }
 
     /// `name` is about to go: where it is the last entry of a directory that exists only as a prefix, a marker keeps the
@@ -196,49 +198,53 @@ impl FileSystem {
     ) -> Result<(), FsError> {
         let new_key = self.key(&format!("{}{}", self.tree().directory_path(to.0).ok_or(FsError::Stale)?, to.1))?;
         let writing = self.tree().file(source.ino).and_then(|file| file.writing.clone());
+        let mut replaces_object = false;
         if let Some(target) = &target {
-            self.discard_writing(target.ino).await;
+            let replaced = self.discard_writing(target.ino).await;
+            replaces_object = target.what != What::New || replaced.is_some_and(|file| file.published().is_some());
         }
-        let only_here = writing.as_ref().is_some_and(|writing| writing.file.rename_unpublished(&new_key));
-        // A file that was emptied at open is new to the uploader, but its old object is still there.
-        let entry = match &source.what {
-            What::Object(_) if only_here => {
-                self.delete_old_name(from).await?;
-                Entry { what: What::New, ..source.clone() }
-            }
-            _ if only_here => source.clone(),
-            _ => self.move_object(from, &new_key, &source, writing.as_deref()).await?,
+        let what = match writing {
+            Some(writing) => self.move_written(from, &new_key, &source, &writing, replaces_object).await?,
+            None => self.move_object(from, &new_key, &source).await?,
         };
-        self.move_entry(from, to, entry);
+        self.move_entry(from, to, Entry { what, ..source });
         Ok(())
     }
 
-    /// Copies the object of a file to its new key and removes the old one.
-    async fn move_object(
+    /// Gives a file that is being written another key.
+    async fn move_written(
         &self,
         from: (Ino, &FileName),
         new_key: &ObjectKey,
         source: &Entry,
-        writing: Option<&Writing>,
-    ) -> Result<Entry, FsError> {
-        if let Some(writing) = writing {
-            self.publish(source.ino, writing).await?;
+        writing: &Writing,
+        replaces_object: bool,
+    ) -> Result<What, FsError> {
+        let only_here = source.what == What::New && writing.file.rename_unpublished(new_key);
+        if !only_here {
+            writing.file.move_to(new_key).await?;
+            self.delete_old_name(from).await?;
+        } else if replaces_object {
+            // The object that is replaced must not come back if this file is removed before it is published.
+            writing.file.publish().await?;
         }
+        let published = writing.newly_published();
+        Ok(published.map_or(What::New, |published| What::Object(Facts::published(published, self.clock.now()))))
+    }
+
+    /// Copies the object of a file to its new key and removes the old one.
+    async fn move_object(&self, from: (Ino, &FileName), new_key: &ObjectKey, source: &Entry) -> Result<What, FsError> {
         let (facts, old_key) = self.facts_with_attributes(from).await?;
         let attributes = facts.attributes.clone().unwrap_or_default();
         let base = Base { etag: facts.etag.clone(), size: facts.size, crc64: facts.crc64 };
         let copied = copy_object(&*self.store, &old_key, &base, new_key, &attributes).await;
         let etag = copied.map_err(|error| self.told(error))?;
         let now = self.clock.now();
-        if let Some(writing) = writing {
-            writing.file.rebase(new_key.clone(), Base { etag: etag.clone(), ..base }, attributes);
-        }
         if let Some(object) = self.tree().file(source.ino).and_then(|file| file.object.upgrade()) {
             object.moved(new_key.clone(), etag.clone());
         }
         self.delete_old_name(from).await?;
-        let facts = Facts { etag, last_modified: now, is_exact: false, ..facts };
-        Ok(Entry { ino: source.ino, seen_at: now, what: What::Object(facts) })
+        Ok(What::Object(Facts { etag, last_modified: now, is_exact: false, ..facts }))
     }
 
     async fn delete_old_name(&self, from: (Ino, &FileName)) -> Result<(), FsError> {
@@ -300,27 +306,21 @@ impl FileSystem {
             return Ok(());
         }
         // By path, with no handle: an open, a truncation and a close in one.
-        let (facts, version) = self.facts_of(ino).await?;
-        if facts.size == size {
+        if self.facts_of(ino).await?.0.size == size {
             return Ok(());
         }
-        let attributes = facts.attributes.unwrap_or_default();
-        let base = Base { etag: version.etag, size: version.size, crc64: version.crc64 };
-        let file = OpenFile::existing(&self.uploader, version.key, attributes, base);
-        file.truncate(size).await?;
-        file.clear_user_attribute("mtime");
-        file.publish().await?;
-        self.note_published(ino, &file);
-        Ok(())
+        let opened = self.open(ino, OpenMode { writes: true, ..OpenMode::default() }).await?;
+        let result = self.truncate_open(opened.handle, size).await;
+        self.release(opened.handle).await;
+        result
     }
 
-    fn note_published(&self, ino: Ino, file: &OpenFile) {
-        let Some(published) = file.published() else { return };
-        let now = self.clock.now();
-        if let Some(entry) = self.tree().entry_of_mut(ino) {
-            entry.what = What::Object(Facts::published(published, now));
-            entry.seen_at = now;
-        }
+    async fn truncate_open(&self, handle: HandleId, size: u64) -> Result<(), FsError> {
+        let handle = self.handles.file(handle)?;
+        let writing = handle.writing.as_ref().ok_or(FsError::BadHandle)?;
+        writing.file.truncate(size).await?;
+        writing.note_change(self.clock.now());
+        self.publish(handle.ino, writing).await
     }
 
     async fn set_attributes(&self, ino: Ino, change: AttrChange) -> Result<(), FsError> {

@@ -76,7 +76,7 @@ impl From<UploadError> for FsError {
             // An upload that is not found, or whose base is not, is nothing that the caller named.
             UploadError::Store(error) if error.kind == StoreErrorKind::NotFound => FsError::Stale,
             UploadError::Store(error) => error.into(),
-            UploadError::NotHeld { .. } => FsError::NotSupported,
+            UploadError::NotHeld { .. } | UploadError::NoPlace { .. } => FsError::NotSupported,
             UploadError::TooLarge { .. } => FsError::TooLarge,
         }
     }

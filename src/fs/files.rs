@@ -14,9 +14,9 @@ use crate::read::{Object, ReadBytes, Reader, Version};
 use crate::upload::{Base, OpenFile, PublishedFile, Segment, Taken};
 use crate::wire::ObjectAttributes;
 
-/// How often a read publishes the file that is being written to reach bytes that are only in parts. Once is enough
-/// unless somebody writes on meanwhile.
-const READ_PUBLISH_ATTEMPTS: usize = 3;
+/// How often a read of a file that is being written starts anew, because it had to publish bytes that are only in parts,
+/// or because somebody else published meanwhile what it was reading. Once is enough unless somebody writes on.
+const READ_ATTEMPTS: usize = 3;
 
 /// The content of a file that is being written, with what handles need to know of it.
 pub(super) struct Writing {
@@ -32,6 +32,8 @@ struct Progress {
     modified_at: SystemTime,
     /// Reads the published part of the content.
     base_reader: Option<(Base, Arc<Reader>)>,
+    /// Of which publishing the names know.
+    settled_serial: u64,
 }
 
 impl std::fmt::Debug for Writing {
@@ -76,7 +78,7 @@ pub enum WriteOutcome {
 
 impl Writing {
     fn new(file: Arc<OpenFile>, untouched: bool, now: SystemTime) -> Arc<Writing> {
-        let progress = Mutex::new(Progress { modified_at: now, base_reader: None });
+        let progress = Mutex::new(Progress { modified_at: now, base_reader: None, settled_serial: 0 });
         Arc::new(Writing { file, untouched: AtomicBool::new(untouched), progress })
     }
 
@@ -90,6 +92,15 @@ impl Writing {
         self.untouched.store(false, Ordering::Relaxed);
         self.progress.lock().unwrap_or_else(PoisonError::into_inner).modified_at = now;
         self.file.clear_user_attribute("mtime");
+    }
+
+    /// The object, if it was published since this was asked for the last time.
+    pub(super) fn newly_published(&self) -> Option<PublishedFile> {
+        let published = self.file.published()?;
+        let mut progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_new = published.serial > progress.settled_serial;
+        progress.settled_serial = published.serial;
+        is_new.then_some(published)
     }
 }
 
@@ -153,22 +164,13 @@ impl FileSystem {
     }
 
     async fn open_for_writing(&self, ino: Ino, mode: OpenMode) -> Result<Opened, FsError> {
-        let ready = self.tree().file(ino).ok_or(FsError::IsDirectory)?.writing.clone();
-        let fresh = match ready {
-            Some(writing) if writing.file.failure().is_none() => None,
-            _ => Some(self.begin_writing(ino, mode.truncates).await?),
-        };
-        let writing = {
-            let mut tree = self.tree();
-            let file = tree.file_mut(ino).ok_or(FsError::Stale)?;
-            let usable = file.writing.clone().filter(|writing| writing.file.failure().is_none());
-            let writing = usable.or(fresh).ok_or(FsError::Stale)?;
-            if file.writing.as_ref().is_none_or(|current| !Arc::ptr_eq(current, &writing)) {
-                (file.writing, file.writers) = (Some(writing.clone()), 0);
+        let mut fresh = None;
+        let writing = loop {
+            // Whoever wrote may have gone, and somebody else come, while the file was being looked at.
+            if let Some(writing) = self.join_writers(ino, fresh.take())? {
+                break writing;
             }
-            file.writers += 1;
-            file.cached = None;
-            writing
+            fresh = Some(self.begin_writing(ino, mode.truncates).await?);
         };
         let handle = self.handles.insert(Handle::File(Arc::new(FileHandle::new(
             ino,
@@ -190,8 +192,29 @@ impl FileSystem {
         Ok(Opened { handle, keep_cache: false })
     }
 
+    /// Counts one more writer of what is being written, unless that has failed, or else of `fresh`.
+    fn join_writers(&self, ino: Ino, fresh: Option<Arc<Writing>>) -> Result<Option<Arc<Writing>>, FsError> {
+        let mut tree = self.tree();
+        let file = tree.file_mut(ino).ok_or(FsError::IsDirectory)?;
+        let usable = file.writing.clone().filter(|writing| writing.file.failure().is_none());
+        let Some(writing) = usable.or(fresh) else { return Ok(None) };
+        if file.writing.as_ref().is_none_or(|current| !Arc::ptr_eq(current, &writing)) {
+            (file.writing, file.writers) = (Some(writing.clone()), 0);
+        }
+        file.writers += 1;
+        file.cached = None;
+        Ok(Some(writing))
+    }
+
     /// The content of a published file, ready to be changed.
     async fn begin_writing(&self, ino: Ino, truncates: bool) -> Result<Arc<Writing>, FsError> {
+        if let Some(failed) = self.new_and_failed(ino) {
+            // There is nothing in the bucket to go on from.
+            let failure = failed.file.failure().filter(|_| !truncates);
+            let (key, attributes) = (failed.file.key(), failed.file.attributes());
+            let empty = || Writing::new(OpenFile::empty(&self.uploader, key, attributes), true, self.clock.now());
+            return failure.map_or_else(|| Ok(empty()), |failure| Err(failure.into()));
+        }
         let (facts, version) = self.facts_of(ino).await?;
         let attributes = facts.attributes.unwrap_or_default();
         let now = self.clock.now();
@@ -202,6 +225,13 @@ impl FileSystem {
         let base = Base { etag: version.etag, size: version.size, crc64: version.crc64 };
         let file = OpenFile::existing(&self.uploader, version.key, attributes, base);
         Ok(Writing::new(file, false, facts.last_modified))
+    }
+
+    /// What is being written of a file that was made here, is not in the bucket, and could not be published.
+    fn new_and_failed(&self, ino: Ino) -> Option<Arc<Writing>> {
+        let tree = self.tree();
+        let is_new = tree.entry_of(ino).is_some_and(|entry| entry.what == What::New);
+        tree.file(ino)?.writing.clone().filter(|writing| is_new && writing.file.failure().is_some())
     }
 
     /// What is known of a published file, freshly enough.
@@ -242,11 +272,36 @@ impl FileSystem {
     /// Reads up to `len` bytes from `offset`; fewer only at the end of the file.
     pub async fn read(&self, handle: HandleId, offset: u64, len: usize) -> Result<ReadBytes, FsError> {
         let handle = self.handles.file(handle)?;
-        let writing = match &handle.writing {
+        for _ in 1..READ_ATTEMPTS {
+            let reader = handle.reader();
+            match self.read_once(&handle, offset, len).await {
+                // This mount itself has replaced the version meanwhile.
+                Err(FsError::Stale) if self.is_outdated(&handle, reader.as_ref()) => {}
+                result => return result,
+            }
+        }
+        self.read_once(&handle, offset, len).await
+    }
+
+    /// What is being written of the file that a handle is open for.
+    fn writing_of(&self, handle: &FileHandle) -> Option<Arc<Writing>> {
+        match &handle.writing {
             Some(writing) => Some(writing.clone()),
-            None => self.tree().file(handle.ino).and_then(|file| file.writing.clone()),
+            None => self.tree().file(handle.ino)?.writing.clone(),
+        }
+    }
+
+    /// Whether a handle that read by `reader` would read something else now.
+    fn is_outdated(&self, handle: &FileHandle, reader: Option<&Arc<Reader>>) -> bool {
+        let same = match (handle.reader(), reader) {
+            (Some(now), Some(before)) => Arc::ptr_eq(&now, before),
+            (now, before) => now.is_none() && before.is_none(),
         };
-        if let Some(writing) = writing {
+        !same || self.writing_of(handle).is_some()
+    }
+
+    async fn read_once(&self, handle: &FileHandle, offset: u64, len: usize) -> Result<ReadBytes, FsError> {
+        if let Some(writing) = self.writing_of(handle) {
             return self.read_written(&writing, offset, len).await;
         }
         let reader = handle.reader();
@@ -278,43 +333,56 @@ impl FileSystem {
     /// Reads a file that is being written: what is in memory from there, what is published from the object, and what
     /// is only in parts, which nobody can read before they are complete, by publishing first.
     async fn read_written(&self, writing: &Writing, offset: u64, len: usize) -> Result<ReadBytes, FsError> {
-        for _ in 0..READ_PUBLISH_ATTEMPTS {
+        for _ in 0..READ_ATTEMPTS {
+            let base = writing.file.published().map(|published| published.base);
             let segments = writing.file.segments(offset, offset.saturating_add(len as u64));
             if segments.contains(&Segment::Unreadable) {
                 writing.file.publish().await?;
                 continue;
             }
-            let mut bytes = Vec::new();
-            for segment in segments {
-                match segment {
-                    Segment::Held(held) if bytes.is_empty() => bytes = held,
-                    Segment::Held(held) => bytes.extend_from_slice(&held),
-                    Segment::Base(range) => {
-                        let reader = self.base_reader(writing)?;
-                        let piece =
-                            reader.read(range.start(), range.len() as usize).await.map_err(|error| self.lost(error))?;
-                        bytes.extend_from_slice(piece.as_ref());
-                    }
-                    Segment::Unreadable => {}
-                }
+            let read = self.read_segments(writing, base.as_ref(), segments).await;
+            // The object may have been replaced by a publishing since the segments were asked for.
+            if base == writing.file.published().map(|published| published.base) {
+                return read.map(ReadBytes::from);
             }
-            return Ok(ReadBytes::from(bytes));
         }
         Err(FsError::NotSupported)
     }
 
-    fn base_reader(&self, writing: &Writing) -> Result<Arc<Reader>, FsError> {
-        let PublishedFile { base, .. } = writing.file.published().ok_or(FsError::Stale)?;
+    /// Puts the segments together; those in the object are read from the version `base`.
+    async fn read_segments(
+        &self,
+        writing: &Writing,
+        base: Option<&Base>,
+        segments: Vec<Segment>,
+    ) -> Result<Vec<u8>, FsError> {
+        let mut bytes = Vec::new();
+        for segment in segments {
+            match segment {
+                Segment::Held(held) if bytes.is_empty() => bytes = held,
+                Segment::Held(held) => bytes.extend_from_slice(&held),
+                Segment::Base(range) => {
+                    let reader = self.base_reader(writing, base.ok_or(FsError::Stale)?);
+                    let piece = reader.read(range.start(), range.len() as usize).await;
+                    bytes.extend_from_slice(piece.map_err(|error| self.lost(error))?.as_ref());
+                }
+                Segment::Unreadable => return Err(FsError::NotSupported),
+            }
+        }
+        Ok(bytes)
+    }
+
+    fn base_reader(&self, writing: &Writing, base: &Base) -> Arc<Reader> {
         let mut progress = writing.progress.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((current, reader)) = &progress.base_reader
-            && *current == base
+            && current == base
         {
-            return Ok(reader.clone());
+            return reader.clone();
         }
         let version = Version { key: writing.file.key(), etag: base.etag.clone(), size: base.size, crc64: base.crc64 };
         let reader = Arc::new(self.readers.object(version).reader());
-        progress.base_reader = Some((base, reader.clone()));
-        Ok(reader)
+        progress.base_reader = Some((base.clone(), reader.clone()));
+        reader
     }
 
     /// Takes as many of the bytes as go in without waiting. Never blocks.
@@ -367,30 +435,23 @@ impl FileSystem {
 
     /// Publishes a file and takes note of its new version.
     pub(super) async fn publish(&self, ino: Ino, writing: &Writing) -> Result<(), FsError> {
-        if !writing.file.is_dirty() {
-            return writing.file.failure().map_or(Ok(()), |failure| Err(failure.into()));
-        }
         writing.file.publish().await?;
+        // Also what was published in the background meanwhile.
         self.settle(ino, writing);
         Ok(())
     }
 
     /// Takes note of the version that a file has in the bucket now.
     pub(super) fn settle(&self, ino: Ino, writing: &Writing) {
-        let Some(published) = writing.file.published() else { return };
-        let now = self.clock.now();
         let mut tree = self.tree();
         let is_this = tree
             .file(ino)
             .and_then(|file| file.writing.as_ref())
             .is_some_and(|current| std::ptr::eq(&**current, writing));
-        if let Some(entry) = tree.entry_of_mut(ino).filter(|_| is_this) {
-            let etag_known = matches!(&entry.what, What::Object(facts) if facts.etag == published.base.etag);
-            if !etag_known {
-                entry.what = What::Object(Facts::published(published, now));
-            } else if let What::Object(facts) = &mut entry.what {
-                facts.attributes = Some(published.attributes);
-            }
+        let Some(published) = writing.newly_published().filter(|_| is_this) else { return };
+        let now = self.clock.now();
+        if let Some(entry) = tree.entry_of_mut(ino) {
+            entry.what = What::Object(Facts::published(published, now));
             tree.touch_upwards(ino, now, self.options.metadata_ttl);
         }
     }

@@ -148,12 +148,12 @@ impl Facts {
 
     /// What is known after this mount published the file.
     pub(super) fn published(file: PublishedFile, now: SystemTime) -> Facts {
-        let PublishedFile { base, attributes } = file;
+        let PublishedFile { base, attributes, serial: _ } = file;
         let (size, etag, crc64, attributes) = (base.size, base.etag, base.crc64, Some(attributes));
         Facts { size, etag, last_modified: now, is_exact: false, crc64, attributes }
     }
 
-    /// What a new listing says, and what was known before and still holds.
+    /// What a new answer says, and what was known before and still holds.
     fn updated(self, before: Facts) -> Facts {
         let same = self.etag == before.etag && (self.last_modified == before.last_modified || !before.is_exact);
         if !same {
@@ -355,21 +355,23 @@ impl Tree {
         self.drop_unused(ino);
     }
 
-    /// Drops an inode that nobody refers to any more.
+    /// Drops an inode that nobody refers to any more, and the directories that only it kept.
     pub(super) fn drop_unused(&mut self, ino: Ino) {
-        let unused = ino != ROOT
-            && self.nodes.get(&ino).is_some_and(|node| {
-                let idle = match &node.body {
-                    Body::File(file) => file.handles.is_empty() && file.writing.is_none(),
-                    // A directory stays for as long as something new or open is in it.
-                    Body::Directory(directory) => {
-                        directory.children.values().all(|e| e.what != What::New && !self.nodes.contains_key(&e.ino))
-                    }
-                };
-                node.lookups == 0 && idle
-            });
-        if unused {
-            self.nodes.remove(&ino);
+        let mut at = ino;
+        while at != ROOT && self.is_unused(at) {
+            let Some(node) = self.nodes.remove(&at) else { return };
+            at = node.parent;
+        }
+    }
+
+    fn is_unused(&self, ino: Ino) -> bool {
+        let Some(node) = self.nodes.get(&ino).filter(|node| node.lookups == 0) else { return false };
+        match &node.body {
+            Body::File(file) => file.handles.is_empty() && file.writing.is_none(),
+            // A directory stays for as long as something new or open is in it.
+            Body::Directory(directory) => {
+                directory.children.values().all(|e| e.what != What::New && !self.nodes.contains_key(&e.ino))
+            }
         }
     }
 

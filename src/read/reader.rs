@@ -239,7 +239,7 @@ impl Object {
         *lock(&self.answered_at) = Some(Instant::now());
         lock(&self.version).crc64 = version.crc64.or(head.crc64);
         let mut piece = bytes::Bytes::new();
-        while let Some(mut want) = wanted.next() {
+        for mut want in wanted.by_ref() {
             let (index, start) = (want.index, want.index * block_bytes as u64);
             let len = (version.size - start).min(block_bytes as u64) as usize;
             let taken = want.block.take();
@@ -266,6 +266,10 @@ impl Object {
             let want = current.take().expect("set above");
             debug_assert_eq!(want.index, index);
             want.slot.settle(Ok(Filled { block, len }));
+            if self.readers.memory.is_short() {
+                // Whoever waits asked before this block could be given back. Its own reader has it already.
+                self.readers.blocks.shrink(block_bytes);
+            }
         }
         Ok(())
     }
@@ -345,7 +349,9 @@ impl Reader {
                 slot.wait().await?;
                 return Ok(slot);
             }
-            let wanted = self.claim_run(block_bytes, index..index_end, |memory| Some(memory.try_take(block_bytes)));
+            let mut waits = false;
+            let wanted =
+                self.claim_run(block_bytes, index..index_end, |memory| Some(take(memory, block_bytes, &mut waits)));
             if block_bytes != LARGE_BYTES {
                 let fetched = (wanted.len() * block_bytes) as u64;
                 self.object.fetched_at_random.fetch_add(fetched, Ordering::Relaxed);
@@ -395,11 +401,15 @@ impl Reader {
         let index_end = range.end.div_ceil(block_bytes);
         while index < index_end {
             let run_end = index_end.min(index + FETCH_BYTES_MAX / block_bytes);
-            let mut at = index;
+            let (mut at, mut waits) = (index, false);
             let wanted = self.claim_run(LARGE_BYTES, index..run_end, |memory| {
                 let needed = at * block_bytes < needed_end;
                 at += 1;
-                if needed { Some(memory.try_take(LARGE_BYTES)) } else { memory.try_take_spare(LARGE_BYTES).map(Some) }
+                match needed {
+                    true => Some(take(memory, LARGE_BYTES, &mut waits)),
+                    false if waits => None,
+                    false => memory.try_take_spare(LARGE_BYTES).map(Some),
+                }
             });
             // A run ends early at a block that somebody else has claimed, or where spare memory ends.
             index += (wanted.len() as u64).max(1);
@@ -435,6 +445,14 @@ impl Drop for Object {
     fn drop(&mut self) {
         self.readers.blocks.remove_object(self.number);
     }
+}
+
+/// Memory for a block that is needed, if it is there now. Behind a block that has to wait none is taken, because two
+/// fetches that each hold what the other waits for would wait for ever.
+fn take(memory: &Memory, block_bytes: usize, waits: &mut bool) -> Option<Block> {
+    let block = if *waits { None } else { memory.try_take(block_bytes) };
+    *waits |= block.is_none();
+    block
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -6,7 +6,7 @@ use super::content::Base;
 use super::sending::even_ranges;
 use crate::store::{CopyRequest, GetRequest, ObjectStore, Source, StoreError, StoreErrorKind};
 use crate::wire::limits::GIB;
-use crate::wire::{ByteRange, ETag, ObjectAttributes, ObjectKey, PartNumber, UploadId, UploadedPart};
+use crate::wire::{ByteRange, Crc64, ETag, ObjectAttributes, ObjectKey, PartNumber, UploadId, UploadedPart};
 
 /// Ranges of a large copy that are made at once. They cost this machine nothing but a connection each.
 const COPY_CONCURRENCY: usize = 8;
@@ -85,19 +85,25 @@ async fn copy_parts(
     };
     // Collected first: the compiler cannot show a lazily mapped stream of these futures to be `Send`.
     let copies: Vec<_> = even_ranges(base.size, range_bytes).into_iter().enumerate().map(copy).collect();
-    let parts: Vec<UploadedPart> = stream::iter(copies).buffered(COPY_CONCURRENCY).try_collect().await?;
+    // All of them come to their end even when one fails, so that the abort overtakes none.
+    let copied: Vec<_> = stream::iter(copies).buffered(COPY_CONCURRENCY).collect().await;
+    let parts: Vec<UploadedPart> = copied.into_iter().collect::<Result<_, _>>()?;
     let etags: Vec<ETag> = parts.into_iter().map(|part| part.etag).collect();
     Ok(store.complete(key, upload, &etags, base.size, base.crc64).await?.etag)
 }
 
-/// Reads all that `request` asks for into one block. For small ranges only.
-pub(super) async fn read_all(store: &dyn ObjectStore, request: GetRequest) -> Result<Vec<u8>, StoreError> {
+/// Reads all that `request` asks for into one block, and tells the checksum of the whole object. For small ranges only.
+pub(super) async fn read_all(
+    store: &dyn ObjectStore,
+    request: GetRequest,
+) -> Result<(Vec<u8>, Option<Crc64>), StoreError> {
     let reading = store.get(request).await?;
-    reading
+    let bytes = reading
         .body
         .try_fold(Vec::new(), |mut bytes, piece| async move {
             bytes.extend_from_slice(&piece);
             Ok(bytes)
         })
-        .await
+        .await?;
+    Ok((bytes, reading.head.crc64))
 }

@@ -3,16 +3,17 @@
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::{Notify, OnceCell};
+use tokio::sync::Notify;
 
 pub use super::content::{Base, Segment};
 use super::content::{Content, NotHeld};
 use super::part_buffer::{PartBuffer, SLAB_BYTES};
+use super::sending::Session;
 use super::uploader::{UploadError, Uploader};
 use crate::memory::Block;
-use crate::store::GetRequest;
+use crate::store::{GetRequest, StoreError, StoreErrorKind};
 use crate::wire::limits::MIB;
-use crate::wire::{ByteRange, ObjectAttributes, ObjectKey, UploadId};
+use crate::wire::{ByteRange, ObjectAttributes, ObjectKey};
 
 /// The content of a file that is open for writing, shared by all its handles.
 pub struct OpenFile {
@@ -30,12 +31,10 @@ pub(super) struct State {
     pub(super) attributes: ObjectAttributes,
     pub(super) content: Content,
     /// The running multipart upload.
-    pub(super) session: Option<Session>,
+    pub(super) session: Option<Arc<Session>>,
     /// Indices of parts that are on their way. A number in here is not sent a second time before the first answer:
     /// the service keeps whichever comes in last.
     pub(super) busy: BTreeSet<usize>,
-    /// Blocks that were waited for.
-    spare: Vec<Block>,
     /// There is something that is not in the bucket: bytes, a new length, or the file itself.
     pub(super) dirty: bool,
     /// The attributes differ from the published object's.
@@ -46,15 +45,8 @@ pub(super) struct State {
     pub(super) failure: Option<UploadError>,
     /// The name is gone: nothing is published any more.
     pub(super) discarded: bool,
-}
-
-/// A running multipart upload.
-pub(super) struct Session {
-    pub(super) upload: Arc<OnceCell<UploadId>>,
-    /// The ranges of the base that become the parts 1 to `copies.len()`.
-    pub(super) copies: Vec<ByteRange>,
-    /// What was sent with Initiate.
-    pub(super) attributes: ObjectAttributes,
+    /// How often the object was made, rewritten or moved.
+    pub(super) serial: u64,
 }
 
 /// What became of a write.
@@ -73,6 +65,8 @@ pub struct PublishedFile {
     pub base: Base,
     /// The metadata it has.
     pub attributes: ObjectAttributes,
+    /// How often this open file has made, rewritten or moved the object; 0 for one that it found.
+    pub serial: u64,
 }
 
 /// What a writer has to wait for.
@@ -84,6 +78,9 @@ enum Wait {
     /// Nothing; it just has taken the lock for long enough.
     Turn,
 }
+
+/// Blocks that a writer has waited for. They are its own, so that nobody who is short takes them away again.
+type Granted = Vec<Block>;
 
 /// Zeros that a hole is filled with, a piece at a time.
 static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
@@ -120,12 +117,12 @@ impl OpenFile {
             content,
             session: None,
             busy: BTreeSet::new(),
-            spare: Vec::new(),
             dirty,
             attributes_changed: false,
             is_publishing: false,
             failure: None,
             discarded: false,
+            serial: 0,
         };
         let (uploader, state, publishing) = (uploader.clone(), Mutex::new(state), tokio::sync::Mutex::new(()));
         let file = Arc::new(OpenFile { uploader, state, changed: Notify::new(), publishing });
@@ -152,7 +149,8 @@ impl OpenFile {
     /// The object as last published, and the attributes it has or will have.
     pub fn published(&self) -> Option<PublishedFile> {
         let state = self.lock();
-        state.content.base.clone().map(|base| PublishedFile { base, attributes: state.attributes.clone() })
+        let (attributes, serial) = (&state.attributes, state.serial);
+        state.content.base.clone().map(|base| PublishedFile { base, attributes: attributes.clone(), serial })
     }
 
     /// The first failure. A file that has failed takes and publishes nothing any more.
@@ -183,15 +181,6 @@ impl OpenFile {
         state.attributes_changed |= state.attributes.user.remove(name).is_some();
     }
 
-    /// Notes that an attribute change has been made at the service by somebody else, under a new version.
-    pub fn rebase(&self, key: ObjectKey, base: Base, attributes: ObjectAttributes) {
-        let mut state = self.lock();
-        state.key = key;
-        state.content.base = Some(base);
-        state.attributes = attributes;
-        state.attributes_changed = false;
-    }
-
     /// Gives a file that has nothing in the bucket and nothing on its way there another key, and says whether it could.
     pub fn rename_unpublished(&self, key: &ObjectKey) -> bool {
         let mut state = self.lock();
@@ -204,7 +193,7 @@ impl OpenFile {
 
     /// Takes as much of `data` as goes in without waiting. Never blocks.
     pub fn try_write(self: &Arc<OpenFile>, offset: u64, data: &[u8]) -> Result<Taken, UploadError> {
-        match self.write_some(offset, data)? {
+        match self.write_some(offset, data, &mut Granted::new())? {
             (taken, None) => {
                 debug_assert_eq!(taken, data.len());
                 Ok(Taken::All)
@@ -215,27 +204,30 @@ impl OpenFile {
 
     /// Takes all of `data`, waiting for memory, for parts to land, and for what else it needs.
     pub async fn write(self: &Arc<OpenFile>, offset: u64, data: &[u8]) -> Result<(), UploadError> {
-        let mut done = 0;
+        let (mut done, mut granted) = (0, Granted::new());
         loop {
             let mut changed = std::pin::pin!(self.changed.notified());
             changed.as_mut().enable();
-            let (taken, wait) = self.write_some(offset + done as u64, &data[done..])?;
+            let (taken, wait) = self.write_some(offset + done as u64, &data[done..], &mut granted)?;
             done += taken;
             match wait {
                 None => return Ok(()),
-                Some(Wait::Change) => changed.await,
-                Some(wait) => self.wait(wait).await?,
+                Some(Wait::Change) => {
+                    granted.clear();
+                    changed.await;
+                }
+                Some(wait) => self.wait(wait, &mut granted).await?,
             }
         }
     }
 
-    async fn wait(self: &Arc<OpenFile>, wait: Wait) -> Result<(), UploadError> {
+    async fn wait(self: &Arc<OpenFile>, wait: Wait, granted: &mut Granted) -> Result<(), UploadError> {
+        granted.clear();
         match wait {
-            Wait::Memory => {
-                let block = self.uploader.memory.take(SLAB_BYTES).await;
-                self.lock().spare.push(block);
-            }
+            Wait::Memory => granted.push(self.uploader.memory.take(SLAB_BYTES).await),
             Wait::LoadBase => self.load_base().await?,
+            // Nothing is published of a file that has lost its name, however long anybody waits.
+            Wait::Publish if self.lock().discarded => return Err(self.no_place(&self.lock())),
             Wait::Publish => self.publish().await?,
             Wait::Change | Wait::Turn => tokio::task::yield_now().await,
         }
@@ -243,7 +235,12 @@ impl OpenFile {
     }
 
     /// One hold of the lock: how much was taken, and what the rest has to wait for.
-    fn write_some(self: &Arc<OpenFile>, offset: u64, data: &[u8]) -> Result<(usize, Option<Wait>), UploadError> {
+    fn write_some(
+        self: &Arc<OpenFile>,
+        offset: u64,
+        data: &[u8],
+        granted: &mut Granted,
+    ) -> Result<(usize, Option<Wait>), UploadError> {
         let mut state = self.lock();
         if let Some(failure) = &state.failure {
             return Err(failure.clone());
@@ -259,13 +256,13 @@ impl OpenFile {
             return Ok((0, Some(Wait::Change)));
         }
         let mut taken = 0;
-        let mut wait = self.fill_to(&mut state, offset)?;
+        let mut wait = self.fill_to(&mut state, offset, granted)?;
         while wait.is_none() && taken < data.len() {
             let at = offset + taken as u64;
             let (bytes, stopped) = if at < state.content.size() {
-                self.overwrite(&mut state, at, &data[taken..])?
+                self.overwrite(&mut state, at, &data[taken..], granted)?
             } else {
-                self.append(&mut state, &data[taken..])
+                self.append(&mut state, &data[taken..], granted)?
             };
             taken += bytes;
             wait = stopped;
@@ -277,14 +274,19 @@ impl OpenFile {
     }
 
     /// Fills a hole between the end of the file and `offset` with zeros.
-    fn fill_to(self: &Arc<OpenFile>, state: &mut State, offset: u64) -> Result<Option<Wait>, UploadError> {
+    fn fill_to(
+        self: &Arc<OpenFile>,
+        state: &mut State,
+        offset: u64,
+        granted: &mut Granted,
+    ) -> Result<Option<Wait>, UploadError> {
         let mut budget = ZEROS_BYTES_MAX;
         while state.content.size() < offset {
             if budget == 0 {
                 return Ok(Some(Wait::Turn));
             }
             let zeros = (offset - state.content.size()).min(budget).min(ZEROS.len() as u64);
-            let (bytes, wait) = self.append(state, &ZEROS[..zeros as usize]);
+            let (bytes, wait) = self.append(state, &ZEROS[..zeros as usize], granted)?;
             budget -= bytes as u64;
             if wait.is_some() {
                 return Ok(wait);
@@ -293,25 +295,32 @@ impl OpenFile {
         Ok(None)
     }
 
-    fn append(self: &Arc<OpenFile>, state: &mut State, data: &[u8]) -> (usize, Option<Wait>) {
+    fn append(
+        self: &Arc<OpenFile>,
+        state: &mut State,
+        data: &[u8],
+        granted: &mut Granted,
+    ) -> Result<(usize, Option<Wait>), UploadError> {
         if self.must_hold_base(state) {
-            return (0, Some(Wait::LoadBase));
+            return Ok((0, Some(Wait::LoadBase)));
+        }
+        if state.discarded && state.content.held_bytes() >= self.uploader.keep_bytes_max() {
+            return Err(self.no_place(state));
         }
         let copies = state.copy_count(self.uploader.store.limits().part_bytes_max);
         if state.content.at_part_boundary() {
-            if state.content.outstanding() >= 2 * self.uploader.options.concurrency {
+            if !state.discarded && state.content.outstanding() >= 2 * self.uploader.options.concurrency {
                 self.dispatch(state);
-                return (0, Some(Wait::Change));
+                return Ok((0, Some(Wait::Change)));
             }
             if state.content.part_count() as u64 + copies >= self.uploader.store.limits().part_count_max {
-                return (0, Some(Wait::Publish));
+                return Ok((0, Some(Wait::Publish)));
             }
         }
-        let State { content, spare, .. } = state;
-        let mut take = || spare.pop().or_else(|| self.uploader.memory.try_take(SLAB_BYTES));
-        let taken = content.append(data, &self.uploader.ladder, copies, &mut take);
+        let mut take = || granted.pop().or_else(|| self.uploader.memory.try_take(SLAB_BYTES));
+        let taken = state.content.append(data, &self.uploader.ladder, copies, &mut take);
         state.dirty |= taken > 0;
-        (taken, (taken == 0).then_some(Wait::Memory))
+        Ok((taken, (taken == 0).then_some(Wait::Memory)))
     }
 
     fn overwrite(
@@ -319,10 +328,10 @@ impl OpenFile {
         state: &mut State,
         offset: u64,
         data: &[u8],
+        granted: &mut Granted,
     ) -> Result<(usize, Option<Wait>), UploadError> {
-        let State { content, spare, .. } = state;
-        let mut take = || spare.pop().or_else(|| self.uploader.memory.try_take(SLAB_BYTES));
-        match content.overwrite(offset, data, &mut take) {
+        let mut take = || granted.pop().or_else(|| self.uploader.memory.try_take(SLAB_BYTES));
+        match state.content.overwrite(offset, data, &mut take) {
             Ok(taken) => {
                 state.dirty |= taken > 0;
                 Ok((taken, (taken == 0).then_some(Wait::Memory)))
@@ -339,6 +348,10 @@ impl OpenFile {
         Ok(if state.content.part_count() == 0 { Wait::LoadBase } else { Wait::Publish })
     }
 
+    fn no_place(&self, state: &State) -> UploadError {
+        UploadError::NoPlace { key: state.key.to_string(), bytes_max: self.uploader.keep_bytes_max() }
+    }
+
     /// A prefix that is too short to be a part copy must be in memory before anything follows it.
     fn must_hold_base(&self, state: &State) -> bool {
         (1..self.uploader.store.limits().part_bytes_min).contains(&state.content.base_len)
@@ -346,18 +359,22 @@ impl OpenFile {
 
     /// Sets the length of the file: cuts it, or lets it grow by zeros.
     pub async fn truncate(self: &Arc<OpenFile>, len: u64) -> Result<(), UploadError> {
+        let mut granted = Granted::new();
         loop {
             let mut changed = std::pin::pin!(self.changed.notified());
             changed.as_mut().enable();
-            match self.truncate_some(len)? {
+            match self.truncate_some(len, &mut granted)? {
                 None => return Ok(()),
-                Some(Wait::Change) => changed.await,
-                Some(wait) => self.wait(wait).await?,
+                Some(Wait::Change) => {
+                    granted.clear();
+                    changed.await;
+                }
+                Some(wait) => self.wait(wait, &mut granted).await?,
             }
         }
     }
 
-    fn truncate_some(self: &Arc<OpenFile>, len: u64) -> Result<Option<Wait>, UploadError> {
+    fn truncate_some(self: &Arc<OpenFile>, len: u64, granted: &mut Granted) -> Result<Option<Wait>, UploadError> {
         let mut state = self.lock();
         if let Some(failure) = &state.failure {
             return Err(failure.clone());
@@ -371,12 +388,13 @@ impl OpenFile {
         }
         let size = state.content.size();
         if len >= size {
-            let wait = self.fill_to(&mut state, len)?;
+            let wait = self.fill_to(&mut state, len, granted)?;
             state.dirty |= len > size;
             self.dispatch(&mut state);
             return Ok(wait);
         }
-        if state.session.is_some() && len < state.content.base_len {
+        if len <= state.content.base_len {
+            // No part is left of the upload, and one without parts cannot be completed.
             self.give_up_session(&mut state);
         }
         if state.content.truncate(len).is_err() {
@@ -396,7 +414,8 @@ impl OpenFile {
             .map_or_else(Vec::new, |range| state.content.segments(range))
     }
 
-    /// Brings the prefix that is still the published object into memory.
+    /// Brings the prefix that is still the published object into memory, compared with the object's checksum where all
+    /// of the object is small enough to be read.
     pub(super) async fn load_base(self: &Arc<OpenFile>) -> Result<(), UploadError> {
         let (key, base, len) = {
             let state = self.lock();
@@ -405,49 +424,53 @@ impl OpenFile {
             };
             (state.key.clone(), base, state.content.base_len)
         };
-        let Some(range) = ByteRange::new(0, len) else { return Ok(()) };
-        let mut blocks = Vec::new();
-        for _ in 0..len.div_ceil(SLAB_BYTES as u64) {
-            blocks.push(self.uploader.memory.take(SLAB_BYTES).await);
+        if len == 0 {
+            return Ok(());
         }
-        let request = GetRequest { key, range: Some(range), if_match: Some(base.etag.clone()) };
-        let bytes = super::copying::read_all(&*self.uploader.store, request).await?;
+        let is_whole = base.size <= self.uploader.ladder.first_bytes();
+        let wanted = if is_whole { base.size } else { len };
+        let mut blocks = self.uploader.take_blocks(wanted.div_ceil(SLAB_BYTES as u64)).await;
+        let request =
+            GetRequest { key: key.clone(), range: ByteRange::new(0, wanted), if_match: Some(base.etag.clone()) };
+        let (bytes, told) = super::copying::read_all(&*self.uploader.store, request).await?;
         let mut buffer = PartBuffer::new();
         buffer.append(&bytes, &mut || blocks.pop());
+        let expected = base.crc64.or(told).filter(|_| is_whole);
+        if bytes.len() as u64 != wanted || expected.is_some_and(|expected| expected != buffer.crc64()) {
+            let message = format!("{} bytes of {wanted}, with checksum {}", bytes.len(), buffer.crc64());
+            return Err(StoreError::new(StoreErrorKind::Corrupted, "GetObject", key.as_str(), message).into());
+        }
         let mut state = self.lock();
         let unchanged = state.content.part_count() == 0 && state.content.base_len == len;
-        if unchanged && state.content.base.as_ref() == Some(&base) && buffer.len() as u64 == len {
+        if unchanged && state.content.base.as_ref() == Some(&base) {
+            buffer.truncate(usize::try_from(len).unwrap_or(usize::MAX));
             state.content.hold_base(buffer);
         }
         Ok(())
     }
 
-    pub(super) fn held_bytes(&self) -> u64 {
-        self.state.try_lock().map_or(0, |state| if state.is_publishing { 0 } else { state.content.held_bytes() })
+    /// Bytes that publishing this file would get out of the memory.
+    pub(super) fn publishable_bytes(&self) -> u64 {
+        let state = self.lock();
+        let is_stuck = state.is_publishing || state.discarded || state.failure.is_some();
+        if state.dirty && !is_stuck { state.content.held_bytes() } else { 0 }
     }
 
-    /// Gives back what is only kept for convenience. Skips a file that is busy right now.
+    /// Gives back what is only kept for convenience. Skips a file that is busy right now: the caller may hold the lock.
     pub(super) fn release_acknowledged(&self) {
         if let Ok(mut state) = self.state.try_lock() {
-            state.spare.clear();
-            state.content.release_acknowledged(0);
-            if !state.dirty
-                && !state.is_publishing
-                && state.session.is_none()
-                && let Some(base) = state.content.base.clone()
-            {
-                state.content.rest_on(base, false);
-            }
+            state.release_acknowledged(0);
         }
     }
 
-    /// Sends the open part if it is large enough to be one.
-    pub(super) fn send_early(self: &Arc<OpenFile>) {
-        if let Ok(mut state) = self.state.try_lock() {
-            let sealed = !state.is_publishing && state.content.seal(self.uploader.store.limits().part_bytes_min);
-            if sealed {
-                self.dispatch(&mut state);
-            }
+    /// Gives back what is only kept for convenience, and sends the open part if it is large enough to be one, even if
+    /// the file might have been a single PUT.
+    pub(super) fn relieve(self: &Arc<OpenFile>) {
+        let mut state = self.lock();
+        state.release_acknowledged(0);
+        if state.dirty && !state.is_publishing {
+            state.content.seal(self.uploader.store.limits().part_bytes_min);
+            self.dispatch_all(&mut state);
         }
     }
 
@@ -472,7 +495,23 @@ impl State {
         }
     }
 
-    pub(super) fn clear_spare(&mut self) {
-        self.spare.clear();
+    /// The object is now a copy of what it was, with `attributes`.
+    pub(super) fn rest_on_copy(&mut self, base: Base, attributes: &ObjectAttributes) {
+        self.content.base = Some(base);
+        self.serial += 1;
+        self.attributes_changed = self.attributes != *attributes;
+    }
+
+    /// Gives the buffers of acknowledged parts back until at most `keep_bytes` remain, and that of a file that is in the
+    /// bucket as it is. What has lost its name is nowhere else, and stays.
+    pub(super) fn release_acknowledged(&mut self, keep_bytes: u64) {
+        if self.discarded {
+            return;
+        }
+        self.content.release_acknowledged(keep_bytes);
+        let is_idle = !self.dirty && !self.is_publishing && self.session.is_none();
+        if let Some(base) = self.content.base.clone().filter(|_| is_idle && keep_bytes == 0) {
+            self.content.rest_on(base, false);
+        }
     }
 }

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use futures_util::stream::{self, StreamExt, TryStreamExt};
+use futures_util::stream::{self, StreamExt};
 
 use super::content::Base;
-use super::copying::rewrite_attributes;
+use super::copying::{copy_object, rewrite_attributes};
 use super::open_file::{OpenFile, State};
+use super::sending::Session;
 use super::uploader::UploadError;
 use crate::stats::Stats;
 use crate::store::{Published, Source};
@@ -32,18 +33,56 @@ impl OpenFile {
             state.is_publishing = true;
         }
         let result = self.publish_all().await;
+        self.end_publishing(&result);
+        result
+    }
+
+    /// Publishes what is unpublished, moves the object to `key`, by a copy on the service, and goes on from there. The
+    /// object under the old key is left to the caller. Must run to its end.
+    ///
+    /// A failed publishing stays with the file, a failed copy does not: the file is where it was.
+    pub async fn move_to(self: &Arc<OpenFile>, key: &ObjectKey) -> Result<(), UploadError> {
+        let _one_at_a_time = self.publishing.lock().await;
+        let is_dirty = {
+            let mut state = self.lock();
+            if let Some(failure) = &state.failure {
+                return Err(failure.clone());
+            }
+            state.is_publishing = true;
+            state.dirty && !state.discarded
+        };
+        let published = if is_dirty { self.publish_content().await } else { Ok(()) };
+        let moved = if published.is_ok() { self.copy_to(key).await } else { Ok(()) };
+        self.end_publishing(&published);
+        published.and(moved)
+    }
+
+    /// Copies the object, with the attributes that the file has now, to `key`, which becomes the file's.
+    async fn copy_to(self: &Arc<OpenFile>, key: &ObjectKey) -> Result<(), UploadError> {
+        let (source, base, attributes) = {
+            let state = self.lock();
+            let Some(base) = state.content.base.clone() else { return Ok(()) };
+            (state.key.clone(), base, state.attributes.clone())
+        };
+        let etag = copy_object(&*self.uploader.store, &source, &base, key, &attributes).await?;
+        let mut state = self.lock();
+        state.key = key.clone();
+        state.rest_on_copy(Base { etag, ..base }, &attributes);
+        Ok(())
+    }
+
+    fn end_publishing(self: &Arc<OpenFile>, result: &Result<(), UploadError>) {
         {
             let mut state = self.lock();
             state.is_publishing = false;
-            state.clear_spare();
-            if let Err(error) = &result {
+            if let Err(error) = result {
                 self.fail(&mut state, error.clone());
             }
             #[cfg(debug_assertions)]
             state.content.check_invariants();
         }
         self.changed.notify_waiters();
-        result
+        self.uploader.hurry_if_short();
     }
 
     async fn publish_all(self: &Arc<OpenFile>) -> Result<(), UploadError> {
@@ -58,9 +97,7 @@ impl OpenFile {
             (state.key.clone(), base, state.attributes.clone())
         };
         let etag = rewrite_attributes(&*self.uploader.store, &key, &base, &attributes).await?;
-        let mut state = self.lock();
-        state.attributes_changed = state.attributes != attributes;
-        state.content.base = Some(Base { etag, ..base });
+        self.lock().rest_on_copy(Base { etag, ..base }, &attributes);
         Ok(())
     }
 
@@ -92,6 +129,7 @@ impl OpenFile {
         let mut state = self.lock();
         state.session = None;
         state.dirty = false;
+        state.serial += 1;
         state.attributes_changed = state.attributes != attributes;
         log_published(&key, &base, parts, began);
         state.content.rest_on(base, true);
@@ -101,41 +139,44 @@ impl OpenFile {
 
     /// Sends what is left, waits until every part is acknowledged, and completes the upload.
     async fn finish_upload(self: &Arc<OpenFile>, size: u64) -> Result<(Base, ObjectAttributes, usize), UploadError> {
-        let (copies, source, attributes) = {
+        let (session, source) = {
             let mut state = self.lock();
             state.content.seal(1);
-            self.begin_session(&mut state);
+            let session = self.begin_session(&mut state);
             self.dispatch_all(&mut state);
-            let session = state.session.as_ref().expect("begun in the line before the last");
-            let source =
-                Source { key: state.key.clone(), if_match: state.content.base.as_ref().map(|base| base.etag.clone()) };
-            (session.copies.clone(), source, session.attributes.clone())
+            let if_match = state.content.base.as_ref().map(|base| base.etag.clone());
+            (session, Source { key: state.key.clone(), if_match })
         };
         let (copied, sent) =
-            futures_util::future::join(self.copy_prefix(&source, &copies), self.all_acknowledged()).await;
+            futures_util::future::join(self.copy_prefix(&session, &source), self.all_acknowledged()).await;
         let parts: Vec<UploadedPart> = copied?.into_iter().chain(sent?).collect();
         let crc64 = parts.iter().try_fold(Crc64::EMPTY, |crc64, part| Some(crc64.followed_by(part.crc64?, part.size)));
         let etags: Vec<ETag> = parts.into_iter().map(|part| part.etag).collect();
-        let target = self.target().await?;
+        let upload = self.upload_id(&session).await?;
         let Published { etag, crc64: told } =
-            self.uploader.store.complete(&target.key, &target.upload, &etags, size, crc64).await?;
-        Ok((Base { etag, size, crc64: crc64.or(told) }, attributes, etags.len()))
+            self.uploader.store.complete(&session.key, upload, &etags, size, crc64).await?;
+        Ok((Base { etag, size, crc64: crc64.or(told) }, session.attributes.clone(), etags.len()))
     }
 
     /// Makes the first parts of ranges of the published object, on the service.
-    async fn copy_prefix(&self, source: &Source, ranges: &[ByteRange]) -> Result<Vec<UploadedPart>, UploadError> {
-        if ranges.is_empty() {
+    async fn copy_prefix(
+        self: &Arc<OpenFile>,
+        session: &Arc<Session>,
+        source: &Source,
+    ) -> Result<Vec<UploadedPart>, UploadError> {
+        if session.copies.is_empty() {
             return Ok(Vec::new());
         }
-        let target = self.target().await?;
-        let (store, target) = (&self.uploader.store, &target);
+        let (store, upload) = (&self.uploader.store, self.upload_id(session).await?);
         let copy = |(index, range): (usize, ByteRange)| async move {
-            let number = target.number(index)?;
-            Ok(store.upload_part_copy(&target.key, &target.upload, number, source, range).await?)
+            let number = session.number(index)?;
+            Ok(store.upload_part_copy(&session.key, upload, number, source, range).await?)
         };
         // Collected first: the compiler cannot show a lazily mapped stream of these futures to be `Send`.
-        let copies: Vec<_> = ranges.iter().copied().enumerate().map(copy).collect();
-        stream::iter(copies).buffered(self.uploader.options.concurrency).try_collect().await
+        let copies: Vec<_> = session.copies.iter().copied().enumerate().map(copy).collect();
+        // All of them come to their end even when one fails, so that the abort overtakes none.
+        let copied: Vec<_> = stream::iter(copies).buffered(self.uploader.options.concurrency).collect().await;
+        copied.into_iter().collect()
     }
 
     async fn all_acknowledged(&self) -> Result<Vec<UploadedPart>, UploadError> {

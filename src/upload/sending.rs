@@ -2,19 +2,24 @@
 
 use std::sync::Arc;
 
-use super::content::Outgoing;
-use super::open_file::{OpenFile, Session, State};
-use super::uploader::{Flight, UploadError};
-use crate::wire::{ByteRange, ObjectKey, PartNumber, UploadId, UploadedPart};
+use tokio::sync::OnceCell;
 
-/// What a request of the running upload needs to know.
-pub(super) struct Target {
+use super::content::Outgoing;
+use super::open_file::{OpenFile, State};
+use super::uploader::{Flight, UploadError};
+use crate::store::Body;
+use crate::wire::{ByteRange, Crc64, ObjectAttributes, ObjectKey, PartNumber, UploadId, UploadedPart};
+
+/// A running multipart upload. Whoever has a request of it on its way holds a clone of its `Arc`, which keeps it from
+/// being aborted meanwhile.
+pub(super) struct Session {
     pub(super) key: ObjectKey,
-    pub(super) upload: UploadId,
-    /// Part numbers before the first part: those of the copied prefix.
-    pub(super) copies: usize,
-    /// Keeps the upload from being aborted while the request is on its way.
-    _in_use: Arc<tokio::sync::OnceCell<UploadId>>,
+    /// Its id, once it was begun at the service.
+    upload: OnceCell<UploadId>,
+    /// The ranges of the base that become the parts 1 to `copies.len()`.
+    pub(super) copies: Vec<ByteRange>,
+    /// What is sent with Initiate.
+    pub(super) attributes: ObjectAttributes,
 }
 
 impl OpenFile {
@@ -35,70 +40,87 @@ impl OpenFile {
         while state.busy.len() < self.uploader.options.concurrency {
             let State { content, busy, .. } = &mut *state;
             let Some(outgoing) = content.next_outgoing(|index| busy.contains(&index)) else { return };
-            self.begin_session(state);
             state.busy.insert(outgoing.index);
             // Counted from here on and not from when the task runs, or a shortage would look like a standstill.
-            let (file, flight) = (self.clone(), self.uploader.flight());
-            self.uploader.runtime.spawn(async move { file.send_part(outgoing, flight).await });
+            let (session, flight) = (self.begin_session(state), self.uploader.flight());
+            let file = self.clone();
+            self.uploader.runtime.spawn(async move { file.send_part(session, outgoing, flight).await });
         }
     }
 
-    /// Makes sure that there is an upload for parts to belong to. Initiate itself is sent by the first that needs it.
-    pub(super) fn begin_session(&self, state: &mut State) {
-        if state.session.is_none() {
-            let copy_bytes_max = self.uploader.store.limits().part_bytes_max;
-            let copies = even_ranges(state.content.base_len, copy_bytes_max);
-            state.session = Some(Session { upload: Arc::default(), copies, attributes: state.attributes.clone() });
-        }
+    /// The upload for parts to belong to. Initiate itself is sent by the first that needs it.
+    pub(super) fn begin_session(&self, state: &mut State) -> Arc<Session> {
+        let copy_bytes_max = self.uploader.store.limits().part_bytes_max;
+        let State { session, key, content, attributes, .. } = state;
+        let begin = || {
+            let copies = even_ranges(content.base_len, copy_bytes_max);
+            let (key, attributes) = (key.clone(), attributes.clone());
+            Arc::new(Session { key, upload: OnceCell::new(), copies, attributes })
+        };
+        session.get_or_insert_with(begin).clone()
     }
 
-    async fn send_part(self: Arc<OpenFile>, outgoing: Outgoing, flight: Flight) {
+    /// `flight` goes last of all: with it whoever waits for memory may look for help again.
+    async fn send_part(self: Arc<OpenFile>, session: Arc<Session>, outgoing: Outgoing, flight: Flight) {
         let Outgoing { index, version, body, crc64 } = outgoing;
-        let result = self.upload_part(index, body, crc64).await;
+        let result = self.upload_part(&session, index, body, crc64).await;
         {
             let mut state = self.lock();
+            let is_running = state.session.as_ref().is_some_and(|running| Arc::ptr_eq(running, &session));
             state.busy.remove(&index);
             match result {
-                Ok(uploaded) => {
+                Ok(uploaded) if is_running => {
                     state.content.acknowledge(index, version, uploaded);
-                    state.content.release_acknowledged(self.uploader.keep_bytes());
+                    let keep_bytes = self.uploader.keep_bytes();
+                    state.release_acknowledged(keep_bytes);
                 }
-                Err(error) => self.fail(&mut state, error),
+                Err(error) if is_running => self.fail(&mut state, error),
+                // The upload was given up, and nobody needs the part any more.
+                Ok(_) | Err(_) => {}
             }
             if state.session.is_some() {
                 self.dispatch_all(&mut state);
             }
         }
+        // Before the others are told: one of them may be waiting to abort the upload.
+        drop(session);
         self.changed.notify_waiters();
         drop(flight);
     }
 
     async fn upload_part(
-        &self,
+        self: &Arc<OpenFile>,
+        session: &Arc<Session>,
         index: usize,
-        body: crate::store::Body,
-        crc64: crate::wire::Crc64,
+        body: Body,
+        crc64: Crc64,
     ) -> Result<UploadedPart, UploadError> {
-        let target = self.target().await?;
-        let number = target.number(target.copies + index)?;
-        let uploaded = self.uploader.store.upload_part(&target.key, &target.upload, number, body, crc64).await?;
+        let upload = self.upload_id(session).await?;
+        let number = session.number(session.copies.len() + index)?;
+        let uploaded = self.uploader.store.upload_part(&session.key, upload, number, body, crc64).await?;
         Ok(UploadedPart { crc64: Some(crc64), ..uploaded })
     }
 
-    /// The running upload, begun at the service if it was not yet.
-    pub(super) async fn target(&self) -> Result<Target, UploadError> {
-        let (key, cell, attributes, copies) = {
-            let mut state = self.lock();
-            if let Some(failure) = &state.failure {
-                return Err(failure.clone());
+    /// The id of an upload, which is begun at the service if it was not yet.
+    pub(super) async fn upload_id<'s>(
+        self: &Arc<OpenFile>,
+        session: &'s Arc<Session>,
+    ) -> Result<&'s UploadId, UploadError> {
+        let initiate = || async {
+            // Those who waited for an attempt that failed do not try again.
+            if let Some(failure) = self.failure() {
+                return Err(failure);
             }
-            self.begin_session(&mut state);
-            let session = state.session.as_ref().expect("begun in the line above");
-            (state.key.clone(), session.upload.clone(), session.attributes.clone(), session.copies.len())
+            let initiated = self.uploader.store.initiate(&session.key, &session.attributes).await;
+            initiated.map_err(|error| {
+                let mut state = self.lock();
+                if state.session.as_ref().is_some_and(|running| Arc::ptr_eq(running, session)) {
+                    self.fail(&mut state, error.clone().into());
+                }
+                error.into()
+            })
         };
-        let store = &self.uploader.store;
-        let upload = cell.get_or_try_init(|| store.initiate(&key, &attributes)).await?.clone();
-        Ok(Target { key, upload, copies, _in_use: cell })
+        session.upload.get_or_try_init(initiate).await
     }
 
     /// Notes a failure: the first one stays, nothing more is sent, and the upload is aborted.
@@ -114,27 +136,31 @@ impl OpenFile {
     /// has begun, so that whoever removes the object afterwards removes the last one.
     pub async fn discard(self: &Arc<OpenFile>) {
         let _after_publishing = self.publishing.lock().await;
-        let mut state = self.lock();
-        state.discarded = true;
-        self.give_up_session(&mut state);
+        {
+            let mut state = self.lock();
+            state.discarded = true;
+            self.give_up_session(&mut state);
+        }
+        // A writer that waited for parts to land waits no longer.
+        self.changed.notify_waiters();
     }
 
     /// Aborts the running upload as soon as none of its requests is on its way any more.
     pub(super) fn give_up_session(self: &Arc<OpenFile>, state: &mut State) {
         let Some(session) = state.session.take() else { return };
-        let (file, key) = (self.clone(), state.key.clone());
+        let file = self.clone();
         self.uploader.runtime.spawn(async move {
             loop {
                 let mut changed = std::pin::pin!(file.changed.notified());
                 changed.as_mut().enable();
                 // An abort that overtakes a part may leave the part behind (`cos-api.md` 4.6).
-                if Arc::strong_count(&session.upload) == 1 {
+                if Arc::strong_count(&session) == 1 {
                     break;
                 }
                 changed.await;
             }
-            let Some(upload) = session.upload.get() else { return };
-            match file.uploader.store.abort(&key, upload).await {
+            let (key, Some(upload)) = (&session.key, session.upload.get()) else { return };
+            match file.uploader.store.abort(key, upload).await {
                 Ok(()) => log::info!("{key}: gave up upload {upload}"),
                 Err(error) => log::error!("{key}: upload {upload} could not be aborted and stays unfinished: {error}"),
             }
@@ -142,7 +168,7 @@ impl OpenFile {
     }
 }
 
-impl Target {
+impl Session {
     /// The number of the part with 0-based `index` in the whole upload.
     pub(super) fn number(&self, index: usize) -> Result<PartNumber, UploadError> {
         PartNumber::new(index as u64 + 1).ok_or_else(|| {

@@ -7,7 +7,8 @@ use tokio::runtime::Handle;
 
 use super::ladder::Ladder;
 use super::open_file::OpenFile;
-use crate::memory::{Memory, Relief};
+use super::part_buffer::SLAB_BYTES;
+use crate::memory::{Block, Memory, Relief};
 use crate::stats::Stats;
 use crate::store::{ObjectStore, StoreError};
 use crate::wire::limits::{GIB, MIB};
@@ -49,6 +50,14 @@ pub enum UploadError {
         /// Where the change begins.
         offset: u64,
     },
+    /// The file has lost its name, so that its bytes have no place but the memory, and there are too many for that.
+    #[error("{key:?} was removed while it is open, and more than {bytes_max} bytes of it would have to stay in memory")]
+    NoPlace {
+        /// The key that the file had.
+        key: String,
+        /// Bytes of one such file that the memory keeps.
+        bytes_max: u64,
+    },
     /// The file would be larger than the service's largest object.
     #[error("{key:?} would be larger than the service's largest object, {bytes_max} bytes")]
     TooLarge {
@@ -69,6 +78,8 @@ pub struct Uploader {
     pub(super) runtime: Handle,
     /// Requests with data on their way, of all files together.
     pub(super) in_flight: AtomicUsize,
+    /// Whoever takes many blocks for one thing holds this, so that no two wait for each other with half of theirs.
+    taking_many: tokio::sync::Mutex<()>,
     /// Std mutex: pushes and sweeps only.
     files: Mutex<Vec<Weak<OpenFile>>>,
 }
@@ -85,8 +96,9 @@ impl Uploader {
         // An eighth of the memory, so that several parts are on their way while another one fills.
         let bytes_max = memory.limit_bytes() as u64 / 8 / MIB * MIB;
         let ladder = Ladder::new(options.part_bytes, bytes_max, store.limits());
-        let (in_flight, files) = (AtomicUsize::new(0), Mutex::default());
-        let uploader = Arc::new(Uploader { store, memory, options, ladder, stats, runtime, in_flight, files });
+        let (in_flight, taking_many, files) = (AtomicUsize::new(0), tokio::sync::Mutex::new(()), Mutex::default());
+        let uploader =
+            Arc::new(Uploader { store, memory, options, ladder, stats, runtime, in_flight, taking_many, files });
         let relief: Arc<dyn Relief> = uploader.clone();
         uploader.memory.on_shortage(&relief);
         uploader
@@ -97,9 +109,32 @@ impl Uploader {
         &self.store
     }
 
-    /// Bytes of acknowledged parts that one file keeps for programs that come back: an eighth of the memory.
+    /// Bytes that one file may keep in memory without need of the upload: an eighth of the memory.
+    pub(super) fn keep_bytes_max(&self) -> u64 {
+        self.memory.limit_bytes() as u64 / 8
+    }
+
+    /// Bytes of acknowledged parts that one file keeps now for programs that come back.
     pub(super) fn keep_bytes(&self) -> u64 {
-        if self.memory.is_short() { 0 } else { self.memory.limit_bytes() as u64 / 8 }
+        if self.memory.is_short() { 0 } else { self.keep_bytes_max() }
+    }
+
+    /// Waits for `count` blocks.
+    pub(super) async fn take_blocks(&self, count: u64) -> Vec<Block> {
+        let _alone = self.taking_many.lock().await;
+        let mut blocks = Vec::new();
+        for _ in 0..count {
+            blocks.push(self.memory.take(SLAB_BYTES).await);
+        }
+        blocks
+    }
+
+    /// Looks again for something to get out of the memory, if somebody waits for it: what came to its end just now was
+    /// passed over earlier.
+    pub(super) fn hurry_if_short(&self) {
+        if self.memory.is_short() {
+            self.hurry();
+        }
     }
 
     pub(super) fn register(&self, file: &Arc<OpenFile>) {
@@ -126,8 +161,8 @@ impl Drop for Flight {
     fn drop(&mut self) {
         let last = self.0.in_flight.fetch_sub(1, Ordering::SeqCst) == 1;
         // With nothing on its way no block comes free by itself: look again for something to send.
-        if last && self.0.memory.is_short() {
-            self.0.hurry();
+        if last {
+            self.0.hurry_if_short();
         }
     }
 }
@@ -139,16 +174,20 @@ impl Relief for Uploader {
         }
     }
 
-    /// Sends every open part that is large enough to be a part; if there is none and nothing is on its way, publishes
-    /// the file that holds the most, which then goes on with the object as its base.
+    /// Gives back what is not needed and sends every open part that is large enough to be a part; if nothing is on its
+    /// way then, publishes the file that holds the most, which goes on with the object as its base.
+    ///
+    /// Nobody who calls this holds a file's lock.
     fn hurry(&self) {
         let files = self.files();
         for file in &files {
-            file.send_early();
+            file.relieve();
         }
-        if self.in_flight.load(Ordering::SeqCst) == 0
-            && let Some(file) = files.into_iter().max_by_key(|file| file.held_bytes())
-        {
+        if !self.memory.is_short() || self.in_flight.load(Ordering::SeqCst) > 0 {
+            return;
+        }
+        let holders = files.into_iter().map(|file| (file.publishable_bytes(), file)).filter(|(bytes, _)| *bytes > 0);
+        if let Some((_, file)) = holders.max_by_key(|(bytes, _)| *bytes) {
             file.publish_step();
         }
     }

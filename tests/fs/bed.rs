@@ -1,0 +1,306 @@
+//! A file system over a bucket in memory, and files in it as a program sees them.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use cosmount::clock::Clock;
+use cosmount::fs::{
+    Attr, AttrChange, FileName, FileSystem, FileSystemParts, FsError, FsOptions, HandleId, Ino, OpenMode, Owner, ROOT,
+    WriteOutcome,
+};
+use cosmount::memory::Memory;
+use cosmount::read::ReadOptions;
+use cosmount::stats::Stats;
+use cosmount::store::{Fault, FaultStore, MemoryStore, Op};
+use cosmount::upload::UploadOptions;
+use cosmount::wire::Limits;
+
+pub(crate) const KIB: usize = 1 << 10;
+pub(crate) const MIB: usize = 1 << 20;
+
+/// The size of a part in these tests, in bytes: the smallest that the service takes.
+pub(crate) const PART: usize = MIB;
+
+pub(crate) const ME: Owner = Owner { uid: 1000, gid: 1000 };
+
+pub(crate) const WRITE: OpenMode = OpenMode { writes: true, truncates: false, appends: false };
+pub(crate) const REPLACE: OpenMode = OpenMode { writes: true, truncates: true, appends: false };
+pub(crate) const APPEND: OpenMode = OpenMode { writes: true, truncates: false, appends: true };
+pub(crate) const READ: OpenMode = OpenMode { writes: false, truncates: false, appends: false };
+
+/// What a bed is made with.
+pub(crate) struct Choices {
+    pub(crate) limits: Limits,
+    pub(crate) memory_bytes: usize,
+    pub(crate) concurrency: usize,
+    pub(crate) options: FsOptions,
+}
+
+impl Default for Choices {
+    fn default() -> Choices {
+        Choices { limits: Limits::COS, memory_bytes: 64 * MIB, concurrency: 4, options: FsOptions::default() }
+    }
+}
+
+pub(crate) struct Bed {
+    pub(crate) bucket: MemoryStore,
+    pub(crate) faults: Arc<FaultStore>,
+    pub(crate) clock: Clock,
+    pub(crate) memory: Memory,
+    pub(crate) stats: Arc<Stats>,
+    pub(crate) fs: Arc<FileSystem>,
+    choices: Choices,
+}
+
+/// An open file.
+pub(crate) struct File {
+    pub(crate) fs: Arc<FileSystem>,
+    pub(crate) ino: Ino,
+    pub(crate) handle: HandleId,
+}
+
+impl Bed {
+    pub(crate) fn new() -> Bed {
+        Bed::with(Choices::default())
+    }
+
+    pub(crate) fn with_faults(faults: impl IntoIterator<Item = Fault>) -> Bed {
+        let bed = Bed::new();
+        faults.into_iter().for_each(|fault| bed.faults.inject(fault));
+        bed
+    }
+
+    pub(crate) fn with(choices: Choices) -> Bed {
+        let clock = Clock::manual(1_700_000_000);
+        let bucket = MemoryStore::with(choices.limits, clock.clone());
+        Bed::over(bucket, clock, choices)
+    }
+
+    fn over(bucket: MemoryStore, clock: Clock, choices: Choices) -> Bed {
+        let faults = Arc::new(FaultStore::new(bucket.clone()));
+        let (memory, stats) = (Memory::new(choices.memory_bytes), Arc::new(Stats::default()));
+        let fs = FileSystem::new(FileSystemParts {
+            store: faults.clone(),
+            options: choices.options.clone(),
+            upload: UploadOptions { part_bytes: PART as u64, concurrency: choices.concurrency },
+            read: ReadOptions::default(),
+            memory: memory.clone(),
+            clock: clock.clone(),
+            stats: stats.clone(),
+            runtime: tokio::runtime::Handle::current(),
+        });
+        Bed { bucket, faults, clock, memory, stats, fs, choices }
+    }
+
+    /// The same bucket, mounted anew by somebody who knows nothing. Begins a new record of requests.
+    pub(crate) fn remount(self) -> Bed {
+        self.bucket.forget_requests();
+        Bed::over(self.bucket, self.clock, self.choices)
+    }
+
+    pub(crate) fn advance(&self, milliseconds: u64) {
+        self.clock.advance(Duration::from_millis(milliseconds));
+    }
+
+    /// The directory that a path of names is in, and its last name.
+    pub(crate) async fn place(&self, path: &str) -> Result<(Ino, FileName), FsError> {
+        let path = Path::new(path);
+        let mut parent = ROOT;
+        for component in path.parent().into_iter().flat_map(Path::components) {
+            parent = self.fs.lookup(parent, &FileName::from_os(component.as_os_str())?).await?.ino;
+        }
+        Ok((parent, FileName::from_os(path.file_name().unwrap())?))
+    }
+
+    pub(crate) async fn stat(&self, path: &str) -> Result<Attr, FsError> {
+        let (parent, name) = self.place(path).await?;
+        self.fs.lookup(parent, &name).await
+    }
+
+    pub(crate) async fn create(&self, path: &str) -> File {
+        self.try_create(path, WRITE).await.unwrap()
+    }
+
+    pub(crate) async fn try_create(&self, path: &str, mode: OpenMode) -> Result<File, FsError> {
+        let (parent, name) = self.place(path).await?;
+        let (attr, opened) = self.fs.create(parent, &name, 0o644, ME, mode).await?;
+        Ok(File { fs: self.fs.clone(), ino: attr.ino, handle: opened.handle })
+    }
+
+    pub(crate) async fn open(&self, path: &str, mode: OpenMode) -> Result<File, FsError> {
+        let ino = self.stat(path).await?.ino;
+        let opened = self.fs.open(ino, mode).await?;
+        Ok(File { fs: self.fs.clone(), ino, handle: opened.handle })
+    }
+
+    /// Makes a file with content, as `cp` does.
+    pub(crate) async fn put(&self, path: &str, content: &[u8]) -> Result<(), FsError> {
+        let file = match self.stat(path).await {
+            Ok(_) => self.open(path, REPLACE).await?,
+            Err(_) => self.try_create(path, WRITE).await?,
+        };
+        for (index, piece) in content.chunks(MIB).enumerate() {
+            file.write(index * MIB, piece).await?;
+        }
+        file.close().await
+    }
+
+    pub(crate) async fn read(&self, path: &str) -> Result<Vec<u8>, FsError> {
+        let file = self.open(path, READ).await?;
+        let bytes = file.read_all().await;
+        file.close().await?;
+        bytes
+    }
+
+    pub(crate) async fn mkdir(&self, path: &str) -> Result<Attr, FsError> {
+        let (parent, name) = self.place(path).await?;
+        self.fs.mkdir(parent, &name, 0o755, ME).await
+    }
+
+    pub(crate) async fn rmdir(&self, path: &str) -> Result<(), FsError> {
+        let (parent, name) = self.place(path).await?;
+        self.fs.rmdir(parent, &name).await
+    }
+
+    pub(crate) async fn unlink(&self, path: &str) -> Result<(), FsError> {
+        let (parent, name) = self.place(path).await?;
+        self.fs.unlink(parent, &name).await
+    }
+
+    pub(crate) async fn rename(&self, from: &str, to: &str) -> Result<(), FsError> {
+        let ((from, old), (to, new)) = (self.place(from).await?, self.place(to).await?);
+        self.fs.rename((from, &old), (to, &new), false).await
+    }
+
+    pub(crate) async fn chmod(&self, path: &str, permissions: u32) -> Result<Attr, FsError> {
+        let change = AttrChange { permissions: Some(permissions), ..AttrChange::default() };
+        self.fs.setattr(self.stat(path).await?.ino, change).await
+    }
+
+    /// What `ls` shows of a directory: all names but `.` and `..`.
+    pub(crate) async fn list(&self, ino: Ino) -> Vec<String> {
+        let handle = self.fs.opendir(ino).await.unwrap();
+        let entries = self.fs.readdir(handle, 0, usize::MAX).unwrap();
+        self.fs.releasedir(handle);
+        entries.iter().filter(|entry| !entry.name.is_dot()).map(|entry| entry.name.to_string()).collect()
+    }
+
+    /// Lets everything that can go on without the test go on to its end.
+    pub(crate) async fn settle(&self) {
+        // In a runtime of one thread a few hundred turns see every task to its end or to a gate.
+        for _ in 0..500 {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// Every object in the bucket, with its bytes, and nothing else.
+    pub(crate) fn assert_bucket(&self, expected: &[(&str, &[u8])]) {
+        let keys: Vec<&str> = expected.iter().map(|(key, _)| *key).collect();
+        assert_eq!(self.bucket.keys(), keys);
+        for (key, content) in expected {
+            assert_same(&self.bucket.bytes(key).unwrap(), content);
+        }
+    }
+
+    pub(crate) async fn assert_no_unfinished_uploads(&self) {
+        self.settle().await;
+        assert_eq!(self.bucket.unfinished_uploads(), []);
+    }
+
+    /// The requests since the last time this was asked.
+    pub(crate) fn take_ops(&self) -> Vec<Op> {
+        let ops = self.bucket.ops();
+        self.bucket.forget_requests();
+        ops
+    }
+
+    /// The numbers of the parts that were sent, in the order they were.
+    pub(crate) fn parts_sent(&self) -> Vec<u16> {
+        let requests = self.bucket.requests();
+        let sent = requests.iter().filter(|request| request.op == Op::UploadPart);
+        sent.map(|request| request.part.unwrap().get()).collect()
+    }
+}
+
+impl File {
+    /// Writes as the kernel's adapter does: what goes in at once, then the rest.
+    pub(crate) async fn write(&self, offset: usize, data: &[u8]) -> Result<(), FsError> {
+        match self.fs.write(self.handle, offset as u64, data)? {
+            WriteOutcome::Done => Ok(()),
+            WriteOutcome::Partly { offset, taken } => self.fs.write_rest(self.handle, offset, &data[taken..]).await,
+        }
+    }
+
+    pub(crate) async fn read(&self, offset: usize, len: usize) -> Result<Vec<u8>, FsError> {
+        self.fs.read(self.handle, offset as u64, len).await.map(|bytes| bytes.as_ref().to_vec())
+    }
+
+    /// Reads to the end, as `cat` does with the kernel's largest requests.
+    pub(crate) async fn read_all(&self) -> Result<Vec<u8>, FsError> {
+        let mut all = Vec::new();
+        loop {
+            let bytes = self.read(all.len(), MIB).await?;
+            if bytes.is_empty() {
+                return Ok(all);
+            }
+            all.extend_from_slice(&bytes);
+        }
+    }
+
+    /// A descriptor is closed, and it was the last one of its process.
+    pub(crate) async fn flush(&self) -> Result<(), FsError> {
+        self.fs.flush(self.handle, || false).await
+    }
+
+    /// A descriptor is closed while its process holds another one.
+    pub(crate) async fn flush_duplicate(&self) -> Result<(), FsError> {
+        self.fs.flush(self.handle, || true).await
+    }
+
+    pub(crate) async fn fsync(&self) -> Result<(), FsError> {
+        self.fs.fsync(self.handle).await
+    }
+
+    pub(crate) async fn truncate(&self, size: usize) -> Result<(), FsError> {
+        let change = AttrChange { size: Some(size as u64), ..AttrChange::default() };
+        self.fs.setattr(self.ino, change).await.map(|_| ())
+    }
+
+    pub(crate) async fn size(&self) -> usize {
+        self.fs.getattr(self.ino).await.unwrap().size as usize
+    }
+
+    /// `close()` of the only descriptor, and the release that follows it.
+    pub(crate) async fn close(self) -> Result<(), FsError> {
+        let result = self.flush().await;
+        self.fs.release(self.handle).await;
+        result
+    }
+
+    /// The release alone: what a process leaves that is killed.
+    pub(crate) async fn release(self) {
+        self.fs.release(self.handle).await;
+    }
+}
+
+/// Bytes that differ from place to place and from seed to seed.
+pub(crate) fn bytes(seed: u64, len: usize) -> Vec<u8> {
+    let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+    let mut bytes = Vec::with_capacity(len + 8);
+    while bytes.len() < len {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        bytes.extend_from_slice(&state.to_le_bytes());
+    }
+    bytes.truncate(len);
+    bytes
+}
+
+/// Like `assert_eq`, but says where long contents differ instead of printing them.
+#[track_caller]
+pub(crate) fn assert_same(actual: &[u8], expected: &[u8]) {
+    let differs = actual.iter().zip(expected).position(|(a, b)| a != b);
+    assert_eq!((actual.len(), differs), (expected.len(), None), "(length, first difference)");
+}

@@ -1,0 +1,12 @@
+//! The file system over a bucket in memory, without FUSE: what programs do to files, and what of it must arrive.
+//!
+//! Every test drives [`cosmount::fs::FileSystem`] as the kernel would. The bucket keeps the service's rules and a log
+//! of requests; faults strike on cue and gates hold requests, so that no test waits for a time.
+
+#![allow(clippy::unwrap_used, reason = "the bed is part of the tests")]
+
+mod bed;
+mod closing;
+mod editing;
+mod faults;
+mod streaming;
