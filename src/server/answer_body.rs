@@ -17,7 +17,7 @@ use super::storage::Reading;
 const BLANK_EVERY: Duration = Duration::from_secs(1);
 
 /// What goes before the XML of a slow answer, as the service has it, so that no client gets used to a body that begins
-/// with `<?xml` (`cos-api.md` 4.4).
+/// with its root (`cos-api.md` 4.4).
 const LEADING_BLANKS: &[u8] = b"\n\n\n";
 
 /// The body of one answer.

@@ -11,6 +11,7 @@ mod bucket_calls;
 mod connection;
 mod credentials;
 mod digest;
+mod header_case;
 mod md5;
 mod multipart_calls;
 mod object_calls;
@@ -94,6 +95,7 @@ pub async fn run(
         latency: options.latency,
         clock: options.clock,
         requests: AtomicU64::new(0),
+        spellings: header_case::spellings().await,
     };
     connection::serve(listener, Arc::new(service), shutdown, options.shutdown_deadline).await;
     match Arc::try_unwrap(storage) {

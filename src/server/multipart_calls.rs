@@ -90,11 +90,11 @@ impl Service {
         let plan = self.storage.plan_complete(upload, complete.parts, limits)?;
         let (storage, now, crc64) = (Arc::clone(&self.storage), self.clock.unix_seconds(), plan.crc64);
         let task = tokio::spawn(async move {
-            match storage.complete(plan, now).await {
+            let xml = match storage.complete(plan, now).await {
                 Ok(record) => CompleteMultipartUploadResult { etag: ETag::new(&record.etag), ..result }.encode(),
                 Err(error) => late_error(Refusal::from(error), location),
-            }
-            .into()
+            };
+            without_declaration(xml).into()
         });
         let answer = Answer { payload: Payload::Slow(task), ..Answer::empty() };
         Ok(answer.with(CRC64, crc64.to_string()))
@@ -155,4 +155,23 @@ fn upload_ref(target: &Target, key: ObjectKey, id: UploadId) -> Result<UploadRef
 fn late_error(refusal: Refusal, resource: String) -> String {
     let (code, message) = (refusal.code.name().to_owned(), refusal.message);
     ErrorBody { code, message, resource, ..ErrorBody::default() }.encode()
+}
+
+/// Blanks go before this document, and after blanks a declaration is an error to strict parsers; coscmd has one.
+fn without_declaration(xml: String) -> String {
+    match xml.split_once("?>") {
+        Some((declaration, root)) if declaration.starts_with("<?xml") => root.trim_start().to_owned(),
+        _ => xml,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_declaration_is_cut_off() {
+        assert_eq!(without_declaration("<?xml version=\"1.0\"?>\n<a>?></a>".to_owned()), "<a>?></a>");
+        assert_eq!(without_declaration("<a>?></a>".to_owned()), "<a>?></a>");
+    }
 }

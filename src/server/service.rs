@@ -8,6 +8,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use hyper::body::Incoming;
+use hyper::http::Extensions;
 use hyper::{Request, Response};
 
 use crate::clock::Clock;
@@ -17,7 +18,7 @@ use crate::wire::code::Code;
 use crate::wire::escape::{QueryPair, escape_path, parse_query, unescape};
 use crate::wire::operation::{Operation, PassedHeaders, RequestError};
 use crate::wire::request::{Headers, Method};
-use crate::wire::sign::{Credentials, Signable, SignatureError, verify};
+use crate::wire::sign::{Credentials, Signable, SignatureError, TOKEN, verify};
 use crate::wire::{BucketName, Limits};
 
 use super::access_log::{AccessLog, Exchange};
@@ -41,6 +42,8 @@ pub(super) struct Service {
     pub latency: Duration,
     pub clock: Clock,
     pub requests: AtomicU64,
+    /// How the names of headers are spelt, for the transport.
+    pub spellings: Extensions,
 }
 
 /// A request as it was received, without its body.
@@ -96,7 +99,9 @@ impl Service {
         if !self.latency.is_zero() {
             tokio::time::sleep(self.latency).await;
         }
-        answer.send(exchange)
+        let mut response = answer.send(exchange);
+        *response.extensions_mut() = self.spellings.clone();
+        response
     }
 
     async fn serve(&self, head: &Head, body: &mut RequestBody, exchange: &mut Exchange) -> Result<Answer, Refusal> {
@@ -117,7 +122,8 @@ impl Service {
         exchange: &mut Exchange,
     ) -> Result<(Target, Result<Operation, RequestError>), Refusal> {
         let exists = |bucket: &BucketName| self.storage.bucket(bucket).is_ok_and(|found| found.is_some());
-        let addressed = Addressed::parse(&head.host, &head.path, exists, self.default_bucket.as_ref())?;
+        let default = self.default_bucket.as_ref().filter(|_| !head.may_list_buckets());
+        let addressed = Addressed::parse(&head.host, &head.path, exists, default)?;
         exchange.about(addressed.bucket.as_ref().map_or("", BucketName::as_str), &addressed.key);
         let method = head.method.ok_or(Code::MethodNotAllowed)?;
         let decoded = Operation::decode(method, &addressed, &head.query, headers);
@@ -205,6 +211,15 @@ impl Head {
         let query = parse_query(parts.uri.query().unwrap_or("")).map_err(|error| uri(&error))?;
         let method = Method::parse(&method_text);
         Ok(Head { method, method_text, host: host.to_owned(), path, query, headers })
+    }
+
+    /// Whether this is GET Service if the host names no bucket. Without it, clients that are told the address of this
+    /// machine would mean the default bucket; but all of them list a bucket with a prefix, be it an empty one.
+    fn may_list_buckets(&self) -> bool {
+        const OF_SERVICE: [&str; 7] = ["marker", "max-keys", "region", "tagkey", "tagvalue", "create-time", "range"];
+        let of_signature = |name: &str| name.starts_with("q-") || name == "sign" || name == TOKEN;
+        let of_service = |name: &str| OF_SERVICE.contains(&name) || of_signature(name);
+        self.method == Some(Method::Get) && self.path == "/" && self.query.iter().all(|(name, _)| of_service(name))
     }
 }
 

@@ -202,6 +202,8 @@ pub(crate) struct Reply {
     pub(crate) status: u16,
     pub(crate) headers: Vec<(String, String)>,
     pub(crate) body: Vec<u8>,
+    /// The names of the headers as they are spelt on the wire.
+    pub(crate) spelt: Vec<String>,
 }
 
 impl Reply {
@@ -234,7 +236,9 @@ impl Reply {
             let (name, value) = line.split_once(':').unwrap();
             (name.to_ascii_lowercase(), value.trim().to_owned())
         };
-        let mut reply = Reply { status, headers: lines.map(header).collect(), body: bytes[end + 4..].to_vec() };
+        let spelt = lines.clone().map(|line| line.split(':').next().unwrap().to_owned()).collect();
+        let body = bytes[end + 4..].to_vec();
+        let mut reply = Reply { status, headers: lines.map(header).collect(), body, spelt };
         if reply.header("transfer-encoding").is_some() {
             reply.body = unchunk(&reply.body);
         } else if let (Some(length), false) = (reply.header("content-length"), head_only) {

@@ -298,6 +298,13 @@ fn buckets_come_and_go() {
     let service = head(Method::Get, "/", &[], &[]);
     let service = crate::bed::signed(&service, "service.cos.myqcloud.com", &bed.credentials, b"");
     assert_eq!(bed.exchange(&service, false).elements("Name"), ["local-1250000000", "photos-1250000000"]);
+    // The Python SDK is told the address of this machine for both calls.
+    let local = |query: &[(&str, &str)]| {
+        let request = head(Method::Get, "/", query, &[]);
+        bed.exchange(&crate::bed::signed(&request, "127.0.0.1:9444", &bed.credentials, b""), false)
+    };
+    assert_eq!(local(&[("marker", ""), ("max-keys", "2000")]).elements("Name").len(), 2);
+    assert_eq!(local(&[("prefix", ""), ("max-keys", "1000")]).elements("Name"), ["local-1250000000"]);
     assert_eq!(ask(Method::Put, "/a").status, 200);
     ask(Method::Delete, "/").assert_refused(409, "BucketNotEmpty");
     ask(Method::Delete, "/a");

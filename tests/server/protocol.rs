@@ -170,6 +170,31 @@ fn every_answer_has_the_common_headers() {
     assert_eq!(good.header("x-cos-trace-id"), None);
 }
 
+/// The official Python SDK looks headers up in a plain dictionary.
+#[test]
+fn header_names_are_spelt_as_the_service_spells_them() {
+    let bed = Bed::start();
+    bed.ask(Method::Put, "/a", &[], &[("x-cos-meta-mode", "1"), ("cache-control", "no-store")], b"x");
+    let spelt = bed.ask(Method::Get, "/a", &[], &[("range", "bytes=0-0")], b"").spelt;
+    let expected = [
+        "ETag",
+        "Content-Length",
+        "Content-Type",
+        "Content-Range",
+        "Last-Modified",
+        "Accept-Ranges",
+        "Cache-Control",
+        "Date",
+        "Server",
+        "x-cos-request-id",
+        "x-cos-hash-crc64ecma",
+        "x-cos-meta-mode",
+    ];
+    for name in expected {
+        assert!(spelt.iter().any(|spelt| spelt == name), "{name} in {spelt:?}");
+    }
+}
+
 #[test]
 fn a_refused_head_has_no_body() {
     let bed = Bed::start();
