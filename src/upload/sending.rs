@@ -97,6 +97,8 @@ impl OpenFile {
     ) -> Result<UploadedPart, UploadError> {
         let upload = self.upload_id(session).await?;
         let number = session.number(session.copies.len() + index)?;
+        // The semaphore is never closed.
+        let _permit = self.uploader.wire.acquire().await;
         let uploaded = self.uploader.store.upload_part(&session.key, upload, number, body, crc64).await?;
         Ok(UploadedPart { crc64: Some(crc64), ..uploaded })
     }

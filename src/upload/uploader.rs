@@ -78,6 +78,9 @@ pub struct Uploader {
     pub(super) runtime: Handle,
     /// Requests with data on their way, of all files together.
     pub(super) in_flight: AtomicUsize,
+    /// One permit for each part that may be on the wire, of all files together: twice what one file may have. More would
+    /// not be faster, and everything else on the same wire, a `mkdir` for example, would wait behind them.
+    pub(super) wire: tokio::sync::Semaphore,
     /// Whoever takes many blocks for one thing holds this, so that no two wait for each other with half of theirs.
     taking_many: tokio::sync::Mutex<()>,
     /// Std mutex: pushes and sweeps only.
@@ -97,8 +100,9 @@ impl Uploader {
         let bytes_max = memory.limit_bytes() as u64 / 8 / MIB * MIB;
         let ladder = Ladder::new(options.part_bytes, bytes_max, store.limits());
         let (in_flight, taking_many, files) = (AtomicUsize::new(0), tokio::sync::Mutex::new(()), Mutex::default());
+        let wire = tokio::sync::Semaphore::new(2 * options.concurrency);
         let uploader =
-            Arc::new(Uploader { store, memory, options, ladder, stats, runtime, in_flight, taking_many, files });
+            Arc::new(Uploader { store, memory, options, ladder, stats, runtime, in_flight, wire, taking_many, files });
         let relief: Arc<dyn Relief> = uploader.clone();
         uploader.memory.on_shortage(&relief);
         uploader
