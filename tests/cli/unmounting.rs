@@ -101,8 +101,8 @@ fn a_mount_that_somebody_else_unmounts_ends_by_itself() {
     let service = Service::start(&home);
     let mut mount = foreground(&home, &service, &[]);
     fs::write(home.mount_point().join("a"), "hello").unwrap();
-    let umount = Command::new("umount").arg(home.mount_point()).output().unwrap();
-    Done::of(umount).succeeded();
+    let unmounted = Command::new("fusermount3").arg("-u").arg(home.mount_point()).output().unwrap();
+    Done::of(unmounted).succeeded();
     assert_eq!(mount.ended(), Some(0));
 }
 
