@@ -47,7 +47,7 @@ impl ObjectAttributes {
     }
 
     /// Appends the metadata as header lines. Values that are no header values are escaped as
-    /// [`header_value`](super::escape::header_value) does.
+    /// [`header_value`] does.
     pub fn push_headers(&self, headers: &mut Vec<HeaderPair>) {
         let standard = [
             ("content-type", &self.content_type),

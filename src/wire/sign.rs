@@ -1,7 +1,7 @@
 //! The signature of the service: making it and checking it (`cos-api.md` 2).
 //!
 //! Both sides build the same [`Canonical`] form of a request. A client signs with a [`SigningKey`], which is good for
-//! one [`KeyTime`] and may be kept for as long; a server calls [`verify`]. Secrets never leave this file but inside
+//! one [`KeyTime`] and may be kept for as long; a server calls [`verify()`]. Secrets never leave this file but inside
 //! [`Credentials`], whose `Debug` shows the id alone.
 
 mod verify;
