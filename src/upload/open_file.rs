@@ -47,6 +47,8 @@ pub(super) struct State {
     pub(super) discarded: bool,
     /// How often the object was made, rewritten or moved.
     pub(super) serial: u64,
+    /// The prefix was brought into memory for somebody who has not come to change it yet.
+    pub(super) is_awaited: bool,
 }
 
 /// What became of a write.
@@ -123,6 +125,7 @@ impl OpenFile {
             failure: None,
             discarded: false,
             serial: 0,
+            is_awaited: false,
         };
         let (uploader, state, publishing) = (uploader.clone(), Mutex::new(state), tokio::sync::Mutex::new(()));
         let file = Arc::new(OpenFile { uploader, state, changed: Notify::new(), publishing });
@@ -225,7 +228,7 @@ impl OpenFile {
         granted.clear();
         match wait {
             Wait::Memory => granted.push(self.uploader.memory.take(SLAB_BYTES).await),
-            Wait::LoadBase => self.load_base().await?,
+            Wait::LoadBase => *granted = self.load_base(1).await?,
             // Nothing is published of a file that has lost its name, however long anybody waits.
             Wait::Publish if self.lock().discarded => return Err(self.no_place(&self.lock())),
             Wait::Publish => self.publish().await?,
@@ -255,6 +258,7 @@ impl OpenFile {
         if state.is_publishing {
             return Ok((0, Some(Wait::Change)));
         }
+        state.is_awaited = false;
         let mut taken = 0;
         let mut wait = self.fill_to(&mut state, offset, granted)?;
         while wait.is_none() && taken < data.len() {
@@ -386,6 +390,7 @@ impl OpenFile {
         if state.is_publishing {
             return Ok(Some(Wait::Change));
         }
+        state.is_awaited = false;
         let size = state.content.size();
         if len >= size {
             let wait = self.fill_to(&mut state, len, granted)?;
@@ -416,20 +421,23 @@ impl OpenFile {
 
     /// Brings the prefix that is still the published object into memory, compared with the object's checksum where all
     /// of the object is small enough to be read.
-    pub(super) async fn load_base(self: &Arc<OpenFile>) -> Result<(), UploadError> {
+    ///
+    /// Returns `spare_blocks` blocks. One is enough for the next write to get on: without it, it could wait for memory
+    /// that it gets by giving up the prefix again.
+    pub(super) async fn load_base(self: &Arc<OpenFile>, spare_blocks: u64) -> Result<Vec<Block>, UploadError> {
         let (key, base, len) = {
             let state = self.lock();
             let Some(base) = state.content.base.clone().filter(|_| state.content.part_count() == 0) else {
-                return Ok(());
+                return Ok(Vec::new());
             };
             (state.key.clone(), base, state.content.base_len)
         };
         if len == 0 {
-            return Ok(());
+            return Ok(Vec::new());
         }
         let is_whole = base.size <= self.uploader.ladder.first_bytes();
         let wanted = if is_whole { base.size } else { len };
-        let mut blocks = self.uploader.take_blocks(wanted.div_ceil(SLAB_BYTES as u64)).await;
+        let mut blocks = self.uploader.take_blocks(wanted.div_ceil(SLAB_BYTES as u64) + spare_blocks).await;
         let request =
             GetRequest { key: key.clone(), range: ByteRange::new(0, wanted), if_match: Some(base.etag.clone()) };
         let (bytes, told) = super::copying::read_all(&*self.uploader.store, request).await?;
@@ -445,8 +453,9 @@ impl OpenFile {
         if unchanged && state.content.base.as_ref() == Some(&base) {
             buffer.truncate(usize::try_from(len).unwrap_or(usize::MAX));
             state.content.hold_base(buffer);
+            state.is_awaited = spare_blocks > 0;
         }
-        Ok(())
+        Ok(blocks)
     }
 
     /// Bytes that publishing this file would get out of the memory.
@@ -509,7 +518,7 @@ impl State {
             return;
         }
         self.content.release_acknowledged(keep_bytes);
-        let is_idle = !self.dirty && !self.is_publishing && self.session.is_none();
+        let is_idle = !self.dirty && !self.is_awaited && !self.is_publishing && self.session.is_none();
         if let Some(base) = self.content.base.clone().filter(|_| is_idle && keep_bytes == 0) {
             self.content.rest_on(base, false);
         }

@@ -9,7 +9,7 @@ use super::content::Base;
 use super::copying::{copy_object, rewrite_attributes};
 use super::open_file::{OpenFile, State};
 use super::sending::Session;
-use super::uploader::UploadError;
+use super::uploader::{Flight, UploadError};
 use crate::stats::Stats;
 use crate::store::{Published, Source};
 use crate::wire::{ByteRange, Crc64, ETag, ObjectAttributes, ObjectKey, UploadedPart};
@@ -32,7 +32,8 @@ impl OpenFile {
             }
             state.is_publishing = true;
         }
-        let result = self.publish_all().await;
+        let mut flight = None;
+        let result = self.publish_all(&mut flight).await;
         self.end_publishing(&result);
         result
     }
@@ -51,7 +52,8 @@ impl OpenFile {
             state.is_publishing = true;
             state.dirty && !state.discarded
         };
-        let published = if is_dirty { self.publish_content().await } else { Ok(()) };
+        let mut flight = None;
+        let published = if is_dirty { self.publish_content(&mut flight).await } else { Ok(()) };
         let moved = if published.is_ok() { self.copy_to(key).await } else { Ok(()) };
         self.end_publishing(&published);
         published.and(moved)
@@ -85,9 +87,9 @@ impl OpenFile {
         self.uploader.hurry_if_short();
     }
 
-    async fn publish_all(self: &Arc<OpenFile>) -> Result<(), UploadError> {
+    async fn publish_all(self: &Arc<OpenFile>, flight: &mut Option<Flight>) -> Result<(), UploadError> {
         if self.lock().dirty {
-            self.publish_content().await?;
+            self.publish_content(flight).await?;
         }
         let (key, base, attributes) = {
             let state = self.lock();
@@ -101,7 +103,9 @@ impl OpenFile {
         Ok(())
     }
 
-    async fn publish_content(self: &Arc<OpenFile>) -> Result<(), UploadError> {
+    /// `flight` gets what counts as on its way from when no memory is needed any more; the caller keeps it until writers
+    /// and those who are short can have the buffers, so that nobody is hurried for want of them.
+    async fn publish_content(self: &Arc<OpenFile>, flight: &mut Option<Flight>) -> Result<(), UploadError> {
         let began = Instant::now();
         let (base_only, too_short) = {
             let state = self.lock();
@@ -109,8 +113,9 @@ impl OpenFile {
             (state.content.part_count() == 0, (1..part_bytes_min).contains(&state.content.base_len))
         };
         if base_only && too_short {
-            self.load_base().await?;
+            self.load_base(0).await?;
         }
+        *flight = Some(self.uploader.flight());
         let (key, size, attributes, single) = {
             let mut state = self.lock();
             let single = if state.session.is_none() { state.content.single_body() } else { None };
@@ -119,9 +124,7 @@ impl OpenFile {
         let put_bytes_max = self.uploader.store.limits().put_bytes_max;
         let (base, attributes, parts) = match single.filter(|(body, _)| body.len() <= put_bytes_max) {
             Some((body, crc64)) => {
-                let flight = self.uploader.flight();
                 let published = self.uploader.store.put(&key, body, crc64, &attributes).await?;
-                drop(flight);
                 (Base { etag: published.etag, size, crc64: Some(crc64) }, attributes, 1)
             }
             None => self.finish_upload(size).await?,

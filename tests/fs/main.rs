@@ -5,8 +5,13 @@
 
 #![allow(clippy::unwrap_used, reason = "the bed is part of the tests")]
 
+mod attributes;
 mod bed;
 mod closing;
 mod editing;
 mod faults;
+mod memory;
+mod names;
+mod reading;
+mod renaming;
 mod streaming;

@@ -1,0 +1,269 @@
+//! Reading: in order and at random, what changes or breaks meanwhile, and files that are being written.
+
+use cosmount::fs::FsError;
+use cosmount::store::{Fault, Gate, Op, StoreErrorKind};
+use futures_util::future::join_all;
+use futures_util::poll;
+
+use crate::bed::{APPEND, Bed, Choices, KIB, MIB, PART, READ, REPLACE, WRITE, assert_same, bytes};
+
+/// The ranges that were read from the bucket, by start.
+fn ranges_read(bed: &Bed) -> Vec<(u64, u64)> {
+    let requests = bed.bucket.requests();
+    let mut ranges: Vec<(u64, u64)> =
+        requests.iter().filter_map(|request| request.range).map(|range| (range.start(), range.end())).collect();
+    ranges.sort();
+    ranges
+}
+
+#[tokio::test]
+async fn a_file_read_in_order_is_fetched_once_in_large_pieces() {
+    for (len, piece) in [(0, MIB), (1, MIB), (MIB, 128 * KIB), (40 * MIB + 5, MIB), (40 * MIB + 5, 100_000)] {
+        let bed = Bed::new();
+        let content = bytes(1, len);
+        bed.bucket.insert("a", content.clone());
+        let file = bed.open("a", READ).await.unwrap();
+        let mut read = Vec::new();
+        while read.len() < len {
+            read.extend_from_slice(&file.read(read.len(), piece).await.unwrap());
+        }
+        assert_same(&read, &content);
+        assert_eq!(file.read(len, piece).await.unwrap(), b"");
+        let ranges = ranges_read(&bed);
+        let end = ranges.iter().fold(0, |end, range| {
+            assert_eq!(range.0, end, "a gap or an overlap: {ranges:?}");
+            range.1
+        });
+        assert_eq!(end, len as u64);
+        assert!(ranges.iter().all(|(start, end)| end - start <= 8 << 20), "{ranges:?}");
+        assert!(ranges.len() <= 5 + len / (4 * MIB), "{ranges:?}");
+    }
+}
+
+#[tokio::test]
+async fn several_requests_are_on_their_way_for_a_reader_in_order() {
+    let gate = Gate::new();
+    let bed = Bed::with(Choices { memory_bytes: 256 * MIB, ..Choices::default() });
+    let content = bytes(1, 64 * MIB);
+    bed.bucket.insert("a", content.clone());
+    let file = bed.open("a", READ).await.unwrap();
+    for index in 0..32 {
+        file.read(index * MIB, MIB).await.unwrap();
+    }
+    bed.faults.inject(Fault::hold(Op::GetObject, &gate).forever());
+    let mut reads = Box::pin(async {
+        for index in 32..64 {
+            assert_same(&file.read(index * MIB, MIB).await.unwrap(), &content[index * MIB..(index + 1) * MIB]);
+        }
+    });
+    assert!(poll!(&mut reads).is_pending());
+    bed.settle().await;
+    assert!(poll!(&mut reads).is_pending(), "the window came to its end");
+    bed.settle().await;
+    gate.reached_by(2).await;
+    gate.open();
+    reads.await;
+}
+
+#[tokio::test]
+async fn a_look_at_the_beginning_costs_little() {
+    let bed = Bed::new();
+    bed.bucket.insert("a", bytes(1, 40 * MIB));
+    let file = bed.open("a", READ).await.unwrap();
+    file.read(0, 4 * KIB).await.unwrap();
+    bed.settle().await;
+    let fetched: u64 = ranges_read(&bed).iter().map(|(start, end)| end - start).sum();
+    assert!(fetched <= 2 << 20, "{fetched}");
+}
+
+#[tokio::test]
+async fn a_reader_who_jumps_gets_what_it_asked_for() {
+    let bed = Bed::new();
+    let content = bytes(1, 32 * MIB + 77);
+    bed.bucket.insert("a", content.clone());
+    let file = bed.open("a", READ).await.unwrap();
+    let (mut at, mut asked) = (12_345_678_usize, 0);
+    for round in 0..200 {
+        at = (at * 1_103_515_245 + 12_345) % content.len();
+        let len = if round % 10 == 0 { 700 * KIB } else { 4 * KIB };
+        let read = file.read(at, len).await.unwrap();
+        assert_same(&read, &content[at..content.len().min(at + len)]);
+        asked += len.max(64 * KIB) + 64 * KIB;
+    }
+    let ranges = ranges_read(&bed);
+    assert!(ranges.iter().all(|(start, end)| end - start <= 4 << 20), "{ranges:?}");
+    let fetched: u64 = ranges.iter().map(|(start, end)| end - start).sum();
+    assert!(fetched <= (asked as u64).max(4 * content.len() as u64), "{fetched}");
+}
+
+#[tokio::test]
+async fn many_readers_at_once_fetch_each_byte_once() {
+    let bed = Bed::new();
+    let content = bytes(1, 4 * MIB + 1);
+    bed.bucket.insert("a", content.clone());
+    let files = join_all((0..8).map(|_| bed.open("a", READ))).await;
+    let reads = files.iter().map(|file| file.as_ref().unwrap().read_all());
+    for read in join_all(reads).await {
+        assert_same(&read.unwrap(), &content);
+    }
+    let fetched: u64 = ranges_read(&bed).iter().map(|(start, end)| end - start).sum();
+    assert_eq!(fetched, content.len() as u64);
+}
+
+#[tokio::test]
+async fn reads_end_where_the_file_ends() {
+    let bed = Bed::new();
+    bed.bucket.insert("a", "0123456789");
+    let file = bed.open("a", READ).await.unwrap();
+    let table = [(0, 100, "0123456789"), (5, 2, "56"), (9, 5, "9"), (10, 5, ""), (1 << 40, 5, ""), (3, 0, "")];
+    for (offset, len, expected) in table {
+        assert_eq!(file.read(offset, len).await.unwrap(), expected.as_bytes(), "{len} from {offset}");
+    }
+    assert_eq!(file.read(usize::MAX, usize::MAX).await.unwrap(), b"");
+}
+
+#[tokio::test]
+async fn an_object_that_changes_under_a_reader_is_stale_and_never_mixed() {
+    for sequential in [true, false] {
+        let bed = Bed::new();
+        let content = bytes(1, 60 * MIB);
+        bed.bucket.insert("a", content.clone());
+        let file = bed.open("a", READ).await.unwrap();
+        file.read(if sequential { 0 } else { 50 * MIB }, MIB).await.unwrap();
+        bed.settle().await;
+        bed.bucket.insert("a", bytes(2, 60 * MIB));
+        let mut result = Ok(());
+        for index in 0..60 {
+            match file.read(index * MIB, MIB).await {
+                Ok(read) => assert_same(&read, &content[index * MIB..(index + 1) * MIB]),
+                Err(error) => result = Err(error),
+            }
+        }
+        assert_eq!(result, Err(FsError::Stale));
+        bed.bucket.remove("a");
+        assert_eq!(file.read(59 * MIB + 1, 10).await, Err(FsError::Stale), "gone is stale too for who has it open");
+    }
+}
+
+/// A whole file read in order is compared with its checksum: whichever piece is damaged, the end is not reached.
+#[tokio::test]
+async fn damaged_bytes_are_an_error_before_the_end() {
+    for (len, calls) in [(10, 1), (MIB, 1), (3 * MIB + 5, 2), (30 * MIB, 5)] {
+        for call in 1..=calls {
+            let bed = Bed::with_faults([Fault::damage_read().from_call(call)]);
+            let content = bytes(1, len);
+            bed.bucket.insert("a", content.clone());
+            let file = bed.open("a", READ).await.unwrap();
+            assert_eq!(file.read_all().await, Err(FsError::Remote(StoreErrorKind::Corrupted)), "{call} of {len}");
+            assert!(file.read(0, 10).await.is_err(), "nothing more comes from this opening");
+            file.close().await.unwrap();
+            assert_same(&bed.read("a").await.unwrap(), &content);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_request_that_breaks_is_an_error_for_those_who_need_it_and_the_next_read_asks_again() {
+    for after_bytes in [0, 1, MIB as u64 - 1, MIB as u64] {
+        let bed = Bed::with_faults([Fault::break_read(after_bytes, StoreErrorKind::Unreachable)]);
+        let content = bytes(1, 2 * MIB);
+        bed.bucket.insert("a", content.clone());
+        let file = bed.open("a", READ).await.unwrap();
+        let first = file.read_all().await;
+        if after_bytes < MIB as u64 {
+            assert_eq!(first.map(|read| read.len()), Err(FsError::Remote(StoreErrorKind::Unreachable)));
+        } else if let Ok(read) = first {
+            // What broke was only fetched ahead.
+            assert_same(&read, &content);
+        }
+        assert_same(&file.read_all().await.unwrap(), &content);
+    }
+}
+
+#[tokio::test]
+async fn pages_that_the_kernel_cached_stay_right_while_the_version_is_the_same() {
+    let bed = Bed::new();
+    bed.put("a", b"one").await.unwrap();
+    let ino = bed.stat("a").await.unwrap().ino;
+    let keep = async || {
+        let opened = bed.fs.open(ino, READ).await.unwrap();
+        bed.fs.release(opened.handle).await;
+        opened.keep_cache
+    };
+    assert_eq!((keep().await, keep().await), (false, true));
+    bed.chmod("a", 0o600).await.unwrap();
+    assert!(keep().await, "other metadata, the same bytes");
+    let file = bed.open("a", WRITE).await.unwrap();
+    assert!(!keep().await);
+    file.write(0, b"two").await.unwrap();
+    file.close().await.unwrap();
+    assert_eq!((keep().await, keep().await), (false, true));
+    bed.bucket.insert("a", "three");
+    bed.advance(6000);
+    assert_eq!((keep().await, keep().await), (false, true));
+}
+
+/// What is in memory, what is in the published part, and what is only in parts, from a writer and from a reader.
+#[tokio::test]
+async fn a_file_that_is_being_written_reads_as_it_is_from_every_handle() {
+    let bed = Bed::with(Choices { memory_bytes: 16 * MIB, ..Choices::default() });
+    let mut model = bytes(1, 3 * PART);
+    bed.bucket.insert("a", model.clone());
+    let before = bed.open("a", READ).await.unwrap();
+    let writer = bed.open("a", APPEND).await.unwrap();
+    let after = bed.open("a", READ).await.unwrap();
+    for round in 0..12 {
+        let piece = bytes(round + 2, PART + 3);
+        writer.write(0, &piece).await.unwrap();
+        model.extend_from_slice(&piece);
+        bed.settle().await;
+        for file in [&before, &writer, &after] {
+            let start = model.len() - PART - 100;
+            assert_same(&file.read(start, PART).await.unwrap(), &model[start..start + PART]);
+            assert_same(&file.read(10, 100).await.unwrap(), &model[10..110]);
+        }
+    }
+    for file in [&before, &writer, &after] {
+        assert_same(&file.read_all().await.unwrap(), &model);
+    }
+    writer.close().await.unwrap();
+    for file in [before, after] {
+        assert_same(&file.read_all().await.unwrap(), &model);
+        file.close().await.unwrap();
+    }
+    bed.assert_bucket(&[("a", &model)]);
+    bed.assert_no_unfinished_uploads().await;
+}
+
+#[tokio::test]
+async fn a_file_that_was_emptied_reads_as_empty_at_once() {
+    let bed = Bed::new();
+    bed.bucket.insert("a", "before");
+    let reader = bed.open("a", READ).await.unwrap();
+    assert_eq!(reader.read_all().await.unwrap(), b"before");
+    let writer = bed.open("a", REPLACE).await.unwrap();
+    assert_eq!(reader.read_all().await.unwrap(), b"");
+    writer.write(0, b"after").await.unwrap();
+    assert_eq!(reader.read_all().await.unwrap(), b"after");
+    writer.close().await.unwrap();
+    assert_eq!(reader.read_all().await.unwrap(), b"after");
+}
+
+/// The version that a read is pinned to is replaced by a publishing of this very mount.
+#[tokio::test]
+async fn a_read_that_meets_a_publishing_reads_the_new_version() {
+    let gate = Gate::new();
+    let bed = Bed::new();
+    let model = bytes(1, 4 * PART);
+    bed.bucket.insert("a", model[..3 * PART].to_vec());
+    let writer = bed.open("a", APPEND).await.unwrap();
+    let reader = bed.open("a", READ).await.unwrap();
+    writer.write(0, &model[3 * PART..]).await.unwrap();
+    bed.faults.inject(Fault::hold(Op::GetObject, &gate));
+    let mut read = Box::pin(reader.read(5, 100));
+    assert!(poll!(&mut read).is_pending());
+    gate.reached_by(1).await;
+    writer.close().await.unwrap();
+    gate.open();
+    assert_same(&read.await.unwrap(), &model[5..105]);
+}

@@ -1,0 +1,251 @@
+//! Renaming files, published, streaming and not yet in the bucket, over nothing and over others.
+
+use cosmount::fs::{FsError, ROOT};
+use cosmount::store::{Fault, Gate, Op, StoreErrorKind};
+use futures_util::poll;
+
+use crate::bed::{Bed, KIB, MIB, PART, READ, REPLACE, WRITE, assert_same, bytes};
+
+#[tokio::test]
+async fn a_published_file_moves_by_a_copy_and_a_delete() {
+    let bed = Bed::new();
+    bed.put("a", b"content").await.unwrap();
+    bed.chmod("a", 0o640).await.unwrap();
+    bed.take_ops();
+    bed.rename("a", "b").await.unwrap();
+    assert_eq!(bed.take_ops(), [Op::CopyObject, Op::DeleteObject]);
+    bed.assert_bucket(&[("b", b"content")]);
+    assert_eq!(bed.stat("a").await, Err(FsError::NotFound));
+    assert_eq!(bed.stat("b").await.unwrap().permissions, 0o640);
+    assert_eq!(bed.list(ROOT).await, ["b"]);
+    let bed = bed.remount();
+    assert_eq!(bed.stat("b").await.unwrap().permissions, 0o640);
+    assert_eq!(bed.read("b").await.unwrap(), b"content");
+}
+
+#[tokio::test]
+async fn a_file_that_is_not_in_the_bucket_yet_moves_without_a_request() {
+    let bed = Bed::new();
+    let file = bed.create("tmp").await;
+    file.write(0, b"content").await.unwrap();
+    bed.take_ops();
+    bed.rename("tmp", "final").await.unwrap();
+    assert_eq!(bed.take_ops(), []);
+    file.write(7, b" and more").await.unwrap();
+    file.close().await.unwrap();
+    assert_eq!(bed.take_ops(), [Op::PutObject]);
+    bed.assert_bucket(&[("final", b"content and more")]);
+    assert_eq!(bed.read("final").await.unwrap(), b"content and more");
+}
+
+/// The object that is replaced must not come back when the new file goes before its close.
+#[tokio::test]
+async fn a_file_that_replaces_an_object_before_its_close_can_be_removed() {
+    let bed = Bed::new();
+    bed.bucket.insert("final", "the old one");
+    let file = bed.create("tmp").await;
+    file.write(0, b"content").await.unwrap();
+    bed.rename("tmp", "final").await.unwrap();
+    bed.assert_bucket(&[("final", b"content")]);
+    bed.unlink("final").await.unwrap();
+    file.close().await.unwrap();
+    bed.assert_bucket(&[]);
+    assert_eq!(bed.stat("final").await, Err(FsError::NotFound));
+}
+
+#[tokio::test]
+async fn a_rename_replaces_what_had_the_name() {
+    let bed = Bed::new();
+    bed.put("a", b"new").await.unwrap();
+    bed.put("b", b"old").await.unwrap();
+    let reader = bed.open("b", READ).await.unwrap();
+    bed.rename("a", "b").await.unwrap();
+    bed.assert_bucket(&[("b", b"new")]);
+    assert_eq!(bed.read("b").await.unwrap(), b"new");
+    assert_eq!(reader.read_all().await, Err(FsError::Stale), "never a mixture");
+    reader.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_rename_that_must_not_replace_does_not() {
+    let bed = Bed::new();
+    bed.bucket.insert("a", "a");
+    bed.bucket.insert("b", "b");
+    let ((from, a), (to, b)) = (bed.place("a").await.unwrap(), bed.place("b").await.unwrap());
+    assert_eq!(bed.fs.rename((from, &a), (to, &b), true).await, Err(FsError::Exists));
+    bed.assert_bucket(&[("a", b"a"), ("b", b"b")]);
+    bed.bucket.remove("b");
+    bed.advance(6000);
+    bed.fs.rename((from, &a), (to, &b), true).await.unwrap();
+    bed.assert_bucket(&[("b", b"a")]);
+}
+
+#[tokio::test]
+async fn a_file_that_streams_is_published_and_moved_and_goes_on() {
+    let bed = Bed::new();
+    let file = bed.create("a").await;
+    let content = bytes(1, 5 * PART);
+    file.write(0, &content[..3 * PART + 9]).await.unwrap();
+    bed.rename("a", "b").await.unwrap();
+    bed.assert_bucket(&[("b", &content[..3 * PART + 9])]);
+    file.write(3 * PART + 9, &content[3 * PART + 9..]).await.unwrap();
+    file.close().await.unwrap();
+    bed.assert_bucket(&[("b", &content)]);
+    bed.assert_no_unfinished_uploads().await;
+    assert_same(&bed.read("b").await.unwrap(), &content);
+}
+
+/// No upload may begin under the old key once the object is on its way to the new one.
+#[tokio::test]
+async fn writers_wait_while_their_file_moves() {
+    let gate = Gate::new();
+    let bed = Bed::with_faults([Fault::hold(Op::CopyObject, &gate)]);
+    let file = bed.create("a").await;
+    let content = bytes(1, 4 * PART);
+    file.write(0, &content[..PART + 1]).await.unwrap();
+    let mut rename = Box::pin(bed.rename("a", "b"));
+    while !poll!(&mut rename).is_ready() && bed.bucket.count(Op::CompleteMultipartUpload) == 0 {
+        tokio::task::yield_now().await;
+    }
+    gate.reached_by(1).await;
+    let mut write = Box::pin(file.write(PART + 1, &content[PART + 1..]));
+    assert!(poll!(&mut write).is_pending());
+    gate.open();
+    rename.await.unwrap();
+    write.await.unwrap();
+    file.close().await.unwrap();
+    bed.assert_bucket(&[("b", &content)]);
+    bed.assert_no_unfinished_uploads().await;
+}
+
+/// Memory pressure publishes a file of which the names hear only at its close.
+#[tokio::test]
+async fn a_file_that_was_published_in_the_background_moves() {
+    let bed = Bed::with(crate::bed::Choices { memory_bytes: 2 * MIB, ..Default::default() });
+    let file = bed.create("a").await;
+    let content = bytes(1, 900 * KIB);
+    file.write(0, &content).await.unwrap();
+    let others = [bed.create("x").await, bed.create("y").await, bed.create("z").await];
+    for other in &others {
+        other.write(0, &bytes(2, 400 * KIB)).await.unwrap();
+    }
+    bed.settle().await;
+    assert_eq!(bed.bucket.keys(), ["a"], "it held the most");
+    bed.rename("a", "b").await.unwrap();
+    assert_eq!(bed.stat("b").await.unwrap().size, content.len() as u64);
+    file.close().await.unwrap();
+    assert_same(&bed.bucket.bytes("b").unwrap(), &content);
+    assert!(bed.bucket.bytes("a").is_none());
+}
+
+#[tokio::test]
+async fn a_file_that_was_emptied_at_open_moves_with_what_it_has() {
+    let bed = Bed::new();
+    bed.bucket.insert("a", "the old one");
+    let file = bed.open("a", REPLACE).await.unwrap();
+    file.write(0, b"new").await.unwrap();
+    bed.rename("a", "b").await.unwrap();
+    bed.assert_bucket(&[("b", b"new")]);
+    file.write(3, b"er").await.unwrap();
+    file.close().await.unwrap();
+    bed.assert_bucket(&[("b", b"newer")]);
+}
+
+#[tokio::test]
+async fn an_open_reader_follows_its_file() {
+    let bed = Bed::new();
+    let content = bytes(1, 5 * MIB);
+    bed.bucket.insert("a", content.clone());
+    let reader = bed.open("a", READ).await.unwrap();
+    assert_same(&reader.read(0, 1000).await.unwrap(), &content[..1000]);
+    bed.rename("a", "b").await.unwrap();
+    assert_same(&reader.read_all().await.unwrap(), &content);
+    reader.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_writer_that_opened_before_the_move_publishes_under_the_new_name() {
+    let bed = Bed::new();
+    bed.bucket.insert("a", "old");
+    let file = bed.open("a", WRITE).await.unwrap();
+    bed.rename("a", "b").await.unwrap();
+    file.write(0, b"new").await.unwrap();
+    file.close().await.unwrap();
+    bed.assert_bucket(&[("b", b"new")]);
+}
+
+#[tokio::test]
+async fn a_copy_that_fails_leaves_everything_where_it_was() {
+    for is_open in [false, true] {
+        let bed = Bed::with_faults([Fault::nth(Op::CopyObject, 1, StoreErrorKind::Internal)]);
+        bed.bucket.insert("a", "a");
+        let file = if is_open { Some(bed.open("a", WRITE).await.unwrap()) } else { None };
+        assert_eq!(bed.rename("a", "b").await, Err(FsError::Remote(StoreErrorKind::Internal)));
+        bed.assert_bucket(&[("a", b"a")]);
+        assert_eq!(bed.read("a").await.unwrap(), b"a");
+        if let Some(file) = file {
+            file.write(1, b"!").await.unwrap();
+            file.close().await.unwrap();
+            bed.assert_bucket(&[("a", b"a!")]);
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_object_that_others_replaced_is_not_moved_as_what_it_was() {
+    let bed = Bed::new();
+    bed.bucket.insert("a", "ours");
+    bed.stat("a").await.unwrap();
+    bed.bucket.insert("a", "theirs");
+    assert_eq!(bed.rename("a", "b").await, Err(FsError::Stale));
+    bed.assert_bucket(&[("a", b"theirs")]);
+}
+
+#[tokio::test]
+async fn files_move_between_directories_which_stay() {
+    let bed = Bed::new();
+    bed.bucket.insert("from/a", "x");
+    bed.mkdir("to").await.unwrap();
+    bed.rename("from/a", "to/b").await.unwrap();
+    bed.assert_bucket(&[("from/", b""), ("to/", b""), ("to/b", b"x")]);
+    assert_eq!(bed.read("to/b").await.unwrap(), b"x");
+}
+
+#[tokio::test]
+async fn kinds_do_not_replace_one_another() {
+    let bed = Bed::new();
+    bed.bucket.insert("file", "x");
+    bed.mkdir("dir").await.unwrap();
+    assert_eq!(bed.rename("file", "dir").await, Err(FsError::IsDirectory));
+    assert_eq!(bed.rename("dir", "file").await, Err(FsError::NotDirectory));
+    assert_eq!(bed.rename("nothing", "x").await, Err(FsError::NotFound));
+    bed.rename("file", "file").await.unwrap();
+    bed.assert_bucket(&[("dir/", b""), ("file", b"x")]);
+}
+
+#[tokio::test]
+async fn an_empty_directory_moves_and_a_full_one_says_that_it_must_be_copied() {
+    let bed = Bed::new();
+    bed.mkdir("a").await.unwrap();
+    bed.rename("a", "b").await.unwrap();
+    bed.assert_bucket(&[("b/", b"")]);
+    bed.put("b/x", b"x").await.unwrap();
+    assert_eq!(bed.rename("b", "c").await, Err(FsError::CrossDevice));
+    bed.mkdir("empty").await.unwrap();
+    assert_eq!(bed.rename("empty", "b").await, Err(FsError::NotEmpty));
+    bed.assert_bucket(&[("b/", b""), ("b/x", b"x"), ("empty/", b"")]);
+}
+
+/// sed -i, editors: a new file under a temporary name, closed, renamed over the old one; 100 rounds.
+#[tokio::test]
+async fn replacing_a_file_again_and_again_shows_the_last_content() {
+    let bed = Bed::new();
+    for round in 0..100 {
+        let content = bytes(round, 100 + round as usize);
+        bed.put("tmp", &content).await.unwrap();
+        bed.rename("tmp", "file").await.unwrap();
+        assert_same(&bed.read("file").await.unwrap(), &content);
+        bed.advance(100);
+    }
+    assert_eq!(bed.bucket.keys(), ["file"]);
+}
