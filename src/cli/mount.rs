@@ -24,10 +24,12 @@ pub(super) fn run(mount: MountArguments, arguments: &[OsString]) -> Result<Resul
     let log_file = config.log_file.clone();
     let ready = || if is_daemon { daemon::tell_ready(log_file.as_deref()) } else { Ok(()) };
     let search_path = std::env::var("PATH").unwrap_or_default();
-    let runtime = runtime()?;
-    let outcome = runtime.block_on(session::run(config, &search_path, ready));
+    // Bytes of objects have a runtime of their own, so that names and attributes never wait for their turn behind them.
+    let (requests, transfers) = (runtime()?, runtime()?);
+    let outcome = requests.block_on(session::run(config, &search_path, transfers.handle().clone(), ready));
     // What still runs belongs to files that the mount has let go of; it must not keep the process.
-    runtime.shutdown_background();
+    requests.shutdown_background();
+    transfers.shutdown_background();
     outcome.map(Ok)
 }
 

@@ -26,7 +26,7 @@ use crate::fs::{FileSystem, FileSystemParts};
 use crate::fuse;
 use crate::memory::Memory;
 use crate::stats::Stats;
-use crate::store::{HttpOptions, HttpStore, RetryOptions, StoreError};
+use crate::store::{HttpOptions, HttpStore, RetryOptions, Runtimes, StoreError};
 use crate::wire::address::Endpoint;
 use crate::wire::sign::Credentials;
 
@@ -47,13 +47,14 @@ const LAST_PUBLISH_MIN: Duration = Duration::from_secs(1);
 pub(super) async fn run(
     config: MountConfig,
     search_path: &str,
+    transfers: Handle,
     ready: impl FnOnce() -> io::Result<()>,
 ) -> Result<(), Failure> {
     let mount_point = mount_point::check(&config.mount_point)?;
     mount_point::check_fuse(search_path, config.fuse.allow_other)?;
     let mut signals = Signals::new()?;
-    let bucket = Bucket::reach(&config).await?;
-    let mut session = Session::mount(&config, mount_point, &bucket).await?;
+    let bucket = Bucket::reach(&config, &transfers).await?;
+    let mut session = Session::mount(&config, mount_point, &bucket, transfers).await?;
     session.listen();
     if let Err(error) = ready() {
         session.detach();
@@ -92,7 +93,7 @@ struct Bucket {
 
 impl Bucket {
     /// Finds the way to the bucket and asks whether it may be used.
-    async fn reach(config: &MountConfig) -> Result<Bucket, Failure> {
+    async fn reach(config: &MountConfig, transfers: &Handle) -> Result<Bucket, Failure> {
         let (endpoint, credentials, mut local) = match &config.service {
             Service::Remote { endpoint, credentials } => (endpoint.clone(), credentials.clone(), None),
             Service::Local { directory, listen } => {
@@ -110,7 +111,7 @@ impl Bucket {
             secret_id: credentials.secret_id.clone(),
         };
         let stats = Arc::new(Stats::default());
-        let connect = |retry| connect(config, &endpoint, &credentials, retry, &stats);
+        let connect = |retry| connect(config, &endpoint, &credentials, retry, &stats, transfers);
         // Somebody waits for the first answer, so it is not tried for as long as those of an open file.
         let deadline = config.retry.deadline.min(FIRST_ANSWER_DEADLINE);
         let first = connect(RetryOptions { deadline, ..config.retry })?;
@@ -135,12 +136,14 @@ fn connect(
     credentials: &Credentials,
     retry: RetryOptions,
     stats: &Arc<Stats>,
+    transfers: &Handle,
 ) -> Result<HttpStore, Failure> {
     let bucket = config.source.bucket.clone();
     HttpStore::new(HttpOptions {
         retry,
         proxy: config.proxy.clone(),
         stats: stats.clone(),
+        runtimes: Some(Runtimes { bulk: transfers.clone(), light: Handle::current() }),
         ..HttpOptions::new(endpoint.clone(), bucket, credentials.clone())
     })
     .map_err(|error: StoreError| Failure::new(Exit::Usage, error.to_string()))
@@ -158,7 +161,12 @@ struct Session {
 
 impl Session {
     /// Mounts, and returns when the mount answers.
-    async fn mount(config: &MountConfig, mount_point: PathBuf, bucket: &Bucket) -> Result<Session, Failure> {
+    async fn mount(
+        config: &MountConfig,
+        mount_point: PathBuf,
+        bucket: &Bucket,
+        transfers: Handle,
+    ) -> Result<Session, Failure> {
         let fs = FileSystem::new(FileSystemParts {
             store: bucket.store.clone(),
             options: config.fs.clone(),
@@ -167,7 +175,7 @@ impl Session {
             memory: Memory::new(usize::try_from(config.memory_bytes).unwrap_or(usize::MAX)),
             clock: Clock::System,
             stats: bucket.stats.clone(),
-            runtime: Handle::current(),
+            runtime: transfers,
         });
         let mounting = {
             let (fs, mount_point, options) = (fs.clone(), mount_point.clone(), config.fuse.clone());

@@ -13,8 +13,11 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use futures_util::TryFutureExt;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use http_body_util::BodyExt;
+use tokio::runtime::Handle;
+use tokio::task::JoinSet;
 
 use super::{Body, StoreErrorKind};
 use crate::wire::request::{HeaderPair, Method};
@@ -45,11 +48,33 @@ impl Default for Timeouts {
 /// Idle connections are closed after this, before a load balancer does it under a request.
 const POOL_IDLE: Duration = Duration::from_secs(30);
 
-/// A pool of connections to one service.
+/// Connections to one service: some for requests that carry much, some for all others, so that a HEAD never waits for
+/// its turn behind the parts of a large file.
 #[derive(Clone, Debug)]
 pub(super) struct Transport {
-    client: reqwest::Client,
+    bulk: reqwest::Client,
+    light: reqwest::Client,
+    /// Where the connections are served; the caller's own runtime if there is none.
+    runtimes: Option<Runtimes>,
     timeouts: Timeouts,
+}
+
+/// Where connections are served.
+#[derive(Clone, Debug)]
+pub struct Runtimes {
+    /// Those that carry the bytes of objects.
+    pub bulk: Handle,
+    /// All others. A request on another runtime does not wait until `bulk` has copied what it has in hand.
+    pub light: Handle,
+}
+
+/// How much a request moves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Weight {
+    /// Headers and a few KiB.
+    Light,
+    /// The bytes of an object.
+    Bulk,
 }
 
 /// A request, ready to go.
@@ -61,6 +86,7 @@ pub(super) struct Outgoing {
     pub(super) body: Body,
     /// Grows by the bytes of the body that the connection has taken.
     pub(super) sent: Arc<AtomicU64>,
+    pub(super) weight: Weight,
     /// How long the connection may stay without a sign of life.
     pub(super) patience: Duration,
 }
@@ -95,28 +121,16 @@ pub(super) struct TransportError {
 }
 
 impl Transport {
-    /// A pool without connections. `secure` tells whether TLS will be spoken: the system's certificates are loaded only
+    /// Pools without connections. `secure` tells whether TLS will be spoken: the system's certificates are loaded only
     /// then. `proxy` is the URL of an HTTP proxy.
-    pub(super) fn new(timeouts: Timeouts, secure: bool, proxy: Option<&str>) -> Result<Transport, TransportError> {
-        // Fails only if somebody in the process has chosen a provider already, which then serves as well.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let mut builder = reqwest::Client::builder()
-            .http1_only()
-            .tcp_nodelay(true)
-            .connect_timeout(timeouts.connect)
-            .pool_idle_timeout(POOL_IDLE)
-            .redirect(reqwest::redirect::Policy::none())
-            .retry(reqwest::retry::never())
-            .referer(false)
-            .user_agent(concat!("cosmount/", env!("CARGO_PKG_VERSION")))
-            .no_proxy();
-        if let Some(proxy) = proxy {
-            builder = builder.proxy(reqwest::Proxy::all(proxy).map_err(setup_error)?);
-        }
-        if !secure {
-            builder = builder.tls_certs_only([]);
-        }
-        Ok(Transport { client: builder.build().map_err(setup_error)?, timeouts })
+    pub(super) fn new(
+        timeouts: Timeouts,
+        secure: bool,
+        proxy: Option<&str>,
+        runtimes: Option<Runtimes>,
+    ) -> Result<Transport, TransportError> {
+        let (bulk, light) = (client(timeouts, secure, proxy)?, client(timeouts, secure, proxy)?);
+        Ok(Transport { bulk, light, runtimes, timeouts })
     }
 
     pub(super) fn timeouts(&self) -> Timeouts {
@@ -125,7 +139,7 @@ impl Transport {
 
     /// Sends a request and returns when the head of the answer is there.
     pub(super) async fn send(&self, outgoing: Outgoing) -> Result<Incoming, TransportError> {
-        let Outgoing { method, url, headers, body, sent, patience } = outgoing;
+        let Outgoing { method, url, headers, body, sent, weight, patience } = outgoing;
         let method = match method {
             Method::Get => reqwest::Method::GET,
             Method::Head => reqwest::Method::HEAD,
@@ -133,7 +147,11 @@ impl Transport {
             Method::Post => reqwest::Method::POST,
             Method::Delete => reqwest::Method::DELETE,
         };
-        let mut request = self.client.request(method, url).headers(header_map(&headers)?);
+        let client = match weight {
+            Weight::Bulk => &self.bulk,
+            Weight::Light => &self.light,
+        };
+        let mut request = client.request(method, url).headers(header_map(&headers)?);
         if !body.is_empty() {
             request = request.body(reqwest::Body::wrap(SendBody::new(&body, sent.clone())));
         } else if !matches!(outgoing.method, Method::Get | Method::Head | Method::Delete) {
@@ -143,16 +161,63 @@ impl Transport {
         // The pieces are held by the request alone, so that an upload's buffers are free when it ends.
         drop(body);
         let request = request.build().map_err(setup_error)?;
-        let response = watch(self.client.execute(request), &sent, patience).await?;
+        let exchange = client.execute(request);
+        let response = match &self.runtimes {
+            Some(Runtimes { bulk, .. }) if weight == Weight::Bulk => {
+                watch(run_on(bulk, exchange), &sent, patience).await?
+            }
+            Some(Runtimes { light, .. }) => watch(run_on(light, exchange), &sent, patience).await?,
+            None => watch(exchange.map_err(broken), &sent, patience).await?,
+        };
         let (parts, body) = http::Response::<reqwest::Body>::from(response).into_parts();
         let body = IncomingBody { body, patience };
         Ok(Incoming { status: parts.status.as_u16(), headers: AnswerHeaders(parts.headers), body })
     }
 }
 
+/// A pool of connections.
+fn client(timeouts: Timeouts, secure: bool, proxy: Option<&str>) -> Result<reqwest::Client, TransportError> {
+    // Fails only if somebody in the process has chosen a provider already, which then serves as well.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let mut builder = reqwest::Client::builder()
+        .http1_only()
+        .tcp_nodelay(true)
+        .connect_timeout(timeouts.connect)
+        .pool_idle_timeout(POOL_IDLE)
+        .redirect(reqwest::redirect::Policy::none())
+        .retry(reqwest::retry::never())
+        .referer(false)
+        .user_agent(concat!("cosmount/", env!("CARGO_PKG_VERSION")))
+        .no_proxy();
+    if let Some(proxy) = proxy {
+        builder = builder.proxy(reqwest::Proxy::all(proxy).map_err(setup_error)?);
+    }
+    if !secure {
+        builder = builder.tls_certs_only([]);
+    }
+    builder.build().map_err(setup_error)
+}
+
+/// Runs an exchange on a runtime, which then also serves the connection that is made for it. Dropping the future ends
+/// the exchange.
+async fn run_on(
+    runtime: &Handle,
+    exchange: impl Future<Output = reqwest::Result<reqwest::Response>> + Send + 'static,
+) -> Result<reqwest::Response, TransportError> {
+    let mut task = JoinSet::new();
+    task.spawn_on(exchange, runtime);
+    match task.join_next().await {
+        Some(Ok(answer)) => answer.map_err(broken),
+        Some(Err(_)) | None => {
+            let message = "the transfers of this process have been shut down".to_owned();
+            Err(TransportError { kind: StoreErrorKind::Unreachable, transient: false, message, source: None })
+        }
+    }
+}
+
 /// Waits for an answer as long as bytes of the body keep leaving, and `patience` longer.
 async fn watch(
-    exchange: impl Future<Output = reqwest::Result<reqwest::Response>>,
+    exchange: impl Future<Output = Result<reqwest::Response, TransportError>>,
     sent: &AtomicU64,
     patience: Duration,
 ) -> Result<reqwest::Response, TransportError> {
@@ -160,7 +225,7 @@ async fn watch(
     let mut seen = sent.load(Ordering::Relaxed);
     loop {
         match tokio::time::timeout(patience, &mut exchange).await {
-            Ok(answer) => return answer.map_err(broken),
+            Ok(answer) => return answer,
             Err(_) => {
                 let now = sent.load(Ordering::Relaxed);
                 if now == seen {

@@ -12,7 +12,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::complete::{self, Expected};
-use super::http::{Timeouts, Transport};
+use super::http::{Runtimes, Timeouts, Transport};
 use super::reading;
 use super::retry::{self, Remedy, RetryOptions};
 use super::session::{Answer, Done, Failed, Request, Session};
@@ -66,6 +66,8 @@ pub struct HttpOptions {
     pub stats: Arc<Stats>,
     /// The time to sign by.
     pub clock: Clock,
+    /// Where connections are served, so that bytes of objects hold up nothing else; `None` is wherever the caller runs.
+    pub runtimes: Option<Runtimes>,
 }
 
 impl HttpOptions {
@@ -81,6 +83,7 @@ impl HttpOptions {
             limits: Limits::COS,
             stats: Arc::default(),
             clock: Clock::System,
+            runtimes: None,
         }
     }
 }
@@ -105,11 +108,12 @@ impl HttpStore {
     /// # Errors
     /// `Invalid` for a proxy that is no URL, or where TLS finds no certificates on this machine.
     pub fn new(options: HttpOptions) -> Result<HttpStore, StoreError> {
-        let HttpOptions { endpoint, bucket, credentials, timeouts, retry, proxy, limits, stats, clock } = options;
+        let HttpOptions { endpoint, bucket, credentials, timeouts, retry, proxy, limits, stats, clock, runtimes } =
+            options;
         let route = endpoint.route(&bucket);
         let secure = |url: &str| url.starts_with("https://");
         let tls = secure(&route.origin) || proxy.as_deref().is_some_and(secure);
-        let transport = Transport::new(timeouts, tls, proxy.as_deref())
+        let transport = Transport::new(timeouts, tls, proxy.as_deref(), runtimes)
             .map_err(|error| StoreError::new(error.kind, "connect", bucket.as_str(), error.message))?;
         let session = Arc::new(Session::new(transport, route, credentials, retry, clock, stats));
         Ok(HttpStore { session, bucket, copy_domain: endpoint.copy_source_domain().to_owned(), limits })

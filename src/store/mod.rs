@@ -22,7 +22,7 @@ pub use body::Body;
 pub use error::{StoreError, StoreErrorKind};
 pub use fault::{Fault, Gate};
 pub use fault_store::FaultStore;
-pub use http::Timeouts;
+pub use http::{Runtimes, Timeouts};
 pub use http_store::{HttpOptions, HttpStore};
 pub use memory::{LoggedRequest, MemoryStore};
 pub use object_store::{

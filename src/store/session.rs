@@ -11,7 +11,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use super::http::{AnswerHeaders, Incoming, Outgoing, Transport, TransportError};
+use super::http::{AnswerHeaders, Incoming, Outgoing, Transport, TransportError, Weight};
 use super::retry::{self, Attempts, Remedy, RetryOptions};
 use super::{Body, StoreError, StoreErrorKind};
 use crate::clock::Clock;
@@ -61,7 +61,16 @@ pub(super) struct Request {
     works: bool,
 }
 
+/// Bodies above this belong to objects; requests below it take no time worth mentioning on the wire.
+const LIGHT_BYTES_MAX: u64 = 64 << 10;
+
 impl Request {
+    /// Whether it moves the bytes of an object.
+    fn weight(&self) -> Weight {
+        let reads = self.op == "GetObject";
+        if reads || self.body.len() > LIGHT_BYTES_MAX { Weight::Bulk } else { Weight::Light }
+    }
+
     /// A request with the body that the operation itself has.
     pub(super) fn new(operation: &Operation) -> Request {
         let mut head = operation.encode();
@@ -209,6 +218,7 @@ impl Session {
             headers: self.signed_headers(&request.head),
             body: request.body.clone(),
             sent: sent.clone(),
+            weight: request.weight(),
             patience: if request.works { timeouts.work } else { timeouts.idle },
         };
         Stats::add(&self.stats.requests, 1);
