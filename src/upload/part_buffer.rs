@@ -148,7 +148,7 @@ mod tests {
     use crate::memory::Memory;
 
     fn bytes(len: usize) -> Vec<u8> {
-        (0..len).map(|i| (i * 31 >> 2) as u8).collect()
+        (0..len).map(|i| ((i * 31) >> 2) as u8).collect()
     }
 
     #[test]
