@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use super::failure::{Exit, Failure};
-use crate::server::{self, ServerError, ServerOptions};
+use crate::server::{self, Server, ServerError, ServerOptions};
 use crate::wire::BucketName;
 use crate::wire::sign::Credentials;
 
@@ -37,21 +37,13 @@ impl LocalService {
             credentials: Some(credentials.clone()),
             ..ServerOptions::default()
         };
+        let server = Server::open(options).await.map_err(|error| failed(error.to_string()))?;
         let (stop, stopped) = oneshot::channel();
-        let task = tokio::spawn(server::run(listener, options, async {
+        let task = tokio::spawn(server.serve(listener, async {
             // A sender that is dropped stops the service too.
             let _ = stopped.await;
         }));
         Ok(LocalService { address, credentials, stop, task })
-    }
-
-    /// Waits until the service has ended without having been told to, and says why.
-    pub(super) async fn died(&mut self) -> Failure {
-        match (&mut self.task).await {
-            Ok(Ok(())) => failed("it ended".into()),
-            Ok(Err(error)) => failed(error.to_string()),
-            Err(error) => failed(error.to_string()),
-        }
     }
 
     /// Lets running requests end, closes the store and returns when all of that is done.

@@ -13,7 +13,7 @@ use super::failure::{Exit, Failure};
 use super::signals::Signals;
 use super::{process_environment, runtime, terminal};
 use crate::config::{ByteSize, environment_credentials};
-use crate::server::{self, DEFAULT_BUCKET, ServerOptions};
+use crate::server::{self, DEFAULT_BUCKET, Server, ServerOptions};
 use crate::wire::{BucketName, Limits};
 
 /// Serves until a signal. `program` is the name that this program was called by.
@@ -37,8 +37,9 @@ pub(super) fn run(arguments: ServeArguments, program: &str) -> Result<(), Failur
             .await
             .map_err(|error| Failure::new(Exit::Failed, format!("cannot listen on {}: {error}", arguments.listen)))?;
         let address = listener.local_addr().map_err(failed)?;
+        let server = Server::open(options).await.map_err(failed)?;
         terminal::tell(&welcome(program, address, &buckets, &key));
-        server::run(listener, options, async move { signals.any().await }).await.map_err(failed)
+        server.serve(listener, async move { signals.any().await }).await.map_err(failed)
     })
 }
 

@@ -94,7 +94,7 @@ struct Bucket {
 impl Bucket {
     /// Finds the way to the bucket and asks whether it may be used.
     async fn reach(config: &MountConfig, transfers: &Handle) -> Result<Bucket, Failure> {
-        let (endpoint, credentials, mut local) = match &config.service {
+        let (endpoint, credentials, local) = match &config.service {
             Service::Remote { endpoint, credentials } => (endpoint.clone(), credentials.clone(), None),
             Service::Local { directory, listen } => {
                 let service = LocalService::start(directory, &config.source.bucket, *listen).await?;
@@ -115,17 +115,8 @@ impl Bucket {
         // Somebody waits for the first answer, so it is not tried for as long as those of an open file.
         let deadline = config.retry.deadline.min(FIRST_ANSWER_DEADLINE);
         let first = connect(RetryOptions { deadline, ..config.retry })?;
-        let checked = async {
-            let checked = timeout(FIRST_ANSWER_TIMEOUT, diagnosis::check_bucket(&first, &subject)).await;
-            checked.unwrap_or_else(|_| Err(diagnosis::no_answer(&subject)))
-        };
-        match &mut local {
-            None => checked.await?,
-            Some(service) => tokio::select! {
-                checked = checked => checked?,
-                failure = service.died() => return Err(failure),
-            },
-        }
+        let checked = timeout(FIRST_ANSWER_TIMEOUT, diagnosis::check_bucket(&first, &subject)).await;
+        checked.unwrap_or_else(|_| Err(diagnosis::no_answer(&subject)))?;
         Ok(Bucket { store: Arc::new(connect(config.retry)?), stats, local })
     }
 }

@@ -26,6 +26,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::time::Duration;
 
 use tokio::net::TcpListener;
 
@@ -79,29 +80,53 @@ pub async fn run(
     options: ServerOptions,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), ServerError> {
-    let credentials = credentials_of(&options)?;
-    let access_log = options.access_log.as_ref().map(|path| {
-        let log = AccessLog::open(path);
-        log.map(Arc::new).map_err(|source| ServerError::AccessLog { path: path.clone(), source })
-    });
-    let access_log = access_log.transpose()?;
-    let storage = Arc::new(open_storage(&options).await?);
-    let service = Service {
-        storage: Arc::clone(&storage),
-        credentials,
-        access_log,
-        default_bucket: options.buckets.first().cloned(),
-        limits: options.limits,
-        latency: options.latency,
-        clock: options.clock,
-        requests: AtomicU64::new(0),
-        spellings: header_case::spellings().await,
-    };
-    connection::serve(listener, Arc::new(service), shutdown, options.shutdown_deadline).await;
-    match Arc::try_unwrap(storage) {
-        Ok(storage) => Ok(storage.close()?),
-        // A Complete whose client is gone may still be at work; the next start sweeps, as after a crash.
-        Err(_) => Ok(()),
+    Server::open(options).await?.serve(listener, shutdown).await
+}
+
+/// A service whose store is open and which does not listen yet.
+pub struct Server {
+    service: Arc<Service>,
+    shutdown_deadline: Duration,
+}
+
+impl Server {
+    /// Opens the store and the log.
+    ///
+    /// # Errors
+    /// Everything that keeps the service from starting, for example another one in the same directory.
+    pub async fn open(options: ServerOptions) -> Result<Server, ServerError> {
+        let credentials = credentials_of(&options)?;
+        let access_log = options.access_log.as_ref().map(|path| {
+            let log = AccessLog::open(path);
+            log.map(Arc::new).map_err(|source| ServerError::AccessLog { path: path.clone(), source })
+        });
+        let access_log = access_log.transpose()?;
+        let service = Service {
+            storage: Arc::new(open_storage(&options).await?),
+            credentials,
+            access_log,
+            default_bucket: options.buckets.first().cloned(),
+            limits: options.limits,
+            latency: options.latency,
+            clock: options.clock,
+            requests: AtomicU64::new(0),
+            spellings: header_case::spellings().await,
+        };
+        Ok(Server { service: Arc::new(service), shutdown_deadline: options.shutdown_deadline })
+    }
+
+    /// Serves `listener` until `shutdown`, as [`run`] does.
+    ///
+    /// # Errors
+    /// A store that could not be closed in order; what was acknowledged is kept in any case.
+    pub async fn serve(self, listener: TcpListener, shutdown: impl Future<Output = ()>) -> Result<(), ServerError> {
+        let storage = Arc::clone(&self.service.storage);
+        connection::serve(listener, self.service, shutdown, self.shutdown_deadline).await;
+        match Arc::try_unwrap(storage) {
+            Ok(storage) => Ok(storage.close()?),
+            // A Complete whose client is gone may still be at work; the next start sweeps, as after a crash.
+            Err(_) => Ok(()),
+        }
     }
 }
 

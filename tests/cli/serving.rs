@@ -79,6 +79,19 @@ fn the_access_log_has_a_line_for_each_request() {
 }
 
 #[test]
+fn a_directory_serves_once() {
+    let home = Home::new();
+    home.run(&["mount", "--local", "data", "mnt"]).succeeded();
+    let second = home.run(&["serve", "data", "--listen", "127.0.0.1:0"]);
+    assert_eq!(second.stdout, "", "nothing is promised");
+    second.failed(1, "the service cannot run: the store of the service");
+    fs::create_dir(home.path().join("other")).unwrap();
+    home.run(&["mount", "--local", "data", "other"])
+        .failed(3, "the local service cannot be used: the store of the service");
+    home.unmount().succeeded();
+}
+
+#[test]
 fn a_port_that_is_taken_is_an_error() {
     let home = Home::new();
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
