@@ -12,13 +12,13 @@ use super::arguments::ServeArguments;
 use super::failure::{Exit, Failure};
 use super::signals::Signals;
 use super::{process_environment, runtime, terminal};
-use crate::config::{ByteSize, environment_credentials};
+use crate::config::{ByteSize, service_credentials};
 use crate::server::{self, DEFAULT_BUCKET, Server, ServerOptions};
 use crate::wire::{BucketName, Limits};
 
 /// Serves until a signal. `program` is the name that this program was called by.
 pub(super) fn run(arguments: ServeArguments, program: &str) -> Result<(), Failure> {
-    let given = environment_credentials(&process_environment())?;
+    let given = service_credentials(&process_environment())?;
     let forgetful = arguments.in_memory;
     let key = match (&given, &arguments.directory) {
         (Some(_), _) => Key::Environment,

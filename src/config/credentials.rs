@@ -69,14 +69,11 @@ pub(super) fn find(sources: &Sources<'_>, settings: &Settings, bucket: &str) -> 
     Err(none_found(wanted))
 }
 
-/// The credentials that the environment has, for a service that is to be reached with them.
-pub fn environment_credentials(environment: &Environment) -> Result<Option<Credentials>, ConfigError> {
-    for candidate in from_environment(environment) {
-        if let Some(found) = candidate.complete(None)? {
-            return Ok(Some(found.credentials));
-        }
-    }
-    Ok(None)
+/// The key of a service of one's own, if the environment has one: COS_SECRETID and COS_SECRETKEY. The other names are
+/// those of tools for the real service, whose keys have no business here.
+pub fn service_credentials(environment: &Environment) -> Result<Option<Credentials>, ConfigError> {
+    let ours = from_environment(environment).into_iter().next().unwrap_or_default();
+    Ok(ours.complete(None)?.map(|found| found.credentials))
 }
 
 fn none_found(wanted: Option<&str>) -> ConfigError {
@@ -191,6 +188,16 @@ mod tests {
         assert_eq!(home.id(&[COSFSS, TENCENTS, OURS].concat(), &settings), "ours");
         let flag = Settings { credentials_file: Some(home.write("flag", "flag:k\n", 0o600)), ..settings };
         assert_eq!(home.id(&OURS, &flag), "flag");
+    }
+
+    #[test]
+    fn a_service_of_ones_own_takes_no_key_of_the_real_one() {
+        let id = |variables: &[(&str, &str)]| {
+            let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+            service_credentials(&Environment::new(variables)).unwrap().map(|credentials| credentials.secret_id)
+        };
+        assert_eq!(id(&[OURS, TENCENTS].concat()).as_deref(), Some("ours"));
+        assert_eq!(id(&[COSFSS, TENCENTS].concat()), None);
     }
 
     #[test]

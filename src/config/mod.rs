@@ -18,7 +18,7 @@ mod secret;
 mod settings;
 mod source;
 
-pub use credentials::environment_credentials;
+pub use credentials::service_credentials;
 pub use environment::Environment;
 pub use error::ConfigError;
 pub use mount::{LOCAL_BUCKET, MountConfig, MountRequest, Service};
