@@ -87,12 +87,20 @@ pub(super) fn new_attributes(kind: Kind, permissions: u32, owner: Owner) -> Obje
         gid: Some(owner.gid),
         ..AttrChange::default()
     };
-    let content_type = match kind {
-        Kind::File => "application/octet-stream",
-        Kind::Directory => "application/x-directory",
+    let attributes = match kind {
+        Kind::File => {
+            let content_type = Some("application/octet-stream".to_owned());
+            ObjectAttributes { content_type, ..ObjectAttributes::default() }
+        }
+        Kind::Directory => unmarked_attributes(),
     };
-    let attributes = ObjectAttributes { content_type: Some(content_type.to_owned()), ..ObjectAttributes::default() };
     change.apply(kind, &attributes)
+}
+
+/// The metadata of a directory whose mode and owner nobody has chosen.
+pub(super) fn unmarked_attributes() -> ObjectAttributes {
+    let content_type = Some("application/x-directory".to_owned());
+    ObjectAttributes { content_type, ..ObjectAttributes::default() }
 }
 
 /// Permission bits and owner that an object's metadata and the options give.

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use super::attributes::{Attr, AttrChange, Kind, new_attributes};
+use super::attributes::{Attr, AttrChange, Kind, new_attributes, unmarked_attributes};
 use super::files::{OpenMode, Writing};
 use super::handles::HandleId;
 use super::name::FileName;
 use super::options::Owner;
-use super::tree::{Entry, Facts, Ino, What};
+use super::tree::{Entry, Facts, Ino, Marker, What};
 use super::{FileSystem, FsError};
 use crate::store::{Body, ListRequest};
 use crate::upload::{Base, OpenFile, copy_object, rewrite_attributes};
@@ -25,7 +25,8 @@ impl FileSystem {
         self.put_marker(&self.key(&path)?, &attributes).await?;
         let now = self.clock.now();
         let mut tree = self.tree();
-        let entry = Entry { ino: tree.new_ino(), seen_at: now, what: What::Directory(Some(attributes)) };
+        let marker = Marker { attributes, last_modified: now };
+        let entry = Entry { ino: tree.new_ino(), seen_at: now, what: What::Directory(Some(marker)) };
         tree.link(parent, name, entry, now, self.options.metadata_ttl);
         tree.touch_upwards(parent, now, self.options.metadata_ttl);
         let ino = tree.remember(parent, name).ok_or(FsError::Stale)?;
@@ -122,11 +123,7 @@ impl FileSystem {
         };
         // The top of a mounted prefix is a directory without any object's help.
         if !path.is_empty() {
-            let attributes = ObjectAttributes {
-                content_type: Some("application/x-directory".to_owned()),
-                ..ObjectAttributes::default()
-            };
-            self.put_marker(&self.key(&path)?, &attributes).await?;
+            self.put_marker(&self.key(&path)?, &unmarked_attributes()).await?;
         }
         if let Some(directory) = self.tree().directory_mut(parent) {
             directory.has_marker = true;
@@ -180,12 +177,16 @@ impl FileSystem {
         if replaces {
             self.rmdir(to.0, to.1).await?;
         }
-        let What::Directory(attributes) = &source.what else { return Err(FsError::NotDirectory) };
+        self.fetch_attributes(from.0, from.1).await?;
+        let marker = match self.tree().entry(from.0, from.1).map(|entry| &entry.what) {
+            Some(What::Directory(Some(marker))) => marker.clone(),
+            _ => return Err(FsError::Stale),
+        };
         let new_marker = self.key(&format!("{}{}/", self.tree().directory_path(to.0).ok_or(FsError::Stale)?, to.1))?;
-        self.put_marker(&new_marker, &attributes.clone().unwrap_or_default()).await?;
+        self.put_marker(&new_marker, &marker.attributes).await?;
         let old_marker = ObjectKey::new(&prefix).map_err(|_| FsError::NameInvalid)?;
         self.store.delete(&old_marker).await.map_err(|error| self.told(error))?;
-        self.move_entry(from, to, source);
+        self.move_entry(from, to, Entry { what: What::Directory(Some(marker)), ..source });
         Ok(())
     }
 
@@ -286,24 +287,32 @@ impl FileSystem {
             self.set_size(ino, size).await?;
         }
         if change.touches_metadata() {
-            let writing = self.tree().file(ino).and_then(|file| file.writing.clone());
-            match writing {
-                Some(writing) => writing.file.set_attributes(change.apply(Kind::File, &writing.file.attributes())),
-                None => self.set_attributes(ino, change).await?,
+            // Under the lock under which the last release forgets the content: it publishes what is set before.
+            let travels_with_content = {
+                let tree = self.tree();
+                let writing = tree.file(ino).and_then(|file| file.writing.as_ref());
+                let set = |file: &OpenFile| file.set_attributes(change.apply(Kind::File, &file.attributes()));
+                writing.map(|writing| set(&writing.file)).is_some()
+            };
+            if !travels_with_content {
+                self.set_attributes(ino, change).await?;
             }
         }
         self.getattr(ino).await
     }
 
     async fn set_size(&self, ino: Ino, size: u64) -> Result<(), FsError> {
-        let writing = self.tree().file(ino).ok_or(FsError::IsDirectory)?.writing.clone();
-        if let Some(writing) = writing {
+        if self.tree().file(ino).is_none() {
+            return Err(FsError::IsDirectory);
+        }
+        if let Some(writing) = self.hold_writing(ino) {
             let unchanged = writing.file.size() == size;
-            writing.file.truncate(size).await?;
-            if !unchanged {
+            let truncated = writing.file.truncate(size).await;
+            if truncated.is_ok() && !unchanged {
                 writing.note_change(self.clock.now());
             }
-            return Ok(());
+            let published = self.let_go(ino, &writing).await;
+            return truncated.map_err(FsError::from).and(published);
         }
         // By path, with no handle: an open, a truncation and a close in one.
         if self.facts_of(ino).await?.0.size == size {
@@ -362,26 +371,26 @@ impl FileSystem {
     }
 
     async fn set_directory_attributes(&self, ino: Ino, change: AttrChange) -> Result<(), FsError> {
+        // The top of the mount has no object to carry attributes.
+        let Some((parent, name)) = self.tree().place(ino) else { return Ok(()) };
+        self.fetch_attributes(parent, &name).await?;
         let (path, before) = {
             let tree = self.tree();
             let path = tree.directory_path(ino).ok_or(FsError::Stale)?;
             match tree.entry_of(ino).map(|entry| &entry.what) {
-                Some(What::Directory(attributes)) => (path, attributes.clone()),
-                // The top of the mount has no object to carry attributes.
-                _ => return Ok(()),
+                Some(What::Directory(Some(marker))) => (path, marker.attributes.clone()),
+                _ => return Err(FsError::Stale),
             }
         };
-        let known = before
-            .clone()
-            .unwrap_or_else(|| new_attributes(Kind::Directory, self.options.dir_mode, self.options.owner));
-        let attributes = change.apply(Kind::Directory, &known);
-        if before.as_ref() == Some(&attributes) {
+        let attributes = change.apply(Kind::Directory, &before);
+        if before == attributes {
             return Ok(());
         }
         self.put_marker(&self.key(&path)?, &attributes).await?;
+        let now = self.clock.now();
         let mut tree = self.tree();
         if let Some(entry) = tree.entry_of_mut(ino) {
-            entry.what = What::Directory(Some(attributes));
+            entry.what = What::Directory(Some(Marker { attributes, last_modified: now }));
         }
         if let Some(directory) = tree.directory_mut(ino) {
             directory.has_marker = true;

@@ -1,8 +1,8 @@
-//! Open files: reading, writing, and what publishes them.
+//! Open files: opening, reading and writing. What publishes them is in `closing`.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use super::attributes::{Attr, Kind, new_attributes};
 use super::handles::{FileHandle, Handle, HandleId};
@@ -80,6 +80,11 @@ impl Writing {
     fn new(file: Arc<OpenFile>, untouched: bool, now: SystemTime) -> Arc<Writing> {
         let progress = Mutex::new(Progress { modified_at: now, base_reader: None, settled_serial: 0 });
         Arc::new(Writing { file, untouched: AtomicBool::new(untouched), progress })
+    }
+
+    /// Whether nothing was written since it was made or emptied.
+    pub(super) fn is_untouched(&self) -> bool {
+        self.untouched.load(Ordering::Relaxed)
     }
 
     /// When it was last written to.
@@ -405,126 +410,6 @@ impl FileSystem {
         writing.file.write(offset, data).await?;
         writing.note_change(self.clock.now());
         Ok(())
-    }
-
-    /// A descriptor of the handle was closed: publishes what is unpublished and tells the outcome.
-    ///
-    /// `caller_holds_more` says whether the process that closed it still has the file open by another descriptor; it is
-    /// asked only for a file that was made or emptied and not yet written.
-    pub async fn flush(
-        &self,
-        handle: HandleId,
-        caller_holds_more: impl FnOnce() -> bool + Send,
-    ) -> Result<(), FsError> {
-        let handle = self.handles.file(handle)?;
-        let Some(writing) = handle.writing.clone() else { return Ok(()) };
-        if writing.untouched.load(Ordering::Relaxed) && writing.file.failure().is_none() && caller_holds_more() {
-            return Ok(());
-        }
-        self.publish(handle.ino, &writing).await
-    }
-
-    /// Makes everything that was written to the file durable. The handle stays usable.
-    pub async fn fsync(&self, handle: HandleId) -> Result<(), FsError> {
-        let handle = self.handles.file(handle)?;
-        match handle.writing.clone() {
-            Some(writing) => self.publish(handle.ino, &writing).await,
-            None => Ok(()),
-        }
-    }
-
-    /// Publishes a file and takes note of its new version.
-    pub(super) async fn publish(&self, ino: Ino, writing: &Writing) -> Result<(), FsError> {
-        writing.file.publish().await?;
-        // Also what was published in the background meanwhile.
-        self.settle(ino, writing);
-        Ok(())
-    }
-
-    /// Takes note of the version that a file has in the bucket now.
-    pub(super) fn settle(&self, ino: Ino, writing: &Writing) {
-        let mut tree = self.tree();
-        let is_this = tree
-            .file(ino)
-            .and_then(|file| file.writing.as_ref())
-            .is_some_and(|current| std::ptr::eq(&**current, writing));
-        let Some(published) = writing.newly_published().filter(|_| is_this) else { return };
-        let now = self.clock.now();
-        if let Some(entry) = tree.entry_of_mut(ino) {
-            entry.what = What::Object(Facts::published(published, now));
-            tree.touch_upwards(ino, now, self.options.metadata_ttl);
-        }
-    }
-
-    /// The last descriptor of a handle is gone. Publishes what is still unpublished, which nobody can be told of but
-    /// the log.
-    pub async fn release(&self, id: HandleId) {
-        let Some(Handle::File(handle)) = self.handles.remove(id) else { return };
-        let last_writer = {
-            let mut tree = self.tree();
-            let Some(file) = tree.file_mut(handle.ino) else { return };
-            file.handles.retain(|other| *other != id);
-            let current =
-                file.writing.as_ref().zip(handle.writing.as_ref()).filter(|(current, own)| Arc::ptr_eq(current, own));
-            let last_writer = current.map(|(current, _)| current.clone());
-            if last_writer.is_some() {
-                file.writers -= 1;
-            }
-            last_writer.filter(|_| file.writers == 0)
-        };
-        if let Some(writing) = last_writer {
-            self.finish_writing(handle.ino, &writing).await;
-        }
-        self.tree().drop_unused(handle.ino);
-    }
-
-    /// The last writer is gone: publishes what is left and forgets the content, unless somebody began to write again.
-    async fn finish_writing(&self, ino: Ino, writing: &Arc<Writing>) {
-        if writing.file.is_dirty()
-            && let Err(error) = self.publish(ino, writing).await
-        {
-            log::error!("{}: lost after its last close: {error}", writing.file.key());
-        }
-        self.settle(ino, writing);
-        let mut tree = self.tree();
-        let Some(file) = tree.file_mut(ino) else { return };
-        let still_last =
-            file.writers == 0 && file.writing.as_ref().is_some_and(|current| Arc::ptr_eq(current, writing));
-        if !still_last {
-            return;
-        }
-        file.writing = None;
-        let readers: Vec<HandleId> = file.handles.clone();
-        if let Some(PublishedFile { base, .. }) = writing.file.published() {
-            let version = Version { key: writing.file.key(), etag: base.etag, size: base.size, crc64: base.crc64 };
-            let object = self.readers.object(version);
-            file.object = Arc::downgrade(&object);
-            for reader in readers.into_iter().filter_map(|id| self.handles.file(id).ok()) {
-                reader.read_from(&object);
-            }
-        } else if tree.entry_of(ino).is_some_and(|entry| entry.what == What::New)
-            && let Some((parent, name)) = tree.place(ino)
-        {
-            // Never published and never will be: the name goes with it.
-            tree.unlink(parent, &name, self.clock.now(), Duration::ZERO);
-        }
-    }
-
-    /// Publishes every file that is being written, and returns those that could not be, with the reason.
-    pub async fn publish_all(&self) -> Vec<(String, FsError)> {
-        let writings = self.tree().writings();
-        let publish = |(ino, writing): (Ino, Arc<Writing>)| async move {
-            let key = writing.file.key().to_string();
-            self.publish(ino, &writing).await.err().map(|error| (key, error))
-        };
-        let all: Vec<_> = writings.into_iter().map(publish).collect();
-        futures_util::future::join_all(all).await.into_iter().flatten().collect()
-    }
-
-    /// The keys of files that hold something which is not in the bucket.
-    pub fn unpublished(&self) -> Vec<String> {
-        let dirty = |(_, writing): (Ino, Arc<Writing>)| writing.file.is_dirty().then(|| writing.file.key().to_string());
-        self.tree().writings().into_iter().filter_map(dirty).collect()
     }
 
     pub(super) fn refuse_if_read_only(&self) -> Result<(), FsError> {

@@ -2,17 +2,18 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use futures_util::stream::{self, StreamExt};
 
 use super::attributes::{Attr, Kind};
 use super::handles::{Handle, HandleId};
 use super::name::FileName;
-use super::tree::{Covers, Facts, Ino, Known, Listing, ROOT, What};
+use super::tree::{Covers, Facts, Ino, Known, Listing, Marker, ROOT, What};
 use super::{FileSystem, FsError};
 use crate::stats::Stats;
 use crate::store::{ListPage, ListRequest, ListedObject, StoreError, StoreErrorKind};
-use crate::wire::ObjectKey;
+use crate::wire::{ObjectHead, ObjectKey};
 
 /// HEAD requests that are on their way at once for one listing: enough to hide 20 ms of latency behind 3,000 files a
 /// second, few enough not to be told to slow down.
@@ -120,21 +121,13 @@ impl FileSystem {
         let below = ListRequest { prefix: format!("{path}/"), max_keys: Some(1), ..ListRequest::default() };
         let (object, below) = futures_util::future::join(self.store.head(&key), self.store.list(below)).await;
         let below = below?;
-        let what = if !below.objects.is_empty() {
-            Some(What::Directory(None))
-        } else {
-            match object {
-                Ok(head) => Some(What::Object(Facts {
-                    size: head.size,
-                    etag: head.etag,
-                    last_modified: head.last_modified,
-                    is_exact: true,
-                    crc64: head.crc64,
-                    attributes: Some(head.attributes),
-                })),
-                Err(error) if error.kind == StoreErrorKind::NotFound => None,
-                Err(error) => return Err(error.into()),
-            }
+        let what = match (below.objects.first(), object) {
+            // A marker would be the first below.
+            (Some(first), _) if first.key != format!("{path}/") => Some(What::Directory(Some(Marker::absent()))),
+            (Some(_), _) => Some(What::Directory(None)),
+            (None, Ok(head)) => Some(What::Object(Facts::told(head))),
+            (None, Err(error)) if error.kind == StoreErrorKind::NotFound => None,
+            (None, Err(error)) => return Err(error.into()),
         };
         let names = what.map(|what| (name.clone(), what)).into_iter().collect::<BTreeMap<_, _>>();
         let mut tree = self.tree();
@@ -151,32 +144,60 @@ impl FileSystem {
         Ok(())
     }
 
-    /// The metadata of a file, from a HEAD unless they are known for this version.
+    /// The metadata of a file or a directory, from a HEAD unless they are known: for this version of a file, and for a
+    /// directory, whose listing does not tell versions, for as long as it is known at all.
     pub(super) async fn fetch_attributes(&self, parent: Ino, name: &FileName) -> Result<(), FsError> {
-        let path = {
+        let (path, kind) = {
             let tree = self.tree();
-            match tree.entry(parent, name).map(|entry| &entry.what) {
-                Some(What::Object(facts)) if facts.attributes.is_none() => {}
+            let kind = match tree.entry(parent, name).map(|entry| &entry.what) {
+                Some(What::Object(facts)) if facts.attributes.is_none() => Kind::File,
+                Some(What::Directory(None)) => Kind::Directory,
                 _ => return Ok(()),
-            }
-            format!("{}{name}", tree.directory_path(parent).ok_or(FsError::Stale)?)
+            };
+            let end = if kind == Kind::Directory { "/" } else { "" };
+            (format!("{}{name}{end}", tree.directory_path(parent).ok_or(FsError::Stale)?), kind)
         };
         let key = self.key(&path)?;
         let asked_at = self.clock.now();
-        match self.store.head(&key).await {
-            Ok(head) => {
-                let (size, etag, last_modified) = (head.size, head.etag, head.last_modified);
-                let (crc64, attributes) = (head.crc64, Some(head.attributes));
-                let what = What::Object(Facts { size, etag, last_modified, is_exact: true, crc64, attributes });
-                self.tree().take_listed(parent, name.clone(), what, asked_at, self.options.metadata_ttl);
-                Ok(())
-            }
-            Err(error) if error.kind == StoreErrorKind::NotFound => {
-                // Removed since it was listed.
-                self.tree().directory_mut(parent).and_then(|directory| directory.children.remove(name));
-                Err(FsError::NotFound)
-            }
-            Err(error) => Err(self.told(error)),
+        let answer = match self.store.head(&key).await {
+            Ok(head) => Some(head),
+            Err(error) if error.kind == StoreErrorKind::NotFound => None,
+            Err(error) => return Err(self.told(error)),
+        };
+        match kind {
+            Kind::Directory => self.take_marker(parent, name, answer),
+            Kind::File => self.take_head(parent, name, answer, asked_at)?,
+        }
+        Ok(())
+    }
+
+    fn take_head(
+        &self,
+        parent: Ino,
+        name: &FileName,
+        answer: Option<ObjectHead>,
+        asked_at: SystemTime,
+    ) -> Result<(), FsError> {
+        let mut tree = self.tree();
+        let Some(head) = answer else {
+            // Removed since it was listed.
+            tree.directory_mut(parent).and_then(|directory| directory.children.remove(name));
+            return Err(FsError::NotFound);
+        };
+        let what = What::Object(Facts::told(head));
+        tree.take_listed(parent, name.clone(), what, asked_at, self.options.metadata_ttl);
+        Ok(())
+    }
+
+    /// Takes in what a directory's marker says; a directory that exists only as a prefix has none, and the mount's
+    /// defaults are its attributes.
+    fn take_marker(&self, parent: Ino, name: &FileName, answer: Option<ObjectHead>) {
+        let told = |head: ObjectHead| Marker { attributes: head.attributes, last_modified: head.last_modified };
+        let marker = answer.map_or_else(Marker::absent, told);
+        if let Some(entry) = self.tree().entry_mut(parent, name)
+            && entry.what == What::Directory(None)
+        {
+            entry.what = What::Directory(Some(marker));
         }
     }
 

@@ -5,6 +5,7 @@
 
 mod attributes;
 mod changes;
+mod closing;
 mod error;
 mod files;
 mod handles;

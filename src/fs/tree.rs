@@ -7,14 +7,14 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, SystemTime};
 
-use super::attributes::{Attr, Kind, mtime_of, permissions_and_owner};
+use super::attributes::{Attr, Kind, mtime_of, permissions_and_owner, unmarked_attributes};
 use super::files::Writing;
 use super::handles::HandleId;
 use super::name::FileName;
 use super::options::FsOptions;
 use crate::read::{Object, Version};
 use crate::upload::PublishedFile;
-use crate::wire::{Crc64, ETag, ObjectAttributes, ObjectKey};
+use crate::wire::{Crc64, ETag, ObjectAttributes, ObjectHead, ObjectKey};
 
 /// The number of an inode; stable for as long as anybody refers to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -69,6 +69,13 @@ pub(super) struct File {
     pub(super) cached: Option<ETag>,
 }
 
+impl File {
+    /// Whether `writing` is the content that is being written.
+    pub(super) fn is_written_by(&self, writing: &Arc<Writing>) -> bool {
+        self.writing.as_ref().is_some_and(|current| Arc::ptr_eq(current, writing))
+    }
+}
+
 /// What is known of a directory's entries.
 #[derive(Debug)]
 pub(super) struct Directory {
@@ -99,12 +106,19 @@ pub(super) struct Entry {
 /// What a name stands for.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum What {
-    /// A directory, with its marker's metadata where they are known.
-    Directory(Option<ObjectAttributes>),
+    /// A directory, with its marker where somebody asked for it.
+    Directory(Option<Marker>),
     /// A file that is in the bucket.
     Object(Facts),
     /// A file that was made here and is not in the bucket yet.
     New,
+}
+
+/// What the marker object of a directory says of it. A directory without one has what a new marker would say.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Marker {
+    pub(super) attributes: ObjectAttributes,
+    pub(super) last_modified: SystemTime,
 }
 
 /// What is known of an object.
@@ -140,10 +154,23 @@ impl What {
     }
 }
 
+impl Marker {
+    /// What stands for the marker of a directory that exists only as a prefix.
+    pub(super) fn absent() -> Marker {
+        Marker { attributes: unmarked_attributes(), last_modified: SystemTime::UNIX_EPOCH }
+    }
+}
+
 impl Facts {
     /// The version, for reading.
     pub(super) fn version(&self, key: ObjectKey) -> Version {
         Version { key, etag: self.etag.clone(), size: self.size, crc64: self.crc64 }
+    }
+
+    /// What a HEAD said.
+    pub(super) fn told(head: ObjectHead) -> Facts {
+        let ObjectHead { size, etag, last_modified, crc64, attributes } = head;
+        Facts { size, etag, last_modified, is_exact: true, crc64, attributes: Some(attributes) }
     }
 
     /// What is known after this mount published the file.
@@ -479,7 +506,7 @@ impl Tree {
         }
         let entry = self.entry_of(ino)?;
         let attributes = match &entry.what {
-            What::Directory(attributes) => attributes.as_ref(),
+            What::Directory(marker) => marker.as_ref().map(|marker| &marker.attributes),
             What::Object(facts) => facts.attributes.as_ref(),
             What::New => None,
         };
@@ -487,11 +514,12 @@ impl Tree {
         let (permissions, owner) = permissions_and_owner(kind, attributes, options);
         let (size, last_modified) = match &entry.what {
             What::Object(facts) => (facts.size, facts.last_modified),
-            What::Directory(_) | What::New => (0, SystemTime::UNIX_EPOCH),
+            What::Directory(Some(marker)) => (0, marker.last_modified),
+            What::Directory(None) | What::New => (0, SystemTime::UNIX_EPOCH),
         };
         let mtime = attributes.and_then(mtime_of).unwrap_or(last_modified);
         let age = now.duration_since(entry.seen_at).unwrap_or(options.metadata_ttl);
-        let is_whole = !matches!(&entry.what, What::Object(Facts { attributes: None, .. }));
+        let is_whole = attributes.is_some() || entry.what == What::New;
         let valid_for =
             if is_whole { options.metadata_ttl.saturating_sub(age).min(KERNEL_TTL) } else { Duration::ZERO };
         Some(Attr { ino, kind, size, permissions, owner, mtime, valid_for })

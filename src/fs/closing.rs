@@ -1,0 +1,160 @@
+//! What publishes a file: the closing of a descriptor, fsync, the last release, the end of the mount.
+//!
+//! A file that is being written is kept for as long as it has writers; the last of them publishes what is left, down to
+//! attributes that are set while it does.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::files::Writing;
+use super::handles::{Handle, HandleId};
+use super::tree::{Facts, Ino, What};
+use super::{FileSystem, FsError};
+use crate::read::Version;
+use crate::upload::PublishedFile;
+
+impl FileSystem {
+    /// A descriptor of the handle was closed: publishes what is unpublished and tells the outcome.
+    ///
+    /// `caller_holds_more` says whether the process that closed it still has the file open by another descriptor; it is
+    /// asked only for a file that was made or emptied and not yet written.
+    pub async fn flush(
+        &self,
+        handle: HandleId,
+        caller_holds_more: impl FnOnce() -> bool + Send,
+    ) -> Result<(), FsError> {
+        let handle = self.handles.file(handle)?;
+        let Some(writing) = handle.writing.clone() else { return Ok(()) };
+        if writing.is_untouched() && writing.file.failure().is_none() && caller_holds_more() {
+            return Ok(());
+        }
+        self.publish(handle.ino, &writing).await
+    }
+
+    /// Makes everything that was written to the file durable. The handle stays usable.
+    pub async fn fsync(&self, handle: HandleId) -> Result<(), FsError> {
+        let handle = self.handles.file(handle)?;
+        match handle.writing.clone() {
+            Some(writing) => self.publish(handle.ino, &writing).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Publishes a file and takes note of its new version.
+    pub(super) async fn publish(&self, ino: Ino, writing: &Writing) -> Result<(), FsError> {
+        writing.file.publish().await?;
+        // Also what was published in the background meanwhile.
+        self.settle(ino, writing);
+        Ok(())
+    }
+
+    /// Takes note of the version that a file has in the bucket now.
+    pub(super) fn settle(&self, ino: Ino, writing: &Writing) {
+        let mut tree = self.tree();
+        let is_this = tree
+            .file(ino)
+            .and_then(|file| file.writing.as_ref())
+            .is_some_and(|current| std::ptr::eq(&**current, writing));
+        let Some(published) = writing.newly_published().filter(|_| is_this) else { return };
+        let now = self.clock.now();
+        if let Some(entry) = tree.entry_of_mut(ino) {
+            entry.what = What::Object(Facts::published(published, now));
+            tree.touch_upwards(ino, now, self.options.metadata_ttl);
+        }
+    }
+
+    /// The last descriptor of a handle is gone. Publishes what is still unpublished, which nobody can be told of but
+    /// the log.
+    pub async fn release(&self, id: HandleId) {
+        let Some(Handle::File(handle)) = self.handles.remove(id) else { return };
+        if let Some(file) = self.tree().file_mut(handle.ino) {
+            file.handles.retain(|other| *other != id);
+        }
+        if let Some(writing) = &handle.writing
+            && let Err(error) = self.let_go(handle.ino, writing).await
+        {
+            log::error!("{}: lost after its last close: {error}", writing.file.key());
+        }
+        self.tree().drop_unused(handle.ino);
+    }
+
+    /// The content of a file that somebody has open for writing, to be changed without a handle: it is kept until it is
+    /// [let go](FileSystem::let_go).
+    pub(super) fn hold_writing(&self, ino: Ino) -> Option<Arc<Writing>> {
+        let mut tree = self.tree();
+        let file = tree.file_mut(ino)?;
+        let writing = file.writing.clone()?;
+        file.writers += 1;
+        Some(writing)
+    }
+
+    /// One writer less. The last one publishes what is left.
+    pub(super) async fn let_go(&self, ino: Ino, writing: &Arc<Writing>) -> Result<(), FsError> {
+        let is_last = {
+            let mut tree = self.tree();
+            let Some(file) = tree.file_mut(ino).filter(|file| file.is_written_by(writing)) else { return Ok(()) };
+            file.writers -= 1;
+            file.writers == 0
+        };
+        if is_last { self.finish_writing(ino, writing).await } else { Ok(()) }
+    }
+
+    /// The last writer is gone: publishes what is left and forgets the content, unless somebody began to write again.
+    async fn finish_writing(&self, ino: Ino, writing: &Arc<Writing>) -> Result<(), FsError> {
+        let mut result = Ok(());
+        loop {
+            if writing.file.is_dirty() {
+                result = self.publish(ino, writing).await;
+            }
+            self.settle(ino, writing);
+            if self.forget_writing(ino, writing) {
+                return result;
+            }
+        }
+    }
+
+    /// Forgets the content of a file that nobody writes any more. Returns whether nothing is left to be published:
+    /// attributes may be set until the very end.
+    fn forget_writing(&self, ino: Ino, writing: &Arc<Writing>) -> bool {
+        let mut tree = self.tree();
+        let Some(file) = tree.file_mut(ino).filter(|file| file.writers == 0 && file.is_written_by(writing)) else {
+            return true;
+        };
+        if writing.file.is_dirty() {
+            return false;
+        }
+        file.writing = None;
+        let readers: Vec<HandleId> = file.handles.clone();
+        if let Some(PublishedFile { base, .. }) = writing.file.published() {
+            let version = Version { key: writing.file.key(), etag: base.etag, size: base.size, crc64: base.crc64 };
+            let object = self.readers.object(version);
+            file.object = Arc::downgrade(&object);
+            for reader in readers.into_iter().filter_map(|id| self.handles.file(id).ok()) {
+                reader.read_from(&object);
+            }
+        } else if tree.entry_of(ino).is_some_and(|entry| entry.what == What::New)
+            && let Some((parent, name)) = tree.place(ino)
+        {
+            // Never published and never will be: the name goes with it.
+            tree.unlink(parent, &name, self.clock.now(), Duration::ZERO);
+        }
+        true
+    }
+
+    /// Publishes every file that is being written, and returns those that could not be, with the reason.
+    pub async fn publish_all(&self) -> Vec<(String, FsError)> {
+        let writings = self.tree().writings();
+        let publish = |(ino, writing): (Ino, Arc<Writing>)| async move {
+            let key = writing.file.key().to_string();
+            self.publish(ino, &writing).await.err().map(|error| (key, error))
+        };
+        let all: Vec<_> = writings.into_iter().map(publish).collect();
+        futures_util::future::join_all(all).await.into_iter().flatten().collect()
+    }
+
+    /// The keys of files that hold something which is not in the bucket.
+    pub fn unpublished(&self) -> Vec<String> {
+        let dirty = |(_, writing): (Ino, Arc<Writing>)| writing.file.is_dirty().then(|| writing.file.key().to_string());
+        self.tree().writings().into_iter().filter_map(dirty).collect()
+    }
+}
