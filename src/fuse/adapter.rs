@@ -186,6 +186,20 @@ impl Filesystem for Adapter {
         self.answer(request.pid(), call, |result| entry(reply, result));
     }
 
+    fn mknod(
+        &self,
+        _request: &Request,
+        _parent: INodeNo,
+        _name: &OsStr,
+        _mode: u32,
+        _umask: u32,
+        _device: u32,
+        reply: ReplyEntry,
+    ) {
+        // Devices, pipes and sockets; files come as `create`.
+        reply.error(errno(&FsError::NotPermitted));
+    }
+
     fn unlink(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
         let name = name_or_reply!(name, reply);
         let fs = self.fs.clone();
