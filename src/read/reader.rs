@@ -24,8 +24,9 @@ const LARGE_BYTES: usize = 1 << 20;
 /// is still several requests side by side.
 const FETCH_BYTES_MAX: u64 = 8 * MIB;
 
-/// Blocks behind a reader in order that are kept for requests which overtook one another, in bytes.
-const TRAIL_BYTES: u64 = 4 * MIB;
+/// Blocks behind a reader in order that are kept for requests which overtook one another, in bytes: two windows of the
+/// kernel's read-ahead, because it asks for the second as soon as the reader comes to the first.
+const TRAIL_BYTES: u64 = 8 * MIB;
 
 /// How files are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
