@@ -45,6 +45,14 @@ impl Default for Timeouts {
     }
 }
 
+impl Timeouts {
+    /// The same, but with no sign of life awaited for longer than a request may be tried at all.
+    #[must_use]
+    pub(super) fn within(self, deadline: Duration) -> Timeouts {
+        Timeouts { connect: self.connect.min(deadline), idle: self.idle.min(deadline), work: self.work }
+    }
+}
+
 /// Idle connections are closed after this, before a load balancer does it under a request.
 const POOL_IDLE: Duration = Duration::from_secs(30);
 

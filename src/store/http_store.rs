@@ -113,7 +113,7 @@ impl HttpStore {
         let route = endpoint.route(&bucket);
         let secure = |url: &str| url.starts_with("https://");
         let tls = secure(&route.origin) || proxy.as_deref().is_some_and(secure);
-        let transport = Transport::new(timeouts, tls, proxy.as_deref(), runtimes)
+        let transport = Transport::new(timeouts.within(retry.deadline), tls, proxy.as_deref(), runtimes)
             .map_err(|error| StoreError::new(error.kind, "connect", bucket.as_str(), error.message))?;
         let session = Arc::new(Session::new(transport, route, credentials, retry, clock, stats));
         Ok(HttpStore { session, bucket, copy_domain: endpoint.copy_source_domain().to_owned(), limits })
