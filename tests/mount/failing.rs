@@ -1,0 +1,121 @@
+//! A service that fails: whoever wrote is told, in time, and never that all is well.
+
+use std::fs;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use crate::bed::{Bed, MIB, eventually, random_file};
+use crate::closing::WRITE_AND_WAIT;
+
+/// Long enough for a healthy request, short enough for a test.
+const IMPATIENT: [&str; 2] = ["--request-timeout", "3s"];
+/// A failing copy must have ended by then: its deadline, and what a busy machine adds.
+const FAILURE_DURATION_MAX: Duration = Duration::from_secs(30);
+
+#[test]
+fn a_service_that_dies_in_the_middle_fails_the_copy() {
+    let mut bed = Bed::with(&[], &IMPATIENT);
+    random_file(&bed.local("f"), 200 * MIB, 1);
+    let mark = bed.mark();
+    // Slowly, so that it is certainly still going on.
+    let mut cp = bed
+        .command(
+            "set -o pipefail; { head -c 40M $W/f; read _; tail -c +40000001 $W/f; } | dd of=f bs=1M iflag=fullblock",
+        )
+        .stdin(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    eventually("a part is there", || bed.since(mark).count("UploadPart") > 0);
+    bed.service_mut().kill();
+    drop(cp.stdin.take());
+    let began = Instant::now();
+    let output = cp.wait_with_output().unwrap();
+    let took = began.elapsed();
+    println!("a dead service failed the copy after {took:?}: {}", String::from_utf8_lossy(&output.stderr));
+    assert!(!output.status.success());
+    assert!(took < FAILURE_DURATION_MAX, "{took:?}");
+}
+
+#[test]
+fn a_small_file_that_cannot_be_put_fails_at_close() {
+    let mut bed = Bed::with(&[], &IMPATIENT);
+    fs::write(bed.local("small"), "x").unwrap();
+    bed.sh("ls");
+    bed.service_mut().kill();
+    bed.sh_fails("cp $W/small f", "f");
+    bed.python(
+        r#"
+import os
+fd = os.open('g', os.O_WRONLY | os.O_CREAT)
+os.write(fd, b'x')
+other = os.dup(fd)
+for one in (fd, other):
+    try:
+        os.close(one)
+        raise SystemExit('a close said that all is well')
+    except OSError as error:
+        print('close:', error)
+"#,
+    );
+    bed.sh_fails("dd if=$W/small of=h conv=fsync status=none", "h");
+    bed.sh_fails("mkdir d", "d");
+}
+
+#[test]
+fn a_service_that_hangs_fails_the_copy_too() {
+    let bed = Bed::with(&[], &IMPATIENT);
+    random_file(&bed.local("f"), 40 * MIB, 2);
+    bed.sh("ls");
+    bed.service().freeze();
+    let began = Instant::now();
+    bed.sh_fails("cp $W/f f", "f");
+    let took = began.elapsed();
+    println!("a frozen service failed the copy after {took:?}");
+    bed.service().go_on();
+    assert!(took < FAILURE_DURATION_MAX, "{took:?}");
+    // And once it is back, so is the file.
+    bed.sh("cp $W/f f; cmp $W/f f");
+}
+
+#[test]
+fn a_short_pause_of_the_service_is_not_noticed() {
+    let bed = Bed::new();
+    random_file(&bed.local("f"), 60 * MIB, 3);
+    let mark = bed.mark();
+    let mut cp = bed.command("cp $W/f f").spawn().unwrap();
+    eventually("a part is there", || bed.since(mark).count("UploadPart") > 0);
+    bed.service().freeze();
+    std::thread::sleep(Duration::from_millis(500));
+    bed.service().go_on();
+    assert!(cp.wait().unwrap().success());
+    bed.sh("cmp $W/f f");
+}
+
+#[test]
+fn a_reader_of_a_dead_service_is_told() {
+    let mut bed = Bed::with(&[], &IMPATIENT);
+    random_file(&bed.local("f"), 100 * MIB, 4);
+    bed.sh("cp $W/f f");
+    bed.remount_with(&IMPATIENT);
+    bed.sh("head -c 1M f | cmp - <(head -c 1M $W/f)");
+    bed.service_mut().kill();
+    let began = Instant::now();
+    bed.sh_fails("cat f > /dev/null", "f");
+    let took = began.elapsed();
+    assert!(took < FAILURE_DURATION_MAX, "{took:?}");
+}
+
+#[test]
+fn a_mount_that_cannot_publish_says_so_at_its_end() {
+    let mut bed = Bed::with(&[], &["--request-timeout", "1s", "--unmount-timeout", "3s"]);
+    bed.sh("ls; echo bytes > $W/f");
+    let mut writer = bed.command(&bed.python_line(WRITE_AND_WAIT)).spawn().unwrap();
+    eventually("the file is written", || bed.local("ready").exists());
+    bed.service_mut().kill();
+    let is_well = bed.unmount();
+    let _ = writer.kill();
+    let _ = writer.wait();
+    assert!(!is_well, "what could not be published is no success");
+    assert!(bed.log().contains("not published: f"), "{}", bed.log());
+}

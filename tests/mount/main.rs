@@ -1,0 +1,21 @@
+//! The product as a whole, from a program's system calls to the service's access log: the built binary mounts a bucket
+//! of a service in a process of its own, and ordinary tools work on it.
+//!
+//! Needs /dev/fuse and, for most of it, root. Each test has a mount of its own. Sizes are such that all of it takes a
+//! few minutes in a debug build; `scripts/bench` measures with the full ones.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "figures and logs, for whoever reads the outcome")]
+
+mod bed;
+mod closing;
+mod copying;
+mod failing;
+mod large;
+mod names;
+mod open_files;
+mod options;
+mod reading;
+mod tools;
+mod trees;
+mod under_load;
