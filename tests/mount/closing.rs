@@ -269,6 +269,24 @@ fn a_waiting_writer_can_be_killed() {
     }
 }
 
+/// Starting a program closes files in the middle of it, when the kernel holds back much of what it tells of a process.
+#[test]
+fn a_program_can_be_started_while_a_file_goes_up() {
+    // Longer than a caller waits before it is looked at.
+    let bed = Bed::with(&["--latency-ms", "1000"], &[]);
+    bed.python(
+        r#"
+import os, subprocess
+fd = os.open('f', os.O_WRONLY | os.O_CREAT)
+os.write(fd, b'as far as it came')
+subprocess.run(['true'], close_fds=False, check=True)
+os.write(fd, b' and further')
+os.close(fd)
+"#,
+    );
+    assert_eq!(bed.bucket().get("f"), b"as far as it came and further");
+}
+
 #[test]
 fn what_is_open_is_published_at_the_end_of_the_mount() {
     let mut bed = Bed::new();
