@@ -75,7 +75,14 @@ impl FileSystem {
         {
             log::error!("{}: lost after its last close: {error}", writing.file.key());
         }
-        self.tree().drop_unused(handle.ino);
+        let mut tree = self.tree();
+        if let Some(file) = tree.file_mut(handle.ino)
+            && file.handles.is_empty()
+            && file.writers == 0
+        {
+            file.writing.take_if(|writing| writing.file.is_discarded());
+        }
+        tree.drop_unused(handle.ino);
     }
 
     /// The content of a file that somebody has open for writing, to be changed without a handle: it is kept until it is
@@ -122,6 +129,10 @@ impl FileSystem {
         };
         if writing.file.is_dirty() {
             return false;
+        }
+        if writing.file.is_discarded() && !file.handles.is_empty() {
+            // What has lost its name is nowhere but in memory, and whoever has it open goes on reading it.
+            return true;
         }
         file.writing = None;
         let readers: Vec<HandleId> = file.handles.clone();

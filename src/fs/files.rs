@@ -339,15 +339,16 @@ impl FileSystem {
     /// is only in parts, which nobody can read before they are complete, by publishing first.
     async fn read_written(&self, writing: &Writing, offset: u64, len: usize) -> Result<ReadBytes, FsError> {
         for _ in 0..READ_ATTEMPTS {
-            let base = writing.file.published().map(|published| published.base);
+            let published = writing.file.published();
             let segments = writing.file.segments(offset, offset.saturating_add(len as u64));
             if segments.contains(&Segment::Unreadable) {
                 writing.file.publish().await?;
                 continue;
             }
-            let read = self.read_segments(writing, base.as_ref(), segments).await;
-            // The object may have been replaced by a publishing since the segments were asked for.
-            if base == writing.file.published().map(|published| published.base) {
+            let base = published.as_ref().map(|published| &published.base);
+            let read = self.read_segments(writing, base, segments).await;
+            // The object may have been replaced or moved since the segments were asked for.
+            if published.map(|published| published.serial) == writing.file.published().map(|now| now.serial) {
                 return read.map(ReadBytes::from);
             }
         }
@@ -382,6 +383,8 @@ impl FileSystem {
         if let Some((current, reader)) = &progress.base_reader
             && current == base
         {
+            // A copy of an object made by one request has its ETag, but another key.
+            reader.object().moved(writing.file.key(), base.etag.clone());
             return reader.clone();
         }
         let version = Version { key: writing.file.key(), etag: base.etag.clone(), size: base.size, crc64: base.crc64 };

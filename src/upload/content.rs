@@ -21,7 +21,7 @@ pub struct Base {
 ///
 /// INVARIANT: `base_len <= base.size`, and 0 without a base.
 /// INVARIANT: the parts follow one another without gaps from `base_len`; all but the last are sealed.
-/// INVARIANT: a part that is not acknowledged has its buffer.
+/// INVARIANT: a part that is not acknowledged has its buffer, until the file has failed.
 /// INVARIANT: all parts before `unsent_from` are acknowledged.
 #[derive(Debug, Default)]
 pub(super) struct Content {
@@ -103,9 +103,9 @@ impl Content {
         self.parts.iter().filter(|part| part.sealed && part.sent.is_none()).count()
     }
 
-    /// Bytes in buffers.
+    /// Bytes of memory that the buffers take.
     pub(super) fn held_bytes(&self) -> u64 {
-        self.parts.iter().filter(|part| part.buffer.is_some()).map(|part| part.len).sum()
+        self.parts.iter().filter_map(|part| part.buffer.as_ref()).map(PartBuffer::block_bytes).sum()
     }
 
     fn new_version(&mut self) -> u64 {
@@ -245,6 +245,11 @@ impl Content {
                 held -= part.len;
             }
         }
+    }
+
+    /// Gives all buffers back, of a file that nothing is done with any more. Breaks the third invariant.
+    pub(super) fn drop_buffers(&mut self) {
+        self.parts.iter_mut().for_each(|part| part.buffer = None);
     }
 
     /// The whole file, if one buffer holds it; an empty file has an empty body.

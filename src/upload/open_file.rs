@@ -161,6 +161,11 @@ impl OpenFile {
         self.lock().failure.clone()
     }
 
+    /// Whether the file has lost its name.
+    pub fn is_discarded(&self) -> bool {
+        self.lock().discarded
+    }
+
     /// The key that the file is published under.
     pub fn key(&self) -> ObjectKey {
         self.lock().key.clone()
@@ -308,9 +313,6 @@ impl OpenFile {
         if self.must_hold_base(state) {
             return Ok((0, Some(Wait::LoadBase)));
         }
-        if state.discarded && state.content.held_bytes() >= self.uploader.keep_bytes_max() {
-            return Err(self.no_place(state));
-        }
         let copies = state.copy_count(self.uploader.store.limits().part_bytes_max);
         if state.content.at_part_boundary() {
             if !state.discarded && state.content.outstanding() >= 2 * self.uploader.options.concurrency {
@@ -321,10 +323,18 @@ impl OpenFile {
                 return Ok((0, Some(Wait::Publish)));
             }
         }
-        let mut take = || granted.pop().or_else(|| self.uploader.memory.try_take(SLAB_BYTES));
+        let mut room = if state.discarded { self.room_without_name(state) } else { u64::MAX };
+        let mut take = || {
+            room = room.checked_sub(1)?;
+            granted.pop().or_else(|| self.uploader.memory.try_take(SLAB_BYTES))
+        };
         let taken = state.content.append(data, &self.uploader.ladder, copies, &mut take);
         state.dirty |= taken > 0;
-        Ok((taken, (taken == 0).then_some(Wait::Memory)))
+        match taken {
+            0 if room == 0 => Err(self.no_place(state)),
+            0 => Ok((0, Some(Wait::Memory))),
+            taken => Ok((taken, None)),
+        }
     }
 
     fn overwrite(
@@ -350,6 +360,11 @@ impl OpenFile {
             return Err(UploadError::NotHeld { key: state.key.to_string(), offset });
         }
         Ok(if state.content.part_count() == 0 { Wait::LoadBase } else { Wait::Publish })
+    }
+
+    /// Blocks that a file which has lost its name may still take.
+    fn room_without_name(&self, state: &State) -> u64 {
+        self.uploader.keep_bytes_max().saturating_sub(state.content.held_bytes()) / SLAB_BYTES as u64
     }
 
     fn no_place(&self, state: &State) -> UploadError {
@@ -477,10 +492,33 @@ impl OpenFile {
     pub(super) fn relieve(self: &Arc<OpenFile>) {
         let mut state = self.lock();
         state.release_acknowledged(0);
+        let kept_bytes = if state.failure.is_some() { 0 } else { self.uploader.keep_bytes_max() };
+        if state.stuck_bytes() > kept_bytes {
+            self.lose(&mut state);
+        }
         if state.dirty && !state.is_publishing {
             state.content.seal(self.uploader.store.limits().part_bytes_min);
             self.dispatch_all(&mut state);
         }
+    }
+
+    /// Bytes that stay in memory until the file is closed, because it lost its name.
+    pub(super) fn stuck_bytes(&self) -> u64 {
+        self.lock().stuck_bytes()
+    }
+
+    /// Gives up the bytes of a file that they cannot be published of. Whoever has it open is told from now on.
+    pub(super) fn give_up(&self) {
+        self.lose(&mut self.lock());
+    }
+
+    fn lose(&self, state: &mut State) {
+        log::warn!("{}: bytes of a removed or failed file made way for others", state.key);
+        state.failure.get_or_insert_with(|| UploadError::NoPlace {
+            key: state.key.to_string(),
+            bytes_max: self.uploader.keep_bytes_max(),
+        });
+        state.content.drop_buffers();
     }
 
     /// Publishes what there is, in the background, to get it out of the memory.
@@ -502,6 +540,12 @@ impl State {
             Some(session) => session.copies.len() as u64,
             None => self.content.base_len.div_ceil(copy_bytes_max),
         }
+    }
+
+    /// Bytes that cannot be got out of the memory by publishing.
+    fn stuck_bytes(&self) -> u64 {
+        let is_stuck = (self.discarded || self.failure.is_some()) && !self.is_publishing;
+        if is_stuck { self.content.held_bytes() } else { 0 }
     }
 
     /// The object is now a copy of what it was, with `attributes`.

@@ -43,6 +43,11 @@ impl PartBuffer {
         self.len
     }
 
+    /// Bytes of the blocks, filled or not.
+    pub(super) fn block_bytes(&self) -> u64 {
+        (self.slabs.len() * SLAB_BYTES) as u64
+    }
+
     /// Appends as much of `data` as there are blocks for and returns how much that was.
     pub(super) fn append(&mut self, data: &[u8], take_block: &mut dyn FnMut() -> Option<Block>) -> usize {
         let mut taken = 0;

@@ -179,7 +179,8 @@ impl Relief for Uploader {
     }
 
     /// Gives back what is not needed and sends every open part that is large enough to be a part; if nothing is on its
-    /// way then, publishes the file that holds the most, which goes on with the object as its base.
+    /// way then, publishes the file that holds the most, which goes on with the object as its base. Bytes of failed files,
+    /// and many bytes of removed ones, make way before that; the last ones only when nothing else helps.
     ///
     /// Nobody who calls this holds a file's lock.
     fn hurry(&self) {
@@ -190,9 +191,15 @@ impl Relief for Uploader {
         if !self.memory.is_short() || self.in_flight.load(Ordering::SeqCst) > 0 {
             return;
         }
-        let holders = files.into_iter().map(|file| (file.publishable_bytes(), file)).filter(|(bytes, _)| *bytes > 0);
-        if let Some((_, file)) = holders.max_by_key(|(bytes, _)| *bytes) {
+        let largest = |bytes_of: fn(&OpenFile) -> u64| {
+            let holders = files.iter().map(|file| (bytes_of(file), file)).filter(|(bytes, _)| *bytes > 0);
+            holders.max_by_key(|(bytes, _)| *bytes).map(|(_, file)| file.clone())
+        };
+        if let Some(file) = largest(OpenFile::publishable_bytes) {
             file.publish_step();
+        } else if let Some(file) = largest(OpenFile::stuck_bytes) {
+            // The last resort: what has no name may be lost, and others must not wait for ever.
+            file.give_up();
         }
     }
 }

@@ -33,13 +33,15 @@ pub(crate) const READ: OpenMode = OpenMode { writes: false, truncates: false, ap
 pub(crate) struct Choices {
     pub(crate) limits: Limits,
     pub(crate) memory_bytes: usize,
+    pub(crate) part_bytes: u64,
     pub(crate) concurrency: usize,
     pub(crate) options: FsOptions,
 }
 
 impl Default for Choices {
     fn default() -> Choices {
-        Choices { limits: Limits::COS, memory_bytes: 64 * MIB, concurrency: 4, options: FsOptions::default() }
+        let options = FsOptions::default();
+        Choices { limits: Limits::COS, memory_bytes: 64 * MIB, part_bytes: PART as u64, concurrency: 4, options }
     }
 }
 
@@ -83,7 +85,7 @@ impl Bed {
         let fs = FileSystem::new(FileSystemParts {
             store: faults.clone(),
             options: choices.options.clone(),
-            upload: UploadOptions { part_bytes: PART as u64, concurrency: choices.concurrency },
+            upload: UploadOptions { part_bytes: choices.part_bytes, concurrency: choices.concurrency },
             read: ReadOptions::default(),
             memory: memory.clone(),
             clock: clock.clone(),

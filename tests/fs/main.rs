@@ -11,6 +11,7 @@ mod closing;
 mod editing;
 mod faults;
 mod memory;
+mod model;
 mod names;
 mod reading;
 mod renaming;

@@ -238,6 +238,29 @@ async fn an_unlinked_open_file_leaves_nothing_and_stays_readable() {
     assert_eq!(bed.bucket.count(Op::PutObject), 0);
 }
 
+/// The last writer of an unlinked file has gone, and its bytes are nowhere but in memory.
+#[tokio::test]
+async fn an_unlinked_file_reads_as_it_was_written_until_its_last_reader_closes() {
+    for replaced in [false, true] {
+        let bed = Bed::new();
+        let writer = bed.create("a").await;
+        writer.flush().await.unwrap();
+        let reader = bed.open("a", READ).await.unwrap();
+        writer.write(0, b"not in the bucket").await.unwrap();
+        match replaced {
+            true => {
+                bed.put("b", b"another").await.unwrap();
+                bed.rename("b", "a").await.unwrap();
+            }
+            false => bed.unlink("a").await.unwrap(),
+        }
+        writer.close().await.unwrap();
+        assert_eq!(reader.read_all().await.unwrap(), b"not in the bucket");
+        reader.close().await.unwrap();
+        assert_eq!(bed.memory.used_bytes(), 0);
+    }
+}
+
 #[tokio::test]
 async fn an_unlinked_file_that_streams_leaves_no_upload() {
     let bed = Bed::new();

@@ -95,6 +95,20 @@ async fn a_file_that_streams_is_published_and_moved_and_goes_on() {
     assert_same(&bed.read("b").await.unwrap(), &content);
 }
 
+/// The copies have one ETag, and each is somewhere else.
+#[tokio::test]
+async fn a_file_that_moves_again_and_again_while_it_is_open_is_read_where_it_is() {
+    let bed = Bed::new();
+    let content = bytes(1, 3 * PART);
+    bed.bucket.insert("a", content.clone());
+    let file = bed.open("a", WRITE).await.unwrap();
+    for (from, to) in [("a", "b"), ("b", "c"), ("c", "a")] {
+        bed.rename(from, to).await.unwrap();
+        assert_same(&file.read_all().await.unwrap(), &content);
+    }
+    file.close().await.unwrap();
+}
+
 /// No upload may begin under the old key once the object is on its way to the new one.
 #[tokio::test]
 async fn writers_wait_while_their_file_moves() {
