@@ -507,7 +507,7 @@ impl OpenFile {
         self.lock().stuck_bytes()
     }
 
-    /// Gives up the bytes of a file that they cannot be published of. Whoever has it open is told from now on.
+    /// Gives up bytes that cannot be published. Whoever has the file open is told from now on.
     pub(super) fn give_up(&self) {
         self.lose(&mut self.lock());
     }
