@@ -198,18 +198,23 @@ impl FileSystem {
         target: Option<Entry>,
     ) -> Result<(), FsError> {
         let new_key = self.key(&format!("{}{}", self.tree().directory_path(to.0).ok_or(FsError::Stale)?, to.1))?;
-        let writing = self.tree().file(source.ino).and_then(|file| file.writing.clone());
         let mut replaces_object = false;
         if let Some(target) = &target {
             let replaced = self.discard_writing(target.ino).await;
             replaces_object = target.what != What::New || replaced.is_some_and(|file| file.published().is_some());
         }
-        let what = match writing {
-            Some(writing) => self.move_written(from, &new_key, &source, &writing, replaces_object).await?,
-            None => self.move_object(from, &new_key, &source).await?,
+        // Held, so that the last release does not forget the content, with its old key, in the middle.
+        let writing = self.hold_writing(source.ino);
+        let moved = match &writing {
+            Some(writing) => self.move_written(from, &new_key, &source, writing, replaces_object).await,
+            None => self.move_object(from, &new_key, &source).await,
         };
-        self.move_entry(from, to, Entry { what, ..source });
-        Ok(())
+        let moved = moved.map(|what| self.move_entry(from, to, Entry { what, ..source.clone() }));
+        let published = match &writing {
+            Some(writing) => self.let_go(source.ino, writing).await,
+            None => Ok(()),
+        };
+        moved.and(published)
     }
 
     /// Gives a file that is being written another key.
@@ -229,8 +234,12 @@ impl FileSystem {
             // The object that is replaced must not come back if this file is removed before it is published.
             writing.file.publish().await?;
         }
-        let published = writing.newly_published();
-        Ok(published.map_or(What::New, |published| What::Object(Facts::published(published, self.clock.now()))))
+        if let Some(published) = writing.newly_published() {
+            return Ok(What::Object(Facts::published(published, self.clock.now())));
+        }
+        // Nothing is new, or a close has taken note of it by the old name.
+        let tree = self.tree();
+        Ok(tree.entry(from.0, from.1).map_or(What::New, |entry| entry.what.clone()))
     }
 
     /// Copies the object of a file to its new key and removes the old one.

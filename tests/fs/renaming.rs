@@ -263,3 +263,27 @@ async fn replacing_a_file_again_and_again_shows_the_last_content() {
     }
     assert_eq!(bed.bucket.keys(), ["file"]);
 }
+
+/// The kernel's release of the last handle comes late: a rename right after the close overtakes it.
+#[tokio::test]
+async fn a_file_that_is_released_while_it_is_renamed_keeps_its_content() {
+    for op in [Op::CopyObject, Op::DeleteObject] {
+        let gate = Gate::new();
+        let bed = Bed::with_faults([Fault::hold(op, &gate)]);
+        let file = bed.create("tmp").await;
+        file.write(0, b"content").await.unwrap();
+        file.flush().await.unwrap();
+        let reader = bed.open("tmp", READ).await.unwrap();
+        let mut rename = Box::pin(bed.rename("tmp", "final"));
+        assert!(poll!(&mut rename).is_pending());
+        gate.reached_by(1).await;
+        file.release().await;
+        gate.open();
+        rename.await.unwrap();
+        assert_eq!(bed.stat("final").await.unwrap().size, 7, "{op:?}");
+        assert_eq!(reader.read_all().await.unwrap(), b"content", "{op:?}");
+        bed.assert_bucket(&[("final", b"content")]);
+        reader.release().await;
+        assert_eq!(bed.read("final").await.unwrap(), b"content", "{op:?}");
+    }
+}
