@@ -10,6 +10,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::ops::{Deref, DerefMut};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use tokio::sync::oneshot;
@@ -31,7 +32,8 @@ pub trait Relief: Send + Sync {
 }
 
 struct Shared {
-    limit_bytes: usize,
+    /// Only ever gets less.
+    limit_bytes: AtomicUsize,
     /// Std mutex: never held across an await; sections are a few list operations.
     state: Mutex<State>,
 }
@@ -62,12 +64,23 @@ pub struct Block {
 impl Memory {
     /// A budget of `limit_bytes`.
     pub fn new(limit_bytes: usize) -> Memory {
-        Memory { shared: Arc::new(Shared { limit_bytes, state: Mutex::new(State::default()) }) }
+        Memory {
+            shared: Arc::new(Shared {
+                limit_bytes: AtomicUsize::new(limit_bytes),
+                state: Mutex::new(State::default()),
+            }),
+        }
     }
 
     /// The whole budget, in bytes.
     pub fn limit_bytes(&self) -> usize {
-        self.shared.limit_bytes
+        self.shared.limit_bytes()
+    }
+
+    /// Takes `bytes` out of the budget for good, for somebody who keeps account of them by other means. To be called
+    /// before anybody takes a block.
+    pub fn set_aside(&self, bytes: usize) {
+        self.shared.limit_bytes.fetch_sub(bytes.min(self.limit_bytes()), Ordering::Relaxed);
     }
 
     /// Bytes in blocks that somebody holds.
@@ -101,7 +114,7 @@ impl Memory {
     pub fn try_take_spare(&self, bytes: usize) -> Option<Block> {
         let spare = {
             let state = self.shared.lock();
-            state.used_bytes + bytes <= self.shared.limit_bytes / 4 * 3
+            state.used_bytes + bytes <= self.limit_bytes() / 4 * 3
         };
         spare.then(|| self.shared.try_take(bytes)).flatten()
     }
@@ -130,11 +143,15 @@ impl Memory {
 
 impl fmt::Debug for Memory {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Memory({} of {} bytes)", self.used_bytes(), self.shared.limit_bytes)
+        write!(f, "Memory({} of {} bytes)", self.used_bytes(), self.limit_bytes())
     }
 }
 
 impl Shared {
+    fn limit_bytes(&self) -> usize {
+        self.limit_bytes.load(Ordering::Relaxed)
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         // A panic elsewhere cannot leave the counters half-changed: no section below can panic in between.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -145,7 +162,7 @@ impl Shared {
         if !state.waiters.is_empty() {
             return None;
         }
-        let claim = state.claim(bytes, self.limit_bytes)?;
+        let claim = state.claim(bytes, self.limit_bytes())?;
         drop(state);
         Some(Block::from_claim(claim, self))
     }
@@ -160,7 +177,7 @@ impl Shared {
                 continue;
             }
             let bytes = waiter.bytes;
-            let Some(claim) = state.claim(bytes, self.limit_bytes) else { return };
+            let Some(claim) = state.claim(bytes, self.limit_bytes()) else { return };
             let waiter = state.waiters.pop_front().expect("there was a first waiter, and the lock is still held");
             drop(state);
             // Whoever gave up in the meantime drops the block, which comes back here.

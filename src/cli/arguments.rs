@@ -125,6 +125,9 @@ struct TransferFlags {
     /// Every buffer together [default: 512MiB or a quarter of the memory, whichever is less]
     #[arg(long, value_name = "SIZE")]
     memory: Option<ByteSize>,
+    /// When somebody else has changed a file that is published: overwrite, fail or keep-both [default: overwrite]
+    #[arg(long, value_name = "HOW")]
+    on_conflict: Option<crate::config::ConflictChoice>,
     /// How long unmounting may publish what is open [default: 60s]
     #[arg(long, value_name = "TIME")]
     unmount_timeout: Option<Span>,
@@ -232,6 +235,7 @@ impl MountArguments {
             part_size: transfer.part_size,
             upload_concurrency: transfer.upload_concurrency,
             memory: transfer.memory,
+            on_conflict: transfer.on_conflict,
             unmount_timeout: transfer.unmount_timeout,
             read_only: given(files.read_only),
             allow_other: given(files.allow_other),

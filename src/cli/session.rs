@@ -161,7 +161,7 @@ impl Session {
         let fs = FileSystem::new(FileSystemParts {
             store: bucket.store.clone(),
             options: config.fs.clone(),
-            upload: config.upload,
+            upload: config.upload.clone(),
             read: config.read,
             memory: Memory::new(usize::try_from(config.memory_bytes).unwrap_or(usize::MAX)),
             clock: Clock::System,
@@ -184,7 +184,7 @@ impl Session {
         let asked = mount_point.clone();
         // A thread and not a task: it stays for as long as the mount, and nothing may wait for it at the end.
         std::thread::spawn(move || {
-            mounted.raise_read_ahead();
+            mounted.settle_in();
             let _ = answered.send(rustix::fs::statfs(&asked).map(|_| ()));
             if let Err(error) = mounted.wait() {
                 log::error!("{}: {error}", asked.display());
@@ -247,6 +247,10 @@ impl Session {
         self.detach();
         if !self.fs.unpublished().is_empty() {
             unpublished.extend(self.publish_until(deadline.max(Instant::now() + LAST_PUBLISH_MIN)).await);
+        }
+        let hidden_are_gone = timeout(LAST_PUBLISH_MIN, self.fs.dispose_all()).await;
+        if hidden_are_gone.is_err() {
+            log::error!("what was removed while it is open could not be removed from the bucket in time");
         }
         unpublished.into_iter().map(|(path, reason)| format!("{path}: {reason}")).collect()
     }

@@ -8,12 +8,12 @@ use super::coscmd::CoscmdFile;
 use super::credentials::{self, Found, Sources};
 use super::file::ConfigFile;
 use super::memory::default_memory_bytes;
-use super::{ByteSize, ConfigError, Environment, Mode, MountSource, Settings, Span, mount_options};
+use super::{ByteSize, ConfigError, ConflictChoice, Environment, Mode, MountSource, Settings, Span, mount_options};
 use crate::fs::{FsOptions, Owner};
 use crate::fuse::FuseOptions;
 use crate::read::ReadOptions;
 use crate::store::RetryOptions;
-use crate::upload::UploadOptions;
+use crate::upload::{OnConflict, UploadOptions};
 use crate::wire::address::{Endpoint, EndpointError};
 use crate::wire::sign::Credentials;
 
@@ -152,6 +152,7 @@ impl MountConfig {
             upload: UploadOptions {
                 part_bytes: settings.part_size.map_or(upload.part_bytes, |size| size.0),
                 concurrency: settings.upload_concurrency.map_or(upload.concurrency, |count| count as usize),
+                on_conflict: settings.on_conflict.map_or(upload.on_conflict, on_conflict),
             },
             retry: RetryOptions { deadline: settings.request_timeout.map_or(retry.deadline, |span| span.0), ..retry },
             memory_bytes,
@@ -214,6 +215,17 @@ fn fs_options(settings: &Settings, source: &MountSource) -> FsOptions {
         dir_mode: bits(settings.dir_mode, default.dir_mode),
         umask: bits(settings.umask, default.umask),
         read_only: settings.read_only.unwrap_or(default.read_only),
+    }
+}
+
+fn on_conflict(choice: ConflictChoice) -> OnConflict {
+    match choice {
+        ConflictChoice::Overwrite => OnConflict::Overwrite,
+        ConflictChoice::Fail => OnConflict::Fail,
+        ConflictChoice::KeepBoth => {
+            let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
+            OnConflict::KeepBoth { host: name }
+        }
     }
 }
 

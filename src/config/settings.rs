@@ -73,6 +73,8 @@ settings! {
     metadata_ttl: Span,
     /// How long one request may take, its repeats included.
     request_timeout: Span,
+    /// What happens when somebody else has changed a file that was written here.
+    on_conflict: ConflictChoice,
     /// How long unmounting may publish what is open.
     unmount_timeout: Span,
     /// The owner that everything shows.
@@ -109,6 +111,30 @@ impl FromStr for Mode {
         match u32::from_str_radix(digits, 8) {
             Ok(bits) if bits <= 0o7777 => Ok(Mode(bits)),
             _ => Err(format!("{text:?} is not a mode; write it in octal, for example 0644")),
+        }
+    }
+}
+
+/// What happens when somebody else has changed a file that was written here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConflictChoice {
+    /// `overwrite`: the last writer wins.
+    Overwrite,
+    /// `fail`: closing the file is an error.
+    Fail,
+    /// `keep-both`: the file is published under another name.
+    KeepBoth,
+}
+
+impl FromStr for ConflictChoice {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<ConflictChoice, String> {
+        match text.replace('_', "-").as_str() {
+            "overwrite" => Ok(ConflictChoice::Overwrite),
+            "fail" => Ok(ConflictChoice::Fail),
+            "keep-both" => Ok(ConflictChoice::KeepBoth),
+            _ => Err(format!("{text:?} is not overwrite, fail or keep-both")),
         }
     }
 }
@@ -159,6 +185,12 @@ impl Value for ByteSize {
 
 impl Value for Span {
     fn read(text: &str) -> Result<Span, String> {
+        parsed(text)
+    }
+}
+
+impl Value for ConflictChoice {
+    fn read(text: &str) -> Result<ConflictChoice, String> {
         parsed(text)
     }
 }

@@ -38,6 +38,9 @@ pub struct Attr {
     pub owner: Owner,
     /// When the content last changed.
     pub mtime: SystemTime,
+    /// Names that it has: 1, or 0 for a file that was removed while it is open. 1 tells `find` that it cannot count a
+    /// directory's subdirectories by links.
+    pub links: u32,
     /// How much longer this may be believed.
     pub valid_for: Duration,
 }

@@ -1,5 +1,6 @@
 //! Changing names and attributes: mkdir, rmdir, unlink, rename, chmod, chown, utimens, truncate.
 
+use std::future::Future;
 use std::sync::Arc;
 
 use super::attributes::{Attr, AttrChange, Kind, new_attributes, unmarked_attributes};
@@ -7,7 +8,7 @@ use super::files::{OpenMode, Writing};
 use super::handles::HandleId;
 use super::name::FileName;
 use super::options::Owner;
-use super::tree::{Entry, Facts, Ino, Marker, What};
+use super::tree::{Entry, Facts, HIDDEN_DIRECTORY, Ino, Marker, What};
 use super::{FileSystem, FsError};
 use crate::store::{Body, ListRequest};
 use crate::upload::{Base, OpenFile, copy_object, rewrite_attributes};
@@ -68,7 +69,8 @@ impl FileSystem {
         Ok(())
     }
 
-    /// Removes a file. What is open of it stays readable as far as it is in memory; nothing of it is published any more.
+    /// Removes a file. Whoever has it open goes on with it, under a key that nobody sees, until the last handle is closed;
+    /// nothing of it is published any more.
     pub async fn unlink(&self, parent: Ino, name: &FileName) -> Result<(), FsError> {
         self.refuse_if_read_only()?;
         if !self.find(parent, name).await? {
@@ -83,30 +85,60 @@ impl FileSystem {
             let path = format!("{}{name}", tree.directory_path(parent).ok_or(FsError::Stale)?);
             (path, entry.ino, entry.what.clone())
         };
-        let writing = self.tree().file(ino).and_then(|file| file.writing.clone());
-        let version = || writing.as_ref().and_then(|writing| Some(writing.file.published()?.base));
-        let before = version();
-        if what != What::New || before.is_some() {
-            self.keep_directory(parent, name).await?;
-            self.store.delete(&self.key(&path)?).await.map_err(|error| self.told(error))?;
-        }
-        self.discard_writing(ino).await;
-        if version() != before {
-            // It was published once more while it was being removed.
-            self.store.delete(&self.key(&path)?).await.map_err(|error| self.told(error))?;
-        }
-        let now = self.clock.now();
-        let mut tree = self.tree();
-        tree.unlink(parent, name, now, self.options.metadata_ttl);
-        tree.touch_upwards(parent, now, self.options.metadata_ttl);
-        Ok(())
+        let key = self.key(&path)?;
+        let removing = |has_object: bool| async move {
+            if has_object || what != What::New {
+                self.keep_directory(parent, name).await?;
+                self.remove_object(&key).await?;
+            }
+            let now = self.clock.now();
+            let mut tree = self.tree();
+            tree.unlink(parent, name, now, self.options.metadata_ttl);
+            tree.touch_upwards(parent, now, self.options.metadata_ttl);
+            Ok(())
+        };
+        self.take_name_from(ino, removing).await
     }
 
-    /// Stops whatever is on its way to the bucket for a file that loses its name, and returns it.
-    async fn discard_writing(&self, ino: Ino) -> Option<Arc<OpenFile>> {
-        let file = self.tree().file(ino)?.writing.as_ref()?.file.clone();
-        file.discard().await;
-        Some(file)
+    /// Removes an object, after letting go on their way whoever wants to copy from it.
+    async fn remove_object(&self, key: &ObjectKey) -> Result<(), FsError> {
+        self.uploader.release_source(key, None).await;
+        self.store.delete(key).await.map_err(|error| self.told(error))
+    }
+
+    /// Takes its name from a file by `removing`, which removes or replaces what is in the bucket; it is told whether what is
+    /// being written of the file has made an object there. A file that is open lives on without a name.
+    async fn take_name_from<F>(&self, ino: Ino, removing: impl FnOnce(bool) -> F) -> Result<(), FsError>
+    where
+        F: Future<Output = Result<(), FsError>>,
+    {
+        let Some(writing) = self.hold_content(ino).await? else { return removing(false).await };
+        let taken = writing.file.lose_name(&self.hidden_key(), removing).await;
+        // Nothing is published of what has no name, so that there is nothing to be told.
+        let let_go = self.let_go(ino, &writing).await;
+        taken.and(if writing.file.is_nameless() { Ok(()) } else { let_go })
+    }
+
+    /// The content of a file that somebody has open, whether for writing or not, held until it is let go.
+    async fn hold_content(&self, ino: Ino) -> Result<Option<Arc<Writing>>, FsError> {
+        if let Some(writing) = self.hold_writing(ino) {
+            return Ok(Some(writing));
+        }
+        let is_open = self.tree().file(ino).is_some_and(|file| !file.handles.is_empty());
+        if !is_open {
+            return Ok(None);
+        }
+        match self.open_content(ino, false).await {
+            // It was removed by somebody else.
+            Err(FsError::NotFound | FsError::Stale) => Ok(None),
+            writing => writing.map(Some),
+        }
+    }
+
+    /// A key that nobody else uses, in a directory that the mount does not show.
+    fn hidden_key(&self) -> ObjectKey {
+        let path = format!("{}{HIDDEN_DIRECTORY}/{:016x}", self.options.prefix, fastrand::u64(..));
+        ObjectKey::new(path).unwrap_or_else(|_| unreachable!("prefixes leave room for names"))
     }
 
     /// `name` is about to go: where it is the last entry of a directory that exists only as a prefix, a marker keeps the
@@ -198,16 +230,27 @@ impl FileSystem {
         target: Option<Entry>,
     ) -> Result<(), FsError> {
         let new_key = self.key(&format!("{}{}", self.tree().directory_path(to.0).ok_or(FsError::Stale)?, to.1))?;
-        let mut replaces_object = false;
-        if let Some(target) = &target {
-            let replaced = self.discard_writing(target.ino).await;
-            replaces_object = target.what != What::New || replaced.is_some_and(|file| file.published().is_some());
-        }
+        let Some(target) = target else { return self.move_file(from, to, source, &new_key, false).await };
+        let moving = |has_object: bool| async move {
+            self.uploader.release_source(&new_key, None).await;
+            self.move_file(from, to, source, &new_key, has_object || target.what != What::New).await
+        };
+        self.take_name_from(target.ino, moving).await
+    }
+
+    async fn move_file(
+        &self,
+        from: (Ino, &FileName),
+        to: (Ino, &FileName),
+        source: Entry,
+        new_key: &ObjectKey,
+        replaces_object: bool,
+    ) -> Result<(), FsError> {
         // Held, so that the last release does not forget the content, with its old key, in the middle.
         let writing = self.hold_writing(source.ino);
         let moved = match &writing {
-            Some(writing) => self.move_written(from, &new_key, &source, writing, replaces_object).await,
-            None => self.move_object(from, &new_key, &source).await,
+            Some(writing) => self.move_written(from, new_key, &source, writing, replaces_object).await,
+            None => self.move_object(from, new_key, &source).await,
         };
         let moved = moved.map(|what| self.move_entry(from, to, Entry { what, ..source.clone() }));
         let published = match &writing {
@@ -260,7 +303,7 @@ impl FileSystem {
     async fn delete_old_name(&self, from: (Ino, &FileName)) -> Result<(), FsError> {
         self.keep_directory(from.0, from.1).await?;
         let old_key = self.key(&format!("{}{}", self.tree().directory_path(from.0).ok_or(FsError::Stale)?, from.1))?;
-        self.store.delete(&old_key).await.map_err(|error| self.told(error))
+        self.remove_object(&old_key).await
     }
 
     fn move_entry(&self, from: (Ino, &FileName), to: (Ino, &FileName), entry: Entry) {
@@ -353,6 +396,7 @@ impl FileSystem {
             return Ok(());
         }
         let base = Base { etag: version.etag, size: version.size, crc64: version.crc64 };
+        self.uploader.release_source(&version.key, None).await;
         let rewritten = rewrite_attributes(&*self.store, &version.key, &base, &attributes).await;
         let etag = rewritten.map_err(|error| self.told(error))?;
         let now = self.clock.now();

@@ -6,29 +6,36 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::files::Writing;
+use super::files::{Writing, version_of};
 use super::handles::{Handle, HandleId};
-use super::tree::{Facts, Ino, What};
+use super::tree::{Facts, Ino, Tree, What};
 use super::{FileSystem, FsError};
-use crate::read::Version;
 use crate::upload::PublishedFile;
+
+/// A process that may have a file open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Holder {
+    /// The one that closed a descriptor just now.
+    Closer,
+    /// The one that opened the file, by the number that it was opened with. It does not count where it is the one that
+    /// closed a descriptor.
+    Opener(u32),
+}
 
 impl FileSystem {
     /// A descriptor of the handle was closed: publishes what is unpublished and tells the outcome.
     ///
-    /// `caller_holds_more` says whether the process that closed it still has the file open by another descriptor; it is
-    /// asked only for a file that was made or emptied and not yet written.
-    pub async fn flush(
-        &self,
-        handle: HandleId,
-        caller_holds_more: impl FnOnce() -> bool + Send,
-    ) -> Result<(), FsError> {
+    /// Not every close is the last word: `still_open` says whether a process still has the file open by another
+    /// descriptor, whose own close will publish and tell. It is asked of the one that closed only if the file was made or
+    /// emptied and not yet written, which is how shells open what they redirect to; and of the one that opened it, if that
+    /// is another, because a program that lets its children write cares about its own close.
+    pub async fn flush(&self, handle: HandleId, still_open: impl Fn(Holder) -> bool + Send) -> Result<(), FsError> {
         let handle = self.handles.file(handle)?;
         let Some(writing) = handle.writing.clone() else { return Ok(()) };
-        if writing.is_untouched() && writing.file.failure().is_none() && caller_holds_more() {
-            return Ok(());
-        }
-        self.publish(handle.ino, &writing).await
+        let is_last_word = writing.file.failure().is_some()
+            || !(writing.is_untouched() && still_open(Holder::Closer)
+                || still_open(Holder::Opener(handle.mode.opener)));
+        if is_last_word { self.publish(handle.ino, &writing).await } else { Ok(()) }
     }
 
     /// Makes everything that was written to the file durable. The handle stays usable.
@@ -57,10 +64,18 @@ impl FileSystem {
             .is_some_and(|current| std::ptr::eq(&**current, writing));
         let Some(published) = writing.newly_published().filter(|_| is_this) else { return };
         let now = self.clock.now();
-        if let Some(entry) = tree.entry_of_mut(ino) {
+        if self.has_moved_aside(&tree, ino, &published) {
+            tree.doubt(ino);
+        } else if let Some(entry) = tree.entry_of_mut(ino) {
             entry.what = What::Object(Facts::published(published, now));
             tree.touch_upwards(ino, now, self.options.metadata_ttl);
         }
+    }
+
+    /// Whether a conflict made a file be published under another name than its own.
+    fn has_moved_aside(&self, tree: &Tree, ino: Ino, published: &PublishedFile) -> bool {
+        let path = tree.place(ino).and_then(|(parent, name)| Some(format!("{}{name}", tree.directory_path(parent)?)));
+        path.and_then(|path| self.key(&path).ok()).is_some_and(|key| key != published.key)
     }
 
     /// The last descriptor of a handle is gone. Publishes what is still unpublished, which nobody can be told of but
@@ -75,14 +90,36 @@ impl FileSystem {
         {
             log::error!("{}: lost after its last close: {error}", writing.file.key());
         }
-        let mut tree = self.tree();
-        if let Some(file) = tree.file_mut(handle.ino)
-            && file.handles.is_empty()
-            && file.writers == 0
-        {
-            file.writing.take_if(|writing| writing.file.is_discarded());
+        self.dispose_if_unused(handle.ino).await;
+        self.tree().drop_unused(handle.ino);
+    }
+
+    /// Removes what is left of a file that has lost its name, once nobody has it open any more.
+    async fn dispose_if_unused(&self, ino: Ino) {
+        let unused = {
+            let mut tree = self.tree();
+            let file = tree.file_mut(ino).filter(|file| file.handles.is_empty() && file.writers == 0);
+            file.and_then(|file| file.writing.take_if(|writing| writing.file.is_nameless()))
+        };
+        if let Some(writing) = unused {
+            self.dispose(&writing).await;
         }
-        tree.drop_unused(handle.ino);
+    }
+
+    async fn dispose(&self, writing: &Writing) {
+        let Some(hidden) = writing.file.dispose().await else { return };
+        self.uploader.release_source(&hidden, None).await;
+        if let Err(error) = self.store.delete(&hidden).await {
+            log::error!("{hidden}, which a file that was removed while it was open lived in, stays: {error}");
+        }
+    }
+
+    /// Removes what is left of all files that have lost their names, at the end of the mount.
+    pub async fn dispose_all(&self) {
+        let writings = self.tree().writings();
+        for (_, writing) in writings.into_iter().filter(|(_, writing)| writing.file.is_nameless()) {
+            self.dispose(&writing).await;
+        }
     }
 
     /// The content of a file that somebody has open for writing, to be changed without a handle: it is kept until it is
@@ -103,7 +140,9 @@ impl FileSystem {
             file.writers -= 1;
             file.writers == 0
         };
-        if is_last { self.finish_writing(ino, writing).await } else { Ok(()) }
+        let result = if is_last { self.finish_writing(ino, writing).await } else { Ok(()) };
+        self.dispose_if_unused(ino).await;
+        result
     }
 
     /// The last writer is gone: publishes what is left and forgets the content, unless somebody began to write again.
@@ -130,15 +169,14 @@ impl FileSystem {
         if writing.file.is_dirty() {
             return false;
         }
-        if writing.file.is_discarded() && !file.handles.is_empty() {
-            // What has lost its name is nowhere but in memory, and whoever has it open goes on reading it.
+        if writing.file.is_nameless() {
+            // Whoever has it open goes on with it. What is left then is removed with the last handle.
             return true;
         }
         file.writing = None;
         let readers: Vec<HandleId> = file.handles.clone();
-        if let Some(PublishedFile { base, .. }) = writing.file.published() {
-            let version = Version { key: writing.file.key(), etag: base.etag, size: base.size, crc64: base.crc64 };
-            let object = self.readers.object(version);
+        if let Some(published) = writing.file.published() {
+            let object = self.readers.object(version_of(&published));
             file.object = Arc::downgrade(&object);
             for reader in readers.into_iter().filter_map(|id| self.handles.file(id).ok()) {
                 reader.read_from(&object);

@@ -48,6 +48,9 @@ pub enum FsError {
     /// Not supported yet.
     #[error("not supported")]
     NotSupported,
+    /// There is no data, or no hole, behind that offset.
+    #[error("there is nothing of that kind behind that offset")]
+    NoSuchOffset,
     /// The file would be larger than an object can be.
     #[error("larger than an object can be")]
     TooLarge,
@@ -64,7 +67,7 @@ impl From<StoreError> for FsError {
         match error.kind {
             StoreErrorKind::NotFound => FsError::NotFound,
             StoreErrorKind::Changed => FsError::Stale,
-            StoreErrorKind::TooLarge => FsError::TooLarge,
+            StoreErrorKind::TooLarge | StoreErrorKind::TooManyParts => FsError::TooLarge,
             kind => FsError::Remote(kind),
         }
     }
@@ -76,8 +79,7 @@ impl From<UploadError> for FsError {
             // An upload that is not found, or whose base is not, is nothing that the caller named.
             UploadError::Store(error) if error.kind == StoreErrorKind::NotFound => FsError::Stale,
             UploadError::Store(error) => error.into(),
-            UploadError::NotHeld { .. } | UploadError::NoPlace { .. } => FsError::NotSupported,
-            UploadError::TooLarge { .. } => FsError::TooLarge,
+            UploadError::TooLarge { .. } | UploadError::TooScattered { .. } => FsError::TooLarge,
         }
     }
 }

@@ -11,7 +11,7 @@ use super::options::Owner;
 use super::tree::{Entry, Facts, Ino, What};
 use super::{FileSystem, FsError};
 use crate::read::{Object, ReadBytes, Reader, Version};
-use crate::upload::{Base, OpenFile, PublishedFile, Segment, Taken};
+use crate::upload::{Base, OpenFile, PublishedFile, Segment, SourceObject, Taken};
 use crate::wire::ObjectAttributes;
 
 /// How often a read of a file that is being written starts anew, because it had to publish bytes that are only in parts,
@@ -30,8 +30,8 @@ pub(super) struct Writing {
 
 struct Progress {
     modified_at: SystemTime,
-    /// Reads the published part of the content.
-    base_reader: Option<(Base, Arc<Reader>)>,
+    /// Read what is only in stored objects, most of all in the file's own. Those that were used last.
+    readers: Vec<(Version, Arc<Reader>)>,
     /// Of which publishing the names know.
     settled_serial: u64,
 }
@@ -41,6 +41,9 @@ impl std::fmt::Debug for Writing {
         write!(f, "Writing({})", self.file.key())
     }
 }
+
+/// Objects that one file's content is read from by readers of their own.
+const READERS_MAX: usize = 4;
 
 /// What opening a file gave.
 #[derive(Clone, Debug)]
@@ -60,6 +63,9 @@ pub struct OpenMode {
     pub truncates: bool,
     /// Every write goes to the end.
     pub appends: bool,
+    /// The process that opens it, by whatever number the caller of this file system knows processes; see
+    /// [`FileSystem::flush`].
+    pub opener: u32,
 }
 
 /// What became of a write that must not wait.
@@ -78,7 +84,7 @@ pub enum WriteOutcome {
 
 impl Writing {
     fn new(file: Arc<OpenFile>, untouched: bool, now: SystemTime) -> Arc<Writing> {
-        let progress = Mutex::new(Progress { modified_at: now, base_reader: None, settled_serial: 0 });
+        let progress = Mutex::new(Progress { modified_at: now, readers: Vec::new(), settled_serial: 0 });
         Arc::new(Writing { file, untouched: AtomicBool::new(untouched), progress })
     }
 
@@ -127,17 +133,13 @@ impl FileSystem {
         let key = self.key(&path)?;
         let now = self.clock.now();
         let attributes = new_attributes(Kind::File, permissions, owner);
-        let writing = Writing::new(OpenFile::empty(&self.uploader, key, attributes), true, now);
+        let writing = Writing::new(OpenFile::empty(&self.uploader, key, attributes, None), true, now);
         let mut tree = self.tree();
         let entry = Entry { ino: tree.new_ino(), seen_at: now, what: What::New };
         tree.link(parent, name, entry, now, self.options.metadata_ttl);
         let ino = tree.remember(parent, name).ok_or(FsError::Stale)?;
-        let handle = self.handles.insert(Handle::File(Arc::new(FileHandle::new(
-            ino,
-            mode.appends,
-            Some(writing.clone()),
-            None,
-        ))));
+        let handle =
+            self.handles.insert(Handle::File(Arc::new(FileHandle::new(ino, mode, Some(writing.clone()), None))));
         if let Some(file) = tree.file_mut(ino) {
             (file.writing, file.writers) = (Some(writing), 1);
             file.handles.push(handle);
@@ -154,7 +156,7 @@ impl FileSystem {
         }
         let being_written = self.tree().file(ino).ok_or(FsError::IsDirectory)?.writing.is_some();
         let object = if being_written { None } else { Some(self.object_of(ino).await?) };
-        let handle = self.handles.insert(Handle::File(Arc::new(FileHandle::new(ino, false, None, object.clone()))));
+        let handle = self.handles.insert(Handle::File(Arc::new(FileHandle::new(ino, mode, None, object.clone()))));
         let mut tree = self.tree();
         let file = tree.file_mut(ino).ok_or(FsError::Stale)?;
         file.handles.push(handle);
@@ -169,20 +171,9 @@ impl FileSystem {
     }
 
     async fn open_for_writing(&self, ino: Ino, mode: OpenMode) -> Result<Opened, FsError> {
-        let mut fresh = None;
-        let writing = loop {
-            // Whoever wrote may have gone, and somebody else come, while the file was being looked at.
-            if let Some(writing) = self.join_writers(ino, fresh.take())? {
-                break writing;
-            }
-            fresh = Some(self.begin_writing(ino, mode.truncates).await?);
-        };
-        let handle = self.handles.insert(Handle::File(Arc::new(FileHandle::new(
-            ino,
-            mode.appends,
-            Some(writing.clone()),
-            None,
-        ))));
+        let writing = self.open_content(ino, mode.truncates).await?;
+        let handle =
+            self.handles.insert(Handle::File(Arc::new(FileHandle::new(ino, mode, Some(writing.clone()), None))));
         if let Some(file) = self.tree().file_mut(ino) {
             file.handles.push(handle);
         }
@@ -195,6 +186,18 @@ impl FileSystem {
             }
         }
         Ok(Opened { handle, keep_cache: false })
+    }
+
+    /// The content of a file, for one more writer.
+    pub(super) async fn open_content(&self, ino: Ino, truncates: bool) -> Result<Arc<Writing>, FsError> {
+        let mut fresh = None;
+        loop {
+            // Whoever wrote may have gone, and somebody else come, while the file was being looked at.
+            if let Some(writing) = self.join_writers(ino, fresh.take())? {
+                return Ok(writing);
+            }
+            fresh = Some(self.begin_writing(ino, truncates).await?);
+        }
     }
 
     /// Counts one more writer of what is being written, unless that has failed, or else of `fresh`.
@@ -217,7 +220,7 @@ impl FileSystem {
             // There is nothing in the bucket to go on from.
             let failure = failed.file.failure().filter(|_| !truncates);
             let (key, attributes) = (failed.file.key(), failed.file.attributes());
-            let empty = || Writing::new(OpenFile::empty(&self.uploader, key, attributes), true, self.clock.now());
+            let empty = || Writing::new(OpenFile::empty(&self.uploader, key, attributes, None), true, self.clock.now());
             return failure.map_or_else(|| Ok(empty()), |failure| Err(failure.into()));
         }
         let (facts, version) = self.facts_of(ino).await?;
@@ -225,7 +228,8 @@ impl FileSystem {
         let now = self.clock.now();
         if truncates {
             let attributes = without_mtime(attributes);
-            return Ok(Writing::new(OpenFile::empty(&self.uploader, version.key, attributes), true, now));
+            let file = OpenFile::empty(&self.uploader, version.key, attributes, Some(version.etag));
+            return Ok(Writing::new(file, true, now));
         }
         let base = Base { etag: version.etag, size: version.size, crc64: version.crc64 };
         let file = OpenFile::existing(&self.uploader, version.key, attributes, base);
@@ -259,7 +263,7 @@ impl FileSystem {
     }
 
     /// The object behind a published file, shared by all who read it.
-    async fn object_of(&self, ino: Ino) -> Result<Arc<Object>, FsError> {
+    pub(super) async fn object_of(&self, ino: Ino) -> Result<Arc<Object>, FsError> {
         let (_, version) = self.facts_of(ino).await?;
         let mut tree = self.tree();
         let file = tree.file_mut(ino).ok_or(FsError::Stale)?;
@@ -289,7 +293,7 @@ impl FileSystem {
     }
 
     /// What is being written of the file that a handle is open for.
-    fn writing_of(&self, handle: &FileHandle) -> Option<Arc<Writing>> {
+    pub(super) fn writing_of(&self, handle: &FileHandle) -> Option<Arc<Writing>> {
         match &handle.writing {
             Some(writing) => Some(writing.clone()),
             None => self.tree().file(handle.ino)?.writing.clone(),
@@ -342,11 +346,10 @@ impl FileSystem {
             let published = writing.file.published();
             let segments = writing.file.segments(offset, offset.saturating_add(len as u64));
             if segments.contains(&Segment::Unreadable) {
-                writing.file.publish().await?;
+                writing.file.publish_step().await?;
                 continue;
             }
-            let base = published.as_ref().map(|published| &published.base);
-            let read = self.read_segments(writing, base, segments).await;
+            let read = self.read_segments(writing, published.as_ref(), segments).await;
             // The object may have been replaced or moved since the segments were asked for.
             if published.map(|published| published.serial) == writing.file.published().map(|now| now.serial) {
                 return read.map(ReadBytes::from);
@@ -355,41 +358,50 @@ impl FileSystem {
         Err(FsError::NotSupported)
     }
 
-    /// Puts the segments together; those in the object are read from the version `base`.
+    /// Puts the segments together; those in the file's own object are read from the version `published`.
     async fn read_segments(
         &self,
         writing: &Writing,
-        base: Option<&Base>,
+        published: Option<&PublishedFile>,
         segments: Vec<Segment>,
     ) -> Result<Vec<u8>, FsError> {
         let mut bytes = Vec::new();
         for segment in segments {
-            match segment {
-                Segment::Held(held) if bytes.is_empty() => bytes = held,
-                Segment::Held(held) => bytes.extend_from_slice(&held),
-                Segment::Base(range) => {
-                    let reader = self.base_reader(writing, base.ok_or(FsError::Stale)?);
-                    let piece = reader.read(range.start(), range.len() as usize).await;
-                    bytes.extend_from_slice(piece.map_err(|error| self.lost(error))?.as_ref());
+            let (version, range) = match segment {
+                Segment::Held(held) if bytes.is_empty() => {
+                    bytes = held;
+                    continue;
+                }
+                Segment::Held(held) => {
+                    bytes.extend_from_slice(&held);
+                    continue;
+                }
+                Segment::Base(range) => (version_of(published.ok_or(FsError::Stale)?), range),
+                Segment::Other(object, range) => {
+                    let SourceObject { key, etag, size, crc64 } = (*object).clone();
+                    (Version { key, etag, size, crc64 }, range)
                 }
                 Segment::Unreadable => return Err(FsError::NotSupported),
+            };
+            let piece = self.reader_of(writing, version).read(range.start(), range.len() as usize).await;
+            let piece = piece.map_err(|error| self.lost(error))?;
+            if (piece.as_ref().len() as u64) < range.len() {
+                return Err(FsError::Stale);
             }
+            bytes.extend_from_slice(piece.as_ref());
         }
         Ok(bytes)
     }
 
-    fn base_reader(&self, writing: &Writing, base: &Base) -> Arc<Reader> {
+    fn reader_of(&self, writing: &Writing, version: Version) -> Arc<Reader> {
         let mut progress = writing.progress.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((current, reader)) = &progress.base_reader
-            && current == base
-        {
-            // A copy of an object made by one request has its ETag, but another key.
-            reader.object().moved(writing.file.key(), base.etag.clone());
-            return reader.clone();
+        if let Some(at) = progress.readers.iter().position(|(known, _)| *known == version) {
+            progress.readers[..=at].rotate_right(1);
+            return progress.readers[0].1.clone();
         }
-        let version = Version { key: writing.file.key(), etag: base.etag.clone(), size: base.size, crc64: base.crc64 };
-        let reader = Arc::new(self.readers.object(version).reader());
-        progress.base_reader = Some((base.clone(), reader.clone()));
+        let reader = Arc::new(self.readers.object(version.clone()).reader());
+        progress.readers.truncate(READERS_MAX - 1);
+        progress.readers.insert(0, (version, reader.clone()));
         reader
     }
 
@@ -397,7 +409,7 @@ impl FileSystem {
     pub fn write(&self, handle: HandleId, offset: u64, data: &[u8]) -> Result<WriteOutcome, FsError> {
         let handle = self.handles.file(handle)?;
         let writing = handle.writing.as_ref().ok_or(FsError::BadHandle)?;
-        let offset = if handle.appends { writing.file.size() } else { offset };
+        let offset = if handle.mode.appends { writing.file.size() } else { offset };
         let taken = writing.file.try_write(offset, data)?;
         writing.note_change(self.clock.now());
         Ok(match taken {
@@ -426,6 +438,12 @@ impl FileSystem {
             other => other,
         }
     }
+}
+
+/// The version that a file is in the bucket.
+pub(super) fn version_of(published: &PublishedFile) -> Version {
+    let PublishedFile { key, base: Base { etag, size, crc64 }, .. } = published.clone();
+    Version { key, etag, size, crc64 }
 }
 
 fn without_mtime(mut attributes: ObjectAttributes) -> ObjectAttributes {

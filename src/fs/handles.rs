@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use super::FsError;
-use super::files::Writing;
+use super::files::{OpenMode, Writing};
 use super::listing::DirEntry;
 use super::tree::Ino;
 use crate::read::{Object, Reader};
@@ -31,8 +31,7 @@ pub(super) enum Handle {
 /// One opening of a file.
 pub(super) struct FileHandle {
     pub(super) ino: Ino,
-    /// Whether every write goes to the end.
-    pub(super) appends: bool,
+    pub(super) mode: OpenMode,
     /// The content that this handle may change; `None` for one that only reads.
     pub(super) writing: Option<Arc<Writing>>,
     /// What it reads while nobody writes. Std mutex: replaced when this mount publishes the file.
@@ -42,12 +41,12 @@ pub(super) struct FileHandle {
 impl FileHandle {
     pub(super) fn new(
         ino: Ino,
-        appends: bool,
+        mode: OpenMode,
         writing: Option<Arc<Writing>>,
         object: Option<Arc<Object>>,
     ) -> FileHandle {
         let reader = Mutex::new(object.map(|object| Arc::new(object.reader())));
-        FileHandle { ino, appends, writing, reader }
+        FileHandle { ino, mode, writing, reader }
     }
 
     pub(super) fn reader(&self) -> Option<Arc<Reader>> {

@@ -9,7 +9,7 @@ use futures_util::stream::{self, StreamExt};
 use super::attributes::{Attr, Kind};
 use super::handles::{Handle, HandleId};
 use super::name::FileName;
-use super::tree::{Covers, Facts, Ino, Known, Listing, Marker, ROOT, What};
+use super::tree::{Covers, Facts, HIDDEN_DIRECTORY, Ino, Known, Listing, Marker, ROOT, What};
 use super::{FileSystem, FsError};
 use crate::stats::Stats;
 use crate::store::{ListPage, ListRequest, ListedObject, StoreError, StoreErrorKind};
@@ -70,6 +70,9 @@ impl FileSystem {
     /// Whether a name is there: by what is known, or by asking.
     pub(super) async fn find(&self, parent: Ino, name: &FileName) -> Result<bool, FsError> {
         let ttl = self.options.metadata_ttl;
+        if is_hidden(parent, name) {
+            return Ok(false);
+        }
         let refresh = {
             let tree = self.tree();
             let directory = tree.directory(parent).ok_or(FsError::NotDirectory)?;
@@ -270,6 +273,7 @@ impl FileSystem {
             }
             for path in &page.prefixes {
                 match path.strip_prefix(prefix).and_then(|rest| FileName::new(rest.trim_end_matches('/'))) {
+                    Some(name) if name.as_str() == HIDDEN_DIRECTORY && prefix == self.options.prefix => {}
                     Some(name) if path.len() == prefix.len() + name.as_str().len() + 1 => {
                         names.insert(name, What::Directory(None));
                     }
@@ -343,6 +347,9 @@ impl FileSystem {
 
     /// The key of a path below the mount.
     pub(super) fn key(&self, path: &str) -> Result<ObjectKey, FsError> {
+        if path.strip_prefix(HIDDEN_DIRECTORY).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')) {
+            return Err(FsError::NotPermitted);
+        }
         ObjectKey::new(format!("{}{path}", self.options.prefix)).map_err(|error| match error {
             crate::wire::key::KeyError::TooLong => FsError::NameTooLong,
             crate::wire::key::KeyError::Empty | crate::wire::key::KeyError::Forbidden => FsError::NameInvalid,
@@ -357,6 +364,11 @@ impl FileSystem {
         }
         error.into()
     }
+}
+
+/// Whether a name is not for others: what is below it belongs to files that have lost theirs.
+fn is_hidden(parent: Ino, name: &FileName) -> bool {
+    parent == ROOT && name.as_str() == HIDDEN_DIRECTORY
 }
 
 fn list_request(prefix: &str, marker: Option<String>) -> ListRequest {

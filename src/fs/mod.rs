@@ -12,17 +12,20 @@ mod handles;
 mod listing;
 mod name;
 mod options;
+mod ranges;
 mod tree;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 pub use attributes::{Attr, AttrChange, Kind};
+pub use closing::Holder;
 pub use error::FsError;
 pub use files::{OpenMode, Opened, WriteOutcome};
 pub use handles::HandleId;
 pub use listing::DirEntry;
 pub use name::FileName;
 pub use options::{FsOptions, Owner};
+pub use ranges::{Allocation, SeekTo};
 pub use tree::{Ino, ROOT};
 
 use crate::clock::Clock;
@@ -72,7 +75,8 @@ impl FileSystem {
     /// A file system over a bucket. Makes no request.
     pub fn new(parts: FileSystemParts) -> Arc<FileSystem> {
         let FileSystemParts { store, options, upload, read, memory, clock, stats, runtime } = parts;
-        let uploader = Uploader::new(store.clone(), memory.clone(), upload, stats.clone(), runtime.clone());
+        let uploader =
+            Uploader::new(store.clone(), memory.clone(), upload, clock.clone(), stats.clone(), runtime.clone());
         let readers = Readers::new(store.clone(), memory, read, runtime);
         let tree = Mutex::new(Tree::new(clock.now()));
         Arc::new(FileSystem { store, options, clock, stats, uploader, readers, tree, handles: Handles::default() })

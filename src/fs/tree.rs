@@ -23,6 +23,9 @@ pub struct Ino(pub u64);
 /// The top directory of the mount.
 pub const ROOT: Ino = Ino(1);
 
+/// Where files live that were removed while they are open, below the top of the mount. Nobody sees it there.
+pub(super) const HIDDEN_DIRECTORY: &str = ".cosmount-unlinked";
+
 /// How long a directory that this mount made is known without a listing, as long as the mount keeps working in it:
 /// long enough to copy thousands of files into it, short enough that what others put there shows soon.
 const OWN_LEASE: Duration = Duration::from_secs(60);
@@ -175,7 +178,7 @@ impl Facts {
 
     /// What is known after this mount published the file.
     pub(super) fn published(file: PublishedFile, now: SystemTime) -> Facts {
-        let PublishedFile { base, attributes, serial: _ } = file;
+        let PublishedFile { base, attributes, key: _, serial: _ } = file;
         let (size, etag, crc64, attributes) = (base.size, base.etag, base.crc64, Some(attributes));
         Facts { size, etag, last_modified: now, is_exact: false, crc64, attributes }
     }
@@ -402,6 +405,17 @@ impl Tree {
         }
     }
 
+    /// What is known of an inode's name, and of the directory that it is in, may be wrong: the next who wants to know asks.
+    pub(super) fn doubt(&mut self, ino: Ino) {
+        let Some((parent, _)) = self.place(ino) else { return };
+        if let Some(entry) = self.entry_of_mut(ino) {
+            entry.seen_at = SystemTime::UNIX_EPOCH;
+        }
+        if let Some(directory) = self.directory_mut(parent) {
+            directory.complete_at = None;
+        }
+    }
+
     /// Every file that is being written.
     pub(super) fn writings(&self) -> Vec<(Ino, Arc<Writing>)> {
         let writing = |(ino, node): (&Ino, &Node)| match &node.body {
@@ -488,6 +502,7 @@ impl Tree {
                 permissions,
                 owner,
                 mtime,
+                links: u32::from(!writing.file.is_nameless()),
                 valid_for: KERNEL_TTL,
             });
         }
@@ -501,6 +516,7 @@ impl Tree {
                 permissions,
                 owner,
                 mtime,
+                links: 1,
                 valid_for: KERNEL_TTL,
             });
         }
@@ -522,7 +538,7 @@ impl Tree {
         let is_whole = attributes.is_some() || entry.what == What::New;
         let valid_for =
             if is_whole { options.metadata_ttl.saturating_sub(age).min(KERNEL_TTL) } else { Duration::ZERO };
-        Some(Attr { ino, kind, size, permissions, owner, mtime, valid_for })
+        Some(Attr { ino, kind, size, permissions, owner, mtime, links: 1, valid_for })
     }
 }
 

@@ -9,21 +9,23 @@ use std::ffi::OsStr;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, SystemTime};
 
 use fuser::{
-    Errno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags, Generation, INodeNo, InitFlags, KernelConfig,
-    LockOwner, OpenAccMode, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory,
-    ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyOpen, ReplyStatfs, ReplyWrite, Request, TimeOrNow, WriteFlags,
+    CopyFileRangeFlags, Errno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags, Generation, INodeNo, InitFlags,
+    KernelConfig, LockOwner, OpenAccMode, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory,
+    ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyLseek, ReplyOpen, ReplyStatfs, ReplyWrite, Request, TimeOrNow,
+    WriteFlags,
 };
 use tokio::runtime::Handle;
 
 use super::caller;
 use super::errno::errno;
 use crate::fs::{
-    Attr, AttrChange, FileName, FileSystem, FsError, HandleId, Ino, Kind, OpenMode, Opened, Owner, WriteOutcome,
+    Allocation, Attr, AttrChange, FileName, FileSystem, FsError, HandleId, Holder, Ino, Kind, OpenMode, Opened, Owner,
+    SeekTo, WriteOutcome,
 };
 
 /// What `stat` recommends as the size of reads and writes, in bytes; coreutils and Python follow it.
@@ -40,6 +42,9 @@ const PLUS_ENTRIES_MAX: usize = 200;
 const STATFS_BLOCKS: u64 = 1 << 38;
 const STATFS_BLOCK_BYTES: u32 = 4096;
 
+/// The most that one copy inside the mount covers, in bytes: a whole number of MiB below 4 GiB.
+const COPY_BYTES_MAX: u64 = (4 << 30) - (1 << 20);
+
 /// Every inode number is used once for one file.
 const GENERATION: Generation = Generation(0);
 
@@ -48,11 +53,16 @@ pub(super) struct Adapter {
     fs: Arc<FileSystem>,
     runtime: Handle,
     request_bytes_max: u32,
+    /// The number of the mounted device, once somebody could ask for it.
+    device: Device,
 }
 
+/// The number of a mounted device; known only when the mount answers.
+pub(super) type Device = Arc<OnceLock<(u32, u32)>>;
+
 impl Adapter {
-    pub(super) fn new(fs: Arc<FileSystem>, runtime: Handle, request_bytes_max: u32) -> Adapter {
-        Adapter { fs, runtime, request_bytes_max }
+    pub(super) fn new(fs: Arc<FileSystem>, runtime: Handle, request_bytes_max: u32, device: Device) -> Adapter {
+        Adapter { fs, runtime, request_bytes_max, device }
     }
 
     /// Answers with what `call` returns: here if it is ready at once, otherwise from a task. A caller that is told to
@@ -247,7 +257,7 @@ impl Filesystem for Adapter {
         let name = name_or_reply!(name, reply);
         let (fs, owner, permissions) = (self.fs.clone(), owner(request), mode & !umask & 0o7777);
         let appends = flags & libc::O_APPEND != 0;
-        let mode = OpenMode { writes: true, truncates: false, appends };
+        let mode = OpenMode { writes: true, truncates: false, appends, opener: request.pid() };
         let call = async move { fs.create(Ino(parent.0), &name, permissions, owner, mode).await };
         self.answer(request.pid(), call, |result| match result {
             Ok((attr, Opened { handle, .. })) => {
@@ -261,7 +271,12 @@ impl Filesystem for Adapter {
     fn open(&self, request: &Request, ino: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
         let writes = flags.acc_mode() != OpenAccMode::O_RDONLY;
         let has = |flag: i32| flags.0 & flag != 0;
-        let mode = OpenMode { writes, truncates: writes && has(libc::O_TRUNC), appends: writes && has(libc::O_APPEND) };
+        let mode = OpenMode {
+            writes,
+            truncates: writes && has(libc::O_TRUNC),
+            appends: writes && has(libc::O_APPEND),
+            opener: request.pid(),
+        };
         let fs = self.fs.clone();
         let call = async move { fs.open(Ino(ino.0), mode).await };
         self.answer(request.pid(), call, move |result| match result {
@@ -333,10 +348,15 @@ impl Filesystem for Adapter {
     }
 
     fn flush(&self, request: &Request, ino: INodeNo, handle: FileHandle, _lock_owner: LockOwner, reply: ReplyEmpty) {
-        let (fs, pid) = (self.fs.clone(), request.pid());
-        // Where /proc does not tell, the last release publishes.
-        let caller_holds_more = move || caller::still_holds(pid, ino.0).unwrap_or(true);
-        let call = async move { fs.flush(HandleId(handle.0), caller_holds_more).await };
+        let (fs, pid, device) = (self.fs.clone(), request.pid(), self.device.get().copied());
+        let still_open = move |holder| match holder {
+            // Where /proc does not tell, the last release publishes.
+            Holder::Closer => caller::still_holds(pid, ino.0, device).unwrap_or(true),
+            Holder::Opener(opener) => {
+                !caller::is_same_process(opener, pid) && caller::still_holds(opener, ino.0, device).unwrap_or(false)
+            }
+        };
+        let call = async move { fs.flush(HandleId(handle.0), still_open).await };
         self.answer(pid, call, |result| empty(reply, result));
     }
 
@@ -362,6 +382,75 @@ impl Filesystem for Adapter {
         let fs = self.fs.clone();
         let call = async move { fs.fsync(HandleId(handle.0)).await };
         self.answer(request.pid(), call, |result| empty(reply, result));
+    }
+
+    fn fallocate(
+        &self,
+        request: &Request,
+        _ino: INodeNo,
+        handle: FileHandle,
+        offset: u64,
+        len: u64,
+        mode: i32,
+        reply: ReplyEmpty,
+    ) {
+        let grows = mode & libc::FALLOC_FL_KEEP_SIZE == 0;
+        let how = match mode & !libc::FALLOC_FL_KEEP_SIZE {
+            0 => Allocation::Reserve { grows },
+            libc::FALLOC_FL_PUNCH_HOLE if !grows => Allocation::Zero { grows },
+            libc::FALLOC_FL_ZERO_RANGE => Allocation::Zero { grows },
+            // Taking ranges out and putting them in would move all that follows.
+            _ => return reply.error(Errno::EOPNOTSUPP),
+        };
+        let fs = self.fs.clone();
+        let call = async move { fs.allocate(HandleId(handle.0), offset, len, how).await };
+        self.answer(request.pid(), call, |result| empty(reply, result));
+    }
+
+    fn lseek(
+        &self,
+        _request: &Request,
+        _ino: INodeNo,
+        handle: FileHandle,
+        offset: i64,
+        whence: i32,
+        reply: ReplyLseek,
+    ) {
+        let to = match whence {
+            libc::SEEK_DATA => SeekTo::Data,
+            libc::SEEK_HOLE => SeekTo::Hole,
+            _ => return reply.error(Errno::EINVAL),
+        };
+        let Ok(offset) = u64::try_from(offset) else { return reply.error(Errno::ENXIO) };
+        match self.fs.seek(HandleId(handle.0), offset, to) {
+            // Larger than any object can be is larger than any offset here.
+            Ok(found) => reply.offset(i64::try_from(found).unwrap_or(i64::MAX)),
+            Err(error) => reply.error(errno(&error)),
+        }
+    }
+
+    fn copy_file_range(
+        &self,
+        request: &Request,
+        _ino_in: INodeNo,
+        handle_in: FileHandle,
+        offset_in: u64,
+        _ino_out: INodeNo,
+        handle_out: FileHandle,
+        offset_out: u64,
+        len: u64,
+        _flags: CopyFileRangeFlags,
+        reply: ReplyWrite,
+    ) {
+        // The reply has 32 bits for what was copied; the caller comes again for the rest.
+        let len = len.min(COPY_BYTES_MAX);
+        let (from, to) = ((HandleId(handle_in.0), offset_in), (HandleId(handle_out.0), offset_out));
+        let fs = self.fs.clone();
+        let call = async move { fs.copy_range(from, to, len).await };
+        self.answer(request.pid(), call, |result| match result {
+            Ok(copied) => reply.written(copied as u32),
+            Err(error) => reply.error(errno(&error)),
+        });
     }
 
     fn opendir(&self, request: &Request, ino: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
@@ -482,8 +571,7 @@ fn file_attr(attr: &Attr) -> FileAttr {
         crtime: attr.mtime,
         kind: file_type(attr.kind),
         perm: (attr.permissions & 0o7777) as u16,
-        // 1 tells `find` that it cannot count subdirectories by links.
-        nlink: 1,
+        nlink: attr.links,
         uid: attr.owner.uid,
         gid: attr.owner.gid,
         rdev: 0,
@@ -496,5 +584,14 @@ fn file_attr(attr: &Attr) -> FileAttr {
 fn directory_attr(ino: Ino) -> FileAttr {
     let mtime = SystemTime::UNIX_EPOCH;
     let owner = Owner { uid: 0, gid: 0 };
-    file_attr(&Attr { ino, kind: Kind::Directory, size: 0, permissions: 0, owner, mtime, valid_for: Duration::ZERO })
+    file_attr(&Attr {
+        ino,
+        kind: Kind::Directory,
+        size: 0,
+        permissions: 0,
+        owner,
+        mtime,
+        links: 1,
+        valid_for: Duration::ZERO,
+    })
 }

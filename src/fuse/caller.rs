@@ -45,14 +45,37 @@ fn has_ending_signal(status: &str) -> bool {
     pending & !mask("SigBlk") & !mask("SigIgn") & ENDING_SIGNALS != 0
 }
 
-/// Whether the process `pid` has the inode `ino` open by another descriptor than the one it is just closing, which has
-/// left its table already. `None` if `/proc` does not tell.
-pub(super) fn still_holds(pid: u32, ino: u64) -> Option<bool> {
+/// Whether the process `pid` has the inode `ino` of the mounted `device` open by another descriptor than the one that is
+/// just being closed, which has left its table already. `None` if `/proc` does not tell. While the device's number is not
+/// known, any inode of that number counts.
+pub(super) fn still_holds(pid: u32, ino: u64, device: Option<(u32, u32)>) -> Option<bool> {
     // fdinfo names the inode without touching the file system, which is this one.
     let wanted = format!("ino:\t{ino}");
     let descriptors = fs::read_dir(format!("/proc/{pid}/fdinfo")).ok()?;
-    let mut texts = descriptors.filter_map(|entry| fs::read_to_string(entry.ok()?.path()).ok());
-    Some(texts.any(|text| text.lines().any(|line| line == wanted)))
+    let texts = descriptors.filter_map(|entry| fs::read_to_string(entry.ok()?.path()).ok());
+    let mut candidates = texts.filter(|text| text.lines().any(|line| line == wanted));
+    Some(candidates.any(|text| device.is_none_or(|device| is_on_device(pid, &text, device).unwrap_or(true))))
+}
+
+/// Whether a descriptor, as its `fdinfo` shows it, belongs to a mount of `device`.
+fn is_on_device(pid: u32, fdinfo: &str, device: (u32, u32)) -> Option<bool> {
+    let mount_id = fdinfo.lines().find_map(|line| line.strip_prefix("mnt_id:"))?.trim();
+    // Each line begins with the mount's id, its parent's and the device's number.
+    let mounts = fs::read_to_string(format!("/proc/{pid}/mountinfo")).ok()?;
+    let number = format!("{}:{}", device.0, device.1);
+    mounts.lines().map(|line| line.split(' ')).find_map(|mut fields| {
+        let is_it = fields.next() == Some(mount_id);
+        is_it.then(|| fields.nth(1) == Some(&number))
+    })
+}
+
+/// Whether two threads are of one process. A thread that has ended is of none.
+pub(super) fn is_same_process(tid: u32, other: u32) -> bool {
+    let process_of = |tid: u32| {
+        let status = fs::read_to_string(format!("/proc/{tid}/status")).ok()?;
+        status.lines().find_map(|line| line.strip_prefix("Tgid:")).map(|text| text.trim().to_owned())
+    };
+    tid == other || process_of(tid).is_some_and(|process| Some(process) == process_of(other))
 }
 
 #[cfg(test)]
@@ -79,11 +102,25 @@ mod tests {
     fn an_open_file_is_found_among_the_descriptors() {
         use std::os::unix::fs::MetadataExt;
         let file = tempfile::tempfile().unwrap();
-        let ino = file.metadata().unwrap().ino();
-        let pid = std::process::id();
-        assert_eq!(still_holds(pid, ino), Some(true));
+        let metadata = file.metadata().unwrap();
+        let (ino, pid) = (metadata.ino(), std::process::id());
+        let device = Some((rustix::fs::major(metadata.dev()), rustix::fs::minor(metadata.dev())));
+        assert_eq!(still_holds(pid, ino, None), Some(true));
+        assert_eq!(still_holds(pid, ino, device), Some(true));
+        assert_eq!(still_holds(pid, ino, Some((4095, 4095))), Some(false), "another file system's");
         drop(file);
-        assert_eq!(still_holds(pid, ino), Some(false));
-        assert_eq!(still_holds(u32::MAX, ino), None);
+        assert_eq!(still_holds(pid, ino, None), Some(false));
+        assert_eq!(still_holds(u32::MAX, ino, None), None);
+    }
+
+    #[test]
+    fn threads_of_one_process_are_told_from_others() {
+        let process = std::process::id();
+        let thread = std::thread::spawn(|| rustix::thread::gettid().as_raw_nonzero().get() as u32);
+        let ended = thread.join().unwrap();
+        assert!(is_same_process(process, process));
+        assert!(!is_same_process(process, 1) && !is_same_process(ended, process));
+        let own = rustix::thread::gettid().as_raw_nonzero().get() as u32;
+        assert!(is_same_process(own, process));
     }
 }

@@ -23,6 +23,7 @@ pub(super) fn errno(error: &FsError) -> Errno {
         FsError::NotPermitted => Errno::EPERM,
         FsError::NotSupported => Errno::EOPNOTSUPP,
         FsError::TooLarge => Errno::EFBIG,
+        FsError::NoSuchOffset => Errno::ENXIO,
         FsError::Interrupted => Errno::EINTR,
         FsError::Remote(kind) => remote(*kind),
     }
@@ -36,7 +37,7 @@ fn remote(kind: StoreErrorKind) -> Errno {
         StoreErrorKind::Changed => Errno::ESTALE,
         StoreErrorKind::AlreadyExists => Errno::EEXIST,
         StoreErrorKind::NotEmpty => Errno::ENOTEMPTY,
-        StoreErrorKind::TooLarge => Errno::EFBIG,
+        StoreErrorKind::TooLarge | StoreErrorKind::TooManyParts => Errno::EFBIG,
         StoreErrorKind::Quota => Errno::EDQUOT,
         StoreErrorKind::Invalid => Errno::EINVAL,
         StoreErrorKind::Unsupported => Errno::EOPNOTSUPP,

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use fuser::{BackgroundSession, Config, MountOption, Session, SessionACL};
 use tokio::runtime::Handle;
 
-use super::adapter::Adapter;
+use super::adapter::{Adapter, Device};
 use crate::fs::FileSystem;
 
 /// How far the kernel reads ahead, in KiB: four requests of the largest size. More is slower, because the pages leave
@@ -74,6 +74,7 @@ pub struct MountError {
 pub struct Mounted {
     session: BackgroundSession,
     mountpoint: PathBuf,
+    device: Device,
 }
 
 /// Mounts a file system on a directory and begins to answer for it. The kernel has agreed when this returns.
@@ -97,19 +98,21 @@ pub fn mount(
     config.acl = if options.allow_other { SessionACL::All } else { SessionACL::Owner };
     config.n_threads = Some(options.threads.max(1));
     config.clone_fd = true;
-    let session =
-        Session::new(Adapter::new(fs, runtime, options.request_bytes_max), mountpoint, &config).map_err(failed)?;
+    let device = Device::default();
+    let adapter = Adapter::new(fs, runtime, options.request_bytes_max, device.clone());
+    let session = Session::new(adapter, mountpoint, &config).map_err(failed)?;
     let session = session.spawn().map_err(failed)?;
-    Ok(Mounted { session, mountpoint: mountpoint.to_owned() })
+    Ok(Mounted { session, mountpoint: mountpoint.to_owned(), device })
 }
 
 impl Mounted {
-    /// Lets the kernel read further ahead of sequential readers. Asks the mount for its attributes, and so must not run
-    /// on a thread that answers for it.
-    pub fn raise_read_ahead(&self) {
+    /// Learns the device's number, and lets the kernel read further ahead of sequential readers. Asks the mount for its
+    /// attributes, and so must not run on a thread that answers for it.
+    pub fn settle_in(&self) {
         let result = std::fs::metadata(&self.mountpoint).and_then(|metadata| {
             let device = metadata.dev();
             let (major, minor) = (rustix::fs::major(device), rustix::fs::minor(device));
+            let _ = self.device.set((major, minor));
             std::fs::write(format!("/sys/class/bdi/{major}:{minor}/read_ahead_kb"), READ_AHEAD_KIB.to_string())
         });
         if let Err(error) = result {

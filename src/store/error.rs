@@ -28,6 +28,8 @@ pub enum StoreErrorKind {
     InvalidRange,
     /// Larger than the service takes.
     TooLarge,
+    /// A part's number is larger than the service takes.
+    TooManyParts,
     /// The service has no room for it, or the account is in arrears.
     Quota,
     /// The service refused the request as malformed: a wrong name, argument or part list.
@@ -62,6 +64,7 @@ impl fmt::Display for StoreErrorKind {
             StoreErrorKind::Busy => "busy",
             StoreErrorKind::InvalidRange => "range outside the object",
             StoreErrorKind::TooLarge => "too large",
+            StoreErrorKind::TooManyParts => "too many parts",
             StoreErrorKind::Quota => "over quota",
             StoreErrorKind::Invalid => "refused as invalid",
             StoreErrorKind::Unsupported => "not supported by the service",

@@ -334,7 +334,7 @@ impl ObjectStore for HttpStore {
     ) -> Result<UploadedPart, StoreError> {
         let size = body.len();
         let operation = Operation::UploadPart(UploadPart::new(key.clone(), upload.clone(), number));
-        let published = self.send(&Request::with_body(&operation, body), crc64).await?;
+        let published = self.send(&Request::with_body(&operation, body), crc64).await.map_err(about_the_number)?;
         Ok(UploadedPart { etag: published.etag, size, crc64: published.crc64 })
     }
 
@@ -355,7 +355,7 @@ impl ObjectStore for HttpStore {
             conditions: Conditions::matching(source.if_match.clone()),
             passed: BTreeMap::new(),
         }));
-        let result = self.ask(&request, CopyPartResult::decode).await?;
+        let result = self.ask(&request, CopyPartResult::decode).await.map_err(about_the_number)?;
         Ok(UploadedPart { etag: result.etag, size: range.len(), crc64: result.crc64 })
     }
 
@@ -402,4 +402,12 @@ impl ObjectStore for HttpStore {
             (page.key_marker, page.upload_id_marker) = next;
         }
     }
+}
+
+/// A refusal of a part that is about its number says so in its own kind: there is something to be done about it. The
+/// documentation names no code for it (`cos-api.md` 4.2), so the message has to tell.
+fn about_the_number(error: StoreError) -> StoreError {
+    let message = error.message.to_ascii_lowercase().replace(' ', "");
+    let is_about_number = error.kind == StoreErrorKind::Invalid && message.contains("partnumber");
+    if is_about_number { StoreError { kind: StoreErrorKind::TooManyParts, ..error } } else { error }
 }

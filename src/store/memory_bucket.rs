@@ -217,7 +217,7 @@ impl MemoryBucket {
             return Err(refusal(op, key.as_str(), StoreErrorKind::TooLarge, 400, "EntityTooLarge"));
         }
         if u64::from(number.get()) > limits.part_count_max {
-            return Err(refusal(op, key.as_str(), StoreErrorKind::Invalid, 400, "InvalidArgument"));
+            return Err(refusal(op, key.as_str(), StoreErrorKind::TooManyParts, 400, "InvalidArgument"));
         }
         let crc64 = Crc64::of(&bytes);
         let part = UploadedPart {

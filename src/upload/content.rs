@@ -1,10 +1,16 @@
-//! What an open file consists of: a prefix that is still the published object, then parts. Pure; does no I/O.
+//! What an open file consists of: parts of the running upload, then extents that are in none yet. Pure; does no I/O.
+//!
+//! The parts come first and bear the numbers from 1 without gaps. What follows them, the tail, becomes parts when it is
+//! sealed: while the file is being written, as far as it will not change any more, and all of it when it is published.
 
+use std::ops::Range;
+use std::sync::Arc;
+
+use super::extents::{Extent, Extents, Matter, Source, SourceObject};
 use super::ladder::Ladder;
-use super::part_buffer::PartBuffer;
+use super::plan::{self, Action, Rules, Stretch, TooManyParts, plan, plan_longer_parts};
 use crate::memory::Block;
-use crate::store::Body;
-use crate::wire::{ByteRange, Crc64, ETag, UploadedPart};
+use crate::wire::{ByteRange, Crc64, ETag, Limits, ObjectKey, UploadedPart};
 
 /// The object as last published.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,16 +25,20 @@ pub struct Base {
 
 /// The bytes of an open file, from 0 to [`Content::size`].
 ///
-/// INVARIANT: `base_len <= base.size`, and 0 without a base.
-/// INVARIANT: the parts follow one another without gaps from `base_len`; all but the last are sealed.
-/// INVARIANT: a part that is not acknowledged has its buffer, until the file has failed.
+/// INVARIANT: the parts follow one another without gaps from 0 to where the tail begins.
+/// INVARIANT: extents of the base lie within the base.
+/// INVARIANT: a part that is not acknowledged still has its body.
 /// INVARIANT: all parts before `unsent_from` are acknowledged.
 #[derive(Debug, Default)]
 pub(super) struct Content {
     pub(super) base: Option<Base>,
-    /// Bytes of the base that the file begins with.
-    pub(super) base_len: u64,
     parts: Vec<Part>,
+    tail: Extents,
+    /// While a step is published: what comes only with a later one, from here to the end of the file. The parts and the
+    /// tail are then the object of the step, which has there what the base has.
+    held_back: Option<Extents>,
+    /// What was written in order, without a jump, up to the last write.
+    stream: Range<u64>,
     /// Where looking for parts to send begins, so that a long file is not searched from its beginning at every write.
     unsent_from: usize,
     /// The version that the next changed part gets.
@@ -41,23 +51,39 @@ struct Part {
     len: u64,
     /// Told apart from every earlier content of this part and of parts that once had its place.
     version: u64,
-    /// Nothing is appended to it any more.
-    sealed: bool,
-    buffer: Option<PartBuffer>,
+    body: PartBody,
     /// What the service acknowledged for this version.
     sent: Option<UploadedPart>,
 }
 
-/// A sealed part whose bytes must go to the service.
+#[derive(Debug)]
+enum PartBody {
+    /// It is uploaded, and these are its bytes.
+    Upload(Extents),
+    /// It is copied on the service, from `start` of an object.
+    Copy { source: Source, start: u64 },
+    /// It is only at the service, where nobody can read it before the upload is complete.
+    Gone,
+}
+
+/// A part that must go to the service.
 #[derive(Debug)]
 pub(super) struct Outgoing {
     pub(super) index: usize,
     pub(super) version: u64,
-    pub(super) body: Body,
-    pub(super) crc64: Crc64,
+    pub(super) job: Job,
 }
 
-/// The range lies, at least in part, in bytes that are only on the service.
+/// How a part gets to the service.
+#[derive(Debug)]
+pub(super) enum Job {
+    /// By sending these bytes.
+    Upload(Extents),
+    /// By a copy of a range of an object.
+    Copy { source: Source, range: ByteRange },
+}
+
+/// The range lies, at least in part, in bytes that are only in parts of the upload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct NotHeld;
 
@@ -68,44 +94,82 @@ pub enum Segment {
     Held(Vec<u8>),
     /// They are this range of the published object.
     Base(ByteRange),
+    /// They are this range of another object.
+    Other(Arc<SourceObject>, ByteRange),
     /// They are in a part that is only at the service, where nobody can read it before the upload is complete.
     Unreadable,
+}
+
+/// What the parts of an upload have to be like.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct PartRules {
+    pub(super) limits: Limits,
+    pub(super) ladder: Ladder,
+    /// The size, roughly, of a part some bytes of which have to be fetched first.
+    pub(super) mixed_bytes: u64,
+}
+
+impl PartRules {
+    fn plan(&self, stretches: &[Stretch]) -> Result<Vec<Action>, TooManyParts> {
+        self.with(|rules| plan(stretches, rules))
+    }
+
+    /// Calls `plan` with the rules as the planner knows them.
+    fn with<T>(&self, plan: impl FnOnce(&Rules) -> T) -> T {
+        let upload_bytes = |index| self.ladder.part_bytes(index);
+        plan(&Rules { limits: self.limits, upload_bytes: &upload_bytes, mixed_upload_bytes: self.mixed_bytes })
+    }
 }
 
 impl Part {
     fn end(&self) -> u64 {
         self.start + self.len
     }
+
+    /// Bytes of it that are in memory.
+    fn held_bytes(&self) -> u64 {
+        match &self.body {
+            PartBody::Upload(extents) => extents.dirty_bytes(),
+            PartBody::Copy { .. } | PartBody::Gone => 0,
+        }
+    }
 }
 
 impl Content {
     /// The content of a file that is `base` from beginning to end; an empty file without one.
     pub(super) fn of(base: Option<Base>) -> Content {
-        let base_len = base.as_ref().map_or(0, |base| base.size);
-        Content { base, base_len, ..Content::default() }
+        let mut content = Content::default();
+        content.tail.push(base.as_ref().map_or(0, |base| base.size), Matter::stored(Source::Base, 0));
+        Content { base, ..content }
     }
 
+    /// Bytes in the file.
     pub(super) fn size(&self) -> u64 {
-        self.parts.last().map_or(self.base_len, Part::end)
+        self.held_back.as_ref().map_or(self.tail.end(), Extents::end)
+    }
+
+    pub(super) fn tail(&self) -> &Extents {
+        &self.tail
     }
 
     pub(super) fn part_count(&self) -> usize {
         self.parts.len()
     }
 
-    /// Whether the next byte that is appended begins a new part.
-    pub(super) fn at_part_boundary(&self) -> bool {
-        self.parts.last().is_none_or(|part| part.sealed)
-    }
-
-    /// Parts that are sealed and not acknowledged.
+    /// Parts that are not acknowledged.
     pub(super) fn outstanding(&self) -> usize {
-        self.parts.iter().filter(|part| part.sealed && part.sent.is_none()).count()
+        self.parts[self.unsent_from..].iter().filter(|part| part.sent.is_none()).count()
     }
 
-    /// Bytes of memory that the buffers take.
+    /// Bytes of memory that the content takes and that publishing would free.
     pub(super) fn held_bytes(&self) -> u64 {
-        self.parts.iter().filter_map(|part| part.buffer.as_ref()).map(PartBuffer::block_bytes).sum()
+        let held_back = self.held_back.as_ref().map_or(0, Extents::dirty_bytes);
+        self.tail.dirty_bytes() + held_back + self.parts.iter().map(Part::held_bytes).sum::<u64>()
+    }
+
+    /// Bytes of the last write and what was written right before it, in order, and is in no part yet.
+    pub(super) fn streamed_bytes(&self) -> u64 {
+        self.stream.end.saturating_sub(self.stream.start.max(self.tail.start()))
     }
 
     fn new_version(&mut self) -> u64 {
@@ -113,108 +177,324 @@ impl Content {
         self.next_version
     }
 
-    /// Appends to the open part, or to a new one of at most `part_bytes(index)`, as much of `data` as fits the part and
-    /// as there are blocks for; seals the part when it is full. Returns how much that was.
-    pub(super) fn append(
-        &mut self,
-        data: &[u8],
-        ladder: &Ladder,
-        numbers_before: u64,
-        take: &mut dyn FnMut() -> Option<Block>,
-    ) -> usize {
-        if self.at_part_boundary() {
-            let (start, version) = (self.size(), self.new_version());
-            let buffer = Some(PartBuffer::new());
-            self.parts.push(Part { start, len: 0, version, sealed: false, buffer, sent: None });
-        }
-        let full_bytes = ladder.part_bytes(numbers_before + self.parts.len() as u64 - 1);
-        let version = self.new_version();
-        let part = self.parts.last_mut().expect("one was pushed above unless there was one");
-        let buffer = part.buffer.as_mut().expect("an unsealed part is not acknowledged and so has its buffer");
-        let room = usize::try_from(full_bytes.saturating_sub(part.len)).unwrap_or(usize::MAX);
-        let taken = buffer.append(&data[..data.len().min(room)], take);
-        part.len += taken as u64;
-        part.version = version;
-        part.sealed = part.len >= full_bytes;
-        if part.len == 0 {
-            self.parts.pop();
-        }
-        taken
-    }
-
-    /// Overwrites from `offset`, which lies before the end, as much of `data` as lies in one part.
-    pub(super) fn overwrite(
+    /// Writes from `offset`, at most the size, as much of `data` as lies in one part or in the tail, and as there are
+    /// blocks for.
+    pub(super) fn write(
         &mut self,
         offset: u64,
         data: &[u8],
-        take: &mut dyn FnMut() -> Option<Block>,
+        take_block: &mut dyn FnMut(usize) -> Option<Block>,
+    ) -> Result<usize, NotHeld> {
+        let taken = match self.index_at(offset) {
+            Some(index) => self.rewrite_part(index, offset, data, take_block)?,
+            None => self.tail.write(offset, data, take_block),
+        };
+        let begins_anew = offset != self.stream.end;
+        let start = if begins_anew { offset } else { self.stream.start };
+        self.stream = start..offset + taken as u64;
+        Ok(taken)
+    }
+
+    fn rewrite_part(
+        &mut self,
+        index: usize,
+        offset: u64,
+        data: &[u8],
+        take_block: &mut dyn FnMut(usize) -> Option<Block>,
     ) -> Result<usize, NotHeld> {
         let version = self.new_version();
-        let index = self.index_at(offset).ok_or(NotHeld)?;
         let part = &mut self.parts[index];
-        let within = usize::try_from(offset - part.start).map_err(|_| NotHeld)?;
-        let buffer = part.buffer.as_mut().ok_or(NotHeld)?;
-        let taken = buffer.overwrite(within, data, take);
+        let room = usize::try_from(part.end() - offset).unwrap_or(usize::MAX).min(data.len());
+        let PartBody::Upload(extents) = &mut part.body else { return Err(NotHeld) };
+        let taken = extents.write(offset, &data[..room], take_block);
         if taken > 0 {
-            part.version = version;
-            part.sent = None;
+            (part.version, part.sent) = (version, None);
             self.unsent_from = self.unsent_from.min(index);
         }
         Ok(taken)
     }
 
+    /// Makes the file longer, by a hole.
+    pub(super) fn extend(&mut self, size: u64) {
+        self.tail.push(size.saturating_sub(self.size()), Matter::Zero);
+    }
+
     /// Cuts the content to `len` bytes, at most its size.
     pub(super) fn truncate(&mut self, len: u64) -> Result<(), NotHeld> {
-        let version = self.new_version();
-        if let Some(index) = self.index_at(len) {
-            let part = &mut self.parts[index];
-            let keep = len - part.start;
-            if keep > 0 {
-                let buffer = part.buffer.as_mut().ok_or(NotHeld)?;
-                buffer.truncate(usize::try_from(keep).map_err(|_| NotHeld)?);
-                *part = Part { len: keep, version, sealed: false, sent: None, buffer: part.buffer.take(), ..*part };
+        self.unseal(len)?;
+        self.tail.split_off(len);
+        self.stream = len..len;
+        Ok(())
+    }
+
+    /// Puts `extents`, as long as `range`, in the place of `range`, which begins at most at the file's end.
+    pub(super) fn replace(&mut self, range: Range<u64>, extents: Vec<Extent>) -> Result<(), NotHeld> {
+        self.unseal(range.start)?;
+        self.tail.replace(range, extents);
+        Ok(())
+    }
+
+    /// The extents in `range`, which lies within the file.
+    pub(super) fn extents(&self, range: Range<u64>) -> Result<Vec<Extent>, NotHeld> {
+        let mut extents = Vec::new();
+        for part in self.parts_within(&range) {
+            let (start, end) = (range.start.max(part.start), range.end.min(part.end()));
+            match &part.body {
+                PartBody::Upload(body) => extents.extend(body.within(start..end).map(|(_, extent)| extent)),
+                PartBody::Copy { source, start: from } => {
+                    let matter = Matter::stored(source.clone(), from + (start - part.start));
+                    extents.push(Extent { len: end - start, matter });
+                }
+                PartBody::Gone => return Err(NotHeld),
             }
-            let kept = self.parts.partition_point(|part| part.start < len);
-            self.parts.truncate(kept);
-            self.unsent_from = self.unsent_from.min(index);
-        } else if len < self.base_len {
-            self.clear_parts();
         }
-        self.base_len = self.base_len.min(len);
+        extents.extend(self.tail.within(range).map(|(_, extent)| extent));
+        Ok(extents)
+    }
+
+    /// Takes the part that `offset` is in, and all behind it, back into the tail.
+    fn unseal(&mut self, offset: u64) -> Result<(), NotHeld> {
+        match self.index_at(offset) {
+            Some(index) => self.unseal_from(index),
+            None => Ok(()),
+        }
+    }
+
+    /// Takes the part `index` and all behind it back into the tail; fails if one of them is only at the service.
+    pub(super) fn unseal_from(&mut self, index: usize) -> Result<(), NotHeld> {
+        let Some(first) = self.parts.get(index) else { return Ok(()) };
+        if self.parts[index..].iter().any(|part| matches!(part.body, PartBody::Gone)) {
+            return Err(NotHeld);
+        }
+        let mut tail = Extents::new(first.start);
+        for part in self.parts.drain(index..) {
+            match part.body {
+                PartBody::Upload(extents) => tail.append(extents),
+                PartBody::Copy { source, start } => tail.push(part.len, Matter::stored(source, start)),
+                PartBody::Gone => unreachable!("looked at above"),
+            }
+        }
+        tail.append(std::mem::take(&mut self.tail));
+        self.tail = tail;
+        self.unsent_from = self.unsent_from.min(index);
         Ok(())
     }
 
     /// The part that `offset` lies in.
     fn index_at(&self, offset: u64) -> Option<usize> {
-        let index = self.parts.partition_point(|part| part.end() <= offset);
-        self.parts.get(index).filter(|part| part.start <= offset).map(|_| index)
+        if offset >= self.tail.start() {
+            return None;
+        }
+        Some(self.parts.partition_point(|part| part.end() <= offset))
     }
 
-    fn clear_parts(&mut self) {
-        self.parts.clear();
-        self.unsent_from = 0;
+    fn parts_within(&self, range: &Range<u64>) -> impl Iterator<Item = &Part> {
+        let first = self.parts.partition_point(|part| part.end() <= range.start);
+        let end = range.end;
+        self.parts[first..].iter().take_while(move |part| part.start < end)
     }
 
-    /// Seals the open part if it has at least `bytes_min` bytes, so that it can be sent.
-    pub(super) fn seal(&mut self, bytes_min: u64) -> bool {
-        match self.parts.last_mut() {
-            Some(part) if !part.sealed && part.len >= bytes_min => {
-                part.sealed = true;
-                true
-            }
-            _ => false,
+    /// What publishing takes: an action for each part, those that are sealed already among them.
+    pub(super) fn plan(&self, rules: &PartRules) -> Result<Vec<Action>, TooManyParts> {
+        rules.plan(&self.stretches(self.tail.end()).0)
+    }
+
+    /// The same where there are more changes than numbers. All but the first changes are held back, if that helps;
+    /// otherwise what lies between them is sent with them.
+    pub(super) fn plan_step(&mut self, rules: &PartRules) -> Result<Vec<Action>, TooManyParts> {
+        match self.hold_back(rules) {
+            Ok(()) => self.plan(rules),
+            Err(TooManyParts) => rules.with(|rules| plan_longer_parts(&self.stretches(self.tail.end()).0, rules)),
         }
     }
 
-    /// The first sealed part that is not acknowledged and whose number is not `busy`.
+    /// The content up to `until` as the planner sees it, and the objects that its stored stretches are in.
+    fn stretches(&self, until: u64) -> (Vec<Stretch>, Vec<Source>) {
+        let mut sources: Vec<Source> = Vec::new();
+        let mut number = |source: &Source| {
+            let known = sources.iter().position(|known| known == source);
+            known.unwrap_or_else(|| {
+                sources.push(source.clone());
+                sources.len() - 1
+            })
+        };
+        let sent = self.parts.iter().map(|part| Stretch { bytes: part.len, matter: plan::Matter::Sent });
+        let mut stretches: Vec<Stretch> = sent.collect();
+        for (_, Extent { len, matter }) in self.tail.within(self.tail.start()..until) {
+            let matter = match matter {
+                Matter::Dirty(_) | Matter::Zero => plan::Matter::New,
+                Matter::Stored { source, start, .. } => plan::Matter::Stored { object: number(&source), start },
+            };
+            stretches.push(Stretch { bytes: len, matter });
+        }
+        (stretches, sources)
+    }
+
+    /// Seals what of `actions`, a plan of the whole file, is not sealed yet.
+    pub(super) fn seal(&mut self, actions: &[Action]) {
+        let sources = self.stretches(self.tail.end()).1;
+        for action in &actions[self.parts.len()..] {
+            self.seal_one(action, &sources);
+        }
+    }
+
+    fn seal_one(&mut self, action: &Action, sources: &[Source]) {
+        let (start, version) = (self.tail.start(), self.new_version());
+        let (len, body) = match action {
+            Action::Keep => unreachable!("parts that are sealed come first in a plan, and only they are kept"),
+            Action::Copy { object, start: from, bytes } => {
+                self.tail.take_front(start + bytes);
+                (*bytes, PartBody::Copy { source: sources[*object].clone(), start: *from })
+            }
+            Action::Upload { bytes, .. } => (*bytes, PartBody::Upload(self.tail.take_front(start + bytes))),
+        };
+        self.parts.push(Part { start, len, version, body, sent: None });
+    }
+
+    /// Seals what was written and will probably not change any more: everything up to where a program that writes in
+    /// order has come, if that takes nothing that would have to be fetched, and if the program has written a full part.
+    pub(super) fn seal_stream(&mut self, rules: &PartRules) {
+        let full_bytes = rules.ladder.part_bytes(self.parts.len() as u64);
+        if self.streamed_bytes() < full_bytes {
+            return;
+        }
+        let (run_start, until) = (self.stream.start.max(self.tail.start()), self.stream.end);
+        self.seal_while(rules, run_start, |action, end, index| match action {
+            Action::Upload { bytes, .. } => end < until || end == until && *bytes >= rules.ladder.part_bytes(index),
+            Action::Copy { .. } | Action::Keep => end <= until,
+        });
+    }
+
+    /// Seals as much from the beginning of the tail as can leave, because memory is short.
+    pub(super) fn seal_available(&mut self, rules: &PartRules) {
+        let part_bytes_min = rules.limits.part_bytes_min;
+        let Some(last_dirty) = self.last_dirty() else { return };
+        self.seal_while(rules, self.tail.start(), |action, end, _| match action {
+            Action::Upload { bytes, .. } => *bytes >= part_bytes_min,
+            Action::Copy { .. } | Action::Keep => end <= last_dirty,
+        });
+    }
+
+    /// Where the last byte ends that is only in memory.
+    fn last_dirty(&self) -> Option<u64> {
+        let mut end = self.tail.end();
+        for extent in self.tail.iter().rev() {
+            if matches!(extent.matter, Matter::Dirty(_)) {
+                return Some(end);
+            }
+            end -= extent.len;
+        }
+        None
+    }
+
+    /// Seals the actions of a plan, from the first that is not sealed yet, for as long as `is_settled` says so of each,
+    /// of where it ends and its index; nothing, if that does not come beyond `at_least`. What would have to be fetched
+    /// waits until the file is published.
+    fn seal_while(&mut self, rules: &PartRules, at_least: u64, is_settled: impl Fn(&Action, u64, u64) -> bool) {
+        let (stretches, sources) = self.stretches(self.tail.end());
+        let Ok(actions) = rules.plan(&stretches) else { return };
+        let is_single = self.parts.is_empty() && actions.len() == 1;
+        let fresh = &actions[self.parts.len()..];
+        let mut end = self.tail.start();
+        let mut settled = 0;
+        for action in fresh {
+            let (bytes, fetched) = match action {
+                Action::Upload { bytes, fetched } => (*bytes, *fetched),
+                Action::Copy { bytes, .. } => (*bytes, 0),
+                Action::Keep => (0, 0),
+            };
+            end += bytes;
+            if fetched > 0 || !is_settled(action, end, (self.parts.len() + settled) as u64) {
+                end -= bytes;
+                break;
+            }
+            settled += 1;
+        }
+        if end > at_least && !is_single {
+            fresh[..settled].iter().for_each(|action| self.seal_one(action, &sources));
+        }
+    }
+
+    /// Holds the last changes back, so that there are numbers enough for the others: makes parts and tail an object that
+    /// has the first changes only, and behind them what the base has. Everything else comes with a later step.
+    ///
+    /// What is held back fits that object as it fitted the base, because it does not refer to other places of it.
+    fn hold_back(&mut self, rules: &PartRules) -> Result<(), TooManyParts> {
+        let edges = self.edges();
+        let fits = edges.partition_point(|edge| rules.plan(&self.step_stretches(*edge)).is_ok());
+        let edge = fits.checked_sub(1).map(|last| edges[last]).ok_or(TooManyParts)?;
+        if edge == 0 {
+            return Err(TooManyParts);
+        }
+        let held_back = self.tail.split_off(edge);
+        self.tail.push(self.base_bytes_behind(edge), Matter::stored(Source::Base, edge));
+        self.held_back = Some(held_back);
+        Ok(())
+    }
+
+    /// Where the changes may be parted: where one ends, and none behind refers to another place of the base.
+    fn edges(&self) -> Vec<u64> {
+        let (mut at, mut edges) = (self.tail.start(), vec![self.tail.start()]);
+        for extent in self.tail.iter() {
+            let end = at + extent.len;
+            match &extent.matter {
+                Matter::Stored { source: Source::Base, start, .. } if *start == at => {}
+                Matter::Stored { source: Source::Base, .. } => edges = vec![end],
+                _ => edges.push(end),
+            }
+            at = end;
+        }
+        edges
+    }
+
+    /// The object that [`Content::hold_back`] makes, as the planner sees it.
+    fn step_stretches(&self, edge: u64) -> Vec<Stretch> {
+        let (mut stretches, mut sources) = self.stretches(edge);
+        let base = sources.iter().position(|source| *source == Source::Base).unwrap_or_else(|| {
+            sources.push(Source::Base);
+            sources.len() - 1
+        });
+        let bytes = self.base_bytes_behind(edge);
+        if bytes > 0 {
+            stretches.push(Stretch { bytes, matter: plan::Matter::Stored { object: base, start: edge } });
+        }
+        stretches
+    }
+
+    fn base_bytes_behind(&self, edge: u64) -> u64 {
+        self.base.as_ref().map_or(0, |base| base.size.saturating_sub(edge))
+    }
+
+    /// Puts what is held back where it belongs. The parts are unsealed as far as it takes.
+    fn restore_held_back(&mut self) {
+        let Some(held_back) = self.held_back.take() else { return };
+        self.tail.split_off(held_back.start());
+        self.tail.append(held_back);
+    }
+
+    /// Takes everything that is sealed and not acknowledged back into the tail, for another plan.
+    pub(super) fn unseal_unsent(&mut self, part_count_max: u64) -> Result<(), NotHeld> {
+        let index = usize::try_from(part_count_max).unwrap_or(usize::MAX);
+        self.unseal_from(index)?;
+        self.restore_held_back();
+        Ok(())
+    }
+
+    /// The first part that is not acknowledged and whose number is not `busy`.
     pub(super) fn next_outgoing(&mut self, busy: impl Fn(usize) -> bool) -> Option<Outgoing> {
         while self.parts.get(self.unsent_from).is_some_and(|part| part.sent.is_some()) {
             self.unsent_from += 1;
         }
         let mut parts = self.parts.iter_mut().enumerate().skip(self.unsent_from);
-        let (index, part) = parts.find(|(index, part)| part.sealed && part.sent.is_none() && !busy(*index))?;
-        let buffer = part.buffer.as_mut()?;
-        Some(Outgoing { index, version: part.version, crc64: buffer.crc64(), body: buffer.body() })
+        let (index, part) = parts.find(|(index, part)| part.sent.is_none() && !busy(*index))?;
+        let job = match &part.body {
+            PartBody::Upload(extents) => Job::Upload(extents.clone()),
+            PartBody::Copy { source, start } => {
+                Job::Copy { source: source.clone(), range: ByteRange::new(*start, start + part.len)? }
+            }
+            PartBody::Gone => return None,
+        };
+        Some(Outgoing { index, version: part.version, job })
     }
 
     /// Notes what the service acknowledged, unless the part has changed since it was sent.
@@ -229,225 +509,200 @@ impl Content {
         self.parts.iter().map(|part| part.sent.clone()).collect()
     }
 
-    /// Gives the buffers of acknowledged parts back until at most `keep_bytes` remain, the oldest first but the very
-    /// first last: programs that come back to write come back to the header or to the end.
+    /// Gives the bytes of acknowledged parts back until at most `keep_bytes` remain, the oldest first but the very first
+    /// last: programs that come back to write come back to the header or to the end.
     pub(super) fn release_acknowledged(&mut self, keep_bytes: u64) {
-        let is_idle = |part: &Part| part.sent.is_some() && part.buffer.is_some();
-        let mut held: u64 = self.parts.iter().filter(|part| is_idle(part)).map(|part| part.len).sum();
-        let first = self.parts.split_first_mut();
-        let Some((first, rest)) = first else { return };
+        let idle_bytes = |part: &Part| if part.sent.is_some() { part.held_bytes() } else { 0 };
+        let mut held: u64 = self.parts.iter().map(idle_bytes).sum();
+        let Some((first, rest)) = self.parts.split_first_mut() else { return };
         for part in rest.iter_mut().chain([first]) {
             if held <= keep_bytes {
                 return;
             }
-            if is_idle(part) {
-                part.buffer = None;
-                held -= part.len;
+            let bytes = idle_bytes(part);
+            if bytes > 0 {
+                part.body = PartBody::Gone;
+                held -= bytes;
             }
         }
     }
 
-    /// Gives all buffers back, of a file that nothing is done with any more. Breaks the third invariant.
-    pub(super) fn drop_buffers(&mut self) {
-        self.parts.iter_mut().for_each(|part| part.buffer = None);
-    }
-
-    /// The whole file, if one buffer holds it; an empty file has an empty body.
-    pub(super) fn single_body(&mut self) -> Option<(Body, Crc64)> {
-        match (self.base_len, self.parts.as_mut_slice()) {
-            (0, []) => Some((Body::empty(), Crc64::EMPTY)),
-            (0, [part]) => part.buffer.as_mut().map(|buffer| (buffer.body(), buffer.crc64())),
-            _ => None,
+    /// Gives back what is in memory and in the base as well.
+    pub(super) fn release_clean(&mut self) {
+        for matter in self.tail.iter_mut() {
+            if let Matter::Stored { held, .. } = matter {
+                *held = None;
+            }
         }
     }
 
-    /// The content is now the object `base`. A file in one buffer stays in memory, ready to be changed again.
-    pub(super) fn rest_on(&mut self, base: Base, keep_single: bool) {
-        if keep_single && self.base_len == 0 && self.parts.len() == 1 && self.parts[0].buffer.is_some() {
-            self.parts[0].sent = None;
-            self.parts[0].sealed = false;
-            self.unsent_from = 0;
+    /// Gives all bytes back, of a file that has failed. Nothing can be read or published any more.
+    pub(super) fn drop_bytes(&mut self) {
+        let base = self.base.take();
+        *self = Content { next_version: self.next_version, ..Content::default() };
+        self.tail.push(base.as_ref().map_or(0, |base| base.size), Matter::stored(Source::Base, 0));
+        self.base = base;
+    }
+
+    /// The whole file, while nothing of it is sealed.
+    pub(super) fn unsealed(&self) -> Option<&Extents> {
+        self.parts.is_empty().then_some(&self.tail)
+    }
+
+    /// The parts and the tail are now the object `base`. What `keeps` says stays in memory, ready to be changed again.
+    pub(super) fn rest_on(&mut self, base: Base, keeps: bool) {
+        let size = self.tail.end();
+        let mut tail = Extents::new(0);
+        if keeps && self.parts.is_empty() {
+            for Extent { len, matter } in std::mem::take(&mut self.tail).into_iter() {
+                let held = match matter {
+                    Matter::Dirty(piece) => Some(piece),
+                    Matter::Stored { held, .. } => held,
+                    Matter::Zero => None,
+                };
+                let start = tail.end();
+                tail.push(len, Matter::Stored { source: Source::Base, start, held });
+            }
         } else {
-            self.clear_parts();
-            self.base_len = base.size;
+            tail.push(size, Matter::stored(Source::Base, 0));
         }
-        self.base = Some(base);
+        (self.tail, self.base) = (tail, Some(base));
+        self.parts.clear();
+        self.unsent_from = 0;
+        self.restore_held_back();
     }
 
-    /// Puts `buffer`, which holds exactly the base's prefix, in the prefix's place.
-    pub(super) fn hold_base(&mut self, buffer: PartBuffer) {
-        assert!(
-            self.parts.is_empty() && buffer.len() as u64 == self.base_len,
-            "only a prefix alone is taken into memory"
-        );
-        let (len, version) = (self.base_len, self.new_version());
-        self.base_len = 0;
-        if len > 0 {
-            self.parts.push(Part { start: 0, len, version, sealed: false, buffer: Some(buffer), sent: None });
-        }
+    /// Whether a part or a stretch that is not at the service yet comes from the object under `key`.
+    pub(super) fn copies_from(&self, key: &ObjectKey) -> bool {
+        let is_from = |source: &Source| matches!(source, Source::Other(object) if object.key == *key);
+        let any_from = |extents: &Extents| {
+            extents.iter().any(|extent| matches!(&extent.matter, Matter::Stored { source, .. } if is_from(source)))
+        };
+        let unsent = self.parts[self.unsent_from..].iter().filter(|part| part.sent.is_none());
+        let mut in_parts = unsent.map(|part| match &part.body {
+            PartBody::Upload(extents) => any_from(extents),
+            PartBody::Copy { source, .. } => is_from(source),
+            PartBody::Gone => false,
+        });
+        any_from(&self.tail) || self.held_back.as_ref().is_some_and(any_from) || in_parts.any(|from| from)
     }
 
-    /// Where the bytes `range` can be read, in order. Copies what is held.
+    /// Whether a stretch of the base is wanted at another place than its own.
+    pub(super) fn refers_elsewhere(&self) -> bool {
+        self.edges().first() != Some(&self.tail.start())
+    }
+
+    /// Whether a byte of the tail is in an object that is not the file's own.
+    pub(super) fn has_other_sources(&self) -> bool {
+        self.tail.iter().any(|extent| matches!(extent.matter, Matter::Stored { source: Source::Other(_), .. }))
+    }
+
+    /// Whether parts and tail are not all of the file.
+    pub(super) fn is_step(&self) -> bool {
+        self.held_back.is_some()
+    }
+
+    /// Goes on without the base, of which every byte that the file has is in memory. Of a file that has failed nothing is
+    /// left.
+    pub(super) fn let_go_of_base(&mut self) {
+        self.tail.make_dirty();
+        if self.needs_base() {
+            *self = Content { next_version: self.next_version, ..Content::default() };
+        }
+        self.base = None;
+    }
+
+    /// Whether a byte of the file is only in the base.
+    pub(super) fn needs_base(&self) -> bool {
+        let is_in_base =
+            |extent: &Extent| matches!(&extent.matter, Matter::Stored { source: Source::Base, held: None, .. });
+        self.tail.iter().any(is_in_base)
+    }
+
+    /// Where the bytes `range`, within the file, can be read, in order. Copies what is held.
     pub(super) fn segments(&self, range: ByteRange) -> Vec<Segment> {
+        let edge = self.held_back.as_ref().map_or(u64::MAX, Extents::start);
+        let (before, behind) = (range.start()..range.end().min(edge), range.start().max(edge)..range.end());
         let mut segments = Vec::new();
-        if let Some(base) = ByteRange::new(range.start(), range.end().min(self.base_len)) {
-            segments.push(Segment::Base(base));
-        }
-        let first = self.parts.partition_point(|part| part.end() <= range.start());
-        for part in self.parts[first..].iter().take_while(|part| part.start < range.end()) {
-            let (start, end) = (range.start().max(part.start), range.end().min(part.end()));
-            segments.push(match &part.buffer {
-                None => Segment::Unreadable,
-                Some(buffer) => {
-                    // Reads are at most a few MiB, and parts that are held fit the memory.
-                    let mut bytes = vec![0; (end - start) as usize];
-                    buffer.read((start - part.start) as usize, &mut bytes);
-                    Segment::Held(bytes)
+        for part in self.parts_within(&before) {
+            let (start, end) = (before.start.max(part.start), before.end.min(part.end()));
+            match &part.body {
+                PartBody::Upload(extents) => segments.extend(extents.within(start..end).map(segment)),
+                PartBody::Copy { source, start: from } => {
+                    let matter = Matter::stored(source.clone(), from + (start - part.start));
+                    segments.push(segment((start, Extent { len: end - start, matter })));
                 }
-            });
+                PartBody::Gone => segments.push(Segment::Unreadable),
+            }
+        }
+        segments.extend(self.tail.within(before).map(segment));
+        if let Some(held_back) = &self.held_back {
+            segments.extend(held_back.within(behind).map(segment));
         }
         segments
     }
 
+    /// The first byte at or behind `offset` that is data, or that is in a hole, the end of the file among the holes;
+    /// `None` if `offset` is not within the file or nothing but a hole follows.
+    pub(super) fn find(&self, offset: u64, hole: bool) -> Option<u64> {
+        let size = self.size();
+        if offset >= size {
+            return None;
+        }
+        let extents = self.held_back.as_ref().filter(|held_back| held_back.start() <= offset).unwrap_or(&self.tail);
+        if offset < extents.start() {
+            // What is in parts counts as data, zeros and all.
+            return if hole { Some(extents.find(extents.start(), true).unwrap_or(size)) } else { Some(offset) };
+        }
+        let found = extents.find(offset, hole);
+        if hole { Some(found.unwrap_or(size)) } else { found }
+    }
+
     #[cfg(any(test, debug_assertions))]
     pub(super) fn check_invariants(&self) {
-        assert!(self.base_len <= self.base.as_ref().map_or(0, |base| base.size), "the prefix is longer than its base");
-        let sent = |part: &Part| part.sent.is_some();
-        assert!(self.parts.iter().take(self.unsent_from).all(sent), "an unsent part before {}", self.unsent_from);
-        let mut end = self.base_len;
+        let base_size = self.base.as_ref().map_or(0, |base| base.size);
+        let acknowledged = |part: &Part| part.sent.is_some();
+        assert!(
+            self.parts.iter().take(self.unsent_from).all(acknowledged),
+            "an unsent part before {}",
+            self.unsent_from
+        );
+        let mut end = 0;
         for (index, part) in self.parts.iter().enumerate() {
             assert_eq!(part.start, end, "a gap before part {index}");
             assert!(part.len > 0, "part {index} is empty");
-            assert!(part.sealed || index + 1 == self.parts.len(), "part {index} is open but not the last");
-            assert!(part.sent.is_some() || part.buffer.is_some(), "the bytes of part {index} are nowhere");
             assert!(
-                part.buffer.as_ref().is_none_or(|buffer| buffer.len() as u64 == part.len),
-                "part {index} has another length"
+                acknowledged(part) || !matches!(part.body, PartBody::Gone),
+                "the bytes of part {index} are nowhere"
             );
+            if let PartBody::Upload(extents) = &part.body {
+                extents.check_invariants();
+                assert_eq!((extents.start(), extents.end()), (part.start, part.end()), "part {index} has another body");
+            }
             end = part.end();
+        }
+        assert_eq!(self.tail.start(), end, "a gap before the tail");
+        self.tail.check_invariants();
+        for extent in self.tail.iter() {
+            if let Matter::Stored { source: Source::Base, start, .. } = &extent.matter {
+                assert!(start + extent.len <= base_size, "{start} + {} of a base of {base_size}", extent.len);
+            }
         }
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::super::part_buffer::SLAB_BYTES;
-    use super::*;
-    use crate::memory::Memory;
-    use crate::wire::Limits;
-
-    const LIMITS: Limits =
-        Limits { part_bytes_min: 4, part_bytes_max: 16, part_count_max: 12, put_bytes_max: 16, object_bytes_max: 192 };
-
-    fn uploaded(name: &str, size: u64) -> UploadedPart {
-        UploadedPart { etag: ETag::new(name), size, crc64: None }
-    }
-
-    fn bytes_of(content: &Content, start: u64, end: u64) -> Vec<u8> {
-        let range = ByteRange::new(start, end).unwrap();
-        let held = content.segments(range).into_iter().map(|segment| match segment {
-            Segment::Held(bytes) => bytes,
-            other => panic!("not held: {other:?}"),
-        });
-        held.collect::<Vec<_>>().concat()
-    }
-
-    struct Bed {
-        memory: Memory,
-        content: Content,
-    }
-
-    impl Bed {
-        fn new() -> Bed {
-            Bed { memory: Memory::new(64 * SLAB_BYTES), content: Content::of(None) }
-        }
-
-        fn append(&mut self, mut data: &[u8]) {
-            let ladder = Ladder::new(8, 8, LIMITS);
-            while !data.is_empty() {
-                let taken = self.content.append(data, &ladder, 0, &mut || self.memory.try_take(SLAB_BYTES));
-                data = &data[taken..];
-                self.content.check_invariants();
+/// Where an extent can be read.
+fn segment((_, extent): (u64, Extent)) -> Segment {
+    match extent.matter {
+        Matter::Dirty(piece) | Matter::Stored { held: Some(piece), .. } => Segment::Held(piece.as_slice().to_vec()),
+        Matter::Stored { source, start, held: None } => {
+            let range = ByteRange::new(start, start + extent.len).expect("extents are not empty");
+            match source {
+                Source::Base => Segment::Base(range),
+                Source::Other(object) => Segment::Other(object, range),
             }
         }
-
-        fn overwrite(&mut self, offset: u64, data: &[u8]) -> Result<usize, NotHeld> {
-            let result = self.content.overwrite(offset, data, &mut || self.memory.try_take(SLAB_BYTES));
-            self.content.check_invariants();
-            result
-        }
-    }
-
-    #[test]
-    fn a_full_part_is_ready_to_leave_while_the_next_one_fills() {
-        let mut bed = Bed::new();
-        bed.append(b"0123456");
-        assert!(bed.content.next_outgoing(|_| false).is_none());
-        bed.append(b"789");
-        let outgoing = bed.content.next_outgoing(|_| false).unwrap();
-        assert_eq!((outgoing.index, outgoing.body.to_bytes().as_ref()), (0, b"01234567".as_ref()));
-        assert_eq!(outgoing.crc64, Crc64::of(b"01234567"));
-        assert!(bed.content.next_outgoing(|index| index == 0).is_none());
-        assert_eq!((bed.content.size(), bed.content.outstanding()), (10, 1));
-    }
-
-    #[test]
-    fn an_overwritten_part_is_sent_again_under_its_number() {
-        let mut bed = Bed::new();
-        bed.append(b"01234567 tail");
-        let before = bed.content.next_outgoing(|_| false).unwrap();
-        assert_eq!(bed.overwrite(2, b"XY"), Ok(2));
-        bed.content.acknowledge(before.index, before.version, uploaded("old", 8));
-        let after = bed.content.next_outgoing(|_| false).unwrap();
-        assert_eq!((after.index, after.body.to_bytes().as_ref()), (0, b"01XY4567".as_ref()));
-        bed.content.acknowledge(after.index, after.version, uploaded("new", 8));
-        assert!(bed.content.next_outgoing(|_| false).is_none());
-    }
-
-    #[test]
-    fn bytes_that_were_given_back_cannot_be_overwritten() {
-        let mut bed = Bed::new();
-        bed.append(b"0123456789abcdef tail");
-        for index in 0..2 {
-            let outgoing = bed.content.next_outgoing(|_| false).unwrap();
-            assert_eq!(outgoing.index, index);
-            bed.content.acknowledge(index, outgoing.version, uploaded("part", 8));
-        }
-        bed.content.release_acknowledged(8);
-        assert_eq!(bed.overwrite(3, b"x"), Ok(1), "the first part is kept longest");
-        assert_eq!(bed.overwrite(9, b"x"), Err(NotHeld));
-        assert_eq!(bed.content.segments(ByteRange::new(7, 17).unwrap()).len(), 3);
-        assert_eq!(bed.content.segments(ByteRange::new(8, 9).unwrap()), [Segment::Unreadable]);
-        assert_eq!(bed.content.truncate(12), Err(NotHeld));
-        assert_eq!(bed.content.truncate(8), Ok(()));
-        assert_eq!(bytes_of(&bed.content, 0, 8), b"012x4567");
-    }
-
-    #[test]
-    fn a_cut_file_grows_again_from_the_cut() {
-        let whole = b"0123456789abcdefghijk";
-        for cut in 0..=whole.len() {
-            let mut bed = Bed::new();
-            bed.append(whole);
-            bed.content.truncate(cut as u64).unwrap();
-            bed.content.check_invariants();
-            assert_eq!(bed.content.size(), cut as u64);
-            bed.append(b"XYZ");
-            assert_eq!(bytes_of(&bed.content, 0, cut as u64 + 3), [&whole[..cut], b"XYZ"].concat(), "cut at {cut}");
-        }
-    }
-
-    #[test]
-    fn a_file_in_one_buffer_stays_changeable_after_it_was_published() {
-        let mut bed = Bed::new();
-        bed.append(b"012");
-        let base = Base { etag: ETag::new("e"), size: 3, crc64: None };
-        bed.content.rest_on(base.clone(), true);
-        bed.append(b"345");
-        assert_eq!(bed.content.single_body().unwrap().0.to_bytes().as_ref(), b"012345");
-        bed.content.rest_on(Base { size: 6, ..base }, false);
-        bed.content.check_invariants();
-        assert_eq!(bed.content.segments(ByteRange::new(1, 3).unwrap()), [Segment::Base(ByteRange::new(1, 3).unwrap())]);
-        assert!(bed.content.single_body().is_none());
+        // Reads are at most a few MiB.
+        Matter::Zero => Segment::Held(vec![0; extent.len as usize]),
     }
 }

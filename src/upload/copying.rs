@@ -3,7 +3,6 @@
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 
 use super::content::Base;
-use super::sending::even_ranges;
 use crate::store::{CopyRequest, GetRequest, ObjectStore, Source, StoreError, StoreErrorKind};
 use crate::wire::limits::GIB;
 use crate::wire::{ByteRange, Crc64, ETag, ObjectAttributes, ObjectKey, PartNumber, UploadId, UploadedPart};
@@ -92,6 +91,14 @@ async fn copy_parts(
     Ok(store.complete(key, upload, &etags, base.size, base.crc64).await?.etag)
 }
 
+/// `0..len` in as few ranges of at most `bytes_max` as possible, none of them much smaller than the others, because
+/// the service refuses a part under 1 MiB that is not the last.
+fn even_ranges(len: u64, bytes_max: u64) -> Vec<ByteRange> {
+    let count = len.div_ceil(bytes_max);
+    let edge = |index: u64| (u128::from(len) * u128::from(index) / u128::from(count)) as u64;
+    (0..count).filter_map(|index| ByteRange::new(edge(index), edge(index + 1))).collect()
+}
+
 /// Reads all that `request` asks for into one block, and tells the checksum of the whole object. For small ranges only.
 pub(super) async fn read_all(
     store: &dyn ObjectStore,
@@ -106,4 +113,22 @@ pub(super) async fn read_all(
         })
         .await?;
     Ok((bytes, reading.head.crc64))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_are_even_and_cover_everything() {
+        for (len, bytes_max, count) in [(0, 5, 0), (1, 5, 1), (5, 5, 1), (6, 5, 2), (11, 5, 3), (5_000, 7, 715)] {
+            let ranges = even_ranges(len, bytes_max);
+            assert_eq!(ranges.len(), count, "{len} by {bytes_max}");
+            assert_eq!(ranges.iter().map(|range| range.len()).sum::<u64>(), len);
+            assert!(ranges.windows(2).all(|pair| pair[0].end() == pair[1].start()));
+            let lens = ranges.iter().map(|range| range.len());
+            let (shortest, longest) = (lens.clone().min().unwrap_or(0), lens.max().unwrap_or(0));
+            assert!(longest <= bytes_max && longest - shortest <= 1, "{len} by {bytes_max}");
+        }
+    }
 }

@@ -1,19 +1,26 @@
 //! Getting what was written into the bucket: part by part while it is being written, verified, and never by guessing.
 //!
 //! An [`OpenFile`] is the content of one file that is open for writing, shared by all of its handles. It is a plan of
-//! parts: a prefix that is still the published object, then parts that are filling, on their way or acknowledged.
-//! Its lock is never held across an await, so that taking bytes from the kernel never waits for the network.
+//! parts: those that are sealed, on their way or acknowledged, then extents that say where every other byte is: in
+//! memory, in the object as last published, in another object, or nowhere, because it is a zero. Publishing makes parts
+//! of all of it (`plan`) and an object of the parts. The lock of a file is never held across an await, so that taking
+//! bytes from the kernel never waits for the network.
 
+mod body;
+mod conflict;
 mod content;
 mod copying;
+mod extents;
 mod ladder;
 mod open_file;
-mod part_buffer;
+mod piece;
+mod plan;
 mod publishing;
 mod sending;
 mod uploader;
 
 pub use copying::{copy_object, rewrite_attributes};
+pub use extents::SourceObject;
 pub use ladder::Ladder;
 pub use open_file::{Base, OpenFile, PublishedFile, Segment, Taken};
-pub use uploader::{UploadError, UploadOptions, Uploader};
+pub use uploader::{OnConflict, UploadError, UploadOptions, Uploader};

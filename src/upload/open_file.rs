@@ -1,19 +1,19 @@
 //! One file that is open for writing: taking bytes from the kernel and giving them back.
 
 use std::collections::BTreeSet;
+use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use futures_util::future::BoxFuture;
 use tokio::sync::Notify;
 
 pub use super::content::{Base, Segment};
 use super::content::{Content, NotHeld};
-use super::part_buffer::{PartBuffer, SLAB_BYTES};
+use super::extents::{Extent, Matter, Source, SourceObject};
 use super::sending::Session;
 use super::uploader::{UploadError, Uploader};
 use crate::memory::Block;
-use crate::store::{GetRequest, StoreError, StoreErrorKind};
-use crate::wire::limits::MIB;
-use crate::wire::{ByteRange, ObjectAttributes, ObjectKey};
+use crate::wire::{ByteRange, ETag, ObjectAttributes, ObjectKey};
 
 /// The content of a file that is open for writing, shared by all its handles.
 pub struct OpenFile {
@@ -26,6 +26,8 @@ pub struct OpenFile {
     pub(super) publishing: tokio::sync::Mutex<()>,
 }
 
+/// INVARIANT: the base, where there is one, is the object under `key`.
+/// INVARIANT: parts are sealed only while a session is running or about to begin.
 pub(super) struct State {
     pub(super) key: ObjectKey,
     pub(super) attributes: ObjectAttributes,
@@ -35,6 +37,8 @@ pub(super) struct State {
     /// Indices of parts that are on their way. A number in here is not sent a second time before the first answer:
     /// the service keeps whichever comes in last.
     pub(super) busy: BTreeSet<usize>,
+    /// The service refused a part's number: what is sealed is more than it takes.
+    pub(super) must_replan: bool,
     /// There is something that is not in the bucket: bytes, a new length, or the file itself.
     pub(super) dirty: bool,
     /// The attributes differ from the published object's.
@@ -43,12 +47,13 @@ pub(super) struct State {
     pub(super) is_publishing: bool,
     /// The first failure; it stays.
     pub(super) failure: Option<UploadError>,
-    /// The name is gone: nothing is published any more.
-    pub(super) discarded: bool,
+    /// The name is gone: the file lives on for those who have it open, under a key that nobody sees, and is published
+    /// there only when memory runs short.
+    pub(super) is_nameless: bool,
+    /// Which object was found under the key, where the file is to replace one; see [`super::OnConflict`].
+    pub(super) replaces: Option<ETag>,
     /// How often the object was made, rewritten or moved.
     pub(super) serial: u64,
-    /// The prefix was brought into memory for somebody who has not come to change it yet.
-    pub(super) is_awaited: bool,
 }
 
 /// What became of a write.
@@ -63,6 +68,8 @@ pub enum Taken {
 /// A file's state in the bucket.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PublishedFile {
+    /// Where it is.
+    pub key: ObjectKey,
     /// The object.
     pub base: Base,
     /// The metadata it has.
@@ -71,29 +78,31 @@ pub struct PublishedFile {
     pub serial: u64,
 }
 
-/// What a writer has to wait for.
+/// What a call has to wait for.
+#[derive(Clone, Copy)]
 enum Wait {
-    Memory,
+    /// A block of so many bytes.
+    Memory(usize),
     Change,
-    LoadBase,
     Publish,
-    /// Nothing; it just has taken the lock for long enough.
-    Turn,
 }
 
-/// Blocks that a writer has waited for. They are its own, so that nobody who is short takes them away again.
-type Granted = Vec<Block>;
+/// What is taken of a write before full parts are sent, in bytes: the largest request of the kernel, or nearly so.
+const TURN_BYTES: usize = 1 << 20;
 
-/// Zeros that a hole is filled with, a piece at a time.
-static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
-
-/// The most zeros written in one hold of the lock, in bytes: a few milliseconds.
-const ZEROS_BYTES_MAX: u64 = 8 * MIB;
+/// A block that a writer has waited for. It is its own, so that nobody who is short takes it away again.
+type Granted = Option<Block>;
 
 impl OpenFile {
-    /// A file that is new or emptied: nothing of what may be in the bucket under `key` is kept. Dirty from the start.
-    pub fn empty(uploader: &Arc<Uploader>, key: ObjectKey, attributes: ObjectAttributes) -> Arc<OpenFile> {
-        OpenFile::with_content(uploader, key, attributes, Content::of(None), true)
+    /// A file that is new or emptied: nothing of what may be in the bucket under `key`, which is `replaces` as far as
+    /// anybody knows, is kept. Dirty from the start.
+    pub fn empty(
+        uploader: &Arc<Uploader>,
+        key: ObjectKey,
+        attributes: ObjectAttributes,
+        replaces: Option<ETag>,
+    ) -> Arc<OpenFile> {
+        OpenFile::with_content(uploader, key, attributes, Content::of(None), replaces)
     }
 
     /// A file that is the object `base` under `key`.
@@ -103,7 +112,7 @@ impl OpenFile {
         attributes: ObjectAttributes,
         base: Base,
     ) -> Arc<OpenFile> {
-        OpenFile::with_content(uploader, key, attributes, Content::of(Some(base)), false)
+        OpenFile::with_content(uploader, key, attributes, Content::of(Some(base)), None)
     }
 
     fn with_content(
@@ -111,21 +120,22 @@ impl OpenFile {
         key: ObjectKey,
         attributes: ObjectAttributes,
         content: Content,
-        dirty: bool,
+        replaces: Option<ETag>,
     ) -> Arc<OpenFile> {
         let state = State {
+            dirty: content.base.is_none(),
             key,
             attributes,
             content,
             session: None,
             busy: BTreeSet::new(),
-            dirty,
+            must_replan: false,
             attributes_changed: false,
             is_publishing: false,
             failure: None,
-            discarded: false,
+            is_nameless: false,
+            replaces,
             serial: 0,
-            is_awaited: false,
         };
         let (uploader, state, publishing) = (uploader.clone(), Mutex::new(state), tokio::sync::Mutex::new(()));
         let file = Arc::new(OpenFile { uploader, state, changed: Notify::new(), publishing });
@@ -143,17 +153,17 @@ impl OpenFile {
         self.lock().content.size()
     }
 
-    /// Whether something is not in the bucket yet.
+    /// Whether something is not in the bucket yet that should be.
     pub fn is_dirty(&self) -> bool {
         let state = self.lock();
-        (state.dirty || state.attributes_changed) && !state.discarded && state.failure.is_none()
+        (state.dirty || state.attributes_changed) && !state.is_nameless && state.failure.is_none()
     }
 
     /// The object as last published, and the attributes it has or will have.
     pub fn published(&self) -> Option<PublishedFile> {
         let state = self.lock();
-        let (attributes, serial) = (&state.attributes, state.serial);
-        state.content.base.clone().map(|base| PublishedFile { base, attributes: attributes.clone(), serial })
+        let (key, attributes, serial) = (state.key.clone(), state.attributes.clone(), state.serial);
+        state.content.base.clone().map(|base| PublishedFile { key, base, attributes, serial })
     }
 
     /// The first failure. A file that has failed takes and publishes nothing any more.
@@ -162,8 +172,8 @@ impl OpenFile {
     }
 
     /// Whether the file has lost its name.
-    pub fn is_discarded(&self) -> bool {
-        self.lock().discarded
+    pub fn is_nameless(&self) -> bool {
+        self.lock().is_nameless
     }
 
     /// The key that the file is published under.
@@ -201,7 +211,7 @@ impl OpenFile {
 
     /// Takes as much of `data` as goes in without waiting. Never blocks.
     pub fn try_write(self: &Arc<OpenFile>, offset: u64, data: &[u8]) -> Result<Taken, UploadError> {
-        match self.write_some(offset, data, &mut Granted::new())? {
+        match self.write_some(offset, data, &mut None)? {
             (taken, None) => {
                 debug_assert_eq!(taken, data.len());
                 Ok(Taken::All)
@@ -212,34 +222,33 @@ impl OpenFile {
 
     /// Takes all of `data`, waiting for memory, for parts to land, and for what else it needs.
     pub async fn write(self: &Arc<OpenFile>, offset: u64, data: &[u8]) -> Result<(), UploadError> {
-        let (mut done, mut granted) = (0, Granted::new());
+        let mut done = 0;
+        self.until_done(|granted| {
+            let (taken, wait) = self.write_some(offset + done as u64, &data[done..], granted)?;
+            done += taken;
+            Ok(wait)
+        })
+        .await
+    }
+
+    /// Tries again after every wait until there is nothing to wait for.
+    async fn until_done(
+        self: &Arc<OpenFile>,
+        mut attempt: impl FnMut(&mut Granted) -> Result<Option<Wait>, UploadError>,
+    ) -> Result<(), UploadError> {
+        let mut granted = Granted::None;
         loop {
             let mut changed = std::pin::pin!(self.changed.notified());
             changed.as_mut().enable();
-            let (taken, wait) = self.write_some(offset + done as u64, &data[done..], &mut granted)?;
-            done += taken;
+            let wait = attempt(&mut granted)?;
+            granted = None;
             match wait {
                 None => return Ok(()),
-                Some(Wait::Change) => {
-                    granted.clear();
-                    changed.await;
-                }
-                Some(wait) => self.wait(wait, &mut granted).await?,
+                Some(Wait::Change) => changed.await,
+                Some(Wait::Memory(bytes)) => granted = Some(self.uploader.memory.take(bytes).await),
+                Some(Wait::Publish) => self.publish_step().await?,
             }
         }
-    }
-
-    async fn wait(self: &Arc<OpenFile>, wait: Wait, granted: &mut Granted) -> Result<(), UploadError> {
-        granted.clear();
-        match wait {
-            Wait::Memory => granted.push(self.uploader.memory.take(SLAB_BYTES).await),
-            Wait::LoadBase => *granted = self.load_base(1).await?,
-            // Nothing is published of a file that has lost its name, however long anybody waits.
-            Wait::Publish if self.lock().discarded => return Err(self.no_place(&self.lock())),
-            Wait::Publish => self.publish().await?,
-            Wait::Change | Wait::Turn => tokio::task::yield_now().await,
-        }
-        Ok(())
     }
 
     /// One hold of the lock: how much was taken, and what the rest has to wait for.
@@ -250,181 +259,164 @@ impl OpenFile {
         granted: &mut Granted,
     ) -> Result<(usize, Option<Wait>), UploadError> {
         let mut state = self.lock();
-        if let Some(failure) = &state.failure {
-            return Err(failure.clone());
-        }
-        if data.is_empty() {
-            return Ok((0, None));
-        }
-        let limit = self.uploader.store.limits().object_bytes_max;
-        if offset.checked_add(data.len() as u64).is_none_or(|end| end > limit) {
-            return Err(UploadError::TooLarge { key: state.key.to_string(), bytes_max: limit });
-        }
-        if state.is_publishing {
-            return Ok((0, Some(Wait::Change)));
-        }
-        state.is_awaited = false;
+        let end = offset.checked_add(data.len() as u64);
         let mut taken = 0;
-        let mut wait = self.fill_to(&mut state, offset, granted)?;
-        while wait.is_none() && taken < data.len() {
-            let at = offset + taken as u64;
-            let (bytes, stopped) = if at < state.content.size() {
-                self.overwrite(&mut state, at, &data[taken..], granted)?
-            } else {
-                self.append(&mut state, &data[taken..], granted)?
-            };
-            taken += bytes;
-            wait = stopped;
-        }
-        self.dispatch(&mut state);
-        #[cfg(debug_assertions)]
-        state.content.check_invariants();
-        Ok((taken, wait))
-    }
-
-    /// Fills a hole between the end of the file and `offset` with zeros.
-    fn fill_to(
-        self: &Arc<OpenFile>,
-        state: &mut State,
-        offset: u64,
-        granted: &mut Granted,
-    ) -> Result<Option<Wait>, UploadError> {
-        let mut budget = ZEROS_BYTES_MAX;
-        while state.content.size() < offset {
-            if budget == 0 {
-                return Ok(Some(Wait::Turn));
-            }
-            let zeros = (offset - state.content.size()).min(budget).min(ZEROS.len() as u64);
-            let (bytes, wait) = self.append(state, &ZEROS[..zeros as usize], granted)?;
-            budget -= bytes as u64;
-            if wait.is_some() {
-                return Ok(wait);
-            }
-        }
-        Ok(None)
-    }
-
-    fn append(
-        self: &Arc<OpenFile>,
-        state: &mut State,
-        data: &[u8],
-        granted: &mut Granted,
-    ) -> Result<(usize, Option<Wait>), UploadError> {
-        if self.must_hold_base(state) {
-            return Ok((0, Some(Wait::LoadBase)));
-        }
-        let copies = state.copy_count(self.uploader.store.limits().part_bytes_max);
-        if state.content.at_part_boundary() {
-            if !state.discarded && state.content.outstanding() >= 2 * self.uploader.options.concurrency {
-                self.dispatch(state);
-                return Ok((0, Some(Wait::Change)));
-            }
-            if state.content.part_count() as u64 + copies >= self.uploader.store.limits().part_count_max {
-                return Ok((0, Some(Wait::Publish)));
-            }
-        }
-        let mut room = if state.discarded { self.room_without_name(state) } else { u64::MAX };
-        let mut take = || {
-            room = room.checked_sub(1)?;
-            granted.pop().or_else(|| self.uploader.memory.try_take(SLAB_BYTES))
-        };
-        let taken = state.content.append(data, &self.uploader.ladder, copies, &mut take);
-        state.dirty |= taken > 0;
-        match taken {
-            0 if room == 0 => Err(self.no_place(state)),
-            0 => Ok((0, Some(Wait::Memory))),
-            taken => Ok((taken, None)),
-        }
-    }
-
-    fn overwrite(
-        self: &Arc<OpenFile>,
-        state: &mut State,
-        offset: u64,
-        data: &[u8],
-        granted: &mut Granted,
-    ) -> Result<(usize, Option<Wait>), UploadError> {
-        let mut take = || granted.pop().or_else(|| self.uploader.memory.try_take(SLAB_BYTES));
-        match state.content.overwrite(offset, data, &mut take) {
-            Ok(taken) => {
-                state.dirty |= taken > 0;
-                Ok((taken, (taken == 0).then_some(Wait::Memory)))
-            }
-            Err(NotHeld) => Ok((0, Some(self.reach(state, offset)?))),
-        }
-    }
-
-    /// How the bytes at `offset`, which are only at the service, come into reach; an error if they do not.
-    fn reach(&self, state: &State, offset: u64) -> Result<Wait, UploadError> {
-        if state.content.size() > self.uploader.ladder.first_bytes() {
-            return Err(UploadError::NotHeld { key: state.key.to_string(), offset });
-        }
-        Ok(if state.content.part_count() == 0 { Wait::LoadBase } else { Wait::Publish })
-    }
-
-    /// Blocks that a file which has lost its name may still take.
-    fn room_without_name(&self, state: &State) -> u64 {
-        self.uploader.keep_bytes_max().saturating_sub(state.content.held_bytes()) / SLAB_BYTES as u64
-    }
-
-    fn no_place(&self, state: &State) -> UploadError {
-        UploadError::NoPlace { key: state.key.to_string(), bytes_max: self.uploader.keep_bytes_max() }
-    }
-
-    /// A prefix that is too short to be a part copy must be in memory before anything follows it.
-    fn must_hold_base(&self, state: &State) -> bool {
-        (1..self.uploader.store.limits().part_bytes_min).contains(&state.content.base_len)
-    }
-
-    /// Sets the length of the file: cuts it, or lets it grow by zeros.
-    pub async fn truncate(self: &Arc<OpenFile>, len: u64) -> Result<(), UploadError> {
-        let mut granted = Granted::new();
         loop {
-            let mut changed = std::pin::pin!(self.changed.notified());
-            changed.as_mut().enable();
-            match self.truncate_some(len, &mut granted)? {
-                None => return Ok(()),
-                Some(Wait::Change) => {
-                    granted.clear();
-                    changed.await;
-                }
-                Some(wait) => self.wait(wait, &mut granted).await?,
+            if let Some(wait) = self.admit(&state, end)? {
+                return Ok((taken, Some(wait)));
+            }
+            if taken == data.len() {
+                return Ok((taken, None));
+            }
+            state.dirty = true;
+            state.content.extend(offset);
+            let piece = &data[taken..data.len().min(taken + TURN_BYTES)];
+            let (bytes, wait) = self.take_piece(&mut state, offset + taken as u64, piece, granted);
+            taken += bytes;
+            self.send_what_is_full(&mut state);
+            #[cfg(debug_assertions)]
+            state.content.check_invariants();
+            if wait.is_some() || taken == data.len() {
+                return Ok((taken, wait));
             }
         }
     }
 
-    fn truncate_some(self: &Arc<OpenFile>, len: u64, granted: &mut Granted) -> Result<Option<Wait>, UploadError> {
-        let mut state = self.lock();
+    /// Writes until something has to be waited for.
+    fn take_piece(&self, state: &mut State, offset: u64, data: &[u8], granted: &mut Granted) -> (usize, Option<Wait>) {
+        let mut taken = 0;
+        while taken < data.len() {
+            let mut wanted = 0;
+            let mut take = |bytes| {
+                wanted = bytes;
+                granted.take().or_else(|| self.uploader.memory.try_take(bytes))
+            };
+            match state.content.write(offset + taken as u64, &data[taken..], &mut take) {
+                Ok(0) => return (taken, Some(Wait::Memory(wanted))),
+                Ok(bytes) => taken += bytes,
+                Err(NotHeld) => return (taken, Some(Wait::Publish)),
+            }
+        }
+        (taken, None)
+    }
+
+    /// Whether the content may be changed up to `end` (`None` for one beyond all numbers), or what has to be waited for
+    /// before.
+    fn admit(&self, state: &State, end: Option<u64>) -> Result<Option<Wait>, UploadError> {
         if let Some(failure) = &state.failure {
             return Err(failure.clone());
         }
-        let limit = self.uploader.store.limits().object_bytes_max;
-        if len > limit {
-            return Err(UploadError::TooLarge { key: state.key.to_string(), bytes_max: limit });
+        let limits = self.uploader.limits();
+        if end.is_none_or(|end| end > limits.object_bytes_max) {
+            return Err(UploadError::TooLarge { key: state.key.to_string(), bytes_max: limits.object_bytes_max });
         }
         if state.is_publishing {
             return Ok(Some(Wait::Change));
         }
-        state.is_awaited = false;
-        let size = state.content.size();
-        if len >= size {
-            let wait = self.fill_to(&mut state, len, granted)?;
-            state.dirty |= len > size;
-            self.dispatch(&mut state);
-            return Ok(wait);
-        }
-        if len <= state.content.base_len {
-            // No part is left of the upload, and one without parts cannot be completed.
-            self.give_up_session(&mut state);
-        }
-        if state.content.truncate(len).is_err() {
-            // The cut goes through a part that is only at the service: make it an object, which can be cut.
+        let part_count = state.content.part_count();
+        let numbers_are_used_up =
+            part_count > 0 && part_count as u64 + state.reserve(limits.part_bytes_max) >= limits.part_count_max;
+        // What is wanted at other places of the base too cannot wait for a later step, and so must fit one plan.
+        let is_intricate =
+            state.content.tail().count() as u64 > limits.part_count_max / 4 && state.content.refers_elsewhere();
+        if state.must_replan || numbers_are_used_up || is_intricate {
             return Ok(Some(Wait::Publish));
         }
-        state.dirty = true;
-        #[cfg(debug_assertions)]
-        state.content.check_invariants();
+        if state.content.outstanding() >= 2 * self.uploader.options.concurrency {
+            return Ok(Some(Wait::Change));
+        }
         Ok(None)
+    }
+
+    fn send_what_is_full(self: &Arc<OpenFile>, state: &mut State) {
+        // What has no name leaves only when memory runs short.
+        if !state.is_nameless {
+            state.content.seal_stream(&self.uploader.rules());
+        }
+        self.dispatch(state);
+    }
+
+    /// Sets the length of the file: cuts it, or lets it grow by a hole.
+    pub async fn truncate(self: &Arc<OpenFile>, len: u64) -> Result<(), UploadError> {
+        if len == self.size() {
+            return self.failure().map_or(Ok(()), Err);
+        }
+        self.change(len, |State { content, .. }| {
+            if len >= content.size() {
+                content.extend(len);
+                return Ok(());
+            }
+            content.truncate(len)
+        })
+        .await
+    }
+
+    /// Makes a hole of `range`, which may end behind the file, and which makes the file longer only if `grows`.
+    pub async fn zero(self: &Arc<OpenFile>, range: Range<u64>, grows: bool) -> Result<(), UploadError> {
+        self.change(range.end, |State { content, .. }| {
+            if grows {
+                content.extend(range.end);
+            }
+            let end = range.end.min(content.size());
+            if range.start >= end {
+                return Ok(());
+            }
+            content.replace(range.start..end, vec![Extent { len: end - range.start, matter: Matter::Zero }])
+        })
+        .await
+    }
+
+    /// Puts the bytes of `range` of the object `source` at `offset`, without moving them.
+    pub async fn copy_from(
+        self: &Arc<OpenFile>,
+        source: &SourceObject,
+        range: ByteRange,
+        offset: u64,
+    ) -> Result<(), UploadError> {
+        self.change(offset + range.len(), |State { content, key, .. }| {
+            let is_own = content.base.as_ref().is_some_and(|base| base.etag == source.etag) && *key == source.key;
+            let source = if is_own { Source::Base } else { Source::Other(Arc::new(source.clone())) };
+            let extent = Extent { len: range.len(), matter: Matter::stored(source, range.start()) };
+            content.extend(offset);
+            content.replace(offset..offset + range.len(), vec![extent])
+        })
+        .await
+    }
+
+    /// Puts what is in `range`, within the file, at `offset` too. The two do not overlap.
+    pub async fn copy_within(self: &Arc<OpenFile>, range: Range<u64>, offset: u64) -> Result<(), UploadError> {
+        let len = range.end - range.start;
+        self.change(offset + len, |State { content, .. }| {
+            let extents = content.extents(range.clone())?;
+            content.extend(offset);
+            content.replace(offset..offset + len, extents)
+        })
+        .await
+    }
+
+    /// Changes the content up to `end` without taking memory, after publishing it if it has to be readable for that.
+    async fn change(
+        self: &Arc<OpenFile>,
+        end: u64,
+        mut change: impl FnMut(&mut State) -> Result<(), NotHeld>,
+    ) -> Result<(), UploadError> {
+        self.until_done(|_| {
+            let mut state = self.lock();
+            if let Some(wait) = self.admit(&state, Some(end))? {
+                return Ok(Some(wait));
+            }
+            let changed = change(&mut state);
+            state.dirty = true;
+            if state.content.part_count() == 0 {
+                // An upload without parts cannot be completed.
+                self.give_up_session(&mut state);
+            }
+            #[cfg(debug_assertions)]
+            state.content.check_invariants();
+            self.dispatch(&mut state);
+            Ok(changed.err().map(|NotHeld| Wait::Publish))
+        })
+        .await
     }
 
     /// Where the bytes of `start..end` can be read, clipped to the file.
@@ -434,118 +426,71 @@ impl OpenFile {
             .map_or_else(Vec::new, |range| state.content.segments(range))
     }
 
-    /// Brings the prefix that is still the published object into memory, compared with the object's checksum where all
-    /// of the object is small enough to be read.
-    ///
-    /// Returns `spare_blocks` blocks. One is enough for the next write to get on: without it, it could wait for memory
-    /// that it gets by giving up the prefix again.
-    pub(super) async fn load_base(self: &Arc<OpenFile>, spare_blocks: u64) -> Result<Vec<Block>, UploadError> {
-        let (key, base, len) = {
-            let state = self.lock();
-            let Some(base) = state.content.base.clone().filter(|_| state.content.part_count() == 0) else {
-                return Ok(Vec::new());
-            };
-            (state.key.clone(), base, state.content.base_len)
-        };
-        if len == 0 {
-            return Ok(Vec::new());
-        }
-        let is_whole = base.size <= self.uploader.ladder.first_bytes();
-        let wanted = if is_whole { base.size } else { len };
-        let mut blocks = self.uploader.take_blocks(wanted.div_ceil(SLAB_BYTES as u64) + spare_blocks).await;
-        let request =
-            GetRequest { key: key.clone(), range: ByteRange::new(0, wanted), if_match: Some(base.etag.clone()) };
-        let (bytes, told) = super::copying::read_all(&*self.uploader.store, request).await?;
-        let mut buffer = PartBuffer::new();
-        buffer.append(&bytes, &mut || blocks.pop());
-        let expected = base.crc64.or(told).filter(|_| is_whole);
-        if bytes.len() as u64 != wanted || expected.is_some_and(|expected| expected != buffer.crc64()) {
-            let message = format!("{} bytes of {wanted}, with checksum {}", bytes.len(), buffer.crc64());
-            return Err(StoreError::new(StoreErrorKind::Corrupted, "GetObject", key.as_str(), message).into());
-        }
-        let mut state = self.lock();
-        let unchanged = state.content.part_count() == 0 && state.content.base_len == len;
-        if unchanged && state.content.base.as_ref() == Some(&base) {
-            buffer.truncate(usize::try_from(len).unwrap_or(usize::MAX));
-            state.content.hold_base(buffer);
-            state.is_awaited = spare_blocks > 0;
-        }
-        Ok(blocks)
+    /// The first byte at or behind `offset` that is data, or that is in a hole, the end of the file among the holes;
+    /// `None` if there is none.
+    pub fn find(&self, offset: u64, hole: bool) -> Option<u64> {
+        self.lock().content.find(offset, hole)
     }
 
     /// Bytes that publishing this file would get out of the memory.
     pub(super) fn publishable_bytes(&self) -> u64 {
         let state = self.lock();
-        let is_stuck = state.is_publishing || state.discarded || state.failure.is_some();
+        let is_stuck = state.is_publishing || state.failure.is_some();
         if state.dirty && !is_stuck { state.content.held_bytes() } else { 0 }
     }
 
     /// Gives back what is only kept for convenience. Skips a file that is busy right now: the caller may hold the lock.
-    pub(super) fn release_acknowledged(&self) {
+    pub(super) fn release_idle(&self) {
         if let Ok(mut state) = self.state.try_lock() {
-            state.release_acknowledged(0);
+            state.release_idle();
         }
     }
 
-    /// Gives back what is only kept for convenience, and sends the open part if it is large enough to be one, even if
-    /// the file might have been a single PUT.
+    /// Gives back what is only kept for convenience, and sends what is large enough to be a part, even if the file might
+    /// have been a single PUT.
     pub(super) fn relieve(self: &Arc<OpenFile>) {
         let mut state = self.lock();
-        state.release_acknowledged(0);
-        let kept_bytes = if state.failure.is_some() { 0 } else { self.uploader.keep_bytes_max() };
-        if state.stuck_bytes() > kept_bytes {
-            self.lose(&mut state);
+        state.release_idle();
+        if state.failure.is_some() {
+            state.content.drop_bytes();
+        } else if state.dirty && !state.is_publishing && !state.must_replan {
+            state.content.seal_available(&self.uploader.rules());
+            self.dispatch(&mut state);
         }
-        if state.dirty && !state.is_publishing {
-            state.content.seal(self.uploader.store.limits().part_bytes_min);
-            self.dispatch_all(&mut state);
-        }
-    }
-
-    /// Bytes that stay in memory until the file is closed, because it lost its name.
-    pub(super) fn stuck_bytes(&self) -> u64 {
-        self.lock().stuck_bytes()
-    }
-
-    /// Gives up bytes that cannot be published. Whoever has the file open is told from now on.
-    pub(super) fn give_up(&self) {
-        self.lose(&mut self.lock());
-    }
-
-    fn lose(&self, state: &mut State) {
-        log::warn!("{}: bytes of a removed or failed file made way for others", state.key);
-        state.failure.get_or_insert_with(|| UploadError::NoPlace {
-            key: state.key.to_string(),
-            bytes_max: self.uploader.keep_bytes_max(),
-        });
-        state.content.drop_buffers();
     }
 
     /// Publishes what there is, in the background, to get it out of the memory.
-    pub(super) fn publish_step(self: Arc<OpenFile>) {
+    pub(super) fn publish_in_background(self: Arc<OpenFile>) {
         let runtime = self.uploader.runtime.clone();
-        runtime.spawn(async move {
+        // Boxed, because publishing one file may begin that of another: without an end the type would have no size.
+        let publish: BoxFuture<'static, ()> = Box::pin(async move {
             // A failure stays with the file, whose handles are told.
-            if self.publish().await.is_ok() {
-                self.release_acknowledged();
+            if self.publish_step().await.is_ok() {
+                self.release_idle();
             }
         });
+        runtime.spawn(publish);
     }
 }
 
 impl State {
-    /// Part numbers that the prefix takes up.
-    pub(super) fn copy_count(&self, copy_bytes_max: u64) -> u64 {
-        match &self.session {
-            Some(session) => session.copies.len() as u64,
-            None => self.content.base_len.div_ceil(copy_bytes_max),
+    /// The object that a source is.
+    pub(super) fn resolve(&self, source: &Source) -> Option<SourceObject> {
+        match source {
+            Source::Other(object) => Some(SourceObject::clone(object)),
+            Source::Base => {
+                let Base { etag, size, crc64 } = self.content.base.clone()?;
+                Some(SourceObject { key: self.key.clone(), etag, size, crc64 })
+            }
         }
     }
 
-    /// Bytes that cannot be got out of the memory by publishing.
-    fn stuck_bytes(&self) -> u64 {
-        let is_stuck = (self.discarded || self.failure.is_some()) && !self.is_publishing;
-        if is_stuck { self.content.held_bytes() } else { 0 }
+    /// Part numbers to leave for what the base has behind the parts.
+    fn reserve(&self, part_bytes_max: u64) -> u64 {
+        let base_size = self.content.base.as_ref().map_or(0, |base| base.size);
+        let behind = base_size.saturating_sub(self.content.tail().start());
+        // One for the part that is filling, one where the base is cut unevenly.
+        if behind == 0 { 0 } else { behind.div_ceil(part_bytes_max) + 2 }
     }
 
     /// The object is now a copy of what it was, with `attributes`.
@@ -555,16 +500,11 @@ impl State {
         self.attributes_changed = self.attributes != *attributes;
     }
 
-    /// Gives the buffers of acknowledged parts back until at most `keep_bytes` remain, and that of a file that is in the
-    /// bucket as it is. What has lost its name is nowhere else, and stays.
-    pub(super) fn release_acknowledged(&mut self, keep_bytes: u64) {
-        if self.discarded {
-            return;
-        }
-        self.content.release_acknowledged(keep_bytes);
-        let is_idle = !self.dirty && !self.is_awaited && !self.is_publishing && self.session.is_none();
-        if let Some(base) = self.content.base.clone().filter(|_| is_idle && keep_bytes == 0) {
-            self.content.rest_on(base, false);
+    /// Gives the bytes of acknowledged parts back, and those that are in the bucket as they are.
+    fn release_idle(&mut self) {
+        if !self.is_publishing {
+            self.content.release_acknowledged(0);
+            self.content.release_clean();
         }
     }
 }

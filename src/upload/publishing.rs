@@ -1,33 +1,63 @@
-//! Making the content of an open file an object: one PUT, or the end of a multipart upload.
+//! Making the content of an open file an object: one PUT, one copy, or the end of a multipart upload.
 
+use std::future::Future;
 use std::sync::Arc;
 use std::time::Instant;
 
-use futures_util::stream::{self, StreamExt};
-
-use super::content::Base;
+use super::body::{Chunk, chunks};
+use super::content::{Base, NotHeld};
 use super::copying::{copy_object, rewrite_attributes};
+use super::extents::{Extent, Matter, SourceObject};
 use super::open_file::{OpenFile, State};
+use super::plan::{Action, TooManyParts};
 use super::sending::Session;
 use super::uploader::{Flight, UploadError};
 use crate::stats::Stats;
-use crate::store::{Published, Source};
-use crate::wire::{ByteRange, Crc64, ETag, ObjectAttributes, ObjectKey, UploadedPart};
+use crate::store::{Published, StoreError, StoreErrorKind};
+use crate::wire::{Crc64, ETag, ObjectAttributes, ObjectKey, UploadedPart};
+
+/// How an object is made of a file.
+enum How {
+    /// By one PUT of these bytes.
+    Put(Vec<Chunk>),
+    /// By one copy of a whole object.
+    Copy(SourceObject),
+    /// By completing an upload whose parts are on their way.
+    Parts(Arc<Session>),
+}
+
+/// What was made.
+struct Made {
+    base: Base,
+    attributes: ObjectAttributes,
+    part_count: usize,
+}
 
 impl OpenFile {
     /// Puts everything that was written into the bucket and verifies it against the service's checksum.
     ///
     /// Returns when the object is there, or with the reason why not, which then stays with the file; the object that
-    /// was there before is untouched in that case. Writers wait meanwhile. Does nothing when there is nothing new. Must
-    /// run to its end: a caller who no longer cares leaves it to a task.
+    /// was there before is untouched in that case. Writers wait meanwhile. Does nothing when there is nothing new, or
+    /// when the file has lost its name. Must run to its end: a caller who no longer cares leaves it to a task.
     pub async fn publish(self: &Arc<OpenFile>) -> Result<(), UploadError> {
+        self.publish_as(false).await
+    }
+
+    /// The same to get bytes out of the memory or out of parts that nobody can read; of a file without a name, too.
+    pub async fn publish_step(self: &Arc<OpenFile>) -> Result<(), UploadError> {
+        self.publish_as(true).await
+    }
+
+    async fn publish_as(self: &Arc<OpenFile>, nameless_too: bool) -> Result<(), UploadError> {
         let _one_at_a_time = self.publishing.lock().await;
         {
             let mut state = self.lock();
             if let Some(failure) = &state.failure {
                 return Err(failure.clone());
             }
-            if state.discarded || !(state.dirty || state.attributes_changed) {
+            let is_wanted =
+                if state.is_nameless { nameless_too && state.dirty } else { state.dirty || state.attributes_changed };
+            if !is_wanted {
                 return Ok(());
             }
             state.is_publishing = true;
@@ -50,13 +80,104 @@ impl OpenFile {
                 return Err(failure.clone());
             }
             state.is_publishing = true;
-            state.dirty && !state.discarded
+            state.dirty && !state.is_nameless
         };
         let mut flight = None;
         let published = if is_dirty { self.publish_content(&mut flight).await } else { Ok(()) };
         let moved = if published.is_ok() { self.copy_to(key).await } else { Ok(()) };
         self.end_publishing(&published);
         published.and(moved)
+    }
+
+    /// Takes the name from the file: from now on it is published only if it has to be, and then under `hidden`. `removing`
+    /// is called once the file no longer needs the object under its old key, with whether this file has made one there;
+    /// it removes or replaces that object. Must run to its end.
+    ///
+    /// On error the file has its name still.
+    pub async fn lose_name<E, F>(
+        self: &Arc<OpenFile>,
+        hidden: &ObjectKey,
+        removing: impl FnOnce(bool) -> F,
+    ) -> Result<(), E>
+    where
+        E: From<UploadError>,
+        F: Future<Output = Result<(), E>>,
+    {
+        let _one_at_a_time = self.publishing.lock().await;
+        let is_readable = {
+            let mut state = self.lock();
+            state.is_publishing = true;
+            // What comes from other objects is fetched now, because one of them may be what takes the name.
+            let is_readable = state.content.unseal_from(0).is_ok() && !state.content.has_other_sources();
+            if is_readable {
+                self.give_up_session(&mut state);
+            }
+            is_readable || state.failure.is_some()
+        };
+        let mut flight = None;
+        // What is only in parts of an upload can be read only once that is complete.
+        let published = if is_readable { Ok(()) } else { self.publish_content(&mut flight).await };
+        let result = self.lose_readable_name(hidden, removing).await;
+        self.end_publishing(&published);
+        result
+    }
+
+    async fn lose_readable_name<E, F>(
+        self: &Arc<OpenFile>,
+        hidden: &ObjectKey,
+        removing: impl FnOnce(bool) -> F,
+    ) -> Result<(), E>
+    where
+        E: From<UploadError>,
+        F: Future<Output = Result<(), E>>,
+    {
+        let (key, needed, attributes, has_object) = {
+            let state = self.lock();
+            let needed = state.content.base.clone().filter(|_| state.failure.is_none() && state.content.needs_base());
+            (state.key.clone(), needed, state.attributes.clone(), state.content.base.is_some())
+        };
+        let store = &*self.uploader.store;
+        let kept = match &needed {
+            Some(base) => copy_object(store, &key, base, hidden, &attributes).await.map(Some),
+            None => Ok(None),
+        };
+        let kept = match kept {
+            // Somebody else was there before: what is missing cannot be had any more.
+            Err(error) if matches!(error.kind, StoreErrorKind::NotFound | StoreErrorKind::Changed) => {
+                self.fail(&mut self.lock(), error.into());
+                None
+            }
+            kept => kept.map_err(UploadError::from)?,
+        };
+        if let Err(error) = removing(has_object).await {
+            if kept.is_some()
+                && let Err(error) = store.delete(hidden).await
+            {
+                log::error!("{hidden} could not be removed and stays: {error}");
+            }
+            return Err(error);
+        }
+        let mut state = self.lock();
+        (state.key, state.is_nameless, state.replaces) = (hidden.clone(), true, None);
+        match (kept, needed) {
+            (Some(etag), Some(base)) => state.rest_on_copy(Base { etag, ..base }, &attributes),
+            _ => {
+                state.content.let_go_of_base();
+                state.dirty = true;
+            }
+        }
+        Ok(())
+    }
+
+    /// Nobody has the file open any more, and it has no name: gives up what is on its way, and returns the key that it
+    /// was published under in the meantime, whose object is to be removed.
+    pub async fn dispose(self: &Arc<OpenFile>) -> Option<ObjectKey> {
+        let _after_publishing = self.publishing.lock().await;
+        let mut state = self.lock();
+        self.give_up_session(&mut state);
+        let is_there = state.content.base.is_some();
+        state.content.drop_bytes();
+        is_there.then(|| state.key.clone())
     }
 
     /// Copies the object, with the attributes that the file has now, to `key`, which becomes the file's.
@@ -93,93 +214,126 @@ impl OpenFile {
         }
         let (key, base, attributes) = {
             let state = self.lock();
-            let Some(base) = state.content.base.clone().filter(|_| state.attributes_changed && !state.discarded) else {
+            let Some(base) = state.content.base.clone().filter(|_| state.attributes_changed && !state.is_nameless)
+            else {
                 return Ok(());
             };
             (state.key.clone(), base, state.attributes.clone())
         };
+        self.uploader.release_source(&key, Some(self)).await;
         let etag = rewrite_attributes(&*self.uploader.store, &key, &base, &attributes).await?;
         self.lock().rest_on_copy(Base { etag, ..base }, &attributes);
         Ok(())
     }
 
-    /// `flight` gets what counts as on its way from when no memory is needed any more; the caller keeps it until writers
-    /// and those who are short can have the buffers, so that nobody is hurried for want of them.
+    /// Makes objects of the content until all of it is in one. That takes more than one where the service takes fewer
+    /// parts than there are changes.
+    ///
+    /// `flight` gets what counts as on its way; the caller keeps it until writers and those who are short can have the
+    /// memory, so that nobody is hurried for want of it.
     async fn publish_content(self: &Arc<OpenFile>, flight: &mut Option<Flight>) -> Result<(), UploadError> {
         let began = Instant::now();
-        let (base_only, too_short) = {
-            let state = self.lock();
-            let part_bytes_min = self.uploader.store.limits().part_bytes_min;
-            (state.content.part_count() == 0, (1..part_bytes_min).contains(&state.content.base_len))
-        };
-        if base_only && too_short {
-            self.load_base(0).await?;
-        }
         *flight = Some(self.uploader.flight());
-        let (key, size, attributes, single) = {
-            let mut state = self.lock();
-            let single = if state.session.is_none() { state.content.single_body() } else { None };
-            (state.key.clone(), state.content.size(), state.attributes.clone(), single)
-        };
-        let put_bytes_max = self.uploader.store.limits().put_bytes_max;
-        let (base, attributes, parts) = match single.filter(|(body, _)| body.len() <= put_bytes_max) {
-            Some((body, crc64)) => {
-                let published = self.uploader.store.put(&key, body, crc64, &attributes).await?;
-                (Base { etag: published.etag, size, crc64: Some(crc64) }, attributes, 1)
+        loop {
+            self.take_back_refused_parts().await?;
+            self.find_conflict_before().await?;
+            let how = self.decide(&mut self.lock())?;
+            let made = match how {
+                How::Put(chunks) => self.put(chunks).await,
+                How::Copy(object) => self.copy_whole(&object).await,
+                How::Parts(session) => self.finish_upload(&session).await,
+            };
+            match made {
+                Ok(made) => {
+                    if self.take_published(made, began) {
+                        return Ok(());
+                    }
+                }
+                // Another plan makes do with the numbers that the service takes.
+                Err(UploadError::Store(error)) if error.kind == StoreErrorKind::TooManyParts => {}
+                Err(error) => return Err(error),
             }
-            None => self.finish_upload(size).await?,
-        };
-        let mut state = self.lock();
-        state.session = None;
-        state.dirty = false;
-        state.serial += 1;
-        state.attributes_changed = state.attributes != attributes;
-        log_published(&key, &base, parts, began);
-        state.content.rest_on(base, true);
-        Stats::add(&self.uploader.stats.published, 1);
-        Ok(())
+        }
     }
 
-    /// Sends what is left, waits until every part is acknowledged, and completes the upload.
-    async fn finish_upload(self: &Arc<OpenFile>, size: u64) -> Result<(Base, ObjectAttributes, usize), UploadError> {
-        let (session, source) = {
-            let mut state = self.lock();
-            state.content.seal(1);
-            let session = self.begin_session(&mut state);
-            self.dispatch_all(&mut state);
-            let if_match = state.content.base.as_ref().map(|base| base.etag.clone());
-            (session, Source { key: state.key.clone(), if_match })
+    /// Chooses how to publish, and seals and sends the parts if it takes any.
+    fn decide(self: &Arc<OpenFile>, state: &mut State) -> Result<How, UploadError> {
+        if let Some(how) = self.decide_without_parts(state) {
+            self.give_up_session(state);
+            return Ok(how);
+        }
+        let rules = self.uploader.rules();
+        let actions = state.content.plan(&rules).or_else(|TooManyParts| state.content.plan_step(&rules));
+        let actions = actions.map_err(|TooManyParts| UploadError::TooScattered { key: state.key.to_string() })?;
+        state.content.seal(&actions);
+        let session = self.begin_session(state);
+        self.dispatch(state);
+        Ok(How::Parts(session))
+    }
+
+    /// One request instead of an upload, where one can do it.
+    fn decide_without_parts(&self, state: &State) -> Option<How> {
+        let content = state.content.unsealed()?;
+        let (first_part_bytes, put_bytes_max) =
+            (self.uploader.ladder.first_bytes(), self.uploader.limits().put_bytes_max);
+        let all = || How::Put(chunks(content.clone(), |source| state.resolve(source)));
+        if content.len() == 0 {
+            return Some(all());
+        }
+        let whole = whole_object(state).filter(|object| object.size <= put_bytes_max);
+        if let Some(object) = whole.filter(|_| !self.uploader.is_source(&state.key, self)) {
+            return Some(How::Copy(object));
+        }
+        if content.len() > put_bytes_max {
+            return None;
+        }
+        let is_in_memory = |extent: &Extent| !matches!(extent.matter, Matter::Stored { held: None, .. });
+        let fits_one_part = content.len() <= first_part_bytes;
+        if fits_one_part && content.iter().all(is_in_memory) {
+            return Some(all());
+        }
+        // What has to be fetched in part is fetched whole where it is no more than a part.
+        let actions = state.content.plan(&self.uploader.rules()).ok()?;
+        let fetches = actions.iter().any(|action| matches!(action, Action::Upload { fetched, .. } if *fetched > 0));
+        (actions.len() == 1 && matches!(actions[0], Action::Upload { .. }) || fits_one_part && fetches).then(all)
+    }
+
+    async fn put(self: &Arc<OpenFile>, chunks: Vec<Chunk>) -> Result<Made, UploadError> {
+        let loaded = self.uploader.load(chunks).await?;
+        let (key, attributes) = {
+            let state = self.lock();
+            (state.key.clone(), state.attributes.clone())
         };
-        let (copied, sent) =
-            futures_util::future::join(self.copy_prefix(&session, &source), self.all_acknowledged()).await;
-        let parts: Vec<UploadedPart> = copied?.into_iter().chain(sent?).collect();
+        self.uploader.release_source(&key, Some(self)).await;
+        let (size, crc64) = (loaded.body.len(), loaded.crc64);
+        let Published { etag, .. } = self.uploader.store.put(&key, loaded.body, crc64, &attributes).await?;
+        Ok(Made { base: Base { etag, size, crc64: Some(crc64) }, attributes, part_count: 1 })
+    }
+
+    async fn copy_whole(self: &Arc<OpenFile>, object: &SourceObject) -> Result<Made, UploadError> {
+        let (key, attributes) = {
+            let state = self.lock();
+            (state.key.clone(), state.attributes.clone())
+        };
+        self.uploader.release_source(&key, Some(self)).await;
+        let SourceObject { key: source, etag, size, crc64 } = object.clone();
+        let base = Base { etag, size, crc64 };
+        let etag = copy_object(&*self.uploader.store, &source, &base, &key, &attributes).await?;
+        Ok(Made { base: Base { etag, ..base }, attributes, part_count: 1 })
+    }
+
+    /// Waits until every part is acknowledged, and completes the upload.
+    async fn finish_upload(self: &Arc<OpenFile>, session: &Arc<Session>) -> Result<Made, UploadError> {
+        let parts = self.all_acknowledged().await?;
+        // Only now: two files that each copy from the other have what they need by this.
+        self.uploader.release_source(&session.key, Some(self)).await;
+        let size = parts.iter().map(|part| part.size).sum();
         let crc64 = parts.iter().try_fold(Crc64::EMPTY, |crc64, part| Some(crc64.followed_by(part.crc64?, part.size)));
         let etags: Vec<ETag> = parts.into_iter().map(|part| part.etag).collect();
-        let upload = self.upload_id(&session).await?;
-        let Published { etag, crc64: told } =
-            self.uploader.store.complete(&session.key, upload, &etags, size, crc64).await?;
-        Ok((Base { etag, size, crc64: crc64.or(told) }, session.attributes.clone(), etags.len()))
-    }
-
-    /// Makes the first parts of ranges of the published object, on the service.
-    async fn copy_prefix(
-        self: &Arc<OpenFile>,
-        session: &Arc<Session>,
-        source: &Source,
-    ) -> Result<Vec<UploadedPart>, UploadError> {
-        if session.copies.is_empty() {
-            return Ok(Vec::new());
-        }
-        let (store, upload) = (&self.uploader.store, self.upload_id(session).await?);
-        let copy = |(index, range): (usize, ByteRange)| async move {
-            let number = session.number(index)?;
-            Ok(store.upload_part_copy(&session.key, upload, number, source, range).await?)
-        };
-        // Collected first: the compiler cannot show a lazily mapped stream of these futures to be `Send`.
-        let copies: Vec<_> = session.copies.iter().copied().enumerate().map(copy).collect();
-        // All of them come to their end even when one fails, so that the abort overtakes none.
-        let copied: Vec<_> = stream::iter(copies).buffered(self.uploader.options.concurrency).collect().await;
-        copied.into_iter().collect()
+        let (upload, attributes) = (self.upload_id(session).await?, session.attributes.clone());
+        let completing = || self.uploader.store.complete(&session.key, upload, &etags, size, crc64);
+        let Published { etag, crc64: told } = self.complete_unless_conflict(&session.key, completing).await?;
+        Ok(Made { base: Base { etag, size, crc64: crc64.or(told) }, attributes, part_count: etags.len() })
     }
 
     async fn all_acknowledged(&self) -> Result<Vec<UploadedPart>, UploadError> {
@@ -191,22 +345,95 @@ impl OpenFile {
                 if let Some(failure) = &state.failure {
                     return Err(failure.clone());
                 }
-                if let Some(parts) = acknowledged_and_idle(&state) {
-                    return Ok(parts);
+                // No earlier content of a part may still be on its way.
+                if state.busy.is_empty() {
+                    if state.must_replan {
+                        let message = "a part's number was refused";
+                        let key = state.key.as_str();
+                        let error = StoreError::new(StoreErrorKind::TooManyParts, "UploadPart", key, message);
+                        return Err(error.into());
+                    }
+                    if let Some(parts) = state.content.acknowledged() {
+                        return Ok(parts);
+                    }
                 }
+            }
+            changed.await;
+        }
+    }
+
+    /// Takes parts back whose numbers the service refused, for a plan with fewer.
+    async fn take_back_refused_parts(self: &Arc<OpenFile>) -> Result<(), UploadError> {
+        loop {
+            let mut changed = std::pin::pin!(self.changed.notified());
+            changed.as_mut().enable();
+            {
+                let mut state = self.lock();
+                if !state.must_replan {
+                    return Ok(());
+                }
+                // A lower number may be refused yet.
+                if state.busy.is_empty() {
+                    state.must_replan = false;
+                    let part_count_max = self.uploader.limits().part_count_max;
+                    let taken_back = state.content.unseal_unsent(part_count_max);
+                    return taken_back.map_err(|NotHeld| UploadError::TooScattered { key: state.key.to_string() });
+                }
+            }
+            changed.await;
+        }
+    }
+
+    /// Takes note of the object that was made, and returns whether it is all of the file.
+    fn take_published(&self, made: Made, began: Instant) -> bool {
+        let Made { base, attributes, part_count } = made;
+        let mut state = self.lock();
+        log_published(&state.key, &base, part_count, began);
+        let is_all = !state.content.is_step();
+        let keeps = base.size <= self.uploader.ladder.first_bytes() && !self.uploader.memory.is_short();
+        state.content.rest_on(base, keeps);
+        state.session = None;
+        state.replaces = None;
+        state.serial += 1;
+        state.dirty = !is_all;
+        state.attributes_changed = state.attributes != attributes;
+        Stats::add(&self.uploader.stats.published, 1);
+        is_all
+    }
+
+    /// Whether anything of this file that is not at the service yet comes from the object under `key`.
+    pub(super) fn copies_from(&self, key: &ObjectKey) -> bool {
+        let state = self.lock();
+        state.failure.is_none() && state.content.copies_from(key)
+    }
+
+    /// Publishes the file, and returns as soon as it does not need the object under `key` any more.
+    pub(super) async fn stop_copying_from(self: Arc<OpenFile>, key: &ObjectKey) {
+        self.clone().publish_in_background();
+        loop {
+            let mut changed = std::pin::pin!(self.changed.notified());
+            changed.as_mut().enable();
+            if !self.copies_from(key) {
+                return;
             }
             changed.await;
         }
     }
 }
 
-/// The parts, once all are acknowledged and no earlier content of one is still on its way.
-fn acknowledged_and_idle(state: &State) -> Option<Vec<UploadedPart>> {
-    if state.busy.is_empty() { state.content.acknowledged() } else { None }
+/// The object that the file is a copy of, from beginning to end.
+fn whole_object(state: &State) -> Option<SourceObject> {
+    let mut extents = state.content.unsealed()?.iter();
+    let (Some(Extent { len, matter: Matter::Stored { source, start: 0, held: None } }), None) =
+        (extents.next(), extents.next())
+    else {
+        return None;
+    };
+    state.resolve(source).filter(|object| object.size == *len)
 }
 
-fn log_published(key: &ObjectKey, base: &Base, parts: usize, began: Instant) {
-    let how = if parts == 1 { "1 part".to_owned() } else { format!("{parts} parts") };
+fn log_published(key: &ObjectKey, base: &Base, part_count: usize, began: Instant) {
+    let how = if part_count == 1 { "1 part".to_owned() } else { format!("{part_count} parts") };
     log::info!(
         "published {key}: {} bytes, {how}, etag {}, {} ms at the end",
         base.size,

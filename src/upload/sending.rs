@@ -1,14 +1,16 @@
-//! Parts on their way: begun when they are full, acknowledged in any order.
+//! Parts on their way: begun when they are sealed, acknowledged in any order.
 
 use std::sync::Arc;
 
 use tokio::sync::OnceCell;
 
-use super::content::Outgoing;
+use super::body::{Chunk, chunks};
+use super::content::{Job, Outgoing};
+use super::extents::SourceObject;
 use super::open_file::{OpenFile, State};
 use super::uploader::{Flight, UploadError};
-use crate::store::Body;
-use crate::wire::{ByteRange, Crc64, ObjectAttributes, ObjectKey, PartNumber, UploadId, UploadedPart};
+use crate::store::{Source, StoreErrorKind};
+use crate::wire::{ByteRange, ObjectAttributes, ObjectKey, PartNumber, UploadId, UploadedPart};
 
 /// A running multipart upload. Whoever has a request of it on its way holds a clone of its `Arc`, which keeps it from
 /// being aborted meanwhile.
@@ -16,54 +18,58 @@ pub(super) struct Session {
     pub(super) key: ObjectKey,
     /// Its id, once it was begun at the service.
     upload: OnceCell<UploadId>,
-    /// The ranges of the base that become the parts 1 to `copies.len()`.
-    pub(super) copies: Vec<ByteRange>,
     /// What is sent with Initiate.
     pub(super) attributes: ObjectAttributes,
 }
 
-impl OpenFile {
-    /// Sends what is ready to leave. A file that may still turn out to be one part waits for its next byte, so that
-    /// it can be one PUT.
-    pub(super) fn dispatch(self: &Arc<OpenFile>, state: &mut State) {
-        let may_be_one_put = state.session.is_none() && state.content.base_len == 0 && state.content.part_count() <= 1;
-        if !may_be_one_put {
-            self.dispatch_all(state);
-        }
-    }
+/// A part ready to be sent or copied.
+enum Task {
+    Upload(Vec<Chunk>),
+    Copy(SourceObject, ByteRange),
+}
 
+impl OpenFile {
     /// Sends every sealed part that is not on its way, as many at once as the options allow.
-    pub(super) fn dispatch_all(self: &Arc<OpenFile>, state: &mut State) {
-        if state.failure.is_some() || state.discarded {
+    pub(super) fn dispatch(self: &Arc<OpenFile>, state: &mut State) {
+        if state.failure.is_some() || state.must_replan {
             return;
         }
         while state.busy.len() < self.uploader.options.concurrency {
             let State { content, busy, .. } = &mut *state;
-            let Some(outgoing) = content.next_outgoing(|index| busy.contains(&index)) else { return };
-            state.busy.insert(outgoing.index);
+            let Some(Outgoing { index, version, job }) = content.next_outgoing(|index| busy.contains(&index)) else {
+                return;
+            };
+            let resolve = |source: &_| state.resolve(source);
+            let task = match job {
+                Job::Upload(extents) => Some(Task::Upload(chunks(extents, resolve))),
+                Job::Copy { source, range } => resolve(&source).map(|object| Task::Copy(object, range)),
+            };
+            let task = task.expect("what is stored in the base is there only while there is a base");
+            state.busy.insert(index);
             // Counted from here on and not from when the task runs, or a shortage would look like a standstill.
             let (session, flight) = (self.begin_session(state), self.uploader.flight());
             let file = self.clone();
-            self.uploader.runtime.spawn(async move { file.send_part(session, outgoing, flight).await });
+            self.uploader.runtime.spawn(async move { file.send_part(session, index, version, task, flight).await });
         }
     }
 
     /// The upload for parts to belong to. Initiate itself is sent by the first that needs it.
     pub(super) fn begin_session(&self, state: &mut State) -> Arc<Session> {
-        let copy_bytes_max = self.uploader.store.limits().part_bytes_max;
-        let State { session, key, content, attributes, .. } = state;
-        let begin = || {
-            let copies = even_ranges(content.base_len, copy_bytes_max);
-            let (key, attributes) = (key.clone(), attributes.clone());
-            Arc::new(Session { key, upload: OnceCell::new(), copies, attributes })
-        };
+        let State { session, key, attributes, .. } = state;
+        let begin = || Arc::new(Session { key: key.clone(), upload: OnceCell::new(), attributes: attributes.clone() });
         session.get_or_insert_with(begin).clone()
     }
 
     /// `flight` goes last of all: with it whoever waits for memory may look for help again.
-    async fn send_part(self: Arc<OpenFile>, session: Arc<Session>, outgoing: Outgoing, flight: Flight) {
-        let Outgoing { index, version, body, crc64 } = outgoing;
-        let result = self.upload_part(&session, index, body, crc64).await;
+    async fn send_part(
+        self: Arc<OpenFile>,
+        session: Arc<Session>,
+        index: usize,
+        version: u64,
+        task: Task,
+        flight: Flight,
+    ) {
+        let result = self.make_part(&session, index, task).await;
         {
             let mut state = self.lock();
             let is_running = state.session.as_ref().is_some_and(|running| Arc::ptr_eq(running, &session));
@@ -72,15 +78,22 @@ impl OpenFile {
                 Ok(uploaded) if is_running => {
                     state.content.acknowledge(index, version, uploaded);
                     let keep_bytes = self.uploader.keep_bytes();
-                    state.release_acknowledged(keep_bytes);
+                    if !state.is_publishing {
+                        state.content.release_acknowledged(keep_bytes);
+                    }
+                }
+                Err(UploadError::Store(error)) if is_running && error.kind == StoreErrorKind::TooManyParts => {
+                    // The service takes fewer parts than it is known to: make do with those that it takes.
+                    log::warn!("{error}; going on with {index} parts at most");
+                    self.uploader.limit_part_count(index as u64);
+                    state.must_replan = true;
                 }
                 Err(error) if is_running => self.fail(&mut state, error),
                 // The upload was given up, and nobody needs the part any more.
                 Ok(_) | Err(_) => {}
             }
-            if state.session.is_some() {
-                self.dispatch_all(&mut state);
-            }
+            // Also when this was a part of an upload that was given up: those of the next have waited for it.
+            self.dispatch(&mut state);
         }
         // Before the others are told: one of them may be waiting to abort the upload.
         drop(session);
@@ -88,19 +101,27 @@ impl OpenFile {
         drop(flight);
     }
 
-    async fn upload_part(
+    async fn make_part(
         self: &Arc<OpenFile>,
         session: &Arc<Session>,
         index: usize,
-        body: Body,
-        crc64: Crc64,
+        task: Task,
     ) -> Result<UploadedPart, UploadError> {
-        let upload = self.upload_id(session).await?;
-        let number = session.number(session.copies.len() + index)?;
-        // The semaphore is never closed.
-        let _permit = self.uploader.wire.acquire().await;
-        let uploaded = self.uploader.store.upload_part(&session.key, upload, number, body, crc64).await?;
-        Ok(UploadedPart { crc64: Some(crc64), ..uploaded })
+        let (store, upload) = (&self.uploader.store, self.upload_id(session).await?);
+        let number = session.number(index)?;
+        match task {
+            Task::Upload(chunks) => {
+                let loaded = self.uploader.load(chunks).await?;
+                // The semaphore is never closed.
+                let _permit = self.uploader.wire.acquire().await;
+                let sent = store.upload_part(&session.key, upload, number, loaded.body, loaded.crc64).await?;
+                Ok(UploadedPart { crc64: Some(loaded.crc64), ..sent })
+            }
+            Task::Copy(object, range) => {
+                let source = Source { key: object.key, if_match: Some(object.etag) };
+                Ok(store.upload_part_copy(&session.key, upload, number, &source, range).await?)
+            }
+        }
     }
 
     /// The id of an upload, which is begun at the service if it was not yet.
@@ -134,19 +155,6 @@ impl OpenFile {
         self.give_up_session(state);
     }
 
-    /// The name is gone: nothing is published any more, and what is unfinished is aborted. Waits for a publishing that
-    /// has begun, so that whoever removes the object afterwards removes the last one.
-    pub async fn discard(self: &Arc<OpenFile>) {
-        let _after_publishing = self.publishing.lock().await;
-        {
-            let mut state = self.lock();
-            state.discarded = true;
-            self.give_up_session(&mut state);
-        }
-        // A writer that waited for parts to land waits no longer.
-        self.changed.notify_waiters();
-    }
-
     /// Aborts the running upload as soon as none of its requests is on its way any more.
     pub(super) fn give_up_session(self: &Arc<OpenFile>, state: &mut State) {
         let Some(session) = state.session.take() else { return };
@@ -171,37 +179,11 @@ impl OpenFile {
 }
 
 impl Session {
-    /// The number of the part with 0-based `index` in the whole upload.
-    pub(super) fn number(&self, index: usize) -> Result<PartNumber, UploadError> {
+    /// The number of the part with 0-based `index`.
+    fn number(&self, index: usize) -> Result<PartNumber, UploadError> {
         PartNumber::new(index as u64 + 1).ok_or_else(|| {
             let bytes_max = crate::wire::Limits::COS.object_bytes_max;
             UploadError::TooLarge { key: self.key.to_string(), bytes_max }
         })
-    }
-}
-
-/// `0..len` in as few ranges of at most `bytes_max` as possible, none of them much smaller than the others, because
-/// the service refuses a part under 1 MiB that is not the last.
-pub(super) fn even_ranges(len: u64, bytes_max: u64) -> Vec<ByteRange> {
-    let count = len.div_ceil(bytes_max);
-    let edge = |index: u64| (u128::from(len) * u128::from(index) / u128::from(count)) as u64;
-    (0..count).filter_map(|index| ByteRange::new(edge(index), edge(index + 1))).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn ranges_are_even_and_cover_everything() {
-        for (len, bytes_max, count) in [(0, 5, 0), (1, 5, 1), (5, 5, 1), (6, 5, 2), (11, 5, 3), (5_000, 7, 715)] {
-            let ranges = even_ranges(len, bytes_max);
-            assert_eq!(ranges.len(), count, "{len} by {bytes_max}");
-            assert_eq!(ranges.iter().map(|range| range.len()).sum::<u64>(), len);
-            assert!(ranges.windows(2).all(|pair| pair[0].end() == pair[1].start()));
-            let lens = ranges.iter().map(|range| range.len());
-            let (shortest, longest) = (lens.clone().min().unwrap_or(0), lens.max().unwrap_or(0));
-            assert!(longest <= bytes_max && longest - shortest <= 1, "{len} by {bytes_max}");
-        }
     }
 }

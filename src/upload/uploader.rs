@@ -1,25 +1,49 @@
 //! What all open files share: the store, the memory, the sizes of parts, and the help they give when memory is short.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use tokio::runtime::Handle;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::content::PartRules;
 use super::ladder::Ladder;
 use super::open_file::OpenFile;
-use super::part_buffer::SLAB_BYTES;
-use crate::memory::{Block, Memory, Relief};
+use crate::clock::Clock;
+use crate::memory::{Memory, Relief};
 use crate::stats::Stats;
 use crate::store::{ObjectStore, StoreError};
 use crate::wire::limits::{GIB, MIB};
+use crate::wire::{Limits, ObjectKey};
+
+/// What happens to a file whose object somebody else has changed since it was opened, where what was written is all of
+/// the file. Where a part of the old object is needed it is always an error: nothing is ever mixed.
+///
+/// Only `Overwrite` is free of cost: the others ask for the object's version before they replace it. Between the question
+/// and the answer to the publishing somebody else may still come in; the service has no way to forbid that.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum OnConflict {
+    /// The last writer wins, as on a local disk.
+    #[default]
+    Overwrite,
+    /// The file is not published, and who closes it is told.
+    Fail,
+    /// The file is published as `NAME.conflict-HOST-TIME` beside the other's.
+    KeepBoth {
+        /// The name of this machine.
+        host: String,
+    },
+}
 
 /// How files are uploaded.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UploadOptions {
     /// The size of the first parts, in bytes, 1 MiB to 5 GiB. Held to an eighth of the memory.
     pub part_bytes: u64,
     /// Parts of one file that are on their way at once, 1 to 256.
     pub concurrency: usize,
+    /// What happens when somebody else has changed the object.
+    pub on_conflict: OnConflict,
 }
 
 impl UploadOptions {
@@ -32,7 +56,7 @@ impl UploadOptions {
 impl Default for UploadOptions {
     fn default() -> UploadOptions {
         // 8 MiB: the first part leaves early, and a request's overhead is far below a hundredth of its bytes' cost.
-        UploadOptions { part_bytes: 8 * MIB, concurrency: 8 }
+        UploadOptions { part_bytes: 8 * MIB, concurrency: 8, on_conflict: OnConflict::Overwrite }
     }
 }
 
@@ -42,21 +66,11 @@ pub enum UploadError {
     /// The service said no, or could not be reached.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The change lies in bytes that have left the memory. Not supported yet.
-    #[error("a change at offset {offset} of {key:?} lies in bytes that are no longer in memory")]
-    NotHeld {
+    /// The file has more changes than the service takes parts, and they depend on one another.
+    #[error("{key:?} has too many scattered changes to be published; close it more often")]
+    TooScattered {
         /// The file's key.
         key: String,
-        /// Where the change begins.
-        offset: u64,
-    },
-    /// The file has lost its name, so that its bytes have no place but the memory, and there are too many for that.
-    #[error("{key:?} was removed while it is open, and more than {bytes_max} bytes of it would have to stay in memory")]
-    NoPlace {
-        /// The key that the file had.
-        key: String,
-        /// Bytes of one such file that the memory keeps.
-        bytes_max: u64,
     },
     /// The file would be larger than the service's largest object.
     #[error("{key:?} would be larger than the service's largest object, {bytes_max} bytes")]
@@ -68,6 +82,9 @@ pub enum UploadError {
     },
 }
 
+/// What room for fetched bytes is counted in, in bytes.
+const ROOM_PAGE_BYTES: u64 = 4 << 10;
+
 /// Makes open files; one for each mount.
 pub struct Uploader {
     pub(super) store: Arc<dyn ObjectStore>,
@@ -75,34 +92,52 @@ pub struct Uploader {
     pub(super) options: UploadOptions,
     pub(super) ladder: Ladder,
     pub(super) stats: Arc<Stats>,
+    pub(super) clock: Clock,
     pub(super) runtime: Handle,
     /// Requests with data on their way, of all files together.
     pub(super) in_flight: AtomicUsize,
     /// One permit for each part that may be on the wire, of all files together: twice what one file may have. More would
     /// not be faster, and everything else on the same wire, a `mkdir` for example, would wait behind them.
-    pub(super) wire: tokio::sync::Semaphore,
-    /// Whoever takes many blocks for one thing holds this, so that no two wait for each other with half of theirs.
-    taking_many: tokio::sync::Mutex<()>,
+    pub(super) wire: Semaphore,
+    /// The most parts of an upload: what the service is known for, or fewer if it has refused a number.
+    part_count_max: AtomicU64,
+    /// Room for bytes that are fetched to be sent again, in pages of [`ROOM_PAGE_BYTES`].
+    room: Arc<Semaphore>,
+    room_pages: u32,
     /// Std mutex: pushes and sweeps only.
     files: Mutex<Vec<Weak<OpenFile>>>,
 }
 
 impl Uploader {
-    /// An uploader whose transfers run on `runtime`.
+    /// An uploader whose transfers run on `runtime`. Sets an eighth of `memory` aside for itself.
     pub fn new(
         store: Arc<dyn ObjectStore>,
         memory: Memory,
         options: UploadOptions,
+        clock: Clock,
         stats: Arc<Stats>,
         runtime: Handle,
     ) -> Arc<Uploader> {
         // An eighth of the memory, so that several parts are on their way while another one fills.
-        let bytes_max = memory.limit_bytes() as u64 / 8 / MIB * MIB;
-        let ladder = Ladder::new(options.part_bytes, bytes_max, store.limits());
-        let (in_flight, taking_many, files) = (AtomicUsize::new(0), tokio::sync::Mutex::new(()), Mutex::default());
-        let wire = tokio::sync::Semaphore::new(2 * options.concurrency);
-        let uploader =
-            Arc::new(Uploader { store, memory, options, ladder, stats, runtime, in_flight, wire, taking_many, files });
+        let eighth = memory.limit_bytes() as u64 / 8;
+        let ladder = Ladder::new(options.part_bytes, eighth / MIB * MIB, store.limits());
+        memory.set_aside(eighth as usize);
+        let room_pages = u32::try_from(eighth / ROOM_PAGE_BYTES).unwrap_or(u32::MAX).max(1);
+        let uploader = Arc::new(Uploader {
+            part_count_max: AtomicU64::new(store.limits().part_count_max),
+            room: Arc::new(Semaphore::new(room_pages as usize)),
+            room_pages,
+            in_flight: AtomicUsize::new(0),
+            wire: Semaphore::new(2 * options.concurrency),
+            files: Mutex::default(),
+            store,
+            memory,
+            options,
+            ladder,
+            stats,
+            clock,
+            runtime,
+        });
         let relief: Arc<dyn Relief> = uploader.clone();
         uploader.memory.on_shortage(&relief);
         uploader
@@ -123,14 +158,46 @@ impl Uploader {
         if self.memory.is_short() { 0 } else { self.keep_bytes_max() }
     }
 
-    /// Waits for `count` blocks.
-    pub(super) async fn take_blocks(&self, count: u64) -> Vec<Block> {
-        let _alone = self.taking_many.lock().await;
-        let mut blocks = Vec::new();
-        for _ in 0..count {
-            blocks.push(self.memory.take(SLAB_BYTES).await);
+    /// What the service takes, as far as it is known by now.
+    pub(super) fn limits(&self) -> Limits {
+        Limits { part_count_max: self.part_count_max.load(Ordering::Relaxed), ..self.store.limits() }
+    }
+
+    /// The service takes no more parts than this.
+    pub(super) fn limit_part_count(&self, count: u64) {
+        self.part_count_max.fetch_min(count.max(1), Ordering::Relaxed);
+    }
+
+    /// What parts have to be like.
+    pub(super) fn rules(&self) -> PartRules {
+        let limits = self.limits();
+        // Two such parts fit into the room at once.
+        let room_bytes = u64::from(self.room_pages) * ROOM_PAGE_BYTES;
+        let mixed_bytes = (room_bytes / 2).clamp(limits.part_bytes_min, self.ladder.first_bytes());
+        PartRules { limits, ladder: self.ladder, mixed_bytes }
+    }
+
+    /// Room for `bytes` bytes that are fetched; whoever needs more than there is gets all of it.
+    pub(super) async fn room_to_fetch(&self, bytes: u64) -> Option<OwnedSemaphorePermit> {
+        let pages = u32::try_from(bytes.div_ceil(ROOM_PAGE_BYTES)).unwrap_or(u32::MAX).min(self.room_pages);
+        // The semaphore is never closed.
+        self.room.clone().acquire_many_owned(pages).await.ok()
+    }
+
+    /// Somebody is about to replace or remove the object under `key`: waits until no open file but `except` wants to copy
+    /// from it any more, after sending those who do on their way. Their failures stay with them.
+    pub async fn release_source(self: &Arc<Uploader>, key: &ObjectKey, except: Option<&OpenFile>) {
+        for file in self.files() {
+            let is_except = except.is_some_and(|except| std::ptr::eq(except, &*file));
+            if !is_except && file.copies_from(key) {
+                file.stop_copying_from(key).await;
+            }
         }
-        blocks
+    }
+
+    /// Whether an open file but `except` wants to copy from the object under `key`.
+    pub(super) fn is_source(&self, key: &ObjectKey, except: &OpenFile) -> bool {
+        self.files().iter().any(|file| !std::ptr::eq(except, &**file) && file.copies_from(key))
     }
 
     /// Looks again for something to get out of the memory, if somebody waits for it: what came to its end just now was
@@ -174,13 +241,13 @@ impl Drop for Flight {
 impl Relief for Uploader {
     fn shrink(&self, _bytes: usize) {
         for file in self.files() {
-            file.release_acknowledged();
+            file.release_idle();
         }
     }
 
-    /// Gives back what is not needed and sends every open part that is large enough to be a part; if nothing is on its
-    /// way then, publishes the file that holds the most, which goes on with the object as its base. Bytes of failed files,
-    /// and many bytes of removed ones, make way before that; the last ones only when nothing else helps.
+    /// Gives back what is not needed and sends everything that is large enough to be a part; if nothing is on its way
+    /// then, publishes the file that holds the most, which goes on with the object as its base. Bytes of failed files make
+    /// way before that.
     ///
     /// Nobody who calls this holds a file's lock.
     fn hurry(&self) {
@@ -191,15 +258,9 @@ impl Relief for Uploader {
         if !self.memory.is_short() || self.in_flight.load(Ordering::SeqCst) > 0 {
             return;
         }
-        let largest = |bytes_of: fn(&OpenFile) -> u64| {
-            let holders = files.iter().map(|file| (bytes_of(file), file)).filter(|(bytes, _)| *bytes > 0);
-            holders.max_by_key(|(bytes, _)| *bytes).map(|(_, file)| file.clone())
-        };
-        if let Some(file) = largest(OpenFile::publishable_bytes) {
-            file.publish_step();
-        } else if let Some(file) = largest(OpenFile::stuck_bytes) {
-            // The last resort: what has no name may be lost, and others must not wait for ever.
-            file.give_up();
+        let holders = files.iter().map(|file| (file.publishable_bytes(), file)).filter(|(bytes, _)| *bytes > 0);
+        if let Some((_, file)) = holders.max_by_key(|(bytes, _)| *bytes) {
+            file.clone().publish_in_background();
         }
     }
 }

@@ -6,14 +6,14 @@ use std::time::Duration;
 
 use cosmount::clock::Clock;
 use cosmount::fs::{
-    Attr, AttrChange, FileName, FileSystem, FileSystemParts, FsError, FsOptions, HandleId, Ino, OpenMode, Owner, ROOT,
-    WriteOutcome,
+    Attr, AttrChange, FileName, FileSystem, FileSystemParts, FsError, FsOptions, HandleId, Holder, Ino, OpenMode,
+    Owner, ROOT, WriteOutcome,
 };
 use cosmount::memory::Memory;
 use cosmount::read::ReadOptions;
 use cosmount::stats::Stats;
 use cosmount::store::{Fault, FaultStore, MemoryStore, Op};
-use cosmount::upload::UploadOptions;
+use cosmount::upload::{OnConflict, UploadOptions};
 use cosmount::wire::Limits;
 
 pub(crate) const KIB: usize = 1 << 10;
@@ -24,10 +24,10 @@ pub(crate) const PART: usize = MIB;
 
 pub(crate) const ME: Owner = Owner { uid: 1000, gid: 1000 };
 
-pub(crate) const WRITE: OpenMode = OpenMode { writes: true, truncates: false, appends: false };
-pub(crate) const REPLACE: OpenMode = OpenMode { writes: true, truncates: true, appends: false };
-pub(crate) const APPEND: OpenMode = OpenMode { writes: true, truncates: false, appends: true };
-pub(crate) const READ: OpenMode = OpenMode { writes: false, truncates: false, appends: false };
+pub(crate) const WRITE: OpenMode = OpenMode { writes: true, truncates: false, appends: false, opener: 0 };
+pub(crate) const REPLACE: OpenMode = OpenMode { writes: true, truncates: true, appends: false, opener: 0 };
+pub(crate) const APPEND: OpenMode = OpenMode { writes: true, truncates: false, appends: true, opener: 0 };
+pub(crate) const READ: OpenMode = OpenMode { writes: false, truncates: false, appends: false, opener: 0 };
 
 /// What a bed is made with.
 pub(crate) struct Choices {
@@ -35,13 +35,16 @@ pub(crate) struct Choices {
     pub(crate) memory_bytes: usize,
     pub(crate) part_bytes: u64,
     pub(crate) concurrency: usize,
+    pub(crate) on_conflict: OnConflict,
     pub(crate) options: FsOptions,
 }
 
 impl Default for Choices {
     fn default() -> Choices {
         let options = FsOptions::default();
-        Choices { limits: Limits::COS, memory_bytes: 64 * MIB, part_bytes: PART as u64, concurrency: 4, options }
+        let on_conflict = OnConflict::Overwrite;
+        let (limits, memory_bytes, part_bytes) = (Limits::COS, 64 * MIB, PART as u64);
+        Choices { limits, memory_bytes, part_bytes, concurrency: 4, on_conflict, options }
     }
 }
 
@@ -85,7 +88,11 @@ impl Bed {
         let fs = FileSystem::new(FileSystemParts {
             store: faults.clone(),
             options: choices.options.clone(),
-            upload: UploadOptions { part_bytes: choices.part_bytes, concurrency: choices.concurrency },
+            upload: UploadOptions {
+                part_bytes: choices.part_bytes,
+                concurrency: choices.concurrency,
+                on_conflict: choices.on_conflict.clone(),
+            },
             read: ReadOptions::default(),
             memory: memory.clone(),
             clock: clock.clone(),
@@ -252,12 +259,12 @@ impl File {
 
     /// A descriptor is closed, and it was the last one of its process.
     pub(crate) async fn flush(&self) -> Result<(), FsError> {
-        self.fs.flush(self.handle, || false).await
+        self.fs.flush(self.handle, |_| false).await
     }
 
     /// A descriptor is closed while its process holds another one.
     pub(crate) async fn flush_duplicate(&self) -> Result<(), FsError> {
-        self.fs.flush(self.handle, || true).await
+        self.fs.flush(self.handle, |holder| holder == Holder::Closer).await
     }
 
     pub(crate) async fn fsync(&self) -> Result<(), FsError> {

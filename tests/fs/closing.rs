@@ -2,7 +2,7 @@
 
 use std::time::{Duration, UNIX_EPOCH};
 
-use cosmount::fs::{AttrChange, FsError};
+use cosmount::fs::{AttrChange, FsError, Holder};
 use cosmount::store::{Fault, Gate, Op, StoreErrorKind};
 use futures_util::poll;
 
@@ -33,6 +33,25 @@ async fn a_redirection_over_a_file_is_one_put() {
     file.close().await.unwrap();
     assert_eq!(bed.take_ops(), [Op::PutObject]);
     bed.assert_bucket(&[("a", b"hello")]);
+}
+
+/// `for ...; do date; done > f`: a close by one that did not open the file says nothing while the one that did holds it.
+#[tokio::test]
+async fn a_childs_close_is_left_to_the_opener_that_still_holds_the_file() {
+    let bed = Bed::new();
+    let file = bed.try_create("a", cosmount::fs::OpenMode { opener: 7, ..WRITE }).await.unwrap();
+    bed.take_ops();
+    let opener_holds_it = |holder| holder == Holder::Opener(7);
+    for round in 0..100 {
+        file.write(round, b"x").await.unwrap();
+        bed.fs.flush(file.handle, opener_holds_it).await.unwrap();
+    }
+    assert_eq!(bed.take_ops(), []);
+    bed.fs.flush(file.handle, |_| false).await.unwrap();
+    assert_eq!(bed.take_ops(), [Op::PutObject]);
+    file.write(0, b"y").await.unwrap();
+    file.close().await.unwrap();
+    assert_eq!(bed.take_ops(), [Op::PutObject]);
 }
 
 /// `{ echo; cat big; echo; } > f`: data follows a flush with data.

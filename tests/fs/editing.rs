@@ -1,7 +1,7 @@
 //! Writes that are not at the end, cuts, holes, and changes to files that are in the bucket already.
 
-use cosmount::fs::FsError;
 use cosmount::store::{Fault, Gate, Op};
+use futures_util::poll;
 
 use crate::bed::{APPEND, Bed, Choices, File, KIB, MIB, PART, REPLACE, WRITE, assert_same, bytes};
 
@@ -69,20 +69,22 @@ async fn a_hole_reads_as_zeros() {
     }
 }
 
+/// They are only in parts, which nobody can read: the file is published as it is and goes on from there.
 #[tokio::test]
-async fn bytes_that_left_the_memory_cannot_be_overwritten_and_the_file_stays_whole() {
+async fn bytes_that_left_the_memory_are_overwritten_all_the_same() {
     let bed = Bed::with(Choices { memory_bytes: 16 * MIB, ..Choices::default() });
     let file = bed.create("a").await;
     let mut model = bytes(1, 12 * PART + 1);
     file.write(0, &model).await.unwrap();
     bed.settle().await;
-    assert_eq!(file.write(5 * PART, b"too late").await, Err(FsError::NotSupported));
-    assert_eq!(file.write(PART + 5, b"too late").await, Err(FsError::NotSupported));
     let end = model.len();
-    overwrite(&file, &mut model, end, b"the end").await;
-    overwrite(&file, &mut model, 4, b"header").await;
+    for offset in [5 * PART, PART + 5, end, 4, 3 * PART - 2] {
+        overwrite(&file, &mut model, offset, b"changed").await;
+        assert_same(&file.read_all().await.unwrap(), &model);
+    }
     file.close().await.unwrap();
     bed.assert_bucket(&[("a", &model)]);
+    bed.assert_no_unfinished_uploads().await;
 }
 
 /// Every kind of place that a cut can go through, and what follows it.
@@ -212,17 +214,24 @@ async fn a_small_published_file_can_be_edited_in_place() {
     }
 }
 
+/// Only what is around an edit moves: at most a part down and a part up.
 #[tokio::test]
-async fn a_large_published_file_cannot_be_edited_in_place_yet() {
-    let bed = Bed::new();
-    let model = bytes(1, 3 * PART);
-    bed.bucket.insert("a", model.clone());
-    let file = bed.open("a", WRITE).await.unwrap();
-    assert_eq!(file.write(5, b"edit").await, Err(FsError::NotSupported));
-    bed.take_ops();
-    file.close().await.unwrap();
-    assert_eq!(bed.take_ops(), []);
-    bed.assert_bucket(&[("a", &model)]);
+async fn an_edit_in_a_large_file_moves_one_part() {
+    for offset in [0, 5, 4 * PART - 3, 4 * PART, 6 * PART + 100, 10 * PART - 5] {
+        let bed = Bed::new();
+        let mut model = bytes(1, 10 * PART);
+        bed.bucket.insert("a", model.clone());
+        let file = bed.open("a", WRITE).await.unwrap();
+        bed.take_ops();
+        overwrite(&file, &mut model, offset, b"edit").await;
+        assert_same(&file.read_all().await.unwrap(), &model);
+        bed.bucket.forget_requests();
+        file.close().await.unwrap();
+        let requests = bed.bucket.requests();
+        let bytes_in: u64 = requests.iter().map(|request| request.bytes_in).sum();
+        assert!(requests.len() <= 6 && bytes_in <= 2 * PART as u64, "at {offset}: {requests:?}");
+        bed.assert_bucket(&[("a", &model)]);
+    }
 }
 
 #[tokio::test]
@@ -269,6 +278,25 @@ async fn parts_of_an_upload_that_was_given_up_stay_out_of_the_next() {
     bed.fs.write(file.handle, 0, &bytes(1, 3 * PART + 1)).unwrap();
     file.truncate(0).await.unwrap();
     bed.fs.write(file.handle, 0, &content).unwrap();
+    file.close().await.unwrap();
+    bed.assert_bucket(&[("a", &content)]);
+    bed.assert_no_unfinished_uploads().await;
+}
+
+/// The parts of the next upload wait for those of the one that was given up, and must not be forgotten over that.
+#[tokio::test]
+async fn parts_of_the_next_upload_follow_those_of_one_that_was_given_up() {
+    let gate = Gate::new();
+    let bed = Bed::with_faults([Fault::hold(Op::UploadPart, &gate).times(4)]);
+    let file = bed.create("a").await;
+    file.write(0, &bytes(1, 6 * PART + 1)).await.unwrap();
+    gate.reached_by(4).await;
+    file.truncate(0).await.unwrap();
+    let content = bytes(2, 12 * PART);
+    let mut write = Box::pin(file.write(0, &content));
+    assert!(poll!(&mut write).is_pending(), "as many parts as may be are waiting");
+    gate.open();
+    write.await.unwrap();
     file.close().await.unwrap();
     bed.assert_bucket(&[("a", &content)]);
     bed.assert_no_unfinished_uploads().await;

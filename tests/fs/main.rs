@@ -8,11 +8,13 @@
 mod attributes;
 mod bed;
 mod closing;
+mod conflicts;
 mod editing;
 mod faults;
 mod memory;
 mod model;
 mod names;
+mod ranges;
 mod reading;
 mod renaming;
 mod streaming;

@@ -1,12 +1,10 @@
 //! Random calls against a model that keeps every file as plain bytes: what is read, and what is in the bucket at the end.
 //!
-//! What a file system over this bucket cannot do yet (changing bytes that have left the memory) may be refused, but
-//! only then, and the file must stay as the model says. Files that lost their name are checked as far as their bytes are
-//! still to be had.
+//! Nothing may be refused, and files that lost their name live on for whoever has them open.
 
 use std::collections::BTreeMap;
 
-use cosmount::fs::{FsError, OpenMode};
+use cosmount::fs::{Allocation, FsError, OpenMode, SeekTo};
 use cosmount::wire::Limits;
 use proptest::prelude::*;
 
@@ -38,6 +36,9 @@ enum Step {
     ReadAll { slot: usize },
     Flush { slot: usize },
     FlushDuplicate { slot: usize },
+    Allocate { slot: usize, place: usize, len: usize, how: Allocation },
+    Copy { from: (usize, usize), to: (usize, usize), len: usize },
+    Seek { slot: usize, place: usize },
     Fsync { slot: usize },
     Close { slot: usize },
     Release { slot: usize },
@@ -50,6 +51,13 @@ enum Step {
     Remount,
 }
 use Step::*;
+
+fn allocation() -> impl Strategy<Value = Allocation> {
+    (any::<bool>(), any::<bool>()).prop_map(|(zeroes, grows)| match zeroes {
+        true => Allocation::Zero { grows },
+        false => Allocation::Reserve { grows },
+    })
+}
 
 fn step() -> impl Strategy<Value = Step> {
     let slot = || 0..SLOTS;
@@ -68,6 +76,11 @@ fn step() -> impl Strategy<Value = Step> {
         2 => slot().prop_map(|slot| Flush { slot }),
         1 => slot().prop_map(|slot| FlushDuplicate { slot }),
         2 => slot().prop_map(|slot| Fsync { slot }),
+        2 => (slot(), 0..300_usize, len(), allocation()).prop_map(|(slot, place, len, how)| {
+            Allocate { slot, place, len: len.max(1), how }
+        }),
+        4 => ((slot(), 0..256_usize), (slot(), 0..300_usize), len()).prop_map(|(from, to, len)| Copy { from, to, len }),
+        1 => (slot(), 0..256_usize).prop_map(|(slot, place)| Seek { slot, place }),
         3 => slot().prop_map(|slot| Close { slot }),
         1 => slot().prop_map(|slot| Release { slot }),
         2 => (name(), name()).prop_map(|(from, to)| Rename { from, to }),
@@ -84,17 +97,11 @@ fn step() -> impl Strategy<Value = Step> {
 #[derive(Default)]
 struct Content {
     bytes: Vec<u8>,
-    /// It lost its name: its bytes may be nowhere any more.
     is_unlinked: bool,
-    /// It may be that it was published since it was made or emptied, so that its bytes may have left the memory.
-    may_be_published: bool,
-    /// A call was refused after the name was lost: nothing is known of it any more.
-    is_unknown: bool,
 }
 
 struct Run {
     bed: Bed,
-    memory_is_ample: bool,
     files: Vec<Content>,
     names: BTreeMap<usize, usize>,
     slots: [Option<(File, usize, OpenMode)>; SLOTS],
@@ -105,8 +112,7 @@ impl Run {
     fn new(memory_bytes: usize) -> Run {
         let part_bytes = PART_BYTES as u64;
         let bed = Bed::with(Choices { limits: LIMITS, memory_bytes, part_bytes, ..Choices::default() });
-        let memory_is_ample = memory_bytes >= 64 * MIB;
-        Run { bed, memory_is_ample, files: Vec::new(), names: BTreeMap::new(), slots: Default::default(), seed: 0 }
+        Run { bed, files: Vec::new(), names: BTreeMap::new(), slots: Default::default(), seed: 0 }
     }
 
     fn data(&mut self, len: usize) -> Vec<u8> {
@@ -125,6 +131,9 @@ impl Run {
             Read { slot, place, len } => self.read(slot, place, len).await,
             ReadAll { slot } => self.read(slot, 0, usize::MAX / 2).await,
             Flush { slot } | FlushDuplicate { slot } | Fsync { slot } => self.publish(slot, step).await,
+            Allocate { slot, place, len, how } => self.allocate(slot, place, len, how).await,
+            Copy { from, to, len } => self.copy(from, to, len).await,
+            Seek { slot, place } => self.seek(slot, place),
             Close { slot } => self.close(slot, true).await,
             Release { slot } => self.close(slot, false).await,
             Rename { from, to } => self.rename(from, to).await,
@@ -144,7 +153,6 @@ impl Run {
                 if mode.truncates {
                     self.files[content].bytes.clear();
                 }
-                self.files[content].may_be_published |= !mode.truncates;
                 (self.bed.open(NAMES[name], mode).await.unwrap(), content)
             }
             None if mode.writes => {
@@ -166,7 +174,7 @@ impl Run {
         let content = &mut self.files[*index];
         let size = content.bytes.len();
         let offset = if mode.appends { size } else { size * place / 256 + gap };
-        if content.is_unknown || offset + len > LIMITS.object_bytes_max as usize {
+        if offset + len > LIMITS.object_bytes_max as usize {
             return;
         }
         let result = file.write(offset, &data).await;
@@ -174,38 +182,75 @@ impl Run {
             assert_eq!(result, Err(FsError::BadHandle));
             return;
         }
-        match result {
-            Ok(()) if len == 0 => {}
-            Ok(()) => {
-                content.bytes.resize(size.max(offset + len), 0);
-                content.bytes[offset..offset + len].copy_from_slice(&data);
-            }
-            Err(_) if content.is_unlinked => content.is_unknown = true,
-            Err(error) => {
-                let may_be_refused = offset < size && (content.may_be_published || !self.memory_is_ample);
-                assert!(error == FsError::NotSupported && may_be_refused, "{error} at {offset} of {size}");
-                // Some of it may be in the file: the first bytes up to somewhere.
-                let now = file.read(offset, len.min(size - offset)).await.unwrap();
-                let taken = now.iter().zip(&data).take_while(|(now, data)| now == data).count();
-                content.bytes[offset..offset + taken].copy_from_slice(&data[..taken]);
-                assert_same(&now, &content.bytes[offset..offset + now.len()]);
-            }
+        assert_eq!(result, Ok(()), "{len} at {offset} of {size}");
+        if len > 0 {
+            content.bytes.resize(size.max(offset + len), 0);
+            content.bytes[offset..offset + len].copy_from_slice(&data);
         }
     }
 
     async fn truncate(&mut self, slot: usize, place: usize) {
         let Some((file, index, mode)) = self.slots[slot].as_ref() else { return };
-        let content = &mut self.files[*index];
-        if !mode.writes || content.is_unknown {
+        if mode.writes {
+            let content = &mut self.files[*index];
+            let size = content.bytes.len() * place / 256;
+            file.truncate(size).await.unwrap();
+            content.bytes.resize(size, 0);
+        }
+    }
+
+    async fn allocate(&mut self, slot: usize, place: usize, len: usize, how: Allocation) {
+        let Some((file, index, mode)) = self.slots[slot].as_ref() else { return };
+        let bytes = &mut self.files[*index].bytes;
+        let offset = bytes.len() * place / 256;
+        let end = offset + len;
+        if !mode.writes || end > LIMITS.object_bytes_max as usize {
             return;
         }
-        let size = content.bytes.len() * place / 256;
-        match file.truncate(size).await {
-            Ok(()) => content.bytes.resize(size, 0),
-            Err(_) if content.is_unlinked => content.is_unknown = true,
-            Err(error) => panic!("cut to {size}: {error}"),
+        self.bed.fs.allocate(file.handle, offset as u64, len as u64, how).await.unwrap();
+        if let Allocation::Reserve { grows: true } | Allocation::Zero { grows: true } = how {
+            bytes.resize(bytes.len().max(end), 0);
         }
-        content.may_be_published = true;
+        if let Allocation::Zero { .. } = how {
+            let (start, end) = (offset.min(bytes.len()), end.min(bytes.len()));
+            bytes[start..end].fill(0);
+        }
+    }
+
+    async fn copy(&mut self, from: (usize, usize), to: (usize, usize), len: usize) {
+        let (Some((source, source_index, _)), Some((target, target_index, mode))) =
+            (self.slots[from.0].as_ref(), self.slots[to.0].as_ref())
+        else {
+            return;
+        };
+        let source_bytes = &self.files[*source_index].bytes;
+        let (start, at) = (source_bytes.len() * from.1 / 256, self.files[*target_index].bytes.len() * to.1 / 256);
+        let end = source_bytes.len().min(start + len);
+        let overlaps = source_index == target_index && start < at + len && at < start + len;
+        if !mode.writes || overlaps || at + len > LIMITS.object_bytes_max as usize {
+            return;
+        }
+        let copied = source_bytes[start..end].to_vec();
+        let (from, to) = ((source.handle, start as u64), (target.handle, at as u64));
+        assert_eq!(self.bed.fs.copy_range(from, to, len as u64).await, Ok(copied.len() as u64));
+        if !copied.is_empty() {
+            let bytes = &mut self.files[*target_index].bytes;
+            bytes.resize(bytes.len().max(at + copied.len()), 0);
+            bytes[at..at + copied.len()].copy_from_slice(&copied);
+        }
+    }
+
+    /// Data may be found where zeros were written, but nothing else may be found in a hole.
+    fn seek(&mut self, slot: usize, place: usize) {
+        let Some((file, index, _)) = self.slots[slot].as_ref() else { return };
+        let bytes = &self.files[*index].bytes;
+        let offset = bytes.len() * place / 256;
+        let data = self.bed.fs.seek(file.handle, offset as u64, SeekTo::Data).map_or(bytes.len(), |at| at as usize);
+        assert!(bytes[offset..data].iter().all(|byte| *byte == 0), "data between {offset} and {data}");
+        match self.bed.fs.seek(file.handle, offset as u64, SeekTo::Hole) {
+            Ok(hole) => assert!((offset..=bytes.len()).contains(&(hole as usize))),
+            Err(error) => assert_eq!((error, offset), (FsError::NoSuchOffset, bytes.len())),
+        }
     }
 
     async fn truncate_by_name(&mut self, name: usize, size: usize) {
@@ -213,22 +258,15 @@ impl Run {
         let ino = self.bed.stat(NAMES[name]).await.unwrap().ino;
         let change = cosmount::fs::AttrChange { size: Some(size as u64), ..Default::default() };
         assert_eq!(self.bed.fs.setattr(ino, change).await.unwrap().size, size as u64);
-        let content = &mut self.files[index];
-        content.bytes.resize(size, 0);
-        content.may_be_published = true;
+        self.files[index].bytes.resize(size, 0);
     }
 
     async fn read(&mut self, slot: usize, place: usize, len: usize) {
         let Some((file, index, _)) = self.slots[slot].as_ref() else { return };
-        let content = &mut self.files[*index];
+        let content = &self.files[*index];
         let offset = content.bytes.len() * place / 256;
-        let result = file.read(offset, len).await;
-        content.may_be_published = true;
-        match result {
-            _ if content.is_unknown => {}
-            Ok(read) => assert_same(&read, &content.bytes[offset..content.bytes.len().min(offset.saturating_add(len))]),
-            Err(error) => assert!(content.is_unlinked, "read of {len} at {offset}: {error}"),
-        }
+        let read = file.read(offset, len).await.unwrap_or_else(|error| panic!("read of {len} at {offset}: {error}"));
+        assert_same(&read, &content.bytes[offset..content.bytes.len().min(offset.saturating_add(len))]);
     }
 
     async fn publish(&mut self, slot: usize, step: &Step) {
@@ -238,9 +276,8 @@ impl Run {
             FlushDuplicate { .. } => file.flush_duplicate().await,
             _ => file.fsync().await,
         };
-        let content = &mut self.files[*index];
-        assert!(result.is_ok() || content.is_unlinked, "{result:?}");
-        content.may_be_published = true;
+        let content = &self.files[*index];
+        assert_eq!(result, Ok(()));
         // A duplicate's close may leave a file that was not written yet as it is.
         if mode.writes && !content.is_unlinked && !matches!(step, FlushDuplicate { .. }) {
             let name = self.names.iter().find(|(_, file)| *file == index).map(|(name, _)| NAMES[*name]).unwrap();
@@ -249,13 +286,9 @@ impl Run {
     }
 
     async fn close(&mut self, slot: usize, flushes: bool) {
-        let Some((file, index, _)) = self.slots[slot].take() else { return };
-        self.files[index].may_be_published = true;
+        let Some((file, _, _)) = self.slots[slot].take() else { return };
         match flushes {
-            true => {
-                let result = file.close().await;
-                assert!(result.is_ok() || self.files[index].is_unlinked, "{result:?}");
-            }
+            true => file.close().await.unwrap(),
             false => file.release().await,
         }
     }
@@ -267,7 +300,6 @@ impl Run {
             return;
         };
         assert_eq!(result, Ok(()));
-        self.files[index].may_be_published = true;
         if from != to {
             self.names.remove(&from);
             if let Some(replaced) = self.names.insert(to, index) {
@@ -333,7 +365,7 @@ fn run(memory_bytes: usize, steps: &[Step]) {
         }
         run.remount().await;
     };
-    let in_time = async { tokio::time::timeout(std::time::Duration::from_secs(5), all).await };
+    let in_time = async { tokio::time::timeout(std::time::Duration::from_secs(30), all).await };
     runtime.block_on(in_time).expect("somebody waits for ever");
 }
 

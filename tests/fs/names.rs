@@ -443,3 +443,58 @@ async fn the_root_is_a_directory_and_empty_files_have_no_bytes() {
     assert_eq!(file.read(5, 10).await.unwrap(), b"");
     assert!(bed.fs.getattr(file.ino).await.unwrap().valid_for <= Duration::from_secs(1));
 }
+
+/// Readers and writers of an object that is removed or replaced go on with it, whatever its size.
+#[tokio::test]
+async fn a_published_file_that_is_unlinked_lives_on_for_those_who_have_it_open() {
+    for len in [7, 5 << 20] {
+        for replaced in [false, true] {
+            let bed = Bed::new();
+            let content = crate::bed::bytes(1, len);
+            bed.bucket.insert("d/a", content.clone());
+            bed.bucket.insert("d/b", "another");
+            let reader = bed.open("d/a", READ).await.unwrap();
+            assert_eq!(reader.read(0, 3).await.unwrap(), content[..3]);
+            let left: &[(&str, &[u8])] = match replaced {
+                true => {
+                    bed.rename("d/b", "d/a").await.unwrap();
+                    &[("d/a", b"another")]
+                }
+                false => {
+                    bed.unlink("d/a").await.unwrap();
+                    assert_eq!(bed.stat("d/a").await, Err(FsError::NotFound));
+                    &[("d/b", b"another")]
+                }
+            };
+            crate::bed::assert_same(&reader.read_all().await.unwrap(), &content);
+            assert_eq!(bed.fs.getattr(reader.ino).await.unwrap().links, 0);
+            assert_eq!(bed.list(ROOT).await, ["d"], "where it lives nobody sees");
+            let hidden = FileName::new(".cosmount-unlinked").unwrap();
+            assert_eq!(bed.fs.lookup(ROOT, &hidden).await, Err(FsError::NotFound));
+            assert_eq!(bed.mkdir(".cosmount-unlinked").await, Err(FsError::NotPermitted));
+            // What /proc/self/fd offers: opened once more, for writing.
+            let opened = bed.fs.open(reader.ino, WRITE).await.unwrap();
+            bed.fs.write(opened.handle, 0, b"new").unwrap();
+            assert_eq!(reader.read(0, 3).await.unwrap(), b"new");
+            bed.fs.flush(opened.handle, |_| false).await.unwrap();
+            bed.fs.release(opened.handle).await;
+            reader.close().await.unwrap();
+            bed.assert_bucket(left);
+            bed.assert_no_unfinished_uploads().await;
+        }
+    }
+}
+
+/// Whoever could not remove a file still has it.
+#[tokio::test]
+async fn a_file_that_cannot_be_removed_keeps_its_name() {
+    let denied = Fault::every(Op::DeleteObject, StoreErrorKind::Denied);
+    let bed = Bed::with_faults([denied.key("a")]);
+    bed.bucket.insert("a", crate::bed::bytes(1, 3 << 20));
+    let file = bed.open("a", WRITE).await.unwrap();
+    bed.unlink("a").await.unwrap_err();
+    file.write(0, b"new").await.unwrap();
+    file.close().await.unwrap();
+    assert_eq!(bed.bucket.keys(), ["a"]);
+    assert_eq!(bed.bucket.bytes("a").unwrap()[..3], *b"new");
+}

@@ -124,7 +124,7 @@ async fn every_call_can_run_as_a_task() {
         fs.fsync(handle).await.unwrap();
         fs.read(handle, 0, 10).await.unwrap();
         fs.getattr(ino).await.unwrap();
-        fs.flush(handle, || false).await.unwrap();
+        fs.flush(handle, |_| false).await.unwrap();
         fs.release(handle).await;
         fs.publish_all().await
     });

@@ -1,0 +1,142 @@
+//! What happens where somebody else has changed the object that a file is about to replace.
+//!
+//! The service replaces objects without conditions, so that a change is noticed only by asking before. Whoever wants that
+//! pays a HEAD for each publishing.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use super::content::Base;
+use super::copying::copy_object;
+use super::open_file::OpenFile;
+use super::uploader::{OnConflict, UploadError};
+use crate::store::{Published, StoreError, StoreErrorKind};
+use crate::wire::{ETag, ObjectHead, ObjectKey};
+
+/// What a file does about another's object.
+enum Verdict {
+    /// There is none, or it may be replaced.
+    Replace,
+    /// It stays where it is.
+    Beside(Box<ObjectHead>),
+}
+
+impl OpenFile {
+    /// Finds out about a conflict while nothing is on its way: keeping both is then a matter of another key.
+    pub(super) async fn find_conflict_before(&self) -> Result<(), UploadError> {
+        if self.lock().content.part_count() > 0 {
+            return Ok(());
+        }
+        if let Verdict::Beside(_) = self.judge().await? {
+            let mut state = self.lock();
+            if state.content.needs_base() {
+                // The bytes that are missing were in the version that is gone.
+                return Err(changed(&state.key).into());
+            }
+            let beside = self.conflict_key(&state.key);
+            log::warn!("{}: changed by somebody else; published as {beside}", state.key);
+            state.content.let_go_of_base();
+            state.key = beside;
+        }
+        Ok(())
+    }
+
+    /// Completes an upload by `completing`, unless somebody has changed the object under `key` meanwhile.
+    ///
+    /// An upload cannot change its key. To keep both, the other's object steps aside for a moment.
+    pub(super) async fn complete_unless_conflict<F>(
+        self: &Arc<OpenFile>,
+        key: &ObjectKey,
+        completing: impl FnOnce() -> F,
+    ) -> Result<Published, UploadError>
+    where
+        F: Future<Output = Result<Published, StoreError>>,
+    {
+        let Verdict::Beside(theirs) = self.judge().await? else { return Ok(completing().await?) };
+        let store = &*self.uploader.store;
+        let (aside, beside) = (self.conflict_key(&suffixed(key, ".theirs")), self.conflict_key(key));
+        let base = |etag: ETag, head: &ObjectHead| Base { etag, size: head.size, crc64: head.crc64 };
+        let at_aside = copy_object(store, key, &base(theirs.etag.clone(), &theirs), &aside, &theirs.attributes).await?;
+        let ours = completing().await?;
+        let head = store.head(key).await?;
+        let at_beside = copy_object(store, key, &base(ours.etag, &head), &beside, &head.attributes).await?;
+        copy_object(store, &aside, &base(at_aside, &theirs), key, &theirs.attributes).await?;
+        store.delete(&aside).await?;
+        log::warn!("{key}: changed by somebody else; published as {beside}");
+        self.lock().key = beside;
+        Ok(Published { etag: at_beside, crc64: ours.crc64 })
+    }
+
+    /// Asks for the object under the file's key, if the options want to know, and decides.
+    async fn judge(&self) -> Result<Verdict, UploadError> {
+        if self.uploader.options.on_conflict == OnConflict::Overwrite {
+            return Ok(Verdict::Replace);
+        }
+        let (key, expected) = {
+            let state = self.lock();
+            if state.is_nameless {
+                return Ok(Verdict::Replace);
+            }
+            let base = state.content.base.as_ref().map(|base| base.etag.clone());
+            (state.key.clone(), base.or_else(|| state.replaces.clone()))
+        };
+        let head = match self.uploader.store.head(&key).await {
+            Ok(head) => head,
+            Err(error) if error.kind == StoreErrorKind::NotFound => return Ok(Verdict::Replace),
+            Err(error) => return Err(error.into()),
+        };
+        if expected.as_ref() == Some(&head.etag) {
+            return Ok(Verdict::Replace);
+        }
+        match self.uploader.options.on_conflict {
+            OnConflict::KeepBoth { .. } => Ok(Verdict::Beside(Box::new(head))),
+            OnConflict::Overwrite | OnConflict::Fail => Err(changed(&key).into()),
+        }
+    }
+
+    /// `NAME.conflict-HOST-TIME`, the time in UTC.
+    fn conflict_key(&self, key: &ObjectKey) -> ObjectKey {
+        let OnConflict::KeepBoth { host } = &self.uploader.options.on_conflict else { return key.clone() };
+        suffixed(key, &format!(".conflict-{host}-{}", time_text(self.uploader.clock.now())))
+    }
+}
+
+/// A key with something behind it, cut where that would be too long for a key.
+fn suffixed(key: &ObjectKey, suffix: &str) -> ObjectKey {
+    let mut text = key.as_str();
+    loop {
+        match ObjectKey::new(format!("{text}{suffix}")) {
+            Ok(key) => return key,
+            Err(_) => match text.char_indices().next_back() {
+                Some((end, _)) => text = &text[..end],
+                None => return key.clone(),
+            },
+        }
+    }
+}
+
+fn changed(key: &ObjectKey) -> StoreError {
+    StoreError::new(StoreErrorKind::Changed, "HeadObject", key.as_str(), "another object is there by now")
+}
+
+/// A time as `20261125T153239Z`.
+fn time_text(time: SystemTime) -> String {
+    crate::wire::date::iso_seconds(time).replace(['-', ':'], "")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::{Duration, UNIX_EPOCH};
+
+    #[test]
+    fn a_conflict_is_named_after_the_file_and_fits_a_key() {
+        let key = ObjectKey::new("dir/report.txt").unwrap();
+        assert_eq!(suffixed(&key, ".conflict-h-T").as_str(), "dir/report.txt.conflict-h-T");
+        let long = ObjectKey::new("ü".repeat(425)).unwrap();
+        let shortened = suffixed(&long, ".conflict-h-T");
+        assert!(shortened.as_str().ends_with("ü.conflict-h-T") && shortened.as_str().len() <= 850);
+        assert_eq!(time_text(UNIX_EPOCH + Duration::from_secs(1_700_000_000)), "20231114T221320Z");
+    }
+}

@@ -1,0 +1,361 @@
+//! The content of a stretch of an open file, as an ordered list of extents. Pure; does no I/O.
+//!
+//! Every byte of the stretch lies in exactly one extent, which says where it is: in memory, in a stored object, or
+//! nowhere because it is a zero. Changing the list never moves bytes, and costs the logarithm of its length.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::Arc;
+
+use super::piece::{Piece, block_bytes};
+use crate::memory::Block;
+use crate::wire::{Crc64, ETag, ObjectKey};
+
+/// One version of an object, whose bytes a file consists of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SourceObject {
+    /// Where it is.
+    pub key: ObjectKey,
+    /// Its version, which every read and copy of it is pinned to.
+    pub etag: ETag,
+    /// Its size in bytes.
+    pub size: u64,
+    /// Its checksum, where the service told it.
+    pub crc64: Option<Crc64>,
+}
+
+/// The object that stored bytes are in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Source {
+    /// The file's own, as last published.
+    Base,
+    /// Another one, from which a range was copied.
+    Other(Arc<SourceObject>),
+}
+
+/// What an extent consists of.
+#[derive(Clone, Debug)]
+pub(super) enum Matter {
+    /// Bytes that are in memory and nowhere else.
+    Dirty(Piece),
+    /// Bytes from `start` of an object. `held` has the same bytes, where they are in memory too.
+    Stored { source: Source, start: u64, held: Option<Piece> },
+    /// A hole.
+    Zero,
+}
+
+/// INVARIANT: `len > 0`, and the length of the piece, where there is one.
+#[derive(Clone, Debug)]
+pub(super) struct Extent {
+    pub(super) len: u64,
+    pub(super) matter: Matter,
+}
+
+/// Extents from `start` to `end`, by where they begin in the file.
+///
+/// INVARIANT: the first extent begins at `start`, each one where the one before ends, and the last one ends at `end`.
+/// INVARIANT: `dirty_bytes` is the sum of the lengths of the dirty extents.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Extents {
+    start: u64,
+    end: u64,
+    map: BTreeMap<u64, Extent>,
+    dirty_bytes: u64,
+}
+
+impl Matter {
+    /// The bytes of `source` from `start`.
+    pub(super) fn stored(source: Source, start: u64) -> Matter {
+        Matter::Stored { source, start, held: None }
+    }
+
+    /// Cuts the matter of an extent after `at` bytes and returns the rest.
+    fn split_off(&mut self, at: u64) -> Matter {
+        // A piece is as long as its extent, and so longer than `at`.
+        let split = |piece: &mut Piece| piece.split_off(at as usize);
+        match self {
+            Matter::Dirty(piece) => Matter::Dirty(split(piece)),
+            Matter::Stored { source, start, held } => {
+                Matter::Stored { source: source.clone(), start: *start + at, held: held.as_mut().map(split) }
+            }
+            Matter::Zero => Matter::Zero,
+        }
+    }
+
+    /// Whether `next` continues this matter of `len` bytes, so that one extent can be both.
+    fn continues(&self, len: u64, next: &Matter) -> bool {
+        match (self, next) {
+            (Matter::Zero, Matter::Zero) => true,
+            (
+                Matter::Stored { source, start, held: None },
+                Matter::Stored { source: next_source, start: next_start, held: None },
+            ) => source == next_source && start + len == *next_start,
+            _ => false,
+        }
+    }
+
+    fn dirty_bytes(&self) -> u64 {
+        match self {
+            Matter::Dirty(piece) => piece.len() as u64,
+            Matter::Stored { .. } | Matter::Zero => 0,
+        }
+    }
+}
+
+impl Extents {
+    /// No extents, at `start`.
+    pub(super) fn new(start: u64) -> Extents {
+        Extents { start, end: start, ..Extents::default() }
+    }
+
+    /// Where the first byte is in the file.
+    pub(super) fn start(&self) -> u64 {
+        self.start
+    }
+
+    /// Where the last byte ends.
+    pub(super) fn end(&self) -> u64 {
+        self.end
+    }
+
+    /// Bytes in all extents.
+    pub(super) fn len(&self) -> u64 {
+        self.end - self.start
+    }
+
+    /// How many extents there are.
+    pub(super) fn count(&self) -> usize {
+        self.map.len()
+    }
+
+    /// Bytes that are in memory and nowhere else.
+    pub(super) fn dirty_bytes(&self) -> u64 {
+        self.dirty_bytes
+    }
+
+    /// All extents in order.
+    pub(super) fn iter(&self) -> impl DoubleEndedIterator<Item = &Extent> {
+        self.map.values()
+    }
+
+    /// The same, for dropping what is held or looking at checksums.
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Matter> {
+        self.map.values_mut().map(|extent| &mut extent.matter)
+    }
+
+    /// The extents in `range`, clipped to it, each with the place where its part of the range begins.
+    pub(super) fn within(&self, range: Range<u64>) -> impl Iterator<Item = (u64, Extent)> {
+        let first = self.map.range(..=range.start).next_back().map_or(range.start, |(start, _)| *start);
+        self.map.range(first..range.end.max(first)).filter_map(move |(start, extent)| {
+            let (from, to) = (range.start.max(*start), range.end.min(start + extent.len));
+            if from >= to {
+                return None;
+            }
+            let mut matter = extent.matter.clone();
+            if from > *start {
+                matter = matter.split_off(from - start);
+            }
+            if to - from < start + extent.len - from {
+                matter.split_off(to - from);
+            }
+            Some((from, Extent { len: to - from, matter }))
+        })
+    }
+
+    /// Appends an extent.
+    pub(super) fn push(&mut self, len: u64, matter: Matter) {
+        if len == 0 {
+            return;
+        }
+        self.dirty_bytes += matter.dirty_bytes();
+        match self.map.last_entry() {
+            Some(mut last) if last.get().matter.continues(last.get().len, &matter) => last.get_mut().len += len,
+            _ => drop(self.map.insert(self.end, Extent { len, matter })),
+        }
+        self.end += len;
+    }
+
+    /// Appends all of `others`, wherever they were before.
+    pub(super) fn append(&mut self, others: Extents) {
+        others.map.into_values().for_each(|extent| self.push(extent.len, extent.matter));
+    }
+
+    /// Keeps what lies before `at`, and returns what lies behind it.
+    pub(super) fn split_off(&mut self, at: u64) -> Extents {
+        let at = at.clamp(self.start, self.end);
+        self.cut(at);
+        let mut rest = Extents { start: at, end: self.end, map: self.map.split_off(&at), dirty_bytes: 0 };
+        rest.dirty_bytes = rest.map.values().map(|extent| extent.matter.dirty_bytes()).sum();
+        self.dirty_bytes -= rest.dirty_bytes;
+        self.end = at;
+        rest
+    }
+
+    /// Keeps what lies behind `at`, and returns what lies before it.
+    pub(super) fn take_front(&mut self, at: u64) -> Extents {
+        let rest = self.split_off(at);
+        std::mem::replace(self, rest)
+    }
+
+    /// Puts `others`, as long as `range`, in place of what is in `range`, which may end behind the last extent.
+    pub(super) fn replace(&mut self, range: Range<u64>, others: impl IntoIterator<Item = Extent>) {
+        self.clear(range.clone());
+        let mut at = range.start;
+        for extent in others {
+            self.dirty_bytes += extent.matter.dirty_bytes();
+            let len = extent.len;
+            self.map.insert(at, extent);
+            at += len;
+        }
+        assert_eq!(at, range.end, "as much is put in as is taken out");
+    }
+
+    /// Takes out what is in `range`, where the caller puts something else.
+    fn clear(&mut self, range: Range<u64>) {
+        self.cut(range.start);
+        self.cut(range.end);
+        while let Some((at, _)) = self.map.range(range.clone()).next() {
+            let at = *at;
+            self.dirty_bytes -= self.map.remove(&at).map_or(0, |extent| extent.matter.dirty_bytes());
+        }
+        self.end = self.end.max(range.end);
+    }
+
+    /// Makes `at` the edge of an extent.
+    fn cut(&mut self, at: u64) {
+        let Some((start, extent)) = self.map.range_mut(..at).next_back() else { return };
+        let within = at - start;
+        if within < extent.len {
+            let rest = Extent { len: extent.len - within, matter: extent.matter.split_off(within) };
+            extent.len = within;
+            self.map.insert(at, rest);
+        }
+    }
+
+    /// Writes from `offset`, at most `end`, as much of `data` as there are blocks for, and returns how much that was.
+    pub(super) fn write(
+        &mut self,
+        offset: u64,
+        data: &[u8],
+        take_block: &mut dyn FnMut(usize) -> Option<Block>,
+    ) -> usize {
+        debug_assert!((self.start..=self.end).contains(&offset), "a write begins within the extents or at their end");
+        let mut taken = 0;
+        while taken < data.len() {
+            match self.write_piece(offset + taken as u64, &data[taken..], take_block) {
+                0 => break,
+                bytes => taken += bytes,
+            }
+        }
+        taken
+    }
+
+    /// Writes into the one piece that the byte at `offset` is in or will be in.
+    fn write_piece(&mut self, offset: u64, data: &[u8], take_block: &mut dyn FnMut(usize) -> Option<Block>) -> usize {
+        if let Some(bytes) = self.overwrite_held(offset, data, take_block) {
+            return bytes;
+        }
+        // What is in memory behind this write is overwritten where it is, at the next turn.
+        let mut behind = self.map.range(offset..offset + data.len() as u64);
+        let next_dirty = behind.find(|(_, extent)| matches!(extent.matter, Matter::Dirty(_))).map(|(start, _)| *start);
+        let room = next_dirty.map_or(data.len() as u64, |start| (start - offset).min(data.len() as u64));
+        let data = &data[..room as usize];
+        let (room, before) = self.piece_before(offset).map_or((0, 0), |piece| (piece.room(), piece.block_bytes()));
+        if room > 0 {
+            // The room behind a piece takes the place of whatever follows it, none of which is dirty.
+            let data = &data[..data.len().min(room)];
+            self.clear(offset..offset + data.len() as u64);
+            return self.append_to_piece(offset, data);
+        }
+        let Some(block) = take_block(block_bytes(data.len(), before)) else { return 0 };
+        let piece = Piece::fill(block, data);
+        let len = piece.len() as u64;
+        self.replace(offset..offset + len, [Extent { len, matter: Matter::Dirty(piece) }]);
+        len as usize
+    }
+
+    /// The dirty piece that ends at `offset`.
+    fn piece_before(&mut self, offset: u64) -> Option<&mut Piece> {
+        match self.map.range_mut(..offset).next_back()? {
+            (start, Extent { len, matter: Matter::Dirty(piece) }) if *start + *len == offset => Some(piece),
+            _ => None,
+        }
+    }
+
+    /// Appends to the dirty piece that ends at `offset` and has the room.
+    fn append_to_piece(&mut self, offset: u64, data: &[u8]) -> usize {
+        let Some((_, extent)) = self.map.range_mut(..offset).next_back() else { return 0 };
+        let Matter::Dirty(piece) = &mut extent.matter else { return 0 };
+        let bytes = piece.append(data);
+        extent.len += bytes as u64;
+        self.dirty_bytes += bytes as u64;
+        bytes
+    }
+
+    /// Overwrites what is in memory at `offset`; `None` if nothing is.
+    fn overwrite_held(
+        &mut self,
+        offset: u64,
+        data: &[u8],
+        take_block: &mut dyn FnMut(usize) -> Option<Block>,
+    ) -> Option<usize> {
+        let (start, extent) = self.map.range_mut(..=offset).next_back()?;
+        if start + extent.len <= offset {
+            return None;
+        }
+        let (Matter::Dirty(piece) | Matter::Stored { held: Some(piece), .. }) = &mut extent.matter else { return None };
+        let within = offset - start;
+        let bytes = (extent.len - within).min(data.len() as u64) as usize;
+        if !piece.overwrite(within as usize, &data[..bytes], take_block) {
+            return Some(0);
+        }
+        if let Matter::Stored { held: Some(piece), .. } = &extent.matter {
+            // All of the piece is new now; it is in memory anyway.
+            self.dirty_bytes += extent.len;
+            extent.matter = Matter::Dirty(piece.clone());
+        }
+        Some(bytes)
+    }
+
+    /// All extents in order, taken out.
+    pub(super) fn into_iter(self) -> impl Iterator<Item = Extent> {
+        self.map.into_values()
+    }
+
+    /// What is in memory is from now on nowhere else.
+    pub(super) fn make_dirty(&mut self) {
+        for extent in self.map.values_mut() {
+            if let Matter::Stored { held: Some(piece), .. } = &extent.matter {
+                self.dirty_bytes += extent.len;
+                extent.matter = Matter::Dirty(piece.clone());
+            }
+        }
+    }
+
+    /// The first byte at or behind `offset` that is data, or that is in a hole; `None` if there is none.
+    pub(super) fn find(&self, offset: u64, hole: bool) -> Option<u64> {
+        let first = self.map.range(..=offset).next_back().map_or(offset, |(start, _)| *start);
+        let is_wanted = |extent: &Extent| matches!(extent.matter, Matter::Zero) == hole;
+        let mut extents = self.map.range(first..).filter(|(start, extent)| *start + extent.len > offset);
+        extents.find(|(_, extent)| is_wanted(extent)).map(|(start, _)| offset.max(*start))
+    }
+
+    #[cfg(any(test, debug_assertions))]
+    pub(super) fn check_invariants(&self) {
+        let (mut end, mut dirty_bytes) = (self.start, 0);
+        for (start, extent) in &self.map {
+            assert_eq!(*start, end, "a gap or an overlap");
+            assert!(extent.len > 0, "an empty extent at {start}");
+            let (Extent { matter: Matter::Dirty(piece), .. }
+            | Extent { matter: Matter::Stored { held: Some(piece), .. }, .. }) = extent
+            else {
+                end += extent.len;
+                continue;
+            };
+            assert_eq!(piece.len() as u64, extent.len, "the piece at {start} has another length");
+            dirty_bytes += extent.matter.dirty_bytes();
+            end += extent.len;
+        }
+        assert_eq!((end, dirty_bytes), (self.end, self.dirty_bytes), "(end, dirty bytes)");
+    }
+}

@@ -1,0 +1,268 @@
+//! Whole ranges: copies on the service, holes, room.
+
+use cosmount::fs::{Allocation, FsError, SeekTo};
+use cosmount::store::{Fault, Gate, Op, StoreErrorKind};
+use cosmount::wire::Limits;
+use futures_util::poll;
+
+use crate::bed::{Bed, Choices, File, KIB, PART, READ, WRITE, assert_same, bytes};
+
+async fn copy(bed: &Bed, from: (&File, usize), to: (&File, usize), len: usize) -> Result<usize, FsError> {
+    let (from, to) = ((from.0.handle, from.1 as u64), (to.0.handle, to.1 as u64));
+    bed.fs.copy_range(from, to, len as u64).await.map(|copied| copied as usize)
+}
+
+fn bytes_moved(bed: &Bed) -> u64 {
+    bed.bucket.requests().iter().map(|request| request.bytes_in).sum::<u64>()
+        + if bed.bucket.count(Op::GetObject) > 0 { u64::MAX / 2 } else { 0 }
+}
+
+#[tokio::test]
+async fn a_copy_inside_the_mount_moves_no_data() {
+    for len in [1, 100 * KIB, PART, 5 * PART + 3] {
+        let bed = Bed::new();
+        let content = bytes(1, len);
+        bed.bucket.insert("a", content.clone());
+        let (from, to) = (bed.open("a", READ).await.unwrap(), bed.create("b").await);
+        bed.bucket.forget_requests();
+        assert_eq!(copy(&bed, (&from, 0), (&to, 0), 9 * PART).await, Ok(len));
+        assert_eq!(to.size().await, len);
+        to.close().await.unwrap();
+        assert_eq!((bytes_moved(&bed), bed.take_ops().as_slice()), (0, [Op::CopyObject].as_slice()));
+        bed.assert_bucket(&[("a", &content), ("b", &content)]);
+    }
+}
+
+#[tokio::test]
+async fn an_object_larger_than_one_copy_is_copied_in_parts() {
+    let limits = Limits { part_bytes_max: 2 * PART as u64, put_bytes_max: 2 * PART as u64, ..Limits::COS };
+    let bed = Bed::with(Choices { limits, ..Choices::default() });
+    let content = bytes(1, 5 * PART);
+    bed.put("a", &content).await.unwrap();
+    let (from, to) = (bed.open("a", READ).await.unwrap(), bed.create("b").await);
+    bed.bucket.forget_requests();
+    assert_eq!(copy(&bed, (&from, 0), (&to, 0), content.len()).await, Ok(content.len()));
+    to.close().await.unwrap();
+    assert_eq!((bytes_moved(&bed), bed.bucket.count(Op::UploadPartCopy)), (0, 3));
+    bed.assert_bucket(&[("a", &content), ("b", &content)]);
+}
+
+/// What was copied can be read, written over and copied again before it is at the service.
+#[tokio::test]
+async fn a_copied_range_is_content_like_any_other() {
+    let bed = Bed::new();
+    let source = bytes(1, 4 * PART);
+    bed.bucket.insert("a", source.clone());
+    let (from, to) = (bed.open("a", READ).await.unwrap(), bed.create("b").await);
+    to.write(0, b"head").await.unwrap();
+    assert_eq!(copy(&bed, (&from, 1000), (&to, 10), 3 * PART).await, Ok(3 * PART));
+    let mut model = b"head\0\0\0\0\0\0".to_vec();
+    model.extend_from_slice(&source[1000..1000 + 3 * PART]);
+    to.write(2 * PART, b"over it").await.unwrap();
+    model[2 * PART..2 * PART + 7].copy_from_slice(b"over it");
+    assert_eq!(copy(&bed, (&to, PART), (&to, 3 * PART), PART).await, Ok(PART));
+    model.resize(4 * PART, 0);
+    model.copy_within(PART..2 * PART, 3 * PART);
+    assert_same(&to.read_all().await.unwrap(), &model);
+    to.close().await.unwrap();
+    bed.assert_bucket(&[("a", &source), ("b", &model)]);
+}
+
+#[tokio::test]
+async fn a_source_with_unpublished_changes_is_published_first() {
+    let bed = Bed::new();
+    let (from, to) = (bed.create("a").await, bed.create("b").await);
+    let content = bytes(1, 2 * PART + 5);
+    from.write(0, &content).await.unwrap();
+    assert_eq!(copy(&bed, (&from, 0), (&to, 0), content.len()).await, Ok(content.len()));
+    from.write(0, b"later").await.unwrap();
+    to.close().await.unwrap();
+    assert_same(&bed.bucket.bytes("b").unwrap(), &content);
+    from.close().await.unwrap();
+    let later = [b"later", &content[5..]].concat();
+    bed.assert_bucket(&[("a", &later), ("b", &content)]);
+}
+
+/// Whatever this mount does to the source, the copy is what the source was.
+#[tokio::test]
+async fn a_copy_outlives_its_source() {
+    for change in ["remove", "replace", "rename", "rename over", "chmod", "edit"] {
+        let bed = Bed::new();
+        let source = bytes(1, 3 * PART);
+        bed.put("a", &source).await.unwrap();
+        bed.put("other", b"other").await.unwrap();
+        let (from, to) = (bed.open("a", READ).await.unwrap(), bed.create("b").await);
+        copy(&bed, (&from, 0), (&to, 0), source.len()).await.unwrap();
+        from.close().await.unwrap();
+        match change {
+            "remove" => bed.unlink("a").await.unwrap(),
+            "replace" => bed.put("a", b"new").await.unwrap(),
+            "rename" => bed.rename("a", "c").await.unwrap(),
+            "rename over" => bed.rename("other", "a").await.unwrap(),
+            "chmod" => drop(bed.chmod("a", 0o600).await.unwrap()),
+            _ => {
+                let file = bed.open("a", WRITE).await.unwrap();
+                file.write(PART, b"edit").await.unwrap();
+                file.close().await.unwrap();
+            }
+        }
+        assert_same(&to.read_all().await.unwrap(), &source);
+        to.close().await.unwrap();
+        assert_same(&bed.bucket.bytes("b").unwrap(), &source);
+        bed.assert_no_unfinished_uploads().await;
+    }
+}
+
+/// Each needs what the other is about to replace.
+#[tokio::test]
+async fn two_files_may_be_copied_into_one_another() {
+    let bed = Bed::new();
+    let (one, two) = (bytes(1, 2 * PART), bytes(2, 3 * PART));
+    bed.bucket.insert("a", one.clone());
+    bed.bucket.insert("b", two.clone());
+    let (a, b) = (bed.open("a", WRITE).await.unwrap(), bed.open("b", WRITE).await.unwrap());
+    let both = copy(&bed, (&a, 0), (&b, PART), PART).await.and(copy(&bed, (&b, 0), (&a, PART), PART).await);
+    assert_eq!(both, Ok(PART));
+    let (first, second) = tokio::join!(a.close(), b.close());
+    first.and(second).unwrap();
+    let new_b = [&two[..PART], &one[..PART], &two[2 * PART..]].concat();
+    let new_a = [&one[..PART], &two[..PART]].concat();
+    bed.assert_bucket(&[("a", &new_a), ("b", &new_b)]);
+    bed.assert_no_unfinished_uploads().await;
+}
+
+#[tokio::test]
+async fn a_source_that_others_replaced_is_not_mixed_with_what_it_was() {
+    let bed = Bed::new();
+    bed.bucket.insert("a", bytes(1, 3 * PART));
+    let (from, to) = (bed.open("a", READ).await.unwrap(), bed.create("b").await);
+    copy(&bed, (&from, PART), (&to, 0), PART).await.unwrap();
+    bed.bucket.insert("a", bytes(2, 3 * PART));
+    to.write(PART, b"tail").await.unwrap();
+    assert_eq!(to.close().await, Err(FsError::Stale));
+    assert_eq!(bed.bucket.keys(), ["a"]);
+    bed.assert_no_unfinished_uploads().await;
+}
+
+#[tokio::test]
+async fn a_copy_needs_handles_that_are_open_for_it() {
+    let bed = Bed::new();
+    bed.bucket.insert("a", "content");
+    let (from, to) = (bed.open("a", READ).await.unwrap(), bed.create("b").await);
+    assert_eq!(copy(&bed, (&to, 0), (&from, 0), 1).await, Err(FsError::BadHandle));
+    assert_eq!(copy(&bed, (&from, 7), (&to, 0), 1).await, Ok(0), "nothing is behind the end");
+    assert_eq!(copy(&bed, (&from, 0), (&to, usize::MAX), 2).await, Err(FsError::TooLarge));
+}
+
+#[tokio::test]
+async fn holes_are_found_until_the_file_is_published() {
+    let bed = Bed::new();
+    let file = bed.create("a").await;
+    file.write(100, b"data").await.unwrap();
+    file.truncate(200).await.unwrap();
+    let seek = |offset, to| bed.fs.seek(file.handle, offset, to);
+    assert_eq!([0, 100, 103].map(|at| seek(at, SeekTo::Data)), [Ok(100), Ok(100), Ok(103)]);
+    assert_eq!([0, 100, 104, 150].map(|at| seek(at, SeekTo::Hole)), [Ok(0), Ok(104), Ok(104), Ok(150)]);
+    assert_eq!([104, 199, 200].map(|at| seek(at, SeekTo::Data)), [const { Err(FsError::NoSuchOffset) }; 3]);
+    assert_eq!(seek(200, SeekTo::Hole), Err(FsError::NoSuchOffset));
+    file.fsync().await.unwrap();
+    assert_eq!((seek(0, SeekTo::Data), seek(0, SeekTo::Hole)), (Ok(0), Ok(200)));
+    file.close().await.unwrap();
+    let reader = bed.open("a", READ).await.unwrap();
+    assert_eq!(bed.fs.seek(reader.handle, 7, SeekTo::Data), Ok(7));
+    assert_eq!(bed.fs.seek(reader.handle, 7, SeekTo::Hole), Ok(200));
+}
+
+/// A hole is sent as zeros, but never lies in memory.
+#[tokio::test]
+async fn a_large_hole_takes_no_memory() {
+    let bed = Bed::new();
+    let file = bed.create("a").await;
+    file.truncate(200 * PART).await.unwrap();
+    file.write(150 * PART, b"island").await.unwrap();
+    assert!(bed.memory.used_bytes() <= 8 * KIB, "{}", bed.memory.used_bytes());
+    file.close().await.unwrap();
+    let mut model = vec![0; 200 * PART];
+    model[150 * PART..150 * PART + 6].copy_from_slice(b"island");
+    bed.assert_bucket(&[("a", &model)]);
+}
+
+#[tokio::test]
+async fn room_is_made_and_ranges_become_zeros() {
+    let whole = bytes(1, 3 * PART);
+    let reserve = |grows| Allocation::Reserve { grows };
+    let zero = |grows| Allocation::Zero { grows };
+    let table = [
+        (reserve(true), 2 * PART, 2 * PART, 4 * PART),
+        (reserve(true), 0, PART, 3 * PART),
+        (reserve(false), 2 * PART, 2 * PART, 3 * PART),
+        (zero(false), PART - 7, PART, 3 * PART),
+        (zero(false), 2 * PART, 2 * PART, 3 * PART),
+        (zero(false), 5 * PART, PART, 3 * PART),
+        (zero(true), 2 * PART, 2 * PART, 4 * PART),
+    ];
+    for published in [false, true] {
+        for (how, offset, len, size) in table {
+            let bed = Bed::new();
+            let file = bed.create("a").await;
+            file.write(0, &whole).await.unwrap();
+            if published {
+                file.fsync().await.unwrap();
+            }
+            bed.fs.allocate(file.handle, offset as u64, len as u64, how).await.unwrap();
+            let mut model = whole.clone();
+            model.resize(size, 0);
+            if let Allocation::Zero { .. } = how {
+                let (start, end) = (offset.min(size), (offset + len).min(size));
+                model[start..end].fill(0);
+            }
+            assert_same(&file.read_all().await.unwrap(), &model);
+            file.close().await.unwrap();
+            bed.assert_bucket(&[("a", &model)]);
+        }
+    }
+    let bed = Bed::new();
+    let file = bed.create("a").await;
+    assert_eq!(bed.fs.allocate(file.handle, 0, 0, reserve(true)).await, Err(FsError::Invalid));
+    assert_eq!(bed.fs.allocate(file.handle, u64::MAX, 2, reserve(true)).await, Err(FsError::TooLarge));
+    assert_eq!(bed.fs.allocate(file.handle, 0, u64::MAX, reserve(true)).await, Err(FsError::TooLarge));
+}
+
+/// A service that takes fewer parts than it is known for says so with a refusal.
+#[tokio::test]
+async fn a_service_with_few_part_numbers_gets_the_file_in_steps() {
+    let limits = Limits { part_count_max: 4, ..Limits::COS };
+    let bed = Bed::with(Choices { limits, ..Choices::default() });
+    let mut model = bytes(1, 15 * PART + 9);
+    bed.put("a", &model).await.unwrap();
+    bed.assert_bucket(&[("a", &model)]);
+    let file = bed.open("a", WRITE).await.unwrap();
+    for index in 0..7 {
+        let at = index * 2 * PART + PART / 2;
+        file.write(at, b"scattered").await.unwrap();
+        model[at..at + 9].copy_from_slice(b"scattered");
+    }
+    assert_same(&file.read_all().await.unwrap(), &model);
+    file.close().await.unwrap();
+    bed.assert_bucket(&[("a", &model)]);
+    bed.assert_no_unfinished_uploads().await;
+}
+
+/// The refusal comes when parts are on their way already.
+#[tokio::test]
+async fn a_refused_part_number_is_learned_from() {
+    let gate = Gate::new();
+    let bed = Bed::new();
+    for number in 6..=40 {
+        bed.faults.inject(Fault::every(Op::UploadPart, StoreErrorKind::TooManyParts).part(number));
+    }
+    let content = bytes(1, 23 * PART + 1);
+    let file = bed.create("a").await;
+    let mut write = Box::pin(file.write(0, &content));
+    let _ = poll!(&mut write);
+    gate.open();
+    write.await.unwrap();
+    file.close().await.unwrap();
+    bed.assert_bucket(&[("a", &content)]);
+    bed.assert_no_unfinished_uploads().await;
+}
