@@ -11,6 +11,7 @@ use super::options::Owner;
 use super::tree::{Entry, Facts, Ino, What};
 use super::{FileSystem, FsError};
 use crate::read::{Object, ReadBytes, Reader, Version};
+use crate::store::{StoreError, StoreErrorKind};
 use crate::upload::{Base, OpenFile, PublishedFile, Segment, SourceObject, Taken};
 use crate::wire::ObjectAttributes;
 
@@ -174,8 +175,13 @@ impl FileSystem {
         let writing = self.open_content(ino, mode.truncates).await?;
         let handle =
             self.handles.insert(Handle::File(Arc::new(FileHandle::new(ino, mode, Some(writing.clone()), None))));
+        let mut keep_cache = false;
         if let Some(file) = self.tree().file_mut(ino) {
             file.handles.push(handle);
+            // Whatever is written goes through this kernel, which keeps its pages right.
+            let etag = writing.file.published().map(|published| published.base.etag);
+            file.cached.take_if(|cached| etag.as_ref() != Some(cached));
+            keep_cache = file.cached.is_some();
         }
         if mode.truncates && writing.file.size() > 0 {
             let truncated = writing.file.truncate(0).await;
@@ -185,7 +191,7 @@ impl FileSystem {
                 return Err(error.into());
             }
         }
-        Ok(Opened { handle, keep_cache: false })
+        Ok(Opened { handle, keep_cache })
     }
 
     /// The content of a file, for one more writer.
@@ -210,7 +216,6 @@ impl FileSystem {
             (file.writing, file.writers) = (Some(writing.clone()), 0);
         }
         file.writers += 1;
-        file.cached = None;
         Ok(Some(writing))
     }
 
@@ -339,12 +344,13 @@ impl FileSystem {
         }
     }
 
-    /// Reads a file that is being written: what is in memory from there, what is published from the object, and what
-    /// is only in parts, which nobody can read before they are complete, by publishing first.
+    /// Reads a file that is being written: what is in memory from there, what is in stored objects from those, and what is
+    /// only in parts, which nobody can read before they are complete, by publishing first.
     async fn read_written(&self, writing: &Writing, offset: u64, len: usize) -> Result<ReadBytes, FsError> {
+        let end = offset.saturating_add(len as u64);
         for _ in 0..READ_ATTEMPTS {
             let published = writing.file.published();
-            let segments = writing.file.segments(offset, offset.saturating_add(len as u64));
+            let segments = writing.file.segments(offset, end);
             if segments.contains(&Segment::Unreadable) {
                 writing.file.publish_step().await?;
                 continue;
@@ -352,10 +358,14 @@ impl FileSystem {
             let read = self.read_segments(writing, published.as_ref(), segments).await;
             // The object may have been replaced or moved since the segments were asked for.
             if published.map(|published| published.serial) == writing.file.published().map(|now| now.serial) {
-                return read.map(ReadBytes::from);
+                return read.map(ReadBytes::from).map_err(|error| self.lost(error));
             }
         }
-        Err(FsError::NotSupported)
+        // Somebody publishes all the time: for once it has to wait.
+        let _still = writing.file.hold_still().await;
+        let segments = writing.file.segments(offset, end);
+        let read = self.read_segments(writing, writing.file.published().as_ref(), segments).await;
+        read.map(ReadBytes::from).map_err(|error| self.lost(error))
     }
 
     /// Puts the segments together; those in the file's own object are read from the version `published`.
@@ -364,7 +374,11 @@ impl FileSystem {
         writing: &Writing,
         published: Option<&PublishedFile>,
         segments: Vec<Segment>,
-    ) -> Result<Vec<u8>, FsError> {
+    ) -> Result<Vec<u8>, StoreError> {
+        let gone = || {
+            let key = writing.file.key();
+            StoreError::new(StoreErrorKind::Changed, "GetObject", key.as_str(), "the version to read from is gone")
+        };
         let mut bytes = Vec::new();
         for segment in segments {
             let (version, range) = match segment {
@@ -376,17 +390,16 @@ impl FileSystem {
                     bytes.extend_from_slice(&held);
                     continue;
                 }
-                Segment::Base(range) => (version_of(published.ok_or(FsError::Stale)?), range),
+                Segment::Base(range) => (version_of(published.ok_or_else(gone)?), range),
                 Segment::Other(object, range) => {
                     let SourceObject { key, etag, size, crc64 } = (*object).clone();
                     (Version { key, etag, size, crc64 }, range)
                 }
-                Segment::Unreadable => return Err(FsError::NotSupported),
+                Segment::Unreadable => return Err(gone()),
             };
-            let piece = self.reader_of(writing, version).read(range.start(), range.len() as usize).await;
-            let piece = piece.map_err(|error| self.lost(error))?;
+            let piece = self.reader_of(writing, version).read(range.start(), range.len() as usize).await?;
             if (piece.as_ref().len() as u64) < range.len() {
-                return Err(FsError::Stale);
+                return Err(gone());
             }
             bytes.extend_from_slice(piece.as_ref());
         }
@@ -432,7 +445,7 @@ impl FileSystem {
     }
 
     /// An object that vanished under a reader is stale, not missing.
-    fn lost(&self, error: crate::store::StoreError) -> FsError {
+    fn lost(&self, error: StoreError) -> FsError {
         match self.told(error) {
             FsError::NotFound => FsError::Stale,
             other => other,

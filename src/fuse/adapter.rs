@@ -281,11 +281,8 @@ impl Filesystem for Adapter {
         let call = async move { fs.open(Ino(ino.0), mode).await };
         self.answer(request.pid(), call, move |result| match result {
             Ok(Opened { handle, keep_cache }) => {
-                let flags = match (writes, keep_cache) {
-                    (true, _) => FopenFlags::FOPEN_DIRECT_IO,
-                    (false, true) => FopenFlags::FOPEN_KEEP_CACHE,
-                    (false, false) => FopenFlags::empty(),
-                };
+                let keep = if keep_cache { FopenFlags::FOPEN_KEEP_CACHE } else { FopenFlags::empty() };
+                let flags = if writes { keep | FopenFlags::FOPEN_DIRECT_IO } else { keep };
                 reply.opened(FileHandle(handle.0), flags);
             }
             Err(error) => reply.error(errno(&error)),

@@ -359,3 +359,176 @@ impl Extents {
         assert_eq!((end, dirty_bytes), (self.end, self.dirty_bytes), "(end, dirty bytes)");
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::memory::Memory;
+
+    /// What a change does to a model that knows of every byte where it comes from: a base byte by its place, a zero, or
+    /// the number of the change that wrote it.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    enum Byte {
+        Base(u64),
+        Zero,
+        Written(u8),
+    }
+
+    #[derive(Clone, Debug)]
+    enum Change {
+        Write {
+            at: u64,
+            len: usize,
+        },
+        Hole {
+            at: u64,
+            len: u64,
+        },
+        Extend {
+            len: u64,
+        },
+        Cut {
+            at: u64,
+        },
+        /// Cut in two and put together again.
+        Split {
+            at: u64,
+        },
+        Copy {
+            from: u64,
+            len: u64,
+            at: u64,
+        },
+    }
+
+    const BASE_BYTES: u64 = 40_000;
+
+    fn change() -> impl Strategy<Value = Change> {
+        let at = || 0..60_000_u64;
+        let len = || prop_oneof![1..50_u64, 1..20_000_u64, Just(4096_u64)];
+        prop_oneof![
+            4 => (at(), len()).prop_map(|(at, len)| Change::Write { at, len: len as usize }),
+            1 => (at(), len()).prop_map(|(at, len)| Change::Hole { at, len }),
+            1 => len().prop_map(|len| Change::Extend { len }),
+            1 => at().prop_map(|at| Change::Cut { at }),
+            1 => at().prop_map(|at| Change::Split { at }),
+            1 => (at(), len(), at()).prop_map(|(from, len, at)| Change::Copy { from, len, at }),
+        ]
+    }
+
+    fn apply(extents: &mut Extents, model: &mut Vec<Byte>, change: &Change, number: u8, memory: &Memory) {
+        let size = extents.end();
+        match *change {
+            Change::Write { at, len } => {
+                let at = at.min(size);
+                let data = vec![number; len];
+                assert_eq!(extents.write(at, &data, &mut |bytes| memory.try_take(bytes)), len);
+                model.resize(model.len().max(at as usize + len), Byte::Zero);
+                model[at as usize..at as usize + len].fill(Byte::Written(number));
+            }
+            Change::Hole { at, len } => {
+                let (at, end) = (at.min(size), (at + len).min(size));
+                if at < end {
+                    extents.replace(at..end, [Extent { len: end - at, matter: Matter::Zero }]);
+                    model[at as usize..end as usize].fill(Byte::Zero);
+                }
+            }
+            Change::Extend { len } => {
+                extents.push(len, Matter::Zero);
+                model.resize(model.len() + len as usize, Byte::Zero);
+            }
+            Change::Cut { at } => {
+                drop(extents.split_off(at));
+                model.truncate(at as usize);
+            }
+            Change::Split { at } => {
+                let rest = extents.split_off(at);
+                extents.check_invariants();
+                rest.check_invariants();
+                extents.append(rest);
+            }
+            Change::Copy { from, len, at } => {
+                let (from, at) = (from.min(size), at.min(size));
+                let end = (from + len).min(size);
+                let copied: Vec<Extent> = extents.within(from..end).map(|(_, extent)| extent).collect();
+                extents.replace(at..at + (end - from), copied);
+                let bytes = model[from as usize..end as usize].to_vec();
+                model.resize(model.len().max(at as usize + bytes.len()), Byte::Zero);
+                model[at as usize..at as usize + bytes.len()].copy_from_slice(&bytes);
+            }
+        }
+    }
+
+    fn bytes_of(extents: &Extents) -> Vec<Byte> {
+        let of = |extent: &Extent| -> Vec<Byte> {
+            match &extent.matter {
+                Matter::Dirty(piece) => piece.as_slice().iter().map(|byte| Byte::Written(*byte)).collect(),
+                Matter::Stored { start, .. } => (*start..start + extent.len).map(Byte::Base).collect(),
+                Matter::Zero => vec![Byte::Zero; extent.len as usize],
+            }
+        };
+        extents.iter().flat_map(of).collect()
+    }
+
+    proptest! {
+        #[test]
+        fn extents_say_of_every_byte_where_it_is(changes in prop::collection::vec(change(), 1..40)) {
+            let memory = Memory::new(64 << 20);
+            let mut extents = Extents::new(0);
+            extents.push(BASE_BYTES, Matter::stored(Source::Base, 0));
+            let mut model: Vec<Byte> = (0..BASE_BYTES).map(Byte::Base).collect();
+            for (number, change) in (1..).zip(&changes) {
+                apply(&mut extents, &mut model, change, number, &memory);
+                extents.check_invariants();
+                prop_assert_eq!(extents.end(), model.len() as u64);
+            }
+            prop_assert!(bytes_of(&extents) == model, "{changes:?}");
+            for piece in [0..100, 4000..9000, 39_990..40_010, 50_000..u64::MAX] {
+                let within: u64 = extents.within(piece.clone()).map(|(_, extent)| extent.len).sum();
+                prop_assert_eq!(within, extents.end().min(piece.end).saturating_sub(piece.start));
+            }
+            drop(extents);
+            prop_assert_eq!(memory.used_bytes(), 0);
+        }
+    }
+
+    #[test]
+    fn small_writes_in_order_fill_one_block_after_the_other() {
+        let memory = Memory::new(1 << 20);
+        let mut extents = Extents::new(0);
+        for index in 0..100 {
+            extents.write(index * 100, &[1; 100], &mut |bytes| memory.try_take(bytes));
+        }
+        // 4 KiB and 8 KiB hold the 10,000 bytes.
+        assert_eq!((extents.count(), memory.used_bytes()), (2, 12 << 10));
+    }
+
+    #[test]
+    fn a_write_without_memory_takes_what_there_was() {
+        let memory = Memory::new(4 << 10);
+        let mut extents = Extents::new(7);
+        let mut wanted = 0;
+        let mut take = |bytes| {
+            wanted = bytes;
+            memory.try_take(bytes)
+        };
+        assert_eq!(extents.write(7, &[1; 4096], &mut take), 4096);
+        assert_eq!(extents.write(7 + 4096, &[1; 10], &mut take), 0);
+        assert_eq!((wanted, extents.len(), extents.dirty_bytes()), (8 << 10, 4096, 4096));
+        extents.check_invariants();
+    }
+
+    #[test]
+    fn what_is_held_becomes_dirty_where_it_is_written_to() {
+        let memory = Memory::new(64 << 10);
+        let piece = Piece::fill(memory.try_take(4096).unwrap(), b"0123456789");
+        let mut extents = Extents::new(0);
+        extents.push(10, Matter::Stored { source: Source::Base, start: 0, held: Some(piece) });
+        assert_eq!(extents.dirty_bytes(), 0);
+        assert_eq!(extents.write(3, b"abc", &mut |bytes| memory.try_take(bytes)), 3);
+        assert_eq!((extents.count(), extents.dirty_bytes()), (1, 10));
+        extents.check_invariants();
+    }
+}

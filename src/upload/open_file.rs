@@ -432,6 +432,11 @@ impl OpenFile {
         self.lock().content.find(offset, hole)
     }
 
+    /// Keeps the file from being published or moved until the guard is dropped. Writing goes on.
+    pub async fn hold_still(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.publishing.lock().await
+    }
+
     /// Bytes that publishing this file would get out of the memory.
     pub(super) fn publishable_bytes(&self) -> u64 {
         let state = self.lock();
