@@ -38,10 +38,10 @@ impl FileSystem {
         if is_last_word { self.publish(handle.ino, &writing).await } else { Ok(()) }
     }
 
-    /// Makes everything that was written to the file durable. The handle stays usable.
+    /// Makes everything that was written to the file durable, by whatever handle. The handle stays usable.
     pub async fn fsync(&self, handle: HandleId) -> Result<(), FsError> {
         let handle = self.handles.file(handle)?;
-        match handle.writing.clone() {
+        match self.writing_of(&handle) {
             Some(writing) => self.publish(handle.ino, &writing).await,
             None => Ok(()),
         }

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
-use super::attributes::{Attr, Kind, new_attributes};
+use super::attributes::{Attr, AttrChange, Kind, new_attributes};
 use super::handles::{FileHandle, Handle, HandleId};
 use super::name::FileName;
 use super::options::Owner;
@@ -154,6 +154,10 @@ impl FileSystem {
         if mode.writes {
             self.refuse_if_read_only()?;
             return self.open_for_writing(ino, mode).await;
+        }
+        if mode.truncates {
+            // Linux empties a file that is opened for reading, too.
+            self.setattr(ino, AttrChange { size: Some(0), ..AttrChange::default() }).await?;
         }
         let being_written = self.tree().file(ino).ok_or(FsError::IsDirectory)?.writing.is_some();
         let object = if being_written { None } else { Some(self.object_of(ino).await?) };

@@ -273,7 +273,7 @@ impl Filesystem for Adapter {
         let has = |flag: i32| flags.0 & flag != 0;
         let mode = OpenMode {
             writes,
-            truncates: writes && has(libc::O_TRUNC),
+            truncates: has(libc::O_TRUNC),
             appends: writes && has(libc::O_APPEND),
             opener: request.pid(),
         };

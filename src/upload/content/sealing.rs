@@ -1,0 +1,221 @@
+//! Sealing: the tail of a file becomes parts, by a plan, and as early as that can be told.
+//!
+//! While a file is being written, what will probably not change any more is sealed, if nothing has to be fetched for it.
+//! When it is published, all of it is; where the numbers do not suffice, in steps, each of which makes an object.
+
+use super::{Content, NotHeld, Part, PartBody};
+use crate::upload::extents::{Extent, Matter, Source};
+use crate::upload::ladder::Ladder;
+use crate::upload::plan::{self, Action, Rules, Stretch, TooManyParts, plan, plan_longer_parts};
+use crate::wire::Limits;
+
+/// What the parts of an upload have to be like.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::upload) struct PartRules {
+    pub(in crate::upload) limits: Limits,
+    pub(in crate::upload) ladder: Ladder,
+    /// The size, roughly, of a part some bytes of which have to be fetched first.
+    pub(in crate::upload) mixed_bytes: u64,
+}
+
+impl PartRules {
+    fn plan(&self, stretches: &[Stretch]) -> Result<Vec<Action>, TooManyParts> {
+        self.with(|rules| plan(stretches, rules))
+    }
+
+    /// Calls `plan` with the rules as the planner knows them.
+    fn with<T>(&self, plan: impl FnOnce(&Rules) -> T) -> T {
+        let upload_bytes = |index| self.ladder.part_bytes(index);
+        plan(&Rules { limits: self.limits, upload_bytes: &upload_bytes, mixed_upload_bytes: self.mixed_bytes })
+    }
+}
+
+impl Content {
+    /// What publishing takes: an action for each part, those that are sealed already among them.
+    pub(in crate::upload) fn plan(&self, rules: &PartRules) -> Result<Vec<Action>, TooManyParts> {
+        rules.plan(&self.stretches(self.tail.end()).0)
+    }
+
+    /// The same where there are more changes than numbers. All but the first changes are held back, if that helps;
+    /// otherwise what lies between them is sent with them.
+    pub(in crate::upload) fn plan_step(&mut self, rules: &PartRules) -> Result<Vec<Action>, TooManyParts> {
+        match self.hold_back(rules) {
+            Ok(()) => self.plan(rules),
+            Err(TooManyParts) => rules.with(|rules| plan_longer_parts(&self.stretches(self.tail.end()).0, rules)),
+        }
+    }
+
+    /// The content up to `until` as the planner sees it, and the objects that its stored stretches are in.
+    fn stretches(&self, until: u64) -> (Vec<Stretch>, Vec<Source>) {
+        let mut sources: Vec<Source> = Vec::new();
+        let mut number = |source: &Source| {
+            let known = sources.iter().position(|known| known == source);
+            known.unwrap_or_else(|| {
+                sources.push(source.clone());
+                sources.len() - 1
+            })
+        };
+        let sent = self.parts.iter().map(|part| Stretch { bytes: part.len, matter: plan::Matter::Sent });
+        let mut stretches: Vec<Stretch> = sent.collect();
+        for (_, Extent { len, matter }) in self.tail.within(self.tail.start()..until) {
+            let matter = match matter {
+                Matter::Dirty(_) | Matter::Zero => plan::Matter::New,
+                Matter::Stored { source, start, .. } => plan::Matter::Stored { object: number(&source), start },
+            };
+            stretches.push(Stretch { bytes: len, matter });
+        }
+        (stretches, sources)
+    }
+
+    /// Seals what of `actions`, a plan of the whole file, is not sealed yet.
+    pub(in crate::upload) fn seal(&mut self, actions: &[Action]) {
+        let sources = self.stretches(self.tail.end()).1;
+        for action in &actions[self.parts.len()..] {
+            self.seal_one(action, &sources);
+        }
+    }
+
+    fn seal_one(&mut self, action: &Action, sources: &[Source]) {
+        let (start, version) = (self.tail.start(), self.new_version());
+        let (len, body) = match action {
+            Action::Keep => unreachable!("parts that are sealed come first in a plan, and only they are kept"),
+            Action::Copy { object, start: from, bytes } => {
+                self.tail.take_front(start + bytes);
+                (*bytes, PartBody::Copy { source: sources[*object].clone(), start: *from })
+            }
+            Action::Upload { bytes, .. } => (*bytes, PartBody::Upload(self.tail.take_front(start + bytes))),
+        };
+        self.parts.push(Part { start, len, version, body, sent: None });
+    }
+
+    /// Seals what was written and will probably not change any more: everything up to where a program that writes in
+    /// order has come, if that takes nothing that would have to be fetched, and if the program has written a full part.
+    pub(in crate::upload) fn seal_stream(&mut self, rules: &PartRules) {
+        let full_bytes = rules.ladder.part_bytes(self.parts.len() as u64);
+        if self.streamed_bytes() < full_bytes {
+            return;
+        }
+        let (run_start, until) = (self.stream.start.max(self.tail.start()), self.stream.end);
+        self.seal_while(rules, run_start, |action, end, index| match action {
+            Action::Upload { bytes, .. } => end < until || end == until && *bytes >= rules.ladder.part_bytes(index),
+            Action::Copy { .. } | Action::Keep => end <= until,
+        });
+    }
+
+    /// Seals as much from the beginning of the tail as can leave, because memory is short.
+    pub(in crate::upload) fn seal_available(&mut self, rules: &PartRules) {
+        let part_bytes_min = rules.limits.part_bytes_min;
+        let Some(last_dirty) = self.last_dirty() else { return };
+        self.seal_while(rules, self.tail.start(), |action, end, _| match action {
+            Action::Upload { bytes, .. } => *bytes >= part_bytes_min && end - bytes < last_dirty,
+            Action::Copy { .. } | Action::Keep => true,
+        });
+    }
+
+    /// Where the last byte ends that is only in memory.
+    fn last_dirty(&self) -> Option<u64> {
+        let mut end = self.tail.end();
+        for extent in self.tail.iter().rev() {
+            if matches!(extent.matter, Matter::Dirty(_)) {
+                return Some(end);
+            }
+            end -= extent.len;
+        }
+        None
+    }
+
+    /// Seals the actions of a plan, from the first that is not sealed yet, for as long as `is_settled` says so of each,
+    /// of where it ends and its index; nothing, if that does not come beyond `at_least`. What would have to be fetched
+    /// waits until the file is published.
+    fn seal_while(&mut self, rules: &PartRules, at_least: u64, is_settled: impl Fn(&Action, u64, u64) -> bool) {
+        let (stretches, sources) = self.stretches(self.tail.end());
+        let Ok(actions) = rules.plan(&stretches) else { return };
+        let is_single = self.parts.is_empty() && actions.len() == 1;
+        let fresh = &actions[self.parts.len()..];
+        let mut end = self.tail.start();
+        let (mut sealable, mut sealable_end) = (0, end);
+        for (index, action) in fresh.iter().enumerate() {
+            let (bytes, fetched) = match action {
+                Action::Upload { bytes, fetched } => (*bytes, *fetched),
+                Action::Copy { bytes, .. } => (*bytes, 0),
+                Action::Keep => (0, 0),
+            };
+            end += bytes;
+            if fetched > 0 || !is_settled(action, end, (self.parts.len() + index) as u64) {
+                break;
+            }
+            // A copy is of use only for what follows it.
+            if matches!(action, Action::Upload { .. }) {
+                (sealable, sealable_end) = (index + 1, end);
+            }
+        }
+        if sealable_end > at_least && !is_single {
+            fresh[..sealable].iter().for_each(|action| self.seal_one(action, &sources));
+        }
+    }
+
+    /// Holds the last changes back, so that there are numbers enough for the others: makes parts and tail an object that
+    /// has the first changes only, and behind them what the base has. Everything else comes with a later step.
+    ///
+    /// What is held back fits that object as it fitted the base, because it does not refer to other places of it.
+    fn hold_back(&mut self, rules: &PartRules) -> Result<(), TooManyParts> {
+        let edges = self.edges();
+        let fits = edges.partition_point(|edge| rules.plan(&self.step_stretches(*edge)).is_ok());
+        let edge = fits.checked_sub(1).map(|last| edges[last]).ok_or(TooManyParts)?;
+        if edge == 0 {
+            return Err(TooManyParts);
+        }
+        let held_back = self.tail.split_off(edge);
+        self.tail.push(self.base_bytes_behind(edge), Matter::stored(Source::Base, edge));
+        self.held_back = Some(held_back);
+        Ok(())
+    }
+
+    /// Where the changes may be parted: where one ends, and none behind refers to another place of the base.
+    pub(super) fn edges(&self) -> Vec<u64> {
+        let (mut at, mut edges) = (self.tail.start(), vec![self.tail.start()]);
+        for extent in self.tail.iter() {
+            let end = at + extent.len;
+            match &extent.matter {
+                Matter::Stored { source: Source::Base, start, .. } if *start == at => {}
+                Matter::Stored { source: Source::Base, .. } => edges = vec![end],
+                _ => edges.push(end),
+            }
+            at = end;
+        }
+        edges
+    }
+
+    /// The object that [`Content::hold_back`] makes, as the planner sees it.
+    fn step_stretches(&self, edge: u64) -> Vec<Stretch> {
+        let (mut stretches, mut sources) = self.stretches(edge);
+        let base = sources.iter().position(|source| *source == Source::Base).unwrap_or_else(|| {
+            sources.push(Source::Base);
+            sources.len() - 1
+        });
+        let bytes = self.base_bytes_behind(edge);
+        if bytes > 0 {
+            stretches.push(Stretch { bytes, matter: plan::Matter::Stored { object: base, start: edge } });
+        }
+        stretches
+    }
+
+    fn base_bytes_behind(&self, edge: u64) -> u64 {
+        self.base.as_ref().map_or(0, |base| base.size.saturating_sub(edge))
+    }
+
+    /// Puts what is held back where it belongs. The parts are unsealed as far as it takes.
+    pub(super) fn restore_held_back(&mut self) {
+        let Some(held_back) = self.held_back.take() else { return };
+        self.tail.split_off(held_back.start());
+        self.tail.append(held_back);
+    }
+
+    /// Takes everything that is sealed and not acknowledged back into the tail, for another plan.
+    pub(in crate::upload) fn unseal_unsent(&mut self, part_count_max: u64) -> Result<(), NotHeld> {
+        let index = usize::try_from(part_count_max).unwrap_or(usize::MAX);
+        self.unseal_from(index)?;
+        self.restore_held_back();
+        Ok(())
+    }
+}
