@@ -12,6 +12,7 @@ mod closing;
 mod copying;
 mod failing;
 mod large;
+mod model;
 mod names;
 mod open_files;
 mod options;
