@@ -10,6 +10,7 @@
 mod bed;
 mod closing;
 mod copying;
+mod exerciser;
 mod failing;
 mod large;
 mod model;
