@@ -17,6 +17,7 @@ mod model;
 mod names;
 mod open_files;
 mod options;
+mod programs;
 mod reading;
 mod tools;
 mod trees;
