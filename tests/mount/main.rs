@@ -12,6 +12,7 @@ mod closing;
 mod copying;
 mod exerciser;
 mod failing;
+mod frugal_edits;
 mod large;
 mod model;
 mod names;
