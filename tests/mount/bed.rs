@@ -28,7 +28,7 @@ pub(crate) const KEY_VARIABLES: &str = "COS_SECRETID=AKIDtest COS_SECRETKEY=key-
 
 /// How long a start, an end or a condition may take on a machine that is busy with other tests.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// How long a test may take altogether before its mount is taken from it.
+/// How long a mount may last before it is taken from its test, unless the test asks for more.
 const TEST_DURATION_MAX: Duration = Duration::from_secs(300);
 /// How often a condition is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
@@ -44,6 +44,8 @@ pub(crate) struct Bed {
     mount: Option<Mount>,
     service: Service,
     home: TempDir,
+    /// How long a mount is left alone.
+    time_max: Duration,
 }
 
 /// One line of the access log.
@@ -84,13 +86,19 @@ impl Bed {
             fs::create_dir(home.path().join(directory)).unwrap();
         }
         let service = Service::start(home.path(), serve);
-        Bed { mount: None, service, home }
+        Bed { mount: None, service, home, time_max: TEST_DURATION_MAX }
+    }
+
+    /// The same with more time until the mounts to come are taken from a test that hangs.
+    pub(crate) fn lasting(mut self, time_max: Duration) -> Bed {
+        self.time_max = time_max;
+        self
     }
 
     /// Mounts the bucket.
     pub(crate) fn mount(&mut self, arguments: &[&str]) {
         assert!(self.mount.is_none(), "one mount at a time");
-        self.mount = Some(Mount::start(self.home.path(), &self.service.endpoint, arguments));
+        self.mount = Some(Mount::start(self.home.path(), &self.service.endpoint, arguments, self.time_max));
     }
 
     /// Ends the mount as SIGTERM does, and returns what its process said.
@@ -363,7 +371,7 @@ struct Mount {
 }
 
 impl Mount {
-    fn start(home: &Path, endpoint: &str, arguments: &[&str]) -> Mount {
+    fn start(home: &Path, endpoint: &str, arguments: &[&str], time_max: Duration) -> Mount {
         let (directory, log_file) = (home.join("mnt"), home.join("mount.log"));
         let mut command = cosmount();
         command.env("HOME", home.join("home")).env("XDG_RUNTIME_DIR", home);
@@ -371,7 +379,7 @@ impl Mount {
         command.arg("--log-file").arg(&log_file).args(arguments).stdout(Stdio::null());
         let lines_before = fs::read_to_string(&log_file).map_or(0, |log| log.len());
         let process = command.spawn().unwrap();
-        let watchdog = Some(watch(process.id()));
+        let watchdog = Some(watch(process.id(), time_max));
         let mut mount = Mount { process, directory, log_file, watchdog };
         eventually("the mount answers", || {
             if let Some(status) = mount.process.try_wait().unwrap() {
@@ -424,11 +432,11 @@ impl Drop for Mount {
     }
 }
 
-/// Kills the process unless the sender goes first.
-fn watch(process: u32) -> mpsc::Sender<()> {
+/// Kills the process after that time, unless the sender goes first.
+fn watch(process: u32, time_max: Duration) -> mpsc::Sender<()> {
     let (alive, ended) = mpsc::channel::<()>();
     std::thread::spawn(move || {
-        if ended.recv_timeout(TEST_DURATION_MAX) == Err(RecvTimeoutError::Timeout) {
+        if ended.recv_timeout(time_max) == Err(RecvTimeoutError::Timeout) {
             eprintln!("the test takes too long: its mount is killed");
             signal(process, Signal::KILL);
         }

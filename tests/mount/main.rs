@@ -10,11 +10,15 @@
 mod bed;
 mod closing;
 mod copying;
+mod exerciser;
 mod failing;
+mod frugal_edits;
 mod large;
+mod model;
 mod names;
 mod open_files;
 mod options;
+mod programs;
 mod reading;
 mod tools;
 mod trees;

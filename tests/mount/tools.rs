@@ -5,7 +5,7 @@ use std::process::Command;
 use crate::bed::{Bed, MIB, random_file};
 
 /// Whether a program is installed; says so if it is not. `scripts/setup` installs all of them.
-fn has(program: &str) -> bool {
+pub(crate) fn has(program: &str) -> bool {
     let is_there = Command::new("which").arg(program).output().unwrap().status.success();
     if !is_there {
         println!("skipped: {program} is not installed");

@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 use crate::bed::{Bed, MIB, random_file};
 
 /// What a process with this budget may take beyond it, in bytes.
-const RSS_BESIDE_BUDGET_MAX: usize = 96 * MIB;
+pub(crate) const RSS_BESIDE_BUDGET_MAX: usize = 96 * MIB;
 
 /// The most memory that a process has ever had, in bytes.
-fn peak_rss(pid: u32) -> usize {
+pub(crate) fn peak_rss(pid: u32) -> usize {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
     line.trim().trim_end_matches(" kB").parse::<usize>().unwrap() * 1024
