@@ -370,7 +370,7 @@ impl FileSystem {
         if self.facts_of(ino).await?.0.size == size {
             return Ok(());
         }
-        let opened = self.open(ino, OpenMode { writes: true, ..OpenMode::default() }).await?;
+        let opened = self.open_for_writing(ino, OpenMode { writes: true, ..OpenMode::default() }).await?;
         let result = self.truncate_open(opened.handle, size).await;
         self.release(opened.handle).await;
         result

@@ -64,10 +64,6 @@ impl FileSystem {
             .is_some_and(|current| std::ptr::eq(&**current, writing));
         let Some(published) = writing.newly_published().filter(|_| is_this) else { return };
         let now = self.clock.now();
-        if let Some(cached) = tree.file_mut(ino).and_then(|file| file.cached.as_mut()) {
-            // The kernel's pages have changed with the file.
-            *cached = published.base.etag.clone();
-        }
         if self.has_moved_aside(&tree, ino, &published) {
             tree.doubt(ino);
         } else if let Some(entry) = tree.entry_of_mut(ino) {
@@ -176,10 +172,6 @@ impl FileSystem {
         if writing.file.is_nameless() {
             // Whoever has it open goes on with it. What is left then is removed with the last handle.
             return true;
-        }
-        if writing.file.failure().is_some() {
-            // The kernel has pages of what was not published.
-            file.cached = None;
         }
         file.writing = None;
         let readers: Vec<HandleId> = file.handles.clone();

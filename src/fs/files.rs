@@ -175,17 +175,12 @@ impl FileSystem {
         Ok(Opened { handle, keep_cache })
     }
 
-    async fn open_for_writing(&self, ino: Ino, mode: OpenMode) -> Result<Opened, FsError> {
+    pub(super) async fn open_for_writing(&self, ino: Ino, mode: OpenMode) -> Result<Opened, FsError> {
         let writing = self.open_content(ino, mode.truncates).await?;
         let handle =
             self.handles.insert(Handle::File(Arc::new(FileHandle::new(ino, mode, Some(writing.clone()), None))));
-        let mut keep_cache = false;
         if let Some(file) = self.tree().file_mut(ino) {
             file.handles.push(handle);
-            // Whatever is written goes through this kernel, which keeps its pages right.
-            let etag = writing.file.published().map(|published| published.base.etag);
-            file.cached.take_if(|cached| etag.as_ref() != Some(cached));
-            keep_cache = file.cached.is_some();
         }
         if mode.truncates && writing.file.size() > 0 {
             let truncated = writing.file.truncate(0).await;
@@ -195,7 +190,7 @@ impl FileSystem {
                 return Err(error.into());
             }
         }
-        Ok(Opened { handle, keep_cache })
+        Ok(Opened { handle, keep_cache: false })
     }
 
     /// The content of a file, for one more writer.
@@ -220,6 +215,7 @@ impl FileSystem {
             (file.writing, file.writers) = (Some(writing.clone()), 0);
         }
         file.writers += 1;
+        file.cached = None;
         Ok(Some(writing))
     }
 

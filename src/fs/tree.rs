@@ -68,7 +68,7 @@ pub(super) struct File {
     /// The version that is being read, shared by all who read it.
     pub(super) object: Weak<Object>,
     pub(super) handles: Vec<HandleId>,
-    /// The version whose bytes the kernel may have cached, or that it had cached before it changed them itself.
+    /// The version whose bytes the kernel may have cached.
     pub(super) cached: Option<ETag>,
 }
 

@@ -114,7 +114,9 @@ impl Reference {
 
     pub(super) fn truncate(&mut self, handle: usize, size: usize) -> Outcome<()> {
         self.check_writes(handle).map_err(|_| Errno::INVAL)?;
-        self.change(handle).resize(size, 0);
+        if size != self.bytes(handle).len() {
+            self.change(handle).resize(size, 0);
+        }
         Ok(())
     }
 
@@ -130,6 +132,16 @@ impl Reference {
             return Err(Errno::INVAL);
         }
         self.check_writes(handle)?;
+        let size = self.bytes(handle).len();
+        let changes = match mode {
+            Extend => offset + len > size,
+            KeepSize => false,
+            ZeroRange => true,
+            PunchHole | ZeroRangeKeepSize => offset < size,
+        };
+        if !changes {
+            return Ok(());
+        }
         let bytes = self.change(handle);
         if matches!(mode, Extend | ZeroRange) {
             bytes.resize(bytes.len().max(offset + len), 0);
