@@ -1,9 +1,16 @@
-//! What moving a file up and down costs the store client alone, without a file system on top.
+//! What moving a file up and down costs the client alone, without a file system on top.
 //!
 //! `cargo bench --bench transfer -- --endpoint http://127.0.0.1:9444 --bucket local-1250000000 [--mib 1024]
 //! [--part-mib 8] [--range-mib 8] [--concurrency 8] [--key NAME]`, with the key in COS_SECRETID and COS_SECRETKEY. It starts no
-//! service. Prints one line of JSON with CPU and wall seconds of both directions. Bytes are verified by CRC-64 both
-//! ways, as a mount does. Without `--endpoint` it does nothing, so that `cargo test --all-targets` may run it.
+//! service. Prints one line of JSON with CPU and wall seconds of three transfers, all verified by CRC-64 as a mount does:
+//!
+//! * `up`: the parts of a multipart upload, sent side by side;
+//! * `down`: ranges fetched side by side, hashed and dropped: the ceiling of the store client, which nobody reaches who
+//!   wants to have the bytes;
+//! * `read`: what a mount does for a program that reads a file, without the kernel: its bytes in order, through the
+//!   mount's own window and blocks, copied into the buffer of a caller who asks for the next when it has these.
+//!
+//! Without `--endpoint` it does nothing, so that `cargo test --all-targets` may run it.
 
 #![allow(clippy::print_stdout, reason = "its output is the point")]
 
@@ -13,17 +20,24 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use cosmount::store::{Body, GetRequest, HttpOptions, HttpStore, ObjectStore};
+use cosmount::memory::Memory;
+use cosmount::read::{ReadOptions, Readers, Version};
+use cosmount::store::{Body, GetRequest, HttpOptions, HttpStore, ObjectStore, Runtimes};
 use cosmount::wire::address::Endpoint;
 use cosmount::wire::sign::Credentials;
 use cosmount::wire::{BucketName, ByteRange, Crc64, Crc64Hasher, ETag, ObjectAttributes, ObjectKey, PartNumber};
 use futures_util::{StreamExt, TryStreamExt, stream};
+use tokio::runtime::{Handle, Runtime};
 
 type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
 
 const MIB: u64 = 1 << 20;
 /// The size of a mount's slabs.
 const PIECE_BYTES: usize = 256 << 10;
+/// What `cat` asks a mount for at once: its `st_blksize`.
+const READ_BYTES: usize = 1 << 20;
+/// A mount's budget by default.
+const MEMORY_BYTES: usize = 512 << 20;
 /// Parts that are filled before the clock runs and sent in turn, so that memory is read and not the cache.
 const PARTS_FILLED: usize = 8;
 
@@ -53,8 +67,9 @@ async fn main() -> Outcome<()> {
         token: None,
     };
     let bucket = BucketName::new(text("--bucket", "local-1250000000"))?;
+    let options = HttpOptions::new(Endpoint::custom(endpoint)?, bucket, credentials);
     let plan = Plan {
-        store: Arc::new(HttpStore::new(HttpOptions::new(Endpoint::custom(endpoint)?, bucket, credentials))?),
+        store: Arc::new(HttpStore::new(options.clone())?),
         key: ObjectKey::new(text("--key", "bench/transfer"))?,
         bytes: number("--mib", 1024)? * MIB,
         part_bytes: number("--part-mib", 8)? * MIB,
@@ -64,15 +79,17 @@ async fn main() -> Outcome<()> {
     let parts = filled_parts(&plan);
     let (crc64, up_cpu_s, up_wall_s) = measured(upload(&plan, &parts)).await?;
     let (read_crc64, down_cpu_s, down_wall_s) = measured(download(&plan)).await?;
-    if read_crc64 != crc64 {
-        return Err(format!("sent {crc64:?}, read {read_crc64:?}").into());
+    let (in_order_crc64, read_cpu_s, read_wall_s) = measured(read_in_order(&plan, options)).await?;
+    if read_crc64 != crc64 || in_order_crc64 != crc64 {
+        return Err(format!("sent {crc64:?}, fetched {read_crc64:?}, read in order {in_order_crc64:?}").into());
     }
     plan.store.delete(&plan.key).await?;
     let (mib, part_mib, range_mib) = (plan.bytes / MIB, plan.part_bytes / MIB, plan.range_bytes / MIB);
     println!(
         "{{\"mib\":{mib},\"part_mib\":{part_mib},\"range_mib\":{range_mib},\"concurrency\":{},\
          \"up_cpu_s\":{up_cpu_s:.2},\"up_wall_s\":{up_wall_s:.2},\
-         \"down_cpu_s\":{down_cpu_s:.2},\"down_wall_s\":{down_wall_s:.2}}}",
+         \"down_cpu_s\":{down_cpu_s:.2},\"down_wall_s\":{down_wall_s:.2},\
+         \"read_cpu_s\":{read_cpu_s:.2},\"read_wall_s\":{read_wall_s:.2}}}",
         plan.concurrency
     );
     Ok(())
@@ -133,6 +150,36 @@ async fn download(plan: &Plan) -> Outcome<Crc64> {
     });
     let read: Vec<(Crc64, u64)> = stream::iter(reads).buffered(plan.concurrency).try_collect().await?;
     Ok(read.into_iter().fold(Crc64::EMPTY, |whole, (part, len)| whole.followed_by(part, len)))
+}
+
+/// Reads the object as a mount does for a program that reads a file from its beginning to its end.
+async fn read_in_order(plan: &Plan, options: HttpOptions) -> Outcome<Crc64> {
+    // Bytes move on a runtime of their own, as in a mount.
+    let transfers = Runtime::new()?;
+    let outcome = read_on(plan, options, transfers.handle()).await;
+    transfers.shutdown_background();
+    outcome
+}
+
+/// Hands over the bytes as the program gets them: in order, copied into its own buffer. This thread is the program's.
+/// The mount's own checks of the bytes are on; the checksum that is returned is the one they compare with.
+async fn read_on(plan: &Plan, options: HttpOptions, transfers: &Handle) -> Outcome<Crc64> {
+    let runtimes = Runtimes { bulk: transfers.clone(), light: Handle::current() };
+    let store = Arc::new(HttpStore::new(HttpOptions { runtimes: Some(runtimes), ..options })?);
+    let head = store.head(&plan.key).await?;
+    let crc64 = head.crc64.ok_or("an object without a checksum")?;
+    let readers = Readers::new(store, Memory::new(MEMORY_BYTES), ReadOptions::default(), transfers.clone());
+    let version = Version { key: plan.key.clone(), etag: head.etag, size: plan.bytes, crc64: Some(crc64) };
+    let reader = readers.object(version).reader();
+    let (mut buffer, mut at) = (vec![0; READ_BYTES], 0);
+    while at < plan.bytes {
+        let bytes = reader.read(at, READ_BYTES).await?;
+        let bytes = bytes.as_ref();
+        buffer[..bytes.len()].copy_from_slice(bytes);
+        std::hint::black_box(&mut buffer);
+        at += bytes.len() as u64;
+    }
+    Ok(crc64)
 }
 
 fn hashed(pieces: &[Bytes]) -> Crc64 {
