@@ -356,12 +356,16 @@ impl FileSystem {
                 continue;
             }
             let read = self.read_segments(writing, published.as_ref(), segments).await;
+            // While it is published, an object that it was copied from may go already.
+            if read.as_ref().is_err_and(|error| error.kind == StoreErrorKind::Changed) && writing.file.is_publishing() {
+                break;
+            }
             // The object may have been replaced or moved since the segments were asked for.
             if published.map(|published| published.serial) == writing.file.published().map(|now| now.serial) {
                 return read.map(ReadBytes::from).map_err(|error| self.lost(error));
             }
         }
-        // Somebody publishes all the time: for once it has to wait.
+        // Somebody publishes, perhaps all the time: for once this has to wait, or they have.
         let _still = writing.file.hold_still().await;
         let segments = writing.file.segments(offset, end);
         let read = self.read_segments(writing, writing.file.published().as_ref(), segments).await;

@@ -45,6 +45,8 @@ pub(super) struct State {
     pub(super) attributes_changed: bool,
     /// Writers wait until the publishing is over.
     pub(super) is_publishing: bool,
+    /// All that is being published is in memory or at the service, so that no other object is needed any more.
+    pub(super) is_loaded: bool,
     /// The first failure; it stays.
     pub(super) failure: Option<UploadError>,
     /// The name is gone: the file lives on for those who have it open, under a key that nobody sees, and is published
@@ -132,6 +134,7 @@ impl OpenFile {
             must_replan: false,
             attributes_changed: false,
             is_publishing: false,
+            is_loaded: false,
             failure: None,
             is_nameless: false,
             replaces,
@@ -430,6 +433,11 @@ impl OpenFile {
     /// `None` if there is none.
     pub fn find(&self, offset: u64, hole: bool) -> Option<u64> {
         self.lock().content.find(offset, hole)
+    }
+
+    /// Whether the file is being published or moved right now.
+    pub fn is_publishing(&self) -> bool {
+        self.lock().is_publishing
     }
 
     /// Keeps the file from being published or moved until the guard is dropped. Writing goes on.

@@ -197,7 +197,7 @@ impl OpenFile {
     fn end_publishing(self: &Arc<OpenFile>, result: &Result<(), UploadError>) {
         {
             let mut state = self.lock();
-            state.is_publishing = false;
+            (state.is_publishing, state.is_loaded) = (false, false);
             if let Err(error) = result {
                 self.fail(&mut state, error.clone());
             }
@@ -240,6 +240,8 @@ impl OpenFile {
             let how = self.decide(&mut self.lock())?;
             let made = match how {
                 How::Put(chunks) => self.put(chunks).await,
+                // One that has begun to need this file's object meanwhile must not wait for what waits for it.
+                How::Copy(_) if self.uploader.is_source(&self.key(), self) => continue,
                 How::Copy(object) => self.copy_whole(&object).await,
                 How::Parts(session) => self.finish_upload(&session).await,
             };
@@ -301,9 +303,12 @@ impl OpenFile {
     async fn put(self: &Arc<OpenFile>, chunks: Vec<Chunk>) -> Result<Made, UploadError> {
         let loaded = self.uploader.load(chunks).await?;
         let (key, attributes) = {
-            let state = self.lock();
+            let mut state = self.lock();
+            state.is_loaded = true;
             (state.key.clone(), state.attributes.clone())
         };
+        // Two files that each copy from the other have what they need by this.
+        self.changed.notify_waiters();
         self.uploader.release_source(&key, Some(self)).await;
         let (size, crc64) = (loaded.body.len(), loaded.crc64);
         let Published { etag, .. } = self.uploader.store.put(&key, loaded.body, crc64, &attributes).await?;
@@ -315,7 +320,6 @@ impl OpenFile {
             let state = self.lock();
             (state.key.clone(), state.attributes.clone())
         };
-        self.uploader.release_source(&key, Some(self)).await;
         let SourceObject { key: source, etag, size, crc64 } = object.clone();
         let base = Base { etag, size, crc64 };
         let etag = copy_object(&*self.uploader.store, &source, &base, &key, &attributes).await?;
@@ -325,7 +329,7 @@ impl OpenFile {
     /// Waits until every part is acknowledged, and completes the upload.
     async fn finish_upload(self: &Arc<OpenFile>, session: &Arc<Session>) -> Result<Made, UploadError> {
         let parts = self.all_acknowledged().await?;
-        // Only now: two files that each copy from the other have what they need by this.
+        // Only now, for the same reason as with a PUT.
         self.uploader.release_source(&session.key, Some(self)).await;
         let size = parts.iter().map(|part| part.size).sum();
         let crc64 = parts.iter().try_fold(Crc64::EMPTY, |crc64, part| Some(crc64.followed_by(part.crc64?, part.size)));
@@ -394,6 +398,7 @@ impl OpenFile {
         state.content.rest_on(base, keeps);
         state.session = None;
         state.replaces = None;
+        state.is_loaded = false;
         state.serial += 1;
         state.dirty = !is_all;
         state.attributes_changed = state.attributes != attributes;
@@ -404,7 +409,7 @@ impl OpenFile {
     /// Whether anything of this file that is not at the service yet comes from the object under `key`.
     pub(super) fn copies_from(&self, key: &ObjectKey) -> bool {
         let state = self.lock();
-        state.failure.is_none() && state.content.copies_from(key)
+        state.failure.is_none() && !state.is_loaded && state.content.copies_from(key)
     }
 
     /// Publishes the file, and returns as soon as it does not need the object under `key` any more.

@@ -113,22 +113,63 @@ async fn a_copy_outlives_its_source() {
     }
 }
 
+/// The source is replaced as soon as the copy has what it needs, before it is an object itself.
+#[tokio::test]
+async fn a_copy_is_readable_while_it_is_published_for_its_source() {
+    let gate = Gate::new();
+    let bed = Bed::with_faults([Fault::hold(Op::PutObject, &gate).key("b")]);
+    let (from, to) = (bed.create("a").await, bed.create("b").await);
+    from.write(0, b"0123456789").await.unwrap();
+    copy(&bed, (&from, 0), (&to, 0), 10).await.unwrap();
+    to.write(10, b" and more").await.unwrap();
+    from.write(0, b"replaced").await.unwrap();
+    from.close().await.unwrap();
+    gate.reached_by(1).await;
+    assert_eq!(bed.bucket.bytes("a").unwrap()[..], *b"replaced89");
+    let mut read = Box::pin(to.read_all());
+    let _ = poll!(&mut read);
+    gate.open();
+    assert_eq!(read.await.unwrap(), b"0123456789 and more");
+    to.close().await.unwrap();
+    bed.assert_bucket(&[("a", b"replaced89"), ("b", b"0123456789 and more")]);
+}
+
 /// Each needs what the other is about to replace.
 #[tokio::test]
 async fn two_files_may_be_copied_into_one_another() {
+    for unit in [100, PART] {
+        let bed = Bed::new();
+        let (one, two) = (bytes(1, 2 * unit), bytes(2, 3 * unit));
+        bed.bucket.insert("a", one.clone());
+        bed.bucket.insert("b", two.clone());
+        let (a, b) = (bed.open("a", WRITE).await.unwrap(), bed.open("b", WRITE).await.unwrap());
+        let both = copy(&bed, (&a, 0), (&b, unit), unit).await.and(copy(&bed, (&b, 0), (&a, unit), unit).await);
+        assert_eq!(both, Ok(unit));
+        let (first, second) = tokio::join!(a.close(), b.close());
+        first.and(second).unwrap();
+        let new_b = [&two[..unit], &one[..unit], &two[2 * unit..]].concat();
+        let new_a = [&one[..unit], &two[..unit]].concat();
+        bed.assert_bucket(&[("a", &new_a), ("b", &new_b)]);
+        bed.assert_no_unfinished_uploads().await;
+    }
+}
+
+/// The same with whole files, each of which one copy would do.
+#[tokio::test]
+async fn two_files_may_change_places() {
     let bed = Bed::new();
-    let (one, two) = (bytes(1, 2 * PART), bytes(2, 3 * PART));
+    let (one, two) = (bytes(1, 100), bytes(2, 200));
     bed.bucket.insert("a", one.clone());
     bed.bucket.insert("b", two.clone());
     let (a, b) = (bed.open("a", WRITE).await.unwrap(), bed.open("b", WRITE).await.unwrap());
-    let both = copy(&bed, (&a, 0), (&b, PART), PART).await.and(copy(&bed, (&b, 0), (&a, PART), PART).await);
-    assert_eq!(both, Ok(PART));
-    let (first, second) = tokio::join!(a.close(), b.close());
-    first.and(second).unwrap();
-    let new_b = [&two[..PART], &one[..PART], &two[2 * PART..]].concat();
-    let new_a = [&one[..PART], &two[..PART]].concat();
-    bed.assert_bucket(&[("a", &new_a), ("b", &new_b)]);
-    bed.assert_no_unfinished_uploads().await;
+    copy(&bed, (&a, 0), (&b, 0), 100).await.unwrap();
+    b.truncate(100).await.unwrap();
+    let (first, second) = (bed.open("a", READ).await.unwrap(), bed.create("c").await);
+    copy(&bed, (&first, 0), (&second, 0), 100).await.unwrap();
+    copy(&bed, (&second, 0), (&a, 0), 100).await.unwrap();
+    let closed = tokio::join!(a.close(), b.close(), second.close());
+    closed.0.and(closed.1).and(closed.2).unwrap();
+    bed.assert_bucket(&[("a", &one), ("b", &one), ("c", &one)]);
 }
 
 #[tokio::test]
