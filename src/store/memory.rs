@@ -346,7 +346,7 @@ mod tests {
         assert_eq!(put(&store, "a", "seventeen bytes..").await.unwrap_err().kind, StoreErrorKind::TooLarge);
         let id = store.initiate(&key("m"), &ObjectAttributes::default()).await.unwrap();
         assert_eq!(send(&store, &id, 1, "123456789").await.unwrap_err().kind, StoreErrorKind::TooLarge);
-        assert_eq!(send(&store, &id, 4, "1234").await.unwrap_err().kind, StoreErrorKind::Invalid);
+        assert_eq!(send(&store, &id, 4, "1234").await.unwrap_err().kind, StoreErrorKind::TooManyParts);
         let short = [send(&store, &id, 1, "123").await.unwrap(), send(&store, &id, 2, "4").await.unwrap()];
         let error = store.complete(&key("m"), &id, &short, 4, None).await.unwrap_err();
         assert_eq!((error.kind, error.code.as_str()), (StoreErrorKind::Invalid, "EntityTooSmall"));

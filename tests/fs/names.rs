@@ -498,3 +498,19 @@ async fn a_file_that_cannot_be_removed_keeps_its_name() {
     assert_eq!(bed.bucket.keys(), ["a"]);
     assert_eq!(bed.bucket.bytes("a").unwrap()[..3], *b"new");
 }
+
+/// Whoever has a file without a name open at the end of the mount loses it, and leaves nothing behind.
+#[tokio::test]
+async fn the_end_of_the_mount_removes_what_files_without_a_name_had() {
+    let bed = Bed::new();
+    bed.bucket.insert("a", crate::bed::bytes(1, 3 << 20));
+    let file = bed.open("a", WRITE).await.unwrap();
+    bed.unlink("a").await.unwrap();
+    file.write(0, b"new").await.unwrap();
+    assert_eq!(bed.bucket.keys().len(), 1, "what the file needs of its object");
+    assert_eq!(bed.fs.publish_all().await, []);
+    bed.fs.dispose_all().await;
+    bed.assert_bucket(&[]);
+    file.close().await.unwrap();
+    bed.assert_bucket(&[]);
+}
