@@ -250,7 +250,7 @@ impl Session {
         }
         let hidden_are_gone = timeout(LAST_PUBLISH_MIN, self.fs.dispose_all()).await;
         if hidden_are_gone.is_err() {
-            log::error!("what was removed while it is open could not be removed from the bucket in time");
+            log::error!("unfinished uploads and files that were removed while they are open may be left in the bucket");
         }
         unpublished.into_iter().map(|(path, reason)| format!("{path}: {reason}")).collect()
     }

@@ -230,14 +230,22 @@ impl FileSystem {
         target: Option<Entry>,
     ) -> Result<(), FsError> {
         let new_key = self.key(&format!("{}{}", self.tree().directory_path(to.0).ok_or(FsError::Stale)?, to.1))?;
-        let Some(target) = target else { return self.move_file(from, to, source, &new_key, false).await };
-        let moving = |has_object: bool| async move {
-            self.uploader.release_source(&new_key, None).await;
-            self.move_file(from, to, source, &new_key, has_object || target.what != What::New).await
+        let Some(target) = target else { return self.move_file(from, to, source, &new_key, false).await? };
+        let mut outcome = Ok(());
+        let moving = |has_object: bool| {
+            let outcome = &mut outcome;
+            async move {
+                self.uploader.release_source(&new_key, None).await;
+                *outcome = self.move_file(from, to, source, &new_key, has_object || target.what != What::New).await?;
+                Ok(())
+            }
         };
-        self.take_name_from(target.ino, moving).await
+        self.take_name_from(target.ino, moving).await?;
+        outcome
     }
 
+    /// Moves a file. An error is one that leaves everything where it was; once the object is at its new key the file has
+    /// its new name, and what goes wrong then, the removal of the old object, is told by the inner result.
     async fn move_file(
         &self,
         from: (Ino, &FileName),
@@ -245,22 +253,29 @@ impl FileSystem {
         source: Entry,
         new_key: &ObjectKey,
         replaces_object: bool,
-    ) -> Result<(), FsError> {
+    ) -> Result<Result<(), FsError>, FsError> {
         // Held, so that the last release does not forget the content, with its old key, in the middle.
         let writing = self.hold_writing(source.ino);
         let moved = match &writing {
             Some(writing) => self.move_written(from, new_key, &source, writing, replaces_object).await,
             None => self.move_object(from, new_key, &source).await,
         };
-        let moved = moved.map(|what| self.move_entry(from, to, Entry { what, ..source.clone() }));
+        let moved = moved.map(|(what, removed)| {
+            self.move_entry(from, to, Entry { what, ..source.clone() });
+            removed
+        });
         let published = match &writing {
-            Some(writing) => self.let_go(source.ino, writing).await,
+            Some(writing) => {
+                // A close may have come in between, when key and name did not agree.
+                self.settle(source.ino, writing);
+                self.let_go(source.ino, writing).await
+            }
             None => Ok(()),
         };
-        moved.and(published)
+        moved.map(|removed| removed.and(published))
     }
 
-    /// Gives a file that is being written another key.
+    /// Gives a file that is being written another key. Returns what it is there, and whether the old name is gone.
     async fn move_written(
         &self,
         from: (Ino, &FileName),
@@ -268,25 +283,34 @@ impl FileSystem {
         source: &Entry,
         writing: &Writing,
         replaces_object: bool,
-    ) -> Result<What, FsError> {
+    ) -> Result<(What, Result<(), FsError>), FsError> {
+        let old_key = writing.file.key();
         let only_here = source.what == What::New && writing.file.rename_unpublished(new_key);
-        if !only_here {
+        let removed = if !only_here {
             writing.file.move_to(new_key).await?;
-            self.delete_old_name(from).await?;
+            self.delete_old_name(from, &old_key).await
         } else if replaces_object {
             // The object that is replaced must not come back if this file is removed before it is published.
-            writing.file.publish().await?;
-        }
-        if let Some(published) = writing.newly_published() {
-            return Ok(What::Object(Facts::published(published, self.clock.now())));
-        }
-        // Nothing is new, or a close has taken note of it by the old name.
-        let tree = self.tree();
-        Ok(tree.entry(from.0, from.1).map_or(What::New, |entry| entry.what.clone()))
+            if let Err(error) = writing.file.publish().await {
+                writing.file.rename_unpublished(&old_key);
+                return Err(error.into());
+            }
+            Ok(())
+        } else {
+            Ok(())
+        };
+        let facts = |published| What::Object(Facts::published(published, self.clock.now()));
+        Ok((writing.file.published().map_or(What::New, facts), removed))
     }
 
-    /// Copies the object of a file to its new key and removes the old one.
-    async fn move_object(&self, from: (Ino, &FileName), new_key: &ObjectKey, source: &Entry) -> Result<What, FsError> {
+    /// Copies the object of a file to its new key and removes the old one. Returns what it is there, and whether the old
+    /// name is gone.
+    async fn move_object(
+        &self,
+        from: (Ino, &FileName),
+        new_key: &ObjectKey,
+        source: &Entry,
+    ) -> Result<(What, Result<(), FsError>), FsError> {
         let (facts, old_key) = self.facts_with_attributes(from).await?;
         let attributes = facts.attributes.clone().unwrap_or_default();
         let base = Base { etag: facts.etag.clone(), size: facts.size, crc64: facts.crc64 };
@@ -296,14 +320,14 @@ impl FileSystem {
         if let Some(object) = self.tree().file(source.ino).and_then(|file| file.object.upgrade()) {
             object.moved(new_key.clone(), etag.clone());
         }
-        self.delete_old_name(from).await?;
-        Ok(What::Object(Facts { etag, last_modified: now, is_exact: false, ..facts }))
+        let removed = self.delete_old_name(from, &old_key).await;
+        Ok((What::Object(Facts { etag, last_modified: now, is_exact: false, ..facts }), removed))
     }
 
-    async fn delete_old_name(&self, from: (Ino, &FileName)) -> Result<(), FsError> {
+    /// Removes the object of a file that has moved, unless that was not under its name: then what is there is another's.
+    async fn delete_old_name(&self, from: (Ino, &FileName), old_key: &ObjectKey) -> Result<(), FsError> {
         self.keep_directory(from.0, from.1).await?;
-        let old_key = self.key(&format!("{}{}", self.tree().directory_path(from.0).ok_or(FsError::Stale)?, from.1))?;
-        self.remove_object(&old_key).await
+        self.remove_object(old_key).await
     }
 
     fn move_entry(&self, from: (Ino, &FileName), to: (Ino, &FileName), entry: Entry) {

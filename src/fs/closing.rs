@@ -62,11 +62,14 @@ impl FileSystem {
             .file(ino)
             .and_then(|file| file.writing.as_ref())
             .is_some_and(|current| std::ptr::eq(&**current, writing));
+        let is_aside = writing.file.published().is_some_and(|published| self.has_moved_aside(&tree, ino, &published));
+        if is_aside {
+            // By a conflict, or for the moment in which it is renamed, after which this is asked again.
+            return tree.doubt(ino);
+        }
         let Some(published) = writing.newly_published().filter(|_| is_this) else { return };
         let now = self.clock.now();
-        if self.has_moved_aside(&tree, ino, &published) {
-            tree.doubt(ino);
-        } else if let Some(entry) = tree.entry_of_mut(ino) {
+        if let Some(entry) = tree.entry_of_mut(ino) {
             entry.what = What::Object(Facts::published(published, now));
             tree.touch_upwards(ino, now, self.options.metadata_ttl);
         }
@@ -114,12 +117,16 @@ impl FileSystem {
         }
     }
 
-    /// Removes what is left of all files that have lost their names, at the end of the mount.
+    /// The end of the mount: leaves nothing of files that could not be published, and of those that have lost their names.
     pub async fn dispose_all(&self) {
         let writings = self.tree().writings();
-        for (_, writing) in writings.into_iter().filter(|(_, writing)| writing.file.is_nameless()) {
-            self.dispose(&writing).await;
+        for (_, writing) in writings {
+            match writing.file.is_nameless() {
+                true => self.dispose(&writing).await,
+                false => writing.file.abandon(),
+            }
         }
+        self.uploader.until_given_up().await;
     }
 
     /// The content of a file that somebody has open for writing, to be changed without a handle: it is kept until it is

@@ -1,6 +1,6 @@
 //! Open files: opening, reading and writing. What publishes them is in `closing`.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
@@ -435,11 +435,18 @@ impl FileSystem {
         })
     }
 
-    /// Takes the rest of a write, waiting for whatever it needs.
-    pub async fn write_rest(&self, handle: HandleId, offset: u64, data: &[u8]) -> Result<(), FsError> {
+    /// Takes the rest of a write, waiting for whatever it needs. `done` counts the bytes that are in the file; whoever
+    /// drops the future leaves it at that.
+    pub async fn write_rest(
+        &self,
+        handle: HandleId,
+        offset: u64,
+        data: &[u8],
+        done: &AtomicUsize,
+    ) -> Result<(), FsError> {
         let handle = self.handles.file(handle)?;
         let writing = handle.writing.as_ref().ok_or(FsError::BadHandle)?;
-        writing.file.write(offset, data).await?;
+        writing.file.write(offset, data, done).await?;
         writing.note_change(self.clock.now());
         Ok(())
     }

@@ -9,6 +9,7 @@ use std::ffi::OsStr;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, SystemTime};
@@ -88,6 +89,26 @@ impl Adapter {
                         log::warn!("a call failed after its caller was told to end: {error}");
                     }
                 }
+            }
+        });
+    }
+
+    /// Takes the rest of a write of which `taken` bytes are in the file, and answers. A caller that is told to end while it
+    /// waits is told what is in the file, and the rest never comes: others may write there as soon as it has its answer.
+    fn write_rest(&self, tid: u32, (handle, offset): (HandleId, u64), rest: Vec<u8>, taken: usize, reply: ReplyWrite) {
+        let fs = self.fs.clone();
+        self.run(async move {
+            let done = AtomicUsize::new(0);
+            let result = tokio::select! {
+                biased;
+                result = fs.write_rest(handle, offset, &rest, &done) => result,
+                () = caller::is_told_to_end(tid) => Err(FsError::Interrupted),
+            };
+            let written = taken + done.load(Ordering::Relaxed);
+            match result {
+                Ok(()) => reply.written(written as u32),
+                Err(FsError::Interrupted) if written > 0 => reply.written(written as u32),
+                Err(error) => reply.error(errno(&error)),
             }
         });
     }
@@ -329,12 +350,7 @@ impl Filesystem for Adapter {
             Ok(Ok(WriteOutcome::Partly { offset, taken })) => {
                 // The request's buffer is reused as soon as this returns, so that what waits needs a copy.
                 let rest = data[taken..].to_vec();
-                let fs = self.fs.clone();
-                let call = async move { fs.write_rest(handle, offset, &rest).await };
-                self.answer(request.pid(), call, move |result| match result {
-                    Ok(()) => reply.written(len),
-                    Err(error) => reply.error(errno(&error)),
-                });
+                self.write_rest(request.pid(), (handle, offset), rest, taken, reply);
             }
             Ok(Err(error)) => reply.error(errno(&error)),
             Err(_) => {

@@ -45,7 +45,7 @@ fn has_ending_signal(status: &str) -> bool {
     pending & !mask("SigBlk") & !mask("SigIgn") & ENDING_SIGNALS != 0
 }
 
-/// Whether the process `pid` has the inode `ino` of the mounted `device` open by another descriptor than the one that is
+/// Whether the process `pid` has the inode `ino` of the mounted `device` open for writing by another descriptor than the one that is
 /// just being closed, which has left its table already. `None` if `/proc` does not tell. While the device's number is not
 /// known, any inode of that number counts.
 pub(super) fn still_holds(pid: u32, ino: u64, device: Option<(u32, u32)>) -> Option<bool> {
@@ -53,8 +53,16 @@ pub(super) fn still_holds(pid: u32, ino: u64, device: Option<(u32, u32)>) -> Opt
     let wanted = format!("ino:\t{ino}");
     let descriptors = fs::read_dir(format!("/proc/{pid}/fdinfo")).ok()?;
     let texts = descriptors.filter_map(|entry| fs::read_to_string(entry.ok()?.path()).ok());
-    let mut candidates = texts.filter(|text| text.lines().any(|line| line == wanted));
+    // The close of one that only reads publishes nothing.
+    let mut candidates = texts.filter(|text| text.lines().any(|line| line == wanted) && can_write(text));
     Some(candidates.any(|text| device.is_none_or(|device| is_on_device(pid, &text, device).unwrap_or(true))))
+}
+
+/// Whether a descriptor, as its `fdinfo` shows it, is open for writing.
+fn can_write(fdinfo: &str) -> bool {
+    let flags = fdinfo.lines().find_map(|line| line.strip_prefix("flags:"));
+    let flags = flags.and_then(|text| i32::from_str_radix(text.trim(), 8).ok());
+    flags.is_none_or(|flags| flags & libc::O_ACCMODE != libc::O_RDONLY)
 }
 
 /// Whether a descriptor, as its `fdinfo` shows it, belongs to a mount of `device`.
@@ -108,8 +116,10 @@ mod tests {
         assert_eq!(still_holds(pid, ino, None), Some(true));
         assert_eq!(still_holds(pid, ino, device), Some(true));
         assert_eq!(still_holds(pid, ino, Some((4095, 4095))), Some(false), "another file system's");
+        let reads = std::fs::File::open(format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&file))).unwrap();
         drop(file);
-        assert_eq!(still_holds(pid, ino, None), Some(false));
+        assert_eq!(still_holds(pid, ino, None), Some(false), "what only reads does not count");
+        drop(reads);
         assert_eq!(still_holds(u32::MAX, ino, None), None);
     }
 

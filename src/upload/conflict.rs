@@ -75,7 +75,7 @@ impl OpenFile {
         }
         let (key, expected) = {
             let state = self.lock();
-            if state.is_nameless {
+            if state.is_nameless || state.may_replace_any {
                 return Ok(Verdict::Replace);
             }
             let base = state.content.base.as_ref().map(|base| base.etag.clone());

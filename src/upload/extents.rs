@@ -198,7 +198,9 @@ impl Extents {
     }
 
     /// Puts `others`, as long as `range`, in place of what is in `range`, which may end behind the last extent.
-    pub(super) fn replace(&mut self, range: Range<u64>, others: impl IntoIterator<Item = Extent>) {
+    pub(super) fn replace(&mut self, range: Range<u64>, others: Vec<Extent>) {
+        let len: u64 = others.iter().map(|extent| extent.len).sum();
+        assert_eq!(len, range.end - range.start, "as much is put in as is taken out");
         self.clear(range.clone());
         let mut at = range.start;
         for extent in others {
@@ -207,7 +209,6 @@ impl Extents {
             self.map.insert(at, extent);
             at += len;
         }
-        assert_eq!(at, range.end, "as much is put in as is taken out");
     }
 
     /// Takes out what is in `range`, where the caller puts something else.
@@ -270,7 +271,7 @@ impl Extents {
         let Some(block) = take_block(block_bytes(data.len(), before)) else { return 0 };
         let piece = Piece::fill(block, data);
         let len = piece.len() as u64;
-        self.replace(offset..offset + len, [Extent { len, matter: Matter::Dirty(piece) }]);
+        self.replace(offset..offset + len, vec![Extent { len, matter: Matter::Dirty(piece) }]);
         len as usize
     }
 
@@ -431,7 +432,7 @@ mod tests {
             Change::Hole { at, len } => {
                 let (at, end) = (at.min(size), (at + len).min(size));
                 if at < end {
-                    extents.replace(at..end, [Extent { len: end - at, matter: Matter::Zero }]);
+                    extents.replace(at..end, vec![Extent { len: end - at, matter: Matter::Zero }]);
                     model[at as usize..end as usize].fill(Byte::Zero);
                 }
             }

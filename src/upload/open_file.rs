@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::ops::Range;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures_util::future::BoxFuture;
@@ -13,6 +14,7 @@ use super::extents::{Extent, Matter, Source, SourceObject};
 use super::sending::Session;
 use super::uploader::{UploadError, Uploader};
 use crate::memory::Block;
+use crate::store::{StoreError, StoreErrorKind};
 use crate::wire::{ByteRange, ETag, ObjectAttributes, ObjectKey};
 
 /// The content of a file that is open for writing, shared by all its handles.
@@ -54,6 +56,8 @@ pub(super) struct State {
     pub(super) is_nameless: bool,
     /// Which object was found under the key, where the file is to replace one; see [`super::OnConflict`].
     pub(super) replaces: Option<ETag>,
+    /// Whatever object is under the key, it is to be replaced.
+    pub(super) may_replace_any: bool,
     /// How often the object was made, rewritten or moved.
     pub(super) serial: u64,
 }
@@ -138,6 +142,7 @@ impl OpenFile {
             failure: None,
             is_nameless: false,
             replaces,
+            may_replace_any: false,
             serial: 0,
         };
         let (uploader, state, publishing) = (uploader.clone(), Mutex::new(state), tokio::sync::Mutex::new(()));
@@ -208,6 +213,8 @@ impl OpenFile {
         let movable = state.content.base.is_none() && state.session.is_none() && !state.is_publishing;
         if movable {
             state.key = key.clone();
+            // Whoever renames it over another file means to replace that.
+            state.may_replace_any = true;
         }
         movable
     }
@@ -224,14 +231,29 @@ impl OpenFile {
     }
 
     /// Takes all of `data`, waiting for memory, for parts to land, and for what else it needs.
-    pub async fn write(self: &Arc<OpenFile>, offset: u64, data: &[u8]) -> Result<(), UploadError> {
-        let mut done = 0;
+    ///
+    /// `done` counts the bytes that are in the file. Whoever drops the future leaves it at that: nothing comes later.
+    pub async fn write(self: &Arc<OpenFile>, offset: u64, data: &[u8], done: &AtomicUsize) -> Result<(), UploadError> {
         self.until_done(|granted| {
-            let (taken, wait) = self.write_some(offset + done as u64, &data[done..], granted)?;
-            done += taken;
+            let before = done.load(Ordering::Relaxed);
+            let (taken, wait) = self.write_some(offset + before as u64, &data[before..], granted)?;
+            done.store(before + taken, Ordering::Relaxed);
             Ok(wait)
         })
         .await
+    }
+
+    /// Publishes in a task of its own, which goes on when the caller does not wait any longer.
+    async fn publish_to_the_end(self: &Arc<OpenFile>) -> Result<(), UploadError> {
+        let file = self.clone();
+        let publish: BoxFuture<'static, Result<(), UploadError>> = Box::pin(async move { file.publish_step().await });
+        match self.uploader.runtime.spawn(publish).await {
+            Ok(result) => result,
+            Err(panic) => {
+                let error = format!("publishing ended early: {panic}");
+                Err(StoreError::new(StoreErrorKind::Internal, "publish", self.key().as_str(), error).into())
+            }
+        }
     }
 
     /// Tries again after every wait until there is nothing to wait for.
@@ -249,7 +271,7 @@ impl OpenFile {
                 None => return Ok(()),
                 Some(Wait::Change) => changed.await,
                 Some(Wait::Memory(bytes)) => granted = Some(self.uploader.memory.take(bytes).await),
-                Some(Wait::Publish) => self.publish_step().await?,
+                Some(Wait::Publish) => self.publish_to_the_end().await?,
             }
         }
     }
@@ -292,7 +314,9 @@ impl OpenFile {
             let mut wanted = 0;
             let mut take = |bytes| {
                 wanted = bytes;
-                granted.take().or_else(|| self.uploader.memory.try_take(bytes))
+                // What was waited for may have become needless, and something larger is needed now.
+                let granted = granted.take_if(|block| block.len() >= bytes);
+                granted.or_else(|| self.uploader.memory.try_take(bytes))
             };
             match state.content.write(offset + taken as u64, &data[taken..], &mut take) {
                 Ok(0) => return (taken, Some(Wait::Memory(wanted))),
@@ -388,11 +412,15 @@ impl OpenFile {
 
     /// Puts what is in `range`, within the file, at `offset` too. The two do not overlap.
     pub async fn copy_within(self: &Arc<OpenFile>, range: Range<u64>, offset: u64) -> Result<(), UploadError> {
-        let len = range.end - range.start;
-        self.change(offset + len, |State { content, .. }| {
+        self.change(offset + (range.end - range.start), |State { content, .. }| {
+            // The file may have been cut since the range was chosen.
+            let range = range.start..range.end.min(content.size());
+            if range.is_empty() {
+                return Ok(());
+            }
             let extents = content.extents(range.clone())?;
             content.extend(offset);
-            content.replace(offset..offset + len, extents)
+            content.replace(offset..offset + (range.end - range.start), extents)
         })
         .await
     }

@@ -104,6 +104,9 @@ impl OpenFile {
         F: Future<Output = Result<(), E>>,
     {
         let _one_at_a_time = self.publishing.lock().await;
+        if self.is_nameless() {
+            return removing(false).await;
+        }
         let is_readable = {
             let mut state = self.lock();
             state.is_publishing = true;
@@ -117,6 +120,10 @@ impl OpenFile {
         let mut flight = None;
         // What is only in parts of an upload can be read only once that is complete.
         let published = if is_readable { Ok(()) } else { self.publish_content(&mut flight).await };
+        if let Err(error) = &published {
+            // Before anybody is waited for who might wait for this file.
+            self.fail(&mut self.lock(), error.clone());
+        }
         let result = self.lose_readable_name(hidden, removing).await;
         self.end_publishing(&published);
         result
@@ -169,6 +176,16 @@ impl OpenFile {
         Ok(())
     }
 
+    /// The mount ends: what is not published by now never will be, and no unfinished upload is left of it.
+    pub fn abandon(self: &Arc<OpenFile>) {
+        if self.is_dirty() {
+            let mut state = self.lock();
+            let message = "the mount ended before it was published";
+            let error = StoreError::new(StoreErrorKind::TimedOut, "publish", state.key.as_str(), message);
+            self.fail(&mut state, error.into());
+        }
+    }
+
     /// Nobody has the file open any more, and it has no name: gives up what is on its way, and returns the key that it
     /// was published under in the meantime, whose object is to be removed.
     pub async fn dispose(self: &Arc<OpenFile>) -> Option<ObjectKey> {
@@ -177,6 +194,7 @@ impl OpenFile {
         self.give_up_session(&mut state);
         let is_there = state.content.base.is_some();
         state.content.drop_bytes();
+        (state.dirty, state.attributes_changed) = (false, false);
         is_there.then(|| state.key.clone())
     }
 
@@ -397,7 +415,7 @@ impl OpenFile {
         let keeps = base.size <= self.uploader.ladder.first_bytes() && !self.uploader.memory.is_short();
         state.content.rest_on(base, keeps);
         state.session = None;
-        state.replaces = None;
+        (state.replaces, state.may_replace_any) = (None, false);
         state.is_loaded = false;
         state.serial += 1;
         state.dirty = !is_all;

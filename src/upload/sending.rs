@@ -159,7 +159,9 @@ impl OpenFile {
     pub(super) fn give_up_session(self: &Arc<OpenFile>, state: &mut State) {
         let Some(session) = state.session.take() else { return };
         let file = self.clone();
+        let giving_up = self.uploader.giving_up();
         self.uploader.runtime.spawn(async move {
+            let _giving_up = giving_up;
             loop {
                 let mut changed = std::pin::pin!(file.changed.notified());
                 changed.as_mut().enable();

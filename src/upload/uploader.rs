@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use tokio::runtime::Handle;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use super::content::PartRules;
 use super::ladder::Ladder;
@@ -94,6 +94,8 @@ pub struct Uploader {
     pub(super) stats: Arc<Stats>,
     pub(super) clock: Clock,
     pub(super) runtime: Handle,
+    /// Every upload that is being aborted holds a receiver, so that the channel is closed when none is.
+    aborts: watch::Sender<()>,
     /// Requests with data on their way, of all files together.
     pub(super) in_flight: AtomicUsize,
     /// One permit for each part that may be on the wire, of all files together: twice what one file may have. More would
@@ -127,6 +129,7 @@ impl Uploader {
             part_count_max: AtomicU64::new(store.limits().part_count_max),
             room: Arc::new(Semaphore::new(room_pages as usize)),
             room_pages,
+            aborts: watch::Sender::new(()),
             in_flight: AtomicUsize::new(0),
             wire: Semaphore::new(2 * options.concurrency),
             files: Mutex::default(),
@@ -218,6 +221,16 @@ impl Uploader {
         self.files.lock().unwrap_or_else(PoisonError::into_inner).iter().filter_map(Weak::upgrade).collect()
     }
 
+    /// Counts an upload as being aborted until the guard is dropped.
+    pub(super) fn giving_up(&self) -> watch::Receiver<()> {
+        self.aborts.subscribe()
+    }
+
+    /// Waits until no upload is being aborted any more.
+    pub async fn until_given_up(&self) {
+        self.aborts.closed().await;
+    }
+
     /// Counts a request that carries data until the guard is dropped.
     pub(super) fn flight(self: &Arc<Uploader>) -> Flight {
         self.in_flight.fetch_add(1, Ordering::SeqCst);
@@ -258,7 +271,10 @@ impl Relief for Uploader {
         if !self.memory.is_short() || self.in_flight.load(Ordering::SeqCst) > 0 {
             return;
         }
-        let holders = files.iter().map(|file| (file.publishable_bytes(), file)).filter(|(bytes, _)| *bytes > 0);
+        // One that somebody holds still, perhaps a reader who waits for memory, could not be published.
+        let is_free = |file: &OpenFile| file.publishing.try_lock().is_ok();
+        let holders = files.iter().map(|file| (file.publishable_bytes(), file));
+        let holders = holders.filter(|(bytes, file)| *bytes > 0 && is_free(file));
         if let Some((_, file)) = holders.max_by_key(|(bytes, _)| *bytes) {
             file.clone().publish_in_background();
         }

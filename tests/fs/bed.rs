@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use cosmount::clock::Clock;
@@ -237,7 +238,9 @@ impl File {
     pub(crate) async fn write(&self, offset: usize, data: &[u8]) -> Result<(), FsError> {
         match self.fs.write(self.handle, offset as u64, data)? {
             WriteOutcome::Done => Ok(()),
-            WriteOutcome::Partly { offset, taken } => self.fs.write_rest(self.handle, offset, &data[taken..]).await,
+            WriteOutcome::Partly { offset, taken } => {
+                self.fs.write_rest(self.handle, offset, &data[taken..], &AtomicUsize::new(0)).await
+            }
         }
     }
 

@@ -192,3 +192,39 @@ async fn writing_the_same_bytes_again_is_a_change() {
     bed.put("a", b"same").await.unwrap();
     assert_eq!(bed.stat("a").await.unwrap().mtime, before + Duration::from_secs(2));
 }
+
+/// A write that is given up while it waits leaves what it has written by then, and nothing follows later.
+#[tokio::test]
+async fn a_write_that_is_given_up_writes_nothing_later() {
+    let gate = Gate::new();
+    let bed = Bed::with_faults([Fault::hold(Op::PutObject, &gate)]);
+    let file = bed.create("a").await;
+    file.write(0, b"first").await.unwrap();
+    let mut fsync = Box::pin(file.fsync());
+    assert!(poll!(&mut fsync).is_pending());
+    let mut given_up = Box::pin(file.write(5, b"given up"));
+    assert!(poll!(&mut given_up).is_pending());
+    drop(given_up);
+    gate.open();
+    fsync.await.unwrap();
+    file.write(5, b", second").await.unwrap();
+    bed.settle().await;
+    file.close().await.unwrap();
+    bed.assert_bucket(&[("a", b"first, second")]);
+}
+
+/// What could not be published in time leaves no upload behind.
+#[tokio::test]
+async fn the_end_of_the_mount_leaves_no_unfinished_upload() {
+    let bed = Bed::with_faults([Fault::every(Op::CompleteMultipartUpload, StoreErrorKind::Denied).key("failed")]);
+    let (failed, late) = (bed.create("failed").await, bed.create("late").await);
+    for file in [&failed, &late] {
+        file.write(0, &bytes(1, 3 * PART)).await.unwrap();
+    }
+    bed.settle().await;
+    failed.fsync().await.unwrap_err();
+    bed.fs.dispose_all().await;
+    assert_eq!(bed.bucket.unfinished_uploads(), []);
+    late.close().await.unwrap_err();
+    bed.assert_bucket(&[]);
+}

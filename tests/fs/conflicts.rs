@@ -100,3 +100,17 @@ async fn a_file_that_needs_the_version_that_is_gone_cannot_be_kept() {
         bed.assert_no_unfinished_uploads().await;
     }
 }
+
+/// Renaming over a file means to replace it, whatever version it is.
+#[tokio::test]
+async fn what_a_rename_replaces_is_no_conflict() {
+    for on_conflict in [OnConflict::Fail, keep_both()] {
+        let bed = bed_with(on_conflict);
+        bed.bucket.insert("a", "old");
+        let file = bed.create("tmp").await;
+        file.write(0, b"new").await.unwrap();
+        bed.rename("tmp", "a").await.unwrap();
+        file.close().await.unwrap();
+        bed.assert_bucket(&[("a", b"new")]);
+    }
+}

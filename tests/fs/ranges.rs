@@ -305,3 +305,29 @@ async fn a_refused_part_number_is_learned_from() {
     bed.assert_bucket(&[("a", &content)]);
     bed.assert_no_unfinished_uploads().await;
 }
+
+/// Nobody may wait for a file that is about to lose its name.
+#[tokio::test]
+async fn a_file_that_is_replaced_by_what_it_was_copied_from_does_not_wait_for_itself() {
+    for is_lost in [false, true] {
+        let bed = Bed::new();
+        let content = bytes(1, 2 * PART);
+        bed.bucket.insert("a", content.clone());
+        let (from, to) = (bed.open("a", READ).await.unwrap(), bed.create("b").await);
+        copy(&bed, (&from, 7), (&to, 0), PART).await.unwrap();
+        if is_lost {
+            bed.faults.inject(Fault::every(Op::UploadPartCopy, StoreErrorKind::Denied));
+        }
+        let renamed = tokio::time::timeout(std::time::Duration::from_secs(20), bed.rename("a", "b")).await;
+        renamed.expect("the rename ends").unwrap();
+        let read = to.read_all().await;
+        assert_eq!(read.is_err(), is_lost);
+        if let Ok(read) = read {
+            assert_same(&read, &content[7..7 + PART]);
+        }
+        let _ = to.close().await;
+        from.close().await.unwrap();
+        bed.assert_bucket(&[("b", &content)]);
+        bed.assert_no_unfinished_uploads().await;
+    }
+}

@@ -287,3 +287,57 @@ async fn a_file_that_is_released_while_it_is_renamed_keeps_its_content() {
         assert_eq!(bed.read("final").await.unwrap(), b"content", "{op:?}");
     }
 }
+
+/// Who may not delete gets the new name, the old one too, and the error; what is open goes on under the new name.
+#[tokio::test]
+async fn a_rename_that_cannot_remove_the_old_name_is_one_all_the_same() {
+    for is_open in [false, true] {
+        for replaces in [false, true] {
+            let bed = Bed::with_faults([Fault::every(Op::DeleteObject, StoreErrorKind::Denied).key("a")]);
+            bed.bucket.insert("a", "content");
+            if replaces {
+                bed.bucket.insert("b", "replaced");
+            }
+            let replaced = if replaces { Some(bed.open("b", WRITE).await.unwrap()) } else { None };
+            let file = if is_open { Some(bed.open("a", WRITE).await.unwrap()) } else { None };
+            assert_eq!(bed.rename("a", "b").await, Err(FsError::Remote(StoreErrorKind::Denied)));
+            if let Some(replaced) = replaced {
+                assert_eq!(replaced.read_all().await.unwrap(), b"replaced");
+                replaced.write(0, b"nowhere").await.unwrap();
+                replaced.close().await.unwrap();
+            }
+            let mut content = b"content".to_vec();
+            if let Some(file) = file {
+                file.write(7, b", and more").await.unwrap();
+                file.close().await.unwrap();
+                content.extend_from_slice(b", and more");
+            }
+            bed.assert_bucket(&[("a", b"content"), ("b", &content)]);
+            assert_eq!(bed.read("b").await.unwrap(), content);
+        }
+    }
+}
+
+/// The close waits for the rename, and finds a file whose key is the new one and whose name is the old one.
+#[tokio::test]
+async fn a_close_in_the_middle_of_a_rename_leaves_a_file_that_can_be_read() {
+    let gate = Gate::new();
+    let bed = Bed::with_faults([Fault::hold(Op::DeleteObject, &gate)]);
+    let file = bed.create("part").await;
+    let content = bytes(1, 2 * PART + 5);
+    file.write(0, &content).await.unwrap();
+    let mut rename = Box::pin(bed.rename("part", "final"));
+    while !poll!(&mut rename).is_ready() && bed.bucket.count(Op::CopyObject) == 0 {
+        tokio::task::yield_now().await;
+    }
+    gate.reached_by(1).await;
+    file.fsync().await.unwrap();
+    file.flush().await.unwrap();
+    gate.open();
+    rename.await.unwrap();
+    file.release().await;
+    assert_eq!(bed.stat("final").await.unwrap().size, content.len() as u64);
+    assert_same(&bed.read("final").await.unwrap(), &content);
+    bed.unlink("final").await.unwrap();
+    bed.assert_bucket(&[]);
+}

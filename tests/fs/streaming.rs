@@ -1,5 +1,7 @@
 //! A file that is written from beginning to end leaves part by part, with the fewest requests.
 
+use std::sync::atomic::AtomicUsize;
+
 use cosmount::store::{Fault, Gate, Op};
 use futures_util::poll;
 
@@ -120,7 +122,7 @@ async fn every_call_can_run_as_a_task() {
     let (ino, handle) = (file.ino, file.handle);
     let content = bytes(6, 2 * PART);
     let task = tokio::spawn(async move {
-        fs.write_rest(handle, 0, &content).await.unwrap();
+        fs.write_rest(handle, 0, &content, &AtomicUsize::new(0)).await.unwrap();
         fs.fsync(handle).await.unwrap();
         fs.read(handle, 0, 10).await.unwrap();
         fs.getattr(ino).await.unwrap();

@@ -4,7 +4,7 @@
 //! When it is published, all of it is; where the numbers do not suffice, in steps, each of which makes an object.
 
 use super::{Content, NotHeld, Part, PartBody};
-use crate::upload::extents::{Extent, Matter, Source};
+use crate::upload::extents::{Extent, Extents, Matter, Source};
 use crate::upload::ladder::Ladder;
 use crate::upload::plan::{self, Action, Rules, Stretch, TooManyParts, plan, plan_longer_parts};
 use crate::wire::Limits;
@@ -213,8 +213,11 @@ impl Content {
 
     /// Takes everything that is sealed and not acknowledged back into the tail, for another plan.
     pub(in crate::upload) fn unseal_unsent(&mut self, part_count_max: u64) -> Result<(), NotHeld> {
+        // A part of a step may reach into what is held back.
+        let edge = self.held_back.as_ref().map_or(u64::MAX, Extents::start);
+        let within = self.parts.partition_point(|part| part.end() <= edge);
         let index = usize::try_from(part_count_max).unwrap_or(usize::MAX);
-        self.unseal_from(index)?;
+        self.unseal_from(index.min(within))?;
         self.restore_held_back();
         Ok(())
     }
