@@ -28,6 +28,7 @@ use crate::fs::{
     Allocation, Attr, AttrChange, FileName, FileSystem, FsError, HandleId, Holder, Ino, Kind, OpenMode, Opened, Owner,
     SeekTo, WriteOutcome,
 };
+use crate::store::StoreErrorKind;
 
 /// What `stat` recommends as the size of reads and writes, in bytes; coreutils and Python follow it.
 const BLOCK_BYTES: u32 = 1 << 20;
@@ -95,13 +96,35 @@ impl Adapter {
 
     /// Takes the rest of a write of which `taken` bytes are in the file, and answers. A caller that is told to end while it
     /// waits is told what is in the file, and the rest never comes: others may write there as soon as it has its answer.
-    fn write_rest(&self, tid: u32, (handle, offset): (HandleId, u64), rest: Vec<u8>, taken: usize, reply: ReplyWrite) {
+    ///
+    /// The kernel does not send an fsync after a direct write by a handle with O_SYNC or O_DSYNC (which O_SYNC includes):
+    /// the write itself has to be durable.
+    fn write_rest(
+        &self,
+        tid: u32,
+        (handle, offset): (HandleId, u64),
+        rest: Vec<u8>,
+        taken: usize,
+        flags: OpenFlags,
+        reply: ReplyWrite,
+    ) {
         let fs = self.fs.clone();
+        let runtime = self.runtime.clone();
         self.run(async move {
             let done = AtomicUsize::new(0);
+            let write = async {
+                fs.write_rest(handle, offset, &rest, &done).await?;
+                if flags.0 & libc::O_DSYNC != 0 {
+                    // In a task of its own: publishing must run to its end, whoever stops waiting for it.
+                    let fs = fs.clone();
+                    let synced = runtime.spawn(async move { fs.fsync(handle).await });
+                    return synced.await.unwrap_or(Err(FsError::Remote(StoreErrorKind::Internal)));
+                }
+                Ok(())
+            };
             let result = tokio::select! {
                 biased;
-                result = fs.write_rest(handle, offset, &rest, &done) => result,
+                result = write => result,
                 () = caller::is_told_to_end(tid) => Err(FsError::Interrupted),
             };
             let written = taken + done.load(Ordering::Relaxed);
@@ -337,7 +360,7 @@ impl Filesystem for Adapter {
         offset: u64,
         data: &[u8],
         _write_flags: WriteFlags,
-        _flags: OpenFlags,
+        flags: OpenFlags,
         _lock_owner: Option<LockOwner>,
         reply: ReplyWrite,
     ) {
@@ -346,11 +369,14 @@ impl Filesystem for Adapter {
         let len = data.len() as u32;
         let _runtime = self.runtime.enter();
         match catch_unwind(AssertUnwindSafe(|| self.fs.write(handle, offset, data))) {
-            Ok(Ok(WriteOutcome::Done)) => reply.written(len),
+            Ok(Ok(WriteOutcome::Done)) if flags.0 & libc::O_DSYNC == 0 => reply.written(len),
+            Ok(Ok(WriteOutcome::Done)) => {
+                self.write_rest(request.pid(), (handle, offset), Vec::new(), data.len(), flags, reply);
+            }
             Ok(Ok(WriteOutcome::Partly { offset, taken })) => {
                 // The request's buffer is reused as soon as this returns, so that what waits needs a copy.
                 let rest = data[taken..].to_vec();
-                self.write_rest(request.pid(), (handle, offset), rest, taken, reply);
+                self.write_rest(request.pid(), (handle, offset), rest, taken, flags, reply);
             }
             Ok(Err(error)) => reply.error(errno(&error)),
             Err(_) => {

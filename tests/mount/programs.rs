@@ -392,3 +392,27 @@ child.communicate(b'after the parent closed it')
     bed.sh("(exec 3> replaced; exec sh -c '/bin/echo one >&3; /bin/echo two >&3')");
     assert_eq!(bed.bucket().get("replaced"), b"one\ntwo\n");
 }
+
+/// Every write is in the bucket when it returns; the kernel sends no fsync after it.
+#[test]
+fn a_write_by_a_synchronous_handle_is_published_when_it_returns() {
+    let bed = Bed::new();
+    bed.python(
+        r#"
+import os, subprocess
+fd = os.open('f', os.O_WRONLY | os.O_CREAT | os.O_DSYNC)
+for line in (b'one', b'two', b'three'):
+    os.write(fd, line)
+os.close(fd)
+"#,
+    );
+    assert_eq!(bed.since_start().count("PutObject"), 3);
+    assert_eq!(bed.bucket().get("f"), b"onetwothree");
+    let mark = bed.mark();
+    bed.sh("dd if=/dev/zero of=g bs=1000 count=4 oflag=sync status=none");
+    assert_eq!(bed.since(mark).count("PutObject"), 4);
+    let mark = bed.mark();
+    bed.sh("dd if=/dev/zero of=h bs=1M count=10 oflag=sync status=none; cmp h <(head -c 10M /dev/zero)");
+    let requests = bed.since(mark);
+    assert_eq!(requests.count("PutObject") + requests.count("CompleteMultipartUpload"), 10);
+}
