@@ -57,6 +57,7 @@ pub(super) struct Adapter {
     request_bytes_max: u32,
     /// The number of the mounted device, once somebody could ask for it.
     device: Device,
+    ending: caller::Ending,
 }
 
 /// The number of a mounted device; known only when the mount answers.
@@ -64,7 +65,7 @@ pub(super) type Device = Arc<OnceLock<(u32, u32)>>;
 
 impl Adapter {
     pub(super) fn new(fs: Arc<FileSystem>, runtime: Handle, request_bytes_max: u32, device: Device) -> Adapter {
-        Adapter { fs, runtime, request_bytes_max, device }
+        Adapter { fs, runtime, request_bytes_max, device, ending: caller::Ending::default() }
     }
 
     /// Answers with what `call` returns: here if it is ready at once, otherwise from a task. A caller that is told to
@@ -75,6 +76,7 @@ impl Adapter {
         C: Future<Output = Result<T, FsError>> + Send + 'static,
         F: FnOnce(Result<T, FsError>) + Send + 'static,
     {
+        let ending = self.ending.clone();
         self.run(async move {
             let mut call = pin!(call);
             let first = futures_util::poll!(&mut call);
@@ -84,7 +86,7 @@ impl Adapter {
             tokio::select! {
                 biased;
                 result = &mut call => reply(result),
-                () = caller::is_told_to_end(tid) => {
+                () = ending.reached_by(tid) => {
                     reply(Err(FsError::Interrupted));
                     if let Err(error) = call.await {
                         log::warn!("a call failed after its caller was told to end: {error}");
@@ -109,7 +111,7 @@ impl Adapter {
         reply: ReplyWrite,
     ) {
         let fs = self.fs.clone();
-        let runtime = self.runtime.clone();
+        let (runtime, ending) = (self.runtime.clone(), self.ending.clone());
         self.run(async move {
             let done = AtomicUsize::new(0);
             let write = async {
@@ -125,7 +127,7 @@ impl Adapter {
             let result = tokio::select! {
                 biased;
                 result = write => result,
-                () = caller::is_told_to_end(tid) => Err(FsError::Interrupted),
+                () = ending.reached_by(tid) => Err(FsError::Interrupted),
             };
             let written = taken + done.load(Ordering::Relaxed);
             match result {

@@ -3,8 +3,10 @@
 //! The kernel does not let a process die while it waits for a reply, and the interrupt that it sends does not reach this
 //! code. So whoever keeps a caller waiting looks from time to time whether a signal is waiting for it, too.
 
+use std::collections::HashMap;
 use std::fs;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 /// Waits shorter than this are not worth a look.
 const FIRST_LOOK: Duration = Duration::from_millis(300);
@@ -19,12 +21,39 @@ const fn signal(number: u32) -> u64 {
     1 << (number - 1)
 }
 
+/// How long a thread that was seen to be told to end counts as ending: longer than it takes to get from its call's answer
+/// to closing its files, and far shorter than it takes until its number is used again.
+const ENDING_FOR: Duration = Duration::from_secs(5);
+
+/// Threads that were seen to be told to end. The signal may be taken off before the kernel closes their files.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Ending(Arc<Mutex<HashMap<u32, Instant>>>);
+
+impl Ending {
+    /// Returns once the thread `tid` is told to end, or if it was a moment ago and is ending now.
+    pub(super) async fn reached_by(&self, tid: u32) {
+        let was_seen = |at: &Instant| at.elapsed() < ENDING_FOR;
+        let is_known = self.lock().get(&tid).is_some_and(was_seen);
+        // One that handles the signal and goes on is owed an answer to its next call.
+        if !(is_known && has_no_memory(tid)) {
+            is_told_to_end(tid).await;
+            let mut seen = self.lock();
+            seen.retain(|_, at| was_seen(at));
+            seen.insert(tid, Instant::now());
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<u32, Instant>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// Returns once a signal that ends programs is waiting for the thread `tid`. It is still shown as waiting while it ends
 /// the process, whose files are closed then. Never returns if `/proc` does not tell.
 ///
 /// Reads `status` and nothing else: the kernel holds back `stat`, `wchan` and `stack` of a process that is just starting
 /// another program, which may be waiting for this very answer, because starting one closes files.
-pub(super) async fn is_told_to_end(tid: u32) {
+async fn is_told_to_end(tid: u32) {
     tokio::time::sleep(FIRST_LOOK).await;
     loop {
         let status = fs::read_to_string(format!("/proc/{tid}/status"));
@@ -33,6 +62,11 @@ pub(super) async fn is_told_to_end(tid: u32) {
         }
         tokio::time::sleep(LOOK_EVERY).await;
     }
+}
+
+/// Whether a thread has given its memory back, which it does right before its files are closed at its end.
+fn has_no_memory(tid: u32) -> bool {
+    fs::read_to_string(format!("/proc/{tid}/status")).is_ok_and(|status| !status.contains("\nVmSize:"))
 }
 
 /// Whether a status text of `/proc` shows an ending signal that is pending and neither blocked nor ignored.
@@ -104,6 +138,23 @@ mod tests {
         assert!(!has_ending_signal(&status(none, int, none, int)));
         assert!(!has_ending_signal(&status(none, child, none, none)));
         assert!(!has_ending_signal("garbage"));
+    }
+
+    #[tokio::test]
+    async fn a_thread_that_was_told_to_end_is_remembered() {
+        let ending = Ending::default();
+        let (own, kernel) = (std::process::id(), 2);
+        assert!(!has_no_memory(own));
+        if !has_no_memory(kernel) {
+            // A thread of the kernel has no memory either, but containers show none.
+            return;
+        }
+        for tid in [own, kernel] {
+            assert!(futures_util::poll!(Box::pin(ending.reached_by(tid))).is_pending());
+            ending.lock().insert(tid, Instant::now());
+        }
+        assert!(futures_util::poll!(Box::pin(ending.reached_by(own))).is_pending(), "it has handled the signal");
+        assert!(futures_util::poll!(Box::pin(ending.reached_by(kernel))).is_ready());
     }
 
     #[test]
