@@ -324,7 +324,8 @@ impl FileSystem {
         Ok((What::Object(Facts { etag, last_modified: now, is_exact: false, ..facts }), removed))
     }
 
-    /// Removes the object of a file that has moved, unless that was not under its name: then what is there is another's.
+    /// Removes the object that a file had before it moved. After a conflict that is not the one of its name, which is
+    /// another's and stays.
     async fn delete_old_name(&self, from: (Ino, &FileName), old_key: &ObjectKey) -> Result<(), FsError> {
         self.keep_directory(from.0, from.1).await?;
         self.remove_object(old_key).await

@@ -112,11 +112,12 @@ impl Adapter {
     ) {
         let fs = self.fs.clone();
         let (runtime, ending) = (self.runtime.clone(), self.ending.clone());
+        let is_synchronous = flags.0 & libc::O_DSYNC != 0;
         self.run(async move {
             let done = AtomicUsize::new(0);
             let write = async {
                 fs.write_rest(handle, offset, &rest, &done).await?;
-                if flags.0 & libc::O_DSYNC != 0 {
+                if is_synchronous {
                     // In a task of its own: publishing must run to its end, whoever stops waiting for it.
                     let fs = fs.clone();
                     let synced = runtime.spawn(async move { fs.fsync(handle).await });
@@ -129,10 +130,8 @@ impl Adapter {
                 result = write => result,
                 () = ending.reached_by(tid) => Err(FsError::Interrupted),
             };
-            let written = taken + done.load(Ordering::Relaxed);
-            match result {
-                Ok(()) => reply.written(written as u32),
-                Err(FsError::Interrupted) if written > 0 => reply.written(written as u32),
+            match told_of_write(result, taken + done.load(Ordering::Relaxed), is_synchronous) {
+                Ok(written) => reply.written(written),
                 Err(error) => reply.error(errno(&error)),
             }
         });
@@ -568,6 +567,16 @@ impl Filesystem for Adapter {
     }
 }
 
+/// What the caller of a write is told of which `written` bytes are in the file: all of them, or those that were taken when
+/// it stopped waiting. Of a synchronous write nothing is, unless it came to its end: nobody knows what is durable.
+fn told_of_write(result: Result<(), FsError>, written: usize, is_synchronous: bool) -> Result<u32, FsError> {
+    match result {
+        Ok(()) => Ok(written as u32),
+        Err(FsError::Interrupted) if written > 0 && !is_synchronous => Ok(written as u32),
+        Err(error) => Err(error),
+    }
+}
+
 fn entry(reply: ReplyEntry, result: Result<Attr, FsError>) {
     match result {
         Ok(attr) => reply.entry(&attr.valid_for, &file_attr(&attr), GENERATION),
@@ -635,4 +644,26 @@ fn directory_attr(ino: Ino) -> FileAttr {
         links: 1,
         valid_for: Duration::ZERO,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_interrupted_write_tells_what_is_in_the_file_and_a_synchronous_one_does_not() {
+        let interrupted = || Err(FsError::Interrupted);
+        let denied = || Err(FsError::Remote(StoreErrorKind::Denied));
+        let table = [
+            (Ok(()), 7, false, Ok(7)),
+            (Ok(()), 7, true, Ok(7)),
+            (interrupted(), 7, false, Ok(7)),
+            (interrupted(), 0, false, Err(FsError::Interrupted)),
+            (interrupted(), 7, true, Err(FsError::Interrupted)),
+            (denied(), 7, false, Err(FsError::Remote(StoreErrorKind::Denied))),
+        ];
+        for (result, written, is_synchronous, expected) in table {
+            assert_eq!(told_of_write(result.clone(), written, is_synchronous), expected, "{result:?} {written}");
+        }
+    }
 }
