@@ -5,7 +5,8 @@
 //! order in which they came; before anybody waits, caches are asked to shrink ([`Relief::shrink`]), and while
 //! somebody waits, holders of data are asked to get it off their hands ([`Relief::hurry`]).
 //!
-//! Blocks are reused, most recently freed first, so that a steady stream runs in warm memory without page faults.
+//! Blocks are reused, most recently freed first, so that a steady stream runs in warm memory without page faults. Those
+//! that are not go back to the kernel, and not to an allocator, which keeps half as much again when sizes change.
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
@@ -13,7 +14,11 @@ use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
+use memmap2::MmapMut;
 use tokio::sync::oneshot;
+
+/// Blocks from this size on, in bytes, are mappings of their own: 16 pages are worth the two calls of the kernel.
+const MAPPED_BYTES_MIN: usize = 64 << 10;
 
 /// A budget in bytes, shared by clones.
 #[derive(Clone)]
@@ -44,7 +49,7 @@ struct State {
     used_bytes: usize,
     idle_bytes: usize,
     /// Blocks that nobody uses, by size.
-    idle: HashMap<usize, Vec<Box<[u8]>>>,
+    idle: HashMap<usize, Vec<Bytes>>,
     /// INVARIANT: while it is not empty nobody who comes later gets a block.
     waiters: VecDeque<Waiter>,
     reliefs: Vec<Weak<dyn Relief>>,
@@ -57,8 +62,46 @@ struct Waiter {
 
 /// A block of the budget; dropping it gives it back.
 pub struct Block {
-    bytes: Box<[u8]>,
+    bytes: Bytes,
     shared: Arc<Shared>,
+}
+
+/// Where the bytes of a block are.
+enum Bytes {
+    Allocated(Box<[u8]>),
+    Mapped(MmapMut),
+}
+
+impl Bytes {
+    fn new(len: usize) -> Bytes {
+        let mapped = if len >= MAPPED_BYTES_MIN { MmapMut::map_anon(len).ok() } else { None };
+        // The kernel limits how many mappings a process has.
+        mapped.map_or_else(|| Bytes::Allocated(vec![0; len].into_boxed_slice()), Bytes::Mapped)
+    }
+
+    fn none() -> Bytes {
+        Bytes::Allocated(Box::default())
+    }
+}
+
+impl Deref for Bytes {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Bytes::Allocated(bytes) => bytes,
+            Bytes::Mapped(bytes) => bytes,
+        }
+    }
+}
+
+impl DerefMut for Bytes {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        match self {
+            Bytes::Allocated(bytes) => bytes,
+            Bytes::Mapped(bytes) => bytes,
+        }
+    }
 }
 
 impl Memory {
@@ -199,7 +242,7 @@ impl Shared {
 
 /// Room that has been counted as used; the memory itself may still have to be allocated.
 enum Claim {
-    Reused(Box<[u8]>),
+    Reused(Bytes),
     Fresh(usize),
 }
 
@@ -230,7 +273,7 @@ impl Block {
     fn from_claim(claim: Claim, shared: &Arc<Shared>) -> Block {
         let bytes = match claim {
             Claim::Reused(bytes) => bytes,
-            Claim::Fresh(bytes) => vec![0; bytes].into_boxed_slice(),
+            Claim::Fresh(bytes) => Bytes::new(bytes),
         };
         Block { bytes, shared: shared.clone() }
     }
@@ -258,7 +301,7 @@ impl fmt::Debug for Block {
 
 impl Drop for Block {
     fn drop(&mut self) {
-        let bytes = std::mem::take(&mut self.bytes);
+        let bytes = std::mem::replace(&mut self.bytes, Bytes::none());
         let waiting = {
             let mut state = self.shared.lock();
             state.used_bytes -= bytes.len();

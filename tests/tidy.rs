@@ -29,7 +29,7 @@ const RANK_ENVIRONMENT: u8 = 6;
 const RANK_PROCESS: u8 = 7;
 
 /// Crates that have a home, and the beginnings of the paths that are it.
-const HOMES: [(&str, &[&str]); 17] = [
+const HOMES: [(&str, &[&str]); 18] = [
     ("sha1", &["wire/sign", "server/"]),
     ("hmac", &["wire/sign"]),
     ("md5", &["wire/digest.rs"]),
@@ -43,6 +43,7 @@ const HOMES: [(&str, &[&str]); 17] = [
     ("hyper_util", &["server/"]),
     ("redb", &["server/"]),
     ("lru", &["read/", "fs/"]),
+    ("memmap2", &["memory.rs"]),
     ("fuser", &["fuse/"]),
     ("clap", &["cli/"]),
     ("env_logger", &["cli/"]),
