@@ -128,6 +128,13 @@ struct TransferFlags {
     /// When somebody else has changed a file that is published: overwrite, fail or keep-both [default: overwrite]
     #[arg(long, value_name = "HOW")]
     on_conflict: Option<crate::config::ConflictChoice>,
+    /// Let closed temporary files wait for their final name: off, on, or more names to wait for, as '*.draft:*.new'
+    /// [default: on]
+    #[arg(long, value_name = "NAMES")]
+    hold_temporary: Option<crate::config::HoldChoice>,
+    /// How many seconds they wait at most [default: 5]
+    #[arg(long, value_name = "N")]
+    hold_seconds: Option<u32>,
     /// How long unmounting may publish what is open [default: 60s]
     #[arg(long, value_name = "TIME")]
     unmount_timeout: Option<Span>,
@@ -144,6 +151,12 @@ struct FileFlags {
     /// How long names and listings are believed without asking again [default: 5s]
     #[arg(long, value_name = "TIME")]
     metadata_ttl: Option<Span>,
+    /// Where modes, owners and times come from: full (the objects), or listing (never asks for them) [default: full]
+    #[arg(long, value_name = "FROM")]
+    attributes: Option<crate::fs::AttributeSource>,
+    /// The Content-Type of new objects: by-name, or none [default: by-name]
+    #[arg(long, value_name = "HOW")]
+    content_type: Option<crate::config::TypeChoice>,
     /// The user that everything belongs to [default: what objects say, else who mounts]
     #[arg(long)]
     uid: Option<u32>,
@@ -236,6 +249,10 @@ impl MountArguments {
             upload_concurrency: transfer.upload_concurrency,
             memory: transfer.memory,
             on_conflict: transfer.on_conflict,
+            hold_temporary: transfer.hold_temporary,
+            hold_seconds: transfer.hold_seconds,
+            attributes: files.attributes,
+            content_type: files.content_type,
             unmount_timeout: transfer.unmount_timeout,
             read_only: given(files.read_only),
             allow_other: given(files.allow_other),

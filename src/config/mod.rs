@@ -23,5 +23,5 @@ pub use environment::Environment;
 pub use error::ConfigError;
 pub use mount::{LOCAL_BUCKET, MountConfig, MountRequest, Service};
 pub use quantity::{ByteSize, QuantityError, Span};
-pub use settings::{ConflictChoice, Mode, Settings};
+pub use settings::{ConflictChoice, HoldChoice, Mode, Settings, TypeChoice};
 pub use source::MountSource;

@@ -8,8 +8,11 @@ use super::coscmd::CoscmdFile;
 use super::credentials::{self, Found, Sources};
 use super::file::ConfigFile;
 use super::memory::default_memory_bytes;
-use super::{ByteSize, ConfigError, ConflictChoice, Environment, Mode, MountSource, Settings, Span, mount_options};
-use crate::fs::{FsOptions, Owner};
+use super::{
+    ByteSize, ConfigError, ConflictChoice, Environment, HoldChoice, Mode, MountSource, Settings, Span, TypeChoice,
+    mount_options,
+};
+use crate::fs::{FsOptions, Owner, Temporary};
 use crate::fuse::FuseOptions;
 use crate::read::ReadOptions;
 use crate::store::RetryOptions;
@@ -215,6 +218,15 @@ fn fs_options(settings: &Settings, source: &MountSource) -> FsOptions {
         dir_mode: bits(settings.dir_mode, default.dir_mode),
         umask: bits(settings.umask, default.umask),
         read_only: settings.read_only.unwrap_or(default.read_only),
+        temporary: match &settings.hold_temporary {
+            Some(HoldChoice::Off) => Temporary::none(),
+            Some(HoldChoice::Also(patterns)) => Temporary::and(patterns.iter().map(String::as_str)),
+            None => default.temporary,
+        },
+        hold_for: settings.hold_seconds.map_or(default.hold_for, |seconds| Duration::from_secs(seconds.into())),
+        gather_for: default.gather_for,
+        attributes: settings.attributes.unwrap_or(default.attributes),
+        types_by_name: settings.content_type.map_or(default.types_by_name, |choice| choice == TypeChoice::ByName),
     }
 }
 

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use super::{ByteSize, ConfigError, Span};
+use crate::fs::AttributeSource;
 
 macro_rules! settings {
     ($( $(#[doc = $doc:literal])+ $name:ident: $type:ty, )+) => {
@@ -75,6 +76,14 @@ settings! {
     request_timeout: Span,
     /// What happens when somebody else has changed a file that was written here.
     on_conflict: ConflictChoice,
+    /// Which temporary files wait at their close for their final name.
+    hold_temporary: HoldChoice,
+    /// How many seconds they wait.
+    hold_seconds: u32,
+    /// Where the attributes of files come from.
+    attributes: AttributeSource,
+    /// Where the content type of a new object comes from.
+    content_type: TypeChoice,
     /// How long unmounting may publish what is open.
     unmount_timeout: Span,
     /// The owner that everything shows.
@@ -139,6 +148,63 @@ impl FromStr for ConflictChoice {
     }
 }
 
+/// Which temporary files wait at their close for their final name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HoldChoice {
+    /// `on`, those that look temporary, and names that match one of these patterns, separated by `:`.
+    Also(Vec<String>),
+    /// `off`: none.
+    Off,
+}
+
+impl FromStr for HoldChoice {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<HoldChoice, String> {
+        match text {
+            "off" | "no" | "false" | "0" => Ok(HoldChoice::Off),
+            "" | "on" | "yes" | "true" | "1" => Ok(HoldChoice::Also(Vec::new())),
+            _ if text.split(':').any(|pattern| pattern.is_empty() || pattern.contains('/')) => {
+                Err(format!("{text:?} is not on, off, or patterns of file names with ':' between them"))
+            }
+            _ => Ok(HoldChoice::Also(text.split(':').map(str::to_owned).collect())),
+        }
+    }
+}
+
+impl FromStr for AttributeSource {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<AttributeSource, String> {
+        match text {
+            "full" => Ok(AttributeSource::Full),
+            "listing" => Ok(AttributeSource::Listing),
+            _ => Err(format!("{text:?} is not full or listing")),
+        }
+    }
+}
+
+/// Where the content type of a new object comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TypeChoice {
+    /// `by-name`: from the extension of its name.
+    ByName,
+    /// `none`: every object is `application/octet-stream`.
+    None,
+}
+
+impl FromStr for TypeChoice {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<TypeChoice, String> {
+        match text.replace('_', "-").as_str() {
+            "by-name" => Ok(TypeChoice::ByName),
+            "none" => Ok(TypeChoice::None),
+            _ => Err(format!("{text:?} is not by-name or none")),
+        }
+    }
+}
+
 /// A value that can be read from text.
 trait Value: Sized {
     fn read(text: &str) -> Result<Self, String>;
@@ -177,29 +243,17 @@ impl Value for u32 {
     }
 }
 
-impl Value for ByteSize {
-    fn read(text: &str) -> Result<ByteSize, String> {
-        parsed(text)
-    }
+macro_rules! parsed_values {
+    ($( $type:ty ),+) => {
+        $( impl Value for $type {
+            fn read(text: &str) -> Result<$type, String> {
+                parsed(text)
+            }
+        } )+
+    };
 }
 
-impl Value for Span {
-    fn read(text: &str) -> Result<Span, String> {
-        parsed(text)
-    }
-}
-
-impl Value for ConflictChoice {
-    fn read(text: &str) -> Result<ConflictChoice, String> {
-        parsed(text)
-    }
-}
-
-impl Value for Mode {
-    fn read(text: &str) -> Result<Mode, String> {
-        parsed(text)
-    }
-}
+parsed_values!(ByteSize, Span, ConflictChoice, Mode, HoldChoice, AttributeSource, TypeChoice);
 
 #[cfg(test)]
 mod tests {

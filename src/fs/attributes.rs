@@ -1,5 +1,6 @@
 //! Attributes of files, and how objects carry them: `x-cos-meta-mode`, `-uid`, `-gid` and `-mtime`, as cosfs and s3fs
-//! write them (decimal numbers, the mode with its type bits, the time in seconds with an optional fraction).
+//! write them (decimal numbers, the mode with its type bits, the time in seconds with an optional fraction; rclone's
+//! `-mtime` is the same). Extended attributes are in `xattrs`.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -11,6 +12,12 @@ use crate::wire::ObjectAttributes;
 const MODE_REGULAR: u32 = 0o100_000;
 /// The type bits of a directory in a mode.
 const MODE_DIRECTORY: u32 = 0o040_000;
+/// The type bits of a symbolic link in a mode.
+const MODE_SYMLINK: u32 = 0o120_000;
+/// All type bits of a mode.
+const MODE_TYPE: u32 = 0o170_000;
+/// The permission bits of every symbolic link.
+pub(super) const LINK_PERMISSIONS: u32 = 0o777;
 /// The bits of a mode that chmod sets.
 const MODE_PERMISSIONS: u32 = 0o7777;
 
@@ -21,6 +28,18 @@ pub enum Kind {
     File,
     /// A directory.
     Directory,
+    /// A symbolic link, whose target is its object's content.
+    Symlink,
+}
+
+impl Kind {
+    /// What an object that is no directory's marker is, by its metadata.
+    pub(super) fn of_object(attributes: Option<&ObjectAttributes>) -> Kind {
+        match number_in(attributes, "mode") {
+            Some(mode) if mode & MODE_TYPE == MODE_SYMLINK => Kind::Symlink,
+            _ => Kind::File,
+        }
+    }
 }
 
 /// What `stat` shows of an inode.
@@ -66,8 +85,13 @@ impl AttrChange {
         self.permissions.is_some() || self.uid.is_some() || self.gid.is_some() || self.mtime.is_some()
     }
 
-    /// `attributes` with this change.
-    pub(super) fn apply(&self, kind: Kind, attributes: &ObjectAttributes) -> ObjectAttributes {
+    /// `attributes`, those of a file, a link or, if `is_directory`, a directory, with this change.
+    pub(super) fn apply(&self, is_directory: bool, attributes: &ObjectAttributes) -> ObjectAttributes {
+        let kind = if is_directory { Kind::Directory } else { Kind::of_object(Some(attributes)) };
+        self.apply_to(kind, attributes)
+    }
+
+    fn apply_to(&self, kind: Kind, attributes: &ObjectAttributes) -> ObjectAttributes {
         let mut changed = attributes.clone();
         let mut set = |name: &str, value: Option<String>| {
             if let Some(value) = value {
@@ -91,13 +115,31 @@ pub(super) fn new_attributes(kind: Kind, permissions: u32, owner: Owner) -> Obje
         ..AttrChange::default()
     };
     let attributes = match kind {
-        Kind::File => {
-            let content_type = Some("application/octet-stream".to_owned());
-            ObjectAttributes { content_type, ..ObjectAttributes::default() }
+        Kind::File | Kind::Symlink => {
+            ObjectAttributes { content_type: Some(UNKNOWN_TYPE.to_owned()), ..ObjectAttributes::default() }
         }
         Kind::Directory => unmarked_attributes(),
     };
-    change.apply(kind, &attributes)
+    change.apply_to(kind, &attributes)
+}
+
+/// The content type of what nobody knows anything of.
+const UNKNOWN_TYPE: &str = "application/octet-stream";
+
+/// The content type of a file of this name.
+pub(super) fn type_of_name(name: &str) -> &'static str {
+    mime_guess::from_path(name).first_raw().unwrap_or(UNKNOWN_TYPE)
+}
+
+/// `attributes` with `mtime` as the time of the last change, unless somebody has set one: a copy of an object is a newer
+/// object, and must not look as if its content had changed.
+pub(super) fn with_mtime(mut attributes: ObjectAttributes, mtime: SystemTime) -> ObjectAttributes {
+    attributes.user.entry("mtime".to_owned()).or_insert_with(|| time_text(mtime));
+    attributes
+}
+
+fn number_in(attributes: Option<&ObjectAttributes>, name: &str) -> Option<u32> {
+    attributes.and_then(|attributes| attributes.user.get(name)?.trim().parse::<u32>().ok())
 }
 
 /// The metadata of a directory whose mode and owner nobody has chosen.
@@ -112,12 +154,17 @@ pub(super) fn permissions_and_owner(
     attributes: Option<&ObjectAttributes>,
     options: &FsOptions,
 ) -> (u32, Owner) {
-    let number = |name| attributes.and_then(|attributes| attributes.user.get(name)?.trim().parse::<u32>().ok());
+    let number = |name| number_in(attributes, name);
     let default = match kind {
         Kind::File => options.file_mode,
         Kind::Directory => options.dir_mode,
+        Kind::Symlink => LINK_PERMISSIONS,
     };
-    let permissions = number("mode").map_or(default, |mode| mode & MODE_PERMISSIONS) & !options.umask;
+    let permissions = match kind {
+        // Nobody asks for a link's permissions, which are always these.
+        Kind::Symlink => LINK_PERMISSIONS,
+        _ => number("mode").map_or(default, |mode| mode & MODE_PERMISSIONS) & !options.umask,
+    };
     let own =
         Owner { uid: number("uid").unwrap_or(options.owner.uid), gid: number("gid").unwrap_or(options.owner.gid) };
     (permissions, if options.owner_is_forced { options.owner } else { own })
@@ -132,6 +179,7 @@ fn mode_text(kind: Kind, permissions: u32) -> String {
     let kind = match kind {
         Kind::File => MODE_REGULAR,
         Kind::Directory => MODE_DIRECTORY,
+        Kind::Symlink => MODE_SYMLINK,
     };
     (kind | permissions & MODE_PERMISSIONS).to_string()
 }
@@ -182,6 +230,27 @@ mod tests {
     }
 
     #[test]
+    fn a_name_tells_its_type() {
+        for (name, expected) in [
+            ("a.html", "text/html"),
+            ("A.JPG", "image/jpeg"),
+            ("a.tar.gz", "application/gzip"),
+            ("Makefile", UNKNOWN_TYPE),
+            (".a.html.Ab3dEf", UNKNOWN_TYPE),
+        ] {
+            assert_eq!(type_of_name(name), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_copy_keeps_the_time_of_the_last_change() {
+        let at = UNIX_EPOCH + Duration::from_secs(5);
+        let kept = with_mtime(ObjectAttributes::default(), at);
+        assert_eq!(mtime_of(&kept), Some(at));
+        assert_eq!(mtime_of(&with_mtime(kept, UNIX_EPOCH)), Some(at), "one that somebody set stays");
+    }
+
+    #[test]
     fn a_mode_is_written_with_its_type_and_read_without() {
         let owner = Owner { uid: 7, gid: 8 };
         let attributes = new_attributes(Kind::File, 0o640, owner);
@@ -189,6 +258,10 @@ mod tests {
         let options = FsOptions::default();
         assert_eq!(permissions_and_owner(Kind::File, Some(&attributes), &options), (0o640, owner));
         assert_eq!(permissions_and_owner(Kind::File, None, &options), (0o644, options.owner));
+        let link = new_attributes(Kind::Symlink, LINK_PERMISSIONS, owner);
+        assert_eq!(link.user.get("mode").map(String::as_str), Some("41471"), "as cosfs writes it");
+        assert_eq!((Kind::of_object(Some(&link)), Kind::of_object(Some(&attributes))), (Kind::Symlink, Kind::File));
+        assert_eq!(Kind::of_object(None), Kind::File);
         let forced = FsOptions { umask: 0o077, owner_is_forced: true, ..options };
         assert_eq!(permissions_and_owner(Kind::File, Some(&attributes), &forced), (0o600, forced.owner));
     }

@@ -1,18 +1,22 @@
-//! Changing names and attributes: mkdir, rmdir, unlink, rename, chmod, chown, utimens, truncate.
+//! Changing names and attributes: mkdir, rmdir, symlink, unlink, chmod, chown, utimens, truncate. Rename is in `renaming`.
 
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 
-use super::attributes::{Attr, AttrChange, Kind, new_attributes, unmarked_attributes};
+use super::attributes::{Attr, AttrChange, Kind, LINK_PERMISSIONS, new_attributes, unmarked_attributes};
 use super::files::{OpenMode, Writing};
 use super::handles::HandleId;
 use super::name::FileName;
 use super::options::Owner;
-use super::tree::{Entry, Facts, HIDDEN_DIRECTORY, Ino, Marker, What};
+use super::tree::{Entry, HIDDEN_DIRECTORY, Ino, Marker, What};
 use super::{FileSystem, FsError};
 use crate::store::{Body, ListRequest};
-use crate::upload::{Base, OpenFile, copy_object, rewrite_attributes};
+use crate::upload::OpenFile;
 use crate::wire::{Crc64, ObjectAttributes, ObjectKey};
+
+/// The longest target of a symbolic link, in bytes: the kernel takes no longer path.
+const TARGET_BYTES_MAX: usize = 4096;
 
 impl FileSystem {
     /// Makes a directory, which is a marker object. The kernel is told of the inode by this.
@@ -35,9 +39,66 @@ impl FileSystem {
         tree.attr(ino, &self.options, now).ok_or(FsError::Stale)
     }
 
-    async fn put_marker(&self, key: &ObjectKey, attributes: &ObjectAttributes) -> Result<(), FsError> {
+    pub(super) async fn put_marker(&self, key: &ObjectKey, attributes: &ObjectAttributes) -> Result<(), FsError> {
         let put = self.store.put(key, Body::empty(), Crc64::EMPTY, attributes).await;
         put.map(|_| ()).map_err(|error| self.told(error))
+    }
+
+    /// Makes a symbolic link, as cosfs does: an object whose content is the target. It waits a moment for the times and the
+    /// owner that archivers set next. The kernel is told of the inode by this.
+    pub async fn symlink(&self, parent: Ino, name: &FileName, target: &[u8], owner: Owner) -> Result<Attr, FsError> {
+        self.refuse_if_read_only()?;
+        if self.find(parent, name).await? {
+            return Err(FsError::Exists);
+        }
+        let path = format!("{}{name}", self.tree().directory_path(parent).ok_or(FsError::Stale)?);
+        let key = self.key(&path)?;
+        let attributes = new_attributes(Kind::Symlink, LINK_PERMISSIONS, owner);
+        let file = OpenFile::empty(&self.uploader, key, attributes, None);
+        file.write(0, target, &AtomicUsize::new(0)).await?;
+        let now = self.clock.now();
+        let writing = Writing::of_link(file, now);
+        let ino = {
+            let mut tree = self.tree();
+            let entry = Entry { ino: tree.new_ino(), seen_at: now, what: What::New };
+            tree.link(parent, name, entry, now, self.options.metadata_ttl);
+            let ino = tree.remember(parent, name).ok_or(FsError::Stale)?;
+            if let Some(file) = tree.file_mut(ino) {
+                file.writing = Some(writing.clone());
+            }
+            ino
+        };
+        self.hold(ino, &writing, self.options.gather_for);
+        self.tree().attr(ino, &self.options, now).ok_or(FsError::Stale)
+    }
+
+    /// The target of a symbolic link.
+    pub async fn readlink(&self, ino: Ino) -> Result<Vec<u8>, FsError> {
+        let attr = self.getattr(ino).await?;
+        if attr.kind != Kind::Symlink {
+            return Err(FsError::Invalid);
+        }
+        let known = |this: &FileSystem| {
+            let tree = this.tree();
+            let (etag, target) = tree.file(ino)?.target.clone()?;
+            matches!(&tree.entry_of(ino)?.what, What::Object(facts) if facts.etag == etag).then_some(target)
+        };
+        if let Some(target) = known(self) {
+            return Ok(target);
+        }
+        let opened = self.open(ino, OpenMode { reads: true, ..OpenMode::default() }).await?;
+        let target = self.read(opened.handle, 0, TARGET_BYTES_MAX).await.map(|bytes| bytes.as_ref().to_vec());
+        self.release(opened.handle).await;
+        let target = target?;
+        let mut tree = self.tree();
+        let etag = match tree.entry_of(ino).map(|entry| &entry.what) {
+            Some(What::Object(facts)) => Some(facts.etag.clone()),
+            _ => None,
+        };
+        if let Some((file, etag)) = tree.file_mut(ino).zip(etag) {
+            file.target = Some((etag, target.clone()));
+        }
+        Ok(target)
     }
 
     /// Removes an empty directory.
@@ -49,11 +110,10 @@ impl FileSystem {
         let (path, holds_new) = {
             let tree = self.tree();
             let entry = tree.entry(parent, name).ok_or(FsError::NotFound)?;
-            if entry.what.kind() != Kind::Directory {
+            if !entry.what.is_directory() {
                 return Err(FsError::NotDirectory);
             }
-            let is_new = |entry: &Entry| entry.what == What::New;
-            let holds_new = tree.directory(entry.ino).is_some_and(|directory| directory.children.values().any(is_new));
+            let holds_new = tree.holds_new(entry.ino);
             (format!("{}{name}/", tree.directory_path(parent).ok_or(FsError::Stale)?), holds_new)
         };
         let marker = self.key(&path)?;
@@ -79,7 +139,7 @@ impl FileSystem {
         let (path, ino, what) = {
             let tree = self.tree();
             let entry = tree.entry(parent, name).ok_or(FsError::NotFound)?;
-            if entry.what.kind() == Kind::Directory {
+            if entry.what.is_directory() {
                 return Err(FsError::IsDirectory);
             }
             let path = format!("{}{name}", tree.directory_path(parent).ok_or(FsError::Stale)?);
@@ -101,17 +161,25 @@ impl FileSystem {
     }
 
     /// Removes an object, after letting go on their way whoever wants to copy from it.
-    async fn remove_object(&self, key: &ObjectKey) -> Result<(), FsError> {
+    pub(super) async fn remove_object(&self, key: &ObjectKey) -> Result<(), FsError> {
         self.uploader.release_source(key, None).await;
         self.store.delete(key).await.map_err(|error| self.told(error))
     }
 
     /// Takes its name from a file by `removing`, which removes or replaces what is in the bucket; it is told whether what is
     /// being written of the file has made an object there. A file that is open lives on without a name.
-    async fn take_name_from<F>(&self, ino: Ino, removing: impl FnOnce(bool) -> F) -> Result<(), FsError>
+    pub(super) async fn take_name_from<F>(&self, ino: Ino, removing: impl FnOnce(bool) -> F) -> Result<(), FsError>
     where
         F: Future<Output = Result<(), FsError>>,
     {
+        if let Some(waiting) = self.take_waiting(ino) {
+            // Nobody has it open: what waited is not wanted any more.
+            let removed = removing(false).await;
+            if removed.is_err() {
+                self.give_back_waiting(ino, waiting);
+            }
+            return removed;
+        }
         let Some(writing) = self.hold_content(ino).await? else { return removing(false).await };
         let taken = writing.file.lose_name(&self.hidden_key(), removing).await;
         // Nothing is published of what has no name, so that there is nothing to be told.
@@ -143,7 +211,7 @@ impl FileSystem {
 
     /// `name` is about to go: where it is the last entry of a directory that exists only as a prefix, a marker keeps the
     /// directory.
-    async fn keep_directory(&self, parent: Ino, name: &FileName) -> Result<(), FsError> {
+    pub(super) async fn keep_directory(&self, parent: Ino, name: &FileName) -> Result<(), FsError> {
         let path = {
             let tree = self.tree();
             let directory = tree.directory(parent).ok_or(FsError::Stale)?;
@@ -163,197 +231,6 @@ impl FileSystem {
         Ok(())
     }
 
-    /// Renames a file, replacing one of the new name unless `no_replace`; or an empty directory.
-    pub async fn rename(&self, from: (Ino, &FileName), to: (Ino, &FileName), no_replace: bool) -> Result<(), FsError> {
-        self.refuse_if_read_only()?;
-        if !self.find(from.0, from.1).await? {
-            return Err(FsError::NotFound);
-        }
-        let target_exists = self.find(to.0, to.1).await?;
-        let (source, target) = {
-            let tree = self.tree();
-            let source = tree.entry(from.0, from.1).cloned().ok_or(FsError::NotFound)?;
-            (source, tree.entry(to.0, to.1).cloned())
-        };
-        if target.as_ref().is_some_and(|target| target.ino == source.ino) {
-            return Ok(());
-        }
-        if target_exists && no_replace {
-            return Err(FsError::Exists);
-        }
-        let kinds = (source.what.kind(), target.as_ref().map(|target| target.what.kind()));
-        match kinds {
-            (Kind::File, Some(Kind::Directory)) => Err(FsError::IsDirectory),
-            (Kind::Directory, Some(Kind::File)) => Err(FsError::NotDirectory),
-            (Kind::Directory, target) => self.rename_directory(from, to, source, target.is_some()).await,
-            (Kind::File, _) => self.rename_file(from, to, source, target).await,
-        }
-    }
-
-    async fn rename_directory(
-        &self,
-        from: (Ino, &FileName),
-        to: (Ino, &FileName),
-        source: Entry,
-        replaces: bool,
-    ) -> Result<(), FsError> {
-        let prefix = format!("{}{}/", self.directory_prefix(from.0)?, from.1);
-        let below = ListRequest { prefix: prefix.clone(), max_keys: Some(2), ..ListRequest::default() };
-        let page = self.store.list(below).await.map_err(|error| self.told(error))?;
-        let is_new = |entry: &Entry| entry.what == What::New;
-        let holds_new =
-            self.tree().directory(source.ino).is_some_and(|directory| directory.children.values().any(is_new));
-        if holds_new || page.objects.iter().any(|object| object.key != prefix) {
-            return Err(FsError::CrossDevice);
-        }
-        if replaces {
-            self.rmdir(to.0, to.1).await?;
-        }
-        self.fetch_attributes(from.0, from.1).await?;
-        let marker = match self.tree().entry(from.0, from.1).map(|entry| &entry.what) {
-            Some(What::Directory(Some(marker))) => marker.clone(),
-            _ => return Err(FsError::Stale),
-        };
-        let new_marker = self.key(&format!("{}{}/", self.tree().directory_path(to.0).ok_or(FsError::Stale)?, to.1))?;
-        self.put_marker(&new_marker, &marker.attributes).await?;
-        let old_marker = ObjectKey::new(&prefix).map_err(|_| FsError::NameInvalid)?;
-        self.store.delete(&old_marker).await.map_err(|error| self.told(error))?;
-        self.move_entry(from, to, Entry { what: What::Directory(Some(marker)), ..source });
-        Ok(())
-    }
-
-    async fn rename_file(
-        &self,
-        from: (Ino, &FileName),
-        to: (Ino, &FileName),
-        source: Entry,
-        target: Option<Entry>,
-    ) -> Result<(), FsError> {
-        let new_key = self.key(&format!("{}{}", self.tree().directory_path(to.0).ok_or(FsError::Stale)?, to.1))?;
-        let Some(target) = target else { return self.move_file(from, to, source, &new_key, false).await? };
-        let mut outcome = Ok(());
-        let moving = |has_object: bool| {
-            let outcome = &mut outcome;
-            async move {
-                self.uploader.release_source(&new_key, None).await;
-                *outcome = self.move_file(from, to, source, &new_key, has_object || target.what != What::New).await?;
-                Ok(())
-            }
-        };
-        self.take_name_from(target.ino, moving).await?;
-        outcome
-    }
-
-    /// Moves a file. An error is one that leaves everything where it was; once the object is at its new key the file has
-    /// its new name, and what goes wrong then, the removal of the old object, is told by the inner result.
-    async fn move_file(
-        &self,
-        from: (Ino, &FileName),
-        to: (Ino, &FileName),
-        source: Entry,
-        new_key: &ObjectKey,
-        replaces_object: bool,
-    ) -> Result<Result<(), FsError>, FsError> {
-        // Held, so that the last release does not forget the content, with its old key, in the middle.
-        let writing = self.hold_writing(source.ino);
-        let moved = match &writing {
-            Some(writing) => self.move_written(from, new_key, &source, writing, replaces_object).await,
-            None => self.move_object(from, new_key, &source).await,
-        };
-        let moved = moved.map(|(what, removed)| {
-            self.move_entry(from, to, Entry { what, ..source.clone() });
-            removed
-        });
-        let published = match &writing {
-            Some(writing) => {
-                // A close may have come in between, when key and name did not agree.
-                self.settle(source.ino, writing);
-                self.let_go(source.ino, writing).await
-            }
-            None => Ok(()),
-        };
-        moved.map(|removed| removed.and(published))
-    }
-
-    /// Gives a file that is being written another key. Returns what it is there, and whether the old name is gone.
-    async fn move_written(
-        &self,
-        from: (Ino, &FileName),
-        new_key: &ObjectKey,
-        source: &Entry,
-        writing: &Writing,
-        replaces_object: bool,
-    ) -> Result<(What, Result<(), FsError>), FsError> {
-        let old_key = writing.file.key();
-        let only_here = source.what == What::New && writing.file.rename_unpublished(new_key);
-        let removed = if !only_here {
-            writing.file.move_to(new_key).await?;
-            self.delete_old_name(from, &old_key).await
-        } else if replaces_object {
-            // The object that is replaced must not come back if this file is removed before it is published.
-            if let Err(error) = writing.file.publish().await {
-                writing.file.rename_unpublished(&old_key);
-                return Err(error.into());
-            }
-            Ok(())
-        } else {
-            Ok(())
-        };
-        let facts = |published| What::Object(Facts::published(published, self.clock.now()));
-        Ok((writing.file.published().map_or(What::New, facts), removed))
-    }
-
-    /// Copies the object of a file to its new key and removes the old one. Returns what it is there, and whether the old
-    /// name is gone.
-    async fn move_object(
-        &self,
-        from: (Ino, &FileName),
-        new_key: &ObjectKey,
-        source: &Entry,
-    ) -> Result<(What, Result<(), FsError>), FsError> {
-        let (facts, old_key) = self.facts_with_attributes(from).await?;
-        let attributes = facts.attributes.clone().unwrap_or_default();
-        let base = Base { etag: facts.etag.clone(), size: facts.size, crc64: facts.crc64 };
-        let copied = copy_object(&*self.store, &old_key, &base, new_key, &attributes).await;
-        let etag = copied.map_err(|error| self.told(error))?;
-        let now = self.clock.now();
-        if let Some(object) = self.tree().file(source.ino).and_then(|file| file.object.upgrade()) {
-            object.moved(new_key.clone(), etag.clone());
-        }
-        let removed = self.delete_old_name(from, &old_key).await;
-        Ok((What::Object(Facts { etag, last_modified: now, is_exact: false, ..facts }), removed))
-    }
-
-    /// Removes the object that a file had before it moved. After a conflict that is not the one of its name, which is
-    /// another's and stays.
-    async fn delete_old_name(&self, from: (Ino, &FileName), old_key: &ObjectKey) -> Result<(), FsError> {
-        self.keep_directory(from.0, from.1).await?;
-        self.remove_object(old_key).await
-    }
-
-    fn move_entry(&self, from: (Ino, &FileName), to: (Ino, &FileName), entry: Entry) {
-        let (now, ttl) = (self.clock.now(), self.options.metadata_ttl);
-        let (ino, kind) = (entry.ino, entry.what.kind());
-        let mut tree = self.tree();
-        tree.unlink(from.0, from.1, now, ttl);
-        tree.link(to.0, to.1, Entry { seen_at: now, ..entry }, now, ttl);
-        tree.move_node(ino, to.0, to.1.clone());
-        if kind == Kind::Directory {
-            tree.mark_made(ino, now);
-        }
-        tree.touch_upwards(to.0, now, ttl);
-    }
-
-    /// The facts of a published file with its metadata, by name, and its key.
-    async fn facts_with_attributes(&self, place: (Ino, &FileName)) -> Result<(Facts, ObjectKey), FsError> {
-        let key = self.key(&format!("{}{}", self.tree().directory_path(place.0).ok_or(FsError::Stale)?, place.1))?;
-        self.fetch_attributes(place.0, place.1).await?;
-        match self.tree().entry(place.0, place.1).map(|entry| &entry.what) {
-            Some(What::Object(facts)) => Ok((facts.clone(), key)),
-            _ => Err(FsError::Stale),
-        }
-    }
-
     /// Changes attributes, the length among them, and returns what `stat` shows then.
     ///
     /// Of a file that is being written they travel with its publishing; a published object gets them by one copy onto
@@ -364,16 +241,7 @@ impl FileSystem {
             self.set_size(ino, size).await?;
         }
         if change.touches_metadata() {
-            // Under the lock under which the last release forgets the content: it publishes what is set before.
-            let travels_with_content = {
-                let tree = self.tree();
-                let writing = tree.file(ino).and_then(|file| file.writing.as_ref());
-                let set = |file: &OpenFile| file.set_attributes(change.apply(Kind::File, &file.attributes()));
-                writing.map(|writing| set(&writing.file)).is_some()
-            };
-            if !travels_with_content {
-                self.set_attributes(ino, change).await?;
-            }
+            self.change_attributes(ino, |is_directory, attributes| Ok(change.apply(is_directory, attributes))).await?;
         }
         self.getattr(ino).await
     }
@@ -407,72 +275,5 @@ impl FileSystem {
         writing.file.truncate(size).await?;
         writing.note_change(self.clock.now());
         self.publish(handle.ino, writing).await
-    }
-
-    async fn set_attributes(&self, ino: Ino, change: AttrChange) -> Result<(), FsError> {
-        let is_directory = self.tree().directory(ino).is_some();
-        if is_directory {
-            return self.set_directory_attributes(ino, change).await;
-        }
-        let (facts, version) = self.facts_of(ino).await?;
-        let before = facts.attributes.clone().unwrap_or_default();
-        let attributes = change.apply(Kind::File, &before);
-        if attributes == before {
-            return Ok(());
-        }
-        let base = Base { etag: version.etag, size: version.size, crc64: version.crc64 };
-        self.uploader.release_source(&version.key, None).await;
-        let rewritten = rewrite_attributes(&*self.store, &version.key, &base, &attributes).await;
-        let etag = rewritten.map_err(|error| self.told(error))?;
-        let now = self.clock.now();
-        let mut tree = self.tree();
-        if let Some(object) = tree.file(ino).and_then(|file| file.object.upgrade()) {
-            object.moved(version.key, etag.clone());
-        }
-        if let Some(file) = tree.file_mut(ino)
-            && file.cached.is_some()
-        {
-            // The bytes are the same, and the kernel's pages of them are still right.
-            file.cached = Some(etag.clone());
-        }
-        if let Some(entry) = tree.entry_of_mut(ino) {
-            entry.what = What::Object(Facts {
-                etag,
-                last_modified: now,
-                is_exact: false,
-                attributes: Some(attributes),
-                ..facts
-            });
-            entry.seen_at = now;
-        }
-        Ok(())
-    }
-
-    async fn set_directory_attributes(&self, ino: Ino, change: AttrChange) -> Result<(), FsError> {
-        // The top of the mount has no object to carry attributes.
-        let Some((parent, name)) = self.tree().place(ino) else { return Ok(()) };
-        self.fetch_attributes(parent, &name).await?;
-        let (path, before) = {
-            let tree = self.tree();
-            let path = tree.directory_path(ino).ok_or(FsError::Stale)?;
-            match tree.entry_of(ino).map(|entry| &entry.what) {
-                Some(What::Directory(Some(marker))) => (path, marker.attributes.clone()),
-                _ => return Err(FsError::Stale),
-            }
-        };
-        let attributes = change.apply(Kind::Directory, &before);
-        if before == attributes {
-            return Ok(());
-        }
-        self.put_marker(&self.key(&path)?, &attributes).await?;
-        let now = self.clock.now();
-        let mut tree = self.tree();
-        if let Some(entry) = tree.entry_of_mut(ino) {
-            entry.what = What::Directory(Some(Marker { attributes, last_modified: now }));
-        }
-        if let Some(directory) = tree.directory_mut(ino) {
-            directory.has_marker = true;
-        }
-        Ok(())
     }
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::files::{Writing, version_of};
 use super::handles::{Handle, HandleId};
+use super::holding::BACKGROUND_MAX;
 use super::tree::{Facts, Ino, Tree, What};
 use super::{FileSystem, FsError};
 use crate::upload::PublishedFile;
@@ -35,6 +36,10 @@ impl FileSystem {
         let is_last_word = writing.file.failure().is_some()
             || !(writing.is_untouched() && still_open(Holder::Closer)
                 || still_open(Holder::Opener(handle.mode.opener)));
+        if is_last_word && self.may_hold(&writing) {
+            self.hold(handle.ino, &writing, self.options.hold_for);
+            return Ok(());
+        }
         if is_last_word { self.publish(handle.ino, &writing).await } else { Ok(()) }
     }
 
@@ -139,6 +144,22 @@ impl FileSystem {
         Some(writing)
     }
 
+    /// Takes the content away from a file that nobody has open, whose content or attributes only wait to be published.
+    pub(super) fn take_waiting(&self, ino: Ino) -> Option<Arc<Writing>> {
+        let mut tree = self.tree();
+        let file = tree.file_mut(ino).filter(|file| file.handles.is_empty() && file.writers == 0)?;
+        file.writing.take()
+    }
+
+    /// Undoes [`FileSystem::take_waiting`], unless somebody has begun to write.
+    pub(super) fn give_back_waiting(&self, ino: Ino, waiting: Arc<Writing>) {
+        if let Some(file) = self.tree().file_mut(ino)
+            && file.writing.is_none()
+        {
+            file.writing = Some(waiting);
+        }
+    }
+
     /// One writer less. The last one publishes what is left.
     pub(super) async fn let_go(&self, ino: Ino, writing: &Arc<Writing>) -> Result<(), FsError> {
         let is_last = {
@@ -157,6 +178,9 @@ impl FileSystem {
         let mut result = Ok(());
         loop {
             if writing.file.is_dirty() {
+                if writing.is_held() {
+                    return Ok(());
+                }
                 result = self.publish(ino, writing).await;
             }
             self.settle(ino, writing);
@@ -180,6 +204,16 @@ impl FileSystem {
             // Whoever has it open goes on with it. What is left then is removed with the last handle.
             return true;
         }
+        if writing.is_only_attributes() {
+            let failed = writing.file.failure().is_some();
+            file.writing = None;
+            drop(tree);
+            self.take_new_version(ino, writing);
+            if failed {
+                self.tree().doubt(ino);
+            }
+            return true;
+        }
         file.writing = None;
         let readers: Vec<HandleId> = file.handles.clone();
         if let Some(published) = writing.file.published() {
@@ -197,6 +231,19 @@ impl FileSystem {
         true
     }
 
+    /// The object is a new one with the same bytes: readers go on with that, and what the kernel has cached is still right.
+    pub(super) fn take_new_version(&self, ino: Ino, writing: &Writing) {
+        let Some(published) = writing.file.published() else { return };
+        let mut tree = self.tree();
+        let Some(file) = tree.file_mut(ino) else { return };
+        if let Some(object) = file.object.upgrade() {
+            object.moved(published.key, published.base.etag.clone());
+        }
+        if file.cached.is_some() {
+            file.cached = Some(published.base.etag);
+        }
+    }
+
     /// Publishes every file that is being written, and returns those that could not be, with the reason.
     pub async fn publish_all(&self) -> Vec<(String, FsError)> {
         let writings = self.tree().writings();
@@ -205,12 +252,18 @@ impl FileSystem {
             self.publish(ino, &writing).await.err().map(|error| (key, error))
         };
         let all: Vec<_> = writings.into_iter().map(publish).collect();
-        futures_util::future::join_all(all).await.into_iter().flatten().collect()
+        let mut failed: Vec<_> = futures_util::future::join_all(all).await.into_iter().flatten().collect();
+        failed.extend(self.save_directories().await);
+        // Those that are being published in the background right now come to their end, too.
+        drop(self.background.acquire_many(BACKGROUND_MAX as u32).await);
+        failed
     }
 
     /// The keys of files that hold something which is not in the bucket.
     pub fn unpublished(&self) -> Vec<String> {
         let dirty = |(_, writing): (Ino, Arc<Writing>)| writing.file.is_dirty().then(|| writing.file.key().to_string());
-        self.tree().writings().into_iter().filter_map(dirty).collect()
+        let tree = self.tree();
+        let directories = tree.unsaved_directories().into_iter().filter_map(|ino| tree.directory_path(ino));
+        tree.writings().into_iter().filter_map(dirty).chain(directories).collect()
     }
 }

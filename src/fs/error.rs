@@ -54,6 +54,12 @@ pub enum FsError {
     /// The file would be larger than an object can be.
     #[error("larger than an object can be")]
     TooLarge,
+    /// No extended attribute of that name.
+    #[error("no such extended attribute")]
+    NoSuchAttribute,
+    /// The service takes only so much metadata with an object.
+    #[error("more metadata than the service keeps with an object: 2 KiB each, 4 KiB in all")]
+    MetadataFull,
     /// The caller was told to stop while it waited; what it began goes on.
     #[error("interrupted")]
     Interrupted,

@@ -1,13 +1,14 @@
 //! Open files: opening, reading and writing. What publishes them is in `closing`.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
-use super::attributes::{Attr, AttrChange, Kind, new_attributes};
+use super::attributes::{Attr, AttrChange, Kind, new_attributes, type_of_name};
 use super::handles::{FileHandle, Handle, HandleId};
 use super::name::FileName;
 use super::options::Owner;
+use super::temporary::Making;
 use super::tree::{Entry, Facts, Ino, What};
 use super::{FileSystem, FsError};
 use crate::read::{Object, ReadBytes, Reader, Version};
@@ -25,12 +26,19 @@ pub(super) struct Writing {
     /// Nothing was written since it was made or emptied. Such a file is published late, so that a shell's redirection,
     /// which closes a duplicate before the first byte, is one PUT and not two.
     untouched: AtomicBool,
+    /// It will be given another name.
+    pub(super) temporary: AtomicBool,
+    /// Nobody has had it open for writing: only attributes differ from the object.
+    pub(super) only_attributes: AtomicBool,
     /// Std mutex: copies only.
     progress: Mutex<Progress>,
 }
 
-struct Progress {
+pub(super) struct Progress {
     modified_at: SystemTime,
+    /// The hold that lets it be kept although nobody writes, see `holding`.
+    pub(super) held: Option<u64>,
+    pub(super) last_hold: u64,
     /// Read what is only in stored objects, most of all in the file's own. Those that were used last.
     readers: Vec<(Version, Arc<Reader>)>,
     /// Of which publishing the names know.
@@ -64,6 +72,10 @@ pub struct OpenMode {
     pub truncates: bool,
     /// Every write goes to the end.
     pub appends: bool,
+    /// For reading, too.
+    pub reads: bool,
+    /// It must be new.
+    pub exclusive: bool,
     /// The process that opens it, by whatever number the caller of this file system knows processes; see
     /// [`FileSystem::flush`].
     pub opener: u32,
@@ -85,8 +97,32 @@ pub enum WriteOutcome {
 
 impl Writing {
     fn new(file: Arc<OpenFile>, untouched: bool, now: SystemTime) -> Arc<Writing> {
-        let progress = Mutex::new(Progress { modified_at: now, readers: Vec::new(), settled_serial: 0 });
-        Arc::new(Writing { file, untouched: AtomicBool::new(untouched), progress })
+        Writing::with(file, untouched, false, now)
+    }
+
+    /// What changes attributes of an object that was last changed at `modified_at`.
+    pub(super) fn of_attributes(file: Arc<OpenFile>, modified_at: SystemTime) -> Arc<Writing> {
+        Writing::with(file, false, true, modified_at)
+    }
+
+    /// What is in a new symbolic link.
+    pub(super) fn of_link(file: Arc<OpenFile>, now: SystemTime) -> Arc<Writing> {
+        Writing::with(file, false, false, now)
+    }
+
+    fn with(file: Arc<OpenFile>, untouched: bool, only_attributes: bool, modified_at: SystemTime) -> Arc<Writing> {
+        let progress = Progress { modified_at, held: None, last_hold: 0, readers: Vec::new(), settled_serial: 0 };
+        Arc::new(Writing {
+            file,
+            untouched: AtomicBool::new(untouched),
+            temporary: AtomicBool::new(false),
+            only_attributes: AtomicBool::new(only_attributes),
+            progress: Mutex::new(progress),
+        })
+    }
+
+    pub(super) fn progress(&self) -> MutexGuard<'_, Progress> {
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether nothing was written since it was made or emptied.
@@ -96,20 +132,24 @@ impl Writing {
 
     /// When it was last written to.
     pub(super) fn modified_at(&self) -> SystemTime {
-        self.progress.lock().unwrap_or_else(PoisonError::into_inner).modified_at
+        self.progress().modified_at
     }
 
     /// Notes a change of the content at `now`: a time that somebody set no longer holds.
     pub(super) fn note_change(&self, now: SystemTime) {
         self.untouched.store(false, Ordering::Relaxed);
-        self.progress.lock().unwrap_or_else(PoisonError::into_inner).modified_at = now;
+        {
+            let mut progress = self.progress();
+            // It was not closed for the last time.
+            (progress.modified_at, progress.held) = (now, None);
+        }
         self.file.clear_user_attribute("mtime");
     }
 
     /// The object, if it was published since this was asked for the last time.
     pub(super) fn newly_published(&self) -> Option<PublishedFile> {
         let published = self.file.published()?;
-        let mut progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut progress = self.progress();
         let is_new = published.serial > progress.settled_serial;
         progress.settled_serial = published.serial;
         is_new.then_some(published)
@@ -133,8 +173,13 @@ impl FileSystem {
         let path = format!("{}{name}", self.tree().directory_path(parent).ok_or(FsError::Stale)?);
         let key = self.key(&path)?;
         let now = self.clock.now();
-        let attributes = new_attributes(Kind::File, permissions, owner);
+        let mut attributes = new_attributes(Kind::File, permissions, owner);
+        if self.options.types_by_name {
+            attributes.content_type = Some(type_of_name(name.as_str()).to_owned());
+        }
+        let making = Making { reads: mode.reads, exclusive: mode.exclusive, permissions };
         let writing = Writing::new(OpenFile::empty(&self.uploader, key, attributes, None), true, now);
+        writing.temporary.store(self.options.temporary.includes(name.as_str(), making), Ordering::Relaxed);
         let mut tree = self.tree();
         let entry = Entry { ino: tree.new_ino(), seen_at: now, what: What::New };
         tree.link(parent, name, entry, now, self.options.metadata_ttl);
@@ -159,7 +204,11 @@ impl FileSystem {
             // Linux empties a file that is opened for reading, too.
             self.setattr(ino, AttrChange { size: Some(0), ..AttrChange::default() }).await?;
         }
-        let being_written = self.tree().file(ino).ok_or(FsError::IsDirectory)?.writing.is_some();
+        let being_written = {
+            let tree = self.tree();
+            let writing = tree.file(ino).ok_or(FsError::IsDirectory)?.writing.as_ref();
+            writing.is_some_and(|writing| !writing.is_only_attributes())
+        };
         let object = if being_written { None } else { Some(self.object_of(ino).await?) };
         let handle = self.handles.insert(Handle::File(Arc::new(FileHandle::new(ino, mode, None, object.clone()))));
         let mut tree = self.tree();
@@ -216,6 +265,7 @@ impl FileSystem {
         }
         file.writers += 1;
         file.cached = None;
+        writing.only_attributes.store(false, Ordering::Relaxed);
         Ok(Some(writing))
     }
 
@@ -228,7 +278,7 @@ impl FileSystem {
             let empty = || Writing::new(OpenFile::empty(&self.uploader, key, attributes, None), true, self.clock.now());
             return failure.map_or_else(|| Ok(empty()), |failure| Err(failure.into()));
         }
-        let (facts, version) = self.facts_of(ino).await?;
+        let (facts, version) = self.all_facts_of(ino).await?;
         let attributes = facts.attributes.unwrap_or_default();
         let now = self.clock.now();
         if truncates {
@@ -246,6 +296,17 @@ impl FileSystem {
         let tree = self.tree();
         let is_new = tree.entry_of(ino).is_some_and(|entry| entry.what == What::New);
         tree.file(ino)?.writing.clone().filter(|writing| is_new && writing.file.failure().is_some())
+    }
+
+    /// The same with all metadata, wherever attributes come from otherwise.
+    pub(super) async fn all_facts_of(&self, ino: Ino) -> Result<(Facts, Version), FsError> {
+        let known = self.facts_of(ino).await?;
+        if known.0.attributes.is_some() {
+            return Ok(known);
+        }
+        let (parent, name) = self.tree().place(ino).ok_or(FsError::Stale)?;
+        self.fetch_all_attributes(parent, &name).await?;
+        self.facts_of(ino).await
     }
 
     /// What is known of a published file, freshly enough.
@@ -290,7 +351,9 @@ impl FileSystem {
             let reader = handle.reader();
             match self.read_once(&handle, offset, len).await {
                 // This mount itself has replaced the version meanwhile.
-                Err(FsError::Stale) if self.is_outdated(&handle, reader.as_ref()) => {}
+                Err(FsError::Stale) if self.is_outdated(&handle, reader.as_ref()) => {
+                    self.until_attributes_are_published(&handle).await;
+                }
                 result => return result,
             }
         }
@@ -314,8 +377,17 @@ impl FileSystem {
         !same || self.writing_of(handle).is_some()
     }
 
+    /// Attributes of the file that is read may be published right now, which makes a new version of the same bytes.
+    async fn until_attributes_are_published(&self, handle: &FileHandle) {
+        let writing = self.writing_of(handle).filter(|writing| writing.is_only_attributes());
+        if let Some(writing) = writing {
+            drop(writing.file.hold_still().await);
+            self.take_new_version(handle.ino, &writing);
+        }
+    }
+
     async fn read_once(&self, handle: &FileHandle, offset: u64, len: usize) -> Result<ReadBytes, FsError> {
-        if let Some(writing) = self.writing_of(handle) {
+        if let Some(writing) = self.writing_of(handle).filter(|writing| !writing.is_only_attributes()) {
             return self.read_written(&writing, offset, len).await;
         }
         let reader = handle.reader();
@@ -411,7 +483,7 @@ impl FileSystem {
     }
 
     fn reader_of(&self, writing: &Writing, version: Version) -> Arc<Reader> {
-        let mut progress = writing.progress.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut progress = writing.progress();
         if let Some(at) = progress.readers.iter().position(|(known, _)| *known == version) {
             progress.readers[..=at].rotate_right(1);
             return progress.readers[0].1.clone();

@@ -10,7 +10,7 @@ use super::attributes::{Attr, Kind};
 use super::handles::{Handle, HandleId};
 use super::name::FileName;
 use super::tree::{Covers, Facts, HIDDEN_DIRECTORY, Ino, Known, Listing, Marker, ROOT, What};
-use super::{FileSystem, FsError};
+use super::{AttributeSource, FileSystem, FsError};
 use crate::stats::Stats;
 use crate::store::{ListPage, ListRequest, ListedObject, StoreError, StoreErrorKind};
 use crate::wire::{ObjectHead, ObjectKey};
@@ -147,9 +147,17 @@ impl FileSystem {
         Ok(())
     }
 
+    /// The metadata of a file or a directory where they come from the objects.
+    pub(super) async fn fetch_attributes(&self, parent: Ino, name: &FileName) -> Result<(), FsError> {
+        match self.options.attributes {
+            AttributeSource::Full => self.fetch_all_attributes(parent, name).await,
+            AttributeSource::Listing => Ok(()),
+        }
+    }
+
     /// The metadata of a file or a directory, from a HEAD unless they are known: for this version of a file, and for a
     /// directory, whose listing does not tell versions, for as long as it is known at all.
-    pub(super) async fn fetch_attributes(&self, parent: Ino, name: &FileName) -> Result<(), FsError> {
+    pub(super) async fn fetch_all_attributes(&self, parent: Ino, name: &FileName) -> Result<(), FsError> {
         let (path, kind) = {
             let tree = self.tree();
             let kind = match tree.entry(parent, name).map(|entry| &entry.what) {
@@ -169,7 +177,7 @@ impl FileSystem {
         };
         match kind {
             Kind::Directory => self.take_marker(parent, name, answer),
-            Kind::File => self.take_head(parent, name, answer, asked_at)?,
+            Kind::File | Kind::Symlink => self.take_head(parent, name, answer, asked_at)?,
         }
         Ok(())
     }
@@ -223,7 +231,7 @@ impl FileSystem {
         let parent = tree.place(ino).map_or(ROOT, |(parent, _)| parent);
         let dots = [(ino, "."), (parent, "..")].map(|(ino, text)| (ino, text.to_owned(), Kind::Directory));
         let entries =
-            directory.children.iter().map(|(name, entry)| (entry.ino, name.as_str().to_owned(), entry.what.kind()));
+            directory.children.iter().map(|(name, entry)| (entry.ino, name.as_str().to_owned(), tree.kind_of(entry)));
         let entries = dots.into_iter().chain(entries).map(|(ino, name, kind)| DirEntry {
             ino,
             name: FileName::dot_or(name),

@@ -9,13 +9,18 @@ mod closing;
 mod error;
 mod files;
 mod handles;
+mod holding;
 mod listing;
+mod moving_directories;
 mod name;
 mod options;
 mod ranges;
+mod renaming;
+mod temporary;
 mod tree;
+mod xattrs;
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 pub use attributes::{Attr, AttrChange, Kind};
 pub use closing::Holder;
@@ -24,9 +29,13 @@ pub use files::{OpenMode, Opened, WriteOutcome};
 pub use handles::HandleId;
 pub use listing::DirEntry;
 pub use name::FileName;
-pub use options::{FsOptions, Owner};
+pub use options::{AttributeSource, FsOptions, Owner};
 pub use ranges::{Allocation, SeekTo};
+pub use temporary::Temporary;
 pub use tree::{Ino, ROOT};
+pub use xattrs::XattrMode;
+
+use tokio::sync::Semaphore;
 
 use crate::clock::Clock;
 use crate::memory::Memory;
@@ -49,6 +58,11 @@ pub struct FileSystem {
     /// page of 1,000 names; never held across an await, and never while an open file's lock is taken for a write.
     tree: Mutex<Tree>,
     handles: Handles,
+    runtime: tokio::runtime::Handle,
+    /// For tasks that do what waits.
+    me: Weak<FileSystem>,
+    /// A permit for each publishing in the background.
+    background: Semaphore,
 }
 
 /// What a file system is made of.
@@ -77,9 +91,21 @@ impl FileSystem {
         let FileSystemParts { store, options, upload, read, memory, clock, stats, runtime } = parts;
         let uploader =
             Uploader::new(store.clone(), memory.clone(), upload, clock.clone(), stats.clone(), runtime.clone());
-        let readers = Readers::new(store.clone(), memory, read, runtime);
+        let readers = Readers::new(store.clone(), memory, read, runtime.clone());
         let tree = Mutex::new(Tree::new(clock.now()));
-        Arc::new(FileSystem { store, options, clock, stats, uploader, readers, tree, handles: Handles::default() })
+        Arc::new_cyclic(|me| FileSystem {
+            store,
+            options,
+            clock,
+            stats,
+            uploader,
+            readers,
+            tree,
+            handles: Handles::default(),
+            runtime,
+            me: me.clone(),
+            background: Semaphore::new(holding::BACKGROUND_MAX),
+        })
     }
 
     /// The options it was made with.

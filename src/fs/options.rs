@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::temporary::Temporary;
+
 /// Options of the file system.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FsOptions {
@@ -21,6 +23,26 @@ pub struct FsOptions {
     pub umask: u32,
     /// Whether every change is refused.
     pub read_only: bool,
+    /// Which new files are taken for temporary, and wait at their close for the name they will be given.
+    pub temporary: Temporary,
+    /// How long a temporary file waits for its name.
+    pub hold_for: Duration,
+    /// How long changes of attributes wait for more of them.
+    pub gather_for: Duration,
+    /// Where attributes come from.
+    pub attributes: AttributeSource,
+    /// Whether a new object's content type is that of its name's extension.
+    pub types_by_name: bool,
+}
+
+/// Where the attributes of files come from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum AttributeSource {
+    /// From the objects' metadata, which takes a HEAD for every file that is looked at.
+    #[default]
+    Full,
+    /// From listings alone: sizes and times of the last change; for the rest the mount's defaults.
+    Listing,
 }
 
 /// A user and a group, by number.
@@ -44,6 +66,12 @@ impl Default for FsOptions {
             dir_mode: 0o755,
             umask: 0,
             read_only: false,
+            temporary: Temporary::usual(),
+            // The tools that rename do it at once; a person who looks into the bucket does not notice.
+            hold_for: Duration::from_secs(5),
+            gather_for: Duration::from_secs(1),
+            attributes: AttributeSource::Full,
+            types_by_name: true,
         }
     }
 }

@@ -11,7 +11,7 @@ use super::attributes::{Attr, Kind, mtime_of, permissions_and_owner, unmarked_at
 use super::files::Writing;
 use super::handles::HandleId;
 use super::name::FileName;
-use super::options::FsOptions;
+use super::options::{AttributeSource, FsOptions};
 use crate::read::{Object, Version};
 use crate::upload::PublishedFile;
 use crate::wire::{Crc64, ETag, ObjectAttributes, ObjectHead, ObjectKey};
@@ -70,6 +70,8 @@ pub(super) struct File {
     pub(super) handles: Vec<HandleId>,
     /// The version whose bytes the kernel may have cached.
     pub(super) cached: Option<ETag>,
+    /// Of a symbolic link: where the version leads.
+    pub(super) target: Option<(ETag, Vec<u8>)>,
 }
 
 impl File {
@@ -91,6 +93,8 @@ pub(super) struct Directory {
     pub(super) is_large: bool,
     /// Whether its marker object is known to be there.
     pub(super) has_marker: bool,
+    /// Attributes were set that its marker does not have yet.
+    pub(super) is_unsaved: bool,
     /// Names that this mount removed, and when: a listing that was asked for earlier may still show them.
     removed: HashMap<FileName, SystemTime>,
     /// One listing at a time. Tokio's mutex because it is held while the listing is on its way.
@@ -149,11 +153,17 @@ pub(super) enum Known {
 }
 
 impl What {
+    /// What it is, as far as is known: a symbolic link shows by its metadata.
     pub(super) fn kind(&self) -> Kind {
         match self {
             What::Directory(_) => Kind::Directory,
-            What::Object(_) | What::New => Kind::File,
+            What::Object(facts) => Kind::of_object(facts.attributes.as_ref()),
+            What::New => Kind::File,
         }
+    }
+
+    pub(super) fn is_directory(&self) -> bool {
+        matches!(self, What::Directory(_))
     }
 }
 
@@ -201,6 +211,7 @@ impl Directory {
             made_at,
             is_large: false,
             has_marker: made_at.is_some(),
+            is_unsaved: false,
             removed: HashMap::new(),
             refresh: Arc::default(),
         }
@@ -291,6 +302,12 @@ impl Tree {
         self.entry_mut(parent, &name).filter(|entry| entry.ino == ino)
     }
 
+    /// What an entry is, as far as is known.
+    pub(super) fn kind_of(&self, entry: &Entry) -> Kind {
+        let writing = self.file(entry.ino).and_then(|file| file.writing.as_ref());
+        writing.map_or_else(|| entry.what.kind(), |writing| Kind::of_object(Some(&writing.file.attributes())))
+    }
+
     /// Where an inode is.
     pub(super) fn place(&self, ino: Ino) -> Option<(Ino, FileName)> {
         let node = self.nodes.get(&ino)?;
@@ -355,10 +372,10 @@ impl Tree {
     /// The inode of a name, which the kernel is told of once more.
     pub(super) fn remember(&mut self, parent: Ino, name: &FileName) -> Option<Ino> {
         let entry = self.entry(parent, name)?;
-        let (ino, kind) = (entry.ino, entry.what.kind());
-        let new_body = || match kind {
-            Kind::Directory => Body::Directory(Directory::new(None)),
-            Kind::File => Body::File(File::default()),
+        let (ino, is_directory) = (entry.ino, entry.what.is_directory());
+        let new_body = || match is_directory {
+            true => Body::Directory(Directory::new(None)),
+            false => Body::File(File::default()),
         };
         let node = self.nodes.entry(ino).or_insert_with(|| Node {
             parent,
@@ -400,7 +417,8 @@ impl Tree {
             Body::File(file) => file.handles.is_empty() && file.writing.is_none(),
             // A directory stays for as long as something new or open is in it.
             Body::Directory(directory) => {
-                directory.children.values().all(|e| e.what != What::New && !self.nodes.contains_key(&e.ino))
+                !directory.is_unsaved
+                    && directory.children.values().all(|e| e.what != What::New && !self.nodes.contains_key(&e.ino))
             }
         }
     }
@@ -423,6 +441,59 @@ impl Tree {
             Body::Directory(_) => None,
         };
         self.nodes.iter().filter_map(writing).collect()
+    }
+
+    /// Directories with attributes that their markers do not have yet.
+    pub(super) fn unsaved_directories(&self) -> Vec<Ino> {
+        let is_unsaved = |node: &Node| matches!(&node.body, Body::Directory(directory) if directory.is_unsaved);
+        self.nodes.iter().filter(|(_, node)| is_unsaved(node)).map(|(ino, _)| *ino).collect()
+    }
+
+    /// The marker of a directory is there.
+    pub(super) fn note_marker(&mut self, ino: Ino) {
+        if let Some(directory) = self.directory_mut(ino) {
+            directory.has_marker = true;
+        }
+    }
+
+    /// Whether a directory holds a file that is not in the bucket yet.
+    pub(super) fn holds_new(&self, ino: Ino) -> bool {
+        self.directory(ino).is_some_and(|directory| directory.children.values().any(|entry| entry.what == What::New))
+    }
+
+    /// Every file below a directory that is being written or waits to be published, and whether it has no object yet.
+    pub(super) fn writings_below(&self, ino: Ino) -> Vec<(bool, Arc<Writing>)> {
+        let is_below = |file: Ino| {
+            let mut at = file;
+            while at != ROOT {
+                let Some(node) = self.nodes.get(&at).filter(|_| self.entry_of(at).is_some()) else { return false };
+                at = node.parent;
+                if at == ino {
+                    return true;
+                }
+            }
+            false
+        };
+        let is_new = |file: Ino| self.entry_of(file).is_some_and(|entry| entry.what == What::New);
+        let below = self.writings().into_iter().filter(|(file, _)| is_below(*file));
+        below.map(|(file, writing)| (is_new(file), writing)).collect()
+    }
+
+    /// The object of a file below `directory`, at the relative path `rest`, is now a copy of it under `key`.
+    pub(super) fn take_copy(&mut self, directory: Ino, rest: &str, key: &ObjectKey, etag: &ETag, now: SystemTime) {
+        let (mut at, mut names) = (directory, rest.split('/').peekable());
+        while let Some(name) = names.next().and_then(FileName::new) {
+            let Some(entry) = self.directory_mut(at).and_then(|directory| directory.children.get_mut(&name)) else {
+                return;
+            };
+            at = entry.ino;
+            if let (None, What::Object(facts)) = (names.peek(), &mut entry.what) {
+                (facts.etag, facts.last_modified, facts.is_exact) = (etag.clone(), now, false);
+            }
+        }
+        if let Some(object) = self.file(at).and_then(|file| file.object.upgrade()) {
+            object.moved(key.clone(), etag.clone());
+        }
     }
 
     /// Something below `ino` was published: its directories, all the way up, are known to be there.
@@ -473,7 +544,7 @@ impl Tree {
         let before = directory.children.get(&name).cloned();
         let entry = match before {
             Some(before) if self.is_ours(&before) || before.seen_at > asked_at => return,
-            Some(before) if before.what.kind() == what.kind() => {
+            Some(before) if before.what.is_directory() == what.is_directory() => {
                 let what = match (what, before.what) {
                     (What::Object(facts), What::Object(known)) => What::Object(facts.updated(known)),
                     (What::Directory(None), What::Directory(known)) => What::Directory(known),
@@ -493,11 +564,12 @@ impl Tree {
         let writing = self.file(ino).and_then(|file| file.writing.as_ref());
         if let Some(writing) = writing {
             let attributes = writing.file.attributes();
-            let (permissions, owner) = permissions_and_owner(Kind::File, Some(&attributes), options);
+            let kind = Kind::of_object(Some(&attributes));
+            let (permissions, owner) = permissions_and_owner(kind, Some(&attributes), options);
             let mtime = mtime_of(&attributes).unwrap_or_else(|| writing.modified_at());
             return Some(Attr {
                 ino,
-                kind: Kind::File,
+                kind,
                 size: writing.file.size(),
                 permissions,
                 owner,
@@ -535,7 +607,9 @@ impl Tree {
         };
         let mtime = attributes.and_then(mtime_of).unwrap_or(last_modified);
         let age = now.duration_since(entry.seen_at).unwrap_or(options.metadata_ttl);
-        let is_whole = attributes.is_some() || entry.what == What::New;
+        let is_whole = attributes.is_some()
+            || entry.what == What::New
+            || options.attributes == AttributeSource::Listing && kind != Kind::Directory;
         let valid_for =
             if is_whole { options.metadata_ttl.saturating_sub(age).min(KERNEL_TTL) } else { Duration::ZERO };
         Some(Attr { ino, kind, size, permissions, owner, mtime, links: 1, valid_for })

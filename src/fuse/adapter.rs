@@ -7,7 +7,9 @@
 
 use std::ffi::OsStr;
 use std::future::Future;
+use std::os::unix::ffi::OsStrExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
 use std::pin::pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -17,8 +19,8 @@ use std::time::{Duration, SystemTime};
 use fuser::{
     CopyFileRangeFlags, Errno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags, Generation, INodeNo, InitFlags,
     KernelConfig, LockOwner, OpenAccMode, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory,
-    ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyLseek, ReplyOpen, ReplyStatfs, ReplyWrite, Request, TimeOrNow,
-    WriteFlags,
+    ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyLseek, ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr, Request,
+    TimeOrNow, WriteFlags,
 };
 use tokio::runtime::Handle;
 
@@ -26,7 +28,7 @@ use super::caller;
 use super::errno::errno;
 use crate::fs::{
     Allocation, Attr, AttrChange, FileName, FileSystem, FsError, HandleId, Holder, Ino, Kind, OpenMode, Opened, Owner,
-    SeekTo, WriteOutcome,
+    SeekTo, WriteOutcome, XattrMode,
 };
 use crate::store::StoreErrorKind;
 
@@ -243,16 +245,91 @@ impl Filesystem for Adapter {
 
     fn mknod(
         &self,
-        _request: &Request,
-        _parent: INodeNo,
-        _name: &OsStr,
-        _mode: u32,
-        _umask: u32,
+        request: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        mode: u32,
+        umask: u32,
         _device: u32,
         reply: ReplyEntry,
     ) {
-        // Devices, pipes and sockets; files come as `create`.
+        if mode & libc::S_IFMT != libc::S_IFREG {
+            // Devices, pipes and sockets.
+            return reply.error(errno(&FsError::NotPermitted));
+        }
+        let name = name_or_reply!(name, reply);
+        let (fs, owner, permissions) = (self.fs.clone(), owner(request), mode & !umask & 0o7777);
+        let mode = OpenMode { writes: true, opener: request.pid(), ..OpenMode::default() };
+        let call = async move {
+            let (attr, opened) = fs.create(Ino(parent.0), &name, permissions, owner, mode).await?;
+            fs.release(opened.handle).await;
+            Ok(attr)
+        };
+        self.answer(request.pid(), call, |result| entry(reply, result));
+    }
+
+    fn symlink(&self, request: &Request, parent: INodeNo, name: &OsStr, target: &Path, reply: ReplyEntry) {
+        let name = name_or_reply!(name, reply);
+        let (fs, owner, target) = (self.fs.clone(), owner(request), target.as_os_str().as_bytes().to_vec());
+        let call = async move { fs.symlink(Ino(parent.0), &name, &target, owner).await };
+        self.answer(request.pid(), call, |result| entry(reply, result));
+    }
+
+    fn readlink(&self, request: &Request, ino: INodeNo, reply: ReplyData) {
+        let fs = self.fs.clone();
+        let call = async move { fs.readlink(Ino(ino.0)).await };
+        self.answer(request.pid(), call, |result| match result {
+            Ok(target) => reply.data(&target),
+            Err(error) => reply.error(errno(&error)),
+        });
+    }
+
+    fn link(&self, _request: &Request, _ino: INodeNo, _parent: INodeNo, _name: &OsStr, reply: ReplyEntry) {
         reply.error(errno(&FsError::NotPermitted));
+    }
+
+    fn setxattr(
+        &self,
+        request: &Request,
+        ino: INodeNo,
+        name: &OsStr,
+        value: &[u8],
+        flags: i32,
+        _position: u32,
+        reply: ReplyEmpty,
+    ) {
+        let Some(name) = name.to_str().map(str::to_owned) else { return reply.error(Errno::EOPNOTSUPP) };
+        let mode = match flags {
+            libc::XATTR_CREATE => XattrMode::Create,
+            libc::XATTR_REPLACE => XattrMode::Replace,
+            _ => XattrMode::Any,
+        };
+        let (fs, value) = (self.fs.clone(), value.to_vec());
+        let call = async move { fs.setxattr(Ino(ino.0), &name, &value, mode).await };
+        self.answer(request.pid(), call, |result| empty(reply, result));
+    }
+
+    fn getxattr(&self, request: &Request, ino: INodeNo, name: &OsStr, size: u32, reply: ReplyXattr) {
+        let Some(name) = name.to_str().map(str::to_owned) else { return reply.error(Errno::ENODATA) };
+        let fs = self.fs.clone();
+        let call = async move { fs.getxattr(Ino(ino.0), &name).await };
+        self.answer(request.pid(), call, move |result| xattr(reply, size, result));
+    }
+
+    fn listxattr(&self, request: &Request, ino: INodeNo, size: u32, reply: ReplyXattr) {
+        let fs = self.fs.clone();
+        let call = async move {
+            let names = fs.listxattr(Ino(ino.0)).await?;
+            Ok(names.into_iter().flat_map(|name| name.into_bytes().into_iter().chain([0])).collect())
+        };
+        self.answer(request.pid(), call, move |result| xattr(reply, size, result));
+    }
+
+    fn removexattr(&self, request: &Request, ino: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        let Some(name) = name.to_str().map(str::to_owned) else { return reply.error(Errno::ENODATA) };
+        let fs = self.fs.clone();
+        let call = async move { fs.removexattr(Ino(ino.0), &name).await };
+        self.answer(request.pid(), call, |result| empty(reply, result));
     }
 
     fn unlink(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
@@ -302,7 +379,9 @@ impl Filesystem for Adapter {
         let name = name_or_reply!(name, reply);
         let (fs, owner, permissions) = (self.fs.clone(), owner(request), mode & !umask & 0o7777);
         let appends = flags & libc::O_APPEND != 0;
-        let mode = OpenMode { writes: true, truncates: false, appends, opener: request.pid() };
+        let reads = flags & libc::O_ACCMODE == libc::O_RDWR;
+        let exclusive = flags & libc::O_EXCL != 0;
+        let mode = OpenMode { writes: true, truncates: false, appends, reads, exclusive, opener: request.pid() };
         let call = async move { fs.create(Ino(parent.0), &name, permissions, owner, mode).await };
         self.answer(request.pid(), call, |result| match result {
             Ok((attr, Opened { handle, .. })) => {
@@ -320,6 +399,8 @@ impl Filesystem for Adapter {
             writes,
             truncates: has(libc::O_TRUNC),
             appends: writes && has(libc::O_APPEND),
+            reads: flags.acc_mode() != OpenAccMode::O_WRONLY,
+            exclusive: false,
             opener: request.pid(),
         };
         let fs = self.fs.clone();
@@ -598,6 +679,17 @@ fn empty(reply: ReplyEmpty, result: Result<(), FsError>) {
     }
 }
 
+/// Answers with the bytes, or with how many there are to those who offer no room.
+fn xattr(reply: ReplyXattr, size: u32, result: Result<Vec<u8>, FsError>) {
+    match result {
+        // The kernel takes at most 64 KiB.
+        Ok(bytes) if size == 0 => reply.size(bytes.len() as u32),
+        Ok(bytes) if bytes.len() > size as usize => reply.error(Errno::ERANGE),
+        Ok(bytes) => reply.data(&bytes),
+        Err(error) => reply.error(errno(&error)),
+    }
+}
+
 fn owner(request: &Request) -> Owner {
     Owner { uid: request.uid(), gid: request.gid() }
 }
@@ -606,6 +698,7 @@ fn file_type(kind: Kind) -> FileType {
     match kind {
         Kind::File => FileType::RegularFile,
         Kind::Directory => FileType::Directory,
+        Kind::Symlink => FileType::Symlink,
     }
 }
 

@@ -24,6 +24,8 @@ pub(super) fn errno(error: &FsError) -> Errno {
         FsError::NotSupported => Errno::EOPNOTSUPP,
         FsError::TooLarge => Errno::EFBIG,
         FsError::NoSuchOffset => Errno::ENXIO,
+        FsError::NoSuchAttribute => Errno::ENODATA,
+        FsError::MetadataFull => Errno::ENOSPC,
         FsError::Interrupted => Errno::EINTR,
         FsError::Remote(kind) => remote(*kind),
     }

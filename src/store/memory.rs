@@ -67,9 +67,13 @@ impl MemoryStore {
 
     /// Puts an object there without a request. Panics where the service would refuse it.
     pub fn insert(&self, key: &str, bytes: impl Into<Bytes>) {
+        self.insert_with(key, bytes, &ObjectAttributes::default());
+    }
+
+    /// The same with metadata.
+    pub fn insert_with(&self, key: &str, bytes: impl Into<Bytes>, attributes: &ObjectAttributes) {
         let key = ObjectKey::new(key).expect("the caller names a legal key");
-        let put =
-            self.state().bucket.put(Op::PutObject, &key, bytes.into(), &ObjectAttributes::default(), self.clock.now());
+        let put = self.state().bucket.put(Op::PutObject, &key, bytes.into(), attributes, self.clock.now());
         put.expect("the caller gives bytes that fit one request");
     }
 

@@ -207,6 +207,14 @@ impl OpenFile {
         state.attributes_changed |= state.attributes.user.remove(name).is_some();
     }
 
+    /// Whether nothing of the file is in the bucket or on its way there, and all of it would go with one PUT.
+    pub fn is_only_here(&self) -> bool {
+        let state = self.lock();
+        let is_unsent = state.content.base.is_none() && state.session.is_none() && !state.is_publishing;
+        let fits = state.content.size() <= self.uploader.ladder.first_bytes();
+        is_unsent && fits && !state.is_nameless && state.failure.is_none()
+    }
+
     /// Gives a file that has nothing in the bucket and nothing on its way there another key, and says whether it could.
     pub fn rename_unpublished(&self, key: &ObjectKey) -> bool {
         let mut state = self.lock();

@@ -75,8 +75,11 @@ async fn attributes_of_a_closed_file_cost_one_copy() {
     let ino = bed.stat("a").await.unwrap().ino;
     bed.take_ops();
     bed.fs.setattr(ino, change()).await.unwrap();
+    assert_eq!(bed.take_ops(), [], "there may be more");
+    bed.publish_all().await;
     assert_eq!(bed.take_ops(), [Op::CopyObject]);
     bed.fs.setattr(ino, change()).await.unwrap();
+    bed.publish_all().await;
     assert_eq!(bed.take_ops(), [], "they are so already");
     bed.assert_bucket(&[("a", b"content")]);
     assert_changed(bed, "a").await;
@@ -137,7 +140,9 @@ async fn attributes_of_a_directory_are_its_markers() {
         bed.take_ops();
         let attr = bed.fs.setattr(ino, CHANGE).await.unwrap();
         assert_eq!((attr.permissions, attr.owner), (0o640, Owner { uid: 7, gid: 8 }));
-        assert_eq!(bed.take_ops(), [Op::PutObject]);
+        bed.publish_all().await;
+        // A prefix without a marker gets one.
+        assert_eq!(bed.take_ops(), [if made_here { Op::CopyObject } else { Op::PutObject }]);
         assert_eq!(bed.bucket.object_head("d/").unwrap().attributes.user["mode"], (0o040_640).to_string());
     }
 }

@@ -25,10 +25,17 @@ pub(crate) const PART: usize = MIB;
 
 pub(crate) const ME: Owner = Owner { uid: 1000, gid: 1000 };
 
-pub(crate) const WRITE: OpenMode = OpenMode { writes: true, truncates: false, appends: false, opener: 0 };
-pub(crate) const REPLACE: OpenMode = OpenMode { writes: true, truncates: true, appends: false, opener: 0 };
-pub(crate) const APPEND: OpenMode = OpenMode { writes: true, truncates: false, appends: true, opener: 0 };
-pub(crate) const READ: OpenMode = OpenMode { writes: false, truncates: false, appends: false, opener: 0 };
+pub(crate) const WRITE: OpenMode =
+    OpenMode { writes: true, truncates: false, appends: false, reads: false, exclusive: false, opener: 0 };
+pub(crate) const REPLACE: OpenMode =
+    OpenMode { writes: true, truncates: true, appends: false, reads: false, exclusive: false, opener: 0 };
+/// As mkstemp opens.
+pub(crate) const TEMPORARY: OpenMode =
+    OpenMode { writes: true, truncates: false, appends: false, reads: true, exclusive: true, opener: 0 };
+pub(crate) const APPEND: OpenMode =
+    OpenMode { writes: true, truncates: false, appends: true, reads: false, exclusive: false, opener: 0 };
+pub(crate) const READ: OpenMode =
+    OpenMode { writes: false, truncates: false, appends: false, reads: false, exclusive: false, opener: 0 };
 
 /// What a bed is made with.
 pub(crate) struct Choices {
@@ -134,7 +141,8 @@ impl Bed {
 
     pub(crate) async fn try_create(&self, path: &str, mode: OpenMode) -> Result<File, FsError> {
         let (parent, name) = self.place(path).await?;
-        let (attr, opened) = self.fs.create(parent, &name, 0o644, ME, mode).await?;
+        let permissions = if mode.exclusive { 0o600 } else { 0o644 };
+        let (attr, opened) = self.fs.create(parent, &name, permissions, ME, mode).await?;
         Ok(File { fs: self.fs.clone(), ino: attr.ino, handle: opened.handle })
     }
 
@@ -194,6 +202,28 @@ impl Bed {
         let entries = self.fs.readdir(handle, 0, usize::MAX).unwrap();
         self.fs.releasedir(handle);
         entries.iter().filter(|entry| !entry.name.is_dot()).map(|entry| entry.name.to_string()).collect()
+    }
+
+    /// Publishes what waits, as the end of the mount does.
+    pub(crate) async fn publish_all(&self) {
+        assert_eq!(self.fs.publish_all().await, []);
+    }
+
+    /// Lets time pass, for clocks and timers, and all that is due come to its end. For tests that began with paused time.
+    pub(crate) async fn pass(&self, milliseconds: u64) {
+        self.advance(milliseconds);
+        tokio::time::sleep(Duration::from_millis(milliseconds)).await;
+        self.settle().await;
+    }
+
+    pub(crate) async fn symlink(&self, path: &str, target: &str) -> Result<Attr, FsError> {
+        let (parent, name) = self.place(path).await?;
+        self.fs.symlink(parent, &name, target.as_bytes(), ME).await
+    }
+
+    pub(crate) async fn readlink(&self, path: &str) -> Result<String, FsError> {
+        let target = self.fs.readlink(self.stat(path).await?.ino).await?;
+        Ok(String::from_utf8(target).unwrap())
     }
 
     /// Lets everything that can go on without the test go on to its end.

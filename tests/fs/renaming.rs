@@ -237,19 +237,6 @@ async fn kinds_do_not_replace_one_another() {
     bed.assert_bucket(&[("dir/", b""), ("file", b"x")]);
 }
 
-#[tokio::test]
-async fn an_empty_directory_moves_and_a_full_one_says_that_it_must_be_copied() {
-    let bed = Bed::new();
-    bed.mkdir("a").await.unwrap();
-    bed.rename("a", "b").await.unwrap();
-    bed.assert_bucket(&[("b/", b"")]);
-    bed.put("b/x", b"x").await.unwrap();
-    assert_eq!(bed.rename("b", "c").await, Err(FsError::CrossDevice));
-    bed.mkdir("empty").await.unwrap();
-    assert_eq!(bed.rename("empty", "b").await, Err(FsError::NotEmpty));
-    bed.assert_bucket(&[("b/", b""), ("b/x", b"x"), ("empty/", b"")]);
-}
-
 /// sed -i, editors: a new file under a temporary name, closed, renamed over the old one; 100 rounds.
 #[tokio::test]
 async fn replacing_a_file_again_and_again_shows_the_last_content() {

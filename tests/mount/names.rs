@@ -40,22 +40,16 @@ fn files_are_moved_and_replaced() {
 }
 
 #[test]
-fn a_full_directory_is_moved_by_mv_which_copies() {
+fn a_full_directory_is_moved_by_copies_on_the_service() {
     let mut bed = Bed::new();
     bed.sh(
         "mkdir -p full/sub; for n in $(seq 30); do echo $n > full/f$n; echo $n > full/sub/g$n; done; cp -r full $W/",
     );
-    bed.python(
-        r#"
-import errno, os
-try:
-    os.rename('full', 'other')
-    raise SystemExit('renamed')
-except OSError as error:
-    assert error.errno == errno.EXDEV, error
-"#,
-    );
+    let mark = bed.mark();
     bed.sh("mv full moved; ! test -e full; diff -r $W/full moved");
+    let requests = bed.since(mark);
+    assert_eq!((requests.count("CopyObject"), requests.count("PutObject")), (62, 0), "{:?}", requests.summary());
+    assert_eq!((requests.count("DeleteMultipleObjects"), requests.count("DeleteObject")), (1, 0));
     bed.remount();
     bed.sh("diff -r $W/full moved; ! test -e full");
 }

@@ -1,0 +1,268 @@
+//! What waits before it is published: temporary files for the name they are for, attributes for more of them.
+//!
+//! Both are a file's content that stays when nobody has it open for writing any more, until its time is over. A rename
+//! publishes it under the new name; opening it for writing takes it up again, and fsync, memory that runs short and the
+//! end of the mount publish it at once.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use futures_util::stream::{self, StreamExt};
+
+use super::attributes::{type_of_name, with_mtime};
+use super::files::Writing;
+use super::tree::{Facts, Ino, Marker, What};
+use super::{FileSystem, FsError};
+use crate::read::Version;
+use crate::store::{CopyRequest, Source};
+use crate::upload::{Base, OpenFile};
+use crate::wire::ObjectAttributes;
+
+/// What waited and is published in the background, at once.
+pub(super) const BACKGROUND_MAX: usize = 64;
+
+impl FileSystem {
+    /// Whether a file that was closed just now may wait for its final name.
+    pub(super) fn may_hold(&self, writing: &Writing) -> bool {
+        writing.is_temporary() && writing.file.is_only_here()
+    }
+
+    /// Lets what is unpublished of a file wait for `span`, also when nobody has it open any more.
+    pub(super) fn hold(&self, ino: Ino, writing: &Arc<Writing>, span: Duration) {
+        let turn = writing.begin_hold();
+        let (fs, writing) = (self.me.clone(), Arc::downgrade(writing));
+        self.runtime.spawn(async move {
+            tokio::time::sleep(span).await;
+            if let Some((fs, writing)) = fs.upgrade().zip(writing.upgrade()) {
+                fs.end_hold(ino, &writing, turn).await;
+            }
+        });
+    }
+
+    /// The time of a hold is over.
+    async fn end_hold(&self, ino: Ino, writing: &Arc<Writing>, turn: u64) {
+        let _turn = self.background.acquire().await;
+        if !writing.end_hold(turn) {
+            return;
+        }
+        let is_there = {
+            let mut tree = self.tree();
+            let file = tree.file_mut(ino).filter(|file| file.is_written_by(writing));
+            file.map(|file| file.writers += 1).is_some()
+        };
+        if !is_there {
+            return;
+        }
+        if let Err(error) = self.publish(ino, writing).await {
+            let what = if writing.is_only_attributes() { "attributes" } else { "what was closed" };
+            log::error!("{}: {what} could not be published and is lost: {error}", writing.file.key());
+        }
+        // Tells nothing new.
+        let _ = self.let_go(ino, writing).await;
+    }
+
+    /// Publishes attributes that are waiting of directories, of all of them.
+    pub(super) async fn save_directories(&self) -> Vec<(String, FsError)> {
+        let unsaved = self.tree().unsaved_directories();
+        let save = |ino: Ino| async move {
+            let path = self.directory_prefix(ino).unwrap_or_default();
+            self.save_directory(ino).await.err().map(|error| (path, error))
+        };
+        let saves: Vec<_> = unsaved.into_iter().map(save).collect();
+        stream::iter(saves).buffer_unordered(BACKGROUND_MAX).filter_map(|error| async { error }).collect().await
+    }
+
+    /// The attributes of an inode as they are or will be, all of them.
+    pub(super) async fn attributes_of(&self, ino: Ino) -> Result<ObjectAttributes, FsError> {
+        if self.tree().directory(ino).is_some() {
+            let marker = self.marker_of(ino).await?;
+            return Ok(marker.map_or_else(ObjectAttributes::default, |marker| marker.attributes));
+        }
+        let writing = self.tree().file(ino).and_then(|file| file.writing.clone());
+        match writing {
+            Some(writing) => Ok(writing.file.attributes()),
+            None => Ok(self.all_facts_of(ino).await?.0.attributes.unwrap_or_default()),
+        }
+    }
+
+    /// Changes the attributes of an inode by `change`, which is told whether it is a directory. They are published with
+    /// the content where that is being written, and otherwise when more may have been gathered.
+    pub(super) async fn change_attributes(
+        &self,
+        ino: Ino,
+        change: impl Fn(bool, &ObjectAttributes) -> Result<ObjectAttributes, FsError>,
+    ) -> Result<(), FsError> {
+        let change = |is_directory: bool, before: &ObjectAttributes| {
+            let changed = change(is_directory, before)?;
+            changed.check().map(|()| changed).map_err(|_| FsError::MetadataFull)
+        };
+        if self.tree().directory(ino).is_some() {
+            return self.change_directory(ino, |before| change(true, before)).await;
+        }
+        loop {
+            {
+                // Under the lock under which the last release forgets the content: it publishes what is set before.
+                let tree = self.tree();
+                if let Some(writing) = tree.file(ino).and_then(|file| file.writing.as_ref()) {
+                    writing.file.set_attributes(change(false, &writing.file.attributes())?);
+                    return Ok(());
+                }
+            }
+            let (facts, version) = self.all_facts_of(ino).await?;
+            let before = facts.attributes.clone().unwrap_or_default();
+            let changed = change(false, &before)?;
+            if changed == before || self.gather(ino, &facts, version, before, changed)? {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Keeps changed attributes of a published file until there may be more. Returns whether it could: somebody may have
+    /// begun to write meanwhile.
+    fn gather(
+        &self,
+        ino: Ino,
+        facts: &Facts,
+        version: Version,
+        before: ObjectAttributes,
+        changed: ObjectAttributes,
+    ) -> Result<bool, FsError> {
+        let base = Base { etag: version.etag, size: version.size, crc64: version.crc64 };
+        let file = OpenFile::existing(&self.uploader, version.key, before, base);
+        file.set_attributes(with_mtime(changed, facts.last_modified));
+        let writing = Writing::of_attributes(file, facts.last_modified);
+        {
+            let mut tree = self.tree();
+            let file = tree.file_mut(ino).ok_or(FsError::Stale)?;
+            if file.writing.is_some() {
+                return Ok(false);
+            }
+            (file.writing, file.writers) = (Some(writing.clone()), 0);
+        }
+        self.hold(ino, &writing, self.options.gather_for);
+        Ok(true)
+    }
+
+    async fn marker_of(&self, ino: Ino) -> Result<Option<Marker>, FsError> {
+        // The top of the mount has no object to carry attributes.
+        let Some((parent, name)) = self.tree().place(ino) else { return Ok(None) };
+        self.fetch_all_attributes(parent, &name).await?;
+        match self.tree().entry_of(ino).map(|entry| &entry.what) {
+            Some(What::Directory(Some(marker))) => Ok(Some(marker.clone())),
+            _ => Err(FsError::Stale),
+        }
+    }
+
+    async fn change_directory(
+        &self,
+        ino: Ino,
+        change: impl Fn(&ObjectAttributes) -> Result<ObjectAttributes, FsError>,
+    ) -> Result<(), FsError> {
+        if self.marker_of(ino).await?.is_none() {
+            return Ok(());
+        }
+        {
+            let mut tree = self.tree();
+            let Some(What::Directory(Some(marker))) = tree.entry_of_mut(ino).map(|entry| &mut entry.what) else {
+                return Err(FsError::Stale);
+            };
+            let changed = change(&marker.attributes)?;
+            if changed == marker.attributes {
+                return Ok(());
+            }
+            marker.attributes = changed;
+            let Some(directory) = tree.directory_mut(ino) else { return Err(FsError::Stale) };
+            if std::mem::replace(&mut directory.is_unsaved, true) {
+                return Ok(());
+            }
+        }
+        let fs = self.me.clone();
+        let span = self.options.gather_for;
+        self.runtime.spawn(async move {
+            tokio::time::sleep(span).await;
+            let Some(fs) = fs.upgrade() else { return };
+            let _turn = fs.background.acquire().await;
+            if let Err(error) = fs.save_directory(ino).await {
+                log::error!("the attributes of a directory could not be published and are lost: {error}");
+            }
+        });
+        Ok(())
+    }
+
+    /// Publishes attributes of a directory that are waiting, if there are any.
+    pub(super) async fn save_directory(&self, ino: Ino) -> Result<(), FsError> {
+        let (path, attributes, has_marker) = {
+            let mut tree = self.tree();
+            let path = tree.directory_path(ino);
+            let attributes = match tree.entry_of(ino).map(|entry| &entry.what) {
+                Some(What::Directory(Some(marker))) => Some(marker.attributes.clone()),
+                _ => None,
+            };
+            let Some(directory) = tree.directory_mut(ino).filter(|directory| directory.is_unsaved) else {
+                return Ok(());
+            };
+            directory.is_unsaved = false;
+            // It may have been removed since.
+            let Some((path, attributes)) = path.zip(attributes) else { return Ok(()) };
+            (path, attributes, directory.has_marker)
+        };
+        let key = self.key(&path)?;
+        if !has_marker {
+            self.put_marker(&key, &attributes).await?;
+            self.tree().note_marker(ino);
+            return Ok(());
+        }
+        // A marker has no bytes that another version of it could differ in.
+        let source = Source { key: key.clone(), if_match: None };
+        let copied = self.store.copy(CopyRequest { source, key, replace: Some(attributes) }).await;
+        if copied.is_err() {
+            self.tree().doubt(ino);
+        }
+        copied.map(drop).map_err(|error| self.told(error))
+    }
+
+    /// The content type of a file that moves, where nobody has chosen another one than its old name's.
+    pub(super) fn retyped(&self, mut attributes: ObjectAttributes, old: &str, new: &str) -> ObjectAttributes {
+        let is_of_name = attributes.content_type.as_deref().is_none_or(|known| known == type_of_name(old));
+        if self.options.types_by_name && is_of_name {
+            attributes.content_type = Some(type_of_name(new).to_owned());
+        }
+        attributes
+    }
+}
+
+impl Writing {
+    /// Lets it be kept without writers. Returns the number of this hold.
+    fn begin_hold(&self) -> u64 {
+        let mut progress = self.progress();
+        progress.last_hold += 1;
+        progress.held = Some(progress.last_hold);
+        progress.last_hold
+    }
+
+    /// Ends this hold, and says whether it lasted until now.
+    fn end_hold(&self, turn: u64) -> bool {
+        self.progress().held.take_if(|held| *held == turn).is_some()
+    }
+
+    /// Whether it was closed and waits.
+    pub(super) fn is_held(&self) -> bool {
+        self.progress().held.is_some()
+    }
+
+    /// Whether it is of a file that will be given another name.
+    pub(super) fn is_temporary(&self) -> bool {
+        self.temporary.load(Ordering::Relaxed)
+    }
+
+    /// It has the name that it is for.
+    pub(super) fn has_final_name(&self) {
+        self.temporary.store(false, Ordering::Relaxed);
+    }
+
+    /// Whether nobody has had it open for writing, so that the content is the object's.
+    pub(super) fn is_only_attributes(&self) -> bool {
+        self.only_attributes.load(Ordering::Relaxed)
+    }
+}

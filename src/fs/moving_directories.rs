@@ -1,0 +1,303 @@
+//! Renaming directories: on a service that has none, a copy of every object below, then the removal of the old ones.
+//!
+//! All copies come first. If one fails, those that were made are removed again, and everything is where it was; once all
+//! are there the directory has its new name, whatever becomes of the removal.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use futures_util::stream::{self, StreamExt};
+
+use super::files::Writing;
+use super::name::FileName;
+use super::renaming::Way;
+use super::tree::{Entry, Ino, What};
+use super::{FileSystem, FsError};
+use crate::store::{CopyRequest, ListRequest, ListedObject, ObjectStore, Source, StoreError};
+use crate::upload::{Base, copy_object};
+use crate::wire::{ETag, ObjectKey};
+
+/// Copies that are made at once.
+const COPY_CONCURRENCY: usize = 64;
+
+/// How often what was put into the directory during its copy is looked for. Each time there is less.
+const PASSES_MAX: usize = 4;
+
+/// How often copies that are not wanted any more are tried to be removed, with pauses that double from a second.
+const REMOVALS_MAX: u32 = 10;
+
+/// A directory on its way.
+struct Move<'a> {
+    fs: &'a FileSystem,
+    /// The keys' beginnings, each ending in `/`.
+    old: String,
+    new: String,
+    /// What has been copied, by old key, and the version that the copy is.
+    copied: HashMap<ObjectKey, ETag>,
+    /// Files with content that is being written, which have moved, and whether their object is under its old key still.
+    moved: Vec<(bool, Arc<Writing>)>,
+}
+
+impl FileSystem {
+    pub(super) async fn rename_directory(
+        &self,
+        from: (Ino, &FileName),
+        to: (Ino, &FileName),
+        source: Entry,
+        replaces: bool,
+    ) -> Result<(), FsError> {
+        let old = format!("{}{}/", self.directory_prefix(from.0)?, from.1);
+        let new = self.key(&format!("{}{}/", self.tree().directory_path(to.0).ok_or(FsError::Stale)?, to.1))?;
+        let replaced = if replaces { Some(self.attributes_of_empty(to).await?) } else { None };
+        // What waits of directories below goes with their markers; its own is put below.
+        let mut failed = self.save_directories().await;
+        if let Some((_, error)) = failed.pop() {
+            return Err(error);
+        }
+        self.fetch_all_attributes(from.0, from.1).await?;
+        let marker = match self.tree().entry(from.0, from.1).map(|entry| &entry.what) {
+            Some(What::Directory(Some(marker))) => marker.clone(),
+            _ => return Err(FsError::Stale),
+        };
+        let mut moving = Move { fs: self, old, new: new.to_string(), copied: HashMap::new(), moved: Vec::new() };
+        let copied = match moving.copy_all(source.ino).await {
+            Ok(()) if moving.has_marker() => Ok(()),
+            Ok(()) => self.put_marker(&new, &marker.attributes).await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = copied {
+            log::error!("{} could not be renamed to {}, and keeps its name: {error}", moving.old, moving.new);
+            moving.take_back().await;
+            if let Some(attributes) = replaced {
+                self.put_marker(&new, &attributes).await?;
+            }
+            return Err(error);
+        }
+        moving.arrive((from, to), Entry { what: What::Directory(Some(marker)), ..source }).await
+    }
+
+    /// The attributes of a directory that is to be replaced, which must be empty.
+    async fn attributes_of_empty(&self, place: (Ino, &FileName)) -> Result<crate::wire::ObjectAttributes, FsError> {
+        let prefix = format!("{}{}/", self.directory_prefix(place.0)?, place.1);
+        let below = ListRequest { prefix: prefix.clone(), max_keys: Some(2), ..ListRequest::default() };
+        let page = self.store.list(below).await.map_err(|error| self.told(error))?;
+        let ino = self.tree().entry(place.0, place.1).ok_or(FsError::NotFound)?.ino;
+        if self.tree().holds_new(ino) || page.objects.iter().any(|object| object.key != prefix) {
+            return Err(FsError::NotEmpty);
+        }
+        self.attributes_of_entry(place).await
+    }
+
+    async fn attributes_of_entry(&self, place: (Ino, &FileName)) -> Result<crate::wire::ObjectAttributes, FsError> {
+        self.fetch_all_attributes(place.0, place.1).await?;
+        match self.tree().entry(place.0, place.1).map(|entry| &entry.what) {
+            Some(What::Directory(Some(marker))) => Ok(marker.attributes.clone()),
+            _ => Err(FsError::Stale),
+        }
+    }
+}
+
+impl Move<'_> {
+    /// Brings everything below to the new keys, beside the old ones.
+    async fn copy_all(&mut self, ino: Ino) -> Result<(), FsError> {
+        for _ in 0..PASSES_MAX {
+            let objects = self.listed().await?;
+            self.move_written(ino).await?;
+            let written: HashSet<ObjectKey> = self.moved.iter().map(|(_, writing)| writing.file.key()).collect();
+            let mut missing = Vec::new();
+            for object in objects {
+                let key = ObjectKey::new(&object.key).map_err(|_| FsError::NameInvalid)?;
+                let new = self.new_key(&key)?;
+                let is_current = self.copied.contains_key(&key);
+                if !is_current && !written.contains(&new) {
+                    missing.push((key, new, object));
+                }
+            }
+            if missing.is_empty() {
+                return Ok(());
+            }
+            self.copy(missing).await?;
+        }
+        // Somebody puts in files faster than they can be moved.
+        Err(FsError::Remote(crate::store::StoreErrorKind::Busy))
+    }
+
+    async fn listed(&self) -> Result<Vec<ListedObject>, FsError> {
+        let mut objects = Vec::new();
+        let mut marker = None;
+        loop {
+            let request = ListRequest { prefix: self.old.clone(), marker, ..ListRequest::default() };
+            let page = self.fs.store.list(request).await.map_err(|error| self.fs.told(error))?;
+            objects.extend(page.objects);
+            marker = page.next_marker;
+            if marker.is_none() {
+                return Ok(objects);
+            }
+        }
+    }
+
+    fn new_key(&self, old: &ObjectKey) -> Result<ObjectKey, FsError> {
+        let rest = old.as_str().strip_prefix(&self.old).ok_or(FsError::Stale)?;
+        ObjectKey::new(format!("{}{rest}", self.new)).map_err(|_| FsError::NameTooLong)
+    }
+
+    /// Moves the files below that are being written, or that wait to be published.
+    async fn move_written(&mut self, ino: Ino) -> Result<(), FsError> {
+        let below = self.fs.tree().writings_below(ino);
+        for (is_new, writing) in below {
+            if writing.file.is_nameless() || !writing.file.key().as_str().starts_with(&self.old) {
+                continue;
+            }
+            let new = self.new_key(&writing.file.key())?;
+            let leaves_object = rekey(&writing, is_new, &new).await?;
+            self.moved.push((leaves_object, writing));
+        }
+        Ok(())
+    }
+
+    async fn copy(&mut self, missing: Vec<(ObjectKey, ObjectKey, ListedObject)>) -> Result<(), FsError> {
+        let store = &*self.fs.store;
+        // After a failure no more are begun; those on their way come to their end, so that none lands behind its removal.
+        let has_failed = &AtomicBool::new(false);
+        let copies: Vec<_> = missing
+            .into_iter()
+            .map(|(old, new, object)| async move {
+                let is_wanted = !has_failed.load(Ordering::Relaxed);
+                let copied = if is_wanted { Some(copy_listed(store, &old, &new, &object).await) } else { None };
+                (copied, old)
+            })
+            .collect();
+        let mut copies = stream::iter(copies).buffer_unordered(COPY_CONCURRENCY);
+        let mut failure = None;
+        while let Some((copied, old)) = copies.next().await {
+            match copied {
+                Some(Ok(etag)) => drop(self.copied.insert(old, etag)),
+                Some(Err(error)) => {
+                    has_failed.store(true, Ordering::Relaxed);
+                    failure = failure.or(Some(error));
+                }
+                None => {}
+            }
+        }
+        failure.map_or(Ok(()), |error| Err(self.fs.told(error)))
+    }
+
+    fn has_marker(&self) -> bool {
+        self.copied.keys().any(|key| key.as_str() == self.old)
+    }
+
+    /// Removes what was made under the new name.
+    async fn take_back(self) {
+        for (has_object, writing) in &self.moved {
+            let key = writing.file.key();
+            let back = key.as_str().strip_prefix(&self.new).map(|rest| ObjectKey::new(format!("{}{rest}", self.old)));
+            let Some(Ok(old)) = back else { continue };
+            match rekey(writing, !has_object, &old).await {
+                Ok(_) => {}
+                Err(error) => log::error!("{key} could not be moved back to {old}: {error}"),
+            }
+        }
+        let written = self.moved.iter().filter_map(|(_, writing)| self.new_key(&writing.file.key()).ok());
+        let copies: Vec<ObjectKey> =
+            self.copied.keys().filter_map(|old| self.new_key(old).ok()).chain(written).collect();
+        remove_persistently(self.fs, copies).await;
+    }
+
+    /// Everything is at its new keys: gives the directory its new name, and removes the old objects.
+    async fn arrive(self, (from, to): Way<'_>, entry: Entry) -> Result<(), FsError> {
+        let ino = entry.ino;
+        self.fs.move_entry(from, to, entry);
+        {
+            let mut tree = self.fs.tree();
+            tree.note_marker(ino);
+            let now = self.fs.clock.now();
+            for (old, etag) in &self.copied {
+                if let Ok(key) = self.new_key(old)
+                    && let Some(rest) = old.as_str().strip_prefix(&self.old)
+                {
+                    tree.take_copy(ino, rest, &key, etag, now);
+                }
+            }
+        }
+        let mut old_keys: Vec<ObjectKey> = self.copied.keys().cloned().collect();
+        for (leaves_object, writing) in &self.moved {
+            let back = writing.file.key();
+            let rest = back.as_str().strip_prefix(&self.new).unwrap_or_default();
+            if *leaves_object && let Ok(old) = ObjectKey::new(format!("{}{rest}", self.old)) {
+                old_keys.push(old);
+            }
+        }
+        for key in &old_keys {
+            self.fs.uploader.release_source(key, None).await;
+        }
+        self.fs.keep_directory(from.0, from.1).await?;
+        let failed = self.fs.store.delete_many(&old_keys).await.map_err(|error| self.fs.told(error))?;
+        match failed.into_iter().next() {
+            None => Ok(()),
+            Some((key, error)) => {
+                log::error!("{key} could not be removed after its directory was renamed to {}", self.new);
+                Err(self.fs.told(error))
+            }
+        }
+    }
+}
+
+/// Gives the content that is being written of a file another key, without a request if the file is not in the bucket yet.
+/// Returns whether there is an object under the old key now.
+async fn rekey(writing: &Writing, is_new: bool, key: &ObjectKey) -> Result<bool, FsError> {
+    if is_new {
+        let _still = writing.file.hold_still().await;
+        if writing.file.rename_unpublished(key) {
+            return Ok(false);
+        }
+    }
+    writing.file.move_to(key).await?;
+    Ok(true)
+}
+
+async fn copy_listed(
+    store: &dyn ObjectStore,
+    old: &ObjectKey,
+    new: &ObjectKey,
+    object: &ListedObject,
+) -> Result<ETag, StoreError> {
+    if object.size <= store.limits().put_bytes_max {
+        let source = Source { key: old.clone(), if_match: Some(object.etag.clone()) };
+        return Ok(store.copy(CopyRequest { source, key: new.clone(), replace: None }).await?.etag);
+    }
+    let head = store.head(old).await?;
+    let base = Base { etag: object.etag.clone(), size: object.size, crc64: head.crc64 };
+    copy_object(store, old, &base, new, &head.attributes).await
+}
+
+/// Removes copies that are not wanted. Goes on in the background if the service does not let it.
+async fn remove_persistently(fs: &FileSystem, keys: Vec<ObjectKey>) {
+    let store = fs.store.clone();
+    let remove = move |keys: Vec<ObjectKey>| {
+        let store = store.clone();
+        async move {
+            match store.delete_many(&keys).await {
+                Ok(failed) => failed.into_iter().map(|(key, _)| key).collect(),
+                Err(_) => keys,
+            }
+        }
+    };
+    let mut left: Vec<ObjectKey> = remove(keys).await;
+    if left.is_empty() {
+        return;
+    }
+    log::warn!("{} copies of a directory that was not renamed could not be removed yet", left.len());
+    fs.runtime.spawn(async move {
+        for attempt in 0..REMOVALS_MAX {
+            tokio::time::sleep(Duration::from_secs(1 << attempt)).await;
+            left = remove(left).await;
+            if left.is_empty() {
+                return;
+            }
+        }
+        let some: Vec<&str> = left.iter().take(10).map(ObjectKey::as_str).collect();
+        log::error!("{} copies stay that may be removed by hand: {}", left.len(), some.join(", "));
+    });
+}

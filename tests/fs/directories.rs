@@ -1,0 +1,122 @@
+//! Renaming directories with what is in them.
+
+use cosmount::fs::FsError;
+use cosmount::store::{Fault, Op, StoreErrorKind};
+
+use crate::bed::{Bed, MIB, PART, READ, WRITE, bytes};
+
+async fn full_directory(bed: &Bed) {
+    bed.mkdir("a").await.unwrap();
+    bed.mkdir("a/sub").await.unwrap();
+    bed.put("a/x", b"x").await.unwrap();
+    bed.put("a/sub/y", b"y").await.unwrap();
+    bed.bucket.insert("a/prefix/z", "z");
+    // What others put into a directory that this mount made shows when its lease is over.
+    bed.advance(70_000);
+}
+
+const OLD: [(&str, &[u8]); 5] = [("a/", b""), ("a/prefix/z", b"z"), ("a/sub/", b""), ("a/sub/y", b"y"), ("a/x", b"x")];
+const NEW: [(&str, &[u8]); 5] = [("b/", b""), ("b/prefix/z", b"z"), ("b/sub/", b""), ("b/sub/y", b"y"), ("b/x", b"x")];
+
+#[tokio::test]
+async fn a_directory_moves_with_all_that_is_in_it() {
+    let bed = Bed::new();
+    full_directory(&bed).await;
+    let mode = bed.chmod("a/x", 0o604).await.unwrap().permissions;
+    bed.take_ops();
+    bed.rename("a", "b").await.unwrap();
+    bed.assert_bucket(&NEW);
+    let ops = bed.take_ops();
+    assert_eq!(ops.iter().filter(|op| **op == Op::CopyObject).count(), 5, "{ops:?}");
+    assert_eq!(ops.iter().filter(|op| **op == Op::DeleteMultipleObjects).count(), 1, "{ops:?}");
+    assert_eq!(bed.stat("b/x").await.unwrap().permissions, mode);
+    assert_eq!(bed.read("b/sub/y").await.unwrap(), b"y");
+    assert_eq!(bed.read("b/prefix/z").await.unwrap(), b"z");
+    assert_eq!(bed.stat("a").await, Err(FsError::NotFound));
+    bed.rename("b", "a").await.unwrap();
+    bed.assert_bucket(&OLD);
+    let bed = bed.remount();
+    assert_eq!(bed.stat("a/x").await.unwrap().permissions, mode);
+}
+
+#[tokio::test]
+async fn an_empty_directory_may_be_replaced_and_a_full_one_not() {
+    let bed = Bed::new();
+    full_directory(&bed).await;
+    bed.mkdir("b").await.unwrap();
+    bed.mkdir("c").await.unwrap();
+    bed.put("c/x", b"x").await.unwrap();
+    assert_eq!(bed.rename("a", "c").await, Err(FsError::NotEmpty));
+    bed.rename("a", "b").await.unwrap();
+    bed.unlink("c/x").await.unwrap();
+    bed.rmdir("c").await.unwrap();
+    bed.assert_bucket(&NEW);
+}
+
+#[tokio::test]
+async fn a_directory_that_is_only_a_prefix_moves() {
+    let bed = Bed::new();
+    bed.bucket.insert("p/x", "x");
+    bed.rename("p", "q").await.unwrap();
+    bed.assert_bucket(&[("q/", b""), ("q/x", b"x")]);
+}
+
+#[tokio::test]
+async fn a_copy_that_fails_takes_the_others_back() {
+    for failing in 1..=5 {
+        let bed = Bed::new();
+        full_directory(&bed).await;
+        bed.faults.inject(Fault::nth(Op::CopyObject, failing, StoreErrorKind::Internal));
+        assert_eq!(bed.rename("a", "b").await, Err(FsError::Remote(StoreErrorKind::Internal)), "{failing}");
+        bed.assert_bucket(&OLD);
+        assert_eq!(bed.read("a/sub/y").await.unwrap(), b"y");
+        assert_eq!(bed.stat("b").await, Err(FsError::NotFound));
+        bed.rename("a", "b").await.unwrap();
+        bed.assert_bucket(&NEW);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn copies_that_cannot_be_removed_at_once_are_removed_later() {
+    let bed = Bed::new();
+    full_directory(&bed).await;
+    bed.faults.inject(Fault::nth(Op::CopyObject, 4, StoreErrorKind::Internal));
+    bed.faults.inject(Fault::nth(Op::DeleteMultipleObjects, 1, StoreErrorKind::Unreachable));
+    assert_eq!(bed.rename("a", "b").await, Err(FsError::Remote(StoreErrorKind::Internal)));
+    assert!(bed.bucket.keys().len() > 5);
+    bed.pass(3000).await;
+    bed.assert_bucket(&OLD);
+}
+
+#[tokio::test]
+async fn files_that_are_open_move_along() {
+    let bed = Bed::new();
+    full_directory(&bed).await;
+    let large = bytes(1, 3 * MIB);
+    bed.put("a/large", &large).await.unwrap();
+    let reader = bed.open("a/large", READ).await.unwrap();
+    assert_eq!(reader.read(0, 10).await.unwrap(), &large[..10]);
+    let appender = bed.open("a/x", WRITE).await.unwrap();
+    appender.write(1, b"X").await.unwrap();
+    let new = bed.create("a/sub/new").await;
+    new.write(0, &bytes(2, PART)).await.unwrap();
+    new.write(PART, b"tail").await.unwrap();
+    bed.rename("a", "b").await.unwrap();
+    assert_eq!(reader.read_all().await.unwrap(), large);
+    appender.write(2, b"Y").await.unwrap();
+    new.write(PART + 4, b"end").await.unwrap();
+    for file in [reader, appender, new] {
+        file.close().await.unwrap();
+    }
+    let new = [bytes(2, PART), b"tailend".to_vec()].concat();
+    bed.assert_bucket(&[
+        ("b/", b""),
+        ("b/large", &large),
+        ("b/prefix/z", b"z"),
+        ("b/sub/", b""),
+        ("b/sub/new", &new),
+        ("b/sub/y", b"y"),
+        ("b/x", b"xXY"),
+    ]);
+    bed.assert_no_unfinished_uploads().await;
+}

@@ -1,0 +1,312 @@
+//! Temporary files that wait at their close for their final name, and attributes that wait for more of them.
+
+use std::time::Duration;
+
+use cosmount::fs::{AttrChange, FsError, FsOptions, Temporary};
+use cosmount::store::{Fault, Gate, Op, StoreErrorKind};
+
+use crate::bed::{Bed, Choices, File, PART, READ, TEMPORARY, WRITE, bytes};
+
+/// A new temporary file, written and closed.
+async fn temporary(bed: &Bed, path: &str, content: &[u8]) {
+    let file = bed.try_create(path, TEMPORARY).await.unwrap();
+    file.write(0, content).await.unwrap();
+    file.close().await.unwrap();
+}
+
+async fn utimens(bed: &Bed, path: &str, seconds: u64) {
+    let mtime = Some(std::time::UNIX_EPOCH + Duration::from_secs(seconds));
+    bed.fs.setattr(bed.stat(path).await.unwrap().ino, AttrChange { mtime, ..AttrChange::default() }).await.unwrap();
+}
+
+/// As rsync does it.
+#[tokio::test]
+async fn a_temporary_file_is_one_put_under_its_final_name() {
+    let bed = Bed::new();
+    bed.mkdir("d").await.unwrap();
+    bed.take_ops();
+    let file = bed.try_create("d/.a.html.Xy3z9Q", TEMPORARY).await.unwrap();
+    bed.chmod("d/.a.html.Xy3z9Q", 0o640).await.unwrap();
+    file.write(0, b"content").await.unwrap();
+    file.close().await.unwrap();
+    utimens(&bed, "d/.a.html.Xy3z9Q", 1_000_000).await;
+    assert_eq!(bed.read("d/.a.html.Xy3z9Q").await.unwrap(), b"content");
+    bed.chmod("d/.a.html.Xy3z9Q", 0o604).await.unwrap();
+    assert_eq!(bed.take_ops(), []);
+    bed.rename("d/.a.html.Xy3z9Q", "d/a.html").await.unwrap();
+    assert_eq!(bed.take_ops(), [Op::PutObject]);
+    bed.assert_bucket(&[("d/", b""), ("d/a.html", b"content")]);
+    let attributes = bed.bucket.object_head("d/a.html").unwrap().attributes;
+    assert_eq!((&*attributes.user["mode"], &*attributes.user["mtime"]), ("33156", "1000000"));
+    assert_eq!(attributes.content_type.as_deref(), Some("text/html"));
+    assert_eq!(bed.stat("d/.a.html.Xy3z9Q").await, Err(FsError::NotFound));
+    bed.publish_all().await;
+    assert_eq!(bed.take_ops(), []);
+}
+
+#[tokio::test]
+async fn the_rename_of_a_temporary_file_over_another_is_one_put() {
+    let bed = Bed::new();
+    bed.put("a", b"old").await.unwrap();
+    bed.take_ops();
+    temporary(&bed, "sedAbCdEf", b"new").await;
+    bed.rename("sedAbCdEf", "a").await.unwrap();
+    assert_eq!(bed.take_ops(), [Op::PutObject]);
+    bed.assert_bucket(&[("a", b"new")]);
+    assert_eq!(bed.read("a").await.unwrap(), b"new");
+}
+
+#[tokio::test]
+async fn a_rename_that_comes_before_the_release_publishes_too() {
+    let bed = Bed::new();
+    let file = bed.try_create("t", TEMPORARY).await.unwrap();
+    file.write(0, b"content").await.unwrap();
+    file.flush().await.unwrap();
+    bed.rename("t", "a").await.unwrap();
+    bed.assert_bucket(&[("a", b"content")]);
+    file.release().await;
+    assert_eq!(bed.take_ops(), [Op::ListObjects, Op::PutObject]);
+}
+
+#[tokio::test]
+async fn a_temporary_file_that_is_still_written_moves_without_a_request() {
+    let bed = Bed::new();
+    let file = bed.try_create("t", TEMPORARY).await.unwrap();
+    file.write(0, b"con").await.unwrap();
+    bed.rename("t", "a").await.unwrap();
+    bed.assert_bucket(&[]);
+    file.write(3, b"tent").await.unwrap();
+    file.close().await.unwrap();
+    bed.assert_bucket(&[("a", b"content")]);
+}
+
+#[tokio::test]
+async fn the_rename_tells_why_a_temporary_file_could_not_be_published() {
+    let bed = Bed::with_faults([Fault::nth(Op::PutObject, 1, StoreErrorKind::Denied)]);
+    temporary(&bed, "t.tmp", b"content").await;
+    assert_eq!(bed.rename("t.tmp", "a").await, Err(FsError::Remote(StoreErrorKind::Denied)));
+    assert_eq!(bed.stat("a").await, Err(FsError::NotFound));
+    bed.assert_bucket(&[]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_temporary_file_that_nobody_renames_is_published_after_a_while() {
+    let bed = Bed::new();
+    temporary(&bed, "t.tmp", b"content").await;
+    bed.pass(4900).await;
+    bed.assert_bucket(&[]);
+    bed.pass(200).await;
+    bed.assert_bucket(&[("t.tmp", b"content")]);
+    assert_eq!(bed.read("t.tmp").await.unwrap(), b"content");
+    bed.rename("t.tmp", "a").await.unwrap();
+    bed.assert_bucket(&[("a", b"content")]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_temporary_file_that_is_written_again_waits_anew() {
+    let bed = Bed::new();
+    temporary(&bed, "t.tmp", b"content").await;
+    bed.pass(4000).await;
+    let file = bed.open("t.tmp", WRITE).await.unwrap();
+    file.write(0, b"C").await.unwrap();
+    bed.pass(2000).await;
+    bed.assert_bucket(&[]);
+    file.close().await.unwrap();
+    bed.pass(4900).await;
+    bed.assert_bucket(&[]);
+    bed.pass(200).await;
+    bed.assert_bucket(&[("t.tmp", b"Content")]);
+}
+
+#[tokio::test]
+async fn fsync_and_the_end_of_the_mount_publish_a_temporary_file() {
+    let bed = Bed::new();
+    temporary(&bed, "a.tmp", b"a").await;
+    let file = bed.open("a.tmp", READ).await.unwrap();
+    file.fsync().await.unwrap();
+    bed.assert_bucket(&[("a.tmp", b"a")]);
+    file.close().await.unwrap();
+    temporary(&bed, "b.tmp", b"b").await;
+    bed.publish_all().await;
+    bed.assert_bucket(&[("a.tmp", b"a"), ("b.tmp", b"b")]);
+}
+
+#[tokio::test]
+async fn a_temporary_file_that_is_removed_makes_no_request() {
+    let bed = Bed::new();
+    bed.stat("x").await.unwrap_err();
+    bed.take_ops();
+    temporary(&bed, ".a.swp", b"content").await;
+    bed.unlink(".a.swp").await.unwrap();
+    bed.publish_all().await;
+    assert_eq!(bed.take_ops(), []);
+    assert_eq!(bed.stat(".a.swp").await, Err(FsError::NotFound));
+}
+
+#[tokio::test]
+async fn a_file_that_waits_can_be_replaced() {
+    let bed = Bed::new();
+    temporary(&bed, "a.tmp", b"a").await;
+    temporary(&bed, "b.tmp", b"b").await;
+    bed.rename("a.tmp", "b.tmp").await.unwrap();
+    bed.publish_all().await;
+    bed.assert_bucket(&[("b.tmp", b"a")]);
+}
+
+#[tokio::test]
+async fn a_directory_with_a_file_that_waits_is_renamed_and_not_removed() {
+    let bed = Bed::new();
+    bed.mkdir("d").await.unwrap();
+    temporary(&bed, "d/t.tmp", b"content").await;
+    assert_eq!(bed.rmdir("d").await, Err(FsError::NotEmpty));
+    bed.rename("d", "e").await.unwrap();
+    bed.assert_bucket(&[("e/", b"")]);
+    assert_eq!(bed.read("e/t.tmp").await.unwrap(), b"content");
+    bed.rename("e/t.tmp", "e/a").await.unwrap();
+    bed.assert_bucket(&[("e/", b""), ("e/a", b"content")]);
+}
+
+#[tokio::test]
+async fn a_temporary_file_larger_than_a_part_is_renamed_by_one_copy_with_its_attributes() {
+    let bed = Bed::new();
+    let content = bytes(1, 3 * PART + 5);
+    bed.stat("x").await.unwrap_err();
+    temporary(&bed, ".a.Xy3z9Q", &content).await;
+    bed.assert_bucket(&[(".a.Xy3z9Q", &content)]);
+    bed.take_ops();
+    utimens(&bed, ".a.Xy3z9Q", 1_000_000).await;
+    bed.chmod(".a.Xy3z9Q", 0o640).await.unwrap();
+    bed.rename(".a.Xy3z9Q", "a").await.unwrap();
+    assert_eq!(bed.take_ops(), [Op::CopyObject, Op::DeleteObject]);
+    bed.publish_all().await;
+    assert_eq!(bed.take_ops(), []);
+    let attributes = bed.bucket.object_head("a").unwrap().attributes;
+    assert_eq!((&*attributes.user["mode"], &*attributes.user["mtime"]), ("33184", "1000000"));
+    assert_eq!(bed.read("a").await.unwrap(), content);
+}
+
+#[tokio::test]
+async fn memory_that_runs_short_publishes_what_waits() {
+    let choices = Choices { memory_bytes: 4 * PART, part_bytes: PART as u64, ..Choices::default() };
+    let bed = Bed::with(choices);
+    let small = bytes(1, PART / 4);
+    for index in 0..32 {
+        temporary(&bed, &format!("{index:02}.tmp"), &small).await;
+    }
+    assert!(bed.bucket.keys().len() > 8, "{}", bed.bucket.keys().len());
+    bed.rename("00.tmp", "a").await.unwrap();
+    assert_eq!(bed.read("a").await.unwrap(), small);
+    bed.publish_all().await;
+    assert_eq!(bed.bucket.keys().len(), 32);
+}
+
+#[tokio::test]
+async fn holding_can_be_switched_off_and_extended() {
+    let with = |temporary| Choices { options: FsOptions { temporary, ..FsOptions::default() }, ..Choices::default() };
+    let bed = Bed::with(with(Temporary::none()));
+    temporary(&bed, "a.tmp", b"a").await;
+    bed.assert_bucket(&[("a.tmp", b"a")]);
+    let bed = Bed::with(with(Temporary::and(["*.draft"])));
+    bed.put("a.draft", b"a").await.unwrap();
+    bed.assert_bucket(&[]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn attributes_of_a_published_file_are_gathered_into_one_copy() {
+    let bed = Bed::new();
+    bed.put("a.html", b"content").await.unwrap();
+    let ino = bed.stat("a.html").await.unwrap().ino;
+    bed.take_ops();
+    bed.chmod("a.html", 0o640).await.unwrap();
+    utimens(&bed, "a.html", 1_000_000).await;
+    bed.fs.setxattr(ino, "user.k", b"v", cosmount::fs::XattrMode::Any).await.unwrap();
+    assert_eq!(bed.stat("a.html").await.unwrap().permissions, 0o640);
+    assert_eq!(bed.take_ops(), []);
+    bed.pass(1100).await;
+    assert_eq!(bed.take_ops(), [Op::CopyObject]);
+    let attributes = bed.bucket.object_head("a.html").unwrap().attributes;
+    assert_eq!((&*attributes.user["mode"], &*attributes.user["mtime"]), ("33184", "1000000"));
+    assert_eq!(attributes.content_type.as_deref(), Some("text/html"));
+    assert_eq!(bed.read("a.html").await.unwrap(), b"content");
+    bed.pass(5000).await;
+    assert!(!bed.take_ops().contains(&Op::CopyObject));
+}
+
+#[tokio::test]
+async fn a_change_of_attributes_loses_nothing_else_and_keeps_the_time() {
+    let bed = Bed::new();
+    let put = |user: &[(&str, &str)]| cosmount::wire::ObjectAttributes {
+        content_type: Some("text/x-own".into()),
+        cache_control: Some("max-age=5".into()),
+        content_disposition: Some("attachment".into()),
+        storage_class: Some("STANDARD_IA".into()),
+        user: user.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
+        ..Default::default()
+    };
+    bed.bucket.insert_with("a", "content", &put(&[("colour", "red")]));
+    bed.advance(100_000);
+    let before = bed.stat("a").await.unwrap();
+    bed.chmod("a", 0o640).await.unwrap();
+    bed.publish_all().await;
+    let mtime = before.mtime.duration_since(std::time::UNIX_EPOCH).unwrap().as_secs().to_string();
+    let expected = put(&[("colour", "red"), ("mode", "33184"), ("mtime", &mtime)]);
+    assert_eq!(bed.bucket.object_head("a").unwrap().attributes, expected);
+    assert_eq!(bed.remount().stat("a").await.unwrap().mtime, before.mtime);
+}
+
+#[tokio::test]
+async fn a_file_whose_attributes_wait_can_be_renamed_removed_and_written() {
+    let bed = Bed::new();
+    for name in ["a", "b", "c"] {
+        bed.put(name, b"content").await.unwrap();
+        bed.chmod(name, 0o640).await.unwrap();
+    }
+    bed.take_ops();
+    bed.rename("a", "a2").await.unwrap();
+    assert_eq!(bed.take_ops(), [Op::CopyObject, Op::DeleteObject]);
+    bed.unlink("b").await.unwrap();
+    assert_eq!(bed.take_ops(), [Op::DeleteObject]);
+    let file = bed.open("c", WRITE).await.unwrap();
+    file.write(0, b"C").await.unwrap();
+    file.close().await.unwrap();
+    bed.publish_all().await;
+    assert!(!bed.take_ops().contains(&Op::CopyObject));
+    bed.assert_bucket(&[("a2", b"content"), ("c", b"Content")]);
+    for name in ["a2", "c"] {
+        assert_eq!(bed.bucket.object_head(name).unwrap().attributes.user["mode"], "33184");
+    }
+}
+
+#[tokio::test]
+async fn a_reader_is_not_disturbed_by_attributes_that_are_published() {
+    let gate = Gate::new();
+    let bed = Bed::with_faults([Fault::hold(Op::CopyObject, &gate)]);
+    let content = bytes(1, 4 * PART);
+    bed.bucket.insert("a", content.clone());
+    let reader: File = bed.open("a", READ).await.unwrap();
+    assert_eq!(reader.read(0, 1000).await.unwrap(), &content[..1000]);
+    bed.chmod("a", 0o640).await.unwrap();
+    let fs = bed.fs.clone();
+    let publishing = tokio::spawn(async move { fs.publish_all().await });
+    bed.settle().await;
+    assert_eq!(reader.read(PART, 1000).await.unwrap(), &content[PART..PART + 1000]);
+    gate.open();
+    assert_eq!(publishing.await.unwrap(), []);
+    assert_eq!(reader.read_all().await.unwrap(), content);
+    reader.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn metadata_that_the_service_does_not_take_is_refused_by_the_call_that_sets_it() {
+    let bed = Bed::new();
+    bed.put("a", b"content").await.unwrap();
+    let ino = bed.stat("a").await.unwrap().ino;
+    let set = |name: &'static str, len: usize| {
+        let fs = bed.fs.clone();
+        async move { fs.setxattr(ino, name, &vec![b'v'; len], cosmount::fs::XattrMode::Any).await }
+    };
+    set("user.small", 100).await.unwrap();
+    assert_eq!(set("user.large", 2000).await, Err(FsError::MetadataFull));
+    assert_eq!(bed.fs.listxattr(ino).await.unwrap(), ["user.small"]);
+    bed.publish_all().await;
+}

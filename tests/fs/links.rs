@@ -1,0 +1,83 @@
+//! Symbolic links and extended attributes.
+
+use cosmount::fs::{FsError, Kind, XattrMode};
+use cosmount::store::Op;
+
+use crate::bed::{Bed, ME};
+
+#[tokio::test(start_paused = true)]
+async fn a_link_is_an_object_as_cosfs_makes_it_with_one_put() {
+    let bed = Bed::new();
+    bed.stat("x").await.unwrap_err();
+    bed.take_ops();
+    let attr = bed.symlink("l", "../no/where").await.unwrap();
+    assert_eq!((attr.kind, attr.permissions, attr.size, attr.owner), (Kind::Symlink, 0o777, 11, ME));
+    assert_eq!(bed.readlink("l").await.unwrap(), "../no/where");
+    assert_eq!(bed.take_ops(), []);
+    bed.pass(1100).await;
+    assert_eq!(bed.take_ops(), [Op::PutObject]);
+    bed.assert_bucket(&[("l", b"../no/where")]);
+    assert_eq!(bed.bucket.object_head("l").unwrap().attributes.user["mode"], "41471");
+    assert_eq!(bed.readlink("l").await.unwrap(), "../no/where");
+    let bed = bed.remount();
+    assert_eq!(bed.stat("l").await.unwrap().kind, Kind::Symlink);
+    assert_eq!(bed.readlink("l").await.unwrap(), "../no/where");
+    bed.take_ops();
+    assert_eq!(bed.readlink("l").await.unwrap(), "../no/where");
+    assert_eq!(bed.take_ops(), [], "the second time it is known");
+}
+
+#[tokio::test]
+async fn links_are_renamed_replaced_and_removed_like_files() {
+    let bed = Bed::new();
+    bed.symlink("a", "1").await.unwrap();
+    assert_eq!(bed.symlink("a", "2").await.map(|_| ()), Err(FsError::Exists));
+    bed.rename("a", "b").await.unwrap();
+    bed.put("c", b"content").await.unwrap();
+    assert_eq!(bed.readlink("c").await, Err(FsError::Invalid));
+    bed.rename("b", "c").await.unwrap();
+    assert_eq!(bed.readlink("c").await.unwrap(), "1");
+    bed.publish_all().await;
+    bed.assert_bucket(&[("c", b"1")]);
+    bed.symlink("d", "3").await.unwrap();
+    bed.unlink("d").await.unwrap();
+    bed.publish_all().await;
+    bed.assert_bucket(&[("c", b"1")]);
+}
+
+#[tokio::test]
+async fn extended_attributes_are_set_listed_and_removed() {
+    let bed = Bed::new();
+    bed.put("a", b"content").await.unwrap();
+    let ino = bed.stat("a").await.unwrap().ino;
+    let fs = &bed.fs;
+    assert_eq!(fs.getxattr(ino, "user.a").await, Err(FsError::NoSuchAttribute));
+    assert_eq!(fs.setxattr(ino, "user.a", b"1", XattrMode::Replace).await, Err(FsError::NoSuchAttribute));
+    fs.setxattr(ino, "user.a", b"1", XattrMode::Create).await.unwrap();
+    assert_eq!(fs.setxattr(ino, "user.a", b"2", XattrMode::Create).await, Err(FsError::Exists));
+    fs.setxattr(ino, "user.a", b"\0\xff", XattrMode::Replace).await.unwrap();
+    fs.setxattr(ino, "user.b", b"", XattrMode::Any).await.unwrap();
+    assert_eq!(fs.setxattr(ino, "security.x", b"", XattrMode::Any).await, Err(FsError::NotSupported));
+    assert_eq!(fs.removexattr(ino, "user.none").await, Err(FsError::NoSuchAttribute));
+    bed.publish_all().await;
+    let bed = bed.remount();
+    let ino = bed.stat("a").await.unwrap().ino;
+    assert_eq!(bed.fs.listxattr(ino).await.unwrap(), ["user.a", "user.b"]);
+    assert_eq!(bed.fs.getxattr(ino, "user.a").await.unwrap(), b"\0\xff");
+    bed.fs.removexattr(ino, "user.a").await.unwrap();
+    bed.fs.removexattr(ino, "user.b").await.unwrap();
+    bed.publish_all().await;
+    assert!(!bed.bucket.object_head("a").unwrap().attributes.user.contains_key("xattr"));
+}
+
+#[tokio::test]
+async fn directories_have_extended_attributes_too() {
+    let bed = Bed::new();
+    bed.mkdir("d").await.unwrap();
+    let ino = bed.stat("d").await.unwrap().ino;
+    bed.fs.setxattr(ino, "user.a", b"1", XattrMode::Any).await.unwrap();
+    bed.publish_all().await;
+    let bed = bed.remount();
+    let ino = bed.stat("d").await.unwrap().ino;
+    assert_eq!(bed.fs.getxattr(ino, "user.a").await.unwrap(), b"1");
+}
