@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use super::FsError;
 use super::files::{OpenMode, Writing};
-use super::listing::DirEntry;
+use super::reading_directories::DirHandle;
 use super::tree::Ino;
 use crate::read::{Object, Reader};
 
@@ -25,7 +25,7 @@ pub(super) struct Handles {
 #[derive(Clone)]
 pub(super) enum Handle {
     File(Arc<FileHandle>),
-    Directory(Arc<Vec<DirEntry>>),
+    Directory(Arc<DirHandle>),
 }
 
 /// One opening of a file.
@@ -73,9 +73,9 @@ impl Handles {
         }
     }
 
-    pub(super) fn directory(&self, id: HandleId) -> Result<Arc<Vec<DirEntry>>, FsError> {
+    pub(super) fn directory(&self, id: HandleId) -> Result<Arc<DirHandle>, FsError> {
         match self.open.read().unwrap_or_else(PoisonError::into_inner).get(&id) {
-            Some(Handle::Directory(entries)) => Ok(entries.clone()),
+            Some(Handle::Directory(directory)) => Ok(directory.clone()),
             _ => Err(FsError::BadHandle),
         }
     }

@@ -8,16 +8,20 @@ mod changes;
 mod closing;
 mod error;
 mod files;
+mod flat;
 mod handles;
+mod heads;
 mod holding;
 mod listing;
 mod moving_directories;
 mod name;
 mod options;
 mod ranges;
+mod reading_directories;
 mod renaming;
 mod temporary;
 mod tree;
+mod walk;
 mod xattrs;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -27,10 +31,10 @@ pub use closing::Holder;
 pub use error::FsError;
 pub use files::{OpenMode, Opened, WriteOutcome};
 pub use handles::HandleId;
-pub use listing::DirEntry;
 pub use name::FileName;
 pub use options::{AttributeSource, FsOptions, Owner};
 pub use ranges::{Allocation, SeekTo};
+pub use reading_directories::DirEntry;
 pub use temporary::Temporary;
 pub use tree::{Ino, ROOT};
 pub use xattrs::XattrMode;
@@ -44,6 +48,7 @@ use crate::stats::Stats;
 use crate::store::ObjectStore;
 use crate::upload::{UploadOptions, Uploader};
 use handles::Handles;
+use heads::Heads;
 use tree::Tree;
 
 /// A bucket, or a part of one, as a file system.
@@ -58,6 +63,7 @@ pub struct FileSystem {
     /// page of 1,000 names; never held across an await, and never while an open file's lock is taken for a write.
     tree: Mutex<Tree>,
     handles: Handles,
+    heads: Heads,
     runtime: tokio::runtime::Handle,
     /// For tasks that do what waits.
     me: Weak<FileSystem>,
@@ -102,6 +108,7 @@ impl FileSystem {
             readers,
             tree,
             handles: Handles::default(),
+            heads: Heads::default(),
             runtime,
             me: me.clone(),
             background: Semaphore::new(holding::BACKGROUND_MAX),

@@ -4,14 +4,18 @@
 //! The entry says what is in the bucket, the inode what is open.
 
 use std::collections::{BTreeMap, HashMap};
+use std::ops::Bound;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, SystemTime};
 
 use super::attributes::{Attr, Kind, mtime_of, permissions_and_owner, unmarked_attributes};
 use super::files::Writing;
+use super::flat::Stashed;
 use super::handles::HandleId;
 use super::name::FileName;
 use super::options::{AttributeSource, FsOptions};
+use super::reading_directories::DirEntry;
+use super::walk::{Step, Walk};
 use crate::read::{Object, Version};
 use crate::upload::PublishedFile;
 use crate::wire::{Crc64, ETag, ObjectAttributes, ObjectHead, ObjectKey};
@@ -29,6 +33,16 @@ pub(super) const HIDDEN_DIRECTORY: &str = ".cosmount-unlinked";
 /// How long a directory that this mount made is known without a listing, as long as the mount keeps working in it:
 /// long enough to copy thousands of files into it, short enough that what others put there shows soon.
 const OWN_LEASE: Duration = Duration::from_secs(60);
+
+/// How much memory an entry with attributes takes, in entries without.
+const ATTRIBUTES_WEIGHT: usize = 4;
+
+/// How much is known of names at most, in entries without attributes of about 300 bytes each. Beyond that the oldest that
+/// nobody refers to are forgotten.
+const WEIGHT_MAX: usize = 400_000;
+
+/// Names that are kept of flat listings in one directory.
+const STASH_NAMES_MAX: usize = 20_000;
 
 /// The most the kernel believes by itself, so that changes that this mount learns of show soon.
 const KERNEL_TTL: Duration = Duration::from_secs(1);
@@ -95,6 +109,22 @@ pub(super) struct Directory {
     pub(super) has_marker: bool,
     /// Attributes were set that its marker does not have yet.
     pub(super) is_unsaved: bool,
+    /// Handles that read it.
+    pub(super) readers: usize,
+    /// How its names are looked up.
+    walk: Walk,
+    /// Some directory in it has been gone through name by name.
+    is_walked_below: bool,
+    /// The directory in it that was listed last.
+    listed_last: Option<FileName>,
+    /// What a flat listing has said of directories in it, and when it was asked for.
+    stash: BTreeMap<FileName, (SystemTime, Stashed)>,
+    /// A directory in it had more entries than a flat listing has room for.
+    is_flat_useless: bool,
+    /// When some of its entries were forgotten.
+    trimmed_at: Option<SystemTime>,
+    /// About how much memory its entries take, in entries without attributes.
+    weight: usize,
     /// Names that this mount removed, and when: a listing that was asked for earlier may still show them.
     removed: HashMap<FileName, SystemTime>,
     /// One listing at a time. Tokio's mutex because it is held while the listing is on its way.
@@ -212,6 +242,14 @@ impl Directory {
             is_large: false,
             has_marker: made_at.is_some(),
             is_unsaved: false,
+            readers: 0,
+            walk: Walk::default(),
+            is_walked_below: false,
+            listed_last: None,
+            stash: BTreeMap::new(),
+            is_flat_useless: false,
+            trimmed_at: None,
+            weight: 0,
             removed: HashMap::new(),
             refresh: Arc::default(),
         }
@@ -515,9 +553,8 @@ impl Tree {
     pub(super) fn take_listing(&mut self, ino: Ino, listing: Listing) {
         let Listing { names, asked_at, covers, ttl } = listing;
         let Some(directory) = self.directory(ino) else { return };
-        let vanished: Vec<FileName> = directory
-            .children
-            .iter()
+        let vanished: Vec<FileName> = covers
+            .range(&directory.children)
             .filter(|(name, entry)| {
                 covers.includes(name) && !names.contains_key(*name) && entry.seen_at < asked_at && !self.is_ours(entry)
             })
@@ -526,12 +563,208 @@ impl Tree {
         for name in vanished {
             self.directory_mut(ino).and_then(|directory| directory.children.remove(&name));
         }
+        let count = names.len();
         for (name, what) in names {
             self.take_listed(ino, name, what, asked_at, ttl);
         }
-        if let (Covers::All, Some(directory)) = (&covers, self.directory_mut(ino)) {
+        let Some(directory) = self.directory_mut(ino) else { return };
+        if covers.is_all() {
             directory.complete_at = Some(asked_at);
+            directory.weight = directory.weight.clamp(count, count * ATTRIBUTES_WEIGHT);
+        } else {
+            directory.weight += count;
         }
+        self.trim(ino, asked_at);
+    }
+
+    /// Forgets entries that nobody refers to where there are too many, those of `listed` that were listed before
+    /// `asked_at` among them.
+    fn trim(&mut self, listed: Ino, asked_at: SystemTime) {
+        let weight_of = |node: &Node| match &node.body {
+            Body::Directory(directory) => directory.weight,
+            Body::File(_) => 0,
+        };
+        let mut weight: usize = self.nodes.values().map(weight_of).sum();
+        if weight <= WEIGHT_MAX {
+            return;
+        }
+        let age = |directory: &Directory| directory.complete_at.unwrap_or(SystemTime::UNIX_EPOCH);
+        let mut oldest: Vec<(SystemTime, Ino)> = self
+            .nodes
+            .iter()
+            .filter(|(_, node)| weight_of(node) > 0)
+            .filter_map(|(ino, _)| Some((age(self.directory(*ino)?), *ino)))
+            .collect();
+        // Its own directory last: it is being read.
+        oldest.sort_by_key(|(at, ino)| (*ino == listed, *at));
+        for (_, ino) in oldest {
+            if weight <= WEIGHT_MAX / 2 {
+                return;
+            }
+            weight -= self.forget_entries(ino, asked_at, ino == listed);
+        }
+    }
+
+    /// Forgets the entries of a directory that nobody refers to, but for those just listed if they `are_kept`. Returns the
+    /// weight that is gone.
+    fn forget_entries(&mut self, ino: Ino, asked_at: SystemTime, are_kept: bool) -> usize {
+        let Some(directory) = self.directory(ino) else { return 0 };
+        let is_needed = |entry: &Entry| {
+            are_kept && entry.seen_at >= asked_at || self.nodes.contains_key(&entry.ino) || entry.what == What::New
+        };
+        let gone: Vec<FileName> =
+            directory.children.iter().filter(|(_, entry)| !is_needed(entry)).map(|(name, _)| name.clone()).collect();
+        let Some(directory) = self.directory_mut(ino) else { return 0 };
+        let weight = directory.weight;
+        gone.iter().for_each(|name| drop(directory.children.remove(name)));
+        directory.stash.clear();
+        (directory.complete_at, directory.trimmed_at) = (None, Some(asked_at));
+        directory.weight = directory.children.len();
+        weight.saturating_sub(directory.weight)
+    }
+
+    /// All pages of a directory have been listed, the first of them at `began_at`.
+    pub(super) fn note_complete(&mut self, ino: Ino, began_at: SystemTime) {
+        if let Some(directory) = self.directory_mut(ino)
+            && directory.trimmed_at.is_none_or(|at| at < began_at)
+        {
+            directory.complete_at = Some(began_at);
+        }
+    }
+
+    /// What a page of a listing shows: the names that are on it and still there, and those in its range that this mount
+    /// knows of and nobody else.
+    pub(super) fn shown(&self, ino: Ino, listed: Vec<FileName>, covers: &Covers) -> Vec<DirEntry> {
+        let Some(directory) = self.directory(ino) else { return Vec::new() };
+        let ours = covers.range(&directory.children).filter(|(name, entry)| {
+            self.is_ours(entry) && covers.has_place_of(name) && listed.binary_search(name).is_err()
+        });
+        let ours = ours.map(|(name, _)| name.clone()).collect::<Vec<_>>();
+        let shown = |name: FileName| {
+            let entry = directory.children.get(&name)?;
+            Some(DirEntry { ino: entry.ino, kind: self.kind_of(entry), name })
+        };
+        listed.into_iter().chain(ours).filter_map(shown).collect()
+    }
+
+    /// Whether the metadata of a name have to be asked for, and if so whether it is a directory.
+    pub(super) fn lacks_attributes(&self, parent: Ino, name: &FileName) -> Option<bool> {
+        match self.entry(parent, name).map(|entry| &entry.what) {
+            Some(What::Object(facts)) if facts.attributes.is_none() => Some(false),
+            Some(What::Directory(None)) => Some(true),
+            _ => None,
+        }
+    }
+
+    /// Attributes of a name in the directory are known by now.
+    pub(super) fn note_attributes(&mut self, parent: Ino) {
+        if let Some(directory) = self.directory_mut(parent) {
+            directory.weight += ATTRIBUTES_WEIGHT - 1;
+        }
+    }
+
+    /// Somebody looks a name up. Returns files that are to be asked for because they are likely to be next.
+    pub(super) fn walk_to(&mut self, parent: Ino, name: &FileName) -> Vec<FileName> {
+        let above = self.place(parent).map(|(above, _)| above);
+        let follows_walk = above.and_then(|above| self.directory(above)).is_some_and(|above| above.is_walked_below);
+        let Some(directory) = self.directory_mut(parent) else { return Vec::new() };
+        let after = |last: &FileName| {
+            directory.children.range::<str, _>((Bound::Excluded(last.as_str()), Bound::Unbounded)).next()
+        };
+        let is_next =
+            directory.walk.last.as_ref().is_some_and(|last| after(last).is_some_and(|(next, _)| next == name));
+        let is_first = directory.children.keys().next() == Some(name);
+        let step = match () {
+            () if directory.readers > 0 || is_first && follows_walk => Step::Certain,
+            () if is_next => Step::Next,
+            () => Step::Elsewhere,
+        };
+        let count = directory.walk.step(name, step);
+        let from = directory.walk.asked_to.clone().unwrap_or_else(|| name.clone());
+        let ahead: Vec<FileName> = directory
+            .children
+            .range::<str, _>((Bound::Excluded(from.as_str()), Bound::Unbounded))
+            .take(count)
+            .map(|(name, _)| name.clone())
+            .collect();
+        if let Some(last) = ahead.last() {
+            directory.walk.ask_to(last.clone(), ahead.len());
+        }
+        let is_walk = directory.walk.is_going_on();
+        if let Some(above) = above.filter(|_| is_walk).and_then(|above| self.directory_mut(above)) {
+            above.is_walked_below = true;
+        }
+        ahead.into_iter().filter(|name| self.lacks_attributes(parent, name) == Some(false)).collect()
+    }
+
+    /// Whether somebody who looks up `name`, a directory, goes through those in `parent`.
+    pub(super) fn goes_through_directories(&self, parent: Ino, name: &FileName) -> bool {
+        let Some(directory) = self.directory(parent).filter(|directory| !directory.is_flat_useless) else {
+            return false;
+        };
+        let mut directories = directory.children.iter().filter(|(_, entry)| entry.what.is_directory());
+        let is_first_of_many =
+            directories.next().is_some_and(|(first, _)| first == name) && directories.next().is_some();
+        directory.readers > 0 || directory.walk.is_in_order() || is_first_of_many
+    }
+
+    /// Whether somebody who lists `name`, a directory, goes through those in `parent`. Takes note of it.
+    pub(super) fn goes_into_directories(&mut self, parent: Ino, name: &FileName) -> bool {
+        let Some(directory) = self.directory_mut(parent) else { return false };
+        let last = directory.listed_last.replace(name.clone());
+        let is_next = last.is_some_and(|last| {
+            let mut after = directory.children.range::<str, _>((Bound::Excluded(last.as_str()), Bound::Unbounded));
+            after.find(|(_, entry)| entry.what.is_directory()).is_some_and(|(next, _)| next == name)
+        });
+        (is_next || directory.readers > 0) && !directory.is_flat_useless
+    }
+
+    /// Keeps what a flat listing from `first` on has said of directories in `parent`. Returns those whose markers are to be
+    /// asked for.
+    pub(super) fn stash(
+        &mut self,
+        parent: Ino,
+        first: &FileName,
+        stashed: BTreeMap<FileName, Stashed>,
+        asked_at: SystemTime,
+    ) -> Vec<FileName> {
+        let Some(directory) = self.directory_mut(parent) else { return Vec::new() };
+        directory.is_flat_useless |= !stashed.contains_key(first);
+        let kept: usize = directory.stash.values().map(|(_, stashed)| stashed.names.len()).sum();
+        if kept > STASH_NAMES_MAX {
+            directory.stash.clear();
+        }
+        let mut with_markers = Vec::new();
+        for (name, stashed) in stashed {
+            if let Some(Entry { what: what @ What::Directory(None), .. }) = directory.children.get_mut(&name) {
+                match stashed.has_marker {
+                    true => with_markers.push(name.clone()),
+                    false => *what = What::Directory(Some(Marker::absent())),
+                }
+            }
+            directory.stash.insert(name, (asked_at, stashed));
+        }
+        with_markers
+    }
+
+    /// Takes in what a flat listing has said of a directory, if it has and that is fresh.
+    pub(super) fn take_stashed(&mut self, ino: Ino, now: SystemTime, ttl: Duration) -> bool {
+        let Some((parent, name)) = self.place(ino) else { return false };
+        let stash = self.directory_mut(parent).map(|directory| &mut directory.stash);
+        let Some((asked_at, stashed)) = stash.and_then(|stash| stash.remove(&name)) else { return false };
+        if !is_fresh(asked_at, now, ttl) {
+            return false;
+        }
+        let Stashed { names, has_marker, .. } = stashed;
+        if let Some(directory) = self.directory_mut(ino) {
+            directory.has_marker |= has_marker;
+            directory.is_large = false;
+        }
+        self.take_listing(ino, Listing { names, asked_at, covers: Covers::ALL, ttl });
+        if let Some(parent) = self.directory_mut(parent) {
+            parent.listed_last = Some(name);
+        }
+        true
     }
 
     /// Takes in what the service said of one name when asked at `asked_at`.
@@ -628,21 +861,41 @@ pub(super) struct Listing {
     pub(super) ttl: Duration,
 }
 
-/// The names that a listing would have shown if they existed.
-pub(super) enum Covers {
-    /// All.
-    All,
-    /// Those up to this one, in the order of keys, in which a directory `d` stands at `d/`.
-    UpTo(String),
+/// The names that a listing would have shown if they existed: those between two keys, the second of them included, in the
+/// order of keys, in which a directory `d` stands at `d/`. `None` is no limit.
+#[derive(Clone, Debug)]
+pub(super) struct Covers {
+    pub(super) after: Option<String>,
+    pub(super) up_to: Option<String>,
 }
 
 impl Covers {
+    pub(super) const ALL: Covers = Covers { after: None, up_to: None };
+
+    fn is_all(&self) -> bool {
+        self.after.is_none() && self.up_to.is_none()
+    }
+
+    /// Whether a name is covered in both of its forms, as a file and as a directory.
     fn includes(&self, name: &FileName) -> bool {
-        match self {
-            Covers::All => true,
-            // A name whose key form with `/` is not past the end was covered in both of its forms.
-            Covers::UpTo(last) => format!("{name}/").as_str() <= last.as_str(),
-        }
+        self.after.as_ref().is_none_or(|after| name.as_str() > after.as_str())
+            && self.up_to.as_ref().is_none_or(|last| format!("{name}/").as_str() <= last.as_str())
+    }
+
+    /// Whether a file of this name would be here.
+    fn has_place_of(&self, name: &FileName) -> bool {
+        self.after.as_ref().is_none_or(|after| name.as_str() > after.as_str())
+            && self.up_to.as_ref().is_none_or(|last| name.as_str() <= last.as_str())
+    }
+
+    /// Those that may be covered.
+    fn range<'a>(&self, children: &'a BTreeMap<FileName, Entry>) -> impl Iterator<Item = (&'a FileName, &'a Entry)> {
+        let after = self.after.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
+        let up_to = self.up_to.as_deref().map_or(Bound::Unbounded, Bound::Included);
+        // An empty range would panic.
+        let is_empty = matches!((&self.after, &self.up_to), (Some(after), Some(up_to)) if after >= up_to);
+        let range = (!is_empty).then(|| children.range::<str, _>((after, up_to)));
+        range.into_iter().flatten()
     }
 }
 
@@ -682,7 +935,7 @@ mod tests {
     fn a_complete_listing_answers_for_every_name_while_it_is_fresh() {
         let mut tree = Tree::new(at(0));
         assert_eq!(tree.known(ROOT, &name("a"), at(10), TTL), Known::Unknown);
-        tree.take_listing(ROOT, listing([("a", object("1"))], 10, Covers::All));
+        tree.take_listing(ROOT, listing([("a", object("1"))], 10, Covers::ALL));
         assert_eq!(tree.known(ROOT, &name("a"), at(14), TTL), Known::Present);
         assert_eq!(tree.known(ROOT, &name("b"), at(14), TTL), Known::Absent);
         assert_eq!(tree.known(ROOT, &name("a"), at(15), TTL), Known::Unknown);
@@ -693,8 +946,8 @@ mod tests {
     #[test]
     fn a_page_answers_only_for_what_it_covers() {
         let mut tree = Tree::new(at(0));
-        tree.take_listing(ROOT, listing([("a", object("1")), ("m", object("1")), ("z", object("1"))], 10, Covers::All));
-        tree.take_listing(ROOT, listing([("a", object("1"))], 20, Covers::UpTo("m/".into())));
+        tree.take_listing(ROOT, listing([("a", object("1")), ("m", object("1")), ("z", object("1"))], 10, Covers::ALL));
+        tree.take_listing(ROOT, listing([("a", object("1"))], 20, Covers { after: None, up_to: Some("m/".into()) }));
         let known = ["a", "m", "z"].map(|text| tree.entry(ROOT, &name(text)).is_some());
         assert_eq!(known, [true, false, true]);
     }
@@ -702,14 +955,14 @@ mod tests {
     #[test]
     fn a_listing_does_not_undo_what_this_mount_did_meanwhile() {
         let mut tree = Tree::new(at(0));
-        tree.take_listing(ROOT, listing([("gone", object("1"))], 10, Covers::All));
+        tree.take_listing(ROOT, listing([("gone", object("1"))], 10, Covers::ALL));
         tree.unlink(ROOT, &name("gone"), at(12), TTL);
         let ino = tree.new_ino();
         tree.link(ROOT, &name("new"), Entry { ino, seen_at: at(12), what: object("2") }, at(12), TTL);
-        tree.take_listing(ROOT, listing([("gone", object("1"))], 11, Covers::All));
+        tree.take_listing(ROOT, listing([("gone", object("1"))], 11, Covers::ALL));
         assert!(tree.entry(ROOT, &name("gone")).is_none());
         assert!(tree.entry(ROOT, &name("new")).is_some());
-        tree.take_listing(ROOT, listing([("gone", object("3"))], 30, Covers::All));
+        tree.take_listing(ROOT, listing([("gone", object("3"))], 30, Covers::ALL));
         assert!(tree.entry(ROOT, &name("gone")).is_some(), "made again by somebody else");
         assert!(tree.entry(ROOT, &name("new")).is_none());
     }
@@ -717,14 +970,14 @@ mod tests {
     #[test]
     fn metadata_are_kept_for_as_long_as_the_version_is_the_same() {
         let mut tree = Tree::new(at(0));
-        tree.take_listing(ROOT, listing([("a", object("1"))], 10, Covers::All));
+        tree.take_listing(ROOT, listing([("a", object("1"))], 10, Covers::ALL));
         let ino = tree.entry(ROOT, &name("a")).unwrap().ino;
         let Some(Entry { what: What::Object(facts), .. }) = tree.entry_mut(ROOT, &name("a")) else { panic!() };
         facts.attributes = Some(ObjectAttributes::default());
-        tree.take_listing(ROOT, listing([("a", object("1"))], 20, Covers::All));
+        tree.take_listing(ROOT, listing([("a", object("1"))], 20, Covers::ALL));
         let entry = tree.entry(ROOT, &name("a")).unwrap();
         assert!(matches!(&entry.what, What::Object(facts) if facts.attributes.is_some()));
-        tree.take_listing(ROOT, listing([("a", object("2"))], 30, Covers::All));
+        tree.take_listing(ROOT, listing([("a", object("2"))], 30, Covers::ALL));
         let entry = tree.entry(ROOT, &name("a")).unwrap();
         assert!(matches!(&entry.what, What::Object(facts) if facts.attributes.is_none()));
         assert_eq!(entry.ino, ino);
@@ -749,7 +1002,7 @@ mod tests {
     #[test]
     fn an_inode_lives_until_it_is_forgotten_as_often_as_it_was_told_of() {
         let mut tree = Tree::new(at(0));
-        tree.take_listing(ROOT, listing([("a", object("1"))], 10, Covers::All));
+        tree.take_listing(ROOT, listing([("a", object("1"))], 10, Covers::ALL));
         let ino = tree.remember(ROOT, &name("a")).unwrap();
         assert_eq!(tree.remember(ROOT, &name("a")), Some(ino));
         tree.forget(ino, 1);

@@ -583,30 +583,34 @@ impl Filesystem for Adapter {
         });
     }
 
-    fn readdir(&self, _request: &Request, _ino: INodeNo, handle: FileHandle, offset: u64, mut reply: ReplyDirectory) {
-        let entries = match self.fs.readdir(HandleId(handle.0), offset, PLUS_ENTRIES_MAX * 8) {
-            Ok(entries) => entries,
-            Err(error) => return reply.error(errno(&error)),
-        };
-        for (next, entry) in (offset + 1..).zip(entries) {
-            if reply.add(INodeNo(entry.ino.0), next, file_type(entry.kind), entry.name.as_str()) {
-                break;
+    fn readdir(&self, request: &Request, _ino: INodeNo, handle: FileHandle, offset: u64, mut reply: ReplyDirectory) {
+        let fs = self.fs.clone();
+        let call = async move { fs.readdir(HandleId(handle.0), offset, PLUS_ENTRIES_MAX * 8).await };
+        self.answer(request.pid(), call, move |result| {
+            let entries = match result {
+                Ok(entries) => entries,
+                Err(error) => return reply.error(errno(&error)),
+            };
+            for (next, entry) in (offset + 1..).zip(entries) {
+                if reply.add(INodeNo(entry.ino.0), next, file_type(entry.kind), entry.name.as_str()) {
+                    break;
+                }
             }
-        }
-        reply.ok();
+            reply.ok();
+        });
     }
 
     fn readdirplus(
         &self,
         request: &Request,
-        ino: INodeNo,
+        _ino: INodeNo,
         handle: FileHandle,
         offset: u64,
         mut reply: ReplyDirectoryPlus,
     ) {
         let fs = self.fs.clone();
         let listing = self.fs.clone();
-        let call = async move { listing.readdirplus(HandleId(handle.0), Ino(ino.0), offset, PLUS_ENTRIES_MAX).await };
+        let call = async move { listing.readdirplus(HandleId(handle.0), offset, PLUS_ENTRIES_MAX).await };
         self.answer(request.pid(), call, move |result| {
             let entries = match result {
                 Ok(entries) => entries,

@@ -199,7 +199,14 @@ impl Bed {
     /// What `ls` shows of a directory: all names but `.` and `..`.
     pub(crate) async fn list(&self, ino: Ino) -> Vec<String> {
         let handle = self.fs.opendir(ino).await.unwrap();
-        let entries = self.fs.readdir(handle, 0, usize::MAX).unwrap();
+        let mut entries = Vec::new();
+        loop {
+            let more = self.fs.readdir(handle, entries.len() as u64, usize::MAX).await.unwrap();
+            if more.is_empty() {
+                break;
+            }
+            entries.extend(more);
+        }
         self.fs.releasedir(handle);
         entries.iter().filter(|entry| !entry.name.is_dot()).map(|entry| entry.name.to_string()).collect()
     }

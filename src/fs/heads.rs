@@ -1,0 +1,216 @@
+//! The metadata of files and directories: a HEAD each, side by side, ahead of who goes through a directory.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
+
+use futures_util::stream::{self, StreamExt};
+use tokio::sync::Notify;
+
+use super::attributes::Kind;
+use super::name::FileName;
+use super::tree::{Facts, Ino, Marker, What};
+use super::walk::AHEAD_MAX;
+use super::{AttributeSource, FileSystem, FsError};
+use crate::store::StoreErrorKind;
+use crate::wire::ObjectHead;
+
+/// The largest object that can be a symbolic link, in bytes: the kernel takes no longer path.
+const LINK_BYTES_MAX: u64 = 4095;
+
+/// So many small objects are asked whether they are symbolic links when they are listed. If none of them was, a bucket is
+/// taken to have none, until one is met.
+const LINK_QUESTIONS_MAX: i64 = 10_000;
+
+/// Questions that are on their way, and what has been learned from the answers.
+pub(super) struct Heads {
+    /// Std mutex: map operations only.
+    asked: Mutex<HashMap<(Ino, FileName), Arc<Notify>>>,
+    link_questions: AtomicI64,
+}
+
+/// One question on its way; dropping it lets those go on who wait for the answer.
+struct Question<'a> {
+    heads: &'a Heads,
+    about: (Ino, FileName),
+}
+
+impl Default for Heads {
+    fn default() -> Heads {
+        Heads { asked: Mutex::default(), link_questions: AtomicI64::new(LINK_QUESTIONS_MAX) }
+    }
+}
+
+impl Heads {
+    fn asked(&self) -> MutexGuard<'_, HashMap<(Ino, FileName), Arc<Notify>>> {
+        self.asked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Begins a question, or waits until somebody else's is answered, and returns `None` then.
+    async fn ask(&self, parent: Ino, name: &FileName) -> Option<Question<'_>> {
+        let about = (parent, name.clone());
+        let answered = {
+            let mut asked = self.asked();
+            let Some(answered) = asked.get(&about).cloned() else {
+                asked.insert(about.clone(), Arc::default());
+                return Some(Question { heads: self, about });
+            };
+            // Registered under the lock, so that an answer that comes right now is not missed.
+            answered.notified_owned()
+        };
+        answered.await;
+        None
+    }
+
+    /// Whether small objects may be symbolic links, as far as anybody has seen.
+    fn may_be_links(&self) -> bool {
+        self.link_questions.load(Ordering::Relaxed) > 0
+    }
+
+    /// Takes note of what a small object was.
+    fn learn(&self, kind: Kind) {
+        match kind {
+            Kind::Symlink => self.link_questions.store(i64::MAX, Ordering::Relaxed),
+            _ => drop(self.link_questions.fetch_sub(1, Ordering::Relaxed)),
+        }
+    }
+}
+
+impl Drop for Question<'_> {
+    fn drop(&mut self) {
+        if let Some(answered) = self.heads.asked().remove(&self.about) {
+            answered.notify_waiters();
+        }
+    }
+}
+
+impl FileSystem {
+    /// The metadata of a file or a directory where they come from the objects.
+    pub(super) async fn fetch_attributes(&self, parent: Ino, name: &FileName) -> Result<(), FsError> {
+        match self.options.attributes {
+            AttributeSource::Full => self.fetch_all_attributes(parent, name).await,
+            AttributeSource::Listing => Ok(()),
+        }
+    }
+
+    /// The metadata of a file or a directory, from a HEAD unless they are known: for this version of a file, and for a
+    /// directory, whose listing does not tell versions, for as long as it is known at all.
+    pub(super) async fn fetch_all_attributes(&self, parent: Ino, name: &FileName) -> Result<(), FsError> {
+        if self.tree().lacks_attributes(parent, name) == Some(true) && self.find_markers_ahead(parent, name).await? {
+            return Ok(());
+        }
+        self.fetch_by_head(parent, name).await
+    }
+
+    /// The same without looking around.
+    async fn fetch_by_head(&self, parent: Ino, name: &FileName) -> Result<(), FsError> {
+        let lacks = || self.tree().lacks_attributes(parent, name);
+        while lacks().is_some() {
+            if let Some(_question) = self.heads.ask(parent, name).await {
+                // Somebody else's answer may have come in between.
+                return match lacks() {
+                    Some(is_directory) => self.head(parent, name, is_directory).await,
+                    None => Ok(()),
+                };
+            }
+        }
+        Ok(())
+    }
+
+    async fn head(&self, parent: Ino, name: &FileName, is_directory: bool) -> Result<(), FsError> {
+        let end = if is_directory { "/" } else { "" };
+        let path = format!("{}{name}{end}", self.tree().directory_path(parent).ok_or(FsError::Stale)?);
+        let asked_at = self.clock.now();
+        let answer = match self.store.head(&self.key(&path)?).await {
+            Ok(head) => Some(head),
+            Err(error) if error.kind == StoreErrorKind::NotFound => None,
+            Err(error) => return Err(self.told(error)),
+        };
+        if is_directory {
+            self.take_marker(parent, name, answer);
+            return Ok(());
+        }
+        self.take_head(parent, name, answer, asked_at)
+    }
+
+    fn take_head(
+        &self,
+        parent: Ino,
+        name: &FileName,
+        answer: Option<ObjectHead>,
+        asked_at: SystemTime,
+    ) -> Result<(), FsError> {
+        let mut tree = self.tree();
+        let Some(head) = answer else {
+            // Removed since it was listed.
+            tree.directory_mut(parent).and_then(|directory| directory.children.remove(name));
+            return Err(FsError::NotFound);
+        };
+        if (1..=LINK_BYTES_MAX).contains(&head.size) {
+            self.heads.learn(Kind::of_object(Some(&head.attributes)));
+        }
+        let what = What::Object(Facts::told(head));
+        tree.take_listed(parent, name.clone(), what, asked_at, self.options.metadata_ttl);
+        tree.note_attributes(parent);
+        Ok(())
+    }
+
+    /// Takes in what a directory's marker says; a directory that exists only as a prefix has none, and the mount's
+    /// defaults are its attributes.
+    fn take_marker(&self, parent: Ino, name: &FileName, answer: Option<ObjectHead>) {
+        let told = |head: ObjectHead| Marker { attributes: head.attributes, last_modified: head.last_modified };
+        let marker = answer.map_or_else(Marker::absent, told);
+        if let Some(entry) = self.tree().entry_mut(parent, name)
+            && entry.what == What::Directory(None)
+        {
+            entry.what = What::Directory(Some(marker));
+        }
+    }
+
+    /// Somebody looks a name up: asks for those that will be looked up next, if that can be foreseen.
+    pub(super) fn look_ahead(&self, parent: Ino, name: &FileName) {
+        if self.options.attributes == AttributeSource::Listing {
+            return;
+        }
+        let names = self.tree().walk_to(parent, name);
+        self.ask_ahead(parent, names);
+    }
+
+    /// Asks for the attributes of these names in the background.
+    pub(super) fn ask_ahead(&self, parent: Ino, names: Vec<FileName>) {
+        if names.is_empty() {
+            return;
+        }
+        let fs = self.me.clone();
+        self.runtime.spawn(async move {
+            let Some(fs) = fs.upgrade() else { return };
+            // Whoever looks one up is told of its error.
+            drop(fs.fetch_attributes_of(parent, names).await);
+        });
+    }
+
+    /// The attributes of many names, side by side. Returns how many could not be had, and why not the first.
+    pub(super) async fn fetch_attributes_of(&self, parent: Ino, names: Vec<FileName>) -> Option<(usize, FsError)> {
+        let is_wanted = self.options.attributes == AttributeSource::Full;
+        let fetch = |name: FileName| async move { self.fetch_by_head(parent, &name).await.err() };
+        let fetches: Vec<_> = names.into_iter().filter(|_| is_wanted).map(fetch).collect();
+        let errors: Vec<FsError> =
+            stream::iter(fetches).buffer_unordered(AHEAD_MAX).filter_map(|error| async { error }).collect().await;
+        let count = errors.len();
+        errors.into_iter().find(|error| *error != FsError::NotFound).map(|error| (count, error))
+    }
+
+    /// Of these names those whose kind is not known: a small object may be a symbolic link, which a listing does not tell.
+    pub(super) fn of_unknown_kind(&self, parent: Ino, names: impl Iterator<Item = FileName>) -> Vec<FileName> {
+        if self.options.attributes == AttributeSource::Listing || !self.heads.may_be_links() {
+            return Vec::new();
+        }
+        let tree = self.tree();
+        let may_be_link = |name: &FileName| match tree.entry(parent, name).map(|entry| &entry.what) {
+            Some(What::Object(facts)) => facts.attributes.is_none() && (1..=LINK_BYTES_MAX).contains(&facts.size),
+            _ => false,
+        };
+        names.filter(may_be_link).collect()
+    }
+}
