@@ -62,9 +62,25 @@ pub(super) fn socket_path(directory: &Path, mount_point: &Path) -> PathBuf {
     directory.join(format!("{:016x}.sock", digest.value().0))
 }
 
-/// Makes the first of the directories that can be made, and returns the path for a socket in it. A socket that a
-/// daemon without a mount left behind is removed: nobody else can be mounted on the same mount point.
+/// The file that the mounts of one bucket share in a directory; see [`crate::fs::Others`].
+pub(super) fn shared_path(directory: &Path, origin: &str, bucket: &str) -> PathBuf {
+    let mut digest = Crc64Hasher::new();
+    digest.update(format!("{origin} {bucket}").as_bytes());
+    directory.join(format!("{:016x}.changes", digest.value().0))
+}
+
+/// A path for a socket in the first of the directories that can be made. A socket that a daemon without a mount left
+/// behind is removed: nobody else can be mounted on the same mount point.
 pub(super) fn prepare(candidates: &[PathBuf], mount_point: &Path) -> io::Result<PathBuf> {
+    let path = socket_path(&own_directory(candidates)?, mount_point);
+    match fs::remove_file(&path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(path),
+    }
+}
+
+/// Makes the first of the directories that can be made and that belong to the user alone.
+pub(super) fn own_directory(candidates: &[PathBuf]) -> io::Result<PathBuf> {
     let user_id = rustix::process::geteuid().as_raw();
     let mut refused = io::Error::from(io::ErrorKind::NotFound);
     for directory in candidates {
@@ -79,11 +95,7 @@ pub(super) fn prepare(candidates: &[PathBuf], mount_point: &Path) -> io::Result<
             refused = io::Error::other(format!("{} is open to others", directory.display()));
             continue;
         }
-        let path = socket_path(directory, mount_point);
-        match fs::remove_file(&path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => return Ok(path),
-        }
+        return Ok(directory.clone());
     }
     Err(refused)
 }

@@ -22,7 +22,7 @@ use super::mount_point;
 use super::signals::Signals;
 use crate::clock::Clock;
 use crate::config::{MountConfig, Service};
-use crate::fs::{FileSystem, FileSystemParts};
+use crate::fs::{FileSystem, FileSystemParts, Others};
 use crate::fuse;
 use crate::memory::Memory;
 use crate::stats::Stats;
@@ -89,6 +89,8 @@ struct Bucket {
     store: Arc<HttpStore>,
     stats: Arc<Stats>,
     local: Option<LocalService>,
+    /// Where it is.
+    origin: String,
 }
 
 impl Bucket {
@@ -117,8 +119,27 @@ impl Bucket {
         let first = connect(RetryOptions { deadline, ..config.retry })?;
         let checked = timeout(FIRST_ANSWER_TIMEOUT, diagnosis::check_bucket(&first, &subject)).await;
         checked.unwrap_or_else(|_| Err(diagnosis::no_answer(&subject)))?;
-        Ok(Bucket { store: Arc::new(connect(config.retry)?), stats, local })
+        Ok(Bucket { store: Arc::new(connect(config.retry)?), stats, local, origin: subject.origin })
     }
+}
+
+/// Joins the other mounts of the bucket on this machine. Without them everything works, and sees what they change when
+/// `--metadata-ttl` is over.
+fn others(origin: &str, config: &MountConfig) -> Option<Arc<Others>> {
+    let joined = control::own_directory(&directories()).and_then(|directory| {
+        let path = control::shared_path(&directory, origin, config.source.bucket.as_str());
+        Others::join(&path)
+    });
+    joined
+        .inspect_err(|error| log::warn!("other mounts of this bucket on this machine are not told of changes: {error}"))
+        .ok()
+}
+
+/// Where this user's sockets and shared files may be.
+fn directories() -> Vec<PathBuf> {
+    let user_id = rustix::process::geteuid().as_raw();
+    let runtime = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
+    control::directories(user_id, runtime.as_deref())
 }
 
 fn connect(
@@ -167,6 +188,7 @@ impl Session {
             clock: Clock::System,
             stats: bucket.stats.clone(),
             runtime: transfers,
+            others: others(&bucket.origin, config),
         });
         let mounting = {
             let (fs, mount_point, options) = (fs.clone(), mount_point.clone(), config.fuse.clone());
@@ -205,10 +227,7 @@ impl Session {
 
     /// Opens the socket for `cosmount unmount`. A mount without one works, and ends by signals and `umount`.
     fn listen(&mut self) {
-        let user_id = rustix::process::geteuid().as_raw();
-        let runtime = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
-        let directories = control::directories(user_id, runtime.as_deref());
-        let bound = control::prepare(&directories, &self.mount_point)
+        let bound = control::prepare(&directories(), &self.mount_point)
             .and_then(|path| ControlListener::bind(path, self.unmount_timeout));
         match bound {
             Ok(listener) => self.control = Some(listener),

@@ -31,7 +31,7 @@ impl FileSystem {
         let now = self.clock.now();
         let mut tree = self.tree();
         let marker = Marker { attributes, last_modified: now };
-        let entry = Entry { ino: tree.new_ino(), seen_at: now, what: What::Directory(Some(marker)) };
+        let entry = Entry { ino: tree.new_ino(), seen_at: now, what: What::Directory(Some(Box::new(marker))) };
         tree.link(parent, name, entry, now, self.options.metadata_ttl);
         tree.touch_upwards(parent, now, self.options.metadata_ttl);
         let ino = tree.remember(parent, name).ok_or(FsError::Stale)?;

@@ -36,11 +36,12 @@ impl FileSystem {
         let is_last_word = writing.file.failure().is_some()
             || !(writing.is_untouched() && still_open(Holder::Closer)
                 || still_open(Holder::Opener(handle.mode.opener)));
-        if is_last_word && self.may_hold(&writing) {
-            self.hold(handle.ino, &writing, self.options.hold_for);
-            return Ok(());
+        match self.hold_span(&writing).filter(|_| is_last_word) {
+            Some(span) => self.hold(handle.ino, &writing, span),
+            None if is_last_word => self.publish(handle.ino, &writing).await?,
+            None => {}
         }
-        if is_last_word { self.publish(handle.ino, &writing).await } else { Ok(()) }
+        Ok(())
     }
 
     /// Makes everything that was written to the file durable, by whatever handle. The handle stays usable.
@@ -249,7 +250,12 @@ impl FileSystem {
         let writings = self.tree().writings();
         let publish = |(ino, writing): (Ino, Arc<Writing>)| async move {
             let key = writing.file.key().to_string();
-            self.publish(ino, &writing).await.err().map(|error| (key, error))
+            let published = self.publish(ino, &writing).await;
+            // What only waited for this is not needed any more.
+            if published.is_ok() && self.hold_writing(ino).is_some_and(|held| Arc::ptr_eq(&held, &writing)) {
+                return self.let_go(ino, &writing).await.err().map(|error| (key, error));
+            }
+            published.err().map(|error| (key, error))
         };
         let all: Vec<_> = writings.into_iter().map(publish).collect();
         let mut failed: Vec<_> = futures_util::future::join_all(all).await.into_iter().flatten().collect();

@@ -279,7 +279,7 @@ impl FileSystem {
             return failure.map_or_else(|| Ok(empty()), |failure| Err(failure.into()));
         }
         let (facts, version) = self.all_facts_of(ino).await?;
-        let attributes = facts.attributes.unwrap_or_default();
+        let attributes = *facts.attributes.unwrap_or_default();
         let now = self.clock.now();
         if truncates {
             let attributes = without_mtime(attributes);

@@ -159,7 +159,8 @@ impl FileSystem {
     /// Takes in what a directory's marker says; a directory that exists only as a prefix has none, and the mount's
     /// defaults are its attributes.
     fn take_marker(&self, parent: Ino, name: &FileName, answer: Option<ObjectHead>) {
-        let told = |head: ObjectHead| Marker { attributes: head.attributes, last_modified: head.last_modified };
+        let told =
+            |head: ObjectHead| Box::new(Marker { attributes: head.attributes, last_modified: head.last_modified });
         let marker = answer.map_or_else(Marker::absent, told);
         if let Some(entry) = self.tree().entry_mut(parent, name)
             && entry.what == What::Directory(None)
@@ -186,7 +187,7 @@ impl FileSystem {
         self.runtime.spawn(async move {
             let Some(fs) = fs.upgrade() else { return };
             // Whoever looks one up is told of its error.
-            drop(fs.fetch_attributes_of(parent, names).await);
+            let _ = fs.fetch_attributes_of(parent, names).await;
         });
     }
 

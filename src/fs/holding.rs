@@ -23,9 +23,13 @@ use crate::wire::ObjectAttributes;
 pub(super) const BACKGROUND_MAX: usize = 64;
 
 impl FileSystem {
-    /// Whether a file that was closed just now may wait for its final name.
-    pub(super) fn may_hold(&self, writing: &Writing) -> bool {
-        writing.is_temporary() && writing.file.is_only_here()
+    /// How long a file that was closed just now may wait, if it may: a temporary one for its final name, and one of which only
+    /// attributes were changed, as `touch` does, for more of them.
+    pub(super) fn hold_span(&self, writing: &Writing) -> Option<Duration> {
+        match writing.is_temporary() && writing.file.is_only_here() {
+            true => Some(self.options.hold_for),
+            false => writing.file.lacks_only_attributes().then_some(self.options.gather_for),
+        }
     }
 
     /// Lets what is unpublished of a file wait for `span`, also when nobody has it open any more.
@@ -82,7 +86,7 @@ impl FileSystem {
         let writing = self.tree().file(ino).and_then(|file| file.writing.clone());
         match writing {
             Some(writing) => Ok(writing.file.attributes()),
-            None => Ok(self.all_facts_of(ino).await?.0.attributes.unwrap_or_default()),
+            None => Ok(*self.all_facts_of(ino).await?.0.attributes.unwrap_or_default()),
         }
     }
 
@@ -110,7 +114,7 @@ impl FileSystem {
                 }
             }
             let (facts, version) = self.all_facts_of(ino).await?;
-            let before = facts.attributes.clone().unwrap_or_default();
+            let before = *facts.attributes.clone().unwrap_or_default();
             let changed = change(false, &before)?;
             if changed == before || self.gather(ino, &facts, version, before, changed)? {
                 return Ok(());
@@ -144,7 +148,7 @@ impl FileSystem {
         Ok(true)
     }
 
-    async fn marker_of(&self, ino: Ino) -> Result<Option<Marker>, FsError> {
+    async fn marker_of(&self, ino: Ino) -> Result<Option<Box<Marker>>, FsError> {
         // The top of the mount has no object to carry attributes.
         let Some((parent, name)) = self.tree().place(ino) else { return Ok(None) };
         self.fetch_all_attributes(parent, &name).await?;
@@ -171,7 +175,7 @@ impl FileSystem {
             if changed == marker.attributes {
                 return Ok(());
             }
-            marker.attributes = changed;
+            marker.attributes = if marker.is_there() { with_mtime(changed, marker.last_modified) } else { changed };
             let Some(directory) = tree.directory_mut(ino) else { return Err(FsError::Stale) };
             if std::mem::replace(&mut directory.is_unsaved, true) {
                 return Ok(());
@@ -196,7 +200,7 @@ impl FileSystem {
             let mut tree = self.tree();
             let path = tree.directory_path(ino);
             let attributes = match tree.entry_of(ino).map(|entry| &entry.what) {
-                Some(What::Directory(Some(marker))) => Some(marker.attributes.clone()),
+                Some(What::Directory(Some(marker))) => Some((marker.attributes.clone(), marker.is_there())),
                 _ => None,
             };
             let Some(directory) = tree.directory_mut(ino).filter(|directory| directory.is_unsaved) else {
@@ -204,13 +208,13 @@ impl FileSystem {
             };
             directory.is_unsaved = false;
             // It may have been removed since.
-            let Some((path, attributes)) = path.zip(attributes) else { return Ok(()) };
-            (path, attributes, directory.has_marker)
+            let Some((path, (attributes, is_there))) = path.zip(attributes) else { return Ok(()) };
+            (path, attributes, is_there)
         };
         let key = self.key(&path)?;
         if !has_marker {
             self.put_marker(&key, &attributes).await?;
-            self.tree().note_marker(ino);
+            self.tree().note_marker(ino, self.clock.now());
             return Ok(());
         }
         // A marker has no bytes that another version of it could differ in.

@@ -54,6 +54,7 @@ impl FileSystem {
         if is_hidden(parent, name) {
             return Ok(false);
         }
+        self.heed_others(parent);
         let refresh = {
             let tree = self.tree();
             let directory = tree.directory(parent).ok_or(FsError::NotDirectory)?;

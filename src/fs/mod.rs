@@ -16,6 +16,7 @@ mod listing;
 mod moving_directories;
 mod name;
 mod options;
+mod others;
 mod ranges;
 mod reading_directories;
 mod renaming;
@@ -33,6 +34,7 @@ pub use files::{OpenMode, Opened, WriteOutcome};
 pub use handles::HandleId;
 pub use name::FileName;
 pub use options::{AttributeSource, FsOptions, Owner};
+pub use others::Others;
 pub use ranges::{Allocation, SeekTo};
 pub use reading_directories::DirEntry;
 pub use temporary::Temporary;
@@ -49,6 +51,7 @@ use crate::store::ObjectStore;
 use crate::upload::{UploadOptions, Uploader};
 use handles::Handles;
 use heads::Heads;
+use others::Telling;
 use tree::Tree;
 
 /// A bucket, or a part of one, as a file system.
@@ -64,6 +67,7 @@ pub struct FileSystem {
     tree: Mutex<Tree>,
     handles: Handles,
     heads: Heads,
+    others: Option<Arc<Others>>,
     runtime: tokio::runtime::Handle,
     /// For tasks that do what waits.
     me: Weak<FileSystem>,
@@ -89,12 +93,18 @@ pub struct FileSystemParts {
     pub stats: Arc<Stats>,
     /// Where transfers run.
     pub runtime: tokio::runtime::Handle,
+    /// Other mounts of the bucket on this machine; `None` if nobody is to know of this one.
+    pub others: Option<Arc<Others>>,
 }
 
 impl FileSystem {
     /// A file system over a bucket. Makes no request.
     pub fn new(parts: FileSystemParts) -> Arc<FileSystem> {
-        let FileSystemParts { store, options, upload, read, memory, clock, stats, runtime } = parts;
+        let FileSystemParts { store, options, upload, read, memory, clock, stats, runtime, others } = parts;
+        let store: Arc<dyn ObjectStore> = match &others {
+            Some(others) => Arc::new(Telling { store, others: others.clone() }),
+            None => store,
+        };
         let uploader =
             Uploader::new(store.clone(), memory.clone(), upload, clock.clone(), stats.clone(), runtime.clone());
         let readers = Readers::new(store.clone(), memory, read, runtime.clone());
@@ -109,6 +119,7 @@ impl FileSystem {
             tree,
             handles: Handles::default(),
             heads: Heads::default(),
+            others,
             runtime,
             me: me.clone(),
             background: Semaphore::new(holding::BACKGROUND_MAX),

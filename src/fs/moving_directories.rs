@@ -211,8 +211,8 @@ impl Move<'_> {
         self.fs.move_entry(from, to, entry);
         {
             let mut tree = self.fs.tree();
-            tree.note_marker(ino);
             let now = self.fs.clock.now();
+            tree.note_marker(ino, now);
             for (old, etag) in &self.copied {
                 if let Ok(key) = self.new_key(old)
                     && let Some(rest) = old.as_str().strip_prefix(&self.old)

@@ -49,6 +49,7 @@ impl FileSystem {
     /// Opens a directory.
     pub async fn opendir(&self, ino: Ino) -> Result<HandleId, FsError> {
         let refresh = self.tree().directory(ino).ok_or(FsError::NotDirectory)?.refresh.clone();
+        self.heed_others(ino);
         let began_at = self.clock.now();
         let is_complete = || {
             let (tree, now) = (self.tree(), self.clock.now());

@@ -137,7 +137,7 @@ impl FileSystem {
         source: &Entry,
     ) -> Result<(What, Result<(), FsError>), FsError> {
         let (facts, old_key) = self.facts_with_attributes(from).await?;
-        let attributes = facts.attributes.clone().unwrap_or_default();
+        let attributes = *facts.attributes.clone().unwrap_or_default();
         let attributes = self.retyped(attributes, from.1.as_str(), to.1.as_str());
         let attributes = with_mtime(attributes, facts.last_modified);
         let base = Base { etag: facts.etag.clone(), size: facts.size, crc64: facts.crc64 };
@@ -148,7 +148,8 @@ impl FileSystem {
             object.moved(new_key.clone(), etag.clone());
         }
         let removed = self.delete_old_name(from, &old_key).await;
-        let facts = Facts { etag, last_modified: now, is_exact: false, attributes: Some(attributes), ..facts };
+        let facts =
+            Facts { etag, last_modified: now, is_exact: false, attributes: Some(Box::new(attributes)), ..facts };
         Ok((What::Object(facts), removed))
     }
 

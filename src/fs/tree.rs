@@ -37,12 +37,16 @@ const OWN_LEASE: Duration = Duration::from_secs(60);
 /// How much memory an entry with attributes takes, in entries without.
 const ATTRIBUTES_WEIGHT: usize = 4;
 
-/// How much is known of names at most, in entries without attributes of about 300 bytes each. Beyond that the oldest that
+/// How much is known of names at most, in entries without attributes of about 500 bytes each. Beyond that the oldest that
 /// nobody refers to are forgotten.
-const WEIGHT_MAX: usize = 400_000;
+const WEIGHT_MAX: usize = 250_000;
 
 /// Names that are kept of flat listings in one directory.
 const STASH_NAMES_MAX: usize = 20_000;
+
+/// The service's time of an object may differ from when this mount had published it by so much: whole seconds, and the way
+/// of the answer. Where clocks differ by more, attributes are asked for once more.
+const PUBLISHED_WITHIN: Duration = Duration::from_secs(3);
 
 /// The most the kernel believes by itself, so that changes that this mount learns of show soon.
 const KERNEL_TTL: Duration = Duration::from_secs(1);
@@ -53,6 +57,8 @@ pub(super) struct Tree {
     /// INVARIANT: the parent of every linked inode is in here and is a directory whose entry of that name has its number.
     nodes: HashMap<Ino, Node>,
     next_ino: u64,
+    /// The most the kernel believes by itself.
+    kernel_ttl: Duration,
 }
 
 /// An inode that somebody refers to.
@@ -121,6 +127,8 @@ pub(super) struct Directory {
     stash: BTreeMap<FileName, (SystemTime, Stashed)>,
     /// A directory in it had more entries than a flat listing has room for.
     is_flat_useless: bool,
+    /// How often other mounts of this machine had changed it when they were last asked.
+    others_changes: u64,
     /// When some of its entries were forgotten.
     trimmed_at: Option<SystemTime>,
     /// About how much memory its entries take, in entries without attributes.
@@ -144,7 +152,7 @@ pub(super) struct Entry {
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum What {
     /// A directory, with its marker where somebody asked for it.
-    Directory(Option<Marker>),
+    Directory(Option<Box<Marker>>),
     /// A file that is in the bucket.
     Object(Facts),
     /// A file that was made here and is not in the bucket yet.
@@ -168,7 +176,7 @@ pub(super) struct Facts {
     pub(super) is_exact: bool,
     pub(super) crc64: Option<Crc64>,
     /// The metadata; `None` until somebody asked for them.
-    pub(super) attributes: Option<ObjectAttributes>,
+    pub(super) attributes: Option<Box<ObjectAttributes>>,
 }
 
 /// What is known about a name.
@@ -187,7 +195,7 @@ impl What {
     pub(super) fn kind(&self) -> Kind {
         match self {
             What::Directory(_) => Kind::Directory,
-            What::Object(facts) => Kind::of_object(facts.attributes.as_ref()),
+            What::Object(facts) => Kind::of_object(facts.attributes.as_deref()),
             What::New => Kind::File,
         }
     }
@@ -198,9 +206,14 @@ impl What {
 }
 
 impl Marker {
+    /// Whether there is one.
+    pub(super) fn is_there(&self) -> bool {
+        self.last_modified != SystemTime::UNIX_EPOCH
+    }
+
     /// What stands for the marker of a directory that exists only as a prefix.
-    pub(super) fn absent() -> Marker {
-        Marker { attributes: unmarked_attributes(), last_modified: SystemTime::UNIX_EPOCH }
+    pub(super) fn absent() -> Box<Marker> {
+        Box::new(Marker { attributes: unmarked_attributes(), last_modified: SystemTime::UNIX_EPOCH })
     }
 }
 
@@ -213,19 +226,29 @@ impl Facts {
     /// What a HEAD said.
     pub(super) fn told(head: ObjectHead) -> Facts {
         let ObjectHead { size, etag, last_modified, crc64, attributes } = head;
-        Facts { size, etag, last_modified, is_exact: true, crc64, attributes: Some(attributes) }
+        Facts { size, etag, last_modified, is_exact: true, crc64, attributes: Some(Box::new(attributes)) }
     }
 
     /// What is known after this mount published the file.
     pub(super) fn published(file: PublishedFile, now: SystemTime) -> Facts {
         let PublishedFile { base, attributes, key: _, serial: _ } = file;
-        let (size, etag, crc64, attributes) = (base.size, base.etag, base.crc64, Some(attributes));
+        let (size, etag, crc64, attributes) = (base.size, base.etag, base.crc64, Some(Box::new(attributes)));
         Facts { size, etag, last_modified: now, is_exact: false, crc64, attributes }
+    }
+
+    /// Whether the service's time of the last change may be that of this version. Where that has not been asked for, it is
+    /// about when this mount published.
+    fn was_last_modified_at(&self, at: SystemTime) -> bool {
+        if self.is_exact {
+            return self.last_modified == at;
+        }
+        let apart = at.duration_since(self.last_modified).unwrap_or_else(|before| before.duration());
+        apart <= PUBLISHED_WITHIN
     }
 
     /// What a new answer says, and what was known before and still holds.
     fn updated(self, before: Facts) -> Facts {
-        let same = self.etag == before.etag && (self.last_modified == before.last_modified || !before.is_exact);
+        let same = self.etag == before.etag && before.was_last_modified_at(self.last_modified);
         if !same {
             return self;
         }
@@ -248,6 +271,7 @@ impl Directory {
             listed_last: None,
             stash: BTreeMap::new(),
             is_flat_useless: false,
+            others_changes: 0,
             trimmed_at: None,
             weight: 0,
             removed: HashMap::new(),
@@ -279,7 +303,7 @@ impl Tree {
         // The root needs no marker.
         directory.has_marker = true;
         let root = Node { parent: ROOT, name: None, lookups: 1, body: Body::Directory(directory) };
-        Tree { nodes: HashMap::from([(ROOT, root)]), next_ino: ROOT.0 + 1 }
+        Tree { nodes: HashMap::from([(ROOT, root)]), next_ino: ROOT.0 + 1, kernel_ttl: KERNEL_TTL }
     }
 
     pub(super) fn new_ino(&mut self) -> Ino {
@@ -487,8 +511,13 @@ impl Tree {
         self.nodes.iter().filter(|(_, node)| is_unsaved(node)).map(|(ino, _)| *ino).collect()
     }
 
-    /// The marker of a directory is there.
-    pub(super) fn note_marker(&mut self, ino: Ino) {
+    /// The marker of a directory is there since `now`.
+    pub(super) fn note_marker(&mut self, ino: Ino, now: SystemTime) {
+        if let Some(What::Directory(Some(marker))) = self.entry_of_mut(ino).map(|entry| &mut entry.what)
+            && !marker.is_there()
+        {
+            marker.last_modified = now;
+        }
         if let Some(directory) = self.directory_mut(ino) {
             directory.has_marker = true;
         }
@@ -645,6 +674,40 @@ impl Tree {
             Some(DirEntry { ino: entry.ino, kind: self.kind_of(entry), name })
         };
         listed.into_iter().chain(ours).filter_map(shown).collect()
+    }
+
+    /// Other mounts have changed a directory `count` times by now. If that is more than when this was last asked, what is
+    /// known of it may be wrong.
+    pub(super) fn heed_others(&mut self, ino: Ino, count: u64) {
+        // What the kernel believes by itself nobody can heed.
+        self.kernel_ttl = Duration::ZERO;
+        let Some(directory) = self.directory_mut(ino) else { return };
+        if std::mem::replace(&mut directory.others_changes, count) == count {
+            return;
+        }
+        (directory.complete_at, directory.made_at, directory.is_large) = (None, None, false);
+        directory.removed.clear();
+        let mut children = std::mem::take(&mut directory.children);
+        for entry in children.values_mut() {
+            entry.seen_at = SystemTime::UNIX_EPOCH;
+            let is_unsaved = self.directory(entry.ino).is_some_and(|directory| directory.is_unsaved);
+            match &mut entry.what {
+                What::Directory(marker) if !is_unsaved => *marker = None,
+                // New metadata may come with the same bytes, in the same second.
+                What::Object(facts) => facts.attributes = None,
+                What::Directory(_) | What::New => {}
+            }
+        }
+        let above = self.place(ino);
+        if let Some(directory) = self.directory_mut(ino) {
+            directory.children = children;
+            directory.stash.clear();
+        }
+        if let Some((parent, name)) = above
+            && let Some(parent) = self.directory_mut(parent)
+        {
+            parent.stash.remove(&name);
+        }
     }
 
     /// Whether the metadata of a name have to be asked for, and if so whether it is a directory.
@@ -808,7 +871,7 @@ impl Tree {
                 owner,
                 mtime,
                 links: u32::from(!writing.file.is_nameless()),
-                valid_for: KERNEL_TTL,
+                valid_for: self.kernel_ttl,
             });
         }
         if ino == ROOT {
@@ -822,13 +885,13 @@ impl Tree {
                 owner,
                 mtime,
                 links: 1,
-                valid_for: KERNEL_TTL,
+                valid_for: self.kernel_ttl,
             });
         }
         let entry = self.entry_of(ino)?;
         let attributes = match &entry.what {
             What::Directory(marker) => marker.as_ref().map(|marker| &marker.attributes),
-            What::Object(facts) => facts.attributes.as_ref(),
+            What::Object(facts) => facts.attributes.as_deref(),
             What::New => None,
         };
         let kind = entry.what.kind();
@@ -844,7 +907,7 @@ impl Tree {
             || entry.what == What::New
             || options.attributes == AttributeSource::Listing && kind != Kind::Directory;
         let valid_for =
-            if is_whole { options.metadata_ttl.saturating_sub(age).min(KERNEL_TTL) } else { Duration::ZERO };
+            if is_whole { options.metadata_ttl.saturating_sub(age).min(self.kernel_ttl) } else { Duration::ZERO };
         Some(Attr { ino, kind, size, permissions, owner, mtime, links: 1, valid_for })
     }
 }
@@ -973,7 +1036,7 @@ mod tests {
         tree.take_listing(ROOT, listing([("a", object("1"))], 10, Covers::ALL));
         let ino = tree.entry(ROOT, &name("a")).unwrap().ino;
         let Some(Entry { what: What::Object(facts), .. }) = tree.entry_mut(ROOT, &name("a")) else { panic!() };
-        facts.attributes = Some(ObjectAttributes::default());
+        facts.attributes = Some(Box::default());
         tree.take_listing(ROOT, listing([("a", object("1"))], 20, Covers::ALL));
         let entry = tree.entry(ROOT, &name("a")).unwrap();
         assert!(matches!(&entry.what, What::Object(facts) if facts.attributes.is_some()));

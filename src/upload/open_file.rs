@@ -215,6 +215,13 @@ impl OpenFile {
         is_unsent && fits && !state.is_nameless && state.failure.is_none()
     }
 
+    /// Whether the object has all of the content, and only attributes are not published yet.
+    pub fn lacks_only_attributes(&self) -> bool {
+        let state = self.lock();
+        let is_content_there = state.content.base.is_some() && !state.dirty && !state.is_publishing;
+        is_content_there && state.attributes_changed && !state.is_nameless && state.failure.is_none()
+    }
+
     /// Gives a file that has nothing in the bucket and nothing on its way there another key, and says whether it could.
     pub fn rename_unpublished(&self, key: &ObjectKey) -> bool {
         let mut state = self.lock();

@@ -8,7 +8,7 @@ use std::time::Duration;
 use cosmount::clock::Clock;
 use cosmount::fs::{
     Attr, AttrChange, FileName, FileSystem, FileSystemParts, FsError, FsOptions, HandleId, Holder, Ino, OpenMode,
-    Owner, ROOT, WriteOutcome,
+    Others, Owner, ROOT, WriteOutcome,
 };
 use cosmount::memory::Memory;
 use cosmount::read::ReadOptions;
@@ -45,6 +45,7 @@ pub(crate) struct Choices {
     pub(crate) concurrency: usize,
     pub(crate) on_conflict: OnConflict,
     pub(crate) options: FsOptions,
+    pub(crate) others: Option<Arc<Others>>,
 }
 
 impl Default for Choices {
@@ -52,7 +53,7 @@ impl Default for Choices {
         let options = FsOptions::default();
         let on_conflict = OnConflict::Overwrite;
         let (limits, memory_bytes, part_bytes) = (Limits::COS, 64 * MIB, PART as u64);
-        Choices { limits, memory_bytes, part_bytes, concurrency: 4, on_conflict, options }
+        Choices { limits, memory_bytes, part_bytes, concurrency: 4, on_conflict, options, others: None }
     }
 }
 
@@ -106,8 +107,15 @@ impl Bed {
             clock: clock.clone(),
             stats: stats.clone(),
             runtime: tokio::runtime::Handle::current(),
+            others: choices.others.clone(),
         });
         Bed { bucket, faults, clock, memory, stats, fs, choices }
+    }
+
+    /// A second mount of the same bucket.
+    pub(crate) fn another(&self, others: Option<Arc<Others>>) -> Bed {
+        let options = self.choices.options.clone();
+        Bed::over(self.bucket.clone(), self.clock.clone(), Choices { options, others, ..Choices::default() })
     }
 
     /// The same bucket, mounted anew by somebody who knows nothing. Begins a new record of requests.

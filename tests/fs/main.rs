@@ -17,6 +17,7 @@ mod links;
 mod memory;
 mod model;
 mod names;
+mod others;
 mod ranges;
 mod reading;
 mod renaming;

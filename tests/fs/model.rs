@@ -346,6 +346,8 @@ impl Run {
     async fn assert_all(&mut self) {
         let files: Vec<(&str, &[u8])> =
             self.names.iter().map(|(name, index)| (NAMES[*name], self.files[*index].bytes.as_slice())).collect();
+        // Attributes wait for more of them.
+        self.bed.publish_all().await;
         self.bed.assert_bucket(&files);
         self.bed.assert_no_unfinished_uploads().await;
         for (name, content) in &files {

@@ -341,6 +341,17 @@ impl Bucket {
         })
     }
 
+    /// Puts an object there, without any metadata.
+    pub(crate) fn put(&self, key: &str, content: &[u8]) {
+        self.put_with(key, content, &cosmount::wire::ObjectAttributes::default());
+    }
+
+    pub(crate) fn put_with(&self, key: &str, content: &[u8], attributes: &cosmount::wire::ObjectAttributes) {
+        let (key, crc64) = (ObjectKey::new(key).unwrap(), cosmount::wire::Crc64::of(content));
+        let put = self.run(|store| store.put(&key, content.to_vec().into(), crc64, attributes));
+        put.unwrap();
+    }
+
     /// Runs something on the client.
     pub(crate) fn run<'a, T, F: Future<Output = T>>(&'a self, call: impl FnOnce(&'a HttpStore) -> F) -> T {
         self.runtime.block_on(call(&self.store))

@@ -7,6 +7,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "figures and logs, for whoever reads the outcome")]
 
+mod attributes_of_trees;
 mod bed;
 mod closing;
 mod copying;
@@ -22,4 +23,5 @@ mod programs;
 mod reading;
 mod tools;
 mod trees;
+mod two_mounts;
 mod under_load;
