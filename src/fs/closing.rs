@@ -53,6 +53,15 @@ impl FileSystem {
         }
     }
 
+    /// Makes the entries of a directory durable: publishes what waits of it and of the files in it.
+    pub async fn fsync_directory(&self, ino: Ino) -> Result<(), FsError> {
+        self.save_directory(ino).await?;
+        let waiting = self.tree().waiting_in(ino);
+        let publish = |(ino, writing): (Ino, Arc<Writing>)| async move { self.publish(ino, &writing).await };
+        let publishes: Vec<_> = waiting.into_iter().map(publish).collect();
+        futures_util::future::join_all(publishes).await.into_iter().collect()
+    }
+
     /// Publishes a file and takes note of its new version.
     pub(super) async fn publish(&self, ino: Ino, writing: &Writing) -> Result<(), FsError> {
         writing.file.publish().await?;
@@ -252,8 +261,10 @@ impl FileSystem {
             let key = writing.file.key().to_string();
             let published = self.publish(ino, &writing).await;
             // What only waited for this is not needed any more.
-            if published.is_ok() && self.hold_writing(ino).is_some_and(|held| Arc::ptr_eq(&held, &writing)) {
-                return self.let_go(ino, &writing).await.err().map(|error| (key, error));
+            if published.is_ok()
+                && let Some(held) = self.hold_writing(ino)
+            {
+                return self.let_go(ino, &held).await.err().map(|error| (key, error));
             }
             published.err().map(|error| (key, error))
         };

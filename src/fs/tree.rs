@@ -505,6 +505,16 @@ impl Tree {
         self.nodes.iter().filter_map(writing).collect()
     }
 
+    /// Files in a directory that wait to be published, and that nobody has open for writing.
+    pub(super) fn waiting_in(&self, ino: Ino) -> Vec<(Ino, Arc<Writing>)> {
+        let is_in = |node: &Node| node.parent == ino;
+        let waits = |(ino, node): (&Ino, &Node)| match &node.body {
+            Body::File(file) if file.writers == 0 => Some((*ino, file.writing.clone()?)),
+            _ => None,
+        };
+        self.nodes.iter().filter(|(_, node)| is_in(node)).filter_map(waits).collect()
+    }
+
     /// Directories with attributes that their markers do not have yet.
     pub(super) fn unsaved_directories(&self) -> Vec<Ino> {
         let is_unsaved = |node: &Node| matches!(&node.body, Body::Directory(directory) if directory.is_unsaved);

@@ -132,6 +132,18 @@ async fn fsync_and_the_end_of_the_mount_publish_a_temporary_file() {
 }
 
 #[tokio::test]
+async fn fsync_of_a_directory_publishes_what_waits_in_it() {
+    let bed = Bed::new();
+    let ino = bed.mkdir("d").await.unwrap().ino;
+    temporary(&bed, "d/a.tmp", b"a").await;
+    bed.symlink("d/l", "a").await.unwrap();
+    bed.chmod("d", 0o700).await.unwrap();
+    bed.fs.fsync_directory(ino).await.unwrap();
+    bed.assert_bucket(&[("d/", b""), ("d/a.tmp", b"a"), ("d/l", b"a")]);
+    assert_eq!(bed.bucket.object_head("d/").unwrap().attributes.user["mode"], (0o040_700).to_string());
+}
+
+#[tokio::test]
 async fn a_temporary_file_that_is_removed_makes_no_request() {
     let bed = Bed::new();
     bed.stat("x").await.unwrap_err();

@@ -22,6 +22,7 @@ mod options;
 mod programs;
 mod reading;
 mod tools;
+mod tree_model;
 mod trees;
 mod two_mounts;
 mod under_load;

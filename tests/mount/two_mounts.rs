@@ -9,18 +9,18 @@ use rustix::process::Signal;
 use crate::bed::{Bed, cosmount, eventually, signal};
 
 /// A second mount of a bed's bucket, by the same user.
-struct Second {
-    at: PathBuf,
+pub(crate) struct Second {
+    pub(crate) at: PathBuf,
     process: Child,
 }
 
 impl Second {
-    fn of(bed: &Bed) -> Second {
+    pub(crate) fn of(bed: &Bed, arguments: &[&str]) -> Second {
         let at = bed.local("second");
         fs::create_dir(&at).unwrap();
         let mut command = cosmount();
         command.args(["mount", "local-1250000000"]).arg(&at);
-        command.args(["--foreground", "--endpoint", bed.service().endpoint()]);
+        command.args(["--foreground", "--endpoint", bed.service().endpoint()]).args(arguments);
         let process = command.stdin(Stdio::null()).spawn().unwrap();
         let is_mounted = || Command::new("mountpoint").arg("-q").arg(&at).status().unwrap().success();
         eventually("the second mount answers", is_mounted);
@@ -38,7 +38,7 @@ impl Drop for Second {
 #[test]
 fn what_one_mount_has_closed_the_other_sees_at_its_open() {
     let bed = Bed::new();
-    let second = Second::of(&bed);
+    let second = Second::of(&bed, &[]);
     let (a, b) = (bed.at(""), second.at.clone());
     for round in 0..30 {
         let (here, there) = if round % 2 == 0 { (&a, &b) } else { (&b, &a) };
