@@ -48,7 +48,17 @@ impl FileSystem {
     pub async fn fsync(&self, handle: HandleId) -> Result<(), FsError> {
         let handle = self.handles.file(handle)?;
         match self.writing_of(&handle) {
-            Some(writing) => self.publish(handle.ino, &writing).await,
+            Some(writing) => self.publish_waiting(handle.ino, &writing).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Publishes a file whether or not somebody has it open for writing: if nobody has, it has waited for this, and its
+    /// content is not needed any more.
+    async fn publish_waiting(&self, ino: Ino, writing: &Writing) -> Result<(), FsError> {
+        self.publish(ino, writing).await?;
+        match self.hold_writing(ino) {
+            Some(held) => self.let_go(ino, &held).await,
             None => Ok(()),
         }
     }
@@ -57,7 +67,7 @@ impl FileSystem {
     pub async fn fsync_directory(&self, ino: Ino) -> Result<(), FsError> {
         self.save_directory(ino).await?;
         let waiting = self.tree().waiting_in(ino);
-        let publish = |(ino, writing): (Ino, Arc<Writing>)| async move { self.publish(ino, &writing).await };
+        let publish = |(ino, writing): (Ino, Arc<Writing>)| async move { self.publish_waiting(ino, &writing).await };
         let publishes: Vec<_> = waiting.into_iter().map(publish).collect();
         futures_util::future::join_all(publishes).await.into_iter().collect()
     }
@@ -259,14 +269,7 @@ impl FileSystem {
         let writings = self.tree().writings();
         let publish = |(ino, writing): (Ino, Arc<Writing>)| async move {
             let key = writing.file.key().to_string();
-            let published = self.publish(ino, &writing).await;
-            // What only waited for this is not needed any more.
-            if published.is_ok()
-                && let Some(held) = self.hold_writing(ino)
-            {
-                return self.let_go(ino, &held).await.err().map(|error| (key, error));
-            }
-            published.err().map(|error| (key, error))
+            self.publish_waiting(ino, &writing).await.err().map(|error| (key, error))
         };
         let all: Vec<_> = writings.into_iter().map(publish).collect();
         let mut failed: Vec<_> = futures_util::future::join_all(all).await.into_iter().flatten().collect();

@@ -176,7 +176,8 @@ fn dump(top: &Path, directory: &Path, lines: &mut Vec<String>) {
     entries.sort();
     for path in entries {
         let metadata = fs::symlink_metadata(&path).unwrap();
-        let is_set = metadata.mtime_nsec() == 123_456_789;
+        // A directory keeps the time that it was given, whatever is made in it.
+        let is_set = metadata.mtime_nsec() == 123_456_789 && !metadata.is_dir();
         let time = if is_set { metadata.mtime().to_string() } else { String::new() };
         let mut value = [0; 64];
         let xattr = match rustix::fs::lgetxattr(&path, XATTR, &mut value) {
