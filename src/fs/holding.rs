@@ -219,7 +219,7 @@ impl FileSystem {
         }
         // A marker has no bytes that another version of it could differ in.
         let source = Source { key: key.clone(), if_match: None };
-        let copied = self.store.copy(CopyRequest { source, key, replace: Some(attributes) }).await;
+        let copied = self.store.copy(CopyRequest { source, key, replace: Some(attributes), bytes: Some(0) }).await;
         if copied.is_err() {
             self.tree().doubt(ino);
         }

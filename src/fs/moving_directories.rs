@@ -36,6 +36,8 @@ struct Move<'a> {
     new: String,
     /// What has been copied, by old key, and the version that the copy is.
     copied: HashMap<ObjectKey, ETag>,
+    /// Copies that failed, by old key: nobody knows whether they are there, or will be.
+    doubtful: Vec<ObjectKey>,
     /// Files with content that is being written, which have moved, and whether their object is under its old key still.
     moved: Vec<(bool, Arc<Writing>)>,
 }
@@ -61,7 +63,14 @@ impl FileSystem {
             Some(What::Directory(Some(marker))) => marker.clone(),
             _ => return Err(FsError::Stale),
         };
-        let mut moving = Move { fs: self, old, new: new.to_string(), copied: HashMap::new(), moved: Vec::new() };
+        let mut moving = Move {
+            fs: self,
+            old,
+            new: new.to_string(),
+            copied: HashMap::new(),
+            doubtful: Vec::new(),
+            moved: Vec::new(),
+        };
         let copied = match moving.copy_all(source.ino).await {
             Ok(()) if moving.has_marker() => Ok(()),
             Ok(()) => self.put_marker(&new, &marker.attributes).await,
@@ -176,6 +185,7 @@ impl Move<'_> {
                 Some(Ok(etag)) => drop(self.copied.insert(old, etag)),
                 Some(Err(error)) => {
                     has_failed.store(true, Ordering::Relaxed);
+                    self.doubtful.push(old);
                     failure = failure.or(Some(error));
                 }
                 None => {}
@@ -201,8 +211,10 @@ impl Move<'_> {
         }
         let written = self.moved.iter().filter_map(|(_, writing)| self.new_key(&writing.file.key()).ok());
         let copies: Vec<ObjectKey> =
-            self.copied.keys().filter_map(|old| self.new_key(old).ok()).chain(written).collect();
-        remove_persistently(self.fs, copies).await;
+            self.copied.keys().chain(&self.doubtful).filter_map(|old| self.new_key(old).ok()).chain(written).collect();
+        // The marker is put, and not copied, where there was none.
+        let copies = copies.into_iter().chain(ObjectKey::new(&self.new)).collect();
+        remove_persistently(self.fs, self.new.clone(), copies).await;
     }
 
     /// Everything is at its new keys: gives the directory its new name, and removes the old objects.
@@ -265,39 +277,64 @@ async fn copy_listed(
 ) -> Result<ETag, StoreError> {
     if object.size <= store.limits().put_bytes_max {
         let source = Source { key: old.clone(), if_match: Some(object.etag.clone()) };
-        return Ok(store.copy(CopyRequest { source, key: new.clone(), replace: None }).await?.etag);
+        let copy = CopyRequest { source, key: new.clone(), replace: None, bytes: Some(object.size) };
+        return Ok(store.copy(copy).await?.etag);
     }
     let head = store.head(old).await?;
     let base = Base { etag: object.etag.clone(), size: object.size, crc64: head.crc64 };
     copy_object(store, old, &base, new, &head.attributes).await
 }
 
-/// Removes copies that are not wanted. Goes on in the background if the service does not let it.
-async fn remove_persistently(fs: &FileSystem, keys: Vec<ObjectKey>) {
+/// Removes copies below `prefix` that are not wanted. Goes on in the background if the service does not let it, and until
+/// none of them comes up any more: one whose answer was lost may be made after its removal.
+async fn remove_persistently(fs: &FileSystem, prefix: String, copies: HashSet<ObjectKey>) {
     let store = fs.store.clone();
-    let remove = move |keys: Vec<ObjectKey>| {
-        let store = store.clone();
-        async move {
-            match store.delete_many(&keys).await {
-                Ok(failed) => failed.into_iter().map(|(key, _)| key).collect(),
-                Err(_) => keys,
-            }
-        }
-    };
-    let mut left: Vec<ObjectKey> = remove(keys).await;
-    if left.is_empty() {
-        return;
+    let left = remove(&*store, copies.iter().cloned().collect()).await;
+    if !left.is_empty() {
+        log::warn!("{} copies of a directory that was not renamed could not be removed yet", left.len());
     }
-    log::warn!("{} copies of a directory that was not renamed could not be removed yet", left.len());
     fs.runtime.spawn(async move {
+        let mut left = left;
         for attempt in 0..REMOVALS_MAX {
             tokio::time::sleep(Duration::from_secs(1 << attempt)).await;
-            left = remove(left).await;
+            left = remove(&*store, left).await;
             if left.is_empty() {
-                return;
+                left = still_there(&*store, &prefix, &copies).await.unwrap_or_default();
+                if left.is_empty() && attempt > 0 {
+                    return;
+                }
             }
         }
         let some: Vec<&str> = left.iter().take(10).map(ObjectKey::as_str).collect();
         log::error!("{} copies stay that may be removed by hand: {}", left.len(), some.join(", "));
     });
+}
+
+/// Removes what can be removed, and returns the rest.
+async fn remove(store: &dyn ObjectStore, keys: Vec<ObjectKey>) -> Vec<ObjectKey> {
+    if keys.is_empty() {
+        return keys;
+    }
+    match store.delete_many(&keys).await {
+        Ok(failed) => failed.into_iter().map(|(key, _)| key).collect(),
+        Err(_) => keys,
+    }
+}
+
+/// Which of the copies are in the bucket.
+async fn still_there(
+    store: &dyn ObjectStore,
+    prefix: &str,
+    copies: &HashSet<ObjectKey>,
+) -> Result<Vec<ObjectKey>, StoreError> {
+    let (mut there, mut marker) = (Vec::new(), None);
+    loop {
+        let page = store.list(ListRequest { prefix: prefix.to_owned(), marker, ..ListRequest::default() }).await?;
+        let keys = page.objects.into_iter().filter_map(|object| ObjectKey::new(&object.key).ok());
+        there.extend(keys.filter(|key| copies.contains(key)));
+        marker = page.next_marker;
+        if marker.is_none() {
+            return Ok(there);
+        }
+    }
 }

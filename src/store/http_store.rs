@@ -259,14 +259,14 @@ impl ObjectStore for HttpStore {
     }
 
     async fn copy(&self, wanted: CopyRequest) -> Result<Copied, StoreError> {
-        let CopyRequest { source, key, replace } = wanted;
+        let CopyRequest { source, key, replace, bytes } = wanted;
         let mut copy = CopyObject::new(key.clone(), self.copy_source(&source.key));
         copy.conditions = Conditions::matching(source.if_match.clone());
         if let Some(attributes) = &replace {
             copy.directive = MetadataDirective::Replaced;
             copy.attributes = attributes.clone();
         }
-        let request = Request::new(&Operation::CopyObject(copy));
+        let request = Request::new(&Operation::CopyObject(copy)).of_size(bytes);
         let mut tries = self.session.tries();
         let mut perhaps_done = false;
         loop {

@@ -140,6 +140,8 @@ pub struct CopyRequest {
     pub key: ObjectKey,
     /// New metadata in place of the source's. The storage class is taken from here in both cases.
     pub replace: Option<ObjectAttributes>,
+    /// Bytes in the source, where they are known: a small copy is not waited for as long as a large one may take.
+    pub bytes: Option<u64>,
 }
 
 /// What the service answered for a copy.

@@ -11,7 +11,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use super::http::{AnswerHeaders, Incoming, Outgoing, Transport, TransportError, Weight};
+use super::http::{AnswerHeaders, Incoming, Outgoing, Timeouts, Transport, TransportError, Weight};
 use super::retry::{self, Attempts, Remedy, RetryOptions};
 use super::{Body, StoreError, StoreErrorKind};
 use crate::clock::Clock;
@@ -57,9 +57,22 @@ pub(super) struct Request {
     pub(super) key: String,
     head: RequestHead,
     body: Body,
-    /// The answer may take as long as the service works.
-    works: bool,
+    work: Work,
 }
+
+/// How long the service may work on a request before its answer begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Work {
+    /// Not longer than any answer takes.
+    None,
+    /// As long as it takes to copy so many bytes.
+    Copies(u64),
+    /// As long as it takes.
+    Unknown,
+}
+
+/// The slowest that the service copies, in bytes a second: a thousandth of what it does.
+const COPY_RATE_MIN: u64 = 1 << 20;
 
 /// Bodies above this belong to objects; requests below it take no time worth mentioning on the wire.
 const LIGHT_BYTES_MAX: u64 = 64 << 10;
@@ -76,11 +89,27 @@ impl Request {
         let mut head = operation.encode();
         let body = head.body.take().map_or_else(Body::empty, |xml| Body::from(Bytes::from(xml)));
         let key = operation.key().map_or_else(String::new, |key| key.as_str().to_owned());
-        let works = matches!(
-            operation,
-            Operation::CompleteMultipartUpload(_) | Operation::CopyObject(_) | Operation::UploadPartCopy(_)
-        );
-        Request { op: operation.name(), key, head, body, works }
+        let work = match operation {
+            Operation::CompleteMultipartUpload(_) | Operation::CopyObject(_) | Operation::UploadPartCopy(_) => {
+                Work::Unknown
+            }
+            _ => Work::None,
+        };
+        Request { op: operation.name(), key, head, body, work }
+    }
+
+    /// The same copy, of so many bytes.
+    pub(super) fn of_size(self, bytes: Option<u64>) -> Request {
+        Request { work: bytes.map_or(Work::Unknown, Work::Copies), ..self }
+    }
+
+    /// How long no sign of life is waited for.
+    fn patience(&self, timeouts: Timeouts) -> Duration {
+        match self.work {
+            Work::None => timeouts.idle,
+            Work::Copies(bytes) => timeouts.work.min(timeouts.idle + Duration::from_secs(bytes / COPY_RATE_MIN)),
+            Work::Unknown => timeouts.work,
+        }
     }
 
     /// A request that carries an object's bytes.
@@ -190,11 +219,11 @@ impl Session {
             let body = body.read_all(XML_BYTES_MAX).await.map_err(|error| broken(request, error))?;
             Ok(Answer { status, headers, body })
         };
-        if !request.works {
+        if request.work == Work::None {
             return whole.await;
         }
         // Blanks that trickle in are a sign of life, so the silence alone would not bound the wait.
-        let limit = self.transport.timeouts().work;
+        let limit = request.patience(self.transport.timeouts());
         match tokio::time::timeout(limit, whole).await {
             Ok(answer) => answer,
             Err(_) => {
@@ -219,7 +248,7 @@ impl Session {
             body: request.body.clone(),
             sent: sent.clone(),
             weight: request.weight(),
-            patience: if request.works { timeouts.work } else { timeouts.idle },
+            patience: request.patience(timeouts),
         };
         Stats::add(&self.stats.requests, 1);
         let incoming = self.transport.send(outgoing).await;

@@ -29,7 +29,9 @@ pub async fn copy_object(
     if base.size > store.limits().put_bytes_max {
         return copy_in_parts(store, &source, base, key, attributes).await;
     }
-    let copied = store.copy(CopyRequest { source, key: key.clone(), replace: Some(attributes.clone()) }).await?;
+    let copied = store
+        .copy(CopyRequest { source, key: key.clone(), replace: Some(attributes.clone()), bytes: Some(base.size) })
+        .await?;
     match (copied.crc64, base.crc64) {
         (Some(copy), Some(original)) if copy != original => {
             let message = format!("the copy's checksum is {copy}, the original's {original}");

@@ -318,7 +318,7 @@ async fn a_200_with_an_error_inside_is_that_error() {
         "<CopyObjectResult><ETag>\"c\"</ETag><LastModified>2023-11-14T22:13:20Z</LastModified></CopyObjectResult>";
     let server = Scripted::start([inside("SlowDown"), Reply::Answer(answer(200, "", copied))]).await;
     let source = Source { key: key(), if_match: None };
-    let copy = CopyRequest { source, key: ObjectKey::new("to").unwrap(), replace: None };
+    let copy = CopyRequest { source, key: ObjectKey::new("to").unwrap(), replace: None, bytes: None };
     assert_eq!(client(&server).copy(copy).await.unwrap().etag, ETag::new("c"));
 }
 
@@ -384,7 +384,7 @@ async fn a_repeated_copy_onto_itself_finds_its_own_work() {
         let head = Reply::Answer(partial(200, &lines, 5, ""));
         let server = Scripted::start([Reply::Close, Reply::Answer(error(412, "PreconditionFailed")), head]).await;
         let source = Source { key: key(), if_match: Some(ETag::new("old")) };
-        let copy = CopyRequest { source, key: key(), replace: Some(ours.clone()) };
+        let copy = CopyRequest { source, key: key(), replace: Some(ours.clone()), bytes: None };
         let copied = client(&server).copy(copy).await;
         assert_eq!(copied.map(|copied| copied.etag).map_err(|error| error.kind), expected);
     }

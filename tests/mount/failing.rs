@@ -4,6 +4,8 @@ use std::fs;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
+use cosmount::store::{ListRequest, ObjectStore};
+
 use crate::bed::{Bed, MIB, eventually, random_file};
 use crate::closing::WRITE_AND_WAIT;
 
@@ -118,4 +120,31 @@ fn a_mount_that_cannot_publish_says_so_at_its_end() {
     let _ = writer.wait();
     assert!(!is_well, "what could not be published is no success");
     assert!(bed.log().contains("not published: f"), "{}", bed.log());
+}
+
+#[test]
+fn a_directory_is_renamed_as_a_whole_or_not_at_all() {
+    let bed = Bed::with(&["--latency-ms", "20"], &IMPATIENT);
+    bed.python("import os\nos.mkdir('old')\nfor n in range(1000): open(f'old/{n:04}', 'w').write(str(n))");
+    let old_keys = |prefix: &str| -> Vec<String> {
+        std::iter::once(format!("{prefix}/")).chain((0..1000).map(|n| format!("{prefix}/{n:04}"))).collect()
+    };
+    let keys = || {
+        let all =
+            |marker| bed.bucket().run(|store| store.list(ListRequest { marker, ..ListRequest::default() })).unwrap();
+        let first = all(None);
+        let rest = first.next_marker.map(|marker| all(Some(marker)).objects).unwrap_or_default();
+        first.objects.into_iter().chain(rest).map(|object| object.key).collect::<Vec<_>>()
+    };
+    let mark = bed.mark();
+    let mv = bed.command("mv -T old new").stderr(Stdio::piped()).spawn().unwrap();
+    eventually("copies are made", || bed.since(mark).count("CopyObject") > 200);
+    bed.service().freeze();
+    let output = mv.wait_with_output().unwrap();
+    assert!(!output.status.success(), "mv was told that all is well");
+    bed.service().go_on();
+    eventually("everything has its old name", || keys() == old_keys("old"));
+    assert_eq!(bed.sh("ls old | wc -l; ls -d new 2> /dev/null || echo none"), "1000\nnone\n");
+    bed.sh("mv -T old new; test $(ls new | wc -l) = 1000");
+    assert_eq!(keys(), old_keys("new"));
 }
