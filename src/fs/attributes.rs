@@ -16,6 +16,9 @@ const MODE_DIRECTORY: u32 = 0o040_000;
 const MODE_SYMLINK: u32 = 0o120_000;
 /// All type bits of a mode.
 const MODE_TYPE: u32 = 0o170_000;
+const MODE_SET_USER: u32 = 0o4000;
+const MODE_SET_GROUP: u32 = 0o2000;
+const MODE_GROUP_EXECUTES: u32 = 0o010;
 /// The permission bits of every symbolic link.
 pub(super) const LINK_PERMISSIONS: u32 = 0o777;
 /// The bits of a mode that chmod sets.
@@ -87,8 +90,13 @@ impl AttrChange {
 
     /// `attributes`, those of a file, a link or, if `is_directory`, a directory, with this change.
     pub(super) fn apply(&self, is_directory: bool, attributes: &ObjectAttributes) -> ObjectAttributes {
-        let kind = if is_directory { Kind::Directory } else { Kind::of_object(Some(attributes)) };
-        self.apply_to(kind, attributes)
+        if is_directory {
+            return self.apply_to(Kind::Directory, attributes);
+        }
+        let changed = self.apply_to(Kind::of_object(Some(attributes)), attributes);
+        // Who is given a file shall not be given its last owner's privileges.
+        let changes_owner = self.uid.is_some() || self.gid.is_some();
+        if changes_owner && self.permissions.is_none() { without_privileges(changed) } else { changed }
     }
 
     fn apply_to(&self, kind: Kind, attributes: &ObjectAttributes) -> ObjectAttributes {
@@ -121,6 +129,18 @@ pub(super) fn new_attributes(kind: Kind, permissions: u32, owner: Owner) -> Obje
         Kind::Directory => unmarked_attributes(),
     };
     change.apply_to(kind, &attributes)
+}
+
+/// The metadata of a file without its set-user-id bit, and without its set-group-id bit if its group may execute it.
+pub(super) fn without_privileges(mut attributes: ObjectAttributes) -> ObjectAttributes {
+    if let Some(mode) = number_in(Some(&attributes), "mode") {
+        let group_runs_it = mode & MODE_GROUP_EXECUTES != 0;
+        let taken = MODE_SET_USER | if group_runs_it { MODE_SET_GROUP } else { 0 };
+        if mode & taken != 0 {
+            attributes.user.insert("mode".to_owned(), (mode & !taken).to_string());
+        }
+    }
+    attributes
 }
 
 /// The content type of what nobody knows anything of.
@@ -226,6 +246,19 @@ mod tests {
         assert_eq!(parse_time("1557989151.123456789123"), Some(at(1_557_989_151, 123_456_789)));
         for text in ["", "x", "1.x", "99999999999999999999", "1.é23456789"] {
             assert_eq!(parse_time(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_new_owner_does_not_get_the_privileges_of_the_old_one() {
+        let owner = Owner { uid: 7, gid: 8 };
+        for (before, after) in [(0o6755, 0o755), (0o4700, 0o700), (0o2745, 0o2745), (0o2755, 0o755), (0o644, 0o644)] {
+            let change = AttrChange { uid: Some(9), ..AttrChange::default() };
+            let changed = change.apply(false, &new_attributes(Kind::File, before, owner));
+            assert_eq!(permissions_and_owner(Kind::File, Some(&changed), &FsOptions::default()).0, after, "{before:o}");
+            let chmod = AttrChange { permissions: Some(before), ..change };
+            let changed = chmod.apply(false, &new_attributes(Kind::File, 0, owner));
+            assert_eq!(permissions_and_owner(Kind::File, Some(&changed), &FsOptions::default()).0, before);
         }
     }
 

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
-use super::attributes::{Attr, AttrChange, Kind, new_attributes, type_of_name};
+use super::attributes::{Attr, AttrChange, Kind, new_attributes, type_of_name, without_privileges};
 use super::handles::{FileHandle, Handle, HandleId};
 use super::name::FileName;
 use super::options::Owner;
@@ -505,6 +505,15 @@ impl FileSystem {
             Taken::All => WriteOutcome::Done,
             Taken::Some(taken) => WriteOutcome::Partly { offset: offset + taken as u64, taken },
         })
+    }
+
+    /// Somebody without the right to do so is about to write to a file that runs with its owner's privileges: from now on it
+    /// does not.
+    pub fn drop_privileges(&self, handle: HandleId) -> Result<(), FsError> {
+        let handle = self.handles.file(handle)?;
+        let writing = handle.writing.as_ref().ok_or(FsError::BadHandle)?;
+        writing.file.set_attributes(without_privileges(writing.file.attributes()));
+        Ok(())
     }
 
     /// Takes the rest of a write, waiting for whatever it needs. `done` counts the bytes that are in the file; whoever

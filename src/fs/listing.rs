@@ -33,9 +33,11 @@ impl FileSystem {
         let place = {
             let tree = self.tree();
             let node = tree.node(ino).ok_or(FsError::Stale)?;
-            let known_here = ino == ROOT
-                || tree.directory(ino).is_some()
-                || tree.file(ino).is_some_and(|file| file.writing.is_some());
+            // Of a directory's marker nothing may be known any more.
+            let is_known_directory = tree.directory(ino).is_some()
+                && !matches!(tree.entry_of(ino).map(|entry| &entry.what), Some(What::Directory(None)));
+            let known_here =
+                ino == ROOT || is_known_directory || tree.file(ino).is_some_and(|file| file.writing.is_some());
             if known_here {
                 return tree.attr(ino, &self.options, self.clock.now()).ok_or(FsError::NotFound);
             }

@@ -441,7 +441,7 @@ impl Filesystem for Adapter {
         handle: FileHandle,
         offset: u64,
         data: &[u8],
-        _write_flags: WriteFlags,
+        write_flags: WriteFlags,
         flags: OpenFlags,
         _lock_owner: Option<LockOwner>,
         reply: ReplyWrite,
@@ -450,7 +450,13 @@ impl Filesystem for Adapter {
         // The kernel sends at most 1 MiB at once.
         let len = data.len() as u32;
         let _runtime = self.runtime.enter();
-        match catch_unwind(AssertUnwindSafe(|| self.fs.write(handle, offset, data))) {
+        let write = || {
+            if write_flags.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID) {
+                self.fs.drop_privileges(handle)?;
+            }
+            self.fs.write(handle, offset, data)
+        };
+        match catch_unwind(AssertUnwindSafe(write)) {
             Ok(Ok(WriteOutcome::Done)) if flags.0 & libc::O_DSYNC == 0 => reply.written(len),
             Ok(Ok(WriteOutcome::Done)) => {
                 self.write_rest(request.pid(), (handle, offset), Vec::new(), data.len(), flags, reply);

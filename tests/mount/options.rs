@@ -43,6 +43,20 @@ fn modes_owners_and_times_outlive_the_mount() {
 }
 
 #[test]
+fn a_write_by_others_takes_privileges_away() {
+    if !is_root() {
+        return;
+    }
+    let bed = Bed::with(&[], &["--allow-other"]);
+    bed.open_to_everybody();
+    bed.sh("echo x > f; chmod 6777 f; cp -p f g; chown 99 g");
+    let mode = |name: &str| fs::metadata(bed.at(name)).unwrap().mode() & 0o7777;
+    assert_eq!((mode("f"), mode("g")), (0o6777, 0o777));
+    bed.sh("setpriv --reuid 65534 --clear-groups sh -c 'echo y >> f'");
+    assert_eq!(mode("f"), 0o777);
+}
+
+#[test]
 fn the_mount_may_say_whose_everything_is() {
     let mut bed = Bed::new();
     bed.sh("echo x > f; chmod 666 f; mkdir d");
