@@ -26,6 +26,7 @@ impl FileSystem {
             return Err(FsError::Exists);
         }
         let path = format!("{}{name}/", self.tree().directory_path(parent).ok_or(FsError::Stale)?);
+        self.cleanings.stop(self.key(&path)?.as_str()).await;
         let attributes = new_attributes(Kind::Directory, permissions, owner);
         self.put_marker(&self.key(&path)?, &attributes).await?;
         let now = self.clock.now();
@@ -53,6 +54,7 @@ impl FileSystem {
         }
         let path = format!("{}{name}", self.tree().directory_path(parent).ok_or(FsError::Stale)?);
         let key = self.key(&path)?;
+        self.cleanings.stop(key.as_str()).await;
         let attributes = new_attributes(Kind::Symlink, LINK_PERMISSIONS, owner);
         let file = OpenFile::empty(&self.uploader, key, attributes, None);
         file.write(0, target, &AtomicUsize::new(0)).await?;
@@ -117,6 +119,7 @@ impl FileSystem {
             (format!("{}{name}/", tree.directory_path(parent).ok_or(FsError::Stale)?), holds_new)
         };
         let marker = self.key(&path)?;
+        let _nothing_is_saved = self.saving.lock().await;
         // Never by what was listed earlier: somebody may have put something in since.
         let below = ListRequest { prefix: marker.to_string(), max_keys: Some(2), ..ListRequest::default() };
         let page = self.store.list(below).await.map_err(|error| self.told(error))?;
@@ -173,8 +176,14 @@ impl FileSystem {
         F: Future<Output = Result<(), FsError>>,
     {
         if let Some(waiting) = self.take_waiting(ino) {
-            // Nobody has it open: what waited is not wanted any more.
-            let removed = removing(false).await;
+            // Nobody has it open: what waited is not wanted any more. It may have been published to get it out of the memory.
+            let still = waiting.file.hold_still().await;
+            let has_object = waiting.file.published().is_some_and(|published| published.serial > 0);
+            let removed = removing(has_object).await;
+            if removed.is_ok() {
+                waiting.file.forget();
+            }
+            drop(still);
             if removed.is_err() {
                 self.give_back_waiting(ino, waiting);
             }
@@ -252,6 +261,9 @@ impl FileSystem {
         }
         if let Some(writing) = self.hold_writing(ino) {
             let unchanged = writing.file.size() == size;
+            if !unchanged {
+                self.has_other_content(ino, &writing);
+            }
             let truncated = writing.file.truncate(size).await;
             if truncated.is_ok() && !unchanged {
                 writing.note_change(self.clock.now());

@@ -4,6 +4,7 @@
 //! attributes that are set while it does.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::files::{Writing, version_of};
@@ -56,11 +57,14 @@ impl FileSystem {
     /// Publishes a file whether or not somebody has it open for writing: if nobody has, it has waited for this, and its
     /// content is not needed any more.
     async fn publish_waiting(&self, ino: Ino, writing: &Writing) -> Result<(), FsError> {
-        self.publish(ino, writing).await?;
-        match self.hold_writing(ino) {
-            Some(held) => self.let_go(ino, &held).await,
+        // Held, so that nobody takes it for one that only waits while it is on its way.
+        let held = self.hold_writing(ino);
+        let published = self.publish(ino, writing).await;
+        let let_go = match &held {
+            Some(held) => self.let_go(ino, held).await,
             None => Ok(()),
-        }
+        };
+        published.and(let_go)
     }
 
     /// Makes the entries of a directory durable: publishes what waits of it and of the files in it.
@@ -173,10 +177,20 @@ impl FileSystem {
 
     /// Undoes [`FileSystem::take_waiting`], unless somebody has begun to write.
     pub(super) fn give_back_waiting(&self, ino: Ino, waiting: Arc<Writing>) {
-        if let Some(file) = self.tree().file_mut(ino)
-            && file.writing.is_none()
         {
-            file.writing = Some(waiting);
+            let mut tree = self.tree();
+            let Some(file) = tree.file_mut(ino).filter(|file| file.writing.is_none()) else { return };
+            file.writing = Some(waiting.clone());
+        }
+        // Its time may have come in between.
+        self.hold(ino, &waiting, self.options.gather_for);
+    }
+
+    /// The content of a file of which only attributes were changed is about to change, too.
+    pub(super) fn has_other_content(&self, ino: Ino, writing: &Writing) {
+        writing.only_attributes.store(false, Ordering::Relaxed);
+        if let Some(file) = self.tree().file_mut(ino) {
+            file.cached = None;
         }
     }
 
@@ -190,6 +204,8 @@ impl FileSystem {
         };
         let result = if is_last { self.finish_writing(ino, writing).await } else { Ok(()) };
         self.dispose_if_unused(ino).await;
+        // The kernel may have forgotten it while it waited.
+        self.tree().drop_unused(ino);
         result
     }
 

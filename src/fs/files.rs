@@ -20,6 +20,9 @@ use crate::wire::ObjectAttributes;
 /// or because somebody else published meanwhile what it was reading. Once is enough unless somebody writes on.
 const READ_ATTEMPTS: usize = 3;
 
+/// How often metadata are asked for that others change at the same time.
+pub(super) const METADATA_ATTEMPTS: usize = 5;
+
 /// The content of a file that is being written, with what handles need to know of it.
 pub(super) struct Writing {
     pub(super) file: Arc<OpenFile>,
@@ -172,6 +175,7 @@ impl FileSystem {
         }
         let path = format!("{}{name}", self.tree().directory_path(parent).ok_or(FsError::Stale)?);
         let key = self.key(&path)?;
+        self.cleanings.stop(key.as_str()).await;
         let now = self.clock.now();
         let mut attributes = new_attributes(Kind::File, permissions, owner);
         if self.options.types_by_name {
@@ -300,13 +304,16 @@ impl FileSystem {
 
     /// The same with all metadata, wherever attributes come from otherwise.
     pub(super) async fn all_facts_of(&self, ino: Ino) -> Result<(Facts, Version), FsError> {
-        let known = self.facts_of(ino).await?;
-        if known.0.attributes.is_some() {
-            return Ok(known);
+        for _ in 0..METADATA_ATTEMPTS {
+            let known = self.facts_of(ino).await?;
+            if known.0.attributes.is_some() {
+                return Ok(known);
+            }
+            let (parent, name) = self.tree().place(ino).ok_or(FsError::Stale)?;
+            self.fetch_all_attributes(parent, &name).await?;
         }
-        let (parent, name) = self.tree().place(ino).ok_or(FsError::Stale)?;
-        self.fetch_all_attributes(parent, &name).await?;
-        self.facts_of(ino).await
+        // Never guessed: what is made of them replaces those of the object.
+        Err(FsError::Stale)
     }
 
     /// What is known of a published file, freshly enough.

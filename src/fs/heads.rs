@@ -143,13 +143,15 @@ impl FileSystem {
     ) -> Result<(), FsError> {
         let mut tree = self.tree();
         let Some(head) = answer else {
-            // Removed since it was listed.
-            tree.directory_mut(parent).and_then(|directory| directory.children.remove(name));
+            // Removed since it was listed; unless somebody has made it anew since it was asked for.
+            tree.take_absence(parent, name, asked_at);
             return Err(FsError::NotFound);
         };
         if (1..=LINK_BYTES_MAX).contains(&head.size) {
             self.heads.learn(Kind::of_object(Some(&head.attributes)));
         }
+        // A listing that was asked for later may have come in earlier, and tells less of the same version.
+        tree.take_metadata(parent, name, &head);
         let what = What::Object(Facts::told(head));
         tree.take_listed(parent, name.clone(), what, asked_at, self.options.metadata_ttl);
         tree.note_attributes(parent);

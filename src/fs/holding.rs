@@ -196,6 +196,8 @@ impl FileSystem {
 
     /// Publishes attributes of a directory that are waiting, if there are any.
     pub(super) async fn save_directory(&self, ino: Ino) -> Result<(), FsError> {
+        // An older save must not land behind a newer one, nor behind the end of the directory.
+        let _one_at_a_time = self.saving.lock().await;
         let (path, attributes, has_marker) = {
             let mut tree = self.tree();
             let path = tree.directory_path(ino);
@@ -213,15 +215,19 @@ impl FileSystem {
         };
         let key = self.key(&path)?;
         if !has_marker {
-            self.put_marker(&key, &attributes).await?;
-            self.tree().note_marker(ino, self.clock.now());
-            return Ok(());
+            let put = self.put_marker(&key, &attributes).await;
+            let mut tree = self.tree();
+            match &put {
+                Ok(()) => tree.note_marker(ino, self.clock.now()),
+                Err(_) => tree.doubt_marker(ino),
+            }
+            return put;
         }
         // A marker has no bytes that another version of it could differ in.
         let source = Source { key: key.clone(), if_match: None };
         let copied = self.store.copy(CopyRequest { source, key, replace: Some(attributes), bytes: Some(0) }).await;
         if copied.is_err() {
-            self.tree().doubt(ino);
+            self.tree().doubt_marker(ino);
         }
         copied.map(drop).map_err(|error| self.told(error))
     }

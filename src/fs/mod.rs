@@ -51,6 +51,7 @@ use crate::store::ObjectStore;
 use crate::upload::{UploadOptions, Uploader};
 use handles::Handles;
 use heads::Heads;
+use moving_directories::Cleanings;
 use others::Telling;
 use tree::Tree;
 
@@ -73,6 +74,9 @@ pub struct FileSystem {
     me: Weak<FileSystem>,
     /// A permit for each publishing in the background.
     background: Semaphore,
+    /// Held while attributes of a directory are published, or a directory is removed or renamed.
+    saving: tokio::sync::Mutex<()>,
+    cleanings: Cleanings,
 }
 
 /// What a file system is made of.
@@ -123,6 +127,8 @@ impl FileSystem {
             runtime,
             me: me.clone(),
             background: Semaphore::new(holding::BACKGROUND_MAX),
+            saving: tokio::sync::Mutex::default(),
+            cleanings: Cleanings::default(),
         })
     }
 

@@ -4,16 +4,16 @@
 //! are there the directory has its new name, whatever becomes of the removal.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
 
 use futures_util::stream::{self, StreamExt};
 
 use super::files::Writing;
 use super::name::FileName;
 use super::renaming::Way;
-use super::tree::{Entry, Ino, What};
+use super::tree::{Entry, Facts, Ino, What};
 use super::{FileSystem, FsError};
 use crate::store::{CopyRequest, ListRequest, ListedObject, ObjectStore, Source, StoreError};
 use crate::upload::{Base, copy_object};
@@ -34,12 +34,60 @@ struct Move<'a> {
     /// The keys' beginnings, each ending in `/`.
     old: String,
     new: String,
-    /// What has been copied, by old key, and the version that the copy is.
-    copied: HashMap<ObjectKey, ETag>,
+    /// What has been copied, by old key.
+    copied: HashMap<ObjectKey, Copy>,
     /// Copies that failed, by old key: nobody knows whether they are there, or will be.
     doubtful: Vec<ObjectKey>,
     /// Files with content that is being written, which have moved, and whether their object is under its old key still.
-    moved: Vec<(bool, Arc<Writing>)>,
+    moved: Vec<(Ino, bool, Arc<Writing>)>,
+}
+
+/// An object that was copied: the version that it was, and the one that the copy is.
+struct Copy {
+    etag: ETag,
+    last_modified: SystemTime,
+    copied: ETag,
+}
+
+/// Removals that go on in the background of what directories that were not renamed have left at their new names.
+#[derive(Default)]
+pub(super) struct Cleanings(Mutex<Vec<Arc<Cleaning>>>);
+
+struct Cleaning {
+    prefix: String,
+    /// Tokio's mutex: held while a request is on its way. Whether it is over.
+    is_over: tokio::sync::Mutex<bool>,
+}
+
+impl Cleanings {
+    /// Somebody makes something under `key`: what goes on there ends before.
+    pub(super) async fn stop(&self, key: &str) {
+        let concerned: Vec<Arc<Cleaning>> = {
+            let mut cleanings = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let is_concerned = |cleaning: &Arc<Cleaning>| {
+                let prefix = &cleaning.prefix;
+                let is_around = key.ends_with('/') && prefix.starts_with(key) || *prefix == format!("{key}/");
+                key.starts_with(prefix) || is_around
+            };
+            let (concerned, others) = std::mem::take(&mut *cleanings).into_iter().partition(is_concerned);
+            *cleanings = others;
+            concerned
+        };
+        for cleaning in concerned {
+            *cleaning.is_over.lock().await = true;
+        }
+    }
+
+    fn begin(&self, prefix: String) -> Arc<Cleaning> {
+        let cleaning = Arc::new(Cleaning { prefix, is_over: tokio::sync::Mutex::default() });
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(cleaning.clone());
+        cleaning
+    }
+
+    fn end(&self, cleaning: &Arc<Cleaning>) {
+        let mut cleanings = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        cleanings.retain(|other| !Arc::ptr_eq(other, cleaning));
+    }
 }
 
 impl FileSystem {
@@ -58,6 +106,8 @@ impl FileSystem {
         if let Some((_, error)) = failed.pop() {
             return Err(error);
         }
+        let _nothing_is_saved = self.saving.lock().await;
+        self.cleanings.stop(new.as_str()).await;
         self.fetch_all_attributes(from.0, from.1).await?;
         let marker = match self.tree().entry(from.0, from.1).map(|entry| &entry.what) {
             Some(What::Directory(Some(marker))) => marker.clone(),
@@ -78,7 +128,7 @@ impl FileSystem {
         };
         if let Err(error) = copied {
             log::error!("{} could not be renamed to {}, and keeps its name: {error}", moving.old, moving.new);
-            moving.take_back().await;
+            moving.take_back(replaced.is_none()).await;
             if let Some(attributes) = replaced {
                 self.put_marker(&new, &attributes).await?;
             }
@@ -114,12 +164,13 @@ impl Move<'_> {
         for _ in 0..PASSES_MAX {
             let objects = self.listed().await?;
             self.move_written(ino).await?;
-            let written: HashSet<ObjectKey> = self.moved.iter().map(|(_, writing)| writing.file.key()).collect();
+            let written: HashSet<ObjectKey> = self.moved.iter().map(|(_, _, writing)| writing.file.key()).collect();
+            self.take_back_removed(&objects).await?;
             let mut missing = Vec::new();
             for object in objects {
                 let key = ObjectKey::new(&object.key).map_err(|_| FsError::NameInvalid)?;
                 let new = self.new_key(&key)?;
-                let is_current = self.copied.contains_key(&key);
+                let is_current = self.copied.get(&key).is_some_and(|copy| copy.is_of(&object));
                 if !is_current && !written.contains(&new) {
                     missing.push((key, new, object));
                 }
@@ -155,13 +206,13 @@ impl Move<'_> {
     /// Moves the files below that are being written, or that wait to be published.
     async fn move_written(&mut self, ino: Ino) -> Result<(), FsError> {
         let below = self.fs.tree().writings_below(ino);
-        for (is_new, writing) in below {
+        for (ino, is_new, writing) in below {
             if writing.file.is_nameless() || !writing.file.key().as_str().starts_with(&self.old) {
                 continue;
             }
             let new = self.new_key(&writing.file.key())?;
             let leaves_object = rekey(&writing, is_new, &new).await?;
-            self.moved.push((leaves_object, writing));
+            self.moved.push((ino, leaves_object, writing));
         }
         Ok(())
     }
@@ -175,14 +226,17 @@ impl Move<'_> {
             .map(|(old, new, object)| async move {
                 let is_wanted = !has_failed.load(Ordering::Relaxed);
                 let copied = if is_wanted { Some(copy_listed(store, &old, &new, &object).await) } else { None };
-                (copied, old)
+                (copied, old, object)
             })
             .collect();
         let mut copies = stream::iter(copies).buffer_unordered(COPY_CONCURRENCY);
         let mut failure = None;
-        while let Some((copied, old)) = copies.next().await {
+        while let Some((copied, old, object)) = copies.next().await {
             match copied {
-                Some(Ok(etag)) => drop(self.copied.insert(old, etag)),
+                Some(Ok(copied)) => {
+                    let ListedObject { etag, last_modified, .. } = object;
+                    self.copied.insert(old, Copy { etag, last_modified, copied });
+                }
                 Some(Err(error)) => {
                     has_failed.store(true, Ordering::Relaxed);
                     self.doubtful.push(old);
@@ -194,38 +248,54 @@ impl Move<'_> {
         failure.map_or(Ok(()), |error| Err(self.fs.told(error)))
     }
 
+    /// Removes copies of what has been removed since.
+    async fn take_back_removed(&mut self, objects: &[ListedObject]) -> Result<(), FsError> {
+        let listed: HashSet<&str> = objects.iter().map(|object| object.key.as_str()).collect();
+        let gone: Vec<ObjectKey> = self.copied.keys().filter(|key| !listed.contains(key.as_str())).cloned().collect();
+        for old in gone {
+            self.fs.store.delete(&self.new_key(&old)?).await.map_err(|error| self.fs.told(error))?;
+            self.copied.remove(&old);
+        }
+        Ok(())
+    }
+
     fn has_marker(&self) -> bool {
         self.copied.keys().any(|key| key.as_str() == self.old)
     }
 
     /// Removes what was made under the new name.
-    async fn take_back(self) {
-        for (has_object, writing) in &self.moved {
+    async fn take_back(self, with_marker: bool) {
+        for (ino, has_object, writing) in &self.moved {
             let key = writing.file.key();
             let back = key.as_str().strip_prefix(&self.new).map(|rest| ObjectKey::new(format!("{}{rest}", self.old)));
             let Some(Ok(old)) = back else { continue };
             match rekey(writing, !has_object, &old).await {
-                Ok(_) => {}
+                Ok(_) => self.fs.settle_moved(*ino, writing),
                 Err(error) => log::error!("{key} could not be moved back to {old}: {error}"),
             }
         }
-        let written = self.moved.iter().filter_map(|(_, writing)| self.new_key(&writing.file.key()).ok());
+        let written = self.moved.iter().filter_map(|(_, _, writing)| self.new_key(&writing.file.key()).ok());
         let copies: Vec<ObjectKey> =
             self.copied.keys().chain(&self.doubtful).filter_map(|old| self.new_key(old).ok()).chain(written).collect();
         // The marker is put, and not copied, where there was none.
-        let copies = copies.into_iter().chain(ObjectKey::new(&self.new)).collect();
+        let is_wanted = |key: &ObjectKey| with_marker || key.as_str() != self.new;
+        let copies = copies.into_iter().chain(ObjectKey::new(&self.new)).filter(is_wanted).collect();
         remove_persistently(self.fs, self.new.clone(), copies).await;
     }
 
     /// Everything is at its new keys: gives the directory its new name, and removes the old objects.
-    async fn arrive(self, (from, to): Way<'_>, entry: Entry) -> Result<(), FsError> {
+    async fn arrive(self, (from, to): Way<'_>, mut entry: Entry) -> Result<(), FsError> {
         let ino = entry.ino;
+        if let Some(What::Directory(Some(marker))) = self.fs.tree().entry_of(ino).map(|entry| &entry.what) {
+            // Attributes may have been set meanwhile.
+            entry.what = What::Directory(Some(marker.clone()));
+        }
         self.fs.move_entry(from, to, entry);
         {
             let mut tree = self.fs.tree();
             let now = self.fs.clock.now();
             tree.note_marker(ino, now);
-            for (old, etag) in &self.copied {
+            for (old, Copy { copied: etag, .. }) in &self.copied {
                 if let Ok(key) = self.new_key(old)
                     && let Some(rest) = old.as_str().strip_prefix(&self.old)
                 {
@@ -233,8 +303,11 @@ impl Move<'_> {
                 }
             }
         }
+        for (ino, _, writing) in &self.moved {
+            self.fs.settle_moved(*ino, writing);
+        }
         let mut old_keys: Vec<ObjectKey> = self.copied.keys().cloned().collect();
-        for (leaves_object, writing) in &self.moved {
+        for (_, leaves_object, writing) in &self.moved {
             let back = writing.file.key();
             let rest = back.as_str().strip_prefix(&self.new).unwrap_or_default();
             if *leaves_object && let Ok(old) = ObjectKey::new(format!("{}{rest}", self.old)) {
@@ -252,6 +325,27 @@ impl Move<'_> {
                 log::error!("{key} could not be removed after its directory was renamed to {}", self.new);
                 Err(self.fs.told(error))
             }
+        }
+    }
+}
+
+impl Copy {
+    fn is_of(&self, object: &ListedObject) -> bool {
+        self.etag == object.etag && self.last_modified == object.last_modified
+    }
+}
+
+impl FileSystem {
+    /// A file was given another key while it had the old name, or the other way round: takes note of what was published in
+    /// between.
+    fn settle_moved(&self, ino: Ino, writing: &Writing) {
+        let now = self.clock.now();
+        let mut tree = self.tree();
+        if let Some(published) = writing.file.published()
+            && let Some(entry) = tree.entry_of_mut(ino)
+            && (published.serial > 0 || entry.what == What::New)
+        {
+            entry.what = What::Object(Facts::published(published, now));
         }
     }
 }
@@ -293,18 +387,25 @@ async fn remove_persistently(fs: &FileSystem, prefix: String, copies: HashSet<Ob
     if !left.is_empty() {
         log::warn!("{} copies of a directory that was not renamed could not be removed yet", left.len());
     }
+    let Some(me) = fs.me.upgrade() else { return };
+    let cleaning = fs.cleanings.begin(prefix);
     fs.runtime.spawn(async move {
         let mut left = left;
         for attempt in 0..REMOVALS_MAX {
             tokio::time::sleep(Duration::from_secs(1 << attempt)).await;
+            let is_over = cleaning.is_over.lock().await;
+            if *is_over {
+                return;
+            }
             left = remove(&*store, left).await;
             if left.is_empty() {
-                left = still_there(&*store, &prefix, &copies).await.unwrap_or_default();
+                left = still_there(&*store, &cleaning.prefix, &copies).await.unwrap_or_default();
                 if left.is_empty() && attempt > 0 {
-                    return;
+                    return me.cleanings.end(&cleaning);
                 }
             }
         }
+        me.cleanings.end(&cleaning);
         let some: Vec<&str> = left.iter().take(10).map(ObjectKey::as_str).collect();
         log::error!("{} copies stay that may be removed by hand: {}", left.len(), some.join(", "));
     });

@@ -158,20 +158,37 @@ impl FileSystem {
         Ok(page.entries[at..page.entries.len().min(at.saturating_add(count))].to_vec())
     }
 
-    /// The entries from `offset`, at most `count`, with their attributes where the name is still there; `.` and `..` come
-    /// without. The kernel is told of every inode that comes with attributes.
+    /// The entries from `offset`, or behind it where all that were there are gone, at most `count`, with their attributes where
+    /// the name is still there; `.` and `..` come without. Returns the offset of the first, too. The kernel is told of every inode that comes with attributes.
     ///
     /// The kernel asks for the first of them whether or not somebody wants attributes, and for more only if somebody does:
     /// from then on those that are not known are fetched, side by side.
     pub async fn readdirplus(
         &self,
         handle: HandleId,
+        mut offset: u64,
+        count: usize,
+    ) -> Result<(u64, Vec<(DirEntry, Option<Attr>)>), FsError> {
+        let handle = self.handles.directory(handle)?;
+        loop {
+            let entries = self.entries_with_attributes(&handle, offset, count).await?;
+            // Where all of them are gone, nothing would look like the end of the directory.
+            let is_shown = |(entry, attr): &(DirEntry, Option<Attr>)| attr.is_some() || entry.name.is_dot();
+            if entries.is_empty() || entries.iter().any(is_shown) {
+                return Ok((offset, entries));
+            }
+            offset += entries.len() as u64;
+        }
+    }
+
+    async fn entries_with_attributes(
+        &self,
+        handle: &DirHandle,
         offset: u64,
         count: usize,
     ) -> Result<Vec<(DirEntry, Option<Attr>)>, FsError> {
-        let handle = self.handles.directory(handle)?;
         let ino = handle.ino;
-        let entries = self.entries_from(&handle, offset, count).await?;
+        let entries = self.entries_from(handle, offset, count).await?;
         let names = entries.iter().map(|entry| entry.name.clone()).filter(|name| !name.is_dot());
         let wanted = if offset == 0 { self.of_unknown_kind(ino, names) } else { names.collect() };
         self.fetch_for_listing(ino, wanted).await;

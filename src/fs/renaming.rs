@@ -1,7 +1,7 @@
 //! Renaming files. Directories are in `moving_directories`.
 
 use super::attributes::with_mtime;
-use super::files::Writing;
+use super::files::{METADATA_ATTEMPTS, Writing};
 use super::name::FileName;
 use super::tree::{Entry, Facts, Ino, What};
 use super::{FileSystem, FsError};
@@ -47,6 +47,7 @@ impl FileSystem {
         target: Option<Entry>,
     ) -> Result<(), FsError> {
         let new_key = self.key(&format!("{}{}", self.tree().directory_path(to.0).ok_or(FsError::Stale)?, to.1))?;
+        self.cleanings.stop(new_key.as_str()).await;
         let Some(target) = target else { return self.move_file(from, to, source, &new_key, false).await? };
         let mut outcome = Ok(());
         let moving = |has_object: bool| {
@@ -173,10 +174,15 @@ impl FileSystem {
     /// The facts of a published file with its metadata, by name, and its key.
     async fn facts_with_attributes(&self, place: (Ino, &FileName)) -> Result<(Facts, ObjectKey), FsError> {
         let key = self.key(&format!("{}{}", self.tree().directory_path(place.0).ok_or(FsError::Stale)?, place.1))?;
-        self.fetch_all_attributes(place.0, place.1).await?;
-        match self.tree().entry(place.0, place.1).map(|entry| &entry.what) {
-            Some(What::Object(facts)) => Ok((facts.clone(), key)),
-            _ => Err(FsError::Stale),
+        for _ in 0..METADATA_ATTEMPTS {
+            self.fetch_all_attributes(place.0, place.1).await?;
+            match self.tree().entry(place.0, place.1).map(|entry| &entry.what) {
+                Some(What::Object(facts)) if facts.attributes.is_some() => return Ok((facts.clone(), key)),
+                Some(What::Object(_)) => {}
+                _ => return Err(FsError::Stale),
+            }
         }
+        // Never guessed: they become the copy's.
+        Err(FsError::Stale)
     }
 }

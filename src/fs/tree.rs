@@ -410,6 +410,7 @@ impl Tree {
         if let Some(directory) = self.directory_mut(parent) {
             directory.removed.remove(name);
             directory.children.insert(name.clone(), entry);
+            directory.weight += ATTRIBUTES_WEIGHT;
             directory.renew(now, ttl);
         }
     }
@@ -521,6 +522,15 @@ impl Tree {
         self.nodes.iter().filter(|(_, node)| is_unsaved(node)).map(|(ino, _)| *ino).collect()
     }
 
+    /// Nobody knows what the marker of a directory says.
+    pub(super) fn doubt_marker(&mut self, ino: Ino) {
+        let is_unsaved = self.directory(ino).is_some_and(|directory| directory.is_unsaved);
+        if let Some(entry) = self.entry_of_mut(ino).filter(|_| !is_unsaved) {
+            entry.what = What::Directory(None);
+        }
+        self.doubt(ino);
+    }
+
     /// The marker of a directory is there since `now`.
     pub(super) fn note_marker(&mut self, ino: Ino, now: SystemTime) {
         if let Some(What::Directory(Some(marker))) = self.entry_of_mut(ino).map(|entry| &mut entry.what)
@@ -539,7 +549,7 @@ impl Tree {
     }
 
     /// Every file below a directory that is being written or waits to be published, and whether it has no object yet.
-    pub(super) fn writings_below(&self, ino: Ino) -> Vec<(bool, Arc<Writing>)> {
+    pub(super) fn writings_below(&self, ino: Ino) -> Vec<(Ino, bool, Arc<Writing>)> {
         let is_below = |file: Ino| {
             let mut at = file;
             while at != ROOT {
@@ -553,7 +563,7 @@ impl Tree {
         };
         let is_new = |file: Ino| self.entry_of(file).is_some_and(|entry| entry.what == What::New);
         let below = self.writings().into_iter().filter(|(file, _)| is_below(*file));
-        below.map(|(file, writing)| (is_new(file), writing)).collect()
+        below.map(|(file, writing)| (file, is_new(file), writing)).collect()
     }
 
     /// The object of a file below `directory`, at the relative path `rest`, is now a copy of it under `key`.
@@ -623,6 +633,7 @@ impl Tree {
             Body::Directory(directory) => directory.weight,
             Body::File(_) => 0,
         };
+        let is_being_read = |node: &Node| matches!(&node.body, Body::Directory(directory) if directory.readers > 0);
         let mut weight: usize = self.nodes.values().map(weight_of).sum();
         if weight <= WEIGHT_MAX {
             return;
@@ -631,7 +642,7 @@ impl Tree {
         let mut oldest: Vec<(SystemTime, Ino)> = self
             .nodes
             .iter()
-            .filter(|(_, node)| weight_of(node) > 0)
+            .filter(|(ino, node)| weight_of(node) > 0 && (**ino == listed || !is_being_read(node)))
             .filter_map(|(ino, _)| Some((age(self.directory(*ino)?), *ino)))
             .collect();
         // Its own directory last: it is being read.
@@ -726,6 +737,25 @@ impl Tree {
             Some(What::Object(facts)) if facts.attributes.is_none() => Some(false),
             Some(What::Directory(None)) => Some(true),
             _ => None,
+        }
+    }
+
+    /// What a HEAD said of the version that is known of a name.
+    pub(super) fn take_metadata(&mut self, parent: Ino, name: &FileName, head: &ObjectHead) {
+        if let Some(What::Object(facts)) = self.entry_mut(parent, name).map(|entry| &mut entry.what)
+            && facts.etag == head.etag
+            && facts.attributes.is_none()
+        {
+            facts.attributes = Some(Box::new(head.attributes.clone()));
+            facts.crc64 = facts.crc64.or(head.crc64);
+        }
+    }
+
+    /// There was nothing of a name when that was asked for.
+    pub(super) fn take_absence(&mut self, parent: Ino, name: &FileName, asked_at: SystemTime) {
+        let is_gone = self.entry(parent, name).is_some_and(|entry| !self.is_ours(entry) && entry.seen_at <= asked_at);
+        if let Some(directory) = self.directory_mut(parent).filter(|_| is_gone) {
+            directory.children.remove(name);
         }
     }
 

@@ -618,7 +618,7 @@ impl Filesystem for Adapter {
         let listing = self.fs.clone();
         let call = async move { listing.readdirplus(HandleId(handle.0), offset, PLUS_ENTRIES_MAX).await };
         self.answer(request.pid(), call, move |result| {
-            let entries = match result {
+            let (offset, entries) = match result {
                 Ok(entries) => entries,
                 Err(error) => return reply.error(errno(&error)),
             };

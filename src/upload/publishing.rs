@@ -186,6 +186,15 @@ impl OpenFile {
         }
     }
 
+    /// The file is gone: nothing of it is published any more. For somebody who holds it still.
+    pub fn forget(self: &Arc<OpenFile>) {
+        let mut state = self.lock();
+        self.give_up_session(&mut state);
+        state.is_nameless = true;
+        state.content.drop_bytes();
+        (state.dirty, state.attributes_changed) = (false, false);
+    }
+
     /// Nobody has the file open any more, and it has no name: gives up what is on its way, and returns the key that it
     /// was published under in the meantime, whose object is to be removed.
     pub async fn dispose(self: &Arc<OpenFile>) -> Option<ObjectKey> {

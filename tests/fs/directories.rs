@@ -1,7 +1,7 @@
 //! Renaming directories with what is in them.
 
 use cosmount::fs::FsError;
-use cosmount::store::{Fault, Op, StoreErrorKind};
+use cosmount::store::{Fault, Gate, Op, StoreErrorKind};
 
 use crate::bed::{Bed, MIB, PART, READ, WRITE, bytes};
 
@@ -86,6 +86,58 @@ async fn copies_that_cannot_be_removed_at_once_are_removed_later() {
     assert!(bed.bucket.keys().len() > 5);
     bed.pass(3000).await;
     bed.assert_bucket(&OLD);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_failed_at_first_is_not_removed_once_it_has_succeeded() {
+    let bed = Bed::new();
+    full_directory(&bed).await;
+    bed.faults.inject(Fault::nth(Op::CopyObject, 4, StoreErrorKind::Internal));
+    bed.faults.inject(Fault::nth(Op::DeleteMultipleObjects, 1, StoreErrorKind::Unreachable));
+    assert_eq!(bed.rename("a", "b").await, Err(FsError::Remote(StoreErrorKind::Internal)));
+    bed.rename("a", "b").await.unwrap();
+    bed.pass(60_000).await;
+    bed.assert_bucket(&NEW);
+}
+
+#[tokio::test]
+async fn what_changes_during_the_copy_is_not_lost_and_what_is_removed_does_not_come_back() {
+    let gate = Gate::new();
+    let bed = Bed::with_faults([Fault::hold(Op::CopyObject, &gate).key("b/x")]);
+    full_directory(&bed).await;
+    let renaming = {
+        let (fs, names) = (bed.fs.clone(), [bed.place("a").await.unwrap(), bed.place("b").await.unwrap()]);
+        tokio::spawn(async move { fs.rename((names[0].0, &names[0].1), (names[1].0, &names[1].1), false).await })
+    };
+    bed.settle().await;
+    // All but one are copied.
+    bed.bucket.insert("a/sub/y", "changed");
+    bed.bucket.insert("a/sub/new", "new");
+    bed.bucket.remove("a/prefix/z");
+    gate.open();
+    renaming.await.unwrap().unwrap();
+    bed.assert_bucket(&[("b/", b""), ("b/sub/", b""), ("b/sub/new", b"new"), ("b/sub/y", b"changed"), ("b/x", b"x")]);
+}
+
+#[tokio::test]
+async fn a_file_that_is_published_while_its_directory_moves_is_there() {
+    let gate = Gate::new();
+    let bed = Bed::with_faults([Fault::hold(Op::CopyObject, &gate).key("b/x")]);
+    full_directory(&bed).await;
+    let file = bed.create("a/new").await;
+    file.write(0, b"new").await.unwrap();
+    let renaming = {
+        let (fs, names) = (bed.fs.clone(), [bed.place("a").await.unwrap(), bed.place("b").await.unwrap()]);
+        tokio::spawn(async move { fs.rename((names[0].0, &names[0].1), (names[1].0, &names[1].1), false).await })
+    };
+    bed.settle().await;
+    file.close().await.unwrap();
+    gate.open();
+    renaming.await.unwrap().unwrap();
+    assert_eq!(bed.stat("b/new").await.unwrap().size, 3);
+    assert_eq!(bed.read("b/new").await.unwrap(), b"new");
+    bed.unlink("b/new").await.unwrap();
+    bed.assert_bucket(&NEW);
 }
 
 #[tokio::test]

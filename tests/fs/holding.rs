@@ -156,6 +156,58 @@ async fn a_temporary_file_that_is_removed_makes_no_request() {
 }
 
 #[tokio::test]
+async fn what_memory_pressure_has_published_is_removed_with_its_name() {
+    let choices = Choices { memory_bytes: 4 * PART, part_bytes: PART as u64, ..Choices::default() };
+    let bed = Bed::with(choices);
+    for index in 0..32 {
+        temporary(&bed, &format!("{index:02}.tmp"), &bytes(index, PART / 4)).await;
+    }
+    bed.settle().await;
+    assert!(!bed.bucket.keys().is_empty());
+    for index in 0..32 {
+        bed.unlink(&format!("{index:02}.tmp")).await.unwrap();
+    }
+    bed.settle().await;
+    bed.assert_bucket(&[]);
+    assert_eq!(bed.memory.used_bytes(), 0);
+    bed.assert_no_unfinished_uploads().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failed_removal_leaves_what_waits_to_be_published_all_the_same() {
+    let bed = Bed::with_faults([Fault::nth(Op::DeleteObject, 1, StoreErrorKind::Internal)]);
+    bed.put("a", b"content").await.unwrap();
+    bed.chmod("a", 0o640).await.unwrap();
+    assert_eq!(bed.unlink("a").await, Err(FsError::Remote(StoreErrorKind::Internal)));
+    bed.pass(1100).await;
+    assert_eq!(bed.bucket.object_head("a").unwrap().attributes.user["mode"], "33184");
+}
+
+#[tokio::test]
+async fn a_file_whose_attributes_wait_can_be_cut_under_a_reader() {
+    let bed = Bed::new();
+    bed.put("a", b"0123456789").await.unwrap();
+    let reader = bed.open("a", READ).await.unwrap();
+    assert_eq!(reader.read_all().await.unwrap(), b"0123456789");
+    bed.chmod("a", 0o640).await.unwrap();
+    let size = AttrChange { size: Some(12), ..AttrChange::default() };
+    bed.fs.setattr(reader.ino, size).await.unwrap();
+    assert_eq!(bed.read("a").await.unwrap(), b"0123456789\0\0");
+    assert_eq!(reader.read_all().await.unwrap(), b"0123456789\0\0");
+    reader.close().await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn attributes_of_a_directory_that_could_not_be_published_are_the_old_ones_again() {
+    let bed = Bed::with_faults([Fault::nth(Op::CopyObject, 1, StoreErrorKind::Internal)]);
+    bed.mkdir("d").await.unwrap();
+    bed.chmod("d", 0o700).await.unwrap();
+    assert_eq!(bed.stat("d").await.unwrap().permissions, 0o700);
+    bed.pass(1100).await;
+    assert_eq!(bed.stat("d").await.unwrap().permissions, 0o755);
+}
+
+#[tokio::test]
 async fn a_file_that_waits_can_be_replaced() {
     let bed = Bed::new();
     temporary(&bed, "a.tmp", b"a").await;
