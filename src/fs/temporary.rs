@@ -3,7 +3,7 @@
 use wildmatch::WildMatch;
 
 /// Names that programs give to what they rename when it is complete.
-const NAMES: [&str; 17] = [
+const NAMES: [&str; 18] = [
     // Many programs; then downloads.
     "*.tmp",
     "*.temp",
@@ -17,9 +17,10 @@ const NAMES: [&str; 17] = [
     "tmp_idx_*",
     // sed -i
     "sed??????",
-    // vim: swap files, and the name with which it tries whether it may write.
+    // vim: swap files, the name with which it tries whether it may write, and the backup that it removes after writing.
     ".*.sw?",
     "4913",
+    "*~",
     // GIO, LibreOffice, Emacs, dpkg, npm.
     ".goutputstream-??????",
     ".~lock.*#",
@@ -91,7 +92,7 @@ mod tests {
     #[test]
     fn names_of_common_programs_are_temporary() {
         let temporary =
-            [".a.txt.q3WzX0", "index.lock", "tmp_obj_3h1SzX", "x.tmp", "f.part", "sedAbc123", ".a.swp", "4913"];
+            [".a.txt.q3WzX0", "index.lock", "tmp_obj_3h1SzX", "x.tmp", "f.part", "sedAbc123", ".a.swp", "4913", "f~"];
         for name in temporary {
             assert!(Temporary::usual().includes(name, CP), "{name}");
             assert!(!Temporary::none().includes(name, CP), "{name}");
