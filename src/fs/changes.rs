@@ -21,14 +21,9 @@ const TARGET_BYTES_MAX: usize = 4096;
 impl FileSystem {
     /// Makes a directory, which is a marker object. The kernel is told of the inode by this.
     pub async fn mkdir(&self, parent: Ino, name: &FileName, permissions: u32, owner: Owner) -> Result<Attr, FsError> {
-        self.refuse_if_read_only()?;
-        if self.find(parent, name).await? {
-            return Err(FsError::Exists);
-        }
-        let path = format!("{}{name}/", self.tree().directory_path(parent).ok_or(FsError::Stale)?);
-        self.cleanings.stop(self.key(&path)?.as_str()).await;
+        let key = self.key_of_new(parent, name, "/").await?;
         let attributes = new_attributes(Kind::Directory, permissions, owner);
-        self.put_marker(&self.key(&path)?, &attributes).await?;
+        self.put_marker(&key, &attributes).await?;
         let now = self.clock.now();
         let mut tree = self.tree();
         let marker = Marker { attributes, last_modified: now };
@@ -40,6 +35,18 @@ impl FileSystem {
         tree.attr(ino, &self.options, now).ok_or(FsError::Stale)
     }
 
+    /// The key of a name that is about to be made, which nothing may have, with `end` behind it. Whatever goes on in the
+    /// background at that key has ended.
+    pub(super) async fn key_of_new(&self, parent: Ino, name: &FileName, end: &str) -> Result<ObjectKey, FsError> {
+        self.refuse_if_read_only()?;
+        if self.find(parent, name).await? {
+            return Err(FsError::Exists);
+        }
+        let key = self.key(&format!("{}{name}{end}", self.tree().directory_path(parent).ok_or(FsError::Stale)?))?;
+        self.cleanings.stop(key.as_str()).await;
+        Ok(key)
+    }
+
     pub(super) async fn put_marker(&self, key: &ObjectKey, attributes: &ObjectAttributes) -> Result<(), FsError> {
         let put = self.store.put(key, Body::empty(), Crc64::EMPTY, attributes).await;
         put.map(|_| ()).map_err(|error| self.told(error))
@@ -48,13 +55,7 @@ impl FileSystem {
     /// Makes a symbolic link, as cosfs does: an object whose content is the target. It waits a moment for the times and the
     /// owner that archivers set next. The kernel is told of the inode by this.
     pub async fn symlink(&self, parent: Ino, name: &FileName, target: &[u8], owner: Owner) -> Result<Attr, FsError> {
-        self.refuse_if_read_only()?;
-        if self.find(parent, name).await? {
-            return Err(FsError::Exists);
-        }
-        let path = format!("{}{name}", self.tree().directory_path(parent).ok_or(FsError::Stale)?);
-        let key = self.key(&path)?;
-        self.cleanings.stop(key.as_str()).await;
+        let key = self.key_of_new(parent, name, "").await?;
         let attributes = new_attributes(Kind::Symlink, LINK_PERMISSIONS, owner);
         let file = OpenFile::empty(&self.uploader, key, attributes, None);
         file.write(0, target, &AtomicUsize::new(0)).await?;

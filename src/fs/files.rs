@@ -169,13 +169,7 @@ impl FileSystem {
         owner: Owner,
         mode: OpenMode,
     ) -> Result<(Attr, Opened), FsError> {
-        self.refuse_if_read_only()?;
-        if self.find(parent, name).await? {
-            return Err(FsError::Exists);
-        }
-        let path = format!("{}{name}", self.tree().directory_path(parent).ok_or(FsError::Stale)?);
-        let key = self.key(&path)?;
-        self.cleanings.stop(key.as_str()).await;
+        let key = self.key_of_new(parent, name, "").await?;
         let now = self.clock.now();
         let mut attributes = new_attributes(Kind::File, permissions, owner);
         if self.options.types_by_name {

@@ -12,6 +12,7 @@ use futures_util::stream::{self, StreamExt};
 
 use super::attributes::{type_of_name, with_mtime};
 use super::files::Writing;
+use super::name::FileName;
 use super::tree::{Facts, Ino, Marker, What};
 use super::{FileSystem, FsError};
 use crate::read::Version;
@@ -151,9 +152,14 @@ impl FileSystem {
     async fn marker_of(&self, ino: Ino) -> Result<Option<Box<Marker>>, FsError> {
         // The top of the mount has no object to carry attributes.
         let Some((parent, name)) = self.tree().place(ino) else { return Ok(None) };
-        self.fetch_all_attributes(parent, &name).await?;
-        match self.tree().entry_of(ino).map(|entry| &entry.what) {
-            Some(What::Directory(Some(marker))) => Ok(Some(marker.clone())),
+        self.marker_at((parent, &name)).await.map(Some)
+    }
+
+    /// What the marker of a directory says, asked for where it is not known.
+    pub(super) async fn marker_at(&self, place: (Ino, &FileName)) -> Result<Box<Marker>, FsError> {
+        self.fetch_all_attributes(place.0, place.1).await?;
+        match self.tree().entry(place.0, place.1).map(|entry| &entry.what) {
+            Some(What::Directory(Some(marker))) => Ok(marker.clone()),
             _ => Err(FsError::Stale),
         }
     }

@@ -108,11 +108,7 @@ impl FileSystem {
         }
         let _nothing_is_saved = self.saving.lock().await;
         self.cleanings.stop(new.as_str()).await;
-        self.fetch_all_attributes(from.0, from.1).await?;
-        let marker = match self.tree().entry(from.0, from.1).map(|entry| &entry.what) {
-            Some(What::Directory(Some(marker))) => marker.clone(),
-            _ => return Err(FsError::Stale),
-        };
+        let marker = self.marker_at(from).await?;
         let mut moving = Move {
             fs: self,
             old,
@@ -146,15 +142,7 @@ impl FileSystem {
         if self.tree().holds_new(ino) || page.objects.iter().any(|object| object.key != prefix) {
             return Err(FsError::NotEmpty);
         }
-        self.attributes_of_entry(place).await
-    }
-
-    async fn attributes_of_entry(&self, place: (Ino, &FileName)) -> Result<crate::wire::ObjectAttributes, FsError> {
-        self.fetch_all_attributes(place.0, place.1).await?;
-        match self.tree().entry(place.0, place.1).map(|entry| &entry.what) {
-            Some(What::Directory(Some(marker))) => Ok(marker.attributes.clone()),
-            _ => Err(FsError::Stale),
-        }
+        Ok(self.marker_at(place).await?.attributes)
     }
 }
 
@@ -162,7 +150,7 @@ impl Move<'_> {
     /// Brings everything below to the new keys, beside the old ones.
     async fn copy_all(&mut self, ino: Ino) -> Result<(), FsError> {
         for _ in 0..PASSES_MAX {
-            let objects = self.listed().await?;
+            let objects = objects_below(&*self.fs.store, &self.old).await.map_err(|error| self.fs.told(error))?;
             self.move_written(ino).await?;
             let written: HashSet<ObjectKey> = self.moved.iter().map(|(_, _, writing)| writing.file.key()).collect();
             self.take_back_removed(&objects).await?;
@@ -182,20 +170,6 @@ impl Move<'_> {
         }
         // Somebody puts in files faster than they can be moved.
         Err(FsError::Remote(crate::store::StoreErrorKind::Busy))
-    }
-
-    async fn listed(&self) -> Result<Vec<ListedObject>, FsError> {
-        let mut objects = Vec::new();
-        let mut marker = None;
-        loop {
-            let request = ListRequest { prefix: self.old.clone(), marker, ..ListRequest::default() };
-            let page = self.fs.store.list(request).await.map_err(|error| self.fs.told(error))?;
-            objects.extend(page.objects);
-            marker = page.next_marker;
-            if marker.is_none() {
-                return Ok(objects);
-            }
-        }
     }
 
     fn new_key(&self, old: &ObjectKey) -> Result<ObjectKey, FsError> {
@@ -428,14 +402,19 @@ async fn still_there(
     prefix: &str,
     copies: &HashSet<ObjectKey>,
 ) -> Result<Vec<ObjectKey>, StoreError> {
-    let (mut there, mut marker) = (Vec::new(), None);
+    let keys = objects_below(store, prefix).await?.into_iter().filter_map(|object| ObjectKey::new(&object.key).ok());
+    Ok(keys.filter(|key| copies.contains(key)).collect())
+}
+
+/// Every object whose key begins with `prefix`, all pages.
+async fn objects_below(store: &dyn ObjectStore, prefix: &str) -> Result<Vec<ListedObject>, StoreError> {
+    let (mut objects, mut marker) = (Vec::new(), None);
     loop {
         let page = store.list(ListRequest { prefix: prefix.to_owned(), marker, ..ListRequest::default() }).await?;
-        let keys = page.objects.into_iter().filter_map(|object| ObjectKey::new(&object.key).ok());
-        there.extend(keys.filter(|key| copies.contains(key)));
+        objects.extend(page.objects);
         marker = page.next_marker;
         if marker.is_none() {
-            return Ok(there);
+            return Ok(objects);
         }
     }
 }
