@@ -10,8 +10,8 @@ use tokio::sync::Notify;
 
 use super::attributes::Kind;
 use super::name::FileName;
+use super::tree::AHEAD_MAX;
 use super::tree::{Facts, Ino, Marker, What};
-use super::walk::AHEAD_MAX;
 use super::{AttributeSource, FileSystem, FsError};
 use crate::store::StoreErrorKind;
 use crate::wire::ObjectHead;

@@ -22,7 +22,6 @@ mod reading_directories;
 mod renaming;
 mod temporary;
 mod tree;
-mod walk;
 mod xattrs;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -112,7 +111,7 @@ impl FileSystem {
         let uploader =
             Uploader::new(store.clone(), memory.clone(), upload, clock.clone(), stats.clone(), runtime.clone());
         let readers = Readers::new(store.clone(), memory, read, runtime.clone());
-        let tree = Mutex::new(Tree::new(clock.now()));
+        let tree = Mutex::new(Tree::new());
         Arc::new_cyclic(|me| FileSystem {
             store,
             options,

@@ -1,9 +1,12 @@
 //! Whether somebody goes through a directory name by name, and how far ahead to look then. Pure.
 
-use super::name::FileName;
+use std::ops::Bound;
+
+use super::{Ino, Tree};
+use crate::fs::name::FileName;
 
 /// The most names that are asked for ahead of who goes through a directory, as many as requests are on their way at once.
-pub(super) const AHEAD_MAX: usize = 64;
+pub(in crate::fs) const AHEAD_MAX: usize = 64;
 
 /// One directory's lookups, as far as they go in the order of names.
 #[derive(Debug, Default)]
@@ -62,6 +65,64 @@ impl Walk {
     /// Whether it is one.
     pub(super) fn is_going_on(&self) -> bool {
         self.steps >= 2
+    }
+}
+
+impl Tree {
+    /// Somebody looks a name up. Returns files that are to be asked for because they are likely to be next.
+    pub(in crate::fs) fn walk_to(&mut self, parent: Ino, name: &FileName) -> Vec<FileName> {
+        let above = self.place(parent).map(|(above, _)| above);
+        let follows_walk = above.and_then(|above| self.directory(above)).is_some_and(|above| above.is_walked_below);
+        let Some(directory) = self.directory_mut(parent) else { return Vec::new() };
+        let after = |last: &FileName| {
+            directory.children.range::<str, _>((Bound::Excluded(last.as_str()), Bound::Unbounded)).next()
+        };
+        let is_next =
+            directory.walk.last.as_ref().is_some_and(|last| after(last).is_some_and(|(next, _)| next == name));
+        let is_first = directory.children.keys().next() == Some(name);
+        let step = match () {
+            () if directory.readers > 0 || is_first && follows_walk => Step::Certain,
+            () if is_next => Step::Next,
+            () => Step::Elsewhere,
+        };
+        let count = directory.walk.step(name, step);
+        let from = directory.walk.asked_to.clone().unwrap_or_else(|| name.clone());
+        let ahead: Vec<FileName> = directory
+            .children
+            .range::<str, _>((Bound::Excluded(from.as_str()), Bound::Unbounded))
+            .take(count)
+            .map(|(name, _)| name.clone())
+            .collect();
+        if let Some(last) = ahead.last() {
+            directory.walk.ask_to(last.clone(), ahead.len());
+        }
+        let is_walk = directory.walk.is_going_on();
+        if let Some(above) = above.filter(|_| is_walk).and_then(|above| self.directory_mut(above)) {
+            above.is_walked_below = true;
+        }
+        ahead.into_iter().filter(|name| self.lacks_attributes(parent, name) == Some(false)).collect()
+    }
+
+    /// Whether somebody who looks up `name`, a directory, goes through those in `parent`.
+    pub(in crate::fs) fn goes_through_directories(&self, parent: Ino, name: &FileName) -> bool {
+        let Some(directory) = self.directory(parent).filter(|directory| !directory.is_flat_useless) else {
+            return false;
+        };
+        let mut directories = directory.children.iter().filter(|(_, entry)| entry.what.is_directory());
+        let is_first_of_many =
+            directories.next().is_some_and(|(first, _)| first == name) && directories.next().is_some();
+        directory.readers > 0 || directory.walk.is_in_order() || is_first_of_many
+    }
+
+    /// Whether somebody who lists `name`, a directory, goes through those in `parent`. Takes note of it.
+    pub(in crate::fs) fn goes_into_directories(&mut self, parent: Ino, name: &FileName) -> bool {
+        let Some(directory) = self.directory_mut(parent) else { return false };
+        let last = directory.listed_last.replace(name.clone());
+        let is_next = last.is_some_and(|last| {
+            let mut after = directory.children.range::<str, _>((Bound::Excluded(last.as_str()), Bound::Unbounded));
+            after.find(|(_, entry)| entry.what.is_directory()).is_some_and(|(next, _)| next == name)
+        });
+        (is_next || directory.readers > 0) && !directory.is_flat_useless
     }
 }
 

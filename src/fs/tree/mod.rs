@@ -1,0 +1,510 @@
+//! What is known of names and inodes. Pure: asks nobody and waits for nothing.
+//!
+//! A directory keeps what is known of its entries; an inode exists for as long as the kernel or a handle refers to it.
+//! The entry says what is in the bucket, the inode what is open.
+
+mod directory;
+mod entry;
+mod told;
+mod walk;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Weak};
+use std::time::{Duration, SystemTime};
+
+pub(super) use directory::Directory;
+use directory::is_fresh;
+pub(super) use entry::{Entry, Facts, Known, Marker, What};
+use told::ATTRIBUTES_WEIGHT;
+pub(super) use told::{Covers, Listing};
+pub(super) use walk::AHEAD_MAX;
+
+use super::attributes::{Attr, Kind, mtime_of, permissions_and_owner};
+use super::files::Writing;
+use super::handles::HandleId;
+use super::name::FileName;
+use super::options::{AttributeSource, FsOptions};
+use crate::read::Object;
+use crate::wire::{ETag, ObjectKey};
+
+/// The number of an inode; stable for as long as anybody refers to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Ino(pub u64);
+
+/// The top directory of the mount.
+pub const ROOT: Ino = Ino(1);
+
+/// Where files live that were removed while they are open, below the top of the mount. Nobody sees it there.
+pub(super) const HIDDEN_DIRECTORY: &str = ".cosmount-unlinked";
+
+/// The most the kernel believes by itself, so that changes that this mount learns of show soon.
+const KERNEL_TTL: Duration = Duration::from_secs(1);
+
+/// All inodes.
+#[derive(Debug)]
+pub(super) struct Tree {
+    /// INVARIANT: the parent of every linked inode is in here and is a directory whose entry of that name has its number.
+    nodes: HashMap<Ino, Node>,
+    next_ino: u64,
+    /// The most the kernel believes by itself.
+    kernel_ttl: Duration,
+}
+
+/// An inode that somebody refers to.
+#[derive(Debug)]
+pub(super) struct Node {
+    pub(super) parent: Ino,
+    /// `None` only for the root.
+    pub(super) name: Option<FileName>,
+    /// How often the kernel was told of it and did not forget it.
+    lookups: u64,
+    pub(super) body: Body,
+}
+
+#[derive(Debug)]
+pub(super) enum Body {
+    Directory(Directory),
+    File(File),
+}
+
+/// What is open of a file.
+#[derive(Debug, Default)]
+pub(super) struct File {
+    /// The content that is being written.
+    pub(super) writing: Option<Arc<Writing>>,
+    /// Handles that are open for writing.
+    pub(super) writers: usize,
+    /// The version that is being read, shared by all who read it.
+    pub(super) object: Weak<Object>,
+    pub(super) handles: Vec<HandleId>,
+    /// The version whose bytes the kernel may have cached.
+    pub(super) cached: Option<ETag>,
+    /// Of a symbolic link: where the version leads.
+    pub(super) target: Option<(ETag, Vec<u8>)>,
+}
+
+impl File {
+    /// Whether `writing` is the content that is being written.
+    pub(super) fn is_written_by(&self, writing: &Arc<Writing>) -> bool {
+        self.writing.as_ref().is_some_and(|current| Arc::ptr_eq(current, writing))
+    }
+}
+
+impl Tree {
+    pub(super) fn new() -> Tree {
+        let mut directory = Directory::new(None);
+        // The root needs no marker.
+        directory.has_marker = true;
+        let root = Node { parent: ROOT, name: None, lookups: 1, body: Body::Directory(directory) };
+        Tree { nodes: HashMap::from([(ROOT, root)]), next_ino: ROOT.0 + 1, kernel_ttl: KERNEL_TTL }
+    }
+
+    pub(super) fn new_ino(&mut self) -> Ino {
+        let ino = Ino(self.next_ino);
+        self.next_ino += 1;
+        ino
+    }
+
+    pub(super) fn node(&self, ino: Ino) -> Option<&Node> {
+        self.nodes.get(&ino)
+    }
+
+    pub(super) fn directory(&self, ino: Ino) -> Option<&Directory> {
+        match &self.nodes.get(&ino)?.body {
+            Body::Directory(directory) => Some(directory),
+            Body::File(_) => None,
+        }
+    }
+
+    pub(super) fn directory_mut(&mut self, ino: Ino) -> Option<&mut Directory> {
+        match &mut self.nodes.get_mut(&ino)?.body {
+            Body::Directory(directory) => Some(directory),
+            Body::File(_) => None,
+        }
+    }
+
+    pub(super) fn file(&self, ino: Ino) -> Option<&File> {
+        match &self.nodes.get(&ino)?.body {
+            Body::File(file) => Some(file),
+            Body::Directory(_) => None,
+        }
+    }
+
+    pub(super) fn file_mut(&mut self, ino: Ino) -> Option<&mut File> {
+        match &mut self.nodes.get_mut(&ino)?.body {
+            Body::File(file) => Some(file),
+            Body::Directory(_) => None,
+        }
+    }
+
+    pub(super) fn entry(&self, parent: Ino, name: &FileName) -> Option<&Entry> {
+        self.directory(parent)?.children.get(name)
+    }
+
+    pub(super) fn entry_mut(&mut self, parent: Ino, name: &FileName) -> Option<&mut Entry> {
+        self.directory_mut(parent)?.children.get_mut(name)
+    }
+
+    /// The entry of an inode; `None` for the root and for what has lost its name.
+    pub(super) fn entry_of(&self, ino: Ino) -> Option<&Entry> {
+        let node = self.nodes.get(&ino)?;
+        self.entry(node.parent, node.name.as_ref()?).filter(|entry| entry.ino == ino)
+    }
+
+    pub(super) fn entry_of_mut(&mut self, ino: Ino) -> Option<&mut Entry> {
+        let node = self.nodes.get(&ino)?;
+        let (parent, name) = (node.parent, node.name.clone()?);
+        self.entry_mut(parent, &name).filter(|entry| entry.ino == ino)
+    }
+
+    /// What an entry is, as far as is known.
+    pub(super) fn kind_of(&self, entry: &Entry) -> Kind {
+        let writing = self.file(entry.ino).and_then(|file| file.writing.as_ref());
+        writing.map_or_else(|| entry.what.kind(), |writing| Kind::of_object(Some(&writing.file.attributes())))
+    }
+
+    /// Where an inode is.
+    pub(super) fn place(&self, ino: Ino) -> Option<(Ino, FileName)> {
+        let node = self.nodes.get(&ino)?;
+        Some((node.parent, node.name.clone()?))
+    }
+
+    /// The path of a directory below the mount, empty or ending in `/`; `None` if it has lost its name.
+    pub(super) fn directory_path(&self, ino: Ino) -> Option<String> {
+        let mut names = Vec::new();
+        let mut at = ino;
+        while at != ROOT {
+            self.entry_of(at)?;
+            let node = self.nodes.get(&at)?;
+            names.push(node.name.as_ref()?.as_str());
+            at = node.parent;
+        }
+        Some(names.iter().rev().flat_map(|name| [*name, "/"]).collect())
+    }
+
+    /// What is known about a name at `now`.
+    pub(super) fn known(&self, parent: Ino, name: &FileName, now: SystemTime, ttl: Duration) -> Known {
+        let Some(directory) = self.directory(parent) else { return Known::Unknown };
+        let complete = directory.is_complete(now, ttl);
+        match directory.children.get(name) {
+            Some(entry) if complete || self.is_ours(entry) || is_fresh(entry.seen_at, now, ttl) => Known::Present,
+            None if complete => Known::Absent,
+            _ => Known::Unknown,
+        }
+    }
+
+    /// Whether this mount knows better than any listing: the file is new, or is being written.
+    fn is_ours(&self, entry: &Entry) -> bool {
+        entry.what == What::New || self.file(entry.ino).is_some_and(|file| file.writing.is_some())
+    }
+
+    /// Puts a name into a directory, in place of whatever had it.
+    pub(super) fn link(&mut self, parent: Ino, name: &FileName, entry: Entry, now: SystemTime, ttl: Duration) {
+        if let Some(directory) = self.directory_mut(parent) {
+            directory.removed.remove(name);
+            directory.children.insert(name.clone(), entry);
+            directory.weight += ATTRIBUTES_WEIGHT;
+            directory.renew(now, ttl);
+        }
+    }
+
+    /// Takes a name out of a directory.
+    pub(super) fn unlink(&mut self, parent: Ino, name: &FileName, now: SystemTime, ttl: Duration) -> Option<Entry> {
+        let directory = self.directory_mut(parent)?;
+        directory.removed.retain(|_, at| is_fresh(*at, now, ttl));
+        directory.removed.insert(name.clone(), now);
+        let entry = directory.children.remove(name);
+        directory.renew(now, ttl);
+        entry
+    }
+
+    /// Moves an inode to another name. The entry is moved by [`Tree::unlink`] and [`Tree::link`].
+    pub(super) fn move_node(&mut self, ino: Ino, parent: Ino, name: FileName) {
+        if let Some(node) = self.nodes.get_mut(&ino) {
+            (node.parent, node.name) = (parent, Some(name));
+        }
+    }
+
+    /// The inode of a name, which the kernel is told of once more.
+    pub(super) fn remember(&mut self, parent: Ino, name: &FileName) -> Option<Ino> {
+        let entry = self.entry(parent, name)?;
+        let (ino, is_directory) = (entry.ino, entry.what.is_directory());
+        let new_body = || match is_directory {
+            true => Body::Directory(Directory::new(None)),
+            false => Body::File(File::default()),
+        };
+        let node = self.nodes.entry(ino).or_insert_with(|| Node {
+            parent,
+            name: Some(name.clone()),
+            lookups: 0,
+            body: new_body(),
+        });
+        node.lookups += 1;
+        Some(ino)
+    }
+
+    /// Notes that this mount has made the directory `ino`, so that all its entries are known.
+    pub(super) fn mark_made(&mut self, ino: Ino, now: SystemTime) {
+        if let Some(directory) = self.directory_mut(ino) {
+            *directory = Directory::new(Some(now));
+        }
+    }
+
+    /// The kernel forgot an inode `lookups` times.
+    pub(super) fn forget(&mut self, ino: Ino, lookups: u64) {
+        if let Some(node) = self.nodes.get_mut(&ino) {
+            node.lookups = node.lookups.saturating_sub(lookups);
+        }
+        self.drop_unused(ino);
+    }
+
+    /// Drops an inode that nobody refers to any more, and the directories that only it kept.
+    pub(super) fn drop_unused(&mut self, ino: Ino) {
+        let mut at = ino;
+        while at != ROOT && self.is_unused(at) {
+            let Some(node) = self.nodes.remove(&at) else { return };
+            at = node.parent;
+        }
+    }
+
+    fn is_unused(&self, ino: Ino) -> bool {
+        let Some(node) = self.nodes.get(&ino).filter(|node| node.lookups == 0) else { return false };
+        match &node.body {
+            Body::File(file) => file.handles.is_empty() && file.writing.is_none(),
+            // A directory stays for as long as something new or open is in it.
+            Body::Directory(directory) => {
+                !directory.is_unsaved
+                    && directory.children.values().all(|e| e.what != What::New && !self.nodes.contains_key(&e.ino))
+            }
+        }
+    }
+
+    /// What is known of an inode's name, and of the directory that it is in, may be wrong: the next who wants to know asks.
+    pub(super) fn doubt(&mut self, ino: Ino) {
+        let Some((parent, _)) = self.place(ino) else { return };
+        if let Some(entry) = self.entry_of_mut(ino) {
+            entry.seen_at = SystemTime::UNIX_EPOCH;
+        }
+        if let Some(directory) = self.directory_mut(parent) {
+            directory.complete_at = None;
+        }
+    }
+
+    /// Every file that is being written.
+    pub(super) fn writings(&self) -> Vec<(Ino, Arc<Writing>)> {
+        let writing = |(ino, node): (&Ino, &Node)| match &node.body {
+            Body::File(file) => file.writing.clone().map(|writing| (*ino, writing)),
+            Body::Directory(_) => None,
+        };
+        self.nodes.iter().filter_map(writing).collect()
+    }
+
+    /// Files in a directory that wait to be published, and that nobody has open for writing.
+    pub(super) fn waiting_in(&self, ino: Ino) -> Vec<(Ino, Arc<Writing>)> {
+        let is_in = |node: &Node| node.parent == ino;
+        let waits = |(ino, node): (&Ino, &Node)| match &node.body {
+            Body::File(file) if file.writers == 0 => Some((*ino, file.writing.clone()?)),
+            _ => None,
+        };
+        self.nodes.iter().filter(|(_, node)| is_in(node)).filter_map(waits).collect()
+    }
+
+    /// Directories with attributes that their markers do not have yet.
+    pub(super) fn unsaved_directories(&self) -> Vec<Ino> {
+        let is_unsaved = |node: &Node| matches!(&node.body, Body::Directory(directory) if directory.is_unsaved);
+        self.nodes.iter().filter(|(_, node)| is_unsaved(node)).map(|(ino, _)| *ino).collect()
+    }
+
+    /// Nobody knows what the marker of a directory says.
+    pub(super) fn doubt_marker(&mut self, ino: Ino) {
+        let is_unsaved = self.directory(ino).is_some_and(|directory| directory.is_unsaved);
+        if let Some(entry) = self.entry_of_mut(ino).filter(|_| !is_unsaved) {
+            entry.what = What::Directory(None);
+        }
+        self.doubt(ino);
+    }
+
+    /// The marker of a directory is there since `now`.
+    pub(super) fn note_marker(&mut self, ino: Ino, now: SystemTime) {
+        if let Some(What::Directory(Some(marker))) = self.entry_of_mut(ino).map(|entry| &mut entry.what)
+            && !marker.is_there()
+        {
+            marker.last_modified = now;
+        }
+        if let Some(directory) = self.directory_mut(ino) {
+            directory.has_marker = true;
+        }
+    }
+
+    /// Whether a directory holds a file that is not in the bucket yet.
+    pub(super) fn holds_new(&self, ino: Ino) -> bool {
+        self.directory(ino).is_some_and(|directory| directory.children.values().any(|entry| entry.what == What::New))
+    }
+
+    /// Every file below a directory that is being written or waits to be published, and whether it has no object yet.
+    pub(super) fn writings_below(&self, ino: Ino) -> Vec<(Ino, bool, Arc<Writing>)> {
+        let is_below = |file: Ino| {
+            let mut at = file;
+            while at != ROOT {
+                let Some(node) = self.nodes.get(&at).filter(|_| self.entry_of(at).is_some()) else { return false };
+                at = node.parent;
+                if at == ino {
+                    return true;
+                }
+            }
+            false
+        };
+        let is_new = |file: Ino| self.entry_of(file).is_some_and(|entry| entry.what == What::New);
+        let below = self.writings().into_iter().filter(|(file, _)| is_below(*file));
+        below.map(|(file, writing)| (file, is_new(file), writing)).collect()
+    }
+
+    /// The object of a file below `directory`, at the relative path `rest`, is now a copy of it under `key`.
+    pub(super) fn take_copy(&mut self, directory: Ino, rest: &str, key: &ObjectKey, etag: &ETag, now: SystemTime) {
+        let (mut at, mut names) = (directory, rest.split('/').peekable());
+        while let Some(name) = names.next().and_then(FileName::new) {
+            let Some(entry) = self.directory_mut(at).and_then(|directory| directory.children.get_mut(&name)) else {
+                return;
+            };
+            at = entry.ino;
+            if let (None, What::Object(facts)) = (names.peek(), &mut entry.what) {
+                (facts.etag, facts.last_modified, facts.is_exact) = (etag.clone(), now, false);
+            }
+        }
+        if let Some(object) = self.file(at).and_then(|file| file.object.upgrade()) {
+            object.moved(key.clone(), etag.clone());
+        }
+    }
+
+    /// Something below `ino` was published: its directories, all the way up, are known to be there.
+    pub(super) fn touch_upwards(&mut self, ino: Ino, now: SystemTime, ttl: Duration) {
+        let mut at = ino;
+        while at != ROOT {
+            let Some(entry) = self.entry_of_mut(at) else { return };
+            entry.seen_at = now;
+            let Some((parent, _)) = self.place(at) else { return };
+            if let Some(directory) = self.directory_mut(parent) {
+                directory.renew(now, ttl);
+            }
+            at = parent;
+        }
+    }
+
+    /// What `stat` shows; `None` for what has lost its name and is not open for writing.
+    pub(super) fn attr(&self, ino: Ino, options: &FsOptions, now: SystemTime) -> Option<Attr> {
+        let writing = self.file(ino).and_then(|file| file.writing.as_ref());
+        if let Some(writing) = writing {
+            let attributes = writing.file.attributes();
+            let kind = Kind::of_object(Some(&attributes));
+            let (permissions, owner) = permissions_and_owner(kind, Some(&attributes), options);
+            let mtime = mtime_of(&attributes).unwrap_or_else(|| writing.modified_at());
+            return Some(Attr {
+                ino,
+                kind,
+                size: writing.file.size(),
+                permissions,
+                owner,
+                mtime,
+                links: u32::from(!writing.file.is_nameless()),
+                valid_for: self.kernel_ttl,
+            });
+        }
+        if ino == ROOT {
+            let (permissions, owner) = permissions_and_owner(Kind::Directory, None, options);
+            let mtime = SystemTime::UNIX_EPOCH;
+            return Some(Attr {
+                ino,
+                kind: Kind::Directory,
+                size: 0,
+                permissions,
+                owner,
+                mtime,
+                links: 1,
+                valid_for: self.kernel_ttl,
+            });
+        }
+        let entry = self.entry_of(ino)?;
+        let attributes = match &entry.what {
+            What::Directory(marker) => marker.as_ref().map(|marker| &marker.attributes),
+            What::Object(facts) => facts.attributes.as_deref(),
+            What::New => None,
+        };
+        let kind = entry.what.kind();
+        let (permissions, owner) = permissions_and_owner(kind, attributes, options);
+        let (size, last_modified) = match &entry.what {
+            What::Object(facts) => (facts.size, facts.last_modified),
+            What::Directory(Some(marker)) => (0, marker.last_modified),
+            What::Directory(None) | What::New => (0, SystemTime::UNIX_EPOCH),
+        };
+        let mtime = attributes.and_then(mtime_of).unwrap_or(last_modified);
+        let age = now.duration_since(entry.seen_at).unwrap_or(options.metadata_ttl);
+        let is_whole = attributes.is_some()
+            || entry.what == What::New
+            || options.attributes == AttributeSource::Listing && kind != Kind::Directory;
+        let valid_for =
+            if is_whole { options.metadata_ttl.saturating_sub(age).min(self.kernel_ttl) } else { Duration::ZERO };
+        Some(Attr { ino, kind, size, permissions, owner, mtime, links: 1, valid_for })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::UNIX_EPOCH;
+
+    const TTL: Duration = Duration::from_secs(5);
+
+    fn at(seconds: u64) -> SystemTime {
+        UNIX_EPOCH + Duration::from_secs(seconds)
+    }
+
+    fn name(text: &str) -> FileName {
+        FileName::new(text).unwrap()
+    }
+
+    fn object(etag: &str) -> What {
+        let last_modified = at(1);
+        What::Object(Facts {
+            size: 3,
+            etag: ETag::new(etag),
+            last_modified,
+            is_exact: true,
+            crc64: None,
+            attributes: None,
+        })
+    }
+
+    fn listing<'a>(names: impl IntoIterator<Item = (&'a str, What)>, seconds: u64, covers: Covers) -> Listing {
+        let names = names.into_iter().map(|(text, what)| (name(text), what)).collect();
+        Listing { names, asked_at: at(seconds), covers, ttl: TTL }
+    }
+
+    #[test]
+    fn a_directory_of_this_mount_stays_known_while_it_is_filled() {
+        let mut tree = Tree::new();
+        let ino = tree.new_ino();
+        tree.link(ROOT, &name("d"), Entry { ino, seen_at: at(100), what: What::Directory(None) }, at(100), TTL);
+        tree.remember(ROOT, &name("d"));
+        tree.mark_made(ino, at(100));
+        for second in 100..=170 {
+            let expected = if second < 160 + TTL.as_secs() - 1 { Known::Absent } else { Known::Unknown };
+            assert_eq!(tree.known(ino, &name("x"), at(second), TTL), expected, "second {second}");
+            let file = tree.new_ino();
+            let entry = Entry { ino: file, seen_at: at(second), what: object("1") };
+            tree.link(ino, &name(&format!("f{second}")), entry, at(second), TTL);
+        }
+    }
+
+    #[test]
+    fn an_inode_lives_until_it_is_forgotten_as_often_as_it_was_told_of() {
+        let mut tree = Tree::new();
+        tree.take_listing(ROOT, listing([("a", object("1"))], 10, Covers::ALL));
+        let ino = tree.remember(ROOT, &name("a")).unwrap();
+        assert_eq!(tree.remember(ROOT, &name("a")), Some(ino));
+        tree.forget(ino, 1);
+        assert!(tree.node(ino).is_some());
+        tree.forget(ino, 1);
+        assert!(tree.node(ino).is_none());
+        assert_eq!(tree.remember(ROOT, &name("a")), Some(ino), "the number stays with the entry");
+    }
+}

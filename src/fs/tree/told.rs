@@ -1,0 +1,411 @@
+//! What the service says of names, by listings and answers to HEAD, and forgetting it where that is too much.
+
+use std::collections::BTreeMap;
+use std::ops::Bound;
+use std::time::{Duration, SystemTime};
+
+use super::directory::{Directory, is_fresh};
+use super::entry::{Entry, Marker, What};
+use super::{Body, Ino, Node, Tree};
+use crate::fs::flat::Stashed;
+use crate::fs::name::FileName;
+use crate::fs::reading_directories::DirEntry;
+use crate::wire::ObjectHead;
+
+/// How much memory an entry with attributes takes, in entries without.
+pub(super) const ATTRIBUTES_WEIGHT: usize = 4;
+
+/// How much is known of names at most, in entries without attributes of about 500 bytes each. Beyond that the oldest that
+/// nobody refers to are forgotten.
+const WEIGHT_MAX: usize = 250_000;
+
+/// Names that are kept of flat listings in one directory.
+const STASH_NAMES_MAX: usize = 20_000;
+
+/// What a listing of a directory said.
+pub(in crate::fs) struct Listing {
+    /// The names in it.
+    pub(in crate::fs) names: BTreeMap<FileName, What>,
+    /// When it was asked for.
+    pub(in crate::fs) asked_at: SystemTime,
+    /// Which names it would have shown.
+    pub(in crate::fs) covers: Covers,
+    /// How long things are believed.
+    pub(in crate::fs) ttl: Duration,
+}
+
+/// The names that a listing would have shown if they existed: those between two keys, the second of them included, in the
+/// order of keys, in which a directory `d` stands at `d/`. `None` is no limit.
+#[derive(Clone, Debug)]
+pub(in crate::fs) struct Covers {
+    pub(in crate::fs) after: Option<String>,
+    pub(in crate::fs) up_to: Option<String>,
+}
+
+impl Covers {
+    pub(in crate::fs) const ALL: Covers = Covers { after: None, up_to: None };
+
+    fn is_all(&self) -> bool {
+        self.after.is_none() && self.up_to.is_none()
+    }
+
+    /// Whether a name is covered in both of its forms, as a file and as a directory.
+    fn includes(&self, name: &FileName) -> bool {
+        self.after.as_ref().is_none_or(|after| name.as_str() > after.as_str())
+            && self.up_to.as_ref().is_none_or(|last| format!("{name}/").as_str() <= last.as_str())
+    }
+
+    /// Whether a file of this name would be here.
+    fn has_place_of(&self, name: &FileName) -> bool {
+        self.after.as_ref().is_none_or(|after| name.as_str() > after.as_str())
+            && self.up_to.as_ref().is_none_or(|last| name.as_str() <= last.as_str())
+    }
+
+    /// Those that may be covered.
+    fn range<'a>(&self, children: &'a BTreeMap<FileName, Entry>) -> impl Iterator<Item = (&'a FileName, &'a Entry)> {
+        let after = self.after.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
+        let up_to = self.up_to.as_deref().map_or(Bound::Unbounded, Bound::Included);
+        // An empty range would panic.
+        let is_empty = matches!((&self.after, &self.up_to), (Some(after), Some(up_to)) if after >= up_to);
+        let range = (!is_empty).then(|| children.range::<str, _>((after, up_to)));
+        range.into_iter().flatten()
+    }
+}
+
+impl Tree {
+    /// Takes in a listing that was asked for at `asked_at`: what it shows is there, and what it does not show although
+    /// `covers` it is not. What this mount did since, or does right now, it knows better.
+    pub(in crate::fs) fn take_listing(&mut self, ino: Ino, listing: Listing) {
+        let Listing { names, asked_at, covers, ttl } = listing;
+        let Some(directory) = self.directory(ino) else { return };
+        let vanished: Vec<FileName> = covers
+            .range(&directory.children)
+            .filter(|(name, entry)| {
+                covers.includes(name) && !names.contains_key(*name) && entry.seen_at < asked_at && !self.is_ours(entry)
+            })
+            .map(|(name, _)| name.clone())
+            .collect();
+        for name in vanished {
+            self.directory_mut(ino).and_then(|directory| directory.children.remove(&name));
+        }
+        let count = names.len();
+        for (name, what) in names {
+            self.take_listed(ino, name, what, asked_at, ttl);
+        }
+        let Some(directory) = self.directory_mut(ino) else { return };
+        if covers.is_all() {
+            directory.complete_at = Some(asked_at);
+            directory.weight = directory.weight.clamp(count, count * ATTRIBUTES_WEIGHT);
+        } else {
+            directory.weight += count;
+        }
+        self.trim(ino, asked_at);
+    }
+
+    /// Forgets entries that nobody refers to where there are too many, those of `listed` that were listed before
+    /// `asked_at` among them.
+    fn trim(&mut self, listed: Ino, asked_at: SystemTime) {
+        let weight_of = |node: &Node| match &node.body {
+            Body::Directory(directory) => directory.weight,
+            Body::File(_) => 0,
+        };
+        let is_being_read = |node: &Node| matches!(&node.body, Body::Directory(directory) if directory.readers > 0);
+        let mut weight: usize = self.nodes.values().map(weight_of).sum();
+        if weight <= WEIGHT_MAX {
+            return;
+        }
+        let age = |directory: &Directory| directory.complete_at.unwrap_or(SystemTime::UNIX_EPOCH);
+        let mut oldest: Vec<(SystemTime, Ino)> = self
+            .nodes
+            .iter()
+            .filter(|(ino, node)| weight_of(node) > 0 && (**ino == listed || !is_being_read(node)))
+            .filter_map(|(ino, _)| Some((age(self.directory(*ino)?), *ino)))
+            .collect();
+        // Its own directory last: it is being read.
+        oldest.sort_by_key(|(at, ino)| (*ino == listed, *at));
+        for (_, ino) in oldest {
+            if weight <= WEIGHT_MAX / 2 {
+                return;
+            }
+            weight -= self.forget_entries(ino, asked_at, ino == listed);
+        }
+    }
+
+    /// Forgets the entries of a directory that nobody refers to, but for those just listed if they `are_kept`. Returns the
+    /// weight that is gone.
+    fn forget_entries(&mut self, ino: Ino, asked_at: SystemTime, are_kept: bool) -> usize {
+        let Some(directory) = self.directory(ino) else { return 0 };
+        let is_needed = |entry: &Entry| {
+            are_kept && entry.seen_at >= asked_at || self.nodes.contains_key(&entry.ino) || entry.what == What::New
+        };
+        let gone: Vec<FileName> =
+            directory.children.iter().filter(|(_, entry)| !is_needed(entry)).map(|(name, _)| name.clone()).collect();
+        let Some(directory) = self.directory_mut(ino) else { return 0 };
+        let weight = directory.weight;
+        gone.iter().for_each(|name| drop(directory.children.remove(name)));
+        directory.stash.clear();
+        (directory.complete_at, directory.trimmed_at) = (None, Some(asked_at));
+        directory.weight = directory.children.len();
+        weight.saturating_sub(directory.weight)
+    }
+
+    /// All pages of a directory have been listed, the first of them at `began_at`.
+    pub(in crate::fs) fn note_complete(&mut self, ino: Ino, began_at: SystemTime) {
+        if let Some(directory) = self.directory_mut(ino)
+            && directory.trimmed_at.is_none_or(|at| at < began_at)
+        {
+            directory.complete_at = Some(began_at);
+        }
+    }
+
+    /// What a page of a listing shows: the names that are on it and still there, and those in its range that this mount
+    /// knows of and nobody else.
+    pub(in crate::fs) fn shown(&self, ino: Ino, listed: Vec<FileName>, covers: &Covers) -> Vec<DirEntry> {
+        let Some(directory) = self.directory(ino) else { return Vec::new() };
+        let ours = covers.range(&directory.children).filter(|(name, entry)| {
+            self.is_ours(entry) && covers.has_place_of(name) && listed.binary_search(name).is_err()
+        });
+        let ours = ours.map(|(name, _)| name.clone()).collect::<Vec<_>>();
+        let shown = |name: FileName| {
+            let entry = directory.children.get(&name)?;
+            Some(DirEntry { ino: entry.ino, kind: self.kind_of(entry), name })
+        };
+        listed.into_iter().chain(ours).filter_map(shown).collect()
+    }
+
+    /// Other mounts have changed a directory `count` times by now. If that is more than when this was last asked, what is
+    /// known of it may be wrong.
+    pub(in crate::fs) fn heed_others(&mut self, ino: Ino, count: u64) {
+        // What the kernel believes by itself nobody can heed.
+        self.kernel_ttl = Duration::ZERO;
+        let Some(directory) = self.directory_mut(ino) else { return };
+        if std::mem::replace(&mut directory.others_changes, count) == count {
+            return;
+        }
+        (directory.complete_at, directory.made_at, directory.is_large) = (None, None, false);
+        directory.removed.clear();
+        let mut children = std::mem::take(&mut directory.children);
+        for entry in children.values_mut() {
+            entry.seen_at = SystemTime::UNIX_EPOCH;
+            let is_unsaved = self.directory(entry.ino).is_some_and(|directory| directory.is_unsaved);
+            match &mut entry.what {
+                What::Directory(marker) if !is_unsaved => *marker = None,
+                // New metadata may come with the same bytes, in the same second.
+                What::Object(facts) => facts.attributes = None,
+                What::Directory(_) | What::New => {}
+            }
+        }
+        let above = self.place(ino);
+        if let Some(directory) = self.directory_mut(ino) {
+            directory.children = children;
+            directory.stash.clear();
+        }
+        if let Some((parent, name)) = above
+            && let Some(parent) = self.directory_mut(parent)
+        {
+            parent.stash.remove(&name);
+        }
+    }
+
+    /// Whether the metadata of a name have to be asked for, and if so whether it is a directory.
+    pub(in crate::fs) fn lacks_attributes(&self, parent: Ino, name: &FileName) -> Option<bool> {
+        match self.entry(parent, name).map(|entry| &entry.what) {
+            Some(What::Object(facts)) if facts.attributes.is_none() => Some(false),
+            Some(What::Directory(None)) => Some(true),
+            _ => None,
+        }
+    }
+
+    /// What a HEAD said of the version that is known of a name.
+    pub(in crate::fs) fn take_metadata(&mut self, parent: Ino, name: &FileName, head: &ObjectHead) {
+        if let Some(What::Object(facts)) = self.entry_mut(parent, name).map(|entry| &mut entry.what)
+            && facts.etag == head.etag
+            && facts.attributes.is_none()
+        {
+            facts.attributes = Some(Box::new(head.attributes.clone()));
+            facts.crc64 = facts.crc64.or(head.crc64);
+        }
+    }
+
+    /// There was nothing of a name when that was asked for.
+    pub(in crate::fs) fn take_absence(&mut self, parent: Ino, name: &FileName, asked_at: SystemTime) {
+        let is_gone = self.entry(parent, name).is_some_and(|entry| !self.is_ours(entry) && entry.seen_at <= asked_at);
+        if let Some(directory) = self.directory_mut(parent).filter(|_| is_gone) {
+            directory.children.remove(name);
+        }
+    }
+
+    /// Attributes of a name in the directory are known by now.
+    pub(in crate::fs) fn note_attributes(&mut self, parent: Ino) {
+        if let Some(directory) = self.directory_mut(parent) {
+            directory.weight += ATTRIBUTES_WEIGHT - 1;
+        }
+    }
+
+    /// Keeps what a flat listing from `first` on has said of directories in `parent`. Returns those whose markers are to be
+    /// asked for.
+    pub(in crate::fs) fn stash(
+        &mut self,
+        parent: Ino,
+        first: &FileName,
+        stashed: BTreeMap<FileName, Stashed>,
+        asked_at: SystemTime,
+    ) -> Vec<FileName> {
+        let Some(directory) = self.directory_mut(parent) else { return Vec::new() };
+        directory.is_flat_useless |= !stashed.contains_key(first);
+        let kept: usize = directory.stash.values().map(|(_, stashed)| stashed.names.len()).sum();
+        if kept > STASH_NAMES_MAX {
+            directory.stash.clear();
+        }
+        let mut with_markers = Vec::new();
+        for (name, stashed) in stashed {
+            if let Some(Entry { what: what @ What::Directory(None), .. }) = directory.children.get_mut(&name) {
+                match stashed.has_marker {
+                    true => with_markers.push(name.clone()),
+                    false => *what = What::Directory(Some(Marker::absent())),
+                }
+            }
+            directory.stash.insert(name, (asked_at, stashed));
+        }
+        with_markers
+    }
+
+    /// Takes in what a flat listing has said of a directory, if it has and that is fresh.
+    pub(in crate::fs) fn take_stashed(&mut self, ino: Ino, now: SystemTime, ttl: Duration) -> bool {
+        let Some((parent, name)) = self.place(ino) else { return false };
+        let stash = self.directory_mut(parent).map(|directory| &mut directory.stash);
+        let Some((asked_at, stashed)) = stash.and_then(|stash| stash.remove(&name)) else { return false };
+        if !is_fresh(asked_at, now, ttl) {
+            return false;
+        }
+        let Stashed { names, has_marker, .. } = stashed;
+        if let Some(directory) = self.directory_mut(ino) {
+            directory.has_marker |= has_marker;
+            directory.is_large = false;
+        }
+        self.take_listing(ino, Listing { names, asked_at, covers: Covers::ALL, ttl });
+        if let Some(parent) = self.directory_mut(parent) {
+            parent.listed_last = Some(name);
+        }
+        true
+    }
+
+    /// Takes in what the service said of one name when asked at `asked_at`.
+    pub(in crate::fs) fn take_listed(
+        &mut self,
+        parent: Ino,
+        name: FileName,
+        what: What,
+        asked_at: SystemTime,
+        ttl: Duration,
+    ) {
+        let Some(directory) = self.directory(parent) else { return };
+        // A listing lags behind by up to `ttl`, as far as this mount is concerned.
+        if directory.removed.get(&name).is_some_and(|at| is_fresh(*at, asked_at, ttl) || *at >= asked_at) {
+            return;
+        }
+        let before = directory.children.get(&name).cloned();
+        let entry = match before {
+            Some(before) if self.is_ours(&before) || before.seen_at > asked_at => return,
+            Some(before) if before.what.is_directory() == what.is_directory() => {
+                let what = match (what, before.what) {
+                    (What::Object(facts), What::Object(known)) => What::Object(facts.updated(known)),
+                    (What::Directory(None), What::Directory(known)) => What::Directory(known),
+                    (what, _) => what,
+                };
+                Entry { ino: before.ino, seen_at: asked_at, what }
+            }
+            _ => Entry { ino: self.new_ino(), seen_at: asked_at, what },
+        };
+        if let Some(directory) = self.directory_mut(parent) {
+            directory.children.insert(name, entry);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fs::tree::{Facts, Known, ROOT};
+    use crate::wire::ETag;
+    use std::time::UNIX_EPOCH;
+
+    const TTL: Duration = Duration::from_secs(5);
+
+    fn at(seconds: u64) -> SystemTime {
+        UNIX_EPOCH + Duration::from_secs(seconds)
+    }
+
+    fn name(text: &str) -> FileName {
+        FileName::new(text).unwrap()
+    }
+
+    fn object(etag: &str) -> What {
+        let last_modified = at(1);
+        What::Object(Facts {
+            size: 3,
+            etag: ETag::new(etag),
+            last_modified,
+            is_exact: true,
+            crc64: None,
+            attributes: None,
+        })
+    }
+
+    fn listing<'a>(names: impl IntoIterator<Item = (&'a str, What)>, seconds: u64, covers: Covers) -> Listing {
+        let names = names.into_iter().map(|(text, what)| (name(text), what)).collect();
+        Listing { names, asked_at: at(seconds), covers, ttl: TTL }
+    }
+
+    #[test]
+    fn a_complete_listing_answers_for_every_name_while_it_is_fresh() {
+        let mut tree = Tree::new();
+        assert_eq!(tree.known(ROOT, &name("a"), at(10), TTL), Known::Unknown);
+        tree.take_listing(ROOT, listing([("a", object("1"))], 10, Covers::ALL));
+        assert_eq!(tree.known(ROOT, &name("a"), at(14), TTL), Known::Present);
+        assert_eq!(tree.known(ROOT, &name("b"), at(14), TTL), Known::Absent);
+        assert_eq!(tree.known(ROOT, &name("a"), at(15), TTL), Known::Unknown);
+        assert_eq!(tree.known(ROOT, &name("b"), at(15), TTL), Known::Unknown);
+        assert_eq!(tree.known(ROOT, &name("a"), at(9), TTL), Known::Unknown, "the clock was set back");
+    }
+
+    #[test]
+    fn a_page_answers_only_for_what_it_covers() {
+        let mut tree = Tree::new();
+        tree.take_listing(ROOT, listing([("a", object("1")), ("m", object("1")), ("z", object("1"))], 10, Covers::ALL));
+        tree.take_listing(ROOT, listing([("a", object("1"))], 20, Covers { after: None, up_to: Some("m/".into()) }));
+        let known = ["a", "m", "z"].map(|text| tree.entry(ROOT, &name(text)).is_some());
+        assert_eq!(known, [true, false, true]);
+    }
+
+    #[test]
+    fn a_listing_does_not_undo_what_this_mount_did_meanwhile() {
+        let mut tree = Tree::new();
+        tree.take_listing(ROOT, listing([("gone", object("1"))], 10, Covers::ALL));
+        tree.unlink(ROOT, &name("gone"), at(12), TTL);
+        let ino = tree.new_ino();
+        tree.link(ROOT, &name("new"), Entry { ino, seen_at: at(12), what: object("2") }, at(12), TTL);
+        tree.take_listing(ROOT, listing([("gone", object("1"))], 11, Covers::ALL));
+        assert!(tree.entry(ROOT, &name("gone")).is_none());
+        assert!(tree.entry(ROOT, &name("new")).is_some());
+        tree.take_listing(ROOT, listing([("gone", object("3"))], 30, Covers::ALL));
+        assert!(tree.entry(ROOT, &name("gone")).is_some(), "made again by somebody else");
+        assert!(tree.entry(ROOT, &name("new")).is_none());
+    }
+
+    #[test]
+    fn metadata_are_kept_for_as_long_as_the_version_is_the_same() {
+        let mut tree = Tree::new();
+        tree.take_listing(ROOT, listing([("a", object("1"))], 10, Covers::ALL));
+        let ino = tree.entry(ROOT, &name("a")).unwrap().ino;
+        let Some(Entry { what: What::Object(facts), .. }) = tree.entry_mut(ROOT, &name("a")) else { panic!() };
+        facts.attributes = Some(Box::default());
+        tree.take_listing(ROOT, listing([("a", object("1"))], 20, Covers::ALL));
+        let entry = tree.entry(ROOT, &name("a")).unwrap();
+        assert!(matches!(&entry.what, What::Object(facts) if facts.attributes.is_some()));
+        tree.take_listing(ROOT, listing([("a", object("2"))], 30, Covers::ALL));
+        let entry = tree.entry(ROOT, &name("a")).unwrap();
+        assert!(matches!(&entry.what, What::Object(facts) if facts.attributes.is_none()));
+        assert_eq!(entry.ino, ino);
+    }
+}
