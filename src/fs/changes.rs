@@ -180,9 +180,12 @@ impl FileSystem {
             // Nobody has it open: what waited is not wanted any more. It may have been published to get it out of the memory.
             let still = waiting.file.hold_still().await;
             let has_object = waiting.file.published().is_some_and(|published| published.serial > 0);
+            // It may copy from what takes its name.
+            waiting.file.set_wanted(false);
             let removed = removing(has_object).await;
-            if removed.is_ok() {
-                waiting.file.forget();
+            match removed {
+                Ok(()) => waiting.file.forget(),
+                Err(_) => waiting.file.set_wanted(true),
             }
             drop(still);
             if removed.is_err() {

@@ -37,7 +37,21 @@ pub(super) struct Loaded {
     pub(super) body: Body,
     pub(super) crc64: Crc64,
     /// Room for what was fetched; to be kept as long as the body.
-    pub(super) _room: Option<OwnedSemaphorePermit>,
+    room: Option<OwnedSemaphorePermit>,
+}
+
+impl Loaded {
+    /// Lets others have the room, so that one whom this body waits for can fetch what it needs. Until it is sent this body
+    /// is more than there is room for.
+    pub(super) fn give_up_room(&mut self) {
+        self.room = None;
+    }
+}
+
+impl Chunk {
+    pub(super) fn is_to_be_fetched(&self) -> bool {
+        matches!(self, Chunk::Stored(..))
+    }
 }
 
 /// The stretches of `extents`; `resolve` tells which object a source is.
@@ -95,7 +109,7 @@ impl Uploader {
                 }
             }
         }
-        Ok(Loaded { body: pieces.into_iter().collect(), crc64, _room: room })
+        Ok(Loaded { body: pieces.into_iter().collect(), crc64, room })
     }
 
     async fn fetch(&self, fetch: &Fetch) -> Result<Bytes, StoreError> {

@@ -384,17 +384,30 @@ impl Content {
 
     /// Whether a part or a stretch that is not at the service yet comes from the object under `key`.
     pub(super) fn copies_from(&self, key: &ObjectKey) -> bool {
-        let is_from = |source: &Source| matches!(source, Source::Other(object) if object.key == *key);
-        let any_from = |extents: &Extents| {
-            extents.iter().any(|extent| matches!(&extent.matter, Matter::Stored { source, .. } if is_from(source)))
-        };
+        self.sources().any(|source| source == key)
+    }
+
+    /// The keys of objects of others that parts and stretches come from which are not at the service yet, each as often as
+    /// it is wanted.
+    pub(super) fn sources(&self) -> impl Iterator<Item = &ObjectKey> {
         let unsent = self.parts[self.unsent_from..].iter().filter(|part| part.sent.is_none());
-        let mut in_parts = unsent.map(|part| match &part.body {
-            PartBody::Upload(extents) => any_from(extents),
-            PartBody::Copy { source, .. } => is_from(source),
-            PartBody::Gone => false,
+        let in_parts = unsent.clone().filter_map(|part| match &part.body {
+            PartBody::Upload(extents) => Some(extents),
+            PartBody::Copy { .. } | PartBody::Gone => None,
         });
-        any_from(&self.tail) || self.held_back.as_ref().is_some_and(any_from) || in_parts.any(|from| from)
+        let copied = unsent.filter_map(|part| match &part.body {
+            PartBody::Copy { source, .. } => Some(source),
+            PartBody::Upload(_) | PartBody::Gone => None,
+        });
+        let extents = std::iter::once(&self.tail).chain(&self.held_back).chain(in_parts).flat_map(Extents::iter);
+        let stored = extents.filter_map(|extent| match &extent.matter {
+            Matter::Stored { source, .. } => Some(source),
+            Matter::Dirty(_) | Matter::Zero => None,
+        });
+        stored.chain(copied).filter_map(|source| match source {
+            Source::Other(object) => Some(&object.key),
+            Source::Base => None,
+        })
     }
 
     /// Whether a stretch of the base is wanted at another place than its own.

@@ -49,6 +49,8 @@ pub(super) struct State {
     pub(super) is_publishing: bool,
     /// All that is being published is in memory or at the service, so that no other object is needed any more.
     pub(super) is_loaded: bool,
+    /// The file is about to be removed, and what is written with it.
+    pub(super) is_unwanted: bool,
     /// The first failure; it stays.
     pub(super) failure: Option<UploadError>,
     /// The name is gone: the file lives on for those who have it open, under a key that nobody sees, and is published
@@ -139,6 +141,7 @@ impl OpenFile {
             attributes_changed: false,
             is_publishing: false,
             is_loaded: false,
+            is_unwanted: false,
             failure: None,
             is_nameless: false,
             replaces,
@@ -539,6 +542,11 @@ impl State {
                 Some(SourceObject { key: self.key.clone(), etag, size, crc64 })
             }
         }
+    }
+
+    /// Whether the objects that the content comes from are needed yet.
+    pub(super) fn needs_sources(&self) -> bool {
+        self.failure.is_none() && !self.is_loaded && !self.is_unwanted
     }
 
     /// Part numbers to leave for what the base has behind the parts.

@@ -1,5 +1,6 @@
 //! Making the content of an open file an object: one PUT, one copy, or the end of a multipart upload.
 
+use std::collections::BTreeSet;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Instant;
@@ -193,6 +194,8 @@ impl OpenFile {
         state.is_nameless = true;
         state.content.drop_bytes();
         (state.dirty, state.attributes_changed) = (false, false);
+        drop(state);
+        self.changed.notify_waiters();
     }
 
     /// Nobody has the file open any more, and it has no name: gives up what is on its way, and returns the key that it
@@ -204,7 +207,10 @@ impl OpenFile {
         let is_there = state.content.base.is_some();
         state.content.drop_bytes();
         (state.dirty, state.attributes_changed) = (false, false);
-        is_there.then(|| state.key.clone())
+        let key = state.key.clone();
+        drop(state);
+        self.changed.notify_waiters();
+        is_there.then_some(key)
     }
 
     /// Copies the object, with the attributes that the file has now, to `key`, which becomes the file's.
@@ -264,11 +270,13 @@ impl OpenFile {
         loop {
             self.take_back_refused_parts().await?;
             self.find_conflict_before().await?;
-            let how = self.decide(&mut self.lock())?;
+            // Asked before this file is locked: two that ask each other would wait for ever.
+            let is_source = self.is_source();
+            let how = self.decide(&mut self.lock(), is_source)?;
             let made = match how {
                 How::Put(chunks) => self.put(chunks).await,
                 // One that has begun to need this file's object meanwhile must not wait for what waits for it.
-                How::Copy(_) if self.uploader.is_source(&self.key(), self) => continue,
+                How::Copy(_) if self.is_source() => continue,
                 How::Copy(object) => self.copy_whole(&object).await,
                 How::Parts(session) => self.finish_upload(&session).await,
             };
@@ -286,8 +294,8 @@ impl OpenFile {
     }
 
     /// Chooses how to publish, and seals and sends the parts if it takes any.
-    fn decide(self: &Arc<OpenFile>, state: &mut State) -> Result<How, UploadError> {
-        if let Some(how) = self.decide_without_parts(state) {
+    fn decide(self: &Arc<OpenFile>, state: &mut State, is_source: bool) -> Result<How, UploadError> {
+        if let Some(how) = self.decide_without_parts(state, is_source) {
             self.give_up_session(state);
             return Ok(how);
         }
@@ -300,8 +308,8 @@ impl OpenFile {
         Ok(How::Parts(session))
     }
 
-    /// One request instead of an upload, where one can do it.
-    fn decide_without_parts(&self, state: &State) -> Option<How> {
+    /// One request instead of an upload, where one can do it. Not a copy where this file `is_source` of another.
+    fn decide_without_parts(&self, state: &State, is_source: bool) -> Option<How> {
         let content = state.content.unsealed()?;
         let (first_part_bytes, put_bytes_max) =
             (self.uploader.ladder.first_bytes(), self.uploader.limits().put_bytes_max);
@@ -310,7 +318,7 @@ impl OpenFile {
             return Some(all());
         }
         let whole = whole_object(state).filter(|object| object.size <= put_bytes_max);
-        if let Some(object) = whole.filter(|_| !self.uploader.is_source(&state.key, self)) {
+        if let Some(object) = whole.filter(|_| !is_source) {
             return Some(How::Copy(object));
         }
         if content.len() > put_bytes_max {
@@ -328,7 +336,11 @@ impl OpenFile {
     }
 
     async fn put(self: &Arc<OpenFile>, chunks: Vec<Chunk>) -> Result<Made, UploadError> {
-        let loaded = self.uploader.load(chunks).await?;
+        if chunks.iter().any(Chunk::is_to_be_fetched) {
+            // Nobody who has room for what is fetched may wait for another who needs some.
+            self.uploader.release_independent(self).await;
+        }
+        let mut loaded = self.uploader.load(chunks).await?;
         let (key, attributes) = {
             let mut state = self.lock();
             state.is_loaded = true;
@@ -336,6 +348,9 @@ impl OpenFile {
         };
         // Two files that each copy from the other have what they need by this.
         self.changed.notify_waiters();
+        if self.is_source() {
+            loaded.give_up_room();
+        }
         self.uploader.release_source(&key, Some(self)).await;
         let (size, crc64) = (loaded.body.len(), loaded.crc64);
         let Published { etag, .. } = self.uploader.store.put(&key, loaded.body, crc64, &attributes).await?;
@@ -433,10 +448,28 @@ impl OpenFile {
         is_all
     }
 
-    /// Whether anything of this file that is not at the service yet comes from the object under `key`.
+    /// Whether anything of this file that is not at the service yet comes from the object under `key`. Locks the file, and
+    /// so is never asked by somebody who has another one locked.
     pub(super) fn copies_from(&self, key: &ObjectKey) -> bool {
         let state = self.lock();
-        state.failure.is_none() && !state.is_loaded && state.content.copies_from(key)
+        state.needs_sources() && state.content.copies_from(key)
+    }
+
+    /// The objects of other files that anything of this file comes from that is not at the service yet.
+    pub(super) fn sources(&self) -> BTreeSet<ObjectKey> {
+        let state = self.lock();
+        if state.needs_sources() { state.content.sources().cloned().collect() } else { BTreeSet::new() }
+    }
+
+    /// Whether another open file copies from this one's object.
+    fn is_source(&self) -> bool {
+        self.uploader.is_source(&self.key(), self)
+    }
+
+    /// Says whether what is written is wanted at all: nobody waits until what is not wanted is published.
+    pub fn set_wanted(&self, is_wanted: bool) {
+        self.lock().is_unwanted = !is_wanted;
+        self.changed.notify_waiters();
     }
 
     /// Publishes the file, and returns as soon as it does not need the object under `key` any more.

@@ -9,7 +9,7 @@ use super::content::{Job, Outgoing};
 use super::extents::SourceObject;
 use super::open_file::{OpenFile, State};
 use super::uploader::{Flight, UploadError};
-use crate::store::{Source, StoreErrorKind};
+use crate::store::{Source, StoreError, StoreErrorKind};
 use crate::wire::{ByteRange, ObjectAttributes, ObjectKey, PartNumber, UploadId, UploadedPart};
 
 /// A running multipart upload. Whoever has a request of it on its way holds a clone of its `Arc`, which keeps it from
@@ -72,7 +72,7 @@ impl OpenFile {
         let result = self.make_part(&session, index, task).await;
         {
             let mut state = self.lock();
-            let is_running = state.session.as_ref().is_some_and(|running| Arc::ptr_eq(running, &session));
+            let is_running = state.is_running(&session);
             state.busy.remove(&index);
             match result {
                 Ok(uploaded) if is_running => {
@@ -107,6 +107,7 @@ impl OpenFile {
         index: usize,
         task: Task,
     ) -> Result<UploadedPart, UploadError> {
+        self.expect_running(session)?;
         let (store, upload) = (&self.uploader.store, self.upload_id(session).await?);
         let number = session.number(index)?;
         match task {
@@ -114,6 +115,7 @@ impl OpenFile {
                 let loaded = self.uploader.load(chunks).await?;
                 // The semaphore is never closed.
                 let _permit = self.uploader.wire.acquire().await;
+                self.expect_running(session)?;
                 let sent = store.upload_part(&session.key, upload, number, loaded.body, loaded.crc64).await?;
                 Ok(UploadedPart { crc64: Some(loaded.crc64), ..sent })
             }
@@ -122,6 +124,15 @@ impl OpenFile {
                 Ok(store.upload_part_copy(&session.key, upload, number, &source, range).await?)
             }
         }
+    }
+
+    /// An error if the upload was given up: what has not begun by then is for nothing.
+    fn expect_running(&self, session: &Arc<Session>) -> Result<(), UploadError> {
+        if self.lock().is_running(session) {
+            return Ok(());
+        }
+        let message = "the upload was given up";
+        Err(StoreError::new(StoreErrorKind::NoSuchUpload, "UploadPart", session.key.as_str(), message).into())
     }
 
     /// The id of an upload, which is begun at the service if it was not yet.
@@ -137,7 +148,7 @@ impl OpenFile {
             let initiated = self.uploader.store.initiate(&session.key, &session.attributes).await;
             initiated.map_err(|error| {
                 let mut state = self.lock();
-                if state.session.as_ref().is_some_and(|running| Arc::ptr_eq(running, session)) {
+                if state.is_running(session) {
                     self.fail(&mut state, error.clone().into());
                 }
                 error.into()
@@ -177,6 +188,13 @@ impl OpenFile {
                 Err(error) => log::error!("{key}: upload {upload} could not be aborted and stays unfinished: {error}"),
             }
         });
+    }
+}
+
+impl State {
+    /// Whether `session` is the upload that parts belong to now.
+    fn is_running(&self, session: &Arc<Session>) -> bool {
+        self.session.as_ref().is_some_and(|running| Arc::ptr_eq(running, session))
     }
 }
 

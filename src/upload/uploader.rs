@@ -198,6 +198,27 @@ impl Uploader {
         }
     }
 
+    /// The same for those who want to copy from the object of `file` and whom `file` does not need for that, by whatever way.
+    pub(super) async fn release_independent(self: &Arc<Uploader>, file: &OpenFile) {
+        let (key, others) = (file.key(), self.files());
+        let others: Vec<_> = others.into_iter().filter(|other| !std::ptr::eq(file, &**other)).collect();
+        let mut needed = file.sources();
+        loop {
+            let before = needed.len();
+            let more = others.iter().filter(|other| needed.contains(&other.key())).flat_map(|other| other.sources());
+            let more: Vec<ObjectKey> = more.collect();
+            needed.extend(more);
+            if needed.len() == before {
+                break;
+            }
+        }
+        for other in others {
+            if !needed.contains(&other.key()) && other.copies_from(&key) {
+                other.stop_copying_from(&key).await;
+            }
+        }
+    }
+
     /// Whether an open file but `except` wants to copy from the object under `key`.
     pub(super) fn is_source(&self, key: &ObjectKey, except: &OpenFile) -> bool {
         self.files().iter().any(|file| !std::ptr::eq(except, &**file) && file.copies_from(key))

@@ -143,14 +143,16 @@ async fn bytes_damaged_on_the_way_up_are_never_a_success() {
 /// An abort that overtakes a part may leave the part behind.
 #[tokio::test]
 async fn an_abort_waits_for_the_parts_that_are_on_their_way() {
-    let gate = Gate::new();
+    let (failing, gate) = (Gate::new(), Gate::new());
     let bed = Bed::with_faults([
+        Fault::hold(Op::UploadPart, &failing).part(1),
         Fault::nth(Op::UploadPart, 1, StoreErrorKind::Denied).part(1),
         Fault::hold(Op::UploadPart, &gate).part(2),
     ]);
     let file = bed.create("a").await;
     file.write(0, &bytes(1, 2 * PART + 1)).await.unwrap();
     gate.reached_by(1).await;
+    failing.open();
     assert_eq!(file.close().await, Err(DENIED));
     bed.settle().await;
     assert_eq!(bed.bucket.count(Op::AbortMultipartUpload), 0);

@@ -56,6 +56,29 @@ async fn the_rename_of_a_temporary_file_over_another_is_one_put() {
     assert_eq!(bed.read("a").await.unwrap(), b"new");
 }
 
+/// As `cp f f.tmp; mv f f.tmp` does it. What waits under the name that is taken is not wanted, so nobody waits for it.
+#[tokio::test]
+async fn a_file_is_renamed_over_a_temporary_copy_of_it() {
+    for fails in [false, true] {
+        let bed = Bed::new();
+        bed.put("a", b"content").await.unwrap();
+        let (from, to) = (bed.open("a", READ).await.unwrap(), bed.create("a.tmp").await);
+        assert_eq!(bed.fs.copy_range((from.handle, 0), (to.handle, 0), 100).await, Ok(7));
+        from.close().await.unwrap();
+        to.close().await.unwrap();
+        bed.take_ops();
+        if fails {
+            bed.faults.inject(Fault::nth(Op::CopyObject, 1, StoreErrorKind::Denied));
+        }
+        let renamed = tokio::time::timeout(Duration::from_secs(20), bed.rename("a", "a.tmp")).await;
+        assert_eq!(renamed.expect("nobody waits for ever").is_err(), fails);
+        bed.publish_all().await;
+        let expected: &[(&str, &[u8])] =
+            if fails { &[("a", b"content"), ("a.tmp", b"content")] } else { &[("a.tmp", b"content")] };
+        bed.assert_bucket(expected);
+    }
+}
+
 #[tokio::test]
 async fn a_rename_that_comes_before_the_release_publishes_too() {
     let bed = Bed::new();

@@ -7,6 +7,9 @@ use futures_util::poll;
 
 use crate::bed::{Bed, Choices, File, KIB, PART, READ, WRITE, assert_same, bytes};
 
+/// What takes longer waits for ever.
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(20);
+
 async fn copy(bed: &Bed, from: (&File, usize), to: (&File, usize), len: usize) -> Result<usize, FsError> {
     let (from, to) = ((from.0.handle, from.1 as u64), (to.0.handle, to.1 as u64));
     bed.fs.copy_range(from, to, len as u64).await.map(|copied| copied as usize)
@@ -318,7 +321,7 @@ async fn a_file_that_is_replaced_by_what_it_was_copied_from_does_not_wait_for_it
         if is_lost {
             bed.faults.inject(Fault::every(Op::UploadPartCopy, StoreErrorKind::Denied));
         }
-        let renamed = tokio::time::timeout(std::time::Duration::from_secs(20), bed.rename("a", "b")).await;
+        let renamed = tokio::time::timeout(PATIENCE, bed.rename("a", "b")).await;
         renamed.expect("the rename ends").unwrap();
         let read = to.read_all().await;
         assert_eq!(read.is_err(), is_lost);
@@ -330,4 +333,89 @@ async fn a_file_that_is_replaced_by_what_it_was_copied_from_does_not_wait_for_it
         bed.assert_bucket(&[("b", &content)]);
         bed.assert_no_unfinished_uploads().await;
     }
+}
+
+/// Each asks the others whether they copy from it, on threads of its own.
+#[test]
+fn many_copies_are_closed_by_many_threads_at_once() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(4).enable_all().build().unwrap();
+    let closed = runtime.block_on(async {
+        let bed = Bed::new();
+        let mut closing = Vec::new();
+        (0..300).for_each(|n| bed.bucket.insert(&format!("from{n}"), bytes(n, 100)));
+        for n in 0..300 {
+            let (from, to) = (bed.open(&format!("from{n}"), READ).await.unwrap(), bed.create(&format!("to{n}")).await);
+            copy(&bed, (&from, 0), (&to, 0), 100).await.unwrap();
+            closing.push(to);
+        }
+        let closing: Vec<_> = closing.into_iter().map(|file| tokio::spawn(file.close())).collect();
+        tokio::time::timeout(PATIENCE, futures_util::future::join_all(closing)).await
+    });
+    runtime.shutdown_background();
+    let closed = closed.expect("no two wait for one another");
+    assert!(closed.into_iter().all(|closed| closed.unwrap().is_ok()));
+}
+
+/// One waits for the other before it is sent, and the other for the room that the first has.
+#[tokio::test]
+async fn a_source_and_its_copy_share_the_room_for_what_is_fetched() {
+    let bed = Bed::with(Choices { part_bytes: 8 * PART as u64, memory_bytes: 64 * PART, ..Choices::default() });
+    let content = bytes(1, 6 * PART);
+    bed.bucket.insert("a", content.clone());
+    let (a, b) = (bed.open("a", WRITE).await.unwrap(), bed.create("b").await);
+    b.write(0, b"own").await.unwrap();
+    copy(&bed, (&a, 0), (&b, 3), 5 * PART).await.unwrap();
+    a.write(PART, b"changed").await.unwrap();
+    let closed = tokio::time::timeout(PATIENCE, async { tokio::join!(a.close(), b.close()) }).await;
+    let (first, second) = closed.expect("neither waits for the other");
+    first.and(second).unwrap();
+    let new_a = [&content[..PART], b"changed", &content[PART + 7..]].concat();
+    let new_b = [b"own", &content[..5 * PART]].concat();
+    bed.assert_bucket(&[("a", &new_a), ("b", &new_b)]);
+}
+
+/// The same in a ring, where nobody can be first.
+#[tokio::test]
+async fn three_files_are_copied_in_a_ring() {
+    let bed = Bed::with(Choices { part_bytes: 8 * PART as u64, memory_bytes: 64 * PART, ..Choices::default() });
+    let contents = [1, 2, 3].map(|seed| bytes(seed, 6 * PART));
+    let names = ["a", "b", "c"];
+    for (name, content) in names.iter().zip(&contents) {
+        bed.bucket.insert(name, content.clone());
+    }
+    let [a, b, c] = [bed.open("a", WRITE), bed.open("b", WRITE), bed.open("c", WRITE)];
+    let (a, b, c) = tokio::join!(a, b, c);
+    let (a, b, c) = (a.unwrap(), b.unwrap(), c.unwrap());
+    for (from, to) in [(&a, &b), (&b, &c), (&c, &a)] {
+        // At the place where it was, so that each has bytes of its own around it.
+        copy(&bed, (from, 100), (to, 100), 5 * PART).await.unwrap();
+    }
+    let closed = tokio::time::timeout(PATIENCE, async { tokio::join!(a.close(), b.close(), c.close()) }).await;
+    let (first, second, third) = closed.expect("nobody waits for ever");
+    first.and(second).and(third).unwrap();
+    // A copy reads what its source has at that time: `a` last, from `c`, which has it from `b`, which has it from `a`.
+    let middle = &contents[0][100..100 + 5 * PART];
+    let expected = contents.each_ref().map(|own| [&own[..100], middle, &own[100 + 5 * PART..]].concat());
+    bed.assert_bucket(&[("a", &expected[0]), ("b", &expected[1]), ("c", &expected[2])]);
+}
+
+/// Nobody wants the parts of an upload that was given up while they waited for it to begin.
+#[tokio::test]
+async fn parts_of_an_upload_that_was_given_up_are_not_sent() {
+    let bed = Bed::new();
+    let gate = Gate::new();
+    bed.faults.inject(Fault::hold(Op::InitiateMultipartUpload, &gate));
+    let file = bed.create("a").await;
+    file.write(0, &bytes(1, PART)).await.unwrap();
+    file.write(PART, &bytes(2, PART)).await.unwrap();
+    file.write(2 * PART, &bytes(3, PART)).await.unwrap();
+    gate.reached_by(1).await;
+    file.truncate(0).await.unwrap();
+    gate.open();
+    file.close().await.unwrap();
+    bed.settle().await;
+    let ops = bed.bucket.ops();
+    assert!(!ops.contains(&Op::UploadPart), "{ops:?}");
+    bed.assert_bucket(&[("a", b"")]);
+    bed.assert_no_unfinished_uploads().await;
 }
