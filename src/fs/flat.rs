@@ -18,6 +18,14 @@ pub(super) struct Stashed {
     has_nameless: bool,
 }
 
+#[cfg(test)]
+impl Stashed {
+    /// What is said of a directory without a marker.
+    pub(super) fn of(names: BTreeMap<FileName, What>) -> Stashed {
+        Stashed { names, ..Stashed::default() }
+    }
+}
+
 impl FileSystem {
     /// Finds out about `name`, a directory, and those that follow it in `parent`, with one request, if somebody is going
     /// through them. Returns whether that tells whether it has a marker; if it has none there is nothing more to ask.

@@ -117,17 +117,10 @@ impl FileSystem {
             (None, Err(error)) if error.kind == StoreErrorKind::NotFound => None,
             (None, Err(error)) => return Err(error.into()),
         };
-        let names = what.map(|what| (name.clone(), what)).into_iter().collect::<BTreeMap<_, _>>();
         let mut tree = self.tree();
-        let ttl = self.options.metadata_ttl;
-        if names.is_empty() {
-            let ours = tree.known(parent, name, asked_at, ttl) == Known::Present;
-            if !ours {
-                tree.directory_mut(parent).and_then(|directory| directory.children.remove(name));
-            }
-        }
-        for (name, what) in names {
-            tree.take_listed(parent, name, what, asked_at, ttl);
+        match what {
+            Some(what) => tree.take_listed(parent, name.clone(), what, asked_at, self.options.metadata_ttl),
+            None => tree.take_absence(parent, name, asked_at),
         }
         Ok(())
     }

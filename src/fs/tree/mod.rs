@@ -200,6 +200,7 @@ impl Tree {
 
     /// Puts a name into a directory, in place of whatever had it.
     pub(super) fn link(&mut self, parent: Ino, name: &FileName, entry: Entry, now: SystemTime, ttl: Duration) {
+        self.forget_stashed(parent, name);
         if let Some(directory) = self.directory_mut(parent) {
             directory.removed.remove(name);
             directory.children.insert(name.clone(), entry);
@@ -210,6 +211,7 @@ impl Tree {
 
     /// Takes a name out of a directory.
     pub(super) fn unlink(&mut self, parent: Ino, name: &FileName, now: SystemTime, ttl: Duration) -> Option<Entry> {
+        self.forget_stashed(parent, name);
         let directory = self.directory_mut(parent)?;
         directory.removed.retain(|_, at| is_fresh(*at, now, ttl));
         directory.removed.insert(name.clone(), now);

@@ -259,6 +259,13 @@ impl Tree {
         }
         let mut with_markers = Vec::new();
         for (name, stashed) in stashed {
+            // This mount may have put another directory there since.
+            let is_newer = |at: &SystemTime| *at >= asked_at;
+            if directory.removed.get(&name).is_some_and(is_newer)
+                || directory.children.get(&name).is_some_and(|entry| entry.seen_at > asked_at)
+            {
+                continue;
+            }
             if let Some(Entry { what: what @ What::Directory(None), .. }) = directory.children.get_mut(&name) {
                 match stashed.has_marker {
                     true => with_markers.push(name.clone()),
@@ -268,6 +275,19 @@ impl Tree {
             directory.stash.insert(name, (asked_at, stashed));
         }
         with_markers
+    }
+
+    /// Forgets what a flat listing has said of the directory `name` and of `parent`: this mount changes `name`.
+    pub(super) fn forget_stashed(&mut self, parent: Ino, name: &FileName) {
+        let above = self.place(parent);
+        if let Some(directory) = self.directory_mut(parent) {
+            directory.stash.remove(name);
+        }
+        if let Some((above, name)) = above
+            && let Some(above) = self.directory_mut(above)
+        {
+            above.stash.remove(&name);
+        }
     }
 
     /// Takes in what a flat listing has said of a directory, if it has and that is fresh.
@@ -407,5 +427,27 @@ mod tests {
         let entry = tree.entry(ROOT, &name("a")).unwrap();
         assert!(matches!(&entry.what, What::Object(facts) if facts.attributes.is_none()));
         assert_eq!(entry.ino, ino);
+    }
+
+    /// `mv d d.old; mv e d` within the time that a flat listing is believed.
+    #[test]
+    fn what_a_flat_listing_said_of_a_name_does_not_hold_for_the_next_directory_of_that_name() {
+        let mut tree = Tree::new();
+        tree.take_listing(ROOT, listing([("d", What::Directory(None)), ("e", What::Directory(None))], 10, Covers::ALL));
+        let ino = tree.remember(ROOT, &name("e")).unwrap();
+        let stashed = |text| {
+            let names = BTreeMap::from([(name(text), object("1"))]);
+            BTreeMap::from([(name("d"), Stashed::of(names))])
+        };
+        tree.stash(ROOT, &name("d"), stashed("old"), at(10));
+        tree.unlink(ROOT, &name("d"), at(11), TTL);
+        let entry = tree.unlink(ROOT, &name("e"), at(11), TTL).unwrap();
+        tree.link(ROOT, &name("d"), Entry { seen_at: at(11), ..entry }, at(11), TTL);
+        tree.move_node(ino, ROOT, name("d"));
+        assert!(!tree.take_stashed(ino, at(12), TTL));
+        tree.stash(ROOT, &name("d"), stashed("late"), at(10));
+        assert!(!tree.take_stashed(ino, at(12), TTL), "asked for before the directory moved");
+        tree.stash(ROOT, &name("d"), stashed("new"), at(12));
+        assert!(tree.take_stashed(ino, at(12), TTL));
     }
 }
