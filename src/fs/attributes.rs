@@ -17,7 +17,7 @@ const MODE_SYMLINK: u32 = 0o120_000;
 /// All type bits of a mode.
 const MODE_TYPE: u32 = 0o170_000;
 const MODE_SET_USER: u32 = 0o4000;
-const MODE_SET_GROUP: u32 = 0o2000;
+pub(super) const MODE_SET_GROUP: u32 = 0o2000;
 const MODE_GROUP_EXECUTES: u32 = 0o010;
 /// The permission bits of every symbolic link.
 pub(super) const LINK_PERMISSIONS: u32 = 0o777;

@@ -4,7 +4,9 @@ use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
-use super::attributes::{Attr, AttrChange, Kind, LINK_PERMISSIONS, new_attributes, unmarked_attributes};
+use super::attributes::{
+    Attr, AttrChange, Kind, LINK_PERMISSIONS, MODE_SET_GROUP, new_attributes, unmarked_attributes,
+};
 use super::files::{OpenMode, Writing};
 use super::handles::HandleId;
 use super::name::FileName;
@@ -22,7 +24,7 @@ impl FileSystem {
     /// Makes a directory, which is a marker object. The kernel is told of the inode by this.
     pub async fn mkdir(&self, parent: Ino, name: &FileName, permissions: u32, owner: Owner) -> Result<Attr, FsError> {
         let key = self.key_of_new(parent, name, "/").await?;
-        let attributes = new_attributes(Kind::Directory, permissions, owner);
+        let attributes = self.attributes_of_new(parent, Kind::Directory, permissions, owner);
         self.put_marker(&key, &attributes).await?;
         let now = self.clock.now();
         let mut tree = self.tree();
@@ -33,6 +35,23 @@ impl FileSystem {
         let ino = tree.remember(parent, name).ok_or(FsError::Stale)?;
         tree.mark_made(ino, now);
         tree.attr(ino, &self.options, now).ok_or(FsError::Stale)
+    }
+
+    /// The metadata of what is about to be made in `parent`. In a directory with the set-group-id bit it belongs to the
+    /// directory's group, and a directory passes the bit on.
+    pub(super) fn attributes_of_new(
+        &self,
+        parent: Ino,
+        kind: Kind,
+        permissions: u32,
+        owner: Owner,
+    ) -> ObjectAttributes {
+        let parent = self.tree().attr(parent, &self.options, self.clock.now());
+        let Some(parent) = parent.filter(|parent| parent.permissions & MODE_SET_GROUP != 0) else {
+            return new_attributes(kind, permissions, owner);
+        };
+        let inherited = if kind == Kind::Directory { MODE_SET_GROUP } else { 0 };
+        new_attributes(kind, permissions | inherited, Owner { gid: parent.owner.gid, ..owner })
     }
 
     /// The key of a name that is about to be made, which nothing may have, with `end` behind it. Whatever goes on in the
@@ -56,7 +75,7 @@ impl FileSystem {
     /// owner that archivers set next. The kernel is told of the inode by this.
     pub async fn symlink(&self, parent: Ino, name: &FileName, target: &[u8], owner: Owner) -> Result<Attr, FsError> {
         let key = self.key_of_new(parent, name, "").await?;
-        let attributes = new_attributes(Kind::Symlink, LINK_PERMISSIONS, owner);
+        let attributes = self.attributes_of_new(parent, Kind::Symlink, LINK_PERMISSIONS, owner);
         let file = OpenFile::empty(&self.uploader, key, attributes, None);
         file.write(0, target, &AtomicUsize::new(0)).await?;
         let now = self.clock.now();

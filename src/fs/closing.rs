@@ -126,6 +126,31 @@ impl FileSystem {
         self.tree().drop_unused(handle.ino);
     }
 
+    /// Undoes an opening whose caller has gone before it was told: a file that was made or emptied by it, and that nobody
+    /// else has written since, is as if that had never been asked for.
+    pub async fn abandon(&self, id: HandleId) {
+        if let Ok(handle) = self.handles.file(id)
+            && let Some(writing) = &handle.writing
+        {
+            let mut tree = self.tree();
+            let is_alone = tree.file(handle.ino).is_some_and(|file| file.writers == 1 && file.is_written_by(writing));
+            if is_alone && writing.is_untouched() && writing.file.published().is_none() {
+                writing.file.forget();
+                self.drop_if_new(&mut tree, handle.ino);
+            }
+        }
+        self.release(id).await;
+    }
+
+    /// A file that never was in the bucket and never will be: its name goes with it.
+    fn drop_if_new(&self, tree: &mut Tree, ino: Ino) {
+        if tree.entry_of(ino).is_some_and(|entry| entry.what == What::New)
+            && let Some((parent, name)) = tree.place(ino)
+        {
+            tree.unlink(parent, &name, self.clock.now(), Duration::ZERO);
+        }
+    }
+
     /// Removes what is left of a file that has lost its name, once nobody has it open any more.
     async fn dispose_if_unused(&self, ino: Ino) {
         let unused = {
@@ -258,11 +283,8 @@ impl FileSystem {
             for reader in readers.into_iter().filter_map(|id| self.handles.file(id).ok()) {
                 reader.read_from(&object);
             }
-        } else if tree.entry_of(ino).is_some_and(|entry| entry.what == What::New)
-            && let Some((parent, name)) = tree.place(ino)
-        {
-            // Never published and never will be: the name goes with it.
-            tree.unlink(parent, &name, self.clock.now(), Duration::ZERO);
+        } else {
+            self.drop_if_new(&mut tree, ino);
         }
         true
     }

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
-use super::attributes::{Attr, AttrChange, Kind, new_attributes, type_of_name, without_privileges};
+use super::attributes::{Attr, AttrChange, Kind, type_of_name, without_privileges};
 use super::handles::{FileHandle, Handle, HandleId};
 use super::name::FileName;
 use super::options::Owner;
@@ -160,7 +160,8 @@ impl Writing {
 }
 
 impl FileSystem {
-    /// Makes a new file and opens it. The kernel is told of the inode by this.
+    /// Makes a new file and opens it; one that somebody else has made meanwhile is opened, unless it must be new. The kernel
+    /// is told of the inode by this.
     pub async fn create(
         &self,
         parent: Ino,
@@ -169,9 +170,12 @@ impl FileSystem {
         owner: Owner,
         mode: OpenMode,
     ) -> Result<(Attr, Opened), FsError> {
-        let key = self.key_of_new(parent, name, "").await?;
+        let key = match self.key_of_new(parent, name, "").await {
+            Err(FsError::Exists) if !mode.exclusive => return self.open_found(parent, name, mode).await,
+            key => key?,
+        };
         let now = self.clock.now();
-        let mut attributes = new_attributes(Kind::File, permissions, owner);
+        let mut attributes = self.attributes_of_new(parent, Kind::File, permissions, owner);
         if self.options.types_by_name {
             attributes.content_type = Some(type_of_name(name.as_str()).to_owned());
         }
@@ -190,6 +194,24 @@ impl FileSystem {
         }
         let attr = tree.attr(ino, &self.options, now).ok_or(FsError::Stale)?;
         Ok((attr, Opened { handle, keep_cache: false }))
+    }
+
+    /// Opens what the kernel took for a name that nobody has.
+    async fn open_found(&self, parent: Ino, name: &FileName, mode: OpenMode) -> Result<(Attr, Opened), FsError> {
+        let found = self.lookup(parent, name).await?;
+        let opened = match found.kind {
+            Kind::File => self.open(found.ino, mode).await,
+            Kind::Directory => Err(FsError::IsDirectory),
+            // Where it leads, the kernel has to find out.
+            Kind::Symlink => Err(FsError::Exists),
+        };
+        if opened.is_err() {
+            self.forget(found.ino, 1);
+        }
+        let opened = opened?;
+        // Emptied, perhaps.
+        let attr = self.tree().attr(found.ino, &self.options, self.clock.now());
+        Ok((attr.unwrap_or(found), opened))
     }
 
     /// Opens a file.

@@ -6,7 +6,7 @@
 //! end even if its caller has been told to stop waiting.
 
 use std::ffi::OsStr;
-use std::future::Future;
+use std::future::{Future, ready};
 use std::os::unix::ffi::OsStrExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -27,8 +27,8 @@ use tokio::runtime::Handle;
 use super::caller;
 use super::errno::errno;
 use crate::fs::{
-    Allocation, Attr, AttrChange, FileName, FileSystem, FsError, HandleId, Holder, Ino, Kind, OpenMode, Opened, Owner,
-    SeekTo, WriteOutcome, XattrMode,
+    Allocation, Attr, AttrChange, DirEntry, FileName, FileSystem, FsError, HandleId, Holder, Ino, Kind, OpenMode,
+    Opened, Owner, SeekTo, WriteOutcome, XattrMode,
 };
 use crate::store::StoreErrorKind;
 
@@ -78,6 +78,34 @@ impl Adapter {
         C: Future<Output = Result<T, FsError>> + Send + 'static,
         F: FnOnce(Result<T, FsError>) + Send + 'static,
     {
+        self.answer_or_undo(tid, call, reply, |_| ready(()));
+    }
+
+    /// The same for a call that tells of an inode, which the kernel does not know of if its caller has gone.
+    fn answer_entry(
+        &self,
+        tid: u32,
+        call: impl Future<Output = Result<Attr, FsError>> + Send + 'static,
+        reply: ReplyEntry,
+    ) {
+        let fs = self.fs.clone();
+        let undo = move |attr: Attr| {
+            fs.forget(attr.ino, 1);
+            ready(())
+        };
+        self.answer_or_undo(tid, call, |result| entry(reply, result), undo);
+    }
+
+    /// The same for a call that leaves something behind which the kernel gives back, but not if its caller has gone: then
+    /// `undo` does.
+    fn answer_or_undo<T, C, F, U, D>(&self, tid: u32, call: C, reply: F, undo: U)
+    where
+        T: Send + 'static,
+        C: Future<Output = Result<T, FsError>> + Send + 'static,
+        F: FnOnce(Result<T, FsError>) + Send + 'static,
+        U: FnOnce(T) -> D + Send + 'static,
+        D: Future<Output = ()> + Send,
+    {
         let ending = self.ending.clone();
         self.run(async move {
             let mut call = pin!(call);
@@ -90,8 +118,9 @@ impl Adapter {
                 result = &mut call => reply(result),
                 () = ending.reached_by(tid) => {
                     reply(Err(FsError::Interrupted));
-                    if let Err(error) = call.await {
-                        log::warn!("a call failed after its caller was told to end: {error}");
+                    match call.await {
+                        Ok(unwanted) => undo(unwanted).await,
+                        Err(error) => log::warn!("a call failed after its caller was told to end: {error}"),
                     }
                 }
             }
@@ -154,6 +183,9 @@ impl Adapter {
     }
 }
 
+/// Entries of a directory with what the kernel is told of them, and where they begin.
+type Plus = (u64, Vec<(DirEntry, Option<Attr>)>);
+
 /// Unwraps a name, or answers and returns.
 macro_rules! name_or_reply {
     ($name:expr, $reply:expr) => {
@@ -195,7 +227,7 @@ impl Filesystem for Adapter {
         };
         let fs = self.fs.clone();
         let call = async move { fs.lookup(Ino(parent.0), &name).await };
-        self.answer(request.pid(), call, |result| entry(reply, result));
+        self.answer_entry(request.pid(), call, reply);
     }
 
     fn forget(&self, _request: &Request, ino: INodeNo, lookups: u64) {
@@ -240,7 +272,7 @@ impl Filesystem for Adapter {
         let name = name_or_reply!(name, reply);
         let (fs, owner, permissions) = (self.fs.clone(), owner(request), mode & !umask & 0o7777);
         let call = async move { fs.mkdir(Ino(parent.0), &name, permissions, owner).await };
-        self.answer(request.pid(), call, |result| entry(reply, result));
+        self.answer_entry(request.pid(), call, reply);
     }
 
     fn mknod(
@@ -259,20 +291,24 @@ impl Filesystem for Adapter {
         }
         let name = name_or_reply!(name, reply);
         let (fs, owner, permissions) = (self.fs.clone(), owner(request), mode & !umask & 0o7777);
-        let mode = OpenMode { writes: true, opener: request.pid(), ..OpenMode::default() };
+        let mode = OpenMode { writes: true, exclusive: true, opener: request.pid(), ..OpenMode::default() };
         let call = async move {
             let (attr, opened) = fs.create(Ino(parent.0), &name, permissions, owner, mode).await?;
+            let published = fs.fsync(opened.handle).await;
             fs.release(opened.handle).await;
-            Ok(attr)
+            if published.is_err() {
+                fs.forget(attr.ino, 1);
+            }
+            published.map(|()| attr)
         };
-        self.answer(request.pid(), call, |result| entry(reply, result));
+        self.answer_entry(request.pid(), call, reply);
     }
 
     fn symlink(&self, request: &Request, parent: INodeNo, name: &OsStr, target: &Path, reply: ReplyEntry) {
         let name = name_or_reply!(name, reply);
         let (fs, owner, target) = (self.fs.clone(), owner(request), target.as_os_str().as_bytes().to_vec());
         let call = async move { fs.symlink(Ino(parent.0), &name, &target, owner).await };
-        self.answer(request.pid(), call, |result| entry(reply, result));
+        self.answer_entry(request.pid(), call, reply);
     }
 
     fn readlink(&self, request: &Request, ino: INodeNo, reply: ReplyData) {
@@ -380,16 +416,22 @@ impl Filesystem for Adapter {
         let (fs, owner, permissions) = (self.fs.clone(), owner(request), mode & !umask & 0o7777);
         let appends = flags & libc::O_APPEND != 0;
         let reads = flags & libc::O_ACCMODE == libc::O_RDWR;
-        let exclusive = flags & libc::O_EXCL != 0;
-        let mode = OpenMode { writes: true, truncates: false, appends, reads, exclusive, opener: request.pid() };
+        let (exclusive, truncates) = (flags & libc::O_EXCL != 0, flags & libc::O_TRUNC != 0);
+        let mode = OpenMode { writes: true, truncates, appends, reads, exclusive, opener: request.pid() };
         let call = async move { fs.create(Ino(parent.0), &name, permissions, owner, mode).await };
-        self.answer(request.pid(), call, |result| match result {
+        let reply = |result: Result<(Attr, Opened), FsError>| match result {
             Ok((attr, Opened { handle, .. })) => {
                 let ttl = attr.valid_for;
                 reply.created(&ttl, &file_attr(&attr), GENERATION, FileHandle(handle.0), FopenFlags::FOPEN_DIRECT_IO);
             }
             Err(error) => reply.error(errno(&error)),
-        });
+        };
+        let fs = self.fs.clone();
+        let undo = |(attr, opened): (Attr, Opened)| async move {
+            fs.abandon(opened.handle).await;
+            fs.forget(attr.ino, 1);
+        };
+        self.answer_or_undo(request.pid(), call, reply, undo);
     }
 
     fn open(&self, request: &Request, ino: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
@@ -405,14 +447,17 @@ impl Filesystem for Adapter {
         };
         let fs = self.fs.clone();
         let call = async move { fs.open(Ino(ino.0), mode).await };
-        self.answer(request.pid(), call, move |result| match result {
+        let reply = move |result| match result {
             Ok(Opened { handle, keep_cache }) => {
                 let keep = if keep_cache { FopenFlags::FOPEN_KEEP_CACHE } else { FopenFlags::empty() };
                 let flags = if writes { keep | FopenFlags::FOPEN_DIRECT_IO } else { keep };
                 reply.opened(FileHandle(handle.0), flags);
             }
             Err(error) => reply.error(errno(&error)),
-        });
+        };
+        let fs = self.fs.clone();
+        let undo = |opened: Opened| async move { fs.abandon(opened.handle).await };
+        self.answer_or_undo(request.pid(), call, reply, undo);
     }
 
     fn read(
@@ -477,8 +522,8 @@ impl Filesystem for Adapter {
     fn flush(&self, request: &Request, ino: INodeNo, handle: FileHandle, _lock_owner: LockOwner, reply: ReplyEmpty) {
         let (fs, pid, device) = (self.fs.clone(), request.pid(), self.device.get().copied());
         let still_open = move |holder| match holder {
-            // Where /proc does not tell, the last release publishes.
-            Holder::Closer => caller::still_holds(pid, ino.0, device).unwrap_or(true),
+            // Where /proc does not tell, this close may be the last.
+            Holder::Closer => caller::still_holds(pid, ino.0, device).unwrap_or(false),
             Holder::Opener(opener) => {
                 !caller::is_same_process(opener, pid) && caller::still_holds(opener, ino.0, device).unwrap_or(false)
             }
@@ -583,10 +628,16 @@ impl Filesystem for Adapter {
     fn opendir(&self, request: &Request, ino: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
         let fs = self.fs.clone();
         let call = async move { fs.opendir(Ino(ino.0)).await };
-        self.answer(request.pid(), call, |result| match result {
+        let reply = |result: Result<HandleId, FsError>| match result {
             Ok(handle) => reply.opened(FileHandle(handle.0), FopenFlags::empty()),
             Err(error) => reply.error(errno(&error)),
-        });
+        };
+        let fs = self.fs.clone();
+        let undo = move |handle| {
+            fs.releasedir(handle);
+            ready(())
+        };
+        self.answer_or_undo(request.pid(), call, reply, undo);
     }
 
     fn readdir(&self, request: &Request, _ino: INodeNo, handle: FileHandle, offset: u64, mut reply: ReplyDirectory) {
@@ -617,7 +668,8 @@ impl Filesystem for Adapter {
         let fs = self.fs.clone();
         let listing = self.fs.clone();
         let call = async move { listing.readdirplus(HandleId(handle.0), offset, PLUS_ENTRIES_MAX).await };
-        self.answer(request.pid(), call, move |result| {
+        let told = self.fs.clone();
+        let reply = move |result: Result<Plus, FsError>| {
             let (offset, entries) = match result {
                 Ok(entries) => entries,
                 Err(error) => return reply.error(errno(&error)),
@@ -639,7 +691,12 @@ impl Filesystem for Adapter {
                 }
             }
             reply.ok();
-        });
+        };
+        let undo = move |(_, entries): Plus| {
+            entries.iter().filter(|(_, attr)| attr.is_some()).for_each(|(entry, _)| told.forget(entry.ino, 1));
+            ready(())
+        };
+        self.answer_or_undo(request.pid(), call, reply, undo);
     }
 
     fn releasedir(&self, _request: &Request, _ino: INodeNo, handle: FileHandle, _flags: OpenFlags, reply: ReplyEmpty) {

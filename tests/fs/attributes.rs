@@ -182,3 +182,18 @@ async fn a_new_file_belongs_to_its_maker() {
     let attr = bed.remount().stat("a").await.unwrap();
     assert_eq!((attr.owner, attr.permissions), (ME, 0o644));
 }
+
+#[tokio::test]
+async fn a_directory_with_the_set_group_id_bit_gives_its_group_to_what_is_made_in_it() {
+    let bed = Bed::new();
+    let directory = bed.mkdir("d").await.unwrap();
+    let change = AttrChange { permissions: Some(0o2775), gid: Some(77), ..AttrChange::default() };
+    bed.fs.setattr(directory.ino, change).await.unwrap();
+    bed.create("d/f").await.close().await.unwrap();
+    let below = bed.mkdir("d/e").await.unwrap();
+    let link = bed.symlink("d/l", "f").await.unwrap();
+    let file = bed.stat("d/f").await.unwrap();
+    assert_eq!([file.owner.gid, below.owner.gid, link.owner.gid], [77; 3]);
+    assert_eq!((file.owner.uid, file.permissions, below.permissions), (ME.uid, 0o644, 0o2755));
+    assert_eq!(bed.mkdir("other").await.unwrap().owner, ME);
+}

@@ -228,3 +228,22 @@ async fn the_end_of_the_mount_leaves_no_unfinished_upload() {
     late.close().await.unwrap_err();
     bed.assert_bucket(&[]);
 }
+
+#[tokio::test]
+async fn what_was_opened_for_nobody_is_as_it_was() {
+    let bed = Bed::new();
+    bed.put("old", b"content").await.unwrap();
+    bed.put("shared", b"content").await.unwrap();
+    bed.take_ops();
+    let (made, emptied) = (bed.create("new").await, bed.open("old", REPLACE).await.unwrap());
+    bed.fs.abandon(made.handle).await;
+    bed.fs.abandon(emptied.handle).await;
+    assert_eq!(bed.stat("new").await.map(|_| ()), Err(FsError::NotFound));
+    assert_eq!(bed.read("old").await.unwrap(), b"content");
+    // Somebody else has it too, and wants it empty.
+    let (one, other) = (bed.open("shared", REPLACE).await.unwrap(), bed.open("shared", WRITE).await.unwrap());
+    bed.fs.abandon(one.handle).await;
+    other.close().await.unwrap();
+    bed.publish_all().await;
+    bed.assert_bucket(&[("old", b"content"), ("shared", b"")]);
+}

@@ -7,7 +7,7 @@ use cosmount::stats::Stats;
 use cosmount::store::{Fault, Gate, Op, StoreErrorKind};
 use futures_util::poll;
 
-use crate::bed::{Bed, Choices, READ, WRITE};
+use crate::bed::{APPEND, Bed, Choices, READ, REPLACE, TEMPORARY, WRITE};
 
 fn bed_with_options(options: FsOptions) -> Bed {
     Bed::with(Choices { options, ..Choices::default() })
@@ -383,14 +383,6 @@ async fn a_read_only_mount_changes_nothing() {
 }
 
 #[tokio::test]
-async fn a_create_that_meets_an_existing_name_is_refused() {
-    let bed = Bed::new();
-    bed.bucket.insert("a", "x");
-    assert_eq!(bed.try_create("a", WRITE).await.err(), Some(FsError::Exists));
-    bed.assert_bucket(&[("a", b"x")]);
-}
-
-#[tokio::test]
 async fn a_directory_with_ten_thousand_entries_is_listed_page_by_page() {
     let bed = Bed::new();
     for index in 0..10_000 {
@@ -517,4 +509,24 @@ async fn the_end_of_the_mount_removes_what_files_without_a_name_had() {
     bed.assert_bucket(&[]);
     file.close().await.unwrap();
     bed.assert_bucket(&[]);
+}
+
+/// The kernel asks for a new file if it knows of none; somebody else may have made it since.
+#[tokio::test]
+async fn what_others_made_in_between_is_opened_and_not_refused() {
+    let bed = Bed::new();
+    assert_eq!(bed.stat("log").await.map(|_| ()), Err(FsError::NotFound));
+    bed.bucket.insert("log", b"theirs".to_vec());
+    bed.advance(60_000);
+    let file = bed.try_create("log", APPEND).await.unwrap();
+    file.write(0, b" and ours").await.unwrap();
+    file.close().await.unwrap();
+    bed.assert_bucket(&[("log", b"theirs and ours")]);
+    let file = bed.try_create("log", REPLACE).await.unwrap();
+    assert_eq!(file.size().await, 0);
+    file.close().await.unwrap();
+    bed.assert_bucket(&[("log", b"")]);
+    assert_eq!(bed.try_create("log", TEMPORARY).await.err(), Some(FsError::Exists));
+    bed.mkdir("d").await.unwrap();
+    assert_eq!(bed.try_create("d", WRITE).await.err(), Some(FsError::IsDirectory));
 }

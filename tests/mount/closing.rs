@@ -269,6 +269,31 @@ fn a_waiting_writer_can_be_killed() {
     }
 }
 
+/// What a program wanted to make or to empty, and never was told of, is as if it had not asked.
+#[test]
+fn an_open_that_is_interrupted_leaves_nothing_behind() {
+    for is_there in [false, true] {
+        // Every call asks the service, so that the open itself waits, and long enough to be interrupted.
+        let mut bed = Bed::with(&["--latency-ms", "1200"], &["--metadata-ttl", "0s"]);
+        if is_there {
+            bed.bucket().put("f", b"before");
+        }
+        let mark = bed.mark();
+        let mut writer = bed.command("exec > f").stderr(Stdio::null()).spawn().unwrap();
+        eventually("it is looked for", || !bed.since(mark).0.is_empty());
+        // Nobody outside can see that the open itself is waiting now; it does for much longer than this.
+        std::thread::sleep(Duration::from_millis(400));
+        signal(writer.id(), Signal::KILL);
+        assert!(!writer.wait().unwrap().success());
+        let before = bed.since(mark).0.len();
+        eventually("the open has come to its end", || bed.since(mark).0.len() > before);
+        bed.bucket().put("f", b"of somebody else");
+        assert_eq!(bed.sh("cat f"), "of somebody else");
+        assert!(bed.unmount());
+        assert_eq!(bed.bucket().get("f"), b"of somebody else");
+    }
+}
+
 /// Starting a program closes files in the middle of it, when the kernel holds back much of what it tells of a process.
 #[test]
 fn a_program_can_be_started_while_a_file_goes_up() {
