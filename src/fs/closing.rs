@@ -238,6 +238,10 @@ impl FileSystem {
     async fn finish_writing(&self, ino: Ino, writing: &Arc<Writing>) -> Result<(), FsError> {
         let mut result = Ok(());
         loop {
+            if writing.is_held() {
+                // Its close has succeeded, and so it is not lost because it could not be published since.
+                writing.file.forgive();
+            }
             if writing.file.is_dirty() {
                 if writing.is_held() {
                     return Ok(());

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use super::attributes::{Attr, AttrChange, Kind, type_of_name, without_privileges};
 use super::handles::{FileHandle, Handle, HandleId};
@@ -42,6 +42,8 @@ pub(super) struct Progress {
     /// The hold that lets it be kept although nobody writes, see `holding`.
     pub(super) held: Option<u64>,
     pub(super) last_hold: u64,
+    /// How long the next failure to publish it in the background makes it wait.
+    pub(super) retry_after: Duration,
     /// Read what is only in stored objects, most of all in the file's own. Those that were used last.
     readers: Vec<(Version, Arc<Reader>)>,
     /// Of which publishing the names know.
@@ -114,7 +116,8 @@ impl Writing {
     }
 
     fn with(file: Arc<OpenFile>, untouched: bool, only_attributes: bool, modified_at: SystemTime) -> Arc<Writing> {
-        let progress = Progress { modified_at, held: None, last_hold: 0, readers: Vec::new(), settled_serial: 0 };
+        let (retry_after, readers) = (Duration::ZERO, Vec::new());
+        let progress = Progress { modified_at, held: None, last_hold: 0, retry_after, readers, settled_serial: 0 };
         Arc::new(Writing {
             file,
             untouched: AtomicBool::new(untouched),

@@ -20,6 +20,10 @@ use crate::store::{CopyRequest, Source};
 use crate::upload::{Base, OpenFile};
 use crate::wire::ObjectAttributes;
 
+/// How long to wait after the first failed attempt to publish what was closed. Doubles with each, up to [`RETRY_LAST`].
+const RETRY_FIRST: Duration = Duration::from_secs(5);
+const RETRY_LAST: Duration = Duration::from_secs(320);
+
 /// What waited and is published in the background, at once.
 pub(super) const BACKGROUND_MAX: usize = 64;
 
@@ -59,12 +63,22 @@ impl FileSystem {
         if !is_there {
             return;
         }
-        if let Err(error) = self.publish(ino, writing).await {
-            let what = if writing.is_only_attributes() { "attributes" } else { "what was closed" };
-            log::error!("{}: {what} could not be published and is lost: {error}", writing.file.key());
+        let published = self.publish(ino, writing).await;
+        let retry = writing.next_retry();
+        if published.is_err() {
+            self.hold(ino, writing, retry);
         }
         // Tells nothing new.
         let _ = self.let_go(ino, writing).await;
+        let Err(error) = published else { return };
+        let key = writing.file.key();
+        match writing.file.failure() {
+            None => log::error!("{key}: what was closed could not be published, next attempt in {retry:?}: {error}"),
+            Some(_) if writing.is_only_attributes() => {
+                log::error!("{key}: attributes could not be published and are lost: {error}");
+            }
+            Some(_) => log::error!("{key}: what was closed could not be published and is lost: {error}"),
+        }
     }
 
     /// Publishes attributes that are waiting of directories, of all of them.
@@ -257,6 +271,14 @@ impl Writing {
         progress.last_hold
     }
 
+    /// How long to wait after an attempt to publish it that has failed.
+    fn next_retry(&self) -> Duration {
+        let mut progress = self.progress();
+        let now = progress.retry_after.clamp(RETRY_FIRST, RETRY_LAST);
+        progress.retry_after = now * 2;
+        now
+    }
+
     /// Ends this hold, and says whether it lasted until now.
     fn end_hold(&self, turn: u64) -> bool {
         self.progress().held.take_if(|held| *held == turn).is_some()
@@ -272,9 +294,9 @@ impl Writing {
         self.temporary.load(Ordering::Relaxed)
     }
 
-    /// It has the name that it is for.
-    pub(super) fn has_final_name(&self) {
-        self.temporary.store(false, Ordering::Relaxed);
+    /// Says whether it will be given another name. Returns what was said before.
+    pub(super) fn set_temporary(&self, is_temporary: bool) -> bool {
+        self.temporary.swap(is_temporary, Ordering::Relaxed)
     }
 
     /// Whether nobody has had it open for writing, so that the content is the object's.

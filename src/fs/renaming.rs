@@ -105,7 +105,7 @@ impl FileSystem {
         let old_key = writing.file.key();
         // It is closed, and has waited for this.
         let is_due = writing.is_held();
-        writing.has_final_name();
+        let was_temporary = writing.set_temporary(false);
         let attributes = self.retyped(writing.file.attributes(), from.1.as_str(), to.1.as_str());
         let only_here = source.what == What::New && writing.file.rename_unpublished(new_key);
         writing.file.set_attributes(match only_here {
@@ -119,6 +119,7 @@ impl FileSystem {
             // The object that is replaced must not come back if this file is removed before it is published.
             if let Err(error) = writing.file.publish().await {
                 writing.file.rename_unpublished(&old_key);
+                writing.set_temporary(was_temporary);
                 return Err(error.into());
             }
             Ok(())

@@ -53,6 +53,8 @@ pub(super) struct State {
     pub(super) is_unwanted: bool,
     /// The first failure; it stays.
     pub(super) failure: Option<UploadError>,
+    /// The file has failed, and its bytes have made way for others'.
+    pub(super) is_emptied: bool,
     /// The name is gone: the file lives on for those who have it open, under a key that nobody sees, and is published
     /// there only when memory runs short.
     pub(super) is_nameless: bool,
@@ -143,6 +145,7 @@ impl OpenFile {
             is_loaded: false,
             is_unwanted: false,
             failure: None,
+            is_emptied: false,
             is_nameless: false,
             replaces,
             may_replace_any: false,
@@ -180,6 +183,17 @@ impl OpenFile {
     /// The first failure. A file that has failed takes and publishes nothing any more.
     pub fn failure(&self) -> Option<UploadError> {
         self.lock().failure.clone()
+    }
+
+    /// Forgets the failure of a file all of whose bytes are here, so that it can be published yet. Returns whether it could.
+    pub fn forgive(&self) -> bool {
+        let mut state = self.lock();
+        let is_unsent = state.content.base.is_none() && state.content.part_count() == 0 && state.session.is_none();
+        let is_whole = is_unsent && !state.is_emptied && !state.is_nameless && !state.is_publishing;
+        if is_whole {
+            state.failure = None;
+        }
+        is_whole
     }
 
     /// Whether the file has lost its name.
@@ -512,6 +526,7 @@ impl OpenFile {
         state.release_idle();
         if state.failure.is_some() {
             state.content.drop_bytes();
+            state.is_emptied = true;
         } else if state.dirty && !state.is_publishing && !state.must_replan {
             state.content.seal_available(&self.uploader.rules());
             self.dispatch(&mut state);

@@ -110,6 +110,28 @@ async fn the_rename_tells_why_a_temporary_file_could_not_be_published() {
     assert_eq!(bed.rename("t.tmp", "a").await, Err(FsError::Remote(StoreErrorKind::Denied)));
     assert_eq!(bed.stat("a").await, Err(FsError::NotFound));
     bed.assert_bucket(&[]);
+    // Its close had succeeded: it is still there, and can be renamed yet.
+    assert_eq!(bed.read("t.tmp").await.unwrap(), b"content");
+    bed.rename("t.tmp", "a").await.unwrap();
+    bed.assert_bucket(&[("a", b"content")]);
+}
+
+/// The close has succeeded, and nobody is there to be told.
+#[tokio::test(start_paused = true)]
+async fn what_was_closed_and_cannot_be_published_is_kept_and_tried_again() {
+    let bed = Bed::with_faults([Fault::nth(Op::PutObject, 1, StoreErrorKind::Unreachable).times(2)]);
+    temporary(&bed, "t.tmp", b"content").await;
+    // After 5 seconds and 5 more; the next time is 10 seconds later.
+    bed.pass(5_100).await;
+    bed.pass(5_100).await;
+    assert_eq!(bed.bucket.count(Op::PutObject), 0);
+    assert_eq!(bed.read("t.tmp").await.unwrap(), b"content");
+    assert_eq!(bed.fs.unpublished(), ["t.tmp"]);
+    bed.pass(9_000).await;
+    bed.assert_bucket(&[]);
+    bed.pass(1_100).await;
+    bed.assert_bucket(&[("t.tmp", b"content")]);
+    assert_eq!(bed.fs.unpublished(), [""; 0]);
 }
 
 #[tokio::test(start_paused = true)]
