@@ -23,6 +23,7 @@ const TARGET_BYTES_MAX: usize = 4096;
 impl FileSystem {
     /// Makes a directory, which is a marker object. The kernel is told of the inode by this.
     pub async fn mkdir(&self, parent: Ino, name: &FileName, permissions: u32, owner: Owner) -> Result<Attr, FsError> {
+        let _working = self.work_on(&[parent]).await;
         let key = self.key_of_new(parent, name, "/").await?;
         let attributes = self.attributes_of_new(parent, Kind::Directory, permissions, owner);
         self.put_marker(&key, &attributes).await?;
@@ -74,6 +75,7 @@ impl FileSystem {
     /// Makes a symbolic link, as cosfs does: an object whose content is the target. It waits a moment for the times and the
     /// owner that archivers set next. The kernel is told of the inode by this.
     pub async fn symlink(&self, parent: Ino, name: &FileName, target: &[u8], owner: Owner) -> Result<Attr, FsError> {
+        let _working = self.work_on(&[parent]).await;
         let key = self.key_of_new(parent, name, "").await?;
         let attributes = self.attributes_of_new(parent, Kind::Symlink, LINK_PERMISSIONS, owner);
         let file = OpenFile::empty(&self.uploader, key, attributes, None);
@@ -126,6 +128,8 @@ impl FileSystem {
     /// Removes an empty directory.
     pub async fn rmdir(&self, parent: Ino, name: &FileName) -> Result<(), FsError> {
         self.refuse_if_read_only()?;
+        let _nothing_is_saved = self.saving.lock().await;
+        let _working = self.work_on(&[parent]).await;
         if !self.find(parent, name).await? {
             return Err(FsError::NotFound);
         }
@@ -139,7 +143,6 @@ impl FileSystem {
             (format!("{}{name}/", tree.directory_path(parent).ok_or(FsError::Stale)?), holds_new)
         };
         let marker = self.key(&path)?;
-        let _nothing_is_saved = self.saving.lock().await;
         // Never by what was listed earlier: somebody may have put something in since.
         let below = ListRequest { prefix: marker.to_string(), max_keys: Some(2), ..ListRequest::default() };
         let page = self.store.list(below).await.map_err(|error| self.told(error))?;
@@ -156,6 +159,7 @@ impl FileSystem {
     /// nothing of it is published any more.
     pub async fn unlink(&self, parent: Ino, name: &FileName) -> Result<(), FsError> {
         self.refuse_if_read_only()?;
+        let _working = self.work_on(&[parent]).await;
         if !self.find(parent, name).await? {
             return Err(FsError::NotFound);
         }
@@ -180,6 +184,7 @@ impl FileSystem {
             tree.touch_upwards(parent, now, self.options.metadata_ttl);
             Ok(())
         };
+        let _alone = self.move_alone(&[ino]).await;
         self.take_name_from(ino, removing).await
     }
 
@@ -269,6 +274,7 @@ impl FileSystem {
     /// itself, a directory by a new marker.
     pub async fn setattr(&self, ino: Ino, change: AttrChange) -> Result<Attr, FsError> {
         self.refuse_if_read_only()?;
+        let _working = self.work_on(&[ino]).await;
         if let Some(size) = change.size {
             self.set_size(ino, size).await?;
         }

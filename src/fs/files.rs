@@ -173,8 +173,12 @@ impl FileSystem {
         owner: Owner,
         mode: OpenMode,
     ) -> Result<(Attr, Opened), FsError> {
+        let working = self.work_on(&[parent]).await;
         let key = match self.key_of_new(parent, name, "").await {
-            Err(FsError::Exists) if !mode.exclusive => return self.open_found(parent, name, mode).await,
+            Err(FsError::Exists) if !mode.exclusive => {
+                drop(working);
+                return self.open_found(parent, name, mode).await;
+            }
             key => key?,
         };
         let now = self.clock.now();
@@ -221,12 +225,14 @@ impl FileSystem {
     pub async fn open(&self, ino: Ino, mode: OpenMode) -> Result<Opened, FsError> {
         if mode.writes {
             self.refuse_if_read_only()?;
+            let _working = self.work_on(&[ino]).await;
             return self.open_for_writing(ino, mode).await;
         }
         if mode.truncates {
             // Linux empties a file that is opened for reading, too.
             self.setattr(ino, AttrChange { size: Some(0), ..AttrChange::default() }).await?;
         }
+        let _working = self.work_on(&[ino]).await;
         let being_written = {
             let tree = self.tree();
             let writing = tree.file(ino).ok_or(FsError::IsDirectory)?.writing.as_ref();

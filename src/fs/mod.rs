@@ -21,6 +21,7 @@ mod ranges;
 mod reading_directories;
 mod renaming;
 mod temporary;
+mod traffic;
 mod tree;
 mod xattrs;
 
@@ -52,6 +53,7 @@ use handles::Handles;
 use heads::Heads;
 use moving_directories::Cleanings;
 use others::Telling;
+use traffic::Traffic;
 use tree::Tree;
 
 /// A bucket, or a part of one, as a file system.
@@ -66,6 +68,7 @@ pub struct FileSystem {
     /// page of 1,000 names; never held across an await, and never while an open file's lock is taken for a write.
     tree: Mutex<Tree>,
     handles: Handles,
+    traffic: Traffic,
     heads: Heads,
     others: Option<Arc<Others>>,
     runtime: tokio::runtime::Handle,
@@ -121,6 +124,7 @@ impl FileSystem {
             readers,
             tree,
             handles: Handles::default(),
+            traffic: Traffic::default(),
             heads: Heads::default(),
             others,
             runtime,

@@ -13,6 +13,7 @@ use futures_util::stream::{self, StreamExt};
 use super::files::Writing;
 use super::name::FileName;
 use super::renaming::Way;
+use super::traffic::Moving;
 use super::tree::{Entry, Facts, Ino, What};
 use super::{FileSystem, FsError};
 use crate::store::{CopyRequest, ListRequest, ListedObject, ObjectStore, Source, StoreError};
@@ -98,15 +99,15 @@ impl FileSystem {
         source: Entry,
         replaces: bool,
     ) -> Result<(), FsError> {
-        let old = format!("{}{}/", self.directory_prefix(from.0)?, from.1);
-        let new = self.key(&format!("{}{}/", self.tree().directory_path(to.0).ok_or(FsError::Stale)?, to.1))?;
-        let replaced = if replaces { Some(self.attributes_of_empty(to).await?) } else { None };
         // What waits of directories below goes with their markers; its own is put below.
         let mut failed = self.save_directories().await;
         if let Some((_, error)) = failed.pop() {
             return Err(error);
         }
         let _nothing_is_saved = self.saving.lock().await;
+        let old = format!("{}{}/", self.directory_prefix(from.0)?, from.1);
+        let new = self.key(&format!("{}{}/", self.tree().directory_path(to.0).ok_or(FsError::Stale)?, to.1))?;
+        let replaced = if replaces { Some(self.attributes_of_empty(to).await?) } else { None };
         self.cleanings.stop(new.as_str()).await;
         let marker = self.marker_at(from).await?;
         let mut moving = Move {
@@ -117,7 +118,8 @@ impl FileSystem {
             doubtful: Vec::new(),
             moved: Vec::new(),
         };
-        let copied = match moving.copy_all(source.ino).await {
+        let mut alone = None;
+        let copied = match moving.copy_all(source.ino, &mut alone).await {
             Ok(()) if moving.has_marker() => Ok(()),
             Ok(()) => self.put_marker(&new, &marker.attributes).await,
             Err(error) => Err(error),
@@ -130,7 +132,9 @@ impl FileSystem {
             }
             return Err(error);
         }
-        moving.arrive((from, to), Entry { what: What::Directory(Some(marker)), ..source }).await
+        moving.arrive((from, to), Entry { what: What::Directory(Some(marker)), ..source });
+        drop(alone);
+        moving.remove_old(from).await
     }
 
     /// The attributes of a directory that is to be replaced, which must be empty.
@@ -146,30 +150,45 @@ impl FileSystem {
     }
 }
 
-impl Move<'_> {
-    /// Brings everything below to the new keys, beside the old ones.
-    async fn copy_all(&mut self, ino: Ino) -> Result<(), FsError> {
+impl<'a> Move<'a> {
+    /// Brings everything below to the new keys, beside the old ones: most of it while others go on working below, and what
+    /// they have changed meanwhile, or are writing, once they wait. They do for as long as `alone` is there.
+    async fn copy_all(&mut self, ino: Ino, alone: &mut Option<Moving<'a>>) -> Result<(), FsError> {
+        let missing = self.missing(ino).await?;
+        self.copy(missing).await?;
+        *alone = Some(self.fs.move_alone(&[ino]).await);
         for _ in 0..PASSES_MAX {
-            let objects = objects_below(&*self.fs.store, &self.old).await.map_err(|error| self.fs.told(error))?;
             self.move_written(ino).await?;
-            let written: HashSet<ObjectKey> = self.moved.iter().map(|(_, _, writing)| writing.file.key()).collect();
-            self.take_back_removed(&objects).await?;
-            let mut missing = Vec::new();
-            for object in objects {
-                let key = ObjectKey::new(&object.key).map_err(|_| FsError::NameInvalid)?;
-                let new = self.new_key(&key)?;
-                let is_current = self.copied.get(&key).is_some_and(|copy| copy.is_of(&object));
-                if !is_current && !written.contains(&new) {
-                    missing.push((key, new, object));
-                }
-            }
+            let missing = self.missing(ino).await?;
             if missing.is_empty() {
                 return Ok(());
             }
             self.copy(missing).await?;
         }
-        // Somebody puts in files faster than they can be moved.
+        // Another mount puts in files faster than they can be moved.
         Err(FsError::Remote(crate::store::StoreErrorKind::Busy))
+    }
+
+    /// The objects below of which there is no copy yet, with their old keys and their new ones. Those of files that are being
+    /// written move with these.
+    async fn missing(&mut self, ino: Ino) -> Result<Vec<(ObjectKey, ObjectKey, ListedObject)>, FsError> {
+        let objects = objects_below(&*self.fs.store, &self.old).await.map_err(|error| self.fs.told(error))?;
+        self.take_back_removed(&objects).await?;
+        let keys: Vec<ObjectKey> =
+            self.fs.tree().writings_below(ino).iter().map(|(_, _, writing)| writing.file.key()).collect();
+        let moved = self.moved.iter().map(|(_, _, writing)| writing.file.key());
+        let written: HashSet<ObjectKey> =
+            keys.into_iter().chain(moved).map(|key| self.new_key(&key).unwrap_or(key)).collect();
+        let mut missing = Vec::new();
+        for object in objects {
+            let key = ObjectKey::new(&object.key).map_err(|_| FsError::NameInvalid)?;
+            let new = self.new_key(&key)?;
+            let is_current = self.copied.get(&key).is_some_and(|copy| copy.is_of(&object));
+            if !is_current && !written.contains(&new) {
+                missing.push((key, new, object));
+            }
+        }
+        Ok(missing)
     }
 
     fn new_key(&self, old: &ObjectKey) -> Result<ObjectKey, FsError> {
@@ -257,8 +276,8 @@ impl Move<'_> {
         remove_persistently(self.fs, self.new.clone(), copies).await;
     }
 
-    /// Everything is at its new keys: gives the directory its new name, and removes the old objects.
-    async fn arrive(self, (from, to): Way<'_>, mut entry: Entry) -> Result<(), FsError> {
+    /// Everything is at its new keys: gives the directory its new name.
+    fn arrive(&self, (from, to): Way<'_>, mut entry: Entry) {
         let ino = entry.ino;
         if let Some(What::Directory(Some(marker))) = self.fs.tree().entry_of(ino).map(|entry| &entry.what) {
             // Attributes may have been set meanwhile.
@@ -280,6 +299,10 @@ impl Move<'_> {
         for (ino, _, writing) in &self.moved {
             self.fs.settle_moved(*ino, writing);
         }
+    }
+
+    /// Removes the objects that the directory had under its old name.
+    async fn remove_old(self, from: (Ino, &FileName)) -> Result<(), FsError> {
         let mut old_keys: Vec<ObjectKey> = self.copied.keys().cloned().collect();
         for (_, leaves_object, writing) in &self.moved {
             let back = writing.file.key();

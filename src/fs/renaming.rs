@@ -46,6 +46,9 @@ impl FileSystem {
         source: Entry,
         target: Option<Entry>,
     ) -> Result<(), FsError> {
+        let _working = self.work_on(&[from.0, to.0]).await;
+        let inos: Vec<Ino> = std::iter::once(source.ino).chain(target.as_ref().map(|target| target.ino)).collect();
+        let _alone = self.move_alone(&inos).await;
         let new_key = self.key(&format!("{}{}", self.tree().directory_path(to.0).ok_or(FsError::Stale)?, to.1))?;
         self.cleanings.stop(new_key.as_str()).await;
         let Some(target) = target else { return self.move_file(from, to, source, &new_key, false).await? };

@@ -1,9 +1,11 @@
 //! Renaming directories with what is in them.
 
-use cosmount::fs::FsError;
+use cosmount::fs::{FileName, FsError};
 use cosmount::store::{Fault, Gate, Op, StoreErrorKind};
 
-use crate::bed::{Bed, MIB, PART, READ, WRITE, bytes};
+use futures_util::poll;
+
+use crate::bed::{Bed, File, ME, MIB, PART, READ, REPLACE, WRITE, bytes};
 
 async fn full_directory(bed: &Bed) {
     bed.mkdir("a").await.unwrap();
@@ -171,4 +173,61 @@ async fn files_that_are_open_move_along() {
         ("b/x", b"xXY"),
     ]);
     bed.assert_no_unfinished_uploads().await;
+}
+
+/// Once everything has been copied that was there, who comes then waits, and finds the directory at its new name.
+#[tokio::test]
+async fn what_is_opened_or_made_in_a_directory_at_the_end_of_its_rename_comes_after_it() {
+    let bed = Bed::new();
+    bed.mkdir("d").await.unwrap();
+    bed.put("d/f", b"old").await.unwrap();
+    let (directory, file) = (bed.stat("d").await.unwrap().ino, bed.stat("d/f").await.unwrap().ino);
+    let (copying, looking) = (Gate::new(), Gate::new());
+    bed.faults.inject(Fault::hold(Op::CopyObject, &copying));
+    let others = async {
+        copying.reached_by(1).await;
+        bed.faults.inject(Fault::hold(Op::ListObjects, &looking));
+        copying.open();
+        looking.reached_by(1).await;
+        let name = FileName::new("new").unwrap();
+        let mut opening = Box::pin(bed.fs.open(file, REPLACE));
+        let mut making = Box::pin(bed.fs.create(directory, &name, 0o644, ME, WRITE));
+        assert!(poll!(&mut opening).is_pending() && poll!(&mut making).is_pending());
+        looking.open();
+        let opened = File { fs: bed.fs.clone(), ino: file, handle: opening.await.unwrap().handle };
+        let (attr, made) = making.await.unwrap();
+        let made = File { fs: bed.fs.clone(), ino: attr.ino, handle: made.handle };
+        opened.write(0, b"newer").await.unwrap();
+        made.write(0, b"made").await.unwrap();
+        opened.close().await.unwrap();
+        made.close().await.unwrap();
+    };
+    let (renamed, ()) = tokio::join!(bed.rename("d", "e"), others);
+    renamed.unwrap();
+    bed.assert_bucket(&[("e/", b""), ("e/f", b"newer"), ("e/new", b"made")]);
+}
+
+/// What is written while the first copies are made is not lost behind them.
+#[tokio::test]
+async fn what_is_written_in_a_directory_during_its_rename_moves_along() {
+    let bed = Bed::new();
+    bed.mkdir("d").await.unwrap();
+    for name in ["d/f", "d/g"] {
+        bed.put(name, b"old").await.unwrap();
+    }
+    let copying = Gate::new();
+    bed.faults.inject(Fault::hold(Op::CopyObject, &copying));
+    let writing = async {
+        copying.reached_by(1).await;
+        let open = bed.open("d/f", REPLACE).await.unwrap();
+        open.write(0, b"newer").await.unwrap();
+        bed.put("d/g", b"closed").await.unwrap();
+        bed.put("d/h", b"made").await.unwrap();
+        copying.open();
+        open
+    };
+    let (renamed, open) = tokio::join!(bed.rename("d", "e"), writing);
+    renamed.unwrap();
+    open.close().await.unwrap();
+    bed.assert_bucket(&[("e/", b""), ("e/f", b"newer"), ("e/g", b"closed"), ("e/h", b"made")]);
 }

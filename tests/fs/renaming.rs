@@ -4,7 +4,7 @@ use cosmount::fs::{FsError, ROOT};
 use cosmount::store::{Fault, Gate, Op, StoreErrorKind};
 use futures_util::poll;
 
-use crate::bed::{Bed, KIB, MIB, PART, READ, REPLACE, WRITE, assert_same, bytes};
+use crate::bed::{Bed, File, KIB, MIB, PART, READ, REPLACE, WRITE, assert_same, bytes};
 
 #[tokio::test]
 async fn a_published_file_moves_by_a_copy_and_a_delete() {
@@ -326,5 +326,51 @@ async fn a_close_in_the_middle_of_a_rename_leaves_a_file_that_can_be_read() {
     assert_eq!(bed.stat("final").await.unwrap().size, content.len() as u64);
     assert_same(&bed.read("final").await.unwrap(), &content);
     bed.unlink("final").await.unwrap();
+    bed.assert_bucket(&[]);
+}
+
+/// Who opens a file in the middle of its rename gets it under its new name.
+#[tokio::test]
+async fn an_open_waits_for_the_rename_of_its_file() {
+    let bed = Bed::new();
+    bed.put("a", b"old").await.unwrap();
+    let ino = bed.stat("a").await.unwrap().ino;
+    let gate = Gate::new();
+    bed.faults.inject(Fault::hold(Op::CopyObject, &gate));
+    let rename = bed.rename("a", "b");
+    let write = async {
+        gate.reached_by(1).await;
+        let mut opening = Box::pin(bed.fs.open(ino, REPLACE));
+        assert!(poll!(&mut opening).is_pending());
+        gate.open();
+        let file = File { fs: bed.fs.clone(), ino, handle: opening.await.unwrap().handle };
+        file.write(0, b"new").await.unwrap();
+        file.close().await.unwrap();
+    };
+    let (renamed, ()) = tokio::join!(rename, write);
+    renamed.unwrap();
+    bed.assert_bucket(&[("b", b"new")]);
+    assert_eq!(bed.read("b").await.unwrap(), b"new");
+}
+
+/// And who opens it in the middle of its removal comes too late.
+#[tokio::test]
+async fn an_open_waits_for_the_removal_of_its_file() {
+    let bed = Bed::new();
+    bed.put("a", b"old").await.unwrap();
+    let ino = bed.stat("a").await.unwrap().ino;
+    let gate = Gate::new();
+    bed.faults.inject(Fault::hold(Op::DeleteObject, &gate));
+    let open = async {
+        gate.reached_by(1).await;
+        let mut opening = Box::pin(bed.fs.open(ino, REPLACE));
+        assert!(poll!(&mut opening).is_pending());
+        gate.open();
+        opening.await.map(|_| ())
+    };
+    let (removed, opened) = tokio::join!(bed.unlink("a"), open);
+    removed.unwrap();
+    assert!(opened.is_err(), "there is nothing to be opened any more");
+    bed.publish_all().await;
     bed.assert_bucket(&[]);
 }

@@ -169,6 +169,12 @@ impl Tree {
         Some((node.parent, node.name.clone()?))
     }
 
+    /// The directories that an inode is in, from its own up to the root.
+    pub(super) fn ancestors(&self, ino: Ino) -> impl Iterator<Item = Ino> {
+        let above = |ino: &Ino| self.nodes.get(ino).filter(|_| *ino != ROOT).map(|node| node.parent);
+        std::iter::successors(above(&ino), above)
+    }
+
     /// The path of a directory below the mount, empty or ending in `/`; `None` if it has lost its name.
     pub(super) fn directory_path(&self, ino: Ino) -> Option<String> {
         let mut names = Vec::new();
