@@ -1,7 +1,8 @@
 //! The daemon's end of the control socket.
 
 use std::io;
-use std::path::PathBuf;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
@@ -13,6 +14,9 @@ use super::control::{Answer, UNMOUNT};
 /// How long somebody who connects may take to ask.
 const ASKING_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// How long to wait after a connection that could not be accepted.
+const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
+
 /// The longest line that is listened to, in bytes.
 const LINE_BYTES_MAX: u64 = 256;
 
@@ -22,9 +26,11 @@ const ASKERS_MAX: usize = 16;
 /// Somebody who asked to unmount and waits for answers.
 pub(super) struct Asker(UnixStream);
 
-/// The socket, removed when dropped.
+/// The socket, removed when dropped unless the next mount has put its own there.
 pub(super) struct ControlListener {
     path: PathBuf,
+    /// Device and inode of the socket.
+    identity: Option<(u64, u64)>,
     askers: mpsc::Receiver<Asker>,
 }
 
@@ -34,8 +40,16 @@ impl ControlListener {
         let listener = UnixListener::bind(&path)?;
         let (asked, askers) = mpsc::channel(ASKERS_MAX);
         tokio::spawn(async move {
-            // Ends with the receiver, or with a socket that cannot accept any more.
-            while let Ok((stream, _)) = listener.accept().await {
+            while !asked.is_closed() {
+                let stream = match listener.accept().await {
+                    Ok((stream, _)) => stream,
+                    // Out of descriptors, for example: who asks waits in the socket's queue.
+                    Err(error) => {
+                        log::warn!("nobody can ask to unmount right now: {error}");
+                        tokio::time::sleep(ACCEPT_PAUSE).await;
+                        continue;
+                    }
+                };
                 let asked = asked.clone();
                 tokio::spawn(async move {
                     if let Ok(Some(asker)) = tokio::time::timeout(ASKING_TIMEOUT, hear(stream, deadline)).await {
@@ -44,12 +58,16 @@ impl ControlListener {
                 });
             }
         });
-        Ok(ControlListener { path, askers })
+        Ok(ControlListener { identity: identity(&path), path, askers })
     }
 
     /// The next one who asks to unmount.
-    pub(super) async fn asked(&mut self) -> Option<Asker> {
-        self.askers.recv().await
+    pub(super) async fn asked(&mut self) -> Asker {
+        match self.askers.recv().await {
+            Some(asker) => asker,
+            // Nobody listens any more.
+            None => std::future::pending().await,
+        }
     }
 
     /// Those who asked meanwhile.
@@ -60,8 +78,14 @@ impl ControlListener {
 
 impl Drop for ControlListener {
     fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.path);
+        if self.identity.is_some() && identity(&self.path) == self.identity {
+            let _ = std::fs::remove_file(&self.path);
+        }
     }
+}
+
+fn identity(path: &Path) -> Option<(u64, u64)> {
+    std::fs::symlink_metadata(path).ok().map(|metadata| (metadata.dev(), metadata.ino()))
 }
 
 impl Asker {
@@ -106,13 +130,18 @@ mod tests {
         let mut client = UnixStream::connect(&path).await.unwrap();
         client.write_all(b"unmount\n").await.unwrap();
 
-        let mut asker = listener.asked().await.unwrap();
+        let mut asker = listener.asked().await;
         asker.tell(&["a.bin: denied".into()]).await;
         drop(asker);
         let mut heard = String::new();
         client.read_to_string(&mut heard).await.unwrap();
         assert_eq!(heard, "within 61\nunpublished a.bin: denied\ndone\n");
+        // The next mount on the same place.
+        std::fs::remove_file(&path).unwrap();
+        let next = ControlListener::bind(path.clone(), Duration::from_secs(60)).unwrap();
         drop(listener);
+        assert!(path.exists(), "it is the next one's");
+        drop(next);
         assert!(!path.exists());
     }
 }

@@ -16,6 +16,8 @@ const FS_TYPES: [&str; 2] = ["fuse", "fuse.cosmount"];
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct MountEntry {
     pub(super) mount_point: PathBuf,
+    /// The number of the mounted device, as `0:53`.
+    pub(super) device: String,
     pub(super) fs_type: String,
     pub(super) source: String,
     /// Who mounted it, for FUSE.
@@ -133,13 +135,14 @@ pub(super) fn mounted_at(real_path: &Path) -> Option<MountEntry> {
 /// One line of `/proc/self/mountinfo`, see proc(5): six fields, optional ones, a `-`, type, source and options.
 fn parse_entry(line: &str) -> Option<MountEntry> {
     let (mount, rest) = line.split_once(" - ")?;
+    let device = mount.split(' ').nth(2)?.to_owned();
     let mount_point = unescape(mount.split(' ').nth(4)?);
     let mut rest = rest.split(' ');
     let fs_type = rest.next()?.to_owned();
     let source = unescape(rest.next()?).to_string_lossy().into_owned();
     let options = rest.next().unwrap_or_default();
     let user_id = options.split(',').find_map(|option| option.strip_prefix("user_id=")?.parse().ok());
-    Some(MountEntry { mount_point: mount_point.into(), fs_type, source, user_id })
+    Some(MountEntry { mount_point: mount_point.into(), device, fs_type, source, user_id })
 }
 
 /// Blanks, tabs, newlines and backslashes stand there as `\` and three octal digits.
@@ -172,6 +175,7 @@ mod tests {
         let line = r"36 25 0:31 / /mnt/my\040files rw,nosuid,nodev shared:7 - fuse.cosmount photos-1:/a\040b rw,user_id=1000,group_id=100,allow_other";
         let expected = MountEntry {
             mount_point: "/mnt/my files".into(),
+            device: "0:31".into(),
             fs_type: "fuse.cosmount".into(),
             source: "photos-1:/a b".into(),
             user_id: Some(1000),

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
@@ -18,7 +19,7 @@ use super::control_listener::{Asker, ControlListener};
 use super::diagnosis::{self, Subject};
 use super::failure::{Exit, Failure};
 use super::local_service::LocalService;
-use super::mount_point;
+use super::mount_point::{self, MountEntry};
 use super::signals::Signals;
 use crate::clock::Clock;
 use crate::config::{MountConfig, Service};
@@ -169,6 +170,10 @@ struct Session {
     control: Option<ControlListener>,
     /// Told when the kernel has let go of the mount. Nobody has told it yet while it is there.
     ended: Option<oneshot::Receiver<()>>,
+    /// Whether it has.
+    has_ended: Arc<AtomicBool>,
+    /// The number of the mounted device, once the mount has answered.
+    device: Option<String>,
 }
 
 impl Session {
@@ -203,7 +208,8 @@ impl Session {
         // Both ask the mount, which its own threads answer, so neither may run on them.
         let (answered, answer) = oneshot::channel();
         let (ending, ended) = oneshot::channel();
-        let asked = mount_point.clone();
+        let (asked, has_ended) = (mount_point.clone(), Arc::new(AtomicBool::new(false)));
+        let ends = has_ended.clone();
         // A thread and not a task: it stays for as long as the mount, and nothing may wait for it at the end.
         std::thread::spawn(move || {
             mounted.settle_in();
@@ -211,12 +217,16 @@ impl Session {
             if let Err(error) = mounted.wait() {
                 log::error!("{}: {error}", asked.display());
             }
+            ends.store(true, Ordering::SeqCst);
             let _ = ending.send(());
         });
-        let session =
-            Session { fs, mount_point, unmount_timeout: config.unmount_timeout, control: None, ended: Some(ended) };
+        let (unmount_timeout, ended) = (config.unmount_timeout, Some(ended));
+        let mut session = Session { fs, mount_point, unmount_timeout, control: None, ended, has_ended, device: None };
         let silent = match timeout(MOUNT_ANSWER_TIMEOUT, answer).await {
-            Ok(Ok(Ok(()))) => return Ok(session),
+            Ok(Ok(Ok(()))) => {
+                session.device = mount_point::mounted_at(&session.mount_point).map(|entry| entry.device);
+                return Ok(session);
+            }
             Ok(Ok(Err(error))) => error.to_string(),
             Ok(Err(_)) | Err(_) => "no answer in time".to_owned(),
         };
@@ -253,7 +263,7 @@ impl Session {
         tokio::select! {
             () = unmounted => None,
             () = signals.any() => None,
-            asker = asked => asker,
+            asker = asked => Some(asker),
         }
     }
 
@@ -298,7 +308,11 @@ impl Session {
     /// Takes the mount out of the tree of names, if it is still there. Programs that have files open keep them for as
     /// long as this process lives.
     fn detach(&self) {
-        if !mount_point::mounted_at(&self.mount_point).is_some_and(|entry| entry.may_be_ours()) {
+        // Somebody else may have unmounted it, and mounted anew while this one was publishing.
+        let is_ours = |entry: MountEntry| {
+            entry.may_be_ours() && self.device.as_ref().is_none_or(|device| *device == entry.device)
+        };
+        if self.has_ended.load(Ordering::SeqCst) || !mount_point::mounted_at(&self.mount_point).is_some_and(is_ours) {
             return;
         }
         if let Err(failure) = mount_point::detach(&self.mount_point) {

@@ -106,6 +106,23 @@ fn a_mount_that_somebody_else_unmounts_ends_by_itself() {
     assert_eq!(mount.ended(), Some(0));
 }
 
+/// The first is publishing yet when the second is there.
+#[test]
+fn a_mount_that_somebody_else_unmounts_leaves_the_next_one_alone() {
+    let home = Home::new();
+    let (slow, service) = (Service::with(&home, &["--latency-ms", "3000"]), Service::start(&home));
+    let mut first = foreground(&home, &slow, &[]);
+    // Closed, and waits for its name.
+    fs::write(home.mount_point().join("a.tmp"), "hello").unwrap();
+    let unmounted = Command::new("fusermount3").arg("-u").arg(home.mount_point()).output().unwrap();
+    Done::of(unmounted).succeeded();
+    home.mounted(&service, &[]);
+    assert_eq!(first.ended(), Some(0));
+    assert!(home.is_mounted());
+    fs::write(home.mount_point().join("b"), "hello").unwrap();
+    home.unmount().succeeded();
+}
+
 #[test]
 fn unmount_cleans_up_after_a_daemon_that_was_killed() {
     let home = Home::new();
