@@ -29,7 +29,7 @@ const RANK_ENVIRONMENT: u8 = 6;
 const RANK_PROCESS: u8 = 7;
 
 /// Crates that have a home, and the beginnings of the paths that are it.
-const HOMES: [(&str, &[&str]); 18] = [
+const HOMES: [(&str, &[&str]); 19] = [
     ("sha1", &["wire/sign", "server/"]),
     ("hmac", &["wire/sign"]),
     ("md5", &["wire/digest.rs"]),
@@ -46,6 +46,7 @@ const HOMES: [(&str, &[&str]); 18] = [
     ("memmap2", &["memory.rs"]),
     ("fuser", &["fuse/"]),
     ("clap", &["cli/"]),
+    ("close_fds", &["cli/"]),
     ("env_logger", &["cli/"]),
     ("toml", &["config/"]),
     // Where options are read and where data is stored.

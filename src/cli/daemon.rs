@@ -17,6 +17,9 @@ use super::failure::{Exit, Failure};
 
 const READY: &str = "ready\n";
 
+/// The first descriptor behind standard input, output and error.
+const FIRST_OTHER_FD: i32 = 3;
+
 /// Starts the daemon and returns once its mount answers. A daemon that fails has said why; its exit code is `Err`.
 ///
 /// `arguments` are those of this process without its name, the subcommand first.
@@ -24,6 +27,8 @@ pub(super) fn start(arguments: &[OsString]) -> Result<Result<(), Exit>, Failure>
     let failed = |what: &str, error: io::Error| Failure::new(Exit::Failed, format!("{what}: {error}"));
     let program = std::env::current_exe().map_err(|error| failed("this program cannot be found again", error))?;
     let (subcommand, rest) = arguments.split_at(arguments.len().min(1));
+    // What the caller has open besides, a lock or the end of a pipe, is not the daemon's to keep.
+    close_fds::set_fds_cloexec(FIRST_OTHER_FD, &[]);
     let mut child = Command::new(program)
         .arg0("cosmount")
         .args(subcommand)

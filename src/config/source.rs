@@ -3,7 +3,11 @@
 use std::str::FromStr;
 
 use super::ConfigError;
-use crate::wire::BucketName;
+use crate::wire::{BucketName, ObjectKey};
+
+/// What a prefix has to leave of a key's 850 bytes for the names of files, in bytes. Those that the mount makes for itself
+/// are shorter.
+const ROOM_BYTES: usize = 64;
 
 /// A bucket and the prefix under which the mount sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,6 +37,9 @@ impl FromStr for MountSource {
             return Err(refused("a prefix cannot hold an empty segment".into()));
         }
         let prefix = if prefix.is_empty() { String::new() } else { format!("{prefix}/") };
+        if let Err(error) = ObjectKey::new(format!("{prefix}{}", "n".repeat(ROOM_BYTES))) {
+            return Err(refused(format!("no file below the prefix could have a key: {error}")));
+        }
         Ok(MountSource { bucket, prefix })
     }
 }
@@ -70,5 +77,7 @@ mod tests {
         for text in ["photos", "", ":/x", "photos-125:/a/../b", "photos-125:/a//b", "Photos-125"] {
             assert!(text.parse::<MountSource>().is_err(), "{text:?}");
         }
+        let long = |bytes: usize| format!("photos-125:/{}", "p".repeat(bytes)).parse::<MountSource>();
+        assert!(long(785).is_ok() && long(786).is_err());
     }
 }

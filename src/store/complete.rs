@@ -7,7 +7,7 @@
 use super::session::{Done, Failed, Request, Session};
 use super::{Op, Published, StoreError, StoreErrorKind};
 use crate::wire::answer::{CompleteMultipartUploadResult, decode_head, header_crc64};
-use crate::wire::operation::{CompleteMultipartUpload, CompletedPart, HeadObject, Operation};
+use crate::wire::operation::{CompleteMultipartUpload, CompletedPart, HeadObject, ListParts, Operation};
 use crate::wire::request::Headers;
 use crate::wire::{Crc64, ETag, ObjectHead, ObjectKey, PartNumber, UploadId};
 
@@ -35,11 +35,11 @@ pub(super) async fn complete(
             Err(failed) => failed,
         };
         if perhaps_done && failed.error.kind == StoreErrorKind::NoSuchUpload {
-            return settle(session, key, expected, failed.error).await;
+            return settle(session, key, upload, expected, failed.error).await;
         }
         perhaps_done |= failed.done == Done::Perhaps;
         let Err(error) = tries.again(failed).await else { continue };
-        return if perhaps_done { settle(session, key, expected, error).await } else { Err(error) };
+        return if perhaps_done { settle(session, key, upload, expected, error).await } else { Err(error) };
     }
 }
 
@@ -69,15 +69,14 @@ async fn attempt(session: &Session, request: &Request) -> Result<Published, Fail
 }
 
 /// Compares what was published with what should have been. An answer without a checksum costs one HEAD.
-async fn verify(
+pub(super) async fn verify(
     session: &Session,
     request: &Request,
     key: &ObjectKey,
     published: Published,
     expected: Expected,
 ) -> Result<Published, StoreError> {
-    let Some(crc64) = expected.crc64 else { return Ok(published) };
-    if let Some(answered) = published.crc64 {
+    if let (Some(answered), Some(crc64)) = (published.crc64, expected.crc64) {
         return if answered == crc64 { Ok(published) } else { Err(corrupted(request, answered, crc64)) };
     }
     let head = head(session, key).await?;
@@ -89,9 +88,9 @@ async fn verify(
         let message = format!("the object has {} bytes instead of {}", head.size, expected.size);
         return Err(request.error(StoreErrorKind::Corrupted, message));
     }
-    match head.crc64 {
-        Some(answered) if answered != crc64 => Err(corrupted(request, answered, crc64)),
-        answered => Ok(Published { crc64: answered, ..published }),
+    match (head.crc64, expected.crc64) {
+        (Some(answered), Some(crc64)) if answered != crc64 => Err(corrupted(request, answered, crc64)),
+        (answered, _) => Ok(Published { crc64: answered, ..published }),
     }
 }
 
@@ -99,6 +98,7 @@ async fn verify(
 async fn settle(
     session: &Session,
     key: &ObjectKey,
+    upload: &UploadId,
     expected: Expected,
     error: StoreError,
 ) -> Result<Published, StoreError> {
@@ -106,11 +106,22 @@ async fn settle(
     let Some(crc64) = expected.crc64 else { return Err(error) };
     match head(session, key).await {
         Ok(head) if head.crc64 == Some(crc64) && head.size == expected.size => {
+            // The object that was there before may have had the same bytes, and other metadata.
+            if error.kind != StoreErrorKind::NoSuchUpload && !is_gone(session, key, upload).await {
+                return Err(error);
+            }
             log::info!("{error}; but the object is there, with checksum {crc64}");
             Ok(Published { etag: head.etag, crc64: head.crc64 })
         }
         _ => Err(error),
     }
+}
+
+/// Whether the service does not know an upload any more, as after its Complete.
+async fn is_gone(session: &Session, key: &ObjectKey, upload: &UploadId) -> bool {
+    let parts = ListParts { max_parts: Some(1), ..ListParts::new(key.clone(), upload.clone()) };
+    let answer = session.answer(&Request::new(&Operation::ListParts(parts))).await;
+    answer.is_err_and(|error| error.kind == StoreErrorKind::NoSuchUpload)
 }
 
 fn corrupted(request: &Request, answered: Crc64, expected: Crc64) -> StoreError {

@@ -237,8 +237,15 @@ impl ObjectStore for HttpStore {
         crc64: Crc64,
         attributes: &ObjectAttributes,
     ) -> Result<Published, StoreError> {
+        let size = body.len();
         let operation = Operation::PutObject(PutObject::new(key.clone(), attributes.clone()));
-        self.send(&Request::with_body(&operation, body), crc64).await
+        let request = Request::with_body(&operation, body);
+        let published = self.send(&request, crc64).await?;
+        if published.crc64.is_some() {
+            return Ok(published);
+        }
+        let expected = Expected { size, crc64: Some(crc64) };
+        complete::verify(&self.session, &request, key, published, expected).await
     }
 
     async fn delete(&self, key: &ObjectKey) -> Result<(), StoreError> {

@@ -287,10 +287,13 @@ impl Session {
     ) -> Failed {
         let told = told.unwrap_or_default();
         let failure = told.classify(status);
-        let gap = self.clock_gap(headers);
-        let remedy = retry::remedy(failure, gap.unsigned_abs() >= CLOCK_GAP_SECONDS);
+        let known = self.clock_offset.load(Ordering::Relaxed);
+        let offset = self.told_offset(headers).unwrap_or(known);
+        // Another request may have learned of it since this one was signed.
+        let gap = offset.abs_diff(known).max(offset.unsigned_abs());
+        let remedy = retry::remedy(failure, gap >= CLOCK_GAP_SECONDS);
         if remedy == Remedy::Resign {
-            self.clock_offset.fetch_add(gap, Ordering::Relaxed);
+            self.clock_offset.store(offset, Ordering::Relaxed);
             // The next signature begins a new key time.
             *self.signing_key.lock().unwrap_or_else(PoisonError::into_inner) = None;
         }
@@ -336,11 +339,11 @@ impl Session {
         key
     }
 
-    /// Seconds that the `Date` of an answer is ahead of what we take for the service's time.
-    fn clock_gap(&self, headers: &AnswerHeaders) -> i64 {
-        let Some(date) = headers.get("date").and_then(date::parse) else { return 0 };
+    /// Seconds that the `Date` of an answer is ahead of this machine's clock.
+    fn told_offset(&self, headers: &AnswerHeaders) -> Option<i64> {
+        let date = headers.get("date").and_then(date::parse)?;
         let theirs = date.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-        theirs.cast_signed().saturating_sub(self.service_seconds().cast_signed())
+        Some(theirs.cast_signed().saturating_sub(self.clock.unix_seconds().cast_signed()))
     }
 
     /// The service's time in seconds after the epoch, as far as it is known.

@@ -19,6 +19,23 @@ fn mount_returns_once_the_mount_answers() {
     assert!(!home.is_mounted());
 }
 
+/// A lock that a script holds is free when the script has ended, and a pipe comes to its end.
+#[test]
+fn the_daemon_keeps_nothing_that_its_caller_has_open() {
+    let home = Home::new();
+    let service = Service::start(&home);
+    let mount = home.mount(&service, &[]);
+    let mut shell = Command::new("bash");
+    shell.args(["-c", "exec 9> lock; \"$@\"", "bash"]).arg(mount.get_program()).args(mount.get_args());
+    home.settle(&mut shell);
+    shell.env("COS_SECRETID", ID).env("COS_SECRETKEY", KEY);
+    Done::of(shell.output().unwrap()).succeeded();
+    let open = fs::read_dir(format!("/proc/{}/fd", home.daemon().as_raw_nonzero())).unwrap();
+    let paths: Vec<_> = open.filter_map(|entry| fs::read_link(entry.unwrap().path()).ok()).collect();
+    home.unmount().succeeded();
+    assert!(!paths.is_empty() && !paths.contains(&home.path().join("lock")), "{paths:?}");
+}
+
 #[test]
 fn no_secret_is_in_the_command_line_or_the_log() {
     let home = Home::new();
