@@ -1,5 +1,6 @@
 //! Reading one version of one object through the blocks of the mount.
 
+use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -214,40 +215,50 @@ impl Object {
 
     /// Fetches the blocks of `wanted`, which follow one another, with one request, and settles every slot.
     async fn fetch(self: Arc<Object>, block_bytes: usize, wanted: Vec<Wanted>) {
-        let mut wanted = wanted.into_iter();
-        let mut current = None;
-        let result = self.fetch_blocks(block_bytes, &mut wanted, &mut current).await;
-        if let Err(error) = result {
-            for want in current.into_iter().chain(wanted) {
+        let mut wanted = VecDeque::from(wanted);
+        loop {
+            let version = self.version();
+            let Err(error) = self.fetch_blocks(block_bytes, &version, &mut wanted).await else { return };
+            let is_gone = matches!(error.kind, StoreErrorKind::NotFound | StoreErrorKind::Changed);
+            if is_gone && self.has_moved_since(&version) {
+                // Renamed by this mount: the rest is where it is now.
+                continue;
+            }
+            for want in wanted {
                 self.readers.blocks.remove(self.block_key(block_bytes, want.index));
                 want.slot.settle(Err(error.clone()));
             }
+            return;
         }
     }
 
+    fn has_moved_since(&self, version: &Version) -> bool {
+        let now = self.version();
+        (&now.key, &now.etag) != (&version.key, &version.etag)
+    }
+
+    /// Fetches blocks from the front of `wanted` with one request, and settles those that have come.
     async fn fetch_blocks(
         &self,
         block_bytes: usize,
-        wanted: &mut std::vec::IntoIter<Wanted>,
-        current: &mut Option<Wanted>,
+        version: &Version,
+        wanted: &mut VecDeque<Wanted>,
     ) -> Result<(), StoreError> {
-        let version = self.version();
-        let (Some(first), Some(last)) = (wanted.as_slice().first(), wanted.as_slice().last()) else { return Ok(()) };
+        let (Some(first), Some(last)) = (wanted.front(), wanted.back()) else { return Ok(()) };
         let start = first.index * block_bytes as u64;
         let end = ((last.index + 1) * block_bytes as u64).min(version.size);
-        let request = GetRequest { key: version.key, range: ByteRange::new(start, end), if_match: Some(version.etag) };
+        let (key, if_match) = (version.key.clone(), Some(version.etag.clone()));
+        let request = GetRequest { key, range: ByteRange::new(start, end), if_match };
         let Reading { head, mut body } = self.readers.store.get(request).await?;
         *lock(&self.answered_at) = Some(Instant::now());
         lock(&self.version).crc64 = version.crc64.or(head.crc64);
         let mut piece = bytes::Bytes::new();
-        for mut want in wanted.by_ref() {
-            let (index, start) = (want.index, want.index * block_bytes as u64);
+        while let Some(want) = wanted.front_mut() {
+            let start = want.index * block_bytes as u64;
             let len = (version.size - start).min(block_bytes as u64) as usize;
-            let taken = want.block.take();
-            *current = Some(want);
-            let mut block = match taken {
+            let block = match &mut want.block {
                 Some(block) => block,
-                None => self.readers.memory.take(block_bytes).await,
+                empty => empty.insert(self.readers.memory.take(block_bytes).await),
             };
             let mut checksum = Crc64Hasher::new();
             let mut filled = 0;
@@ -264,9 +275,9 @@ impl Object {
             if block_bytes == LARGE_BYTES {
                 self.verify(start, len as u64, checksum.value())?;
             }
-            let want = current.take().expect("set above");
-            debug_assert_eq!(want.index, index);
-            want.slot.settle(Ok(Filled { block, len }));
+            if let Some(Wanted { slot, block: Some(block), .. }) = wanted.pop_front() {
+                slot.settle(Ok(Filled { block, len }));
+            }
             if self.readers.memory.is_short() {
                 // Whoever waits asked before this block could be given back. Its own reader has it already.
                 self.readers.blocks.shrink(block_bytes);

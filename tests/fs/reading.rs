@@ -267,3 +267,22 @@ async fn a_read_that_meets_a_publishing_reads_the_new_version() {
     gate.open();
     assert_same(&read.await.unwrap(), &model[5..105]);
 }
+
+/// The request that is on its way names the old key.
+#[tokio::test]
+async fn a_reader_goes_on_when_this_mount_renames_its_file() {
+    let bed = Bed::new();
+    let content = bytes(1, 3 * MIB);
+    bed.put("a", &content).await.unwrap();
+    let file = bed.open("a", READ).await.unwrap();
+    let gate = Gate::new();
+    bed.faults.inject(Fault::hold(Op::GetObject, &gate));
+    let rename = async {
+        gate.reached_by(1).await;
+        bed.rename("a", "b").await.unwrap();
+        gate.open();
+    };
+    let (read, ()) = tokio::join!(file.read_all(), rename);
+    assert_same(&read.unwrap(), &content);
+    file.close().await.unwrap();
+}
