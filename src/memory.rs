@@ -168,6 +168,8 @@ impl Memory {
         if let Some(block) = self.try_take(bytes) {
             return block;
         }
+        // Whoever gives up lets those behind have what there is. Dropped after the receiver.
+        let _serves = ServesOnDrop(&self.shared);
         let granted = {
             let mut state = self.shared.lock();
             let (grant, granted) = oneshot::channel();
@@ -237,6 +239,15 @@ impl Shared {
         for relief in reliefs {
             ask(&*relief);
         }
+    }
+}
+
+/// Looks at the queue when it is dropped.
+struct ServesOnDrop<'a>(&'a Arc<Shared>);
+
+impl Drop for ServesOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.serve();
     }
 }
 
@@ -390,5 +401,18 @@ mod tests {
         memory.on_shortage(&relief);
         assert!(memory.try_take(2 * KIB).is_some());
         assert!(cache.0.lock().unwrap().is_empty());
+    }
+
+    #[tokio::test]
+    async fn who_gives_up_does_not_keep_the_next_waiting() {
+        let memory = Memory::new(8 * KIB);
+        let held = memory.try_take(4 * KIB).unwrap();
+        let mut large = Box::pin(memory.take(8 * KIB));
+        let mut small = Box::pin(memory.take(4 * KIB));
+        assert!(futures_util::poll!(&mut large).is_pending() && futures_util::poll!(&mut small).is_pending());
+        drop(large);
+        assert!(futures_util::poll!(&mut small).is_ready());
+        assert!(!memory.is_short());
+        drop(held);
     }
 }

@@ -20,11 +20,18 @@ pub(super) enum Readers {
 }
 
 /// The text of a file, and who may get at it.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(PartialEq, Eq)]
 pub(super) struct PrivateFile {
     pub(super) path: PathBuf,
     pub(super) text: String,
     mode: u32,
+}
+
+/// Without the text.
+impl std::fmt::Debug for PrivateFile {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "PrivateFile({}, mode {:o})", self.path.display(), self.mode)
+    }
 }
 
 /// Reads a file if it is there.

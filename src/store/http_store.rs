@@ -45,8 +45,8 @@ use crate::wire::{
 /// Keys of one Delete Multiple Objects (`cos-api.md` 3.5).
 const DELETE_KEYS_MAX: usize = 1000;
 
-/// What it takes to reach a bucket.
-#[derive(Clone, Debug)]
+/// What it takes to reach a bucket. Cannot be shown, because a proxy's URL may hold a password.
+#[derive(Clone)]
 pub struct HttpOptions {
     /// Where the service is.
     pub endpoint: Endpoint,

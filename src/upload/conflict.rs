@@ -54,17 +54,40 @@ impl OpenFile {
         F: Future<Output = Result<Published, StoreError>>,
     {
         let Verdict::Beside(theirs) = self.judge().await? else { return Ok(completing().await?) };
-        let store = &*self.uploader.store;
         let (aside, beside) = (self.conflict_key(&suffixed(key, ".theirs")), self.conflict_key(key));
+        log::warn!("{key}: changed by somebody else; their version is {aside} until ours is {beside}");
+        let published = self.complete_beside(key, &theirs, (&aside, &beside), completing).await;
+        match &published {
+            Ok(_) => {
+                log::warn!("{key}: changed by somebody else; published as {beside}");
+                self.lock().key = beside;
+            }
+            Err(error) => log::error!(
+                "{key}: nothing is lost, but versions may be under other keys: theirs {aside}, ours {key} or {beside}: {error}"
+            ),
+        }
+        Ok(published?)
+    }
+
+    /// Completes an upload at `key`, takes the object from there to `beside`, and puts `theirs` back from `aside`.
+    async fn complete_beside<F>(
+        &self,
+        key: &ObjectKey,
+        theirs: &ObjectHead,
+        (aside, beside): (&ObjectKey, &ObjectKey),
+        completing: impl FnOnce() -> F,
+    ) -> Result<Published, StoreError>
+    where
+        F: Future<Output = Result<Published, StoreError>>,
+    {
+        let store = &*self.uploader.store;
         let base = |etag: ETag, head: &ObjectHead| Base { etag, size: head.size, crc64: head.crc64 };
-        let at_aside = copy_object(store, key, &base(theirs.etag.clone(), &theirs), &aside, &theirs.attributes).await?;
+        let at_aside = copy_object(store, key, &base(theirs.etag.clone(), theirs), aside, &theirs.attributes).await?;
         let ours = completing().await?;
         let head = store.head(key).await?;
-        let at_beside = copy_object(store, key, &base(ours.etag, &head), &beside, &head.attributes).await?;
-        copy_object(store, &aside, &base(at_aside, &theirs), key, &theirs.attributes).await?;
-        store.delete(&aside).await?;
-        log::warn!("{key}: changed by somebody else; published as {beside}");
-        self.lock().key = beside;
+        let at_beside = copy_object(store, key, &base(ours.etag, &head), beside, &head.attributes).await?;
+        copy_object(store, aside, &base(at_aside, theirs), key, &theirs.attributes).await?;
+        store.delete(aside).await?;
         Ok(Published { etag: at_beside, crc64: ours.crc64 })
     }
 

@@ -6,15 +6,15 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::mpsc;
 use std::thread::JoinHandle;
 
 use redb::backends::InMemoryBackend;
 use redb::{Database, ReadOnlyTable, ReadTransaction, ReadableDatabase, Table, TableDefinition, WriteTransaction};
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 
 use super::StorageError;
 use super::segments::Segments;
+use super::writing::FreshSegment;
 
 pub(super) type Bytewise = &'static [u8];
 
@@ -54,6 +54,8 @@ pub(super) struct Tables<'txn> {
     pub segment_users: Table<'txn, u64, u32>,
     /// Segments that this change gave up; they are removed after the commit.
     pub doomed: Vec<u64>,
+    /// Segments that this change names; they are kept if the commit succeeds.
+    pub fresh: Vec<FreshSegment>,
 }
 
 impl<'txn> Tables<'txn> {
@@ -67,6 +69,7 @@ impl<'txn> Tables<'txn> {
             layout_users: transaction.open_table(LAYOUT_USERS)?,
             segment_users: transaction.open_table(SEGMENT_USERS)?,
             doomed: Vec::new(),
+            fresh: Vec::new(),
         })
     }
 }
@@ -106,7 +109,7 @@ impl Snapshot {
 pub(super) struct Index {
     database: Arc<Database>,
     /// `None` once closed.
-    changes: Option<mpsc::SyncSender<Box<dyn Change>>>,
+    changes: Option<mpsc::Sender<Box<dyn Change>>>,
     writer: Option<JoinHandle<()>>,
 }
 
@@ -124,11 +127,11 @@ impl Index {
         let first = database.begin_write()?;
         drop(Tables::open(&first)?);
         first.commit()?;
-        let (changes, queue) = mpsc::sync_channel(CHANGES_WAITING_MAX);
+        let (changes, mut queue) = mpsc::channel(CHANGES_WAITING_MAX);
         let writing = Arc::clone(&database);
         let writer = std::thread::Builder::new()
             .name("cosmount-index".to_owned())
-            .spawn(move || write_batches(&writing, &segments, &queue))
+            .spawn(move || write_batches(&writing, &segments, &mut queue))
             .map_err(|error| StorageError::failed("start the thread that writes the index", error))?;
         Ok(Index { database, changes: Some(changes), writer: Some(writer) })
     }
@@ -147,16 +150,9 @@ impl Index {
         F: FnOnce(&mut Tables<'_>) -> Result<T, StorageError> + Send + 'static,
     {
         let (answer, answered) = oneshot::channel();
-        let mut change: Box<dyn Change> = Box::new(Pending { action: Some(action), outcome: None, answer });
+        let change: Box<dyn Change> = Box::new(Pending { action: Some(action), outcome: None, answer });
         let changes = self.changes.as_ref().ok_or(StorageError::Closed)?;
-        // A full queue is waited for as a task: it means 1,024 requests in flight, and each commit takes 256.
-        while let Err(error) = changes.try_send(change) {
-            match error {
-                mpsc::TrySendError::Full(back) => change = back,
-                mpsc::TrySendError::Disconnected(_) => return Err(StorageError::Closed),
-            }
-            tokio::time::sleep(std::time::Duration::from_millis(1)).await;
-        }
+        changes.send(change).await.map_err(|_| StorageError::Closed)?;
         answered.await.map_err(|_| StorageError::Closed)?
     }
 }
@@ -215,15 +211,15 @@ where
 }
 
 /// The writing thread: takes what has gathered, commits it as one, answers, until the index is closed.
-fn write_batches(database: &Database, segments: &Segments, queue: &mpsc::Receiver<Box<dyn Change>>) {
-    while let Ok(first) = queue.recv() {
+fn write_batches(database: &Database, segments: &Segments, queue: &mut mpsc::Receiver<Box<dyn Change>>) {
+    while let Some(first) = queue.blocking_recv() {
         let mut batch = vec![first];
         while batch.len() < CHANGES_PER_COMMIT_MAX
             && let Ok(next) = queue.try_recv()
         {
             batch.push(next);
         }
-        let committed = match commit(database, &mut batch) {
+        let committed = match commit(database, segments, &mut batch) {
             Ok(doomed) => {
                 segments.remove(doomed);
                 true
@@ -239,15 +235,20 @@ fn write_batches(database: &Database, segments: &Segments, queue: &mpsc::Receive
     }
 }
 
-/// Applies a batch in one transaction and returns the segments that it gave up.
-fn commit(database: &Database, batch: &mut [Box<dyn Change>]) -> Result<Vec<u64>, StorageError> {
+/// Applies a batch in one transaction and returns the segments that it gave up. Without a commit the segments that it
+/// would have named go.
+fn commit(database: &Database, segments: &Segments, batch: &mut [Box<dyn Change>]) -> Result<Vec<u64>, StorageError> {
     let transaction = database.begin_write()?;
     let mut tables = Tables::open(&transaction)?;
     for change in batch {
         change.apply(&mut tables)?;
     }
-    let doomed = std::mem::take(&mut tables.doomed);
+    let (doomed, fresh) = (std::mem::take(&mut tables.doomed), std::mem::take(&mut tables.fresh));
     drop(tables);
+    segments
+        .sync_names(fresh.iter().map(FreshSegment::id))
+        .map_err(|error| StorageError::failed("write the directories of segments", error))?;
     transaction.commit()?;
+    fresh.into_iter().for_each(FreshSegment::keep);
     Ok(doomed)
 }

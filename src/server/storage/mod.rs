@@ -63,7 +63,10 @@ impl Storage {
         let clean_mark = directory.join(CLEAN_FILE);
         let storage = Storage { segments, index, md5_lanes: md5_lanes()?, clean_mark: Some(clean_mark.clone()) };
         match fs::remove_file(&clean_mark) {
-            Ok(()) => {}
+            // A mark that came back after a loss of power would hide what that left.
+            Ok(()) => fs::File::open(directory)
+                .and_then(|directory| directory.sync_all())
+                .map_err(|error| StorageError::failed("write the directory of the service", error))?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => storage.sweep()?,
             Err(error) => return Err(StorageError::failed("remove the mark of an orderly end", error)),
         }

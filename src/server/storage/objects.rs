@@ -67,9 +67,7 @@ impl Storage {
             check_overwrite(tables, &write)?;
             share(tables, &record.content)?;
             store(tables, &write, &record)?;
-            if let Some(segment) = segment {
-                segment.keep();
-            }
+            tables.fresh.extend(segment);
             Ok(record)
         });
         change.await

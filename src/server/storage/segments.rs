@@ -86,6 +86,12 @@ impl Segments {
         }
     }
 
+    /// Makes the names of segments on disk durable; their bytes are already.
+    pub(super) fn sync_names(&self, ids: impl Iterator<Item = u64>) -> io::Result<()> {
+        let paths: BTreeSet<PathBuf> = ids.filter_map(|id| Some(self.path(id)?.parent()?.to_owned())).collect();
+        paths.iter().try_for_each(|directory| File::open(directory)?.sync_all())
+    }
+
     /// Keeps a whole segment in memory.
     pub(super) fn keep_in_memory(&self, id: u64, chunks: Vec<Bytes>) {
         if let Home::Memory(segments) = &self.home {

@@ -540,3 +540,22 @@ async fn many_changes_at_once_are_all_kept() {
         assert_eq!(bed.get("123", 0, 3).await, b"123");
     }
 }
+
+#[tokio::test]
+async fn what_is_not_committed_leaves_no_bytes() {
+    for bed in Bed::both().await {
+        let segment = bed.receive_bytes(&[1; 1000]).await.segment.unwrap();
+        let id = segment.id();
+        let is_there = || match bed.segments.path(id) {
+            Some(path) => path.exists(),
+            None => bed.segments.in_memory_segment(id).is_ok(),
+        };
+        assert!(is_there());
+        let change = bed.index.change(move |tables| {
+            tables.fresh.push(segment);
+            Err::<(), _>(StorageError::failed("test", "as if the disk were full"))
+        });
+        assert!(change.await.is_err());
+        assert!(!is_there());
+    }
+}

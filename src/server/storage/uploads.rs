@@ -107,9 +107,7 @@ impl Storage {
         let change = self.index.change(move |tables| {
             require_upload(tables, &upload)?;
             store_part(tables, &upload, number, &record)?;
-            if let Some(segment) = segment {
-                segment.keep();
-            }
+            tables.fresh.extend(segment);
             Ok(record)
         });
         change.await

@@ -221,6 +221,11 @@ impl FreshSegment {
         Slice { segment: self.id, offset: 0, bytes, crc64: digests.crc64.0 }
     }
 
+    /// The segment's number.
+    pub(super) fn id(&self) -> u64 {
+        self.id
+    }
+
     /// Leaves the segment to the index, which names it from now on.
     pub(super) fn keep(mut self) {
         self.kept = true;
