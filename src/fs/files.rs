@@ -461,7 +461,8 @@ impl FileSystem {
             }
             let read = self.read_segments(writing, published.as_ref(), segments).await;
             // While it is published, an object that it was copied from may go already.
-            if read.as_ref().is_err_and(|error| error.kind == StoreErrorKind::Changed) && writing.file.is_publishing() {
+            let is_gone = |error: &StoreError| matches!(error.kind, StoreErrorKind::Changed | StoreErrorKind::NotFound);
+            if read.as_ref().is_err_and(is_gone) && writing.file.is_publishing() {
                 break;
             }
             // The object may have been replaced or moved since the segments were asked for.

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use futures_util::future::BoxFuture;
 use futures_util::stream::{self, StreamExt};
 
 use super::files::Writing;
@@ -42,6 +43,9 @@ struct Move<'a> {
     /// Files with content that is being written, which have moved, and whether their object is under its old key still.
     moved: Vec<(Ino, bool, Arc<Writing>)>,
 }
+
+/// An object of which there is no copy yet, with its old key and its new one.
+type Missing = (ObjectKey, ObjectKey, ListedObject);
 
 /// An object that was copied: the version that it was, and the one that the copy is.
 struct Copy {
@@ -171,7 +175,7 @@ impl<'a> Move<'a> {
 
     /// The objects below of which there is no copy yet, with their old keys and their new ones. Those of files that are being
     /// written move with these.
-    async fn missing(&mut self, ino: Ino) -> Result<Vec<(ObjectKey, ObjectKey, ListedObject)>, FsError> {
+    async fn missing(&mut self, ino: Ino) -> Result<Vec<Missing>, FsError> {
         let objects = objects_below(&*self.fs.store, &self.old).await.map_err(|error| self.fs.told(error))?;
         self.take_back_removed(&objects).await?;
         let keys: Vec<ObjectKey> =
@@ -210,19 +214,19 @@ impl<'a> Move<'a> {
         Ok(())
     }
 
-    async fn copy(&mut self, missing: Vec<(ObjectKey, ObjectKey, ListedObject)>) -> Result<(), FsError> {
+    async fn copy(&mut self, missing: Vec<Missing>) -> Result<(), FsError> {
         let store = &*self.fs.store;
         // After a failure no more are begun; those on their way come to their end, so that none lands behind its removal.
         let has_failed = &AtomicBool::new(false);
-        let copies: Vec<_> = missing
-            .into_iter()
-            .map(|(old, new, object)| async move {
+        // Made one by one, because a directory may have more objects than there is memory for their copies.
+        let copy = |(old, new, object): Missing| -> BoxFuture<'_, _> {
+            Box::pin(async move {
                 let is_wanted = !has_failed.load(Ordering::Relaxed);
                 let copied = if is_wanted { Some(copy_listed(store, &old, &new, &object).await) } else { None };
                 (copied, old, object)
             })
-            .collect();
-        let mut copies = stream::iter(copies).buffer_unordered(COPY_CONCURRENCY);
+        };
+        let mut copies = stream::iter(missing.into_iter().map(copy)).buffer_unordered(COPY_CONCURRENCY);
         let mut failure = None;
         while let Some((copied, old, object)) = copies.next().await {
             match copied {

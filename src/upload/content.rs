@@ -382,20 +382,16 @@ impl Content {
         self.restore_held_back();
     }
 
-    /// Whether a part or a stretch that is not at the service yet comes from the object under `key`.
-    pub(super) fn copies_from(&self, key: &ObjectKey) -> bool {
-        self.sources().any(|source| source == key)
-    }
-
-    /// The keys of objects of others that parts and stretches come from which are not at the service yet, each as often as
-    /// it is wanted.
-    pub(super) fn sources(&self) -> impl Iterator<Item = &ObjectKey> {
-        let unsent = self.parts[self.unsent_from..].iter().filter(|part| part.sent.is_none());
-        let in_parts = unsent.clone().filter_map(|part| match &part.body {
+    /// The keys of objects of others that parts and stretches come from, each as often as it is wanted. Parts that are at
+    /// the service do not need theirs any more if the content `is_final`: otherwise a change may take them back.
+    pub(super) fn sources(&self, is_final: bool) -> impl Iterator<Item = &ObjectKey> {
+        let from = if is_final { self.unsent_from } else { 0 };
+        let wanted = self.parts[from..].iter().filter(move |part| part.sent.is_none() || !is_final);
+        let in_parts = wanted.clone().filter_map(|part| match &part.body {
             PartBody::Upload(extents) => Some(extents),
             PartBody::Copy { .. } | PartBody::Gone => None,
         });
-        let copied = unsent.filter_map(|part| match &part.body {
+        let copied = wanted.filter_map(|part| match &part.body {
             PartBody::Copy { source, .. } => Some(source),
             PartBody::Upload(_) | PartBody::Gone => None,
         });

@@ -448,17 +448,20 @@ impl OpenFile {
         is_all
     }
 
-    /// Whether anything of this file that is not at the service yet comes from the object under `key`. Locks the file, and
-    /// so is never asked by somebody who has another one locked.
+    /// Whether anything of this file that is not safe at the service yet comes from the object under `key`. Locks the file,
+    /// and so is never asked by somebody who has another one locked.
     pub(super) fn copies_from(&self, key: &ObjectKey) -> bool {
         let state = self.lock();
-        state.needs_sources() && state.content.copies_from(key)
+        state.needs_sources() && state.content.sources(state.is_publishing).any(|source| source == key)
     }
 
-    /// The objects of other files that anything of this file comes from that is not at the service yet.
+    /// The objects of other files that anything of this file comes from that is not safe at the service yet.
     pub(super) fn sources(&self) -> BTreeSet<ObjectKey> {
         let state = self.lock();
-        if state.needs_sources() { state.content.sources().cloned().collect() } else { BTreeSet::new() }
+        match state.needs_sources() {
+            true => state.content.sources(state.is_publishing).cloned().collect(),
+            false => BTreeSet::new(),
+        }
     }
 
     /// Whether another open file copies from this one's object.

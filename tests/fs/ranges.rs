@@ -137,6 +137,67 @@ async fn a_copy_is_readable_while_it_is_published_for_its_source() {
     bed.assert_bucket(&[("a", b"replaced89"), ("b", b"0123456789 and more")]);
 }
 
+/// The source is removed as soon as the copy's parts are at the service, which nobody can read there yet.
+#[tokio::test]
+async fn a_copy_is_readable_while_its_source_is_removed() {
+    let gate = Gate::new();
+    let bed = Bed::with_faults([Fault::hold(Op::CompleteMultipartUpload, &gate)]);
+    let content = bytes(1, PART);
+    bed.put("a", b"!").await.unwrap();
+    let (from, to) = (bed.open("a", READ).await.unwrap(), bed.create("b").await);
+    to.write(0, &content).await.unwrap();
+    copy(&bed, (&from, 0), (&to, PART), 1).await.unwrap();
+    from.close().await.unwrap();
+    bed.unlink("a").await.unwrap();
+    gate.reached_by(1).await;
+    assert_eq!(bed.bucket.keys(), [""; 0]);
+    let mut read = Box::pin(to.read_all());
+    for _ in 0..50 {
+        assert!(poll!(&mut read).is_pending());
+        tokio::task::yield_now().await;
+    }
+    gate.open();
+    assert_same(&read.await.unwrap(), &[&content, b"!".as_slice()].concat());
+    to.close().await.unwrap();
+}
+
+/// A part that was copied on the service is taken back when something changes, and then needs its source again.
+#[tokio::test]
+async fn a_change_after_a_part_was_copied_finds_its_source() {
+    for change in ["write", "cut", "lose the name"] {
+        let bed = Bed::new();
+        let (source, tail) = (bytes(1, 2 * PART), bytes(2, 6 * PART));
+        bed.put("a", &source).await.unwrap();
+        let (from, to) = (bed.open("a", READ).await.unwrap(), bed.create("b").await);
+        copy(&bed, (&from, 0), (&to, 0), source.len()).await.unwrap();
+        for (index, piece) in tail.chunks(PART).enumerate() {
+            to.write(source.len() + index * PART, piece).await.unwrap();
+        }
+        bed.settle().await;
+        assert!(bed.bucket.count(Op::UploadPartCopy) > 0 && bed.bucket.count(Op::UploadPart) > 3, "parts have left");
+        from.close().await.unwrap();
+        bed.unlink("a").await.unwrap();
+        let mut expected = [source.as_slice(), &tail].concat();
+        match change {
+            "write" => {
+                to.write(10, b"changed").await.unwrap();
+                expected[10..17].copy_from_slice(b"changed");
+            }
+            "cut" => {
+                to.truncate(PART + 5).await.unwrap();
+                expected.truncate(PART + 5);
+            }
+            _ => bed.unlink("b").await.unwrap(),
+        }
+        assert_same(&to.read_all().await.unwrap(), &expected);
+        to.close().await.unwrap();
+        if change != "lose the name" {
+            bed.assert_bucket(&[("b", &expected)]);
+        }
+        bed.assert_no_unfinished_uploads().await;
+    }
+}
+
 /// Each needs what the other is about to replace.
 #[tokio::test]
 async fn two_files_may_be_copied_into_one_another() {
