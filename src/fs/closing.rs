@@ -133,8 +133,11 @@ impl FileSystem {
             && let Some(writing) = &handle.writing
         {
             let mut tree = self.tree();
-            let is_alone = tree.file(handle.ino).is_some_and(|file| file.writers == 1 && file.is_written_by(writing));
-            if is_alone && writing.is_untouched() && writing.file.published().is_none() {
+            let is_for_nothing = writing.is_untouched() && writing.file.published().is_none();
+            let file = tree.file_mut(handle.ino).filter(|file| file.writers == 1 && file.is_written_by(writing));
+            if let Some(file) = file.filter(|_| is_for_nothing) {
+                // Whoever reads it goes on with what there was.
+                (file.writing, file.writers) = (None, 0);
                 writing.file.forget();
                 self.drop_if_new(&mut tree, handle.ino);
             }

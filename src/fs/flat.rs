@@ -58,7 +58,11 @@ impl FileSystem {
         let marker = Some(format!("{prefix}{first}.\u{10FFFF}"));
         let page = self.store.list(ListRequest { prefix: prefix.clone(), marker, ..ListRequest::default() }).await?;
         let stashed = stashed_of(page, &prefix);
-        let with_markers = self.tree().stash(parent, first, stashed, asked_at);
+        let with_markers = {
+            let mut tree = self.tree();
+            self.expect_at(&tree, parent, &prefix)?;
+            tree.stash(parent, first, stashed, asked_at)
+        };
         self.ask_ahead(parent, with_markers);
         Ok(())
     }

@@ -14,7 +14,7 @@ use super::tree::AHEAD_MAX;
 use super::tree::{Facts, Ino, Marker, What};
 use super::{AttributeSource, FileSystem, FsError};
 use crate::store::StoreErrorKind;
-use crate::wire::ObjectHead;
+use crate::wire::{ObjectHead, ObjectKey};
 
 /// The largest object that can be a symbolic link, in bytes: the kernel takes no longer path.
 const LINK_BYTES_MAX: u64 = 4095;
@@ -120,13 +120,14 @@ impl FileSystem {
 
     async fn head(&self, parent: Ino, name: &FileName, is_directory: bool) -> Result<(), FsError> {
         let end = if is_directory { "/" } else { "" };
-        let path = format!("{}{name}{end}", self.tree().directory_path(parent).ok_or(FsError::Stale)?);
-        let asked_at = self.clock.now();
-        let answer = match self.store.head(&self.key(&path)?).await {
+        let (prefix, asked_at) = (self.directory_prefix(parent)?, self.clock.now());
+        let key = ObjectKey::new(format!("{prefix}{name}{end}")).map_err(|_| FsError::NameTooLong)?;
+        let answer = match self.store.head(&key).await {
             Ok(head) => Some(head),
             Err(error) if error.kind == StoreErrorKind::NotFound => None,
             Err(error) => return Err(self.told(error)),
         };
+        self.expect_at(&self.tree(), parent, &prefix)?;
         if is_directory {
             self.take_marker(parent, name, answer);
             return Ok(());

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::attributes::Attr;
 use super::name::FileName;
-use super::tree::{Covers, Facts, HIDDEN_DIRECTORY, Ino, Known, Listing, Marker, ROOT, What};
+use super::tree::{Covers, Facts, HIDDEN_DIRECTORY, Ino, Known, Listing, Marker, ROOT, Tree, What};
 use super::{FileSystem, FsError};
 use crate::stats::Stats;
 use crate::store::{ListPage, ListRequest, ListedObject, StoreError, StoreErrorKind};
@@ -93,6 +93,7 @@ impl FileSystem {
         let covers = Covers { after: None, up_to };
         let (names, has_marker) = self.names_of([page], &prefix);
         let mut tree = self.tree();
+        self.expect_at(&tree, parent, &prefix)?;
         if let Some(directory) = tree.directory_mut(parent) {
             directory.is_large = covers.up_to.is_some();
             directory.has_marker |= has_marker;
@@ -101,10 +102,18 @@ impl FileSystem {
         Ok(settled)
     }
 
+    /// An error if a directory has moved since its keys began with `prefix`: what was asked of them says nothing of where it
+    /// is now. The kernel looks the path up once more then.
+    pub(super) fn expect_at(&self, tree: &Tree, ino: Ino, prefix: &str) -> Result<(), FsError> {
+        let path = tree.directory_path(ino).ok_or(FsError::Stale)?;
+        if prefix.strip_prefix(&*self.options.prefix) == Some(&path) { Ok(()) } else { Err(FsError::Stale) }
+    }
+
     /// Asks for one name of a large directory: as an object and as a directory, side by side.
     async fn probe(&self, parent: Ino, name: &FileName) -> Result<(), FsError> {
         let asked_at = self.clock.now();
-        let path = format!("{}{name}", self.directory_prefix(parent)?);
+        let prefix = self.directory_prefix(parent)?;
+        let path = format!("{prefix}{name}");
         let key = ObjectKey::new(&path).map_err(|_| FsError::NameTooLong)?;
         let below = ListRequest { prefix: format!("{path}/"), max_keys: Some(1), ..ListRequest::default() };
         let (object, below) = futures_util::future::join(self.store.head(&key), self.store.list(below)).await;
@@ -118,6 +127,7 @@ impl FileSystem {
             (None, Err(error)) => return Err(error.into()),
         };
         let mut tree = self.tree();
+        self.expect_at(&tree, parent, &prefix)?;
         match what {
             Some(what) => tree.take_listed(parent, name.clone(), what, asked_at, self.options.metadata_ttl),
             None => tree.take_absence(parent, name, asked_at),

@@ -106,6 +106,7 @@ impl FileSystem {
         let (names, has_marker) = self.names_of([page], &prefix);
         let listed: Vec<FileName> = names.keys().cloned().collect();
         let mut tree = self.tree();
+        self.expect_at(&tree, ino, &prefix)?;
         if let Some(directory) = tree.directory_mut(ino) {
             directory.is_large = marker.is_some() || next.is_some();
             directory.has_marker |= has_marker;

@@ -185,9 +185,14 @@ impl OpenFile {
         self.lock().failure.clone()
     }
 
-    /// Forgets the failure of a file all of whose bytes are here, so that it can be published yet. Returns whether it could.
+    /// Forgets the failure of a file all of whose bytes are here, so that it can be published yet. Returns whether it could:
+    /// where what it was copied from is gone there is nothing to wait for.
     pub fn forgive(&self) -> bool {
         let mut state = self.lock();
+        let is_gone = |error: &StoreError| matches!(error.kind, StoreErrorKind::Changed | StoreErrorKind::NotFound);
+        if matches!(&state.failure, Some(UploadError::Store(error)) if is_gone(error)) {
+            return false;
+        }
         let is_unsent = state.content.base.is_none() && state.content.part_count() == 0 && state.session.is_none();
         let is_whole = is_unsent && !state.is_emptied && !state.is_nameless && !state.is_publishing;
         if is_whole {

@@ -235,9 +235,12 @@ async fn what_was_opened_for_nobody_is_as_it_was() {
     bed.put("old", b"content").await.unwrap();
     bed.put("shared", b"content").await.unwrap();
     bed.take_ops();
+    let reader = bed.open("old", READ).await.unwrap();
     let (made, emptied) = (bed.create("new").await, bed.open("old", REPLACE).await.unwrap());
     bed.fs.abandon(made.handle).await;
     bed.fs.abandon(emptied.handle).await;
+    assert_eq!(reader.read_all().await.unwrap(), b"content");
+    reader.close().await.unwrap();
     assert_eq!(bed.stat("new").await.map(|_| ()), Err(FsError::NotFound));
     assert_eq!(bed.read("old").await.unwrap(), b"content");
     // Somebody else has it too, and wants it empty.

@@ -231,3 +231,24 @@ async fn what_is_written_in_a_directory_during_its_rename_moves_along() {
     open.close().await.unwrap();
     bed.assert_bucket(&[("e/", b""), ("e/f", b"newer"), ("e/g", b"closed"), ("e/h", b"made")]);
 }
+
+/// A listing of the old place, answered when that is being emptied, says nothing of the new one.
+#[tokio::test]
+async fn what_was_asked_of_a_directory_before_its_rename_does_not_count_after_it() {
+    let bed = Bed::new();
+    bed.bucket.insert("d/f", b"content".to_vec());
+    let directory = bed.stat("d").await.unwrap().ino;
+    let gate = Gate::new();
+    bed.faults.inject(Fault::hold(Op::ListObjects, &gate));
+    let name = FileName::new("f").unwrap();
+    let mut looking = Box::pin(bed.fs.lookup(directory, &name));
+    assert!(poll!(&mut looking).is_pending());
+    gate.reached_by(1).await;
+    // The question stands at the gate, and comes to the service when the old objects are gone.
+    bed.faults.heal();
+    bed.rename("d", "e").await.unwrap();
+    gate.open();
+    assert_eq!(looking.await.map(|_| ()), Err(FsError::Stale), "the kernel asks once more");
+    assert!(bed.fs.lookup(directory, &name).await.is_ok());
+    assert_eq!(bed.read("e/f").await.unwrap(), b"content");
+}
