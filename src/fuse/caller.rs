@@ -51,13 +51,16 @@ impl Ending {
 /// Returns once a signal that ends programs is waiting for the thread `tid`. It is still shown as waiting while it ends
 /// the process, whose files are closed then. Never returns if `/proc` does not tell.
 ///
-/// Reads `status` and nothing else: the kernel holds back `stat`, `wchan` and `stack` of a process that is just starting
-/// another program, which may be waiting for this very answer, because starting one closes files.
+/// One that was not waiting when the signal came has lost it by the time its files are closed, and its memory.
+///
+/// Reads `status` and, as long as there is memory, nothing else: the kernel holds back `stat`, `wchan` and `stack` of a
+/// process that is just starting another program, which may be waiting for this very answer, because starting one closes
+/// files.
 async fn is_told_to_end(tid: u32) {
     tokio::time::sleep(FIRST_LOOK).await;
     loop {
         let status = fs::read_to_string(format!("/proc/{tid}/status"));
-        if status.is_ok_and(|status| has_ending_signal(&status)) {
+        if status.is_ok_and(|status| has_ending_signal(&status) || shows_no_memory(&status) && was_killed(tid)) {
             return;
         }
         tokio::time::sleep(LOOK_EVERY).await;
@@ -66,7 +69,23 @@ async fn is_told_to_end(tid: u32) {
 
 /// Whether a thread has given its memory back, which it does right before its files are closed at its end.
 fn has_no_memory(tid: u32) -> bool {
-    fs::read_to_string(format!("/proc/{tid}/status")).is_ok_and(|status| !status.contains("\nVmSize:"))
+    fs::read_to_string(format!("/proc/{tid}/status")).is_ok_and(|status| shows_no_memory(&status))
+}
+
+fn shows_no_memory(status: &str) -> bool {
+    !status.contains("\nVmSize:")
+}
+
+/// Whether a thread that is ending does so because of a signal, by its exit code.
+fn was_killed(tid: u32) -> bool {
+    fs::read_to_string(format!("/proc/{tid}/stat")).is_ok_and(|stat| has_exit_by_signal(&stat))
+}
+
+/// Whether the exit code that a `stat` text of `/proc` shows, its 52nd field, is that of a signal.
+fn has_exit_by_signal(stat: &str) -> bool {
+    // The second field is a name in parentheses, which may hold anything.
+    let code = stat.rsplit_once(')').and_then(|(_, fields)| fields.split_whitespace().nth(49)?.parse::<i32>().ok());
+    code.is_some_and(|code| code & 0x7F != 0)
 }
 
 /// Whether a status text of `/proc` shows an ending signal that is pending and neither blocked nor ignored.
@@ -138,6 +157,14 @@ mod tests {
         assert!(!has_ending_signal(&status(none, int, none, int)));
         assert!(!has_ending_signal(&status(none, child, none, none)));
         assert!(!has_ending_signal("garbage"));
+    }
+
+    #[test]
+    fn an_exit_code_tells_of_a_signal() {
+        let stat = |code: i32| format!("7 (a) b) S {} {code}\n", vec!["0"; 48].join(" "));
+        let shown = [0, 256, 2, 9, 139].map(|code| has_exit_by_signal(&stat(code)));
+        assert_eq!(shown, [false, false, true, true, true]);
+        assert!(!has_exit_by_signal("garbage") && !was_killed(std::process::id()));
     }
 
     #[tokio::test]

@@ -269,6 +269,25 @@ fn a_waiting_writer_can_be_killed() {
     }
 }
 
+/// It is not in any call when it is killed; what it has open goes up without it.
+#[test]
+fn a_killed_program_does_not_wait_for_what_it_has_open() {
+    for kill in [Signal::TERM, Signal::KILL] {
+        let bed = Bed::new();
+        fs::write(bed.local("f"), "content").unwrap();
+        let mut writer = bed.command(&bed.python_line(WRITE_AND_WAIT)).stderr(Stdio::null()).spawn().unwrap();
+        eventually("the file is written", || bed.local("ready").exists());
+        bed.service().freeze();
+        signal(writer.id(), kill);
+        let began = Instant::now();
+        let status = writer.wait().unwrap();
+        let took = began.elapsed();
+        bed.service().go_on();
+        assert!(!status.success() && took < Duration::from_secs(3), "{kill:?} took {took:?}");
+        eventually("what it had written is in the bucket", || bed.bucket().keys() == ["f"]);
+    }
+}
+
 /// What a program wanted to make or to empty, and never was told of, is as if it had not asked.
 #[test]
 fn an_open_that_is_interrupted_leaves_nothing_behind() {
