@@ -251,7 +251,9 @@ fn a_waiting_writer_can_be_killed() {
         let bed = Bed::with(&[], &["--memory", "64MiB"]);
         bed.sh("ls");
         bed.service().freeze();
-        let mut writer = bed.command("exec cat /dev/zero > f").stderr(Stdio::null()).spawn().unwrap();
+        // What runs the tests in the background may ignore SIGINT, and all its children with it.
+        let mut writer =
+            bed.command("exec env --default-signal=INT cat /dev/zero > f").stderr(Stdio::null()).spawn().unwrap();
         // Memory is spent once the file stops growing.
         let mut before = 0;
         eventually("the writer waits", || {
