@@ -461,8 +461,7 @@ impl FileSystem {
             }
             let read = self.read_segments(writing, published.as_ref(), segments).await;
             // While it is published, an object that it was copied from may go already.
-            let is_gone = |error: &StoreError| matches!(error.kind, StoreErrorKind::Changed | StoreErrorKind::NotFound);
-            if read.as_ref().is_err_and(is_gone) && writing.file.is_publishing() {
+            if read.as_ref().is_err_and(StoreError::is_of_version_gone) && writing.file.is_publishing() {
                 break;
             }
             // The object may have been replaced or moved since the segments were asked for.

@@ -219,8 +219,7 @@ impl Object {
         loop {
             let version = self.version();
             let Err(error) = self.fetch_blocks(block_bytes, &version, &mut wanted).await else { return };
-            let is_gone = matches!(error.kind, StoreErrorKind::NotFound | StoreErrorKind::Changed);
-            if is_gone && self.has_moved_since(&version) {
+            if error.is_of_version_gone() && self.has_moved_since(&version) {
                 // Renamed by this mount: the rest is where it is now.
                 continue;
             }

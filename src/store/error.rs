@@ -100,6 +100,11 @@ pub struct StoreError {
 }
 
 impl StoreError {
+    /// Whether the version that was asked for is not there any more: the object is gone, or is another one.
+    pub fn is_of_version_gone(&self) -> bool {
+        matches!(self.kind, StoreErrorKind::NotFound | StoreErrorKind::Changed)
+    }
+
     /// An error without an answer from the service.
     pub fn new(
         kind: StoreErrorKind,

@@ -189,8 +189,7 @@ impl OpenFile {
     /// where what it was copied from is gone there is nothing to wait for.
     pub fn forgive(&self) -> bool {
         let mut state = self.lock();
-        let is_gone = |error: &StoreError| matches!(error.kind, StoreErrorKind::Changed | StoreErrorKind::NotFound);
-        if matches!(&state.failure, Some(UploadError::Store(error)) if is_gone(error)) {
+        if matches!(&state.failure, Some(UploadError::Store(error)) if error.is_of_version_gone()) {
             return false;
         }
         let is_unsent = state.content.base.is_none() && state.content.part_count() == 0 && state.session.is_none();

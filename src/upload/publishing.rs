@@ -151,7 +151,7 @@ impl OpenFile {
         };
         let kept = match kept {
             // Somebody else was there before: what is missing cannot be had any more.
-            Err(error) if matches!(error.kind, StoreErrorKind::NotFound | StoreErrorKind::Changed) => {
+            Err(error) if error.is_of_version_gone() => {
                 self.fail(&mut self.lock(), error.into());
                 None
             }

@@ -460,17 +460,17 @@ mod tests {
     use super::*;
     use std::time::UNIX_EPOCH;
 
-    const TTL: Duration = Duration::from_secs(5);
+    pub(super) const TTL: Duration = Duration::from_secs(5);
 
-    fn at(seconds: u64) -> SystemTime {
+    pub(super) fn at(seconds: u64) -> SystemTime {
         UNIX_EPOCH + Duration::from_secs(seconds)
     }
 
-    fn name(text: &str) -> FileName {
+    pub(super) fn name(text: &str) -> FileName {
         FileName::new(text).unwrap()
     }
 
-    fn object(etag: &str) -> What {
+    pub(super) fn object(etag: &str) -> What {
         let last_modified = at(1);
         What::Object(Facts {
             size: 3,
@@ -482,7 +482,11 @@ mod tests {
         })
     }
 
-    fn listing<'a>(names: impl IntoIterator<Item = (&'a str, What)>, seconds: u64, covers: Covers) -> Listing {
+    pub(super) fn listing<'a>(
+        names: impl IntoIterator<Item = (&'a str, What)>,
+        seconds: u64,
+        covers: Covers,
+    ) -> Listing {
         let names = names.into_iter().map(|(text, what)| (name(text), what)).collect();
         Listing { names, asked_at: at(seconds), covers, ttl: TTL }
     }

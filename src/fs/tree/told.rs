@@ -195,16 +195,11 @@ impl Tree {
                 What::Directory(_) | What::New => {}
             }
         }
-        let above = self.place(ino);
         if let Some(directory) = self.directory_mut(ino) {
             directory.children = children;
             directory.stash.clear();
         }
-        if let Some((parent, name)) = above
-            && let Some(parent) = self.directory_mut(parent)
-        {
-            parent.stash.remove(&name);
-        }
+        self.forget_stashed_of(ino);
     }
 
     /// Whether the metadata of a name have to be asked for, and if so whether it is a directory.
@@ -279,14 +274,18 @@ impl Tree {
 
     /// Forgets what a flat listing has said of the directory `name` and of `parent`: this mount changes `name`.
     pub(super) fn forget_stashed(&mut self, parent: Ino, name: &FileName) {
-        let above = self.place(parent);
         if let Some(directory) = self.directory_mut(parent) {
             directory.stash.remove(name);
         }
-        if let Some((above, name)) = above
-            && let Some(above) = self.directory_mut(above)
+        self.forget_stashed_of(parent);
+    }
+
+    /// The same of the directory `ino` alone.
+    fn forget_stashed_of(&mut self, ino: Ino) {
+        if let Some((parent, name)) = self.place(ino)
+            && let Some(parent) = self.directory_mut(parent)
         {
-            above.stash.remove(&name);
+            parent.stash.remove(&name);
         }
     }
 
@@ -346,36 +345,8 @@ impl Tree {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fs::tree::{Facts, Known, ROOT};
-    use crate::wire::ETag;
-    use std::time::UNIX_EPOCH;
-
-    const TTL: Duration = Duration::from_secs(5);
-
-    fn at(seconds: u64) -> SystemTime {
-        UNIX_EPOCH + Duration::from_secs(seconds)
-    }
-
-    fn name(text: &str) -> FileName {
-        FileName::new(text).unwrap()
-    }
-
-    fn object(etag: &str) -> What {
-        let last_modified = at(1);
-        What::Object(Facts {
-            size: 3,
-            etag: ETag::new(etag),
-            last_modified,
-            is_exact: true,
-            crc64: None,
-            attributes: None,
-        })
-    }
-
-    fn listing<'a>(names: impl IntoIterator<Item = (&'a str, What)>, seconds: u64, covers: Covers) -> Listing {
-        let names = names.into_iter().map(|(text, what)| (name(text), what)).collect();
-        Listing { names, asked_at: at(seconds), covers, ttl: TTL }
-    }
+    use crate::fs::tree::tests::{TTL, at, listing, name, object};
+    use crate::fs::tree::{Known, ROOT};
 
     #[test]
     fn a_complete_listing_answers_for_every_name_while_it_is_fresh() {
