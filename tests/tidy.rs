@@ -29,12 +29,11 @@ const RANK_ENVIRONMENT: u8 = 6;
 const RANK_PROCESS: u8 = 7;
 
 /// Crates that have a home, and the beginnings of the paths that are it.
-const HOMES: [(&str, &[&str]); 19] = [
+const HOMES: [(&str, &[&str]); 18] = [
     ("sha1", &["wire/sign", "server/"]),
     ("hmac", &["wire/sign"]),
     ("md5", &["wire/digest.rs"]),
-    ("pulp", &["server/md5/"]),
-    ("crc_fast", &["wire/crc64.rs"]),
+    ("cosmount_digests", &["wire/mod.rs", "server/"]),
     ("quick_xml", &["wire/xml.rs"]),
     // One file, so that the HTTP library can be changed without looking further.
     ("reqwest", &["store/http.rs"]),

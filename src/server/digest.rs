@@ -1,7 +1,7 @@
 //! The digests of a body.
 //!
 //! CRC-64 and SHA-1 are taken as the bytes arrive, while they are in the processor's cache. MD5 is taken for all
-//! bodies together, see [`super::md5`].
+//! bodies together, see [`cosmount_digests::Md5Lanes`].
 
 use sha1::{Digest, Sha1};
 
@@ -56,7 +56,7 @@ pub(super) fn hex(bytes: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::server::md5::md5_of;
+    use cosmount_digests::md5_of;
 
     /// The 16-byte sample of `cos-api.md` 4.10, and the SHA-1 that `sha1sum` prints for it.
     #[test]

@@ -12,7 +12,6 @@ mod connection;
 mod credentials;
 mod digest;
 mod header_case;
-mod md5;
 mod multipart_calls;
 mod object_calls;
 mod options;

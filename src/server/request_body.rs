@@ -12,9 +12,9 @@ use crate::wire::code::Code;
 use crate::wire::operation::BodyChecks;
 
 use super::digest::{BodyDigests, hex};
-use super::md5::md5_of;
 use super::refusal::Refusal;
 use super::storage::{Received, Storage};
+use cosmount_digests::md5_of;
 
 const CONTENT_MD5: hyper::header::HeaderName = hyper::header::HeaderName::from_static("content-md5");
 

@@ -23,8 +23,8 @@ use std::sync::Arc;
 
 use redb::ReadableTable;
 
-use crate::server::md5::Md5Lanes;
 use crate::wire::BucketName;
+use cosmount_digests::Md5Lanes;
 
 pub(super) use error::{Rule, StorageError};
 pub(super) use listing::{ListQuery, ListedUpload, UploadQuery};

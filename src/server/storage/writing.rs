@@ -11,7 +11,7 @@ use bytes::Bytes;
 use tokio::task::JoinHandle;
 
 use crate::server::digest::{BodyDigests, Digests};
-use crate::server::md5::{Md5, Md5Lanes, Updated};
+use cosmount_digests::{Md5, Md5Lanes, Updated};
 
 use super::StorageError;
 use super::records::Slice;

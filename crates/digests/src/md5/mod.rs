@@ -8,7 +8,7 @@
 mod compress;
 mod lanes;
 
-pub(in crate::server) use lanes::{Md5Lanes, Updated};
+pub use lanes::{Md5Lanes, Updated};
 
 use bytes::Bytes;
 
@@ -16,7 +16,7 @@ use compress::{BLOCK_BYTES, INITIAL, Words, compress_one};
 
 /// The MD5 of some bytes that grows with the bytes it is shown.
 #[derive(Clone, Debug)]
-pub(in crate::server) struct Md5 {
+pub struct Md5 {
     words: Words,
     /// Bytes shown so far.
     bytes: u64,
@@ -26,12 +26,12 @@ pub(in crate::server) struct Md5 {
 
 impl Md5 {
     /// The MD5 of nothing so far.
-    pub(in crate::server) fn new() -> Md5 {
+    pub fn new() -> Md5 {
         Md5 { words: INITIAL, bytes: 0, carry: [0; BLOCK_BYTES] }
     }
 
     /// Takes the next bytes.
-    pub(in crate::server) fn update(&mut self, bytes: &[u8]) {
+    pub fn update(&mut self, bytes: &[u8]) {
         let missing = self.missing().min(bytes.len());
         let (head, rest) = bytes.split_at(missing);
         self.take_piece(head);
@@ -42,7 +42,7 @@ impl Md5 {
     }
 
     /// The digest of all that was shown.
-    pub(in crate::server) fn finish(mut self) -> [u8; 16] {
+    pub fn finish(mut self) -> [u8; 16] {
         let bits = self.bytes.wrapping_mul(8);
         self.update(&[0x80]);
         // Zeros up to the last 8 bytes of a block, which hold the length.
@@ -77,8 +77,14 @@ impl Md5 {
     }
 }
 
+impl Default for Md5 {
+    fn default() -> Md5 {
+        Md5::new()
+    }
+}
+
 /// The MD5 of bytes that are all there.
-pub(in crate::server) fn md5_of(bytes: &[u8]) -> [u8; 16] {
+pub fn md5_of(bytes: &[u8]) -> [u8; 16] {
     let mut md5 = Md5::new();
     md5.update(bytes);
     md5.finish()

@@ -23,7 +23,7 @@ const LANES_NARROW: usize = 4;
 const BLOCKS_IN_STEP_MAX: usize = 1024;
 
 /// The digesting thread. Dropped, it ends once all that was handed to it is done.
-pub(in crate::server) struct Md5Lanes {
+pub struct Md5Lanes {
     /// `None` once dropped.
     jobs: Option<mpsc::Sender<Job>>,
     thread: Option<JoinHandle<()>>,
@@ -37,18 +37,18 @@ struct Job {
 }
 
 /// The answer to [`Md5Lanes::update`]: the state that has seen the bytes.
-pub(in crate::server) type Updated = oneshot::Receiver<Md5>;
+pub type Updated = oneshot::Receiver<Md5>;
 
 impl Md5Lanes {
     /// Starts the thread.
-    pub(in crate::server) fn start() -> std::io::Result<Md5Lanes> {
+    pub fn start() -> std::io::Result<Md5Lanes> {
         let (jobs, queue) = mpsc::channel();
         let thread = std::thread::Builder::new().name("cosmount-md5".to_owned()).spawn(move || work(&queue))?;
         Ok(Md5Lanes { jobs: Some(jobs), thread: Some(thread) })
     }
 
     /// Shows `md5` the next bytes. The caller bounds what waits: one call at a time for each body.
-    pub(in crate::server) fn update(&self, md5: Md5, chunks: Vec<Bytes>) -> Updated {
+    pub fn update(&self, md5: Md5, chunks: Vec<Bytes>) -> Updated {
         let (answer, updated) = oneshot::channel();
         if let Some(jobs) = &self.jobs {
             // Without the thread the sender is gone with the job, which the receiver notices.
