@@ -154,6 +154,14 @@ struct FileFlags {
     /// Where modes, owners and times come from: full (the objects), or listing (never asks for them) [default: full]
     #[arg(long, value_name = "FROM")]
     attributes: Option<crate::fs::AttributeSource>,
+    /// What a hard link is: copy (made on the service, a file of its own from then on), or refuse (an error) [default: copy]
+    #[arg(long, value_name = "HOW")]
+    hard_links: Option<crate::fs::HardLinks>,
+    /// Whether keys that cannot be file names, which the mount does not show, are removed along with the directory that they
+    /// are in: --remove-unnameable=no keeps them, and the directory [default: yes]
+    #[arg(long, value_name = "YES", num_args = 0..=1, require_equals = true, default_missing_value = "yes",
+          value_parser = clap::builder::BoolishValueParser::new())]
+    remove_unnameable: Option<bool>,
     /// The Content-Type of new objects: by-name, or none [default: by-name]
     #[arg(long, value_name = "HOW")]
     content_type: Option<crate::config::TypeChoice>,
@@ -252,6 +260,8 @@ impl MountArguments {
             hold_temporary: transfer.hold_temporary,
             hold_seconds: transfer.hold_seconds,
             attributes: files.attributes,
+            hard_links: files.hard_links,
+            remove_unnameable: files.remove_unnameable,
             content_type: files.content_type,
             unmount_timeout: transfer.unmount_timeout,
             read_only: given(files.read_only),

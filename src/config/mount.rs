@@ -226,6 +226,8 @@ fn fs_options(settings: &Settings, source: &MountSource) -> FsOptions {
         hold_for: settings.hold_seconds.map_or(default.hold_for, |seconds| Duration::from_secs(seconds.into())),
         gather_for: default.gather_for,
         attributes: settings.attributes.unwrap_or(default.attributes),
+        hard_links: settings.hard_links.unwrap_or(default.hard_links),
+        remove_unnameable: settings.remove_unnameable.unwrap_or(default.remove_unnameable),
         types_by_name: settings.content_type.map_or(default.types_by_name, |choice| choice == TypeChoice::ByName),
     }
 }

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use super::{ByteSize, ConfigError, Span};
-use crate::fs::AttributeSource;
+use crate::fs::{AttributeSource, HardLinks};
 
 macro_rules! settings {
     ($( $(#[doc = $doc:literal])+ $name:ident: $type:ty, )+) => {
@@ -82,6 +82,10 @@ settings! {
     hold_seconds: u32,
     /// Where the attributes of files come from.
     attributes: AttributeSource,
+    /// What `link()` does.
+    hard_links: HardLinks,
+    /// Whether keys that cannot be file names go along when their directory is removed.
+    remove_unnameable: bool,
     /// Where the content type of a new object comes from.
     content_type: TypeChoice,
     /// How long unmounting may publish what is open.
@@ -172,6 +176,18 @@ impl FromStr for HoldChoice {
     }
 }
 
+impl FromStr for HardLinks {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<HardLinks, String> {
+        match text {
+            "copy" => Ok(HardLinks::Copy),
+            "refuse" => Ok(HardLinks::Refuse),
+            _ => Err(format!("{text:?} is not copy or refuse")),
+        }
+    }
+}
+
 impl FromStr for AttributeSource {
     type Err = String;
 
@@ -253,7 +269,7 @@ macro_rules! parsed_values {
     };
 }
 
-parsed_values!(ByteSize, Span, ConflictChoice, Mode, HoldChoice, AttributeSource, TypeChoice);
+parsed_values!(ByteSize, Span, ConflictChoice, Mode, HoldChoice, AttributeSource, HardLinks, TypeChoice);
 
 #[cfg(test)]
 mod tests {

@@ -8,12 +8,16 @@ use super::options::{FsOptions, Owner};
 use super::tree::Ino;
 use crate::wire::ObjectAttributes;
 
-/// The type bits of a regular file in a mode.
-const MODE_REGULAR: u32 = 0o100_000;
-/// The type bits of a directory in a mode.
-const MODE_DIRECTORY: u32 = 0o040_000;
-/// The type bits of a symbolic link in a mode.
-const MODE_SYMLINK: u32 = 0o120_000;
+/// What each kind's type bits are in a mode.
+const TYPES: [(Kind, u32); 7] = [
+    (Kind::File, 0o100_000),
+    (Kind::Directory, 0o040_000),
+    (Kind::Symlink, 0o120_000),
+    (Kind::Fifo, 0o010_000),
+    (Kind::Socket, 0o140_000),
+    (Kind::BlockDevice, 0o060_000),
+    (Kind::CharDevice, 0o020_000),
+];
 /// All type bits of a mode.
 const MODE_TYPE: u32 = 0o170_000;
 const MODE_SET_USER: u32 = 0o4000;
@@ -24,6 +28,12 @@ pub(super) const LINK_PERMISSIONS: u32 = 0o777;
 /// The bits of a mode that chmod sets.
 const MODE_PERMISSIONS: u32 = 0o7777;
 
+/// The largest object that can be a symbolic link, in bytes: the kernel takes no longer path.
+pub(super) const LINK_BYTES_MAX: u64 = 4095;
+
+/// The metadatum of a device's number, as geesefs writes it; cosfs and s3fs keep none.
+const DEVICE: &str = "rdev";
+
 /// What an inode is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -33,15 +43,46 @@ pub enum Kind {
     Directory,
     /// A symbolic link, whose target is its object's content.
     Symlink,
+    /// A named pipe. Like all that follow, an empty object with its mode.
+    Fifo,
+    /// A socket.
+    Socket,
+    /// A block device.
+    BlockDevice,
+    /// A character device.
+    CharDevice,
 }
 
 impl Kind {
-    /// What an object that is no directory's marker is, by its metadata.
-    pub(super) fn of_object(attributes: Option<&ObjectAttributes>) -> Kind {
-        match number_in(attributes, "mode") {
-            Some(mode) if mode & MODE_TYPE == MODE_SYMLINK => Kind::Symlink,
-            _ => Kind::File,
+    /// What an object of `size` bytes that is no directory's marker is, by its metadata. What has more content than such a
+    /// thing can have is a file, so that every byte in the bucket can be read.
+    pub(super) fn of_object(attributes: Option<&ObjectAttributes>, size: u64) -> Kind {
+        match Kind::in_mode(attributes) {
+            Kind::Symlink if size > LINK_BYTES_MAX => Kind::File,
+            kind if kind.is_special() && size > 0 => Kind::File,
+            kind => kind,
         }
+    }
+
+    /// What a mode says that an object is.
+    fn in_mode(attributes: Option<&ObjectAttributes>) -> Kind {
+        let bits = number_in(attributes, "mode").map(|mode| mode & MODE_TYPE);
+        let known = TYPES.into_iter().find(|(kind, of_kind)| Some(*of_kind) == bits && *kind != Kind::Directory);
+        known.map_or(Kind::File, |(kind, _)| kind)
+    }
+
+    /// Whether the kernel answers for it, and this file system only for its name and attributes.
+    pub fn is_special(self) -> bool {
+        matches!(self, Kind::Fifo | Kind::Socket) || self.is_device()
+    }
+
+    /// Whether it has a device's number.
+    pub fn is_device(self) -> bool {
+        matches!(self, Kind::BlockDevice | Kind::CharDevice)
+    }
+
+    fn type_bits(self) -> u32 {
+        TYPES.into_iter().find(|(kind, _)| *kind == self).map_or(0, |(_, bits)| bits)
     }
 }
 
@@ -63,6 +104,8 @@ pub struct Attr {
     /// Names that it has: 1, or 0 for a file that was removed while it is open. 1 tells `find` that it cannot count a
     /// directory's subdirectories by links.
     pub links: u32,
+    /// The number of the device that it is; 0 for what is none.
+    pub device: u32,
     /// How much longer this may be believed.
     pub valid_for: Duration,
 }
@@ -93,7 +136,7 @@ impl AttrChange {
         if is_directory {
             return self.apply_to(Kind::Directory, attributes);
         }
-        let changed = self.apply_to(Kind::of_object(Some(attributes)), attributes);
+        let changed = self.apply_to(Kind::in_mode(Some(attributes)), attributes);
         // Who is given a file shall not be given its last owner's privileges.
         let changes_owner = self.uid.is_some() || self.gid.is_some();
         if changes_owner && self.permissions.is_none() { without_privileges(changed) } else { changed }
@@ -123,10 +166,8 @@ pub(super) fn new_attributes(kind: Kind, permissions: u32, owner: Owner) -> Obje
         ..AttrChange::default()
     };
     let attributes = match kind {
-        Kind::File | Kind::Symlink => {
-            ObjectAttributes { content_type: Some(UNKNOWN_TYPE.to_owned()), ..ObjectAttributes::default() }
-        }
         Kind::Directory => unmarked_attributes(),
+        _ => ObjectAttributes { content_type: Some(UNKNOWN_TYPE.to_owned()), ..ObjectAttributes::default() },
     };
     change.apply_to(kind, &attributes)
 }
@@ -175,11 +216,7 @@ pub(super) fn permissions_and_owner(
     options: &FsOptions,
 ) -> (u32, Owner) {
     let number = |name| number_in(attributes, name);
-    let default = match kind {
-        Kind::File => options.file_mode,
-        Kind::Directory => options.dir_mode,
-        Kind::Symlink => LINK_PERMISSIONS,
-    };
+    let default = if kind == Kind::Directory { options.dir_mode } else { options.file_mode };
     let permissions = match kind {
         // Nobody asks for a link's permissions, which are always these.
         Kind::Symlink => LINK_PERMISSIONS,
@@ -196,12 +233,27 @@ pub(super) fn mtime_of(attributes: &ObjectAttributes) -> Option<SystemTime> {
 }
 
 fn mode_text(kind: Kind, permissions: u32) -> String {
-    let kind = match kind {
-        Kind::File => MODE_REGULAR,
-        Kind::Directory => MODE_DIRECTORY,
-        Kind::Symlink => MODE_SYMLINK,
-    };
-    (kind | permissions & MODE_PERMISSIONS).to_string()
+    (kind.type_bits() | permissions & MODE_PERMISSIONS).to_string()
+}
+
+/// The metadata of what is opened as a file: whatever its mode says, it stays one, however short it becomes.
+pub(super) fn of_file(mut attributes: ObjectAttributes) -> ObjectAttributes {
+    if let Some(mode) = number_in(Some(&attributes), "mode").filter(|_| Kind::in_mode(Some(&attributes)) != Kind::File)
+    {
+        attributes.user.insert("mode".to_owned(), mode_text(Kind::File, mode));
+    }
+    attributes
+}
+
+/// The metadata of a device that is being made, with its number as the kernel writes it.
+pub(super) fn with_device(mut attributes: ObjectAttributes, device: u32) -> ObjectAttributes {
+    attributes.user.insert(DEVICE.to_owned(), device.to_string());
+    attributes
+}
+
+/// The number of the device that something is.
+pub(super) fn device_of(kind: Kind, attributes: Option<&ObjectAttributes>) -> u32 {
+    number_in(attributes, DEVICE).filter(|_| kind.is_device()).unwrap_or(0)
 }
 
 /// Seconds since the epoch, with a fraction only where there is one.
@@ -263,6 +315,28 @@ mod tests {
     }
 
     #[test]
+    fn what_has_more_content_than_its_kind_can_have_is_a_file() {
+        let owner = Owner { uid: 7, gid: 8 };
+        for (kind, bits) in TYPES.into_iter().filter(|(kind, _)| *kind != Kind::Directory) {
+            let attributes = new_attributes(kind, 0o640, owner);
+            assert_eq!(attributes.user["mode"], (bits | 0o640).to_string());
+            assert_eq!(Kind::of_object(Some(&attributes), 0), kind);
+            let with_a_byte = if kind.is_special() { Kind::File } else { kind };
+            assert_eq!(Kind::of_object(Some(&attributes), 1), with_a_byte);
+            assert_eq!(Kind::of_object(Some(&attributes), LINK_BYTES_MAX + 1), Kind::File);
+        }
+        let like_a_marker = new_attributes(Kind::Directory, 0o755, owner);
+        assert_eq!(Kind::of_object(Some(&like_a_marker), 0), Kind::File, "its key says that it is no directory");
+    }
+
+    #[test]
+    fn a_device_has_its_number_and_nothing_else_has_one() {
+        let numbered = with_device(ObjectAttributes::default(), 0x0801);
+        assert_eq!(device_of(Kind::BlockDevice, Some(&numbered)), 0x0801);
+        assert_eq!((device_of(Kind::Fifo, Some(&numbered)), device_of(Kind::CharDevice, None)), (0, 0));
+    }
+
+    #[test]
     fn a_name_tells_its_type() {
         for (name, expected) in [
             ("a.html", "text/html"),
@@ -293,8 +367,11 @@ mod tests {
         assert_eq!(permissions_and_owner(Kind::File, None, &options), (0o644, options.owner));
         let link = new_attributes(Kind::Symlink, LINK_PERMISSIONS, owner);
         assert_eq!(link.user.get("mode").map(String::as_str), Some("41471"), "as cosfs writes it");
-        assert_eq!((Kind::of_object(Some(&link)), Kind::of_object(Some(&attributes))), (Kind::Symlink, Kind::File));
-        assert_eq!(Kind::of_object(None), Kind::File);
+        assert_eq!(
+            (Kind::of_object(Some(&link), 1), Kind::of_object(Some(&attributes), 1)),
+            (Kind::Symlink, Kind::File)
+        );
+        assert_eq!(Kind::of_object(None, 0), Kind::File);
         let forced = FsOptions { umask: 0o077, owner_is_forced: true, ..options };
         assert_eq!(permissions_and_owner(Kind::File, Some(&attributes), &forced), (0o600, forced.owner));
     }

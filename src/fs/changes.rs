@@ -13,7 +13,7 @@ use super::name::FileName;
 use super::options::Owner;
 use super::tree::{Entry, HIDDEN_DIRECTORY, Ino, Marker, What};
 use super::{FileSystem, FsError};
-use crate::store::{Body, ListRequest};
+use crate::store::Body;
 use crate::upload::OpenFile;
 use crate::wire::{Crc64, ObjectAttributes, ObjectKey};
 
@@ -80,20 +80,7 @@ impl FileSystem {
         let attributes = self.attributes_of_new(parent, Kind::Symlink, LINK_PERMISSIONS, owner);
         let file = OpenFile::empty(&self.uploader, key, attributes, None);
         file.write(0, target, &AtomicUsize::new(0)).await?;
-        let now = self.clock.now();
-        let writing = Writing::of_link(file, now);
-        let ino = {
-            let mut tree = self.tree();
-            let entry = Entry { ino: tree.new_ino(), seen_at: now, what: What::New };
-            tree.link(parent, name, entry, now, self.options.metadata_ttl);
-            let ino = tree.remember(parent, name).ok_or(FsError::Stale)?;
-            if let Some(file) = tree.file_mut(ino) {
-                file.writing = Some(writing.clone());
-            }
-            ino
-        };
-        self.hold(ino, &writing, self.options.gather_for);
-        self.tree().attr(ino, &self.options, now).ok_or(FsError::Stale)
+        self.make_and_gather(parent, name, file)
     }
 
     /// The target of a symbolic link.
@@ -143,12 +130,10 @@ impl FileSystem {
             (format!("{}{name}/", tree.directory_path(parent).ok_or(FsError::Stale)?), holds_new)
         };
         let marker = self.key(&path)?;
-        // Never by what was listed earlier: somebody may have put something in since.
-        let below = ListRequest { prefix: marker.to_string(), max_keys: Some(2), ..ListRequest::default() };
-        let page = self.store.list(below).await.map_err(|error| self.told(error))?;
-        if holds_new || page.objects.iter().any(|object| object.key != marker.as_str()) {
+        if holds_new {
             return Err(FsError::NotEmpty);
         }
+        self.expect_empty(&marker).await?;
         self.store.delete(&marker).await.map_err(|error| self.told(error))?;
         self.keep_directory(parent, name).await?;
         self.tree().unlink(parent, name, self.clock.now(), self.options.metadata_ttl);

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use super::attributes::{Attr, AttrChange, Kind, type_of_name, without_privileges};
+use super::attributes::{Attr, AttrChange, Kind, of_file, type_of_name, without_privileges};
 use super::handles::{FileHandle, Handle, HandleId};
 use super::name::FileName;
 use super::options::Owner;
@@ -110,7 +110,7 @@ impl Writing {
         Writing::with(file, false, true, modified_at)
     }
 
-    /// What is in a new symbolic link.
+    /// What is in a new symbolic link or special file.
     pub(super) fn of_link(file: Arc<OpenFile>, now: SystemTime) -> Arc<Writing> {
         Writing::with(file, false, false, now)
     }
@@ -134,6 +134,11 @@ impl Writing {
     /// Whether nothing was written since it was made or emptied.
     pub(super) fn is_untouched(&self) -> bool {
         self.untouched.load(Ordering::Relaxed)
+    }
+
+    /// What the file is.
+    pub(super) fn kind(&self) -> Kind {
+        Kind::of_object(Some(&self.file.attributes()), self.file.size())
     }
 
     /// When it was last written to.
@@ -209,8 +214,8 @@ impl FileSystem {
         let opened = match found.kind {
             Kind::File => self.open(found.ino, mode).await,
             Kind::Directory => Err(FsError::IsDirectory),
-            // Where it leads, the kernel has to find out.
-            Kind::Symlink => Err(FsError::Exists),
+            // Where it leads, or who answers for it, the kernel has to find out.
+            _ => Err(FsError::Exists),
         };
         if opened.is_err() {
             self.forget(found.ino, 1);
@@ -308,7 +313,7 @@ impl FileSystem {
             return failure.map_or_else(|| Ok(empty()), |failure| Err(failure.into()));
         }
         let (facts, version) = self.all_facts_of(ino).await?;
-        let attributes = *facts.attributes.unwrap_or_default();
+        let attributes = of_file(*facts.attributes.unwrap_or_default());
         let now = self.clock.now();
         if truncates {
             let attributes = without_mtime(attributes);
@@ -450,7 +455,7 @@ impl FileSystem {
 
     /// Reads a file that is being written: what is in memory from there, what is in stored objects from those, and what is
     /// only in parts, which nobody can read before they are complete, by publishing first.
-    async fn read_written(&self, writing: &Writing, offset: u64, len: usize) -> Result<ReadBytes, FsError> {
+    pub(super) async fn read_written(&self, writing: &Writing, offset: u64, len: usize) -> Result<ReadBytes, FsError> {
         let end = offset.saturating_add(len as u64);
         for _ in 0..READ_ATTEMPTS {
             let published = writing.file.published();

@@ -8,7 +8,7 @@ use std::time::SystemTime;
 use futures_util::stream::{self, StreamExt};
 use tokio::sync::Notify;
 
-use super::attributes::Kind;
+use super::attributes::{Kind, LINK_BYTES_MAX};
 use super::name::FileName;
 use super::tree::AHEAD_MAX;
 use super::tree::{Facts, Ino, Marker, What};
@@ -16,12 +16,13 @@ use super::{AttributeSource, FileSystem, FsError};
 use crate::store::StoreErrorKind;
 use crate::wire::{ObjectHead, ObjectKey};
 
-/// The largest object that can be a symbolic link, in bytes: the kernel takes no longer path.
-const LINK_BYTES_MAX: u64 = 4095;
-
-/// So many small objects are asked whether they are symbolic links when they are listed. If none of them was, a bucket is
-/// taken to have none, until one is met.
+/// So many small objects are asked whether they are symbolic links or special files when they are listed. If none of them
+/// was, a bucket is taken to have none, until one is met.
 const LINK_QUESTIONS_MAX: i64 = 10_000;
+
+/// So many empty objects of those that are listed together are asked whether they are special files, where none has been met
+/// yet: pipes and sockets come in ones and twos, and who has many empty objects in a directory has something else.
+const EMPTY_QUESTIONS_MAX: usize = 16;
 
 /// Questions that are on their way, and what has been learned from the answers.
 pub(super) struct Heads {
@@ -63,16 +64,21 @@ impl Heads {
         None
     }
 
-    /// Whether small objects may be symbolic links, as far as anybody has seen.
+    /// Whether small objects may be symbolic links or special files, as far as anybody has seen.
     fn may_be_links(&self) -> bool {
         self.link_questions.load(Ordering::Relaxed) > 0
     }
 
+    /// Whether one of them was.
+    fn has_met_one(&self) -> bool {
+        self.link_questions.load(Ordering::Relaxed) > LINK_QUESTIONS_MAX
+    }
+
     /// Takes note of what a small object was.
-    fn learn(&self, kind: Kind) {
+    pub(super) fn learn(&self, kind: Kind) {
         match kind {
-            Kind::Symlink => self.link_questions.store(i64::MAX, Ordering::Relaxed),
-            _ => drop(self.link_questions.fetch_sub(1, Ordering::Relaxed)),
+            Kind::File => drop(self.link_questions.fetch_sub(1, Ordering::Relaxed)),
+            _ => self.link_questions.store(i64::MAX, Ordering::Relaxed),
         }
     }
 }
@@ -148,8 +154,8 @@ impl FileSystem {
             tree.take_absence(parent, name, asked_at);
             return Err(FsError::NotFound);
         };
-        if (1..=LINK_BYTES_MAX).contains(&head.size) {
-            self.heads.learn(Kind::of_object(Some(&head.attributes)));
+        if head.size <= LINK_BYTES_MAX {
+            self.heads.learn(Kind::of_object(Some(&head.attributes), head.size));
         }
         // A listing that was asked for later may have come in earlier, and tells less of the same version.
         tree.take_metadata(parent, name, &head);
@@ -205,16 +211,23 @@ impl FileSystem {
         errors.into_iter().find(|error| *error != FsError::NotFound).map(|error| (count, error))
     }
 
-    /// Of these names those whose kind is not known: a small object may be a symbolic link, which a listing does not tell.
+    /// Of these names those whose kind is not known: a small object may be a symbolic link, and an empty one a special file,
+    /// which a listing does not tell.
     pub(super) fn of_unknown_kind(&self, parent: Ino, names: impl Iterator<Item = FileName>) -> Vec<FileName> {
         if self.options.attributes == AttributeSource::Listing || !self.heads.may_be_links() {
             return Vec::new();
         }
         let tree = self.tree();
         let may_be_link = |name: &FileName| match tree.entry(parent, name).map(|entry| &entry.what) {
-            Some(What::Object(facts)) => facts.attributes.is_none() && (1..=LINK_BYTES_MAX).contains(&facts.size),
+            Some(What::Object(facts)) => facts.attributes.is_none() && facts.size <= LINK_BYTES_MAX,
             _ => false,
         };
-        names.filter(may_be_link).collect()
+        let mut unknown: Vec<FileName> = names.filter(may_be_link).collect();
+        let is_empty = |name: &FileName| matches!(tree.entry(parent, name).map(|entry| &entry.what), Some(What::Object(facts)) if facts.size == 0);
+        let empty = unknown.iter().filter(|name| is_empty(name)).count();
+        if empty > EMPTY_QUESTIONS_MAX && !self.heads.has_met_one() {
+            unknown.retain(|name| !is_empty(name));
+        }
+        unknown
     }
 }

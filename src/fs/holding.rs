@@ -284,6 +284,11 @@ impl Writing {
         self.progress().held.take_if(|held| *held == turn).is_some()
     }
 
+    /// The number of the hold that lasts, if one does. A write ends it.
+    pub(super) fn current_hold(&self) -> Option<u64> {
+        self.progress().held
+    }
+
     /// Whether it was closed and waits.
     pub(super) fn is_held(&self) -> bool {
         self.progress().held.is_some()

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::attributes::Attr;
 use super::name::FileName;
 use super::tree::{Covers, Facts, HIDDEN_DIRECTORY, Ino, Known, Listing, Marker, ROOT, Tree, What};
+use super::unnameable::{Unnameable, nameable};
 use super::{FileSystem, FsError};
 use crate::stats::Stats;
 use crate::store::{ListPage, ListRequest, ListedObject, StoreError, StoreErrorKind};
@@ -36,8 +37,10 @@ impl FileSystem {
             // Of a directory's marker nothing may be known any more.
             let is_known_directory = tree.directory(ino).is_some()
                 && !matches!(tree.entry_of(ino).map(|entry| &entry.what), Some(What::Directory(None)));
-            let known_here =
-                ino == ROOT || is_known_directory || tree.file(ino).is_some_and(|file| file.writing.is_some());
+            let known_here = tree.is_removed(ino)
+                || ino == ROOT
+                || is_known_directory
+                || tree.file(ino).is_some_and(|file| file.writing.is_some());
             if known_here {
                 return tree.attr(ino, &self.options, self.clock.now()).ok_or(FsError::NotFound);
             }
@@ -87,11 +90,10 @@ impl FileSystem {
         }
         let asked_at = self.clock.now();
         let prefix = self.directory_prefix(parent)?;
-        let page = self.store.list(list_request(&prefix, None)).await?;
-        let settled = page.next_marker.as_deref().is_none_or(|last| format!("{prefix}{name}/").as_str() <= last);
-        let up_to = page.next_marker.as_ref().map(|last| last.strip_prefix(&prefix).unwrap_or_default().to_owned());
+        let NamesPage { names, has_marker, next, .. } = self.list_names(&prefix, None, Vec::new()).await?;
+        let settled = next.as_deref().is_none_or(|last| format!("{prefix}{name}/").as_str() <= last);
+        let up_to = next.map(|last| last.strip_prefix(&prefix).unwrap_or_default().to_owned());
         let covers = Covers { after: None, up_to };
-        let (names, has_marker) = self.names_of([page], &prefix);
         let mut tree = self.tree();
         self.expect_at(&tree, parent, &prefix)?;
         if let Some(directory) = tree.directory_mut(parent) {
@@ -135,40 +137,58 @@ impl FileSystem {
         Ok(())
     }
 
-    /// The names in the pages of a listing of `prefix`, and whether the directory's own marker was among them. A name
-    /// that is both an object and a prefix is a directory.
-    pub(super) fn names_of(
+    /// Lists one page of the directory whose keys begin with `prefix`.
+    ///
+    /// A name that is both an object and a prefix is a directory, also where a page's end comes between the two: objects of
+    /// which this page does not tell whether they are such are left to the next page, which gets them as `undecided`.
+    pub(super) async fn list_names(
         &self,
-        pages: impl IntoIterator<Item = ListPage>,
         prefix: &str,
-    ) -> (BTreeMap<FileName, What>, bool) {
-        let (mut names, mut has_marker, mut skipped) = (BTreeMap::new(), false, 0);
-        for page in pages {
-            for object in page.objects {
-                match object.key.strip_prefix(prefix) {
-                    Some("") => has_marker = true,
-                    Some(text) => match FileName::new(text) {
-                        Some(name) => drop(names.entry(name).or_insert(facts_of(object))),
-                        None => skipped += 1,
-                    },
-                    None => skipped += 1,
-                }
-            }
-            for path in &page.prefixes {
-                match path.strip_prefix(prefix).and_then(|rest| FileName::new(rest.trim_end_matches('/'))) {
-                    Some(name) if name.as_str() == HIDDEN_DIRECTORY && prefix == self.options.prefix => {}
-                    Some(name) if path.len() == prefix.len() + name.as_str().len() + 1 => {
-                        names.insert(name, What::Directory(None));
-                    }
-                    _ => skipped += 1,
-                }
+        marker: Option<String>,
+        undecided: Undecided,
+    ) -> Result<NamesPage, FsError> {
+        let page = self.store.list(list_request(prefix, marker)).await?;
+        let mut listed = self.names_of(page, prefix);
+        for (name, what) in undecided {
+            listed.names.entry(name).or_insert(what);
+        }
+        if let Some(last) = listed.next.as_ref().and_then(|next| next.strip_prefix(prefix)) {
+            // Only what the page's last key begins with can have its directory behind that key.
+            let is_undecided = |(name, what): &(FileName, What)| {
+                !what.is_directory() && last.starts_with(name.as_str()) && last < format!("{name}/").as_str()
+            };
+            (listed.undecided, listed.names) = {
+                let (undecided, names): (Undecided, Undecided) = listed.names.into_iter().partition(is_undecided);
+                (undecided, names.into_iter().collect())
+            };
+        }
+        Ok(listed)
+    }
+
+    /// The names in a page of a listing of `prefix`.
+    fn names_of(&self, page: ListPage, prefix: &str) -> NamesPage {
+        let mut listed =
+            NamesPage { names: BTreeMap::new(), has_marker: false, next: page.next_marker, undecided: Vec::new() };
+        let mut skipped: Vec<String> = Vec::new();
+        for object in page.objects {
+            match nameable(&object.key, prefix) {
+                Some(name) => drop(listed.names.entry(name).or_insert(facts_of(object))),
+                None if object.key == prefix => listed.has_marker = true,
+                None => skipped.push(object.key),
             }
         }
-        if skipped > 0 {
-            Stats::add(&self.stats.keys_skipped, skipped);
-            log::warn!("{skipped} keys below {prefix:?} cannot be file names and are left out");
+        for path in page.prefixes {
+            match path.strip_suffix('/').and_then(|path| nameable(path, prefix)) {
+                Some(name) if name.as_str() == HIDDEN_DIRECTORY && prefix == self.options.prefix => {}
+                Some(name) => drop(listed.names.insert(name, What::Directory(None))),
+                None => skipped.push(path),
+            }
         }
-        (names, has_marker)
+        if !skipped.is_empty() {
+            Stats::add(&self.stats.keys_skipped, skipped.len() as u64);
+            log::warn!("{prefix:?} holds {}, which the mount does not show", Unnameable::of(&skipped));
+        }
+        listed
     }
 
     /// The prefix of the keys in a directory: empty, or ending in `/`.
@@ -197,6 +217,19 @@ impl FileSystem {
         error.into()
     }
 }
+
+/// A page of a directory.
+pub(super) struct NamesPage {
+    pub(super) names: BTreeMap<FileName, What>,
+    /// Whether the directory's own marker was on it.
+    pub(super) has_marker: bool,
+    /// The marker of the page that follows.
+    pub(super) next: Option<String>,
+    pub(super) undecided: Undecided,
+}
+
+/// Objects of which a later page tells whether there is a directory of the same name.
+pub(super) type Undecided = Vec<(FileName, What)>;
 
 /// Whether a name is not for others: what is below it belongs to files that have lost theirs.
 fn is_hidden(parent: Ino, name: &FileName) -> bool {

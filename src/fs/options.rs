@@ -31,6 +31,10 @@ pub struct FsOptions {
     pub gather_for: Duration,
     /// Where attributes come from.
     pub attributes: AttributeSource,
+    /// What `link()` does.
+    pub hard_links: HardLinks,
+    /// Whether keys that cannot be file names go along when the directory that they are in is removed.
+    pub remove_unnameable: bool,
     /// Whether a new object's content type is that of its name's extension.
     pub types_by_name: bool,
 }
@@ -43,6 +47,16 @@ pub enum AttributeSource {
     Full,
     /// From listings alone: sizes and times of the last change; for the rest the mount's defaults.
     Listing,
+}
+
+/// What a hard link is, where an object has one name.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum HardLinks {
+    /// An error.
+    Refuse,
+    /// A copy, made on the service.
+    #[default]
+    Copy,
 }
 
 /// A user and a group, by number.
@@ -71,6 +85,8 @@ impl Default for FsOptions {
             hold_for: Duration::from_secs(5),
             gather_for: Duration::from_secs(1),
             attributes: AttributeSource::Full,
+            hard_links: HardLinks::Copy,
+            remove_unnameable: true,
             types_by_name: true,
         }
     }

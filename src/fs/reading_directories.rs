@@ -10,7 +10,7 @@ use tokio::sync::Mutex;
 
 use super::attributes::{Attr, Kind};
 use super::handles::{Handle, HandleId};
-use super::listing::list_request;
+use super::listing::{NamesPage, Undecided};
 use super::name::FileName;
 use super::tree::{Covers, Ino, Listing, ROOT};
 use super::{FileSystem, FsError};
@@ -33,46 +33,72 @@ pub(super) struct DirHandle {
     page: Mutex<Page>,
 }
 
+/// Where a page begins.
+#[derive(Clone, Default)]
+struct Start {
+    marker: Option<String>,
+    undecided: Undecided,
+}
+
 /// The part of a directory that is being read.
 struct Page {
     /// The offset of the first entry.
     first: u64,
     entries: Vec<DirEntry>,
-    /// The marker of the page that follows.
-    next: Option<String>,
-    /// Where pages begin that were read: their offsets, and their markers.
-    starts: Vec<(u64, Option<String>)>,
+    /// Where the page that follows begins.
+    next: Option<Start>,
+    /// Where pages begin that were read, and their offsets.
+    starts: Vec<(u64, Start)>,
     began_at: SystemTime,
+    /// Somebody has read it: who begins anew wants to see what there is now.
+    is_begun: bool,
 }
 
 impl FileSystem {
     /// Opens a directory.
     pub async fn opendir(&self, ino: Ino) -> Result<HandleId, FsError> {
-        let refresh = self.tree().directory(ino).ok_or(FsError::NotDirectory)?.refresh.clone();
+        let page = Mutex::new(self.first_page(ino).await?);
+        if let Some(directory) = self.tree().directory_mut(ino) {
+            directory.readers += 1;
+        }
+        Ok(self.handles.insert(Handle::Directory(Arc::new(DirHandle { ino, page }))))
+    }
+
+    /// The beginning of a directory, as it is now.
+    async fn first_page(&self, ino: Ino) -> Result<Page, FsError> {
+        let (refresh, is_removed) = {
+            let tree = self.tree();
+            let directory = tree.directory(ino).ok_or(FsError::NotDirectory)?;
+            (directory.refresh.clone(), tree.is_removed(ino))
+        };
+        let dots = self.dots(ino);
+        let mut page = Page {
+            first: 0,
+            entries: Vec::from(dots),
+            next: None,
+            starts: vec![(0, Start::default())],
+            began_at: self.clock.now(),
+            is_begun: false,
+        };
+        if is_removed {
+            return Ok(page);
+        }
         self.heed_others(ino);
-        let began_at = self.clock.now();
         let is_complete = || {
             let (tree, now) = (self.tree(), self.clock.now());
             tree.directory(ino).is_some_and(|directory| directory.is_complete(now, self.options.metadata_ttl))
         };
-        let dots = self.dots(ino);
-        let mut next = None;
-        let mut entries = None;
         if !is_complete() {
             let _one_at_a_time = refresh.lock().await;
             if !is_complete() && !self.list_with_neighbours(ino).await? {
-                let (listed, follows) = self.list_page(ino, None).await?;
-                (entries, next) = (Some(listed), follows);
+                let (listed, next) = self.list_page(ino, Start::default()).await?;
+                page.entries.extend(listed);
+                page.next = next;
+                return Ok(page);
             }
         }
-        let known = || self.known_entries(ino);
-        let entries = entries.map_or_else(known, Ok)?;
-        let entries: Vec<DirEntry> = dots.into_iter().chain(entries).collect();
-        if let Some(directory) = self.tree().directory_mut(ino) {
-            directory.readers += 1;
-        }
-        let page = Mutex::new(Page { first: 0, entries, next, starts: vec![(0, None)], began_at });
-        Ok(self.handles.insert(Handle::Directory(Arc::new(DirHandle { ino, page }))))
+        page.entries.extend(self.known_entries(ino)?);
+        Ok(page)
     }
 
     fn dots(&self, ino: Ino) -> [DirEntry; 2] {
@@ -95,15 +121,16 @@ impl FileSystem {
         Ok(children.iter().map(entry).collect())
     }
 
-    /// Lists one page, and returns what is on it, with what this mount knows better, and the marker of the next one.
-    async fn list_page(&self, ino: Ino, marker: Option<String>) -> Result<(Vec<DirEntry>, Option<String>), FsError> {
+    /// Lists one page, and returns what is on it, with what this mount knows better, and where the next one
+    /// begins.
+    async fn list_page(&self, ino: Ino, start: Start) -> Result<(Vec<DirEntry>, Option<Start>), FsError> {
+        let Start { marker, undecided } = start;
         let asked_at = self.clock.now();
         let prefix = self.directory_prefix(ino)?;
-        let page = self.store.list(list_request(&prefix, marker.clone())).await?;
-        let next = page.next_marker.clone();
+        let page = self.list_names(&prefix, marker.clone(), undecided).await?;
+        let NamesPage { names, has_marker, next, undecided } = page;
         let within = |marker: Option<&String>| marker.map(|key| key.strip_prefix(&prefix).unwrap_or(key).to_owned());
         let covers = Covers { after: within(marker.as_ref()), up_to: within(next.as_ref()) };
-        let (names, has_marker) = self.names_of([page], &prefix);
         let listed: Vec<FileName> = names.keys().cloned().collect();
         let mut tree = self.tree();
         self.expect_at(&tree, ino, &prefix)?;
@@ -113,7 +140,7 @@ impl FileSystem {
         }
         tree.take_listing(ino, Listing { names, asked_at, covers: covers.clone(), ttl: self.options.metadata_ttl });
         let entries = tree.shown(ino, listed, &covers);
-        Ok((entries, next))
+        Ok((entries, next.map(|marker| Start { marker: Some(marker), undecided })))
     }
 
     /// The entries of an open directory from `offset` on, at most `count`.
@@ -134,22 +161,26 @@ impl FileSystem {
 
     async fn entries_from(&self, handle: &DirHandle, offset: u64, count: usize) -> Result<Vec<DirEntry>, FsError> {
         let mut page = handle.page.lock().await;
+        let is_begun = std::mem::replace(&mut page.is_begun, true);
+        if offset == 0 && is_begun {
+            *page = Page { is_begun: true, ..self.first_page(handle.ino).await? };
+        }
         if offset < page.first {
             // Somebody goes back: to the beginning of the page where that was.
             while page.starts.len() > 1 && page.starts.last().is_some_and(|(first, _)| *first > offset) {
                 page.starts.pop();
             }
-            let (first, marker) = page.starts.last().cloned().unwrap_or((0, None));
-            let (entries, next) = self.list_page(handle.ino, marker).await?;
+            let (first, start) = page.starts.last().cloned().unwrap_or_default();
+            let (entries, next) = self.list_page(handle.ino, start).await?;
             let dots = self.dots(handle.ino).into_iter().filter(|_| first == 0);
             (page.first, page.entries, page.next) = (first, dots.chain(entries).collect(), next);
         }
         while offset >= page.first + page.entries.len() as u64 {
-            let Some(marker) = page.next.clone() else { return Ok(Vec::new()) };
-            let (entries, next) = self.list_page(handle.ino, Some(marker.clone())).await?;
+            let Some(start) = page.next.clone() else { return Ok(Vec::new()) };
+            let (entries, next) = self.list_page(handle.ino, start.clone()).await?;
             page.first += page.entries.len() as u64;
             let first = page.first;
-            page.starts.push((first, Some(marker)));
+            page.starts.push((first, start));
             (page.entries, page.next) = (entries, next);
             if page.next.is_none() {
                 self.tree().note_complete(handle.ino, page.began_at);

@@ -28,7 +28,7 @@ use super::caller;
 use super::errno::errno;
 use crate::fs::{
     Allocation, Attr, AttrChange, DirEntry, FileName, FileSystem, FsError, HandleId, Holder, Ino, Kind, OpenMode,
-    Opened, Owner, SeekTo, WriteOutcome, XattrMode,
+    Opened, Owner, SeekTo, Special, WriteOutcome, XattrMode,
 };
 use crate::store::StoreErrorKind;
 
@@ -282,15 +282,22 @@ impl Filesystem for Adapter {
         name: &OsStr,
         mode: u32,
         umask: u32,
-        _device: u32,
+        device: u32,
         reply: ReplyEntry,
     ) {
-        if mode & libc::S_IFMT != libc::S_IFREG {
-            // Devices, pipes and sockets.
-            return reply.error(errno(&FsError::NotPermitted));
-        }
         let name = name_or_reply!(name, reply);
         let (fs, owner, permissions) = (self.fs.clone(), owner(request), mode & !umask & 0o7777);
+        let special = match mode & libc::S_IFMT {
+            libc::S_IFIFO => Some(Special::Fifo),
+            libc::S_IFSOCK => Some(Special::Socket),
+            libc::S_IFBLK => Some(Special::BlockDevice(device)),
+            libc::S_IFCHR => Some(Special::CharDevice(device)),
+            _ => None,
+        };
+        if let Some(special) = special {
+            let call = async move { fs.mknod(Ino(parent.0), &name, special, permissions, owner).await };
+            return self.answer_entry(request.pid(), call, reply);
+        }
         let mode = OpenMode { writes: true, exclusive: true, opener: request.pid(), ..OpenMode::default() };
         let call = async move {
             let (attr, opened) = fs.create(Ino(parent.0), &name, permissions, owner, mode).await?;
@@ -320,8 +327,11 @@ impl Filesystem for Adapter {
         });
     }
 
-    fn link(&self, _request: &Request, _ino: INodeNo, _parent: INodeNo, _name: &OsStr, reply: ReplyEntry) {
-        reply.error(errno(&FsError::NotPermitted));
+    fn link(&self, request: &Request, ino: INodeNo, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
+        let name = name_or_reply!(name, reply);
+        let fs = self.fs.clone();
+        let call = async move { fs.link(Ino(ino.0), Ino(parent.0), &name).await };
+        self.answer_entry(request.pid(), call, reply);
     }
 
     fn setxattr(
@@ -767,6 +777,10 @@ fn file_type(kind: Kind) -> FileType {
         Kind::File => FileType::RegularFile,
         Kind::Directory => FileType::Directory,
         Kind::Symlink => FileType::Symlink,
+        Kind::Fifo => FileType::NamedPipe,
+        Kind::Socket => FileType::Socket,
+        Kind::BlockDevice => FileType::BlockDevice,
+        Kind::CharDevice => FileType::CharDevice,
     }
 }
 
@@ -785,7 +799,7 @@ fn file_attr(attr: &Attr) -> FileAttr {
         nlink: attr.links,
         uid: attr.owner.uid,
         gid: attr.owner.gid,
-        rdev: 0,
+        rdev: attr.device,
         blksize: BLOCK_BYTES,
         flags: 0,
     }
@@ -803,6 +817,7 @@ fn directory_attr(ino: Ino) -> FileAttr {
         owner,
         mtime,
         links: 1,
+        device: 0,
         valid_for: Duration::ZERO,
     })
 }

@@ -30,6 +30,7 @@ use crate::wire::answer::{
 use crate::wire::code::classify;
 use crate::wire::condition::Conditions;
 use crate::wire::copy_source::CopySource;
+use crate::wire::escape::UNREADABLE;
 use crate::wire::operation::{
     AbortMultipartUpload, CopyObject, DeleteMultipleObjects, DeleteObject, InitiateMultipartUpload,
     ListMultipartUploads, ListObjects, MetadataDirective, ObjectVersion, Operation, PutObject, UploadPart,
@@ -307,8 +308,9 @@ impl ObjectStore for HttpStore {
         let result = self.ask(&request, ListBucketResult::decode).await?;
         let mut next_marker = None;
         if result.is_truncated {
-            let last_key = result.contents.last().map(|object| object.key.clone());
-            next_marker = result.next_marker.or_else(|| last_key.max(result.common_prefixes.last().cloned()));
+            let keys = result.contents.iter().map(|object| &object.key).chain(&result.common_prefixes);
+            let last_key = keys.filter(|key| !key.contains(UNREADABLE)).max();
+            next_marker = result.next_marker.or_else(|| last_key.cloned());
             // A listing that does not get on would be asked for without end.
             if next_marker.is_none() || next_marker <= wanted.marker {
                 return Err(request.error(StoreErrorKind::Protocol, "a page of a listing that leads nowhere"));

@@ -83,6 +83,38 @@ pub fn unescape(escaped: &str) -> Result<String, EscapeError> {
     unescape_bytes(escaped.as_bytes(), false)
 }
 
+/// What stands for a byte that cannot be read in a key. No key that can be a file's name has it.
+pub const UNREADABLE: char = '\0';
+
+/// The text that `escaped` stands for, whatever it is: a `%` that is no escape stands for itself, and [`UNREADABLE`] for
+/// what is no UTF-8.
+pub fn unescape_lossy(escaped: &str) -> String {
+    let mut bytes = Vec::with_capacity(escaped.len());
+    let mut rest = escaped.as_bytes();
+    while let [byte, after @ ..] = rest {
+        let digits = match after {
+            [high, low, ..] if *byte == b'%' => hex_digit(*high).zip(hex_digit(*low)),
+            _ => None,
+        };
+        match digits {
+            Some((high, low)) => {
+                bytes.push(high << 4 | low);
+                rest = &after[2..];
+            }
+            None => {
+                bytes.push(*byte);
+                rest = after;
+            }
+        }
+    }
+    let mut text = String::with_capacity(bytes.len());
+    for chunk in bytes.utf8_chunks() {
+        text.push_str(chunk.valid());
+        text.extend(chunk.invalid().iter().map(|_| UNREADABLE));
+    }
+    text
+}
+
 fn unescape_bytes(escaped: &[u8], plus_is_space: bool) -> Result<String, EscapeError> {
     let mut bytes = Vec::with_capacity(escaped.len());
     let mut rest = escaped.iter();

@@ -294,6 +294,32 @@ async fn a_listing_that_is_garbage_or_leads_nowhere_is_a_protocol_error() {
     }
 }
 
+/// A service other than COS may hold them, and an escape that is none has been seen.
+#[tokio::test]
+async fn keys_that_cannot_be_read_do_not_make_a_listing_unreadable() {
+    let entry = |key: &str| {
+        format!(
+            "<Contents><Key>{key}</Key><LastModified>2023-11-14T22:13:20.000Z</LastModified><ETag>\"e\"</ETag>\
+             <Size>1</Size><StorageClass>STANDARD</StorageClass></Contents>"
+        )
+    };
+    let body = format!(
+        "<ListBucketResult><Name>b-1</Name><EncodingType>url</EncodingType><Prefix/><Marker/><MaxKeys>1000</MaxKeys>\
+         <IsTruncated>true</IsTruncated><NextMarker>c%FF</NextMarker>\
+         <CommonPrefixes><Prefix>d%C3%28/</Prefix></CommonPrefixes>{}{}{}{}</ListBucketResult>",
+        entry("a%20b"),
+        entry("a%00"),
+        entry("b%"),
+        entry("c%FF"),
+    );
+    let server = Scripted::start([Reply::Answer(answer(200, "", &body))]).await;
+    let page = client(&server).list(ListRequest::default()).await.unwrap();
+    let keys: Vec<&str> = page.objects.iter().map(|object| object.key.as_str()).collect();
+    assert_eq!(keys, ["a b", "a\0", "b%", "c\0"], "what cannot be read is no name");
+    assert_eq!(page.prefixes, ["d\0(/"]);
+    assert_eq!(page.next_marker.as_deref(), Some("b%"), "the last key that can be named to the service");
+}
+
 #[tokio::test]
 async fn blanks_before_the_answer_to_complete_are_skipped() {
     let crc64 = Crc64::of(b"whole");

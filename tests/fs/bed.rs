@@ -8,7 +8,7 @@ use std::time::Duration;
 use cosmount::clock::Clock;
 use cosmount::fs::{
     Attr, AttrChange, FileName, FileSystem, FileSystemParts, FsError, FsOptions, HandleId, Holder, Ino, OpenMode,
-    Others, Owner, ROOT, WriteOutcome,
+    Others, Owner, ROOT, Special, WriteOutcome,
 };
 use cosmount::memory::Memory;
 use cosmount::read::ReadOptions;
@@ -234,6 +234,17 @@ impl Bed {
     pub(crate) async fn symlink(&self, path: &str, target: &str) -> Result<Attr, FsError> {
         let (parent, name) = self.place(path).await?;
         self.fs.symlink(parent, &name, target.as_bytes(), ME).await
+    }
+
+    pub(crate) async fn mknod(&self, path: &str, special: Special, permissions: u32) -> Result<Attr, FsError> {
+        let (parent, name) = self.place(path).await?;
+        self.fs.mknod(parent, &name, special, permissions, ME).await
+    }
+
+    pub(crate) async fn link(&self, from: &str, to: &str) -> Result<Attr, FsError> {
+        let ino = self.stat(from).await?.ino;
+        let (parent, name) = self.place(to).await?;
+        self.fs.link(ino, parent, &name).await
     }
 
     pub(crate) async fn readlink(&self, path: &str) -> Result<String, FsError> {

@@ -68,7 +68,7 @@ impl What {
     pub(in crate::fs) fn kind(&self) -> Kind {
         match self {
             What::Directory(_) => Kind::Directory,
-            What::Object(facts) => Kind::of_object(facts.attributes.as_deref()),
+            What::Object(facts) => Kind::of_object(facts.attributes.as_deref(), facts.size),
             What::New => Kind::File,
         }
     }

@@ -19,7 +19,7 @@ use told::ATTRIBUTES_WEIGHT;
 pub(super) use told::{Covers, Listing};
 pub(super) use walk::AHEAD_MAX;
 
-use super::attributes::{Attr, Kind, mtime_of, permissions_and_owner};
+use super::attributes::{Attr, Kind, device_of, mtime_of, permissions_and_owner};
 use super::files::Writing;
 use super::handles::HandleId;
 use super::name::FileName;
@@ -58,6 +58,8 @@ pub(super) struct Node {
     pub(super) name: Option<FileName>,
     /// How often the kernel was told of it and did not forget it.
     lookups: u64,
+    /// What it was when it lost its name, for whoever has it open still.
+    removed: Option<Entry>,
     pub(super) body: Body,
 }
 
@@ -95,7 +97,7 @@ impl Tree {
         let mut directory = Directory::new(None);
         // The root needs no marker.
         directory.has_marker = true;
-        let root = Node { parent: ROOT, name: None, lookups: 1, body: Body::Directory(directory) };
+        let root = Node { parent: ROOT, name: None, lookups: 1, removed: None, body: Body::Directory(directory) };
         Tree { nodes: HashMap::from([(ROOT, root)]), next_ino: ROOT.0 + 1, kernel_ttl: KERNEL_TTL }
     }
 
@@ -160,7 +162,7 @@ impl Tree {
     /// What an entry is, as far as is known.
     pub(super) fn kind_of(&self, entry: &Entry) -> Kind {
         let writing = self.file(entry.ino).and_then(|file| file.writing.as_ref());
-        writing.map_or_else(|| entry.what.kind(), |writing| Kind::of_object(Some(&writing.file.attributes())))
+        writing.map_or_else(|| entry.what.kind(), |writing| writing.kind())
     }
 
     /// Where an inode is.
@@ -209,10 +211,26 @@ impl Tree {
         self.forget_stashed(parent, name);
         if let Some(directory) = self.directory_mut(parent) {
             directory.removed.remove(name);
-            directory.children.insert(name.clone(), entry);
+            let ino = entry.ino;
+            let replaced = directory.children.insert(name.clone(), entry).filter(|replaced| replaced.ino != ino);
             directory.weight += ATTRIBUTES_WEIGHT;
             directory.renew(now, ttl);
+            self.lose_name(replaced);
         }
+    }
+
+    /// Something has no name any more, which whoever has it open goes on with.
+    pub(super) fn lose_name(&mut self, entry: Option<Entry>) {
+        if let Some(entry) = entry
+            && let Some(node) = self.nodes.get_mut(&entry.ino)
+        {
+            node.removed = Some(entry);
+        }
+    }
+
+    /// Whether an inode has lost its name.
+    pub(super) fn is_removed(&self, ino: Ino) -> bool {
+        self.nodes.get(&ino).is_some_and(|node| node.removed.is_some())
     }
 
     /// Takes a name out of a directory.
@@ -223,13 +241,14 @@ impl Tree {
         directory.removed.insert(name.clone(), now);
         let entry = directory.children.remove(name);
         directory.renew(now, ttl);
+        self.lose_name(entry.clone());
         entry
     }
 
     /// Moves an inode to another name. The entry is moved by [`Tree::unlink`] and [`Tree::link`].
     pub(super) fn move_node(&mut self, ino: Ino, parent: Ino, name: FileName) {
         if let Some(node) = self.nodes.get_mut(&ino) {
-            (node.parent, node.name) = (parent, Some(name));
+            (node.parent, node.name, node.removed) = (parent, Some(name), None);
         }
     }
 
@@ -245,6 +264,7 @@ impl Tree {
             parent,
             name: Some(name.clone()),
             lookups: 0,
+            removed: None,
             body: new_body(),
         });
         node.lookups += 1;
@@ -398,12 +418,12 @@ impl Tree {
         }
     }
 
-    /// What `stat` shows; `None` for what has lost its name and is not open for writing.
+    /// What `stat` shows. What has lost its name is what it was then, but for the name.
     pub(super) fn attr(&self, ino: Ino, options: &FsOptions, now: SystemTime) -> Option<Attr> {
         let writing = self.file(ino).and_then(|file| file.writing.as_ref());
         if let Some(writing) = writing {
             let attributes = writing.file.attributes();
-            let kind = Kind::of_object(Some(&attributes));
+            let kind = writing.kind();
             let (permissions, owner) = permissions_and_owner(kind, Some(&attributes), options);
             let mtime = mtime_of(&attributes).unwrap_or_else(|| writing.modified_at());
             return Some(Attr {
@@ -414,6 +434,7 @@ impl Tree {
                 owner,
                 mtime,
                 links: u32::from(!writing.file.is_nameless()),
+                device: device_of(kind, Some(&attributes)),
                 valid_for: self.kernel_ttl,
             });
         }
@@ -428,10 +449,12 @@ impl Tree {
                 owner,
                 mtime,
                 links: 1,
+                device: 0,
                 valid_for: self.kernel_ttl,
             });
         }
-        let entry = self.entry_of(ino)?;
+        let named = self.entry_of(ino);
+        let entry = named.or_else(|| self.nodes.get(&ino)?.removed.as_ref())?;
         let attributes = match &entry.what {
             What::Directory(marker) => marker.as_ref().map(|marker| &marker.attributes),
             What::Object(facts) => facts.attributes.as_deref(),
@@ -446,12 +469,15 @@ impl Tree {
         };
         let mtime = attributes.and_then(mtime_of).unwrap_or(last_modified);
         let age = now.duration_since(entry.seen_at).unwrap_or(options.metadata_ttl);
-        let is_whole = attributes.is_some()
+        let is_whole = named.is_none()
+            || attributes.is_some()
             || entry.what == What::New
             || options.attributes == AttributeSource::Listing && kind != Kind::Directory;
-        let valid_for =
-            if is_whole { options.metadata_ttl.saturating_sub(age).min(self.kernel_ttl) } else { Duration::ZERO };
-        Some(Attr { ino, kind, size, permissions, owner, mtime, links: 1, valid_for })
+        let fresh_for = if named.is_some() { options.metadata_ttl.saturating_sub(age) } else { Duration::MAX };
+        let valid_for = if is_whole { fresh_for.min(self.kernel_ttl) } else { Duration::ZERO };
+        let links = u32::from(named.is_some());
+        let device = device_of(kind, attributes);
+        Some(Attr { ino, kind, size, permissions, owner, mtime, links, device, valid_for })
     }
 }
 

@@ -86,7 +86,8 @@ impl Tree {
             .map(|(name, _)| name.clone())
             .collect();
         for name in vanished {
-            self.directory_mut(ino).and_then(|directory| directory.children.remove(&name));
+            let vanished = self.directory_mut(ino).and_then(|directory| directory.children.remove(&name));
+            self.lose_name(vanished);
         }
         let count = names.len();
         for (name, what) in names {
@@ -226,7 +227,8 @@ impl Tree {
     pub(in crate::fs) fn take_absence(&mut self, parent: Ino, name: &FileName, asked_at: SystemTime) {
         let is_gone = self.entry(parent, name).is_some_and(|entry| !self.is_ours(entry) && entry.seen_at <= asked_at);
         if let Some(directory) = self.directory_mut(parent).filter(|_| is_gone) {
-            directory.children.remove(name);
+            let vanished = directory.children.remove(name);
+            self.lose_name(vanished);
         }
     }
 
@@ -337,7 +339,9 @@ impl Tree {
             _ => Entry { ino: self.new_ino(), seen_at: asked_at, what },
         };
         if let Some(directory) = self.directory_mut(parent) {
-            directory.children.insert(name, entry);
+            let ino = entry.ino;
+            let replaced = directory.children.insert(name, entry).filter(|replaced| replaced.ino != ino);
+            self.lose_name(replaced);
         }
     }
 }

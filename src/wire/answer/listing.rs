@@ -2,7 +2,7 @@
 
 use std::time::SystemTime;
 
-use super::{AnswerError, listed, root_of, says_url, unlisted};
+use super::{AnswerError, listed, root_of, says_url, unlisted, unlisted_or_marked};
 use crate::wire::attributes::STANDARD;
 use crate::wire::date;
 use crate::wire::xml::{Element, XmlError, XmlWriter};
@@ -83,7 +83,8 @@ impl ListBucketResult {
         let url_encoded = says_url(&root);
         let key = |name| unlisted(name, root.text_or_empty(name), url_encoded);
         let is_truncated = root.flag("IsTruncated");
-        let next_marker = if is_truncated { Some(key("NextMarker")?) } else { None };
+        // One that cannot be read cannot be sent back either: the last key that can be read marks the page as well.
+        let next_marker = if is_truncated { key("NextMarker").ok() } else { None };
         Ok(ListBucketResult {
             bucket: root.text_or_empty("Name").to_owned(),
             prefix: key("Prefix")?,
@@ -93,7 +94,7 @@ impl ListBucketResult {
             url_encoded,
             is_truncated,
             next_marker: next_marker.filter(|marker| !marker.is_empty()),
-            common_prefixes: common_prefixes(&root, url_encoded)?,
+            common_prefixes: common_prefixes(&root, url_encoded),
             contents: root
                 .children("Contents")
                 .map(|entry| Contents::of(entry, url_encoded))
@@ -116,7 +117,7 @@ impl Contents {
 
     fn of(entry: &Element, url_encoded: bool) -> Result<Contents, XmlError> {
         Ok(Contents {
-            key: unlisted("Key", entry.text("Key")?, url_encoded)?,
+            key: unlisted_or_marked(entry.text("Key")?, url_encoded),
             last_modified: entry.date("LastModified")?,
             etag: ETag::new(entry.text("ETag")?),
             size: entry.number("Size")?,
@@ -210,7 +211,7 @@ impl ListMultipartUploadsResult {
         let key = |name| unlisted(name, root.text_or_empty(name), url_encoded);
         let upload = |entry: &Element| {
             Ok(Upload {
-                key: unlisted("Key", entry.text("Key")?, url_encoded)?,
+                key: unlisted_or_marked(entry.text("Key")?, url_encoded),
                 upload: UploadId::new(entry.text("UploadId")?),
                 storage_class: storage_class(entry),
                 owner: read_party(entry, "Owner"),
@@ -230,15 +231,15 @@ impl ListMultipartUploadsResult {
             next_key_marker: Some(key("NextKeyMarker")?).filter(|marker| !marker.is_empty()),
             next_upload_id_marker: Some(next_upload_id.to_owned()).filter(|marker| !marker.is_empty()),
             uploads: root.children("Upload").map(upload).collect::<Result<_, XmlError>>()?,
-            common_prefixes: common_prefixes(&root, url_encoded)?,
+            common_prefixes: common_prefixes(&root, url_encoded),
         })
     }
 }
 
-fn common_prefixes(root: &Element, url_encoded: bool) -> Result<Vec<String>, XmlError> {
+fn common_prefixes(root: &Element, url_encoded: bool) -> Vec<String> {
     // One element with many prefixes means the same as many elements with one.
     let prefixes = root.children("CommonPrefixes").flat_map(|group| group.children("Prefix"));
-    prefixes.map(|prefix| unlisted("Prefix", prefix.own_text(), url_encoded)).collect()
+    prefixes.map(|prefix| unlisted_or_marked(prefix.own_text(), url_encoded)).collect()
 }
 
 /// The class of an entry, upper-case: List Parts has been seen to write `Standard` (`cos-api.md` 4.7).

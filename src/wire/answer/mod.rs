@@ -20,7 +20,7 @@ pub use object::{
     ContentRange, CopyObjectResult, DeleteFailure, DeleteResult, Deleted, decode_head, encode_head, header_crc64,
 };
 
-use super::escape::{escape_path, unescape};
+use super::escape::{escape_path, unescape, unescape_lossy};
 use super::xml::{Element, XmlError, parse};
 
 /// Why an answer is not the one that was hoped for.
@@ -62,6 +62,12 @@ fn unlisted(name: &'static str, text: &str, url_encoded: bool) -> Result<String,
         return Ok(text.to_owned());
     }
     unescape(text).map_err(|_| XmlError::BadText { name, text: text.to_owned() })
+}
+
+/// The reverse of [`listed`] for what somebody else has named: one key that cannot be read must not make all others
+/// unreadable. It has the character [`UNREADABLE`](crate::wire::escape::UNREADABLE) then.
+fn unlisted_or_marked(text: &str, url_encoded: bool) -> String {
+    if url_encoded { unescape_lossy(text) } else { text.to_owned() }
 }
 
 /// Whether a listing says that its keys are escaped; older answers write the element with a hyphen (`cos-api.md` 4.7).

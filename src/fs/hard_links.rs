@@ -1,0 +1,162 @@
+//! Hard links, which an object store does not have: a link is a copy of the object, made at once on the service, and a file
+//! of its own from then on.
+//!
+//! What waits for its final name is not published for that: its bytes go up under the link's name, and those who link a
+//! temporary file to its final name and remove the temporary one, as git does, cost one PUT still.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+
+use super::attributes::{Attr, with_mtime};
+use super::files::{METADATA_ATTEMPTS, Writing};
+use super::name::FileName;
+use super::options::HardLinks;
+use super::tree::{Entry, Facts, Ino, What};
+use super::{FileSystem, FsError};
+use crate::upload::{Base, OpenFile, copy_object};
+use crate::wire::{ObjectAttributes, ObjectKey};
+
+/// What waits is copied in memory in pieces of so many bytes: what is held twice at any moment.
+const PIECE_BYTES: u64 = 1 << 20;
+
+impl FileSystem {
+    /// Makes a copy of a file, a symbolic link or a special file under another name. The kernel is told of the copy's inode
+    /// by this.
+    pub async fn link(&self, ino: Ino, parent: Ino, name: &FileName) -> Result<Attr, FsError> {
+        self.refuse_if_read_only()?;
+        if self.options.hard_links == HardLinks::Refuse || self.tree().directory(ino).is_some() {
+            return Err(FsError::NotPermitted);
+        }
+        let _working = self.work_on(&[ino, parent]).await;
+        let key = self.key_of_new(parent, name, "").await?;
+        let facts = self.copy_to(ino, &key, name).await?;
+        let now = self.clock.now();
+        let mut tree = self.tree();
+        let entry = Entry { ino: tree.new_ino(), seen_at: now, what: What::Object(facts) };
+        tree.link(parent, name, entry, now, self.options.metadata_ttl);
+        tree.touch_upwards(parent, now, self.options.metadata_ttl);
+        let linked = tree.remember(parent, name).ok_or(FsError::Stale)?;
+        tree.attr(linked, &self.options, now).ok_or(FsError::Stale)
+    }
+
+    /// Makes a copy of what a file is now under `key`, for `name`.
+    async fn copy_to(&self, ino: Ino, key: &ObjectKey, name: &FileName) -> Result<Facts, FsError> {
+        for _ in 1..METADATA_ATTEMPTS {
+            if let Some(facts) = self.put_copy_of_waiting(ino, key, name).await? {
+                return Ok(facts);
+            }
+            match self.copy_published(ino, key, name).await {
+                // Somebody published it meanwhile.
+                Err(FsError::Stale) => {}
+                copied => return copied,
+            }
+        }
+        self.copy_published(ino, key, name).await
+    }
+
+    /// Puts a copy of a file that is closed, and that only waits to be published. `None` if it is none, or does not wait any
+    /// longer.
+    async fn put_copy_of_waiting(&self, ino: Ino, key: &ObjectKey, name: &FileName) -> Result<Option<Facts>, FsError> {
+        let waiting = {
+            let mut tree = self.tree();
+            let Some((_, old_name)) = tree.place(ino) else { return Err(FsError::NotFound) };
+            let file = tree.file_mut(ino).filter(|file| file.writers == 0 && file.handles.is_empty());
+            let waiting = file.and_then(|file| {
+                let writing = file.writing.clone().filter(|writing| writing.file.is_only_here())?;
+                let hold = writing.current_hold()?;
+                file.writers += 1;
+                Some((writing, hold))
+            });
+            waiting.map(|(writing, hold)| (writing, hold, old_name))
+        };
+        let Some((writing, hold, old_name)) = waiting else { return Ok(None) };
+        let copied = self.put_copy(&writing, hold, key, (&old_name, name)).await;
+        // It waits on, or is published because its time has come meanwhile.
+        let let_go = self.let_go(ino, &writing).await;
+        let facts = copied?;
+        let_go.map(|()| facts)
+    }
+
+    async fn put_copy(
+        &self,
+        writing: &Arc<Writing>,
+        hold: u64,
+        key: &ObjectKey,
+        (old_name, name): (&FileName, &FileName),
+    ) -> Result<Option<Facts>, FsError> {
+        let attributes = self.attributes_of_copy(writing.file.attributes(), writing, (old_name, name));
+        let copy = OpenFile::empty(&self.uploader, key.clone(), attributes, None);
+        let size = writing.file.size();
+        let mut offset = 0;
+        while offset < size {
+            let piece = self.read_written(writing, offset, PIECE_BYTES.min(size - offset) as usize).await?;
+            copy.write(offset, piece.as_ref(), &AtomicUsize::new(0)).await?;
+            offset += piece.as_ref().len().max(1) as u64;
+        }
+        if writing.current_hold() != Some(hold) || copy.size() != size {
+            // Somebody has begun to write meanwhile, so that this may be a mixture.
+            copy.forget();
+            return Ok(None);
+        }
+        copy.publish().await?;
+        let published = copy.published().ok_or(FsError::Stale)?;
+        Ok(Some(Facts::published(published, self.clock.now())))
+    }
+
+    fn attributes_of_copy(
+        &self,
+        attributes: ObjectAttributes,
+        writing: &Writing,
+        (old_name, name): (&FileName, &FileName),
+    ) -> ObjectAttributes {
+        with_mtime(self.retyped(attributes, old_name.as_str(), name.as_str()), writing.modified_at())
+    }
+
+    /// Copies the object of a file, which is published before if it is not. Attributes that wait go to the copy at once.
+    async fn copy_published(&self, ino: Ino, key: &ObjectKey, name: &FileName) -> Result<Facts, FsError> {
+        let Some(writing) = self.hold_writing(ino) else {
+            let (facts, version) = self.all_facts_of(ino).await?;
+            let (_, old_name) = self.tree().place(ino).ok_or(FsError::NotFound)?;
+            let attributes = *facts.attributes.unwrap_or_default();
+            let attributes = self.retyped(attributes, old_name.as_str(), name.as_str());
+            let base = Base { etag: version.etag, size: version.size, crc64: version.crc64 };
+            return self.copy_base(&version.key, base, key, with_mtime(attributes, facts.last_modified)).await;
+        };
+        let copied = self.copy_of_written(ino, &writing, key, name).await;
+        let let_go = self.let_go(ino, &writing).await;
+        let facts = copied?;
+        let_go.map(|()| facts)
+    }
+
+    async fn copy_of_written(
+        &self,
+        ino: Ino,
+        writing: &Arc<Writing>,
+        key: &ObjectKey,
+        name: &FileName,
+    ) -> Result<Facts, FsError> {
+        if writing.file.is_nameless() {
+            return Err(FsError::NotFound);
+        }
+        if writing.file.is_dirty() && !writing.file.lacks_only_attributes() {
+            self.publish(ino, writing).await?;
+        }
+        let published = writing.file.published().ok_or(FsError::Stale)?;
+        let (_, old_name) = self.tree().place(ino).ok_or(FsError::NotFound)?;
+        let attributes = self.attributes_of_copy(published.attributes, writing, (&old_name, name));
+        self.copy_base(&published.key, published.base, key, attributes).await
+    }
+
+    async fn copy_base(
+        &self,
+        source: &ObjectKey,
+        base: Base,
+        key: &ObjectKey,
+        attributes: ObjectAttributes,
+    ) -> Result<Facts, FsError> {
+        let copied = copy_object(&*self.store, source, &base, key, &attributes).await;
+        let etag = copied.map_err(|error| self.told(error))?;
+        let (last_modified, attributes) = (self.clock.now(), Some(Box::new(attributes)));
+        Ok(Facts { size: base.size, etag, last_modified, is_exact: false, crc64: base.crc64, attributes })
+    }
+}

@@ -1,0 +1,164 @@
+//! What directories show that are open while they change, and keys that no directory can show.
+
+use cosmount::fs::{DirEntry, FsError, FsOptions, HandleId, Kind, ROOT};
+use cosmount::store::{Fault, Op, StoreErrorKind};
+
+use crate::bed::{Bed, Choices};
+
+/// Everything from the beginning of an open directory on, as after `rewinddir`.
+async fn read_again(bed: &Bed, handle: HandleId) -> Vec<DirEntry> {
+    let mut entries = Vec::new();
+    loop {
+        let more = bed.fs.readdir(handle, entries.len() as u64, 300).await.unwrap();
+        if more.is_empty() {
+            return entries;
+        }
+        entries.extend(more);
+    }
+}
+
+fn names(entries: &[DirEntry]) -> Vec<&str> {
+    entries.iter().map(|entry| entry.name.as_str()).collect()
+}
+
+#[tokio::test]
+async fn who_reads_a_directory_from_its_beginning_again_sees_what_there_is_now() {
+    let bed = Bed::new();
+    bed.put("a", b"1").await.unwrap();
+    let handle = bed.fs.opendir(ROOT).await.unwrap();
+    assert_eq!(names(&read_again(&bed, handle).await), [".", "..", "a"]);
+    bed.put("b", b"1").await.unwrap();
+    bed.unlink("a").await.unwrap();
+    assert_eq!(names(&read_again(&bed, handle).await), [".", "..", "b"]);
+    bed.publish_all().await;
+    bed.bucket.insert("by others", "1");
+    bed.advance(6000);
+    assert_eq!(names(&read_again(&bed, handle).await), [".", "..", "b", "by others"]);
+}
+
+#[tokio::test]
+async fn who_goes_on_reading_a_directory_sees_what_there_was_at_its_beginning() {
+    let bed = Bed::new();
+    for name in ["a", "b", "c"] {
+        bed.put(name, b"1").await.unwrap();
+    }
+    let handle = bed.fs.opendir(ROOT).await.unwrap();
+    let begun = bed.fs.readdir(handle, 0, 3).await.unwrap();
+    assert_eq!(names(&begun), [".", "..", "a"]);
+    bed.unlink("a").await.unwrap();
+    bed.put("d", b"1").await.unwrap();
+    assert_eq!(names(&bed.fs.readdir(handle, 3, 9).await.unwrap()), ["b", "c"]);
+}
+
+/// `d` and `d/x` are a thousand keys apart: what begins with `d!` comes in between.
+#[tokio::test]
+async fn a_name_that_is_an_object_on_one_page_and_a_prefix_on_another_is_shown_once() {
+    let bed = Bed::new();
+    bed.bucket.insert("d", "hidden");
+    bed.bucket.insert("d/x", "seen");
+    for index in 0..1500 {
+        bed.bucket.insert(&format!("d!{index:04}"), "1");
+    }
+    for _ in 0..2 {
+        let handle = bed.fs.opendir(ROOT).await.unwrap();
+        let entries = read_again(&bed, handle).await;
+        let shown: Vec<&DirEntry> = entries.iter().filter(|entry| entry.name.as_str() == "d").collect();
+        assert_eq!(shown.iter().map(|entry| entry.kind).collect::<Vec<_>>(), [Kind::Directory]);
+        assert_eq!(entries.len(), 2 + 1 + 1500);
+        assert_eq!(bed.stat("d").await.unwrap().ino, shown[0].ino);
+        assert_eq!(bed.stat("d").await.unwrap().kind, Kind::Directory);
+        bed.fs.releasedir(handle);
+        bed.advance(6000);
+    }
+    assert_eq!(bed.read("d/x").await.unwrap(), b"seen");
+}
+
+#[tokio::test]
+async fn an_open_directory_that_is_removed_has_no_link_and_is_empty() {
+    for by_others in [false, true] {
+        let bed = Bed::new();
+        bed.mkdir("d").await.unwrap();
+        bed.chmod("d", 0o750).await.unwrap();
+        bed.publish_all().await;
+        let ino = bed.stat("d").await.unwrap().ino;
+        let handle = bed.fs.opendir(ino).await.unwrap();
+        assert_eq!(names(&read_again(&bed, handle).await), [".", ".."]);
+        match by_others {
+            true => {
+                bed.bucket.remove("d/");
+                bed.advance(6000);
+            }
+            false => bed.rmdir("d").await.unwrap(),
+        }
+        assert_eq!(bed.stat("d").await, Err(FsError::NotFound));
+        let attr = bed.fs.getattr(ino).await.unwrap();
+        assert_eq!((attr.kind, attr.links, attr.permissions), (Kind::Directory, 0, 0o750));
+        assert_eq!(names(&read_again(&bed, handle).await), [".", ".."]);
+        let again = bed.fs.opendir(ino).await.unwrap();
+        assert_eq!(names(&read_again(&bed, again).await), [".", ".."]);
+        bed.mkdir("d").await.unwrap();
+        assert_eq!(bed.fs.getattr(ino).await.unwrap().links, 0, "another one has the name");
+        assert_eq!(bed.stat("d").await.unwrap().links, 1);
+    }
+}
+
+/// `O_PATH`, a working directory, or a bound socket: the kernel knows of it, and no handle does.
+#[tokio::test]
+async fn what_loses_its_name_has_no_link_although_nobody_has_opened_it() {
+    let bed = Bed::new();
+    for name in ["removed", "replaced", "new"] {
+        bed.put(name, b"content").await.unwrap();
+    }
+    bed.symlink("link", "target").await.unwrap();
+    bed.mkdir("directory").await.unwrap();
+    bed.mkdir("new directory").await.unwrap();
+    let all = ["removed", "replaced", "link", "directory"];
+    let mut inos = Vec::new();
+    for name in all {
+        inos.push(bed.stat(name).await.unwrap().ino);
+    }
+    bed.unlink("removed").await.unwrap();
+    bed.rename("new", "replaced").await.unwrap();
+    bed.unlink("link").await.unwrap();
+    bed.rename("new directory", "directory").await.unwrap();
+    for (name, ino) in all.into_iter().zip(inos) {
+        let links = bed.fs.getattr(ino).await.map(|attr| attr.links);
+        assert_eq!(links, Ok(0), "{name}");
+    }
+    assert_eq!(bed.stat("replaced").await.unwrap().links, 1);
+    assert_eq!(bed.stat("directory").await.unwrap().links, 1);
+}
+
+/// As `rm -rf` does it, which can only remove what it sees.
+#[tokio::test]
+async fn keys_that_cannot_be_names_go_along_with_their_directory() {
+    let bed = Bed::new();
+    let too_long = format!("a/b/{}", "n".repeat(256));
+    for key in ["a/ok", "a//b", "a/./c", "a/../d", "a/b//c/d", &too_long] {
+        bed.bucket.insert(key, "x");
+    }
+    bed.unlink("a/ok").await.unwrap();
+    assert_eq!(bed.rmdir("a").await, Err(FsError::NotEmpty), "a/b is left");
+    assert_eq!(bed.bucket.keys().len(), 5, "nothing else is gone");
+    bed.rmdir("a/b").await.unwrap();
+    bed.rmdir("a").await.unwrap();
+    bed.assert_bucket(&[]);
+}
+
+#[tokio::test]
+async fn keys_that_cannot_be_names_keep_their_directory_where_that_is_chosen() {
+    let options = FsOptions { remove_unnameable: false, ..FsOptions::default() };
+    let bed = Bed::with(Choices { options, ..Choices::default() });
+    bed.bucket.insert("a//b", "x");
+    assert_eq!(bed.rmdir("a").await, Err(FsError::NotEmpty));
+    bed.assert_bucket(&[("a//b", b"x")]);
+}
+
+#[tokio::test]
+async fn keys_that_cannot_be_removed_keep_their_directory() {
+    let bed = Bed::with_faults([Fault::every(Op::DeleteMultipleObjects, StoreErrorKind::Denied)]);
+    bed.bucket.insert("a//b", "x");
+    assert_eq!(bed.rmdir("a").await, Err(FsError::Remote(StoreErrorKind::Denied)));
+    bed.assert_bucket(&[("a//b", b"x")]);
+    assert_eq!(bed.stat("a").await.unwrap().kind, Kind::Directory);
+}
