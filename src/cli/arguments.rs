@@ -204,9 +204,12 @@ pub(super) struct ServeArguments {
     /// Where objects and their index are kept
     #[arg(value_name = "DIR", required_unless_present = "in_memory")]
     pub(super) directory: Option<PathBuf>,
-    /// Address and port to listen on; port 0 lets the system choose
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9444")]
-    pub(super) listen: SocketAddr,
+    /// If the index in DIR is missing or damaged, make it anew from the journal
+    #[arg(long, conflicts_with = "in_memory")]
+    pub(super) rebuild: bool,
+    /// Host and port to listen on; port 0 lets the system choose
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:9444")]
+    pub(super) listen: String,
     /// A bucket that is there from the start; may be repeated [default: local-1250000000]
     #[arg(long, value_name = "NAME-APPID")]
     pub(super) bucket: Vec<String>,

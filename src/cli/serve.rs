@@ -6,10 +6,12 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::TcpListener;
 
 use super::arguments::ServeArguments;
 use super::failure::{Exit, Failure};
+use super::local_service::{reachable, sentence, warn_if_open_to_others};
 use super::signals::Signals;
 use super::{process_environment, runtime, terminal};
 use crate::config::{ByteSize, service_credentials};
@@ -26,26 +28,62 @@ pub(super) fn run(arguments: ServeArguments, program: &str) -> Result<(), Failur
         (None, _) => Key::Temporary(TemporaryKey::new()?),
     };
     let mut options = options(&arguments)?;
-    options.credentials = match key.directory() {
-        None => given,
-        Some(directory) => Some(server::load_or_create_credentials(directory).map_err(failed)?),
+    // The key that is kept is read by the service, once it knows that the directory is its own.
+    options.credentials = match &key {
+        Key::Environment => given,
+        Key::Kept(_) => None,
+        Key::Temporary(key) => Some(server::load_or_create_credentials(&key.directory).map_err(failed)?),
     };
     let buckets = options.buckets.clone();
+    raise_open_files();
     runtime()?.block_on(async {
         let mut signals = Signals::new()?;
-        let listener = TcpListener::bind(arguments.listen)
-            .await
-            .map_err(|error| Failure::new(Exit::Failed, format!("cannot listen on {}: {error}", arguments.listen)))?;
+        let listener = listen(&arguments.listen).await?;
         let address = listener.local_addr().map_err(failed)?;
-        let server = Server::open(options).await.map_err(failed)?;
+        let server = Server::open(options).await.map_err(|error| failed(sentence(&error)))?;
         terminal::tell(&welcome(program, address, &buckets, &key));
+        warn_if_open_to_others(address);
         server.serve(listener, async move { signals.any().await }).await.map_err(failed)
     })
+}
+
+/// Listens on an address or a name, `HOST:PORT`.
+async fn listen(wanted: &str) -> Result<TcpListener, Failure> {
+    let malformed = || {
+        let sentence = format!("--listen {wanted}: give HOST:PORT, as 127.0.0.1:9444 or localhost:9444");
+        Failure::new(Exit::Usage, sentence)
+    };
+    let (host, port) = wanted.rsplit_once(':').ok_or_else(malformed)?;
+    let port: u16 = port.parse().map_err(|_| malformed())?;
+    let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+    if host.is_empty() || host.contains(['/', '@']) {
+        return Err(malformed());
+    }
+    let cannot = |why: &dyn std::fmt::Display| Failure::new(Exit::Failed, format!("cannot listen on {wanted}: {why}"));
+    let addresses = tokio::net::lookup_host((host, port)).await;
+    let addresses: Vec<SocketAddr> = addresses.map_err(|_| cannot(&format!("{host} has no address")))?.collect();
+    TcpListener::bind(&addresses[..]).await.map_err(|error| match error.kind() {
+        io::ErrorKind::AddrInUse => cannot(&"another program does already; name another port"),
+        io::ErrorKind::AddrNotAvailable => cannot(&"this machine has no such address"),
+        io::ErrorKind::PermissionDenied => cannot(&"only root may listen on ports below 1024; name a higher one"),
+        _ => cannot(&error),
+    })
+}
+
+/// Lets this process have as many open files as it may. Each connection takes some, and the limit that a shell sets is
+/// for programs that use select(2).
+pub(super) fn raise_open_files() {
+    let limit = getrlimit(Resource::Nofile);
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }) {
+        log::info!("the limit of open files stays at {:?}: {error}", limit.current);
+    }
 }
 
 fn options(arguments: &ServeArguments) -> Result<ServerOptions, Failure> {
     let mut options = ServerOptions {
         directory: arguments.directory.clone().filter(|_| !arguments.in_memory),
+        rebuild: arguments.rebuild,
+        other_files: arguments.log.log_file.iter().cloned().collect(),
         access_log: arguments.access_log.clone(),
         ..ServerOptions::default()
     };
@@ -64,6 +102,7 @@ fn options(arguments: &ServeArguments) -> Result<ServerOptions, Failure> {
 
 /// What is printed at the start: where the service is, where its key is, and the commands that mount it.
 fn welcome(program: &str, address: SocketAddr, buckets: &[BucketName], key: &Key) -> String {
+    let address = reachable(address);
     let bucket = buckets.first().map_or(DEFAULT_BUCKET, BucketName::as_str);
     let (where_from, flag) = match key.directory().map(server::credentials_file) {
         None => {
@@ -157,6 +196,15 @@ mod tests {
         assert!(
             text.contains("COS_SECRETID and COS_SECRETKEY") && text.ends_with("--endpoint http://127.0.0.1:9444\n")
         );
+    }
+
+    #[test]
+    fn an_address_that_stands_for_all_is_not_offered_to_clients() {
+        for (listening, expected) in
+            [("0.0.0.0:1", "127.0.0.1:1"), ("[::]:1", "[::1]:1"), ("192.0.2.7:1", "192.0.2.7:1")]
+        {
+            assert_eq!(reachable(listening.parse().unwrap()), expected.parse().unwrap());
+        }
     }
 
     #[test]

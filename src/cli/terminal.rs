@@ -13,3 +13,8 @@ pub(super) fn tell(line: &str) {
 pub(super) fn tell_failure(failure: &Failure) {
     let _ = writeln!(io::stderr(), "cosmount: {}", failure.sentence);
 }
+
+/// Writes to standard error what somebody should know who goes on.
+pub(super) fn warn(sentence: &str) {
+    let _ = writeln!(io::stderr(), "cosmount: warning: {sentence}");
+}

@@ -41,6 +41,7 @@ fn remote(kind: StoreErrorKind) -> Errno {
         StoreErrorKind::NotEmpty => Errno::ENOTEMPTY,
         StoreErrorKind::TooLarge | StoreErrorKind::TooManyParts => Errno::EFBIG,
         StoreErrorKind::Quota => Errno::EDQUOT,
+        StoreErrorKind::Full => Errno::ENOSPC,
         StoreErrorKind::Invalid => Errno::EINVAL,
         StoreErrorKind::Unsupported => Errno::EOPNOTSUPP,
         StoreErrorKind::TimedOut => Errno::ETIMEDOUT,

@@ -1,15 +1,14 @@
 //! The digests of a body.
 //!
-//! CRC-64 and SHA-1 are taken as the bytes arrive, while they are in the processor's cache. MD5 is taken for all
-//! bodies together, see [`cosmount_digests::Md5Lanes`].
+//! CRC-64 and SHA-1 are taken as the bytes arrive, while they are in the processor's cache; CRC-64 by the store, which
+//! keeps it of blocks too. MD5 is taken for all bodies together, see [`cosmount_digests::Md5Lanes`].
 
 use sha1::{Digest, Sha1};
 
-use crate::wire::{Crc64, Crc64Hasher};
+use crate::wire::Crc64;
 
 /// Digests that grow with the bytes they are shown.
 pub(super) struct Digests {
-    crc64: Crc64Hasher,
     sha1: Option<Sha1>,
 }
 
@@ -27,20 +26,19 @@ pub(super) struct BodyDigests {
 impl Digests {
     /// Digests of nothing so far. SHA-1 is taken only `with_sha1`, since few ask for it.
     pub(super) fn new(with_sha1: bool) -> Digests {
-        Digests { crc64: Crc64Hasher::new(), sha1: with_sha1.then(Sha1::new) }
+        Digests { sha1: with_sha1.then(Sha1::new) }
     }
 
     /// Takes the next bytes.
     pub(super) fn update(&mut self, bytes: &[u8]) {
-        self.crc64.update(bytes);
         if let Some(sha1) = &mut self.sha1 {
             sha1.update(bytes);
         }
     }
 
-    /// The digests of all that was shown, and the MD5 of the same bytes.
-    pub(super) fn finish(self, md5: [u8; 16]) -> BodyDigests {
-        BodyDigests { md5, crc64: self.crc64.value(), sha1: self.sha1.map(|sha1| sha1.finalize().into()) }
+    /// The digests of all that was shown, with MD5 and CRC-64 of the same bytes.
+    pub(super) fn finish(self, md5: [u8; 16], crc64: Crc64) -> BodyDigests {
+        BodyDigests { md5, crc64, sha1: self.sha1.map(|sha1| sha1.finalize().into()) }
     }
 }
 
@@ -64,10 +62,10 @@ mod tests {
         let mut digests = Digests::new(true);
         digests.update(b"[Object ");
         digests.update(b"Content]");
-        let digests = digests.finish(md5_of(b"[Object Content]"));
+        let digests = digests.finish(md5_of(b"[Object Content]"), Crc64::of(b"[Object Content]"));
         assert_eq!(hex(&digests.md5), "ee8de918d05640145b18f70f4c3aa602");
         assert_eq!(digests.crc64, Crc64(16749565679157681890));
         assert_eq!(digests.sha1.map(|sha1| hex(&sha1)).as_deref(), Some("28b7da9a7c5385e6e2669ed36e89af0053f7f58e"));
-        assert_eq!(Digests::new(false).finish([0; 16]).sha1, None);
+        assert_eq!(Digests::new(false).finish([0; 16], Crc64::EMPTY).sha1, None);
     }
 }

@@ -9,6 +9,7 @@ mod answer;
 mod answer_body;
 mod bucket_calls;
 mod connection;
+mod connections;
 mod credentials;
 mod digest;
 mod header_case;
@@ -33,8 +34,10 @@ use crate::wire::sign::Credentials;
 
 pub use credentials::{credentials_file, load_or_create_credentials};
 pub use options::{DEFAULT_BUCKET, ServerOptions};
+pub use storage::Unusable;
 
 use access_log::AccessLog;
+use connections::ConnectionLimits;
 use service::Service;
 use storage::{Rule, Storage, StorageError};
 
@@ -57,7 +60,15 @@ pub enum ServerError {
         /// What came of it.
         source: io::Error,
     },
-    /// The directory or its index could not be opened or closed.
+    /// The directory cannot be served as it is.
+    #[error("{}: {why}", directory.display())]
+    Unusable {
+        /// The directory of the service.
+        directory: PathBuf,
+        /// What is wrong with it.
+        why: Unusable,
+    },
+    /// The store could not be opened or closed.
     #[error("the store of the service: {0}")]
     Storage(Box<dyn std::error::Error + Send + Sync>),
 }
@@ -85,6 +96,7 @@ pub async fn run(
 /// A service whose store is open and which does not listen yet.
 pub struct Server {
     service: Arc<Service>,
+    limits: ConnectionLimits,
     shutdown_deadline: Duration,
 }
 
@@ -94,6 +106,8 @@ impl Server {
     /// # Errors
     /// Everything that keeps the service from starting, for example another one in the same directory.
     pub async fn open(options: ServerOptions) -> Result<Server, ServerError> {
+        // First of all, so that nothing is written into a directory that is somebody else's.
+        let storage = Arc::new(open_storage(&options).await?);
         let credentials = credentials_of(&options)?;
         let access_log = options.access_log.as_ref().map(|path| {
             let log = AccessLog::open(path);
@@ -101,7 +115,7 @@ impl Server {
         });
         let access_log = access_log.transpose()?;
         let service = Service {
-            storage: Arc::new(open_storage(&options).await?),
+            storage,
             credentials,
             access_log,
             default_bucket: options.buckets.first().cloned(),
@@ -111,7 +125,16 @@ impl Server {
             requests: AtomicU64::new(0),
             spellings: header_case::spellings().await,
         };
-        Ok(Server { service: Arc::new(service), shutdown_deadline: options.shutdown_deadline })
+        let limits = ConnectionLimits {
+            connections_max: options.connections_max.unwrap_or_else(connections_by_files),
+            head_deadline: options.head_deadline,
+        };
+        Ok(Server { service: Arc::new(service), limits, shutdown_deadline: options.shutdown_deadline })
+    }
+
+    /// The key that requests must be signed with.
+    pub fn credentials(&self) -> &Credentials {
+        &self.service.credentials
     }
 
     /// Serves `listener` until `shutdown`, as [`run`] does.
@@ -120,13 +143,25 @@ impl Server {
     /// A store that could not be closed in order; what was acknowledged is kept in any case.
     pub async fn serve(self, listener: TcpListener, shutdown: impl Future<Output = ()>) -> Result<(), ServerError> {
         let storage = Arc::clone(&self.service.storage);
-        connection::serve(listener, self.service, shutdown, self.shutdown_deadline).await;
+        connection::serve(listener, self.service, self.limits, shutdown, self.shutdown_deadline).await;
         match Arc::try_unwrap(storage) {
             Ok(storage) => Ok(storage.close()?),
             // A Complete whose client is gone may still be at work; the next start sweeps, as after a crash.
             Err(_) => Ok(()),
         }
     }
+}
+
+/// As many connections as this process may have open files for: each serves one request, which reads or writes a
+/// segment and perhaps makes a directory durable. Some are left for index and logs.
+fn connections_by_files() -> usize {
+    const FILES_OF_OWN: u64 = 64;
+    const FILES_PER_CONNECTION: u64 = 3;
+    /// More would serve nobody better: a connection that waits takes a buffer of some 10 KiB.
+    const CONNECTIONS_MAX: u64 = 4096;
+    let files = rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(u64::MAX);
+    let connections = (files.saturating_sub(FILES_OF_OWN) / FILES_PER_CONNECTION).clamp(16, CONNECTIONS_MAX);
+    usize::try_from(connections).unwrap_or(usize::MAX)
 }
 
 fn credentials_of(options: &ServerOptions) -> Result<Credentials, ServerError> {
@@ -137,15 +172,21 @@ fn credentials_of(options: &ServerOptions) -> Result<Credentials, ServerError> {
     }
 }
 
-async fn open_storage(options: &ServerOptions) -> Result<Storage, StorageError> {
+async fn open_storage(options: &ServerOptions) -> Result<Storage, ServerError> {
     let storage = match &options.directory {
-        Some(directory) => Storage::on_disk(directory)?,
+        Some(directory) => {
+            let others: Vec<PathBuf> = options.access_log.iter().chain(&options.other_files).cloned().collect();
+            Storage::on_disk(directory, options.rebuild, &others).map_err(|error| match error {
+                StorageError::Unusable(why) => ServerError::Unusable { directory: directory.clone(), why },
+                error => error.into(),
+            })?
+        }
         None => Storage::in_memory()?,
     };
     for bucket in &options.buckets {
         match storage.create_bucket(bucket, options.clock.unix_seconds()).await {
             Ok(()) | Err(StorageError::Refused(Rule::BucketExists)) => {}
-            Err(error) => return Err(error),
+            Err(error) => return Err(error.into()),
         }
     }
     Ok(storage)

@@ -53,7 +53,7 @@ impl Service {
         }
     }
 
-    pub(super) fn get_object(&self, target: &Target, get: &GetObject) -> Result<Answer, Refusal> {
+    pub(super) async fn get_object(&self, target: &Target, get: &GetObject) -> Result<Answer, Refusal> {
         require_unversioned(get.version.as_deref())?;
         let (record, open) = self.storage.open(target.bucket()?, &get.key)?;
         if let Some(not_modified) = judge_conditions(&get.conditions, &record)? {
@@ -71,7 +71,8 @@ impl Service {
             answer.set("content-range", ContentRange { range, size: record.size }.header());
         }
         let bytes = end - start;
-        Ok(Answer { payload: Payload::Object { reading: open.read(start, end), bytes }, ..answer })
+        let reading = open.read(start..end).await?;
+        Ok(Answer { payload: Payload::Object { reading, bytes }, ..answer })
     }
 
     pub(super) async fn delete_object(&self, target: &Target, delete: DeleteObject) -> Result<Answer, Refusal> {

@@ -12,6 +12,10 @@ use crate::wire::{BucketName, Limits};
 pub struct ServerOptions {
     /// Where buckets and objects are kept; `None` keeps them in memory, until the service ends.
     pub directory: Option<PathBuf>,
+    /// Whether an index that is missing or damaged is made anew.
+    pub rebuild: bool,
+    /// Files of other use, a log for example, that may be in a directory that is new otherwise.
+    pub other_files: Vec<PathBuf>,
     /// Buckets that are there from the start, beside those kept in the directory.
     pub buckets: Vec<BucketName>,
     /// The key that requests must be signed with; `None` takes the one kept in the directory, and in memory makes
@@ -23,6 +27,10 @@ pub struct ServerOptions {
     pub limits: Limits,
     /// How long each answer is held back.
     pub latency: Duration,
+    /// How many connections there may be; `None` goes by the open files that this process may have.
+    pub connections_max: Option<usize>,
+    /// How long a connection may take to ask for something, as long as nobody knows whose it is.
+    pub head_deadline: Duration,
     /// How long running requests may take to end once the service was told to stop.
     pub shutdown_deadline: Duration,
     /// What signatures are judged by and objects are dated with.
@@ -36,11 +44,16 @@ impl Default for ServerOptions {
     fn default() -> ServerOptions {
         ServerOptions {
             directory: None,
+            rebuild: false,
+            other_files: Vec::new(),
             buckets: vec![BucketName::new(DEFAULT_BUCKET).expect("the constant is a bucket's full name")],
             credentials: None,
             access_log: None,
             limits: Limits::COS,
             latency: Duration::ZERO,
+            connections_max: None,
+            // A head is a packet or two; whoever has not sent it by then has no use for the place.
+            head_deadline: Duration::from_secs(15),
             // A part of 8 MiB arrives in well under a second here; whoever takes longer than this has stalled.
             shutdown_deadline: Duration::from_secs(10),
             clock: Clock::System,

@@ -46,10 +46,14 @@ impl From<StorageError> for Refusal {
     fn from(error: StorageError) -> Refusal {
         match error {
             StorageError::Refused(rule) => Refusal::from(code_of(rule)),
-            StorageError::Closed => Refusal::from(Code::ServiceUnavailable),
+            StorageError::Closed | StorageError::IndexOut => Refusal::from(Code::ServiceUnavailable),
             failed => {
-                log::error!("a request failed: {failed}");
-                Refusal::from(Code::InternalError)
+                failed.log("a request failed");
+                Refusal::from(match failed {
+                    StorageError::Full => Code::InsufficientStorage,
+                    StorageError::Damaged { .. } => Code::DamagedObject,
+                    _ => Code::InternalError,
+                })
             }
         }
     }

@@ -1,12 +1,14 @@
 //! One request: who sends it, what it asks for, and who serves it.
 
 use std::collections::BTreeMap;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use futures_util::FutureExt;
 use hyper::body::Incoming;
 use hyper::http::Extensions;
 use hyper::{Request, Response};
@@ -24,6 +26,7 @@ use crate::wire::{BucketName, Limits};
 use super::access_log::{AccessLog, Exchange};
 use super::answer::{Answer, Payload};
 use super::answer_body::AnswerBody;
+use super::connections::Serving;
 use super::refusal::Refusal;
 use super::request_body::RequestBody;
 use super::storage::Storage;
@@ -73,7 +76,7 @@ impl Target {
 
 impl Service {
     /// Answers one request, whatever it is.
-    pub(super) async fn answer(&self, request: Request<Incoming>) -> Response<AnswerBody> {
+    pub(super) async fn answer(&self, request: Request<Incoming>, serving: &Serving) -> Response<AnswerBody> {
         let mut exchange = Exchange::begin(self.access_log.clone(), self.clock.now());
         let request_id = self.fresh_request_id();
         let (parts, incoming) = request.into_parts();
@@ -82,7 +85,7 @@ impl Service {
         let (resource, served) = match Head::read(&parts) {
             Ok(head) => {
                 let resource = format!("{}{}", head.host, escape_path(&head.path));
-                (resource, Box::pin(self.serve(&head, &mut body, &mut exchange)).await)
+                (resource, self.serve_or_fail(&head, &mut body, &mut exchange, serving).await)
             }
             Err(refusal) => (String::new(), Err(refusal)),
         };
@@ -104,11 +107,34 @@ impl Service {
         response
     }
 
-    async fn serve(&self, head: &Head, body: &mut RequestBody, exchange: &mut Exchange) -> Result<Answer, Refusal> {
+    /// Serves a request. One that meets a fault of this program is answered all the same.
+    async fn serve_or_fail(
+        &self,
+        head: &Head,
+        body: &mut RequestBody,
+        exchange: &mut Exchange,
+        serving: &Serving,
+    ) -> Result<Answer, Refusal> {
+        // What is shared is not changed by a request, but by the thread of the index and under locks.
+        let served = AssertUnwindSafe(Box::pin(self.serve(head, body, exchange, serving)));
+        served.catch_unwind().await.unwrap_or_else(|_| {
+            log::error!("a request met a fault of this program");
+            Err(Code::InternalError.into())
+        })
+    }
+
+    async fn serve(
+        &self,
+        head: &Head,
+        body: &mut RequestBody,
+        exchange: &mut Exchange,
+        serving: &Serving,
+    ) -> Result<Answer, Refusal> {
         let lines: Vec<(&str, &str)> = head.headers.iter().map(|(name, value)| (&**name, &**value)).collect();
         let (target, decoded) = self.decode(head, Headers(&lines), exchange)?;
         // Who asks comes before what is asked: a stranger learns nothing from the order of the answers.
         self.authorize(head, &lines)?;
+        serving.was_signed();
         let operation = decoded?;
         self.dispatch(operation, &target, body).await
     }
@@ -175,7 +201,7 @@ impl Service {
             Operation::DeleteMultipleObjects(delete) => self.delete_multiple_objects(target, delete, body).await,
             Operation::PutObject(put) => self.put_object(target, put, body).await,
             Operation::HeadObject(head) => self.head_object(target, &head),
-            Operation::GetObject(get) => self.get_object(target, &get),
+            Operation::GetObject(get) => self.get_object(target, &get).await,
             Operation::DeleteObject(delete) => self.delete_object(target, delete).await,
             Operation::CopyObject(copy) => self.copy_object(target, copy).await,
             Operation::InitiateMultipartUpload(initiate) => self.initiate_multipart_upload(target, initiate).await,

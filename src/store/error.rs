@@ -30,8 +30,10 @@ pub enum StoreErrorKind {
     TooLarge,
     /// A part's number is larger than the service takes.
     TooManyParts,
-    /// The service has no room for it, or the account is in arrears.
+    /// More than was agreed on with the service, or the account is in arrears.
     Quota,
+    /// The service has no room left.
+    Full,
     /// The service refused the request as malformed: a wrong name, argument or part list.
     Invalid,
     /// The service does not know the operation.
@@ -66,6 +68,7 @@ impl fmt::Display for StoreErrorKind {
             StoreErrorKind::TooLarge => "too large",
             StoreErrorKind::TooManyParts => "too many parts",
             StoreErrorKind::Quota => "over quota",
+            StoreErrorKind::Full => "no room left at the service",
             StoreErrorKind::Invalid => "refused as invalid",
             StoreErrorKind::Unsupported => "not supported by the service",
             StoreErrorKind::Throttled => "told to slow down",

@@ -136,12 +136,13 @@ pub(super) fn kind(meaning: Meaning) -> StoreErrorKind {
         Meaning::InvalidRange => StoreErrorKind::InvalidRange,
         Meaning::TooLarge => StoreErrorKind::TooLarge,
         Meaning::Quota => StoreErrorKind::Quota,
+        Meaning::Full => StoreErrorKind::Full,
         Meaning::Invalid => StoreErrorKind::Invalid,
         Meaning::Unsupported => StoreErrorKind::Unsupported,
         Meaning::Throttled => StoreErrorKind::Throttled,
         Meaning::TimedOut => StoreErrorKind::TimedOut,
         Meaning::Internal => StoreErrorKind::Internal,
-        Meaning::Damaged => StoreErrorKind::Corrupted,
+        Meaning::Damaged | Meaning::Lost => StoreErrorKind::Corrupted,
     }
 }
 
@@ -214,6 +215,8 @@ mod tests {
             (412, "PreconditionFailed", "", false, Remedy::None),
             (400, "InvalidPart", "", false, Remedy::None),
             (501, "NotImplemented", "", false, Remedy::None),
+            (507, "InsufficientStorage", "", false, Remedy::None),
+            (500, "DamagedObject", "", false, Remedy::None),
         ];
         for (status, code, message, clock_off, expected) in table {
             assert_eq!(remedy(classify(status, code, message), clock_off), expected, "{status} {code} {message}");

@@ -50,6 +50,11 @@ pub enum EndpointError {
     /// Not a URL that can be connected to.
     #[error("{0:?} is not an endpoint; one looks like https://cos.ap-guangzhou.myqcloud.com or http://127.0.0.1:9444")]
     Url(String),
+    /// The address that stands for all of a machine.
+    #[error(
+        "{0:?} is where a service listens on every address of its machine; name one of them, as 127.0.0.1 on the same"
+    )]
+    Unspecified(String),
 }
 
 /// Where a service is, for any of its buckets.
@@ -124,6 +129,9 @@ impl Endpoint {
     pub fn custom(url: &str) -> Result<Endpoint, EndpointError> {
         let (scheme, authority) = split_url(url)?;
         let name = host_of(&authority).to_owned();
+        if address_of(&name).is_some_and(|address| address.is_unspecified()) {
+            return Err(EndpointError::Unspecified(url.to_owned()));
+        }
         let kind = if is_own(&name) {
             // A bucket's own host, as consoles show it, serves the other buckets of its region too.
             let domain = bucket_label(&name).and_then(|_| authority.split_once('.')).map(|(_, rest)| rest.to_owned());
@@ -146,6 +154,14 @@ impl Endpoint {
     #[must_use]
     pub fn without_tls(self) -> Endpoint {
         Endpoint { scheme: Scheme::Http, ..self }
+    }
+
+    /// Whether what is sent can be read and changed on its way: another machine, and no TLS.
+    pub fn is_open_to_others(&self) -> bool {
+        let (Kind::Domain(authority) | Kind::Connect { authority, .. } | Kind::Bound(authority)) = &self.kind;
+        let name = host_of(authority);
+        let is_here = name.eq_ignore_ascii_case("localhost") || address_of(name).is_some_and(|ip| ip.is_loopback());
+        self.scheme == Scheme::Http && !is_here
     }
 
     /// Where the requests of a bucket go.
@@ -190,6 +206,11 @@ impl Endpoint {
             Scheme::Https => format!("https://{authority}"),
         }
     }
+}
+
+/// The address that a host is, if it is not a name.
+fn address_of(host: &str) -> Option<std::net::IpAddr> {
+    host.trim_start_matches('[').trim_end_matches(']').parse().ok()
 }
 
 fn checked_region(region: &str) -> Result<String, EndpointError> {
@@ -380,6 +401,30 @@ mod tests {
         }
         for region in ["", "ap guangzhou", "a.b", "x/y", "é"] {
             assert!(Endpoint::region(region).is_err(), "{region:?}");
+        }
+    }
+
+    #[test]
+    fn the_address_that_stands_for_all_is_no_endpoint() {
+        for url in ["http://0.0.0.0:9444", "https://0.0.0.0", "http://[::]:9444"] {
+            assert_eq!(Endpoint::custom(url), Err(EndpointError::Unspecified(url.to_owned())));
+        }
+    }
+
+    #[test]
+    fn what_goes_to_another_machine_without_tls_is_open_to_others() {
+        let table = [
+            ("http://127.0.0.1:9444", false),
+            ("http://127.8.8.8", false),
+            ("http://localhost:1", false),
+            ("http://[::1]:1", false),
+            ("http://192.0.2.7:9444", true),
+            ("http://cos.ap-beijing.myqcloud.com", true),
+            ("http://minio.example:9000", true),
+            ("https://192.0.2.7", false),
+        ];
+        for (url, expected) in table {
+            assert_eq!(Endpoint::custom(url).unwrap().is_open_to_others(), expected, "{url}");
         }
     }
 

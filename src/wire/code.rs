@@ -40,8 +40,10 @@ pub enum Meaning {
     InvalidRange,
     /// Larger than the service takes.
     TooLarge,
-    /// No room, or the account is in arrears.
+    /// No more than was agreed on, or the account is in arrears.
     Quota,
+    /// The service has no room left.
+    Full,
     /// Malformed: a wrong name, argument, or part list.
     Invalid,
     /// The service does not know the operation, or not on this object.
@@ -54,6 +56,8 @@ pub enum Meaning {
     Internal,
     /// The bytes that arrived are not those that were sent.
     Damaged,
+    /// The bytes that are stored are not those that were.
+    Lost,
 }
 
 /// Whether sending the same request again can help.
@@ -194,11 +198,13 @@ codes! {
     UnavailableForLegalReasons 451 Denied No "The content is blocked.";
     DomainAuditFailed 451 Denied No "The domain is blocked.";
     InternalError 500 Internal Yes "We encountered an internal error. Please try again.";
+    DamagedObject 500 Lost No "The stored bytes of the object are damaged.";
     KmsInternalException 500 Internal Yes "The key service failed.";
     NotImplemented 501 Unsupported No "This operation is not implemented.";
     ServiceUnavailable 503 Throttled Yes "The service is unavailable for now.";
     SlowDown 503 Throttled Yes "Reduce your request rate.";
     KmsFreqControl 503 Throttled Yes "Too many requests to the key service.";
+    InsufficientStorage 507 Full No "The service has no room left on its disk.";
 }
 
 /// The judgement on one failed answer.
@@ -254,6 +260,7 @@ fn by_status(status: u16) -> Failure {
         416 => (Meaning::InvalidRange, Retry::No),
         429 | 503 => (Meaning::Throttled, Retry::Yes),
         504 => (Meaning::TimedOut, Retry::Yes),
+        507 => (Meaning::Full, Retry::No),
         500.. => (Meaning::Internal, Retry::Yes),
         _ => (Meaning::Invalid, Retry::No),
     };
@@ -297,6 +304,9 @@ mod tests {
             (200, "InternalError", "", M::Internal, R::Yes),
             (502, "", "", M::Internal, R::Yes),
             (504, "", "", M::TimedOut, R::Yes),
+            (507, "", "", M::Full, R::No),
+            (507, "InsufficientStorage", "", M::Full, R::No),
+            (500, "DamagedObject", "", M::Lost, R::No),
             (599, "Whatever", "", M::Internal, R::Yes),
             (418, "Teapot", "", M::Invalid, R::No),
         ];

@@ -84,10 +84,9 @@ fn a_directory_serves_once() {
     home.run(&["mount", "--local", "data", "mnt"]).succeeded();
     let second = home.run(&["serve", "data", "--listen", "127.0.0.1:0"]);
     assert_eq!(second.stdout, "", "nothing is promised");
-    second.failed(1, "the service cannot run: the store of the service");
+    second.failed(1, "data is used by another cosmount serve");
     fs::create_dir(home.path().join("other")).unwrap();
-    home.run(&["mount", "--local", "data", "other"])
-        .failed(3, "the local service cannot be used: the store of the service");
+    home.run(&["mount", "--local", "data", "other"]).failed(3, "data is used by another cosmount serve");
     home.unmount().succeeded();
 }
 
@@ -97,4 +96,66 @@ fn a_port_that_is_taken_is_an_error() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     home.run(&["serve", "data", "--listen", &address]).failed(1, &format!("cannot listen on {address}"));
+}
+
+/// A service in `data` that was closed in order, with one object.
+fn served_once(home: &Home) {
+    home.run(&["mount", "--local", "data", "mnt"]).succeeded();
+    fs::write(home.mount_point().join("a.txt"), "hello").unwrap();
+    home.unmount().succeeded();
+}
+
+#[test]
+fn a_service_without_its_index_refuses_and_makes_it_anew_when_told() {
+    let home = Home::new();
+    served_once(&home);
+    fs::remove_file(home.path().join("data/index.redb")).unwrap();
+    let told = "index.redb is missing, although objects were stored there: put it back, or make it anew with: \
+                cosmount serve --rebuild";
+    home.run(&["serve", "data", "--listen", "127.0.0.1:0"]).failed(1, told);
+    home.run(&["mount", "--local", "data", "mnt"]).failed(3, told);
+    let mut command = home.program();
+    command.args(["serve", "--rebuild", "data", "--listen", "127.0.0.1:0"]);
+    let (mut service, _) = serve(command);
+    service.signal(Signal::TERM);
+    assert_eq!(service.ended(), Some(0));
+    home.run(&["mount", "--local", "data", "mnt"]).succeeded();
+    assert_eq!(fs::read_to_string(home.mount_point().join("a.txt")).unwrap(), "hello");
+    home.unmount().succeeded();
+}
+
+#[test]
+fn a_place_that_is_not_for_a_service_is_refused_in_one_sentence() {
+    let home = Home::new();
+    home.write("file", "", 0o644);
+    home.write("photos/1.jpg", "mine", 0o644);
+    let table = [
+        ("file", "file is not a directory: name one, new or empty"),
+        ("file/below", "file/below is not a directory: name one, new or empty"),
+        ("photos", "photos is not empty and holds no objects of cosmount (\"1.jpg\" is there)"),
+    ];
+    for (place, told) in table {
+        home.run(&["serve", place, "--listen", "127.0.0.1:0"]).failed(1, &format!("the service cannot run: {told}"));
+    }
+    assert_eq!(fs::read_dir(home.path().join("photos")).unwrap().count(), 1, "nothing was put there");
+}
+
+#[test]
+fn names_and_addresses_to_listen_on_are_understood_or_refused_in_one_sentence() {
+    let home = Home::new();
+    let table = [
+        ("localhost", 2, "--listen localhost: give HOST:PORT"),
+        (":80", 2, "--listen :80: give HOST:PORT"),
+        ("http://localhost:1", 2, "--listen http://localhost:1: give HOST:PORT"),
+        ("127.0.0.1:99999", 2, "--listen 127.0.0.1:99999: give HOST:PORT"),
+        ("nobody.invalid:0", 1, "cannot listen on nobody.invalid:0: nobody.invalid has no address"),
+        ("192.0.2.7:0", 1, "cannot listen on 192.0.2.7:0: this machine has no such address"),
+    ];
+    for (listen, code, told) in table {
+        home.run(&["serve", "data", "--listen", listen]).failed(code, told);
+    }
+    let mut command = home.program();
+    command.args(["serve", "data", "--listen", "localhost:0"]);
+    let (_service, welcome) = serve(command);
+    assert!(welcome.contains("serves COS on http://"), "{welcome}");
 }

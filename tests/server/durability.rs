@@ -66,3 +66,52 @@ fn a_directory_serves_one_service_at_a_time() {
     assert!(second.is_err());
     assert_eq!(bed.get("/a").body, b"x");
 }
+
+/// The only file of a segment in the directory of a service.
+fn only_segment(directory: &std::path::Path) -> std::path::PathBuf {
+    let fans = std::fs::read_dir(directory.join("segments")).unwrap();
+    let mut files =
+        fans.flat_map(|fan| std::fs::read_dir(fan.unwrap().path()).unwrap()).map(|file| file.unwrap().path());
+    let file = files.next().unwrap();
+    assert!(files.next().is_none());
+    file
+}
+
+#[test]
+fn damaged_bytes_are_an_error_and_not_an_answer() {
+    let home = tempfile::tempdir().unwrap();
+    let bed = on_disk(home.path());
+    let bytes: Vec<u8> = (0..3_000_000u32).map(|n| (n * 7) as u8).collect();
+    bed.put("/a", &bytes);
+    let segment = only_segment(home.path());
+    let mut damaged = bytes.clone();
+    damaged[2_000_000] ^= 4;
+    std::fs::write(&segment, damaged).unwrap();
+    bed.get("/a").assert_refused(500, "DamagedObject");
+    let range = |range: &str| bed.ask(Method::Get, "/a", &[], &[("range", range)], b"");
+    range("bytes=2000000-2000000").assert_refused(500, "DamagedObject");
+    assert_eq!(range("bytes=0-99").body, &bytes[..100], "the rest is served");
+    std::fs::write(&segment, &bytes).unwrap();
+    assert_eq!(bed.get("/a").body, bytes);
+    std::fs::remove_file(&segment).unwrap();
+    bed.get("/a").assert_refused(500, "DamagedObject");
+}
+
+#[test]
+fn a_full_disk_is_told_by_name() {
+    let home = tempfile::tempdir().unwrap();
+    let bed = on_disk(home.path());
+    bed.put("/a", b"bytes");
+    let used: u64 = u64::from_str_radix(only_segment(home.path()).file_name().unwrap().to_str().unwrap(), 16).unwrap();
+    // Whatever is stored next goes there.
+    for id in used + 1..used + 8 {
+        let path = home.path().join(format!("segments/{:02x}/{id:016x}", id & 0xFF));
+        std::os::unix::fs::symlink("/dev/full", path).unwrap();
+    }
+    let put = |bytes: &[u8]| bed.ask(Method::Put, "/b", &[], &[], bytes);
+    put(b"more").assert_refused(507, "InsufficientStorage");
+    put(&vec![7; 3_000_000]).assert_refused(507, "InsufficientStorage");
+    assert_eq!(bed.get("/a").body, b"bytes");
+    bed.get("/b").assert_refused(404, "NoSuchKey");
+    assert_eq!(bed.ask(Method::Delete, "/a", &[], &[], b"").status, 204, "what frees room works");
+}

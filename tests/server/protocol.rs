@@ -276,3 +276,45 @@ fn latency_holds_every_answer_back() {
     bed.put("/a", b"x");
     assert!(begun.elapsed() >= std::time::Duration::from_millis(120));
 }
+
+/// Whether the service has closed a connection.
+fn is_closed(stream: &mut std::net::TcpStream) -> bool {
+    use std::io::Read;
+    let mut byte = [0];
+    // A reset is an end too.
+    !matches!(stream.read(&mut byte), Ok(1))
+}
+
+#[test]
+fn connections_that_say_nothing_block_nobody() {
+    let bed = Bed::with(|options| options.connections_max = Some(8));
+    let mut silent: Vec<_> = (0..50).map(|_| bed.connect()).collect();
+    for stream in &mut silent {
+        std::io::Write::write_all(stream, b"GET /").unwrap();
+    }
+    bed.put("/a", b"bytes");
+    assert_eq!(bed.get("/a").body, b"bytes");
+    assert!(silent[..40].iter_mut().all(is_closed), "the oldest made room");
+}
+
+#[test]
+fn who_does_not_ask_in_time_is_closed_whatever_it_sends() {
+    let bed = Bed::with(|options| options.head_deadline = std::time::Duration::from_millis(200));
+    let (mut silent, mut half) = (bed.connect(), bed.connect());
+    std::io::Write::write_all(&mut half, b"PUT /a HTTP/1.1\r\nhost: x\r\n").unwrap();
+    assert!(is_closed(&mut silent) && is_closed(&mut half));
+    bed.put("/a", b"bytes");
+}
+
+#[test]
+fn a_head_that_is_too_large_is_refused() {
+    let bed = Bed::start();
+    let large = format!("x-cos-meta-a: {}\r\n", "a".repeat(200_000));
+    let mut stream = bed.connect();
+    let _ = std::io::Write::write_all(&mut stream, format!("GET /a HTTP/1.1\r\n{large}\r\n").as_bytes());
+    let mut answer = Vec::new();
+    // What was sent too much may come back as a reset instead of the answer.
+    let _ = std::io::Read::read_to_end(&mut stream, &mut answer);
+    assert!(answer.is_empty() || answer.starts_with(b"HTTP/1.1 431 "), "{}", String::from_utf8_lossy(&answer));
+    bed.put("/a", b"bytes");
+}

@@ -11,6 +11,8 @@ use super::StorageError;
 use super::error::Rule;
 use super::index::{Snapshot, Tables};
 use super::records::{Content, INLINE_SLICES_MAX, Slice, pack, unpack};
+use super::sums::pack_sums;
+use super::writing::FreshSegment;
 
 pub(super) fn require_bucket(tables: &Tables<'_>, bucket: &str) -> Result<(), StorageError> {
     match tables.buckets.get(bucket)? {
@@ -28,6 +30,25 @@ pub(super) fn take_slices(tables: &mut Tables<'_>, slices: &[Slice]) -> Result<(
     Ok(())
 }
 
+/// Counts one more object with each of these layouts.
+pub(super) fn users_of_layouts(tables: &mut Tables<'_>, layouts: &[u64]) -> Result<(), StorageError> {
+    layouts.iter().try_for_each(|&layout| share(tables, &Content::Listed(layout)))
+}
+
+/// Keeps a received segment, whose slice is counted already, and the checksums of its blocks.
+pub(super) fn take_segment(
+    tables: &mut Tables<'_>,
+    segment: Option<FreshSegment>,
+    sums: &[u64],
+) -> Result<(), StorageError> {
+    let Some(segment) = segment else { return Ok(()) };
+    if !sums.is_empty() {
+        tables.sums.insert(segment.id(), &pack_sums(sums))?;
+    }
+    tables.fresh.push(segment);
+    Ok(())
+}
+
 /// Counts one user less of each slice's segment, and dooms segments without users.
 pub(super) fn give_up_slices(tables: &mut Tables<'_>, slices: &[Slice]) -> Result<(), StorageError> {
     for slice in slices {
@@ -36,6 +57,9 @@ pub(super) fn give_up_slices(tables: &mut Tables<'_>, slices: &[Slice]) -> Resul
             tables.segment_users.insert(slice.segment, users - 1)?;
         } else {
             tables.segment_users.remove(slice.segment)?;
+            if tables.sums.get(slice.segment)?.is_some() {
+                tables.sums.remove(slice.segment)?;
+            }
             tables.doomed.push(slice.segment);
         }
     }
@@ -48,7 +72,7 @@ pub(super) fn arrange(tables: &mut Tables<'_>, slices: Vec<Slice>, layout: u64) 
     if slices.len() <= INLINE_SLICES_MAX {
         return Ok(Content::Inline(slices));
     }
-    tables.layouts.insert(layout, pack(&slices).as_slice())?;
+    tables.layouts.insert(layout, &pack(&slices))?;
     tables.layout_users.insert(layout, 1)?;
     Ok(Content::Listed(layout))
 }

@@ -6,19 +6,24 @@
 //! a request alone can tell is checked before, by the service.
 
 mod content;
+mod directory;
 mod error;
 mod index;
+mod journal;
 mod listing;
 mod objects;
+mod opening;
 mod reading;
 mod records;
+mod rows;
 mod segments;
+mod sums;
 mod uploads;
 mod writing;
 
-use std::fs;
-use std::io;
-use std::path::Path;
+use std::fs::OpenOptions;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use redb::ReadableTable;
@@ -26,6 +31,7 @@ use redb::ReadableTable;
 use crate::wire::BucketName;
 use cosmount_digests::Md5Lanes;
 
+pub use error::Unusable;
 pub(super) use error::{Rule, StorageError};
 pub(super) use listing::{ListQuery, ListedUpload, UploadQuery};
 pub(super) use objects::{CopySource, Replacement, Write};
@@ -34,60 +40,34 @@ pub(super) use records::{Attributes, BucketRecord, ObjectRecord, time_of};
 pub(super) use uploads::{CompleteLimits, CopyLimits, UploadRef};
 pub(super) use writing::{Received, SegmentWriter};
 
-use index::Index;
+use directory::Directory;
+use index::{DataBase, Index};
 use records::{decode, encode};
 use segments::Segments;
-
-/// The file of the index, in the service's directory.
-const INDEX_FILE: &str = "index.redb";
-/// The directory of the segments, in the service's directory.
-const SEGMENTS_DIRECTORY: &str = "segments";
-/// Present exactly while the service is closed in order; without it, the next start looks for garbage.
-const CLEAN_FILE: &str = "closed-clean";
 
 /// The store of one service.
 pub(super) struct Storage {
     segments: Arc<Segments>,
     index: Index,
     md5_lanes: Arc<Md5Lanes>,
-    clean_mark: Option<std::path::PathBuf>,
+    /// `None` in memory.
+    directory: Option<Directory>,
 }
 
 impl Storage {
-    /// Opens what is kept in `directory`, which is made if it is missing, and removes what a crash left there.
-    pub(super) fn on_disk(directory: &Path) -> Result<Storage, StorageError> {
-        fs::create_dir_all(directory)
-            .map_err(|error| StorageError::failed("make the directory of the service", error))?;
-        let segments = Arc::new(Segments::on_disk(&directory.join(SEGMENTS_DIRECTORY))?);
-        let index = Index::open(Some(&directory.join(INDEX_FILE)), Arc::clone(&segments))?;
-        let clean_mark = directory.join(CLEAN_FILE);
-        let storage = Storage { segments, index, md5_lanes: md5_lanes()?, clean_mark: Some(clean_mark.clone()) };
-        match fs::remove_file(&clean_mark) {
-            // A mark that came back after a loss of power would hide what that left.
-            Ok(()) => fs::File::open(directory)
-                .and_then(|directory| directory.sync_all())
-                .map_err(|error| StorageError::failed("write the directory of the service", error))?,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => storage.sweep()?,
-            Err(error) => return Err(StorageError::failed("remove the mark of an orderly end", error)),
-        }
-        storage.continue_ids()?;
-        Ok(storage)
+    /// Opens what is kept in `directory`, which is made if it is missing, and removes what a crash left there. With
+    /// `rebuild` an index that is missing or damaged is made anew. `others` are files that may be in a new directory.
+    pub(super) fn on_disk(directory: &Path, rebuild: bool, others: &[PathBuf]) -> Result<Storage, StorageError> {
+        Storage::of(Directory::take(directory, others)?, rebuild)
     }
 
     /// An empty store that ends with the process.
     pub(super) fn in_memory() -> Result<Storage, StorageError> {
         let segments = Arc::new(Segments::in_memory());
-        let index = Index::open(None, Arc::clone(&segments))?;
-        Ok(Storage { segments, index, md5_lanes: md5_lanes()?, clean_mark: None })
-    }
-
-    fn sweep(&self) -> Result<(), StorageError> {
-        let users = self.index.snapshot()?.segment_users()?;
-        let swept = self.segments.sweep(|id| Ok(users.get(id)?.is_some()))?;
-        if swept > 0 {
-            log::info!("removed {swept} files that an interrupted run of the service left");
-        }
-        Ok(())
+        let database = DataBase::open(None)?;
+        database.prepare()?;
+        let index = Index::start(database, None, Arc::clone(&segments))?;
+        Ok(Storage { segments, index, md5_lanes: md5_lanes()?, directory: None })
     }
 
     /// Ids go on after the largest that the index names.
@@ -132,7 +112,7 @@ impl Storage {
             if tables.buckets.get(bucket.as_str())?.is_some() {
                 return Err(Rule::BucketExists.into());
             }
-            tables.buckets.insert(bucket.as_str(), record.as_slice())?;
+            tables.buckets.insert(bucket.as_str(), &record)?;
             Ok(())
         });
         change.await
@@ -162,12 +142,14 @@ impl Storage {
 
     /// Finishes what was handed over and closes the store in order.
     pub(super) fn close(self) -> Result<(), StorageError> {
-        let Storage { segments, index, md5_lanes, clean_mark } = self;
+        let Storage { segments, index, md5_lanes, directory } = self;
         drop(index);
         drop(segments);
         drop(md5_lanes);
-        let Some(mark) = clean_mark else { return Ok(()) };
-        fs::write(mark, "").map_err(|error| StorageError::failed("mark the orderly end", error))
+        let Some(directory) = directory else { return Ok(()) };
+        let mark = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(directory.clean_mark());
+        mark.map_err(|error| StorageError::io("mark the orderly end", error))?;
+        directory.sync()
     }
 }
 

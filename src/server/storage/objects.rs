@@ -1,11 +1,13 @@
 //! Objects: put, look up, read, delete, copy.
 
+use std::ops::Range;
+
 use redb::ReadableTable;
 
 use crate::server::digest::hex;
 use crate::wire::{BucketName, ObjectKey};
 
-use super::content::{give_up, require_bucket, share, slices_of};
+use super::content::{give_up, require_bucket, share, slices_of, take_segment};
 use super::error::Rule;
 use super::index::{Snapshot, Tables};
 use super::records::{Attributes, Content, ObjectRecord, Slice, decode, encode};
@@ -52,7 +54,7 @@ impl Storage {
         attributes: Attributes,
         received: Received,
     ) -> Result<ObjectRecord, StorageError> {
-        let Received { segment, bytes, digests } = received;
+        let Received { segment, bytes, digests, sums } = received;
         let slices: Vec<_> = segment.iter().map(|segment| segment.whole(bytes, &digests)).collect();
         let record = ObjectRecord {
             size: bytes,
@@ -67,7 +69,7 @@ impl Storage {
             check_overwrite(tables, &write)?;
             share(tables, &record.content)?;
             store(tables, &write, &record)?;
-            tables.fresh.extend(segment);
+            take_segment(tables, segment, &sums)?;
             Ok(record)
         });
         change.await
@@ -91,7 +93,7 @@ impl Storage {
         let snapshot = self.index.snapshot()?;
         let record = object_in(&snapshot, bucket, key)?;
         let slices = slices_of(&snapshot, &record.content)?;
-        Ok((record, OpenObject { guard, slices }))
+        Ok((record, OpenObject { guard, snapshot, slices }))
     }
 
     /// Deletes the object under a key, if there is one.
@@ -162,13 +164,17 @@ impl Storage {
 /// An object that stays readable as it was when it was opened.
 pub(in crate::server) struct OpenObject {
     guard: ReaderGuard,
+    snapshot: Snapshot,
     slices: Vec<Slice>,
 }
 
 impl OpenObject {
-    /// Reads the bytes `start..end` of the object.
-    pub(in crate::server) fn read(self, start: u64, end: u64) -> Reading {
-        Reading::new(self.guard, &self.slices, start, end)
+    /// Reads the bytes `range` of the object.
+    ///
+    /// # Errors
+    /// [`StorageError::Damaged`] if they are not what was stored.
+    pub(in crate::server) async fn read(self, range: Range<u64>) -> Result<Reading, StorageError> {
+        Reading::begin(self.guard, &self.snapshot, &self.slices, range).await
     }
 }
 
@@ -214,7 +220,7 @@ fn source_in(tables: &Tables<'_>, bucket: &str, key: &str) -> Result<ObjectRecor
 /// Writes the record of an object whose content is counted already, and gives up what it takes the place of.
 pub(super) fn store(tables: &mut Tables<'_>, write: &Write, record: &ObjectRecord) -> Result<(), StorageError> {
     let bytes = encode(record)?;
-    let replaced = tables.objects.insert((write.bucket.as_str(), write.key.as_str()), bytes.as_slice())?;
+    let replaced = tables.objects.insert((write.bucket.as_str(), write.key.as_str()), &bytes)?;
     let replaced: Option<ObjectRecord> = replaced.map(|row| decode(row.value())).transpose()?;
     match replaced {
         Some(replaced) => give_up(tables, &replaced.content),

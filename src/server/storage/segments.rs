@@ -7,8 +7,9 @@
 //! A reader may hold on to segments that the index gave up meanwhile: removal waits for the readers that began before.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
-use std::fs::{self, File};
+use std::fs::{self, DirBuilder, File};
 use std::io;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
@@ -23,13 +24,35 @@ pub(in crate::server) struct Segments {
     next_id: AtomicU64,
     /// Std mutex: sections are a few operations on small maps.
     readers: Mutex<Readers>,
+    /// What files of segments were when they were last verified. Std mutex: sections are one map operation.
+    verified: Mutex<HashMap<u64, FileState>>,
 }
+
+/// What tells whether a file is as it was: inode, size, and when content and inode were last changed.
+type FileState = (u64, u64, (i64, i64), (i64, i64));
+
+/// The room that is kept for the index, as a fraction of the disk and at most: it grows by a part of its own size, and
+/// the journal by a line for each change.
+const KEPT_FRACTION: u64 = 64;
+const KEPT_BYTES_MAX: u64 = 64 << 20;
+
+/// Segments that are known to be verified, 100 bytes each; with more than these the knowledge starts anew.
+const VERIFIED_MAX: usize = 1 << 16;
 
 enum Home {
     /// One file per segment, spread over 256 directories.
     Disk(PathBuf),
     /// Std lock: sections are one map operation.
     Memory(RwLock<HashMap<u64, Arc<MemorySegment>>>),
+}
+
+/// Whether a segment that nothing names is garbage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Garbage {
+    /// The index is known to be the latest.
+    Certain,
+    /// An index that is not known to be the latest may lack the name of something.
+    Uncertain,
 }
 
 /// The buffers of one segment, as they came from the socket.
@@ -52,9 +75,12 @@ struct Readers {
 impl Segments {
     /// Segments as files under `directory`, which is made if it is missing.
     pub(super) fn on_disk(directory: &Path) -> Result<Segments, StorageError> {
+        let mut builder = DirBuilder::new();
+        builder.mode(0o700).recursive(true);
         for fan in 0..=0xFFu8 {
-            fs::create_dir_all(directory.join(format!("{fan:02x}")))
-                .map_err(|error| StorageError::failed("make the directories of the service", error))?;
+            builder
+                .create(directory.join(format!("{fan:02x}")))
+                .map_err(|error| StorageError::io("make the directories of the service", error))?;
         }
         Ok(Segments::new(Home::Disk(directory.to_owned())))
     }
@@ -65,7 +91,7 @@ impl Segments {
     }
 
     fn new(home: Home) -> Segments {
-        Segments { home, next_id: AtomicU64::new(1), readers: Mutex::default() }
+        Segments { home, next_id: AtomicU64::new(1), readers: Mutex::default(), verified: Mutex::default() }
     }
 
     /// Hands out ids above `id` from now on.
@@ -81,9 +107,25 @@ impl Segments {
     /// The file of a segment; `None` in memory.
     pub(super) fn path(&self, id: u64) -> Option<PathBuf> {
         match &self.home {
-            Home::Disk(directory) => Some(directory.join(format!("{:02x}/{id:016x}", id & 0xFF))),
+            Home::Disk(directory) => Some(Segments::file(directory, id)),
             Home::Memory(_) => None,
         }
+    }
+
+    /// The file of a segment under the directory of all of them.
+    pub(super) fn file(directory: &Path, id: u64) -> PathBuf {
+        directory.join(format!("{:02x}/{id:016x}", id & 0xFF))
+    }
+
+    /// Refuses what would take the last room of the disk, which is kept for the index: without it not even a delete
+    /// could be noted, and nothing would ever be freed.
+    pub(super) fn require_room(&self) -> Result<(), StorageError> {
+        let Home::Disk(directory) = &self.home else { return Ok(()) };
+        let disk = rustix::fs::statvfs(directory.as_path());
+        let Ok(disk) = disk else { return Ok(()) };
+        let block = disk.f_frsize;
+        let kept = (disk.f_blocks.saturating_mul(block) / KEPT_FRACTION).min(KEPT_BYTES_MAX);
+        if disk.f_bavail.saturating_mul(block) < kept { Err(StorageError::Full) } else { Ok(()) }
     }
 
     /// Makes the names of segments on disk durable; their bytes are already.
@@ -120,6 +162,22 @@ impl Segments {
         matches!(self.home, Home::Memory(_))
     }
 
+    /// Whether the file is as it was when it was verified.
+    pub(super) fn is_verified(&self, id: u64, file: &File) -> bool {
+        let verified = self.verified.lock().unwrap_or_else(PoisonError::into_inner).get(&id).copied();
+        verified.is_some() && verified == state_of(file)
+    }
+
+    /// Notes that all bytes of the file are those that were stored.
+    pub(super) fn set_verified(&self, id: u64, file: &File) {
+        let Some(state) = state_of(file) else { return };
+        let mut verified = self.verified.lock().unwrap_or_else(PoisonError::into_inner);
+        if verified.len() >= VERIFIED_MAX {
+            verified.clear();
+        }
+        verified.insert(id, state);
+    }
+
     /// Registers a reader. What the index names after this call stays readable until the guard is dropped.
     pub(in crate::server) fn reader(self: &Arc<Self>) -> ReaderGuard {
         let mut readers = self.lock_readers();
@@ -150,6 +208,7 @@ impl Segments {
                     segments.write().unwrap_or_else(PoisonError::into_inner).remove(&id);
                 }
                 Home::Disk(_) => {
+                    self.verified.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
                     let removed = self.path(id).map_or(Ok(()), fs::remove_file);
                     if let Err(error) = removed
                         && error.kind() != io::ErrorKind::NotFound
@@ -161,8 +220,12 @@ impl Segments {
         }
     }
 
-    /// Removes every file that is no segment in use, and returns how many those were.
-    pub(super) fn sweep(&self, in_use: impl Fn(u64) -> Result<bool, StorageError>) -> Result<u64, StorageError> {
+    /// Removes every file that is no segment in use, or moves it to `aside`, and returns how many those were.
+    pub(super) fn sweep(
+        &self,
+        in_use: impl Fn(u64) -> Result<bool, StorageError>,
+        aside: Option<&Path>,
+    ) -> Result<u64, StorageError> {
         let Home::Disk(directory) = &self.home else { return Ok(0) };
         let unreadable = |error: io::Error| StorageError::failed("list the segments", error);
         let mut swept = 0;
@@ -172,11 +235,19 @@ impl Segments {
                 let name = file.file_name();
                 let id = name.to_str().and_then(|name| u64::from_str_radix(name, 16).ok());
                 let Some(id) = id else { continue };
-                if !in_use(id)? {
-                    fs::remove_file(file.path())
-                        .map_err(|error| StorageError::failed("remove a file that nothing names", error))?;
-                    swept += 1;
+                if in_use(id)? {
+                    continue;
                 }
+                let gone = match aside {
+                    None => fs::remove_file(file.path()),
+                    Some(aside) => DirBuilder::new()
+                        .mode(0o700)
+                        .recursive(true)
+                        .create(aside)
+                        .and_then(|()| fs::rename(file.path(), aside.join(&name))),
+                };
+                gone.map_err(|error| StorageError::io("remove a file that nothing names", error))?;
+                swept += 1;
             }
         }
         Ok(swept)
@@ -210,6 +281,11 @@ impl Drop for ReaderGuard {
         drop(readers);
         self.segments.discard(&free);
     }
+}
+
+fn state_of(file: &File) -> Option<FileState> {
+    let found = file.metadata().ok()?;
+    Some((found.ino(), found.len(), (found.mtime(), found.mtime_nsec()), (found.ctime(), found.ctime_nsec())))
 }
 
 /// Opens a segment's file for reading.
@@ -249,7 +325,7 @@ mod tests {
         for id in [1u64, 2, 0x1FF] {
             fs::write(segments.path(id).unwrap(), b"x").unwrap();
         }
-        assert_eq!(segments.sweep(|id| Ok(id == 2)).unwrap(), 2);
+        assert_eq!(segments.sweep(|id| Ok(id == 2), None).unwrap(), 2);
         assert!(segments.path(2).unwrap().exists());
         assert!(!segments.path(0x1FF).unwrap().exists());
     }

@@ -8,6 +8,9 @@ use tempfile::TempDir;
 use crate::wire::operation::CompletedPart;
 use crate::wire::{ByteRange, Crc64, ETag, ObjectKey, PartNumber, UploadId};
 
+use std::fs;
+use std::path::{Path, PathBuf};
+
 use super::*;
 
 const LIMITS: CompleteLimits = CompleteLimits { part_bytes_min: 4, object_bytes_max: 1 << 40, forbid_overwrite: false };
@@ -33,7 +36,7 @@ fn number(number: u64) -> PartNumber {
 impl Bed {
     async fn both() -> [Bed; 2] {
         let home = tempfile::tempdir().unwrap();
-        let disk = Storage::on_disk(home.path()).unwrap();
+        let disk = Storage::on_disk(home.path(), false, &[]).unwrap();
         let beds = [
             Bed { storage: Some(disk), home: Some(home) },
             Bed { storage: Some(Storage::in_memory().unwrap()), home: None },
@@ -64,7 +67,7 @@ impl Bed {
 
     async fn get(&self, name: &str, start: u64, end: u64) -> Vec<u8> {
         let (_, open) = self.open(&bucket(), &key(name)).unwrap();
-        drain(open.read(start, end)).await
+        drain(open.read(start..end).await.unwrap()).await
     }
 
     async fn begin(&self, name: &str) -> UploadRef {
@@ -86,7 +89,7 @@ impl Bed {
     /// Files of segments on disk; of a store in memory, 0.
     fn segment_files(&self) -> usize {
         let Some(home) = &self.home else { return 0 };
-        let fans = fs::read_dir(home.path().join(SEGMENTS_DIRECTORY)).unwrap();
+        let fans = fs::read_dir(home.path().join(directory::SEGMENTS_DIRECTORY)).unwrap();
         fans.map(|fan| fs::read_dir(fan.unwrap().path()).unwrap().count()).sum()
     }
 
@@ -181,7 +184,7 @@ async fn a_reader_finishes_what_it_opened_although_the_object_is_replaced() {
         bed.put("a", &bytes).await;
         let (_, open) = bed.open(&bucket(), &key("a")).unwrap();
         bed.put("a", b"new").await;
-        assert_eq!(drain(open.read(0, 2_000_000)).await, bytes);
+        assert_eq!(drain(open.read(0..2_000_000).await.unwrap()).await, bytes);
         assert_eq!(bed.segments_in_use(), 1);
         assert!(bed.segment_files() <= 1, "the old file goes with its last reader");
     }
@@ -490,8 +493,8 @@ async fn what_was_acknowledged_is_there_after_a_restart() {
     let upload = bed.begin("x").await;
     let part = bed.put_part_bytes(&upload, 1, b"part").await;
     bed.storage.take().unwrap().close().unwrap();
-    assert!(home.path().join(CLEAN_FILE).exists());
-    let bed = Bed { storage: Some(Storage::on_disk(home.path()).unwrap()), home: Some(home) };
+    assert!(home.path().join(directory::CLEAN_FILE).exists());
+    let bed = Bed { storage: Some(Storage::on_disk(home.path(), false, &[]).unwrap()), home: Some(home) };
     assert_eq!(bed.get("a", 0, 5).await, b"bytes");
     bed.put("b", b"new").await;
     bed.complete_now(&upload, &[part]).await.unwrap();
@@ -506,9 +509,9 @@ async fn what_no_row_names_is_swept_after_a_crash() {
     bed.put("a", b"bytes").await;
     // Dropped without `close`: no mark of an orderly end.
     drop(bed.storage.take());
-    let torn = home.path().join(SEGMENTS_DIRECTORY).join("99/0000000000000099");
+    let torn = home.path().join(directory::SEGMENTS_DIRECTORY).join("99/0000000000000099");
     fs::write(&torn, b"half").unwrap();
-    let bed = Bed { storage: Some(Storage::on_disk(home.path()).unwrap()), home: Some(home) };
+    let bed = Bed { storage: Some(Storage::on_disk(home.path(), false, &[]).unwrap()), home: Some(home) };
     assert!(!torn.exists());
     assert_eq!(bed.get("a", 0, 5).await, b"bytes");
     assert_eq!(bed.segment_files(), 1);
@@ -558,4 +561,302 @@ async fn what_is_not_committed_leaves_no_bytes() {
         assert!(change.await.is_err());
         assert!(!is_there());
     }
+}
+
+/// What a store says of itself, and the bytes of all its objects.
+async fn told(bed: &Bed) -> Vec<(String, ObjectRecord, Vec<u8>)> {
+    let page = bed.list(&bucket(), &ListQuery { count_max: 1000, ..ListQuery::default() }).unwrap();
+    let mut told = Vec::new();
+    for (name, record) in page.objects {
+        let bytes = bed.get(&name, 0, record.size).await;
+        told.push((name, record, bytes));
+    }
+    told
+}
+
+/// A store on disk with everything that an index can name, closed in order.
+async fn filled() -> (TempDir, Vec<(String, ObjectRecord, Vec<u8>)>, UploadRef) {
+    let [mut bed, _] = Bed::both().await;
+    bed.put("empty", b"").await;
+    bed.put("small", b"small").await;
+    bed.put("gone", b"gone").await;
+    bed.put("large", &pattern(3_000_000, 1)).await;
+    let upload = bed.begin("of many parts").await;
+    let mut parts = Vec::new();
+    for n in 1..=6 {
+        parts.push(bed.put_part_bytes(&upload, n, &pattern(5000, n)).await);
+    }
+    bed.complete_now(&upload, &parts).await.unwrap();
+    bed.copy_object(source("of many parts"), bed.write("its copy"), as_it_is(), u64::MAX).await.unwrap();
+    bed.copy_object(source("gone"), bed.write("renamed"), as_it_is(), u64::MAX).await.unwrap();
+    bed.delete_objects(&bucket(), vec![key("gone"), key("of many parts")]).await.unwrap();
+    let upload = bed.begin("unfinished").await;
+    bed.put_part_bytes(&upload, 1, b"first").await;
+    let limits = CopyLimits { bytes_max: u64::MAX, now: 1 };
+    let range = ByteRange::new(1_000_001, 1_400_000);
+    bed.copy_part(upload.clone(), number(2), source("large"), range, limits).await.unwrap();
+    let told = told(&bed).await;
+    assert_eq!(told.len(), 5);
+    let home = bed.home.take().unwrap();
+    bed.storage.take().unwrap().close().unwrap();
+    (home, told, upload)
+}
+
+fn reopened(home: &TempDir, rebuild: bool) -> Result<Bed, StorageError> {
+    Storage::on_disk(home.path(), rebuild, &[]).map(|storage| Bed { storage: Some(storage), home: None })
+}
+
+fn unusable(opened: Result<Bed, StorageError>) -> Unusable {
+    match opened {
+        Err(StorageError::Unusable(why)) => why,
+        Err(other) => panic!("{other}"),
+        Ok(_) => panic!("it was opened"),
+    }
+}
+
+fn files_below(directory: &Path) -> Vec<(PathBuf, u64)> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(directory).unwrap() {
+        let entry = entry.unwrap();
+        match entry.metadata().unwrap() {
+            found if found.is_dir() => files.extend(files_below(&entry.path())),
+            found => files.push((entry.path(), found.len())),
+        }
+    }
+    files.sort();
+    files
+}
+
+/// A way to lose an index.
+type Loss = fn(&Path);
+
+const LOSSES: [(&str, Loss); 6] = [
+    ("missing", |index| fs::remove_file(index).unwrap()),
+    ("empty", |index| fs::write(index, "").unwrap()),
+    ("cut", |index| cut(index, 2)),
+    ("cut by a page", |index| {
+        let file = fs::OpenOptions::new().write(true).open(index).unwrap();
+        file.set_len(file.metadata().unwrap().len() - 4096).unwrap();
+    }),
+    ("something else", |index| fs::write(index, pattern(100_000, 3)).unwrap()),
+    ("overwritten", |index| {
+        use std::os::unix::fs::FileExt;
+        let file = fs::OpenOptions::new().write(true).open(index).unwrap();
+        for at in (8192..file.metadata().unwrap().len()).step_by(4096) {
+            file.write_all_at(&[0xA5; 512], at).unwrap();
+        }
+    }),
+];
+
+fn cut(index: &Path, by: u64) {
+    let file = fs::OpenOptions::new().write(true).open(index).unwrap();
+    file.set_len(file.metadata().unwrap().len() / by).unwrap();
+}
+
+#[tokio::test]
+async fn a_lost_index_is_refused_with_nothing_touched_and_is_made_anew() {
+    for (what, lose) in LOSSES {
+        let (home, before, upload) = filled().await;
+        lose(&home.path().join("index.redb"));
+        let files = files_below(&home.path().join("segments"));
+        for _ in 0..2 {
+            let why = unusable(reopened(&home, false));
+            let journal = match why {
+                Unusable::IndexGone { journal, .. } | Unusable::IndexDamaged { journal, .. } => journal,
+                other => panic!("{what}: {other}"),
+            };
+            assert!(journal, "{what}");
+            assert_eq!(files_below(&home.path().join("segments")), files, "{what}");
+        }
+        let bed = reopened(&home, true).unwrap();
+        assert_eq!(told(&bed).await, before, "{what}");
+        let parts = bed.parts(&upload, 0, 10).unwrap().parts;
+        assert_eq!(parts.len(), 2, "{what}");
+        let named = parts.iter().map(|(number, part)| CompletedPart { number: *number, etag: ETag::new(&part.etag) });
+        bed.complete_now(&upload, &named.collect::<Vec<_>>()).await.unwrap();
+        assert_eq!(bed.get("unfinished", 0, 5).await, b"first");
+        // Users were counted: what goes takes its bytes along, what stays keeps them.
+        bed.delete_objects(&bucket(), vec![key("large"), key("unfinished"), key("its copy")]).await.unwrap();
+        assert_eq!(files_below(&home.path().join("segments")).len(), 2, "{what}");
+        drop(bed);
+        assert_eq!(told(&reopened(&home, false).unwrap()).await.len(), 3, "{what}");
+    }
+}
+
+#[tokio::test]
+async fn an_index_of_before_there_were_journals_is_served_and_gets_one() {
+    let (home, before, _) = filled().await;
+    fs::remove_file(home.path().join("journal")).unwrap();
+    let unnamed = home.path().join("segments/99/0000000000000099");
+    fs::write(&unnamed, b"perhaps the only copy").unwrap();
+    drop(reopened(&home, false).unwrap());
+    let aside = home.path().join("unnamed-segments/0000000000000099");
+    assert!(!unnamed.exists() && aside.exists(), "set aside, because nobody knows whether it is garbage");
+    fs::remove_file(home.path().join("index.redb")).unwrap();
+    assert_eq!(told(&reopened(&home, true).unwrap()).await, before);
+    fs::remove_file(home.path().join("index.redb")).unwrap();
+    fs::remove_file(home.path().join("journal")).unwrap();
+    assert!(matches!(unusable(reopened(&home, false)), Unusable::IndexGone { journal: false, .. }));
+    assert!(matches!(unusable(reopened(&home, true)), Unusable::NoJournal));
+}
+
+#[tokio::test]
+async fn an_index_that_is_older_than_the_journal_is_refused() {
+    let (home, _, _) = filled().await;
+    let old = fs::read(home.path().join("index.redb")).unwrap();
+    let bed = reopened(&home, false).unwrap();
+    for name in ["new", "newer", "newest"] {
+        bed.put(name, b"new").await;
+    }
+    let before = told(&bed).await;
+    drop(bed);
+    fs::write(home.path().join("index.redb"), old).unwrap();
+    let files = files_below(&home.path().join("segments"));
+    assert!(matches!(unusable(reopened(&home, false)), Unusable::IndexOld { .. }));
+    assert_eq!(files_below(&home.path().join("segments")), files);
+    assert_eq!(told(&reopened(&home, true).unwrap()).await, before);
+    let (other, _, _) = filled().await;
+    fs::copy(other.path().join("index.redb"), home.path().join("index.redb")).unwrap();
+    assert!(matches!(unusable(reopened(&home, false)), Unusable::IndexOld { .. }));
+}
+
+#[tokio::test]
+async fn a_directory_that_is_not_a_services_own_is_refused() {
+    let home = tempfile::tempdir().unwrap();
+    fs::write(home.path().join("photo.jpg"), b"mine").unwrap();
+    assert!(matches!(unusable(reopened(&home, false)), Unusable::Foreign { entry } if entry == "photo.jpg"));
+    assert_eq!(fs::read_dir(home.path()).unwrap().count(), 1, "nothing was put there");
+    let file = Storage::on_disk(&home.path().join("photo.jpg"), false, &[]);
+    assert!(matches!(file, Err(StorageError::Unusable(Unusable::NotDirectory))));
+    let log = home.path().join("photo.jpg");
+    drop(Storage::on_disk(home.path(), false, &[log]).unwrap());
+
+    let (home, _, _) = filled().await;
+    let first = reopened(&home, false).unwrap();
+    assert!(matches!(unusable(reopened(&home, false)), Unusable::Used));
+    drop(first);
+    fs::remove_dir_all(home.path().join("segments")).unwrap();
+    assert!(matches!(unusable(reopened(&home, false)), Unusable::SegmentsGone { .. }));
+    assert!(matches!(unusable(reopened(&home, true)), Unusable::SegmentsGone { .. }));
+}
+
+#[tokio::test]
+async fn nobody_else_can_look_into_what_is_stored() {
+    use std::os::unix::fs::PermissionsExt;
+    let home = tempfile::tempdir().unwrap();
+    let place = home.path().join("parent/data");
+    let storage = Storage::on_disk(&place, false, &[]).unwrap();
+    let bed = Bed { storage: Some(storage), home: None };
+    bed.create_bucket(&bucket(), 1).await.unwrap();
+    bed.put("a", b"bytes").await;
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o7777;
+    assert_eq!(mode(&place), 0o700);
+    for (file, _) in files_below(&place) {
+        assert_eq!(mode(&file), 0o600, "{}", file.display());
+    }
+    drop(bed);
+    fs::set_permissions(&place, fs::Permissions::from_mode(0o755)).unwrap();
+    drop(Storage::on_disk(&place, false, &[]).unwrap());
+    assert_eq!(mode(&place), 0o700, "one that was open is closed");
+}
+
+/// The bytes of a range, or whether it is damaged.
+async fn try_get(bed: &Bed, name: &str, start: u64, end: u64) -> Result<Vec<u8>, bool> {
+    let (_, open) = bed.open(&bucket(), &key(name)).unwrap();
+    match open.read(start..end).await {
+        Ok(reading) => Ok(drain(reading).await),
+        Err(error) => Err(matches!(error, StorageError::Damaged { .. })),
+    }
+}
+
+#[tokio::test]
+async fn damaged_segments_are_refused_before_the_first_byte() {
+    use std::os::unix::fs::FileExt;
+    type Damage = fn(&Path);
+    let damages: [Damage; 4] = [
+        |path| {
+            let file = fs::OpenOptions::new().read(true).write(true).open(path).unwrap();
+            let mut byte = [0];
+            file.read_exact_at(&mut byte, 1_234_567).unwrap();
+            file.write_all_at(&[byte[0] ^ 0x10], 1_234_567).unwrap();
+        },
+        |path| fs::remove_file(path).unwrap(),
+        |path| cut(path, 2),
+        |path| fs::write(path, pattern(3_000_001, 1)).unwrap(),
+    ];
+    for (which, damage) in damages.into_iter().enumerate() {
+        for restart in [false, true] {
+            let [mut bed, _] = Bed::both().await;
+            bed.put("large", &pattern(3_000_000, 1)).await;
+            bed.put("small", b"small").await;
+            let home = bed.home.take().unwrap();
+            let (large, _) = files_below(&home.path().join("segments")).into_iter().max_by_key(|file| file.1).unwrap();
+            if restart {
+                drop(bed.storage.take());
+                bed.storage = Some(Storage::on_disk(home.path(), false, &[]).unwrap());
+            }
+            damage(&large);
+            assert_eq!(try_get(&bed, "large", 0, 3_000_000).await, Err(true), "damage {which}, restart {restart}");
+            // The last damage is a byte too many at the end.
+            assert_eq!(try_get(&bed, "large", 1_200_000, 1_300_000).await.is_err(), which < 3, "damage {which}");
+            if which == 0 {
+                let far = try_get(&bed, "large", 2_900_000, 2_900_100).await.unwrap();
+                assert_eq!(far, &pattern(3_000_000, 1)[2_900_000..2_900_100], "what is whole is served");
+                let copied = bed.begin("copy").await;
+                let limits = CopyLimits { bytes_max: u64::MAX, now: 1 };
+                let cut = bed.copy_part(copied, number(1), source("large"), ByteRange::new(1, 2_000_000), limits).await;
+                assert!(matches!(cut, Err(StorageError::Damaged { .. })), "damaged bytes get no checksum of their own");
+            }
+            assert_eq!(try_get(&bed, "small", 0, 5).await.unwrap(), b"small");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_damaged_small_object_is_refused_in_every_range() {
+    let [mut bed, _] = Bed::both().await;
+    bed.put("a", &pattern(5000, 1)).await;
+    let home = bed.home.take().unwrap();
+    let (file, _) = files_below(&home.path().join("segments")).remove(0);
+    let mut bytes = fs::read(&file).unwrap();
+    bytes[17] ^= 1;
+    fs::write(&file, bytes).unwrap();
+    for (start, end) in [(0, 5000), (0, 1), (4000, 5000), (17, 18)] {
+        assert_eq!(try_get(&bed, "a", start, end).await, Err(true), "{start}..{end}");
+    }
+}
+
+#[tokio::test]
+async fn zeros_are_holes() {
+    use std::os::unix::fs::MetadataExt;
+    let [mut bed, _] = Bed::both().await;
+    let home = bed.home.take().unwrap();
+    let mut bytes = vec![0; 5_000_000];
+    bytes[1_700_000..1_700_100].copy_from_slice(&pattern(100, 1));
+    bed.put("sparse", &bytes).await;
+    bed.put("zeros", &bytes[..1_000_003]).await;
+    bed.put("few zeros", &[0; 10]).await;
+    assert_eq!(bed.get("sparse", 0, 5_000_000).await, bytes);
+    assert_eq!(bed.get("zeros", 0, 1_000_003).await, &bytes[..1_000_003]);
+    assert_eq!(bed.get("few zeros", 0, 10).await, [0; 10]);
+    let on_disk = |path: &Path| fs::metadata(path).unwrap().blocks() * 512;
+    let taken: u64 = files_below(&home.path().join("segments")).iter().map(|(path, _)| on_disk(path)).sum();
+    assert!(taken <= 64 << 10, "{taken} bytes of the disk");
+}
+
+#[tokio::test]
+async fn a_full_disk_is_told_as_such_and_leaves_nothing() {
+    let [mut bed, _] = Bed::both().await;
+    let home = bed.home.take().unwrap();
+    bed.put("a", b"bytes").await;
+    let next = bed.segments.fresh_id() + 1;
+    let path = bed.segments.path(next).unwrap();
+    std::os::unix::fs::symlink("/dev/full", &path).unwrap();
+    let mut writer = bed.receive(false).unwrap();
+    writer.write(Bytes::from(pattern(100, 1))).await.unwrap();
+    let finished = writer.finish().await;
+    assert!(matches!(finished, Err(StorageError::Full)));
+    assert!(fs::symlink_metadata(&path).is_err());
+    assert_eq!(bed.get("a", 0, 5).await, b"bytes");
+    drop(home);
 }

@@ -1,7 +1,7 @@
 //! Multipart uploads: initiate, parts, complete, abort.
 
 use std::future::poll_fn;
-use std::ops::Bound;
+use std::ops::{Bound, Range};
 
 use redb::ReadableTable;
 
@@ -9,7 +9,7 @@ use crate::server::digest::hex;
 use crate::wire::operation::CompletedPart;
 use crate::wire::{BucketName, ByteRange, Crc64, Crc64Hasher, ETag, ObjectKey, PartNumber, UploadId};
 
-use super::content::{arrange, crc64_of, give_up_slices, require_bucket, slices_of, take_slices};
+use super::content::{arrange, crc64_of, give_up_slices, require_bucket, slices_of, take_segment, take_slices};
 use super::error::Rule;
 use super::index::{Bytewise, Tables};
 use super::objects::{check_overwrite, fresh_etag, object_in, store};
@@ -71,7 +71,7 @@ impl Storage {
             require_bucket(tables, write.bucket.as_str())?;
             check_overwrite(tables, &write)?;
             let row = (write.bucket.as_str(), write.key.as_str(), id.as_str());
-            tables.uploads.insert(row, record.as_slice())?;
+            tables.uploads.insert(row, &record)?;
             Ok(id)
         });
         change.await
@@ -101,13 +101,13 @@ impl Storage {
         received: Received,
         now: u64,
     ) -> Result<PartRecord, StorageError> {
-        let Received { segment, bytes, digests } = received;
+        let Received { segment, bytes, digests, sums } = received;
         let slices = segment.iter().map(|segment| segment.whole(bytes, &digests)).collect();
         let record = PartRecord { size: bytes, etag: hex(&digests.md5), modified: now, crc64: digests.crc64.0, slices };
         let change = self.index.change(move |tables| {
             require_upload(tables, &upload)?;
             store_part(tables, &upload, number, &record)?;
-            tables.fresh.extend(segment);
+            take_segment(tables, segment, &sums)?;
             Ok(record)
         });
         change.await
@@ -138,8 +138,7 @@ impl Storage {
             if end - start > limits.bytes_max {
                 return Err(Rule::EntityTooLarge.into());
             }
-            let mut slices = clip(&whole, start, end);
-            sum_cut_slices(&guard, &mut slices, &whole).await?;
+            let slices = self.cut_slices(&guard, &whole, start..end).await?;
             let crc64 = crc64_of(&slices).0;
             let part = PartRecord { size: end - start, etag: fresh_etag(), modified: limits.now, crc64, slices };
             if let Some(part) = self.store_copied_part(upload.clone(), number, part).await? {
@@ -159,6 +158,32 @@ impl Storage {
         }
         let slices = slices_of(&snapshot, &record.content)?;
         Ok((record, slices))
+    }
+
+    /// The slices of a range. Those that were cut out of longer ones get the checksum of their own bytes, once these
+    /// were found to be what was stored.
+    async fn cut_slices(
+        &self,
+        guard: &ReaderGuard,
+        whole: &[Slice],
+        range: Range<u64>,
+    ) -> Result<Vec<Slice>, StorageError> {
+        let snapshot = self.index.snapshot()?;
+        let mut slices = Vec::new();
+        for cut in clip(whole, range.start, range.end) {
+            let mut slice = cut.slice;
+            if !cut.is_whole() {
+                let reader = guard.segments.reader();
+                let mut reading = Reading::begin(reader, &snapshot, &[cut.of], cut.range()).await?;
+                let mut crc64 = Crc64Hasher::new();
+                while let Some(block) = poll_fn(|context| reading.poll_next(context)).await {
+                    crc64.update(&block.map_err(|error| StorageError::io("read a segment", error))?);
+                }
+                slice.crc64 = crc64.value().0;
+            }
+            slices.push(slice);
+        }
+        Ok(slices)
     }
 
     /// Makes slices of another object a part; `None` if one of their segments has gone.
@@ -211,7 +236,7 @@ impl Storage {
             let upload = &plan.upload;
             let record = require_upload(tables, upload)?;
             let judged =
-                judge_parts(&tables.parts, &upload.id, &plan.parts, plan.part_bytes_min, plan.object_bytes_max)?;
+                judge_parts(&*tables.parts, &upload.id, &plan.parts, plan.part_bytes_min, plan.object_bytes_max)?;
             let write = Write {
                 bucket: upload.bucket.clone(),
                 key: upload.key.clone(),
@@ -353,7 +378,7 @@ fn store_part(
 ) -> Result<(), StorageError> {
     take_slices(tables, &record.slices)?;
     let bytes = encode(record)?;
-    let replaced = tables.parts.insert((upload.id.as_str(), number.get()), bytes.as_slice())?;
+    let replaced = tables.parts.insert((upload.id.as_str(), number.get()), &bytes)?;
     let replaced: Option<PartRecord> = replaced.map(|row| decode(row.value())).transpose()?;
     match replaced {
         Some(replaced) => give_up_slices(tables, &replaced.slices),
@@ -363,26 +388,17 @@ fn store_part(
 
 /// Removes the rows of all parts of an upload, and gives up the bytes of those that `unused` picks.
 fn remove_parts(tables: &mut Tables<'_>, id: &UploadId, unused: impl Fn(u16) -> bool) -> Result<(), StorageError> {
-    let mut given_up = Vec::new();
-    let all = (id.as_str(), 0)..=(id.as_str(), u16::MAX);
-    for row in tables.parts.extract_from_if::<(&str, u16), _>(all, |_, _| true)? {
+    let (mut numbers, mut given_up) = (Vec::new(), Vec::new());
+    for row in tables.parts.range::<(&str, u16)>((id.as_str(), 0)..=(id.as_str(), u16::MAX))? {
         let (row_id, record) = row?;
-        if unused(row_id.value().1) {
+        let (_, number) = row_id.value();
+        if unused(number) {
             given_up.extend(decode::<PartRecord>(record.value())?.slices);
         }
+        numbers.push(number);
+    }
+    for number in numbers {
+        tables.parts.remove((id.as_str(), number))?;
     }
     give_up_slices(tables, &given_up)
-}
-
-/// Gives every slice that was cut out of a longer one the checksum of its own bytes.
-async fn sum_cut_slices(guard: &ReaderGuard, slices: &mut [Slice], whole: &[Slice]) -> Result<(), StorageError> {
-    for slice in slices.iter_mut().filter(|slice| !whole.contains(slice)) {
-        let mut reading = Reading::new(guard.segments.reader(), &[*slice], 0, slice.bytes);
-        let mut crc64 = Crc64Hasher::new();
-        while let Some(block) = poll_fn(|context| reading.poll_next(context)).await {
-            crc64.update(&block.map_err(|error| StorageError::failed("read a segment", error))?);
-        }
-        slice.crc64 = crc64.value().0;
-    }
-    Ok(())
 }

@@ -1,10 +1,11 @@
 //! Receiving the bytes of one body into a segment.
 //!
-//! In memory the buffers of the socket are kept as they are. MD5, and writing where there is a disk, take the body in
+//! In memory the buffers of the socket are kept as they are; on disk zeros become holes of the file. MD5, and writing where there is a disk, take the body in
 //! blocks: one block is digested and written elsewhere while the next arrives.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, IoSlice, Write};
+use std::io::{self, IoSlice, Seek, SeekFrom, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -16,12 +17,17 @@ use cosmount_digests::{Md5, Md5Lanes, Updated};
 use super::StorageError;
 use super::records::Slice;
 use super::segments::Segments;
+use super::sums::BlockSums;
 
 /// Bytes that are handed over at once: enough that handing over costs little beside the work.
 const BLOCK_BYTES: usize = 1 << 20;
 
 /// A body up to here is digested on the spot: handing it over would take as long.
 const SMALL_BYTES: usize = 32 << 10;
+
+/// Zeros that fill a stretch of the file of this size are not written. Smaller holes would cost more in extents of the
+/// file system than they save.
+const HOLE_BYTES: usize = 16 << 10;
 
 /// A buffer of which less than this is used is copied instead of kept: in memory a kept slice holds the whole read
 /// buffer of its connection.
@@ -32,6 +38,7 @@ pub(in crate::server) struct SegmentWriter {
     fresh: FreshSegment,
     lanes: Arc<Md5Lanes>,
     digests: Digests,
+    sums: BlockSums,
     digesting: Digesting,
     bytes: u64,
     /// What has come since the last block was handed over.
@@ -74,6 +81,8 @@ pub(in crate::server) struct Received {
     pub bytes: u64,
     /// Its digests.
     pub digests: BodyDigests,
+    /// The checksums of its blocks; none if one for all of it does.
+    pub(super) sums: Vec<u64>,
 }
 
 impl SegmentWriter {
@@ -87,8 +96,9 @@ impl SegmentWriter {
         let form = match segments.path(id) {
             None => Form::Memory(Vec::new()),
             Some(path) => {
-                let file = OpenOptions::new().write(true).create(true).truncate(true).open(path);
-                let file = file.map_err(|error| StorageError::failed("create a segment", error))?;
+                segments.require_room()?;
+                let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path);
+                let file = file.map_err(|error| StorageError::io("create a segment", error))?;
                 Form::Disk(Writing::Idle(file))
             }
         };
@@ -96,6 +106,7 @@ impl SegmentWriter {
             fresh,
             lanes: Arc::clone(lanes),
             digests: Digests::new(with_sha1),
+            sums: BlockSums::default(),
             digesting: Digesting::Idle(Md5::new()),
             bytes: 0,
             gathered: Vec::new(),
@@ -112,6 +123,7 @@ impl SegmentWriter {
     /// Takes the next bytes.
     pub(in crate::server) async fn write(&mut self, chunk: Bytes) -> Result<(), StorageError> {
         self.digests.update(&chunk);
+        self.sums.update(&chunk);
         self.bytes += chunk.len() as u64;
         self.gathered_bytes += chunk.len();
         let copied = chunk.len() < KEEP_BYTES_MIN && matches!(self.form, Form::Memory(_));
@@ -132,15 +144,26 @@ impl SegmentWriter {
         } else {
             self.hand_over().await?;
         }
-        let SegmentWriter { fresh, digests, digesting, bytes, form, .. } = self;
+        let SegmentWriter { fresh, digests, sums, digesting, bytes, form, .. } = self;
+        let (crc64, mut sums) = sums.finish();
         match form {
-            Form::Memory(chunks) if bytes > 0 => fresh.segments.keep_in_memory(fresh.id, chunks),
-            Form::Disk(writing) if bytes > 0 => writing.sync().await?,
+            // What is in memory is not verified.
+            Form::Memory(chunks) if bytes > 0 => {
+                sums.clear();
+                fresh.segments.keep_in_memory(fresh.id, chunks);
+            }
+            Form::Disk(writing) if bytes > 0 => {
+                let file = writing.sync(bytes).await?;
+                fresh.segments.set_verified(fresh.id, &file);
+            }
             // An empty body needs no segment.
             Form::Memory(_) | Form::Disk(_) => {}
         }
-        let digests = digests.finish(digesting.idle().await?.finish());
-        Ok(Received { segment: (bytes > 0).then_some(fresh), bytes, digests })
+        if sums.len() == 1 {
+            sums.clear();
+        }
+        let digests = digests.finish(digesting.idle().await?.finish(), crc64);
+        Ok(Received { segment: (bytes > 0).then_some(fresh), bytes, digests, sums })
     }
 
     /// Lets what has gathered be digested and stored, once that is done with the block before.
@@ -159,7 +182,7 @@ impl SegmentWriter {
             Form::Disk(writing) => {
                 let file = std::mem::replace(writing, Writing::Gone).idle().await?;
                 *writing = Writing::Busy(tokio::task::spawn_blocking(move || {
-                    write_all(&file, &block)?;
+                    write_without_zeros(&file, &block)?;
                     Ok(file)
                 }));
             }
@@ -185,25 +208,84 @@ impl Writing {
             Writing::Idle(file) => Ok(file),
             Writing::Busy(job) => {
                 let written = job.await.map_err(|error| StorageError::failed("write a segment", error))?;
-                written.map_err(|error| StorageError::failed("write a segment", error))
+                written.map_err(|error| StorageError::io("write a segment", error))
             }
             Writing::Gone => Err(StorageError::failed("write a segment", "an earlier write failed")),
         }
     }
 
-    async fn sync(self) -> Result<(), StorageError> {
+    /// Makes the file durable, `bytes` long: zeros at its end were not written.
+    async fn sync(self, bytes: u64) -> Result<File, StorageError> {
         let file = self.idle().await?;
-        let synced = tokio::task::spawn_blocking(move || file.sync_data());
+        let synced = tokio::task::spawn_blocking(move || {
+            if file.metadata()?.len() < bytes {
+                file.set_len(bytes)?;
+            }
+            file.sync_data()?;
+            Ok(file)
+        });
         let synced = synced.await.map_err(|error| StorageError::failed("write a segment", error))?;
-        synced.map_err(|error| StorageError::failed("write a segment", error))
+        synced.map_err(|error| StorageError::io("write a segment", error))
     }
 }
 
-fn write_all(mut file: &File, block: &[Bytes]) -> io::Result<()> {
-    let mut slices: Vec<IoSlice<'_>> = block.iter().map(|chunk| IoSlice::new(chunk)).collect();
+/// Writes a block where the file stands, but leaves a hole for every stretch of zeros.
+fn write_without_zeros(mut file: &File, block: &[Bytes]) -> io::Result<()> {
+    let mut position = file.stream_position()?;
+    let mut gathered: Vec<IoSlice<'_>> = Vec::new();
+    for chunk in block {
+        let mut rest = &chunk[..];
+        while !rest.is_empty() {
+            let (zero, bytes) = stretch(rest, position);
+            let (now, later) = rest.split_at(bytes);
+            if zero {
+                write_all(file, std::mem::take(&mut gathered))?;
+                file.seek(SeekFrom::Current(i64::try_from(bytes).map_err(io::Error::other)?))?;
+            } else {
+                gathered.push(IoSlice::new(now));
+            }
+            position += bytes as u64;
+            rest = later;
+        }
+    }
+    write_all(file, gathered)
+}
+
+/// Whether `bytes`, which go to `position`, begin with zeros that need not be written, and how many bytes are of the
+/// one kind or the other.
+fn stretch(bytes: &[u8], position: u64) -> (bool, usize) {
+    let mut pieces = Pieces { bytes, position };
+    let Some(first) = pieces.next() else { return (false, 0) };
+    let zero = is_zero(first);
+    let alike = pieces.take_while(|piece| is_zero(piece) == zero).map(<[u8]>::len);
+    (zero, first.len() + alike.sum::<usize>())
+}
+
+/// Bytes cut where the file's position is a multiple of [`HOLE_BYTES`].
+struct Pieces<'b> {
+    bytes: &'b [u8],
+    position: u64,
+}
+
+impl<'b> Iterator for Pieces<'b> {
+    type Item = &'b [u8];
+
+    fn next(&mut self) -> Option<&'b [u8]> {
+        let room = HOLE_BYTES - usize::try_from(self.position % HOLE_BYTES as u64).unwrap_or(0);
+        let (piece, rest) = self.bytes.split_at(room.min(self.bytes.len()));
+        (self.bytes, self.position) = (rest, self.position + piece.len() as u64);
+        (!piece.is_empty()).then_some(piece)
+    }
+}
+
+fn is_zero(bytes: &[u8]) -> bool {
+    let (words, rest) = bytes.as_chunks::<8>();
+    // Ends at the first word of data, which is mostly the first of all.
+    words.iter().all(|word| u64::from_ne_bytes(*word) == 0) && rest.iter().all(|&byte| byte == 0)
+}
+
+fn write_all(mut file: &File, mut slices: Vec<IoSlice<'_>>) -> io::Result<()> {
     let mut left = &mut slices[..];
-    // Slices of no bytes would make a write of nothing look like a full disk.
-    IoSlice::advance_slices(&mut left, 0);
     while !left.is_empty() {
         match file.write_vectored(left) {
             Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
