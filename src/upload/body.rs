@@ -5,17 +5,19 @@ use bytes::Bytes;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use tokio::sync::OwnedSemaphorePermit;
 
+use super::content::{Check, Fetch};
 use super::copying::read_all;
 use super::extents::{Extents, Matter, Source, SourceObject};
 use super::uploader::Uploader;
 use crate::store::{Body, GetRequest, StoreError, StoreErrorKind};
 use crate::wire::{ByteRange, Crc64};
 
-/// Stretches of one object that are closer than this are fetched with one request, in bytes: about what a request costs.
-const GAP_BYTES_MAX: u64 = 256 << 10;
-
 /// Stretches that are fetched at once for one body.
 const FETCH_CONCURRENCY: usize = 4;
+
+/// How often bytes that were damaged on the way are fetched in all: what damages one answer in a thousand leaves one in a
+/// thousand millions.
+pub(super) const FETCH_ATTEMPTS: usize = 3;
 
 /// Zeros that holes are sent from.
 static ZEROS: [u8; 256 << 10] = [0; 256 << 10];
@@ -36,6 +38,8 @@ pub(super) enum Chunk {
 pub(super) struct Loaded {
     pub(super) body: Body,
     pub(super) crc64: Crc64,
+    /// The checksums of what was fetched for it, in order.
+    pub(super) fetched: Vec<Crc64>,
     /// Room for what was fetched; to be kept as long as the body.
     room: Option<OwnedSemaphorePermit>,
 }
@@ -45,12 +49,6 @@ impl Loaded {
     /// is more than there is room for.
     pub(super) fn give_up_room(&mut self) {
         self.room = None;
-    }
-}
-
-impl Chunk {
-    pub(super) fn is_to_be_fetched(&self) -> bool {
-        matches!(self, Chunk::Stored(..))
     }
 }
 
@@ -71,24 +69,37 @@ pub(super) fn chunks(mut extents: Extents, resolve: impl Fn(&Source) -> Option<S
 }
 
 /// A range to be fetched, which several chunks lie in.
-struct Fetch {
-    object: SourceObject,
-    range: ByteRange,
+#[derive(Clone, Debug)]
+pub(super) struct Wanted {
+    pub(super) object: SourceObject,
+    pub(super) range: ByteRange,
+    /// The checksum that it must have, where that is known beforehand.
+    pub(super) crc64: Option<Crc64>,
+}
+
+impl Wanted {
+    /// What `fetch` asks for of `object`, which it is resolved to. What is verified by a copy gets its checksum from that.
+    pub(super) fn new(fetch: &Fetch, object: SourceObject) -> Wanted {
+        let crc64 = object.crc64.filter(|_| fetch.check == Check::Whole);
+        Wanted { object, range: fetch.range, crc64 }
+    }
+
+    fn has(&self, object: &SourceObject, range: ByteRange) -> bool {
+        self.object == *object && self.range.start() <= range.start() && range.end() <= self.range.end()
+    }
 }
 
 impl Uploader {
-    /// Puts `chunks` together.
+    /// Puts `chunks` together, those that are stored out of what is `wanted`.
     ///
     /// What is fetched takes room outside of the budget that writers share, so that publishing never waits for the very
     /// memory that it is to free; the room was set aside from the budget.
-    pub(super) async fn load(&self, chunks: Vec<Chunk>) -> Result<Loaded, StoreError> {
-        let fetches = fetches(&chunks);
-        let bytes: u64 = fetches.iter().map(|fetch| fetch.range.len()).sum();
+    pub(super) async fn load(&self, chunks: Vec<Chunk>, wanted: &[Wanted]) -> Result<Loaded, StoreError> {
+        let bytes: u64 = wanted.iter().map(|wanted| wanted.range.len()).sum();
         let room = if bytes > 0 { self.room_to_fetch(bytes).await } else { None };
-        let reads: Vec<_> = fetches.iter().map(|fetch| self.fetch(fetch)).collect();
-        let fetched: Vec<Bytes> = stream::iter(reads).buffered(FETCH_CONCURRENCY).try_collect().await?;
-        let mut fetched = fetches.into_iter().zip(fetched).peekable();
-        let (mut pieces, mut crc64) = (Vec::new(), Crc64::EMPTY);
+        let reads: Vec<_> = wanted.iter().map(|wanted| self.fetch(wanted)).collect();
+        let fetched: Vec<(Bytes, Crc64)> = stream::iter(reads).buffered(FETCH_CONCURRENCY).try_collect().await?;
+        let (mut pieces, mut crc64, mut last) = (Vec::new(), Crc64::EMPTY, 0);
         for chunk in chunks {
             match chunk {
                 Chunk::Bytes(bytes, crc) => {
@@ -100,53 +111,49 @@ impl Uploader {
                     pieces.extend(zeros(len));
                 }
                 Chunk::Stored(object, range) => {
-                    while fetched.next_if(|(fetch, _)| !fetch.covers(&object, range)).is_some() {}
-                    let Some((fetch, bytes)) = fetched.peek() else { continue };
-                    let start = (range.start() - fetch.range.start()) as usize;
-                    let piece = bytes.slice(start..start + range.len() as usize);
+                    // Most often where the one before was.
+                    let has = |index: &usize| wanted.get(*index).is_some_and(|wanted| wanted.has(&object, range));
+                    let index = Some(last).filter(has).or_else(|| (0..wanted.len()).find(has));
+                    let index = index.ok_or_else(|| not_fetched(&object, range))?;
+                    let start = (range.start() - wanted[index].range.start()) as usize;
+                    let piece = fetched[index].0.slice(start..start + range.len() as usize);
                     crc64 = crc64.followed_by(Crc64::of(&piece), range.len());
                     pieces.push(piece);
+                    last = index;
                 }
             }
         }
-        Ok(Loaded { body: pieces.into_iter().collect(), crc64, room })
+        let fetched = fetched.into_iter().map(|(_, crc64)| crc64).collect();
+        Ok(Loaded { body: pieces.into_iter().collect(), crc64, fetched, room })
     }
 
-    async fn fetch(&self, fetch: &Fetch) -> Result<Bytes, StoreError> {
-        let Fetch { object: SourceObject { key, etag, size, crc64 }, range } = fetch;
-        let request = GetRequest { key: key.clone(), range: Some(*range), if_match: Some(etag.clone()) };
-        let (bytes, told) = read_all(&*self.store, request).await?;
-        let expected = crc64.or(told).filter(|_| range.len() == *size);
-        if bytes.len() as u64 != range.len() || expected.is_some_and(|expected| expected != Crc64::of(&bytes)) {
-            let message = format!("{} bytes of {}, with checksum {}", bytes.len(), range.len(), Crc64::of(&bytes));
-            return Err(StoreError::new(StoreErrorKind::Corrupted, "GetObject", key.as_str(), message));
+    /// Fetches a range, again if it is not what it must be.
+    async fn fetch(&self, wanted: &Wanted) -> Result<(Bytes, Crc64), StoreError> {
+        let Wanted { object: SourceObject { key, etag, size, .. }, range, crc64 } = wanted;
+        let mut attempts = 1;
+        loop {
+            let request = GetRequest { key: key.clone(), range: Some(*range), if_match: Some(etag.clone()) };
+            let (bytes, told) = read_all(&*self.store, request).await?;
+            let found = Crc64::of(&bytes);
+            let expected = crc64.or(told.filter(|_| range.len() == *size));
+            if bytes.len() as u64 == range.len() && expected.is_none_or(|expected| expected == found) {
+                return Ok((bytes.into(), found));
+            }
+            let message = format!("{} bytes of {}, with checksum {found}", bytes.len(), range.len());
+            let error = StoreError::new(StoreErrorKind::Corrupted, "GetObject", key.as_str(), message);
+            if attempts == FETCH_ATTEMPTS {
+                return Err(error);
+            }
+            log::warn!("{error}; fetched again");
+            attempts += 1;
         }
-        Ok(bytes.into())
     }
 }
 
-impl Fetch {
-    fn covers(&self, object: &SourceObject, range: ByteRange) -> bool {
-        self.object == *object && self.range.start() <= range.start() && range.end() <= self.range.end()
-    }
-}
-
-/// What to fetch for `chunks`: their stored stretches, those that are close to one another together.
-fn fetches(chunks: &[Chunk]) -> Vec<Fetch> {
-    let mut fetches: Vec<Fetch> = Vec::new();
-    for chunk in chunks {
-        let Chunk::Stored(object, range) = chunk else { continue };
-        if let Some(last) = fetches.last_mut()
-            && last.object == *object
-            && (last.range.end()..=last.range.end() + GAP_BYTES_MAX).contains(&range.start())
-            && let Some(both) = ByteRange::new(last.range.start(), range.end())
-        {
-            last.range = both;
-        } else {
-            fetches.push(Fetch { object: object.clone(), range: *range });
-        }
-    }
-    fetches
+/// Bytes that nobody thought of fetching: a mistake of ours, and better told than left out.
+fn not_fetched(object: &SourceObject, range: ByteRange) -> StoreError {
+    let message = format!("{range} was not fetched");
+    StoreError::new(StoreErrorKind::Internal, "GetObject", object.key.as_str(), message)
 }
 
 fn zeros(len: u64) -> impl Iterator<Item = Bytes> {
@@ -158,28 +165,6 @@ fn zeros(len: u64) -> impl Iterator<Item = Bytes> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::{ETag, ObjectKey};
-
-    fn object(name: &str) -> SourceObject {
-        SourceObject { key: ObjectKey::new(name).unwrap(), etag: ETag::new("e"), size: 1 << 30, crc64: None }
-    }
-
-    #[test]
-    fn what_is_close_is_fetched_together() {
-        let stored = |name: &str, start, end| Chunk::Stored(object(name), ByteRange::new(start, end).unwrap());
-        let gap = GAP_BYTES_MAX;
-        let chunks = [
-            stored("a", 0, 10),
-            Chunk::Zeros(5),
-            stored("a", 10 + gap, 20 + gap),
-            stored("a", 21 + 2 * gap, 22 + 2 * gap),
-            stored("b", 21 + 2 * gap, 22 + 2 * gap),
-            stored("b", 0, 5),
-        ];
-        let ranges: Vec<(u64, u64)> =
-            fetches(&chunks).iter().map(|fetch| (fetch.range.start(), fetch.range.end())).collect();
-        assert_eq!(ranges, [(0, 20 + gap), (21 + 2 * gap, 22 + 2 * gap), (21 + 2 * gap, 22 + 2 * gap), (0, 5)]);
-    }
 
     #[test]
     fn a_hole_is_as_long_as_it_says() {

@@ -3,13 +3,18 @@
 //! The parts come first and bear the numbers from 1 without gaps. What follows them, the tail, becomes parts when it is
 //! sealed: while the file is being written, as far as it will not change any more, and all of it when it is published.
 
+mod fetching;
+mod ledger;
 mod sealing;
 
+use std::collections::HashSet;
 use std::ops::Range;
 use std::sync::Arc;
 
+pub(super) use fetching::{Check, Doubt, Fetch};
 pub(super) use sealing::PartRules;
 
+use self::ledger::Ledger;
 use super::extents::{Extent, Extents, Matter, Source, SourceObject};
 use crate::memory::Block;
 use crate::wire::{ByteRange, Crc64, ETag, ObjectKey, UploadedPart};
@@ -30,7 +35,7 @@ pub struct Base {
 /// INVARIANT: the parts follow one another without gaps from 0 to where the tail begins.
 /// INVARIANT: extents of the base lie within the base.
 /// INVARIANT: a part that is not acknowledged still has its body.
-/// INVARIANT: all parts before `unsent_from` are acknowledged.
+/// INVARIANT: `ledger` has every part as it is.
 #[derive(Debug, Default)]
 pub(super) struct Content {
     pub(super) base: Option<Base>,
@@ -41,10 +46,13 @@ pub(super) struct Content {
     held_back: Option<Extents>,
     /// What was written in order, without a jump, up to the last write.
     stream: Range<u64>,
-    /// Where looking for parts to send begins, so that a long file is not searched from its beginning at every write.
-    unsent_from: usize,
+    ledger: Ledger,
+    /// Writes since the last plan that was made only to see what can be sealed; see [`Content::may_plan`].
+    writes_since_plan: usize,
     /// The version that the next changed part gets.
     next_version: u64,
+    /// Objects whose bytes cannot be verified all together: each stretch that is fetched of one is verified by itself.
+    apart: HashSet<Source>,
 }
 
 #[derive(Debug)]
@@ -54,6 +62,8 @@ struct Part {
     /// Told apart from every earlier content of this part and of parts that once had its place.
     version: u64,
     body: PartBody,
+    /// What is fetched for it. Empty until it is published.
+    fetches: Vec<Fetch>,
     /// What the service acknowledged for this version.
     sent: Option<UploadedPart>,
 }
@@ -79,8 +89,8 @@ pub(super) struct Outgoing {
 /// How a part gets to the service.
 #[derive(Debug)]
 pub(super) enum Job {
-    /// By sending these bytes.
-    Upload(Extents),
+    /// By sending these bytes, after fetching those that are stored.
+    Upload(Extents, Vec<Fetch>),
     /// By a copy of a range of an object.
     Copy { source: Source, range: ByteRange },
 }
@@ -105,14 +115,6 @@ pub enum Segment {
 impl Part {
     fn end(&self) -> u64 {
         self.start + self.len
-    }
-
-    /// Bytes of it that are in memory.
-    fn held_bytes(&self) -> u64 {
-        match &self.body {
-            PartBody::Upload(extents) => extents.dirty_bytes(),
-            PartBody::Copy { .. } | PartBody::Gone => 0,
-        }
     }
 }
 
@@ -139,13 +141,13 @@ impl Content {
 
     /// Parts that are not acknowledged.
     pub(super) fn outstanding(&self) -> usize {
-        self.parts[self.unsent_from..].iter().filter(|part| part.sent.is_none()).count()
+        self.ledger.unsent().len()
     }
 
     /// Bytes of memory that the content takes and that publishing would free.
     pub(super) fn held_bytes(&self) -> u64 {
         let held_back = self.held_back.as_ref().map_or(0, Extents::dirty_bytes);
-        self.tail.dirty_bytes() + held_back + self.parts.iter().map(Part::held_bytes).sum::<u64>()
+        self.tail.dirty_bytes() + held_back + self.ledger.held_bytes()
     }
 
     /// Bytes of the last write and what was written right before it, in order, and is in no part yet.
@@ -170,6 +172,8 @@ impl Content {
             Some(index) => self.rewrite_part(index, offset, data, take_block)?,
             None => self.tail.write(offset, data, take_block),
         };
+        // A large write counts as the small ones that it might have been, by a page each.
+        self.writes_since_plan = self.writes_since_plan.saturating_add(1 + taken / 4096);
         let begins_anew = offset != self.stream.end;
         let start = if begins_anew { offset } else { self.stream.start };
         self.stream = start..offset + taken as u64;
@@ -186,12 +190,17 @@ impl Content {
         let version = self.new_version();
         let part = &mut self.parts[index];
         let room = usize::try_from(part.end() - offset).unwrap_or(usize::MAX).min(data.len());
-        let PartBody::Upload(extents) = &mut part.body else { return Err(NotHeld) };
+        if !matches!(part.body, PartBody::Upload(_)) {
+            return Err(NotHeld);
+        }
+        self.ledger.leave(index, part);
+        let PartBody::Upload(extents) = &mut part.body else { unreachable!("looked at above") };
         let taken = extents.write(offset, &data[..room], take_block);
         if taken > 0 {
             (part.version, part.sent) = (version, None);
-            self.unsent_from = self.unsent_from.min(index);
+            part.fetches.clear();
         }
+        self.ledger.enter(index, part);
         Ok(taken)
     }
 
@@ -210,8 +219,9 @@ impl Content {
         }
         if let Some(first) = self.parts.get(kept) {
             self.tail = Extents::new(first.start);
-            self.parts.truncate(kept);
-            self.unsent_from = self.unsent_from.min(kept);
+            for (index, part) in self.parts.drain(kept..).enumerate() {
+                self.ledger.leave(kept + index, &part);
+            }
         }
         self.unseal(len)?;
         self.tail.split_off(len);
@@ -259,7 +269,8 @@ impl Content {
             return Err(NotHeld);
         }
         let mut tail = Extents::new(first.start);
-        for part in self.parts.drain(index..) {
+        for (behind, part) in self.parts.drain(index..).enumerate() {
+            self.ledger.leave(index + behind, &part);
             match part.body {
                 PartBody::Upload(extents) => tail.append(extents),
                 PartBody::Copy { source, start } => tail.push(part.len, Matter::stored(source, start)),
@@ -268,7 +279,6 @@ impl Content {
         }
         tail.append(std::mem::take(&mut self.tail));
         self.tail = tail;
-        self.unsent_from = self.unsent_from.min(index);
         Ok(())
     }
 
@@ -287,14 +297,11 @@ impl Content {
     }
 
     /// The first part that is not acknowledged and whose number is not `busy`.
-    pub(super) fn next_outgoing(&mut self, busy: impl Fn(usize) -> bool) -> Option<Outgoing> {
-        while self.parts.get(self.unsent_from).is_some_and(|part| part.sent.is_some()) {
-            self.unsent_from += 1;
-        }
-        let mut parts = self.parts.iter_mut().enumerate().skip(self.unsent_from);
-        let (index, part) = parts.find(|(index, part)| part.sent.is_none() && !busy(*index))?;
+    pub(super) fn next_outgoing(&self, busy: impl Fn(usize) -> bool) -> Option<Outgoing> {
+        let index = *self.ledger.unsent().iter().find(|index| !busy(**index))?;
+        let part = &self.parts[index];
         let job = match &part.body {
-            PartBody::Upload(extents) => Job::Upload(extents.clone()),
+            PartBody::Upload(extents) => Job::Upload(extents.clone(), part.fetches.clone()),
             PartBody::Copy { source, start } => {
                 Job::Copy { source: source.clone(), range: ByteRange::new(*start, start + part.len)? }
             }
@@ -303,43 +310,40 @@ impl Content {
         Some(Outgoing { index, version: part.version, job })
     }
 
-    /// Notes what the service acknowledged, unless the part has changed since it was sent.
-    pub(super) fn acknowledge(&mut self, index: usize, version: u64, uploaded: UploadedPart) {
+    /// Notes what the service acknowledged and the checksums of what was fetched for it, unless the part has changed since
+    /// it was sent.
+    pub(super) fn acknowledge(&mut self, index: usize, version: u64, uploaded: UploadedPart, fetched: &[Crc64]) {
         if let Some(part) = self.parts.get_mut(index).filter(|part| part.version == version) {
+            self.ledger.leave(index, part);
             part.sent = Some(uploaded);
+            part.fetches.iter_mut().zip(fetched).for_each(|(fetch, crc64)| fetch.crc64 = Some(*crc64));
+            self.ledger.enter(index, part);
         }
     }
 
     /// The acknowledged parts in order; `None` while one is missing.
     pub(super) fn acknowledged(&self) -> Option<Vec<UploadedPart>> {
+        if !self.ledger.unsent().is_empty() {
+            return None;
+        }
         self.parts.iter().map(|part| part.sent.clone()).collect()
     }
 
     /// Gives the bytes of acknowledged parts back until at most `keep_bytes` remain, the oldest first but the very first
     /// last: programs that come back to write come back to the header or to the end.
     pub(super) fn release_acknowledged(&mut self, keep_bytes: u64) {
-        let idle_bytes = |part: &Part| if part.sent.is_some() { part.held_bytes() } else { 0 };
-        let mut held: u64 = self.parts.iter().map(idle_bytes).sum();
-        let Some((first, rest)) = self.parts.split_first_mut() else { return };
-        for part in rest.iter_mut().chain([first]) {
-            if held <= keep_bytes {
-                return;
-            }
-            let bytes = idle_bytes(part);
-            if bytes > 0 {
-                part.body = PartBody::Gone;
-                held -= bytes;
-            }
+        while self.ledger.idle_bytes() > keep_bytes {
+            let Some(index) = self.ledger.oldest_idle() else { return };
+            let part = &mut self.parts[index];
+            self.ledger.leave(index, part);
+            part.body = PartBody::Gone;
+            self.ledger.enter(index, part);
         }
     }
 
     /// Gives back what is in memory and in the base as well.
     pub(super) fn release_clean(&mut self) {
-        for matter in self.tail.iter_mut() {
-            if let Matter::Stored { held, .. } = matter {
-                *held = None;
-            }
-        }
+        self.tail.release_clean();
     }
 
     /// Gives all bytes back, of a file that has failed. Nothing can be read or published any more.
@@ -378,42 +382,33 @@ impl Content {
         }
         (self.tail, self.base) = (tail, Some(base));
         self.parts.clear();
-        self.unsent_from = 0;
+        self.apart.clear();
+        self.ledger = Ledger::default();
         self.restore_held_back();
     }
 
-    /// The keys of objects of others that parts and stretches come from, each as often as it is wanted. Parts that are at
-    /// the service do not need theirs any more if the content `is_final`: otherwise a change may take them back.
+    /// The keys of objects of others that parts and stretches come from, some more than once. Parts that are at the service do not need theirs any more if the content `is_final`: otherwise a change may take them back.
     pub(super) fn sources(&self, is_final: bool) -> impl Iterator<Item = &ObjectKey> {
-        let from = if is_final { self.unsent_from } else { 0 };
-        let wanted = self.parts[from..].iter().filter(move |part| part.sent.is_none() || !is_final);
+        let wanted = self.parts.iter().filter(move |part| part.sent.is_none() || !is_final);
         let in_parts = wanted.clone().filter_map(|part| match &part.body {
             PartBody::Upload(extents) => Some(extents),
             PartBody::Copy { .. } | PartBody::Gone => None,
         });
         let copied = wanted.filter_map(|part| match &part.body {
-            PartBody::Copy { source, .. } => Some(source),
-            PartBody::Upload(_) | PartBody::Gone => None,
+            PartBody::Copy { source: Source::Other(object), .. } => Some(&object.key),
+            PartBody::Copy { .. } | PartBody::Upload(_) | PartBody::Gone => None,
         });
-        let extents = std::iter::once(&self.tail).chain(&self.held_back).chain(in_parts).flat_map(Extents::iter);
-        let stored = extents.filter_map(|extent| match &extent.matter {
-            Matter::Stored { source, .. } => Some(source),
-            Matter::Dirty(_) | Matter::Zero => None,
-        });
-        stored.chain(copied).filter_map(|source| match source {
-            Source::Other(object) => Some(&object.key),
-            Source::Base => None,
-        })
+        std::iter::once(&self.tail).chain(&self.held_back).chain(in_parts).flat_map(Extents::others).chain(copied)
     }
 
     /// Whether a stretch of the base is wanted at another place than its own.
     pub(super) fn refers_elsewhere(&self) -> bool {
-        self.edges().first() != Some(&self.tail.start())
+        self.tail.refers_elsewhere()
     }
 
     /// Whether a byte of the tail is in an object that is not the file's own.
     pub(super) fn has_other_sources(&self) -> bool {
-        self.tail.iter().any(|extent| matches!(extent.matter, Matter::Stored { source: Source::Other(_), .. }))
+        self.tail.others().next().is_some()
     }
 
     /// Whether parts and tail are not all of the file.
@@ -433,9 +428,7 @@ impl Content {
 
     /// Whether a byte of the file is only in the base.
     pub(super) fn needs_base(&self) -> bool {
-        let is_in_base =
-            |extent: &Extent| matches!(&extent.matter, Matter::Stored { source: Source::Base, held: None, .. });
-        self.tail.iter().any(is_in_base)
+        self.tail.needs_base()
     }
 
     /// Where the bytes `range`, within the file, can be read, in order. Copies what is held.
@@ -481,11 +474,7 @@ impl Content {
     pub(super) fn check_invariants(&self) {
         let base_size = self.base.as_ref().map_or(0, |base| base.size);
         let acknowledged = |part: &Part| part.sent.is_some();
-        assert!(
-            self.parts.iter().take(self.unsent_from).all(acknowledged),
-            "an unsent part before {}",
-            self.unsent_from
-        );
+        assert_eq!(Ledger::of(&self.parts), self.ledger);
         let mut end = 0;
         for (index, part) in self.parts.iter().enumerate() {
             assert_eq!(part.start, end, "a gap before part {index}");

@@ -14,6 +14,9 @@ const COPY_CONCURRENCY: usize = 8;
 /// them exceed most objects.
 const COPY_RANGE_BYTES: u64 = GIB;
 
+/// How often ranges are copied in all whose checksums are not, together, that of the object.
+const COPY_ATTEMPTS: usize = 3;
+
 /// Copies the object `source`, which must be the version `base`, to `key`, on the service, and returns the copy's
 /// version. `attributes` become the copy's; they are the source's own where nothing shall change.
 ///
@@ -78,6 +81,36 @@ async fn copy_parts(
     upload: &UploadId,
     range_bytes: u64,
 ) -> Result<ETag, StoreError> {
+    let ranges: Vec<(usize, ByteRange)> = even_ranges(base.size, range_bytes).into_iter().enumerate().collect();
+    let mut attempts = 1;
+    let parts = loop {
+        let parts = copy_ranges(store, source, key, upload, &ranges).await?;
+        let put_together = |crc64: Crc64, part: &UploadedPart| Some(crc64.followed_by(part.crc64?, part.size));
+        // Before the parts are an object. A service that does not tell the checksums of parts is compared afterwards.
+        match (parts.iter().try_fold(Crc64::EMPTY, put_together), base.crc64) {
+            (Some(copied), Some(original)) if copied != original => {
+                let message = format!("the parts' checksum is {copied}, the original's {original}");
+                let error = StoreError::new(StoreErrorKind::Corrupted, "UploadPartCopy", key.as_str(), message);
+                if attempts == COPY_ATTEMPTS {
+                    return Err(error);
+                }
+                log::warn!("{error}; copied again");
+                attempts += 1;
+            }
+            _ => break parts,
+        }
+    };
+    let etags: Vec<ETag> = parts.into_iter().map(|part| part.etag).collect();
+    Ok(store.complete(key, upload, &etags, base.size, base.crc64).await?.etag)
+}
+
+async fn copy_ranges(
+    store: &dyn ObjectStore,
+    source: &Source,
+    key: &ObjectKey,
+    upload: &UploadId,
+    ranges: &[(usize, ByteRange)],
+) -> Result<Vec<UploadedPart>, StoreError> {
     let copy = |(index, range): (usize, ByteRange)| async move {
         let number = PartNumber::new(index as u64 + 1).ok_or_else(|| {
             StoreError::new(StoreErrorKind::TooLarge, "UploadPartCopy", key.as_str(), "more than 10,000 ranges")
@@ -85,12 +118,10 @@ async fn copy_parts(
         store.upload_part_copy(key, upload, number, source, range).await
     };
     // Collected first: the compiler cannot show a lazily mapped stream of these futures to be `Send`.
-    let copies: Vec<_> = even_ranges(base.size, range_bytes).into_iter().enumerate().map(copy).collect();
+    let copies: Vec<_> = ranges.iter().copied().map(copy).collect();
     // All of them come to their end even when one fails, so that the abort overtakes none.
     let copied: Vec<_> = stream::iter(copies).buffered(COPY_CONCURRENCY).collect().await;
-    let parts: Vec<UploadedPart> = copied.into_iter().collect::<Result<_, _>>()?;
-    let etags: Vec<ETag> = parts.into_iter().map(|part| part.etag).collect();
-    Ok(store.complete(key, upload, &etags, base.size, base.crc64).await?.etag)
+    copied.into_iter().collect()
 }
 
 /// `0..len` in as few ranges of at most `bytes_max` as possible, none of them much smaller than the others, because

@@ -12,7 +12,7 @@ use crate::memory::Block;
 use crate::wire::{Crc64, ETag, ObjectKey};
 
 /// One version of an object, whose bytes a file consists of.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct SourceObject {
     /// Where it is.
     pub key: ObjectKey,
@@ -25,7 +25,7 @@ pub struct SourceObject {
 }
 
 /// The object that stored bytes are in.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Source {
     /// The file's own, as last published.
     Base,
@@ -54,13 +54,80 @@ pub(super) struct Extent {
 /// Extents from `start` to `end`, by where they begin in the file.
 ///
 /// INVARIANT: the first extent begins at `start`, each one where the one before ends, and the last one ends at `end`.
-/// INVARIANT: `dirty_bytes` is the sum of the lengths of the dirty extents.
+/// INVARIANT: `sums` counts every extent.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Extents {
     start: u64,
     end: u64,
     map: BTreeMap<u64, Extent>,
+    sums: Sums,
+}
+
+/// What is asked about all extents at every write or publishing, counted as they come and go: looking at a hundred thousand
+/// of them would take longer than the write.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Sums {
+    /// Bytes of dirty extents.
     dirty_bytes: u64,
+    /// Extents that are in memory and in an object as well.
+    clean: usize,
+    /// Extents that are in the base and not in memory.
+    in_base: usize,
+    /// Extents of the base that are wanted at another place than their own.
+    displaced: usize,
+    /// Extents of other objects, by key.
+    others: BTreeMap<ObjectKey, usize>,
+}
+
+impl Sums {
+    fn add(&mut self, at: u64, extent: &Extent) {
+        #[cfg(test)]
+        super::work::count();
+        match &extent.matter {
+            Matter::Dirty(piece) => self.dirty_bytes += piece.len() as u64,
+            Matter::Stored { source, start, held } => {
+                self.clean += usize::from(held.is_some());
+                match source {
+                    Source::Base => {
+                        self.in_base += usize::from(held.is_none());
+                        self.displaced += usize::from(*start != at);
+                    }
+                    Source::Other(object) => match self.others.get_mut(&object.key) {
+                        Some(count) => *count += 1,
+                        None => drop(self.others.insert(object.key.clone(), 1)),
+                    },
+                }
+            }
+            Matter::Zero => {}
+        }
+    }
+
+    /// Undoes [`Sums::add`].
+    fn take(&mut self, at: u64, extent: &Extent) {
+        match &extent.matter {
+            Matter::Dirty(piece) => self.dirty_bytes -= piece.len() as u64,
+            Matter::Stored { source, start, held } => {
+                self.clean -= usize::from(held.is_some());
+                match source {
+                    Source::Base => {
+                        self.in_base -= usize::from(held.is_none());
+                        self.displaced -= usize::from(*start != at);
+                    }
+                    Source::Other(object) => match self.others.get_mut(&object.key) {
+                        Some(count) if *count > 1 => *count -= 1,
+                        _ => drop(self.others.remove(&object.key)),
+                    },
+                }
+            }
+            Matter::Zero => {}
+        }
+    }
+
+    fn of<'a>(extents: impl Iterator<Item = (&'a u64, &'a Extent)>) -> Sums {
+        let mut sums = Sums::default();
+        extents.for_each(|(at, extent)| sums.add(*at, extent));
+        sums
+    }
 }
 
 impl Matter {
@@ -93,13 +160,6 @@ impl Matter {
             _ => false,
         }
     }
-
-    fn dirty_bytes(&self) -> u64 {
-        match self {
-            Matter::Dirty(piece) => piece.len() as u64,
-            Matter::Stored { .. } | Matter::Zero => 0,
-        }
-    }
 }
 
 impl Extents {
@@ -130,23 +190,56 @@ impl Extents {
 
     /// Bytes that are in memory and nowhere else.
     pub(super) fn dirty_bytes(&self) -> u64 {
-        self.dirty_bytes
+        self.sums.dirty_bytes
+    }
+
+    /// Whether a byte is in the base and not in memory.
+    pub(super) fn needs_base(&self) -> bool {
+        self.sums.in_base > 0
+    }
+
+    /// Whether a stretch of the base is wanted at another place than its own.
+    pub(super) fn refers_elsewhere(&self) -> bool {
+        self.sums.displaced > 0
+    }
+
+    /// The keys of the other objects that bytes are in.
+    pub(super) fn others(&self) -> impl Iterator<Item = &ObjectKey> {
+        self.sums.others.keys()
     }
 
     /// All extents in order.
     pub(super) fn iter(&self) -> impl DoubleEndedIterator<Item = &Extent> {
-        self.map.values()
+        let extents = self.map.values();
+        #[cfg(test)]
+        let extents = extents.inspect(|_| super::work::count());
+        extents
     }
 
-    /// The same, for dropping what is held or looking at checksums.
+    /// The pieces in memory and everything else, for looking at checksums.
     pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Matter> {
         self.map.values_mut().map(|extent| &mut extent.matter)
+    }
+
+    /// Gives back what is in memory and in an object as well.
+    pub(super) fn release_clean(&mut self) {
+        if self.sums.clean == 0 {
+            return;
+        }
+        for extent in self.map.values_mut() {
+            if let Matter::Stored { held, .. } = &mut extent.matter {
+                *held = None;
+            }
+        }
+        self.sums = Sums::of(self.map.iter());
     }
 
     /// The extents in `range`, clipped to it, each with the place where its part of the range begins.
     pub(super) fn within(&self, range: Range<u64>) -> impl Iterator<Item = (u64, Extent)> {
         let first = self.map.range(..=range.start).next_back().map_or(range.start, |(start, _)| *start);
         self.map.range(first..range.end.max(first)).filter_map(move |(start, extent)| {
+            #[cfg(test)]
+            super::work::count();
             let (from, to) = (range.start.max(*start), range.end.min(start + extent.len));
             if from >= to {
                 return None;
@@ -167,12 +260,16 @@ impl Extents {
         if len == 0 {
             return;
         }
-        self.dirty_bytes += matter.dirty_bytes();
         match self.map.last_entry() {
             Some(mut last) if last.get().matter.continues(last.get().len, &matter) => last.get_mut().len += len,
-            _ => drop(self.map.insert(self.end, Extent { len, matter })),
+            _ => self.insert(self.end, Extent { len, matter }),
         }
         self.end += len;
+    }
+
+    fn insert(&mut self, at: u64, extent: Extent) {
+        self.sums.add(at, &extent);
+        self.map.insert(at, extent);
     }
 
     /// Appends all of `others`, wherever they were before.
@@ -180,21 +277,33 @@ impl Extents {
         others.map.into_values().for_each(|extent| self.push(extent.len, extent.matter));
     }
 
-    /// Keeps what lies before `at`, and returns what lies behind it.
+    /// Keeps what lies before `at`, and returns what lies behind it, at the cost of that.
     pub(super) fn split_off(&mut self, at: u64) -> Extents {
         let at = at.clamp(self.start, self.end);
         self.cut(at);
-        let mut rest = Extents { start: at, end: self.end, map: self.map.split_off(&at), dirty_bytes: 0 };
-        rest.dirty_bytes = rest.map.values().map(|extent| extent.matter.dirty_bytes()).sum();
-        self.dirty_bytes -= rest.dirty_bytes;
+        let mut rest = Extents { start: at, end: self.end, ..Extents::default() };
+        while let Some(last) = self.map.last_entry().filter(|last| *last.key() >= at) {
+            let (place, extent) = last.remove_entry();
+            self.sums.take(place, &extent);
+            rest.insert(place, extent);
+        }
         self.end = at;
         rest
     }
 
-    /// Keeps what lies behind `at`, and returns what lies before it.
+    /// Keeps what lies behind `at`, and returns what lies before it, at the cost of that: who takes part after part off a
+    /// file does not look at all of it each time.
     pub(super) fn take_front(&mut self, at: u64) -> Extents {
-        let rest = self.split_off(at);
-        std::mem::replace(self, rest)
+        let at = at.clamp(self.start, self.end);
+        self.cut(at);
+        let mut front = Extents { start: self.start, end: at, ..Extents::default() };
+        while let Some(first) = self.map.first_entry().filter(|first| *first.key() < at) {
+            let (place, extent) = first.remove_entry();
+            self.sums.take(place, &extent);
+            front.insert(place, extent);
+        }
+        self.start = at;
+        front
     }
 
     /// Puts `others`, as long as `range`, in place of what is in `range`, which may end behind the last extent.
@@ -204,9 +313,8 @@ impl Extents {
         self.clear(range.clone());
         let mut at = range.start;
         for extent in others {
-            self.dirty_bytes += extent.matter.dirty_bytes();
             let len = extent.len;
-            self.map.insert(at, extent);
+            self.insert(at, extent);
             at += len;
         }
     }
@@ -217,7 +325,9 @@ impl Extents {
         self.cut(range.end);
         while let Some((at, _)) = self.map.range(range.clone()).next() {
             let at = *at;
-            self.dirty_bytes -= self.map.remove(&at).map_or(0, |extent| extent.matter.dirty_bytes());
+            if let Some(extent) = self.map.remove(&at) {
+                self.sums.take(at, &extent);
+            }
         }
         self.end = self.end.max(range.end);
     }
@@ -225,11 +335,13 @@ impl Extents {
     /// Makes `at` the edge of an extent.
     fn cut(&mut self, at: u64) {
         let Some((start, extent)) = self.map.range_mut(..at).next_back() else { return };
-        let within = at - start;
+        let (start, within) = (*start, at - start);
         if within < extent.len {
+            self.sums.take(start, extent);
             let rest = Extent { len: extent.len - within, matter: extent.matter.split_off(within) };
             extent.len = within;
-            self.map.insert(at, rest);
+            self.sums.add(start, extent);
+            self.insert(at, rest);
         }
     }
 
@@ -289,7 +401,7 @@ impl Extents {
         let Matter::Dirty(piece) = &mut extent.matter else { return 0 };
         let bytes = piece.append(data);
         extent.len += bytes as u64;
-        self.dirty_bytes += bytes as u64;
+        self.sums.dirty_bytes += bytes as u64;
         bytes
     }
 
@@ -300,7 +412,7 @@ impl Extents {
         data: &[u8],
         take_block: &mut dyn FnMut(usize) -> Option<Block>,
     ) -> Option<usize> {
-        let (start, extent) = self.map.range_mut(..=offset).next_back()?;
+        let (&start, extent) = self.map.range_mut(..=offset).next_back()?;
         if start + extent.len <= offset {
             return None;
         }
@@ -312,8 +424,10 @@ impl Extents {
         }
         if let Matter::Stored { held: Some(piece), .. } = &extent.matter {
             // All of the piece is new now; it is in memory anyway.
-            self.dirty_bytes += extent.len;
-            extent.matter = Matter::Dirty(piece.clone());
+            let dirty = Matter::Dirty(piece.clone());
+            self.sums.take(start, extent);
+            extent.matter = dirty;
+            self.sums.add(start, extent);
         }
         Some(bytes)
     }
@@ -327,10 +441,10 @@ impl Extents {
     pub(super) fn make_dirty(&mut self) {
         for extent in self.map.values_mut() {
             if let Matter::Stored { held: Some(piece), .. } = &extent.matter {
-                self.dirty_bytes += extent.len;
                 extent.matter = Matter::Dirty(piece.clone());
             }
         }
+        self.sums = Sums::of(self.map.iter());
     }
 
     /// The first byte at or behind `offset` that is data, or that is in a hole; `None` if there is none.
@@ -343,21 +457,16 @@ impl Extents {
 
     #[cfg(any(test, debug_assertions))]
     pub(super) fn check_invariants(&self) {
-        let (mut end, mut dirty_bytes) = (self.start, 0);
+        let mut end = self.start;
         for (start, extent) in &self.map {
             assert_eq!(*start, end, "a gap or an overlap");
             assert!(extent.len > 0, "an empty extent at {start}");
-            let (Extent { matter: Matter::Dirty(piece), .. }
-            | Extent { matter: Matter::Stored { held: Some(piece), .. }, .. }) = extent
-            else {
-                end += extent.len;
-                continue;
-            };
-            assert_eq!(piece.len() as u64, extent.len, "the piece at {start} has another length");
-            dirty_bytes += extent.matter.dirty_bytes();
+            if let Matter::Dirty(piece) | Matter::Stored { held: Some(piece), .. } = &extent.matter {
+                assert_eq!(piece.len() as u64, extent.len, "the piece at {start} has another length");
+            }
             end += extent.len;
         }
-        assert_eq!((end, dirty_bytes), (self.end, self.dirty_bytes), "(end, dirty bytes)");
+        assert_eq!((end, Sums::of(self.map.iter())), (self.end, self.sums.clone()), "(end, sums)");
     }
 }
 

@@ -10,6 +10,7 @@ mod body;
 mod conflict;
 mod content;
 mod copying;
+mod cover;
 mod extents;
 mod ladder;
 mod open_file;
@@ -18,6 +19,8 @@ mod plan;
 mod publishing;
 mod sending;
 mod uploader;
+#[cfg(test)]
+mod work;
 
 pub use copying::{copy_object, rewrite_attributes};
 pub use extents::SourceObject;

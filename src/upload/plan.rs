@@ -458,7 +458,11 @@ struct Piece {
 /// The pieces of a group that consists of some runs and of what it is lent on either side.
 fn pieces(runs: &[Stretch], lent: Loans) -> impl Iterator<Item = Piece> {
     let [before, after] = [lent.before, lent.after].map(|bytes| Piece { bytes, fetched: true });
-    let within = runs.iter().map(|run| Piece { bytes: run.bytes, fetched: run.matter != Matter::New });
+    let within = runs.iter().map(|run| {
+        #[cfg(test)]
+        super::work::count();
+        Piece { bytes: run.bytes, fetched: run.matter != Matter::New }
+    });
     once(before).chain(within).chain(once(after)).filter(|piece| piece.bytes > 0)
 }
 

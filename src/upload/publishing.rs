@@ -5,8 +5,8 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::body::{Chunk, chunks};
-use super::content::{Base, NotHeld};
+use super::body::{Chunk, FETCH_ATTEMPTS, Wanted, chunks};
+use super::content::{Base, Doubt, Fetch, NotHeld};
 use super::copying::{copy_object, rewrite_attributes};
 use super::extents::{Extent, Matter, SourceObject};
 use super::open_file::{OpenFile, State};
@@ -19,8 +19,8 @@ use crate::wire::{Crc64, ETag, ObjectAttributes, ObjectKey, UploadedPart};
 
 /// How an object is made of a file.
 enum How {
-    /// By one PUT of these bytes.
-    Put(Vec<Chunk>),
+    /// By one PUT of these bytes, after fetching what is stored.
+    Put(Vec<Chunk>, Vec<Wanted>),
     /// By one copy of a whole object.
     Copy(SourceObject),
     /// By completing an upload whose parts are on their way.
@@ -274,7 +274,7 @@ impl OpenFile {
             let is_source = self.is_source();
             let how = self.decide(&mut self.lock(), is_source)?;
             let made = match how {
-                How::Put(chunks) => self.put(chunks).await,
+                How::Put(chunks, wanted) => self.put(chunks, &wanted).await,
                 // One that has begun to need this file's object meanwhile must not wait for what waits for it.
                 How::Copy(_) if self.is_source() => continue,
                 How::Copy(object) => self.copy_whole(&object).await,
@@ -303,6 +303,7 @@ impl OpenFile {
         let actions = state.content.plan(&rules).or_else(|TooManyParts| state.content.plan_step(&rules));
         let actions = actions.map_err(|TooManyParts| UploadError::TooScattered { key: state.key.to_string() })?;
         state.content.seal(&actions);
+        state.content.plan_fetches(&rules);
         let session = self.begin_session(state);
         self.dispatch(state);
         Ok(How::Parts(session))
@@ -313,9 +314,14 @@ impl OpenFile {
         let content = state.content.unsealed()?;
         let (first_part_bytes, put_bytes_max) =
             (self.uploader.ladder.first_bytes(), self.uploader.limits().put_bytes_max);
-        let all = || How::Put(chunks(content.clone(), |source| state.resolve(source)));
+        let rules = self.uploader.rules();
+        let all = || {
+            let want = |fetch: &Fetch| Some(Wanted::new(fetch, state.resolve(&fetch.source)?));
+            let wanted = state.content.fetches_of_all(&rules)?.iter().map(want).collect::<Option<_>>()?;
+            Some(How::Put(chunks(content.clone(), |source| state.resolve(source)), wanted))
+        };
         if content.len() == 0 {
-            return Some(all());
+            return all();
         }
         let whole = whole_object(state).filter(|object| object.size <= put_bytes_max);
         if let Some(object) = whole.filter(|_| !is_source) {
@@ -327,20 +333,21 @@ impl OpenFile {
         let is_in_memory = |extent: &Extent| !matches!(extent.matter, Matter::Stored { held: None, .. });
         let fits_one_part = content.len() <= first_part_bytes;
         if fits_one_part && content.iter().all(is_in_memory) {
-            return Some(all());
+            return all();
         }
         // What has to be fetched in part is fetched whole where it is no more than a part.
-        let actions = state.content.plan(&self.uploader.rules()).ok()?;
+        let actions = state.content.plan(&rules).ok()?;
         let fetches = actions.iter().any(|action| matches!(action, Action::Upload { fetched, .. } if *fetched > 0));
-        (actions.len() == 1 && matches!(actions[0], Action::Upload { .. }) || fits_one_part && fetches).then(all)
+        let is_one = actions.len() == 1 && matches!(actions[0], Action::Upload { .. }) || fits_one_part && fetches;
+        if is_one { all() } else { None }
     }
 
-    async fn put(self: &Arc<OpenFile>, chunks: Vec<Chunk>) -> Result<Made, UploadError> {
-        if chunks.iter().any(Chunk::is_to_be_fetched) {
+    async fn put(self: &Arc<OpenFile>, chunks: Vec<Chunk>, wanted: &[Wanted]) -> Result<Made, UploadError> {
+        if !wanted.is_empty() {
             // Nobody who has room for what is fetched may wait for another who needs some.
             self.uploader.release_independent(self).await;
         }
-        let mut loaded = self.uploader.load(chunks).await?;
+        let mut loaded = self.uploader.load(chunks, wanted).await?;
         let (key, attributes) = {
             let mut state = self.lock();
             state.is_loaded = true;
@@ -370,7 +377,7 @@ impl OpenFile {
 
     /// Waits until every part is acknowledged, and completes the upload.
     async fn finish_upload(self: &Arc<OpenFile>, session: &Arc<Session>) -> Result<Made, UploadError> {
-        let parts = self.all_acknowledged().await?;
+        let parts = self.all_verified().await?;
         // Only now, for the same reason as with a PUT.
         self.uploader.release_source(&session.key, Some(self)).await;
         let size = parts.iter().map(|part| part.size).sum();
@@ -380,6 +387,30 @@ impl OpenFile {
         let completing = || self.uploader.store.complete(&session.key, upload, &etags, size, crc64);
         let Published { etag, crc64: told } = self.complete_unless_conflict(&session.key, completing).await?;
         Ok(Made { base: Base { etag, size, crc64: crc64.or(told) }, attributes, part_count: etags.len() })
+    }
+
+    /// The parts, all of which are acknowledged, and what they have of other objects is what those have.
+    async fn all_verified(self: &Arc<OpenFile>) -> Result<Vec<UploadedPart>, UploadError> {
+        let mut attempts = 1;
+        loop {
+            let parts = self.all_acknowledged().await?;
+            let mut state = self.lock();
+            let (source, apart) = match state.content.doubt() {
+                None => return Ok(parts),
+                Some(Doubt::Mismatch(source)) => (source, false),
+                Some(Doubt::Gap(source)) => (source, true),
+            };
+            let from = state.resolve(&source).map_or_else(|| state.key.clone(), |object| object.key);
+            let message = "what was fetched and copied of it has another checksum than the object";
+            let error = StoreError::new(StoreErrorKind::Corrupted, "publish", from.as_str(), message);
+            if attempts == FETCH_ATTEMPTS {
+                return Err(error.into());
+            }
+            log::warn!("{}: {error}; made again", state.key);
+            attempts += 1;
+            state.content.make_again(&source, apart, &self.uploader.rules());
+            self.dispatch(&mut state);
+        }
     }
 
     async fn all_acknowledged(&self) -> Result<Vec<UploadedPart>, UploadError> {

@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use tokio::sync::OnceCell;
 
-use super::body::{Chunk, chunks};
-use super::content::{Job, Outgoing};
+use super::body::{Chunk, Wanted, chunks};
+use super::content::{Check, Fetch, Job, Outgoing};
 use super::extents::SourceObject;
 use super::open_file::{OpenFile, State};
 use super::uploader::{Flight, UploadError};
 use crate::store::{Source, StoreError, StoreErrorKind};
-use crate::wire::{ByteRange, ObjectAttributes, ObjectKey, PartNumber, UploadId, UploadedPart};
+use crate::wire::{ByteRange, Crc64, ObjectAttributes, ObjectKey, PartNumber, UploadId, UploadedPart};
 
 /// A running multipart upload. Whoever has a request of it on its way holds a clone of its `Arc`, which keeps it from
 /// being aborted meanwhile.
@@ -24,8 +24,14 @@ pub(super) struct Session {
 
 /// A part ready to be sent or copied.
 enum Task {
-    Upload(Vec<Chunk>),
+    Upload(Vec<Chunk>, Vec<(Wanted, Check)>),
     Copy(SourceObject, ByteRange),
+}
+
+/// A part that is at the service, with the checksums of what was fetched for it.
+struct SentPart {
+    part: UploadedPart,
+    fetched: Vec<Crc64>,
 }
 
 impl OpenFile {
@@ -40,8 +46,12 @@ impl OpenFile {
                 return;
             };
             let resolve = |source: &_| state.resolve(source);
+            let want = |fetch: &Fetch| Some((Wanted::new(fetch, resolve(&fetch.source)?), fetch.check));
             let task = match job {
-                Job::Upload(extents) => Some(Task::Upload(chunks(extents, resolve))),
+                Job::Upload(extents, fetches) => {
+                    let wanted: Option<Vec<_>> = fetches.iter().map(want).collect();
+                    wanted.map(|wanted| Task::Upload(chunks(extents, resolve), wanted))
+                }
                 Job::Copy { source, range } => resolve(&source).map(|object| Task::Copy(object, range)),
             };
             let task = task.expect("what is stored in the base is there only while there is a base");
@@ -75,8 +85,8 @@ impl OpenFile {
             let is_running = state.is_running(&session);
             state.busy.remove(&index);
             match result {
-                Ok(uploaded) if is_running => {
-                    state.content.acknowledge(index, version, uploaded);
+                Ok(SentPart { part, fetched }) if is_running => {
+                    state.content.acknowledge(index, version, part, &fetched);
                     let keep_bytes = self.uploader.keep_bytes();
                     if !state.is_publishing {
                         state.content.release_acknowledged(keep_bytes);
@@ -106,24 +116,43 @@ impl OpenFile {
         session: &Arc<Session>,
         index: usize,
         task: Task,
-    ) -> Result<UploadedPart, UploadError> {
+    ) -> Result<SentPart, UploadError> {
         self.expect_running(session)?;
         let (store, upload) = (&self.uploader.store, self.upload_id(session).await?);
         let number = session.number(index)?;
         match task {
-            Task::Upload(chunks) => {
-                let loaded = self.uploader.load(chunks).await?;
+            Task::Upload(chunks, mut wanted) => {
+                for (wanted, _) in wanted.iter_mut().filter(|(_, check)| *check == Check::Apart) {
+                    // Into the part that is sent over it: nobody but us will know that it was there.
+                    let copied = self.copy_part(session, upload, number, &wanted.object, wanted.range).await?;
+                    wanted.crc64 = copied.crc64;
+                }
+                let wanted: Vec<Wanted> = wanted.into_iter().map(|(wanted, _)| wanted).collect();
+                let loaded = self.uploader.load(chunks, &wanted).await?;
                 // The semaphore is never closed.
                 let _permit = self.uploader.wire.acquire().await;
                 self.expect_running(session)?;
                 let sent = store.upload_part(&session.key, upload, number, loaded.body, loaded.crc64).await?;
-                Ok(UploadedPart { crc64: Some(loaded.crc64), ..sent })
+                let part = UploadedPart { crc64: Some(loaded.crc64), ..sent };
+                Ok(SentPart { part, fetched: loaded.fetched })
             }
             Task::Copy(object, range) => {
-                let source = Source { key: object.key, if_match: Some(object.etag) };
-                Ok(store.upload_part_copy(&session.key, upload, number, &source, range).await?)
+                let part = self.copy_part(session, upload, number, &object, range).await?;
+                Ok(SentPart { part, fetched: Vec::new() })
             }
         }
+    }
+
+    async fn copy_part(
+        &self,
+        session: &Session,
+        upload: &UploadId,
+        number: PartNumber,
+        object: &SourceObject,
+        range: ByteRange,
+    ) -> Result<UploadedPart, StoreError> {
+        let source = Source { key: object.key.clone(), if_match: Some(object.etag.clone()) };
+        self.uploader.store.upload_part_copy(&session.key, upload, number, &source, range).await
     }
 
     /// An error if the upload was given up: what has not begun by then is for nothing.

@@ -106,8 +106,33 @@ pub struct Uploader {
     /// Room for bytes that are fetched to be sent again, in pages of [`ROOM_PAGE_BYTES`].
     room: Arc<Semaphore>,
     room_pages: u32,
-    /// Std mutex: pushes and sweeps only.
-    files: Mutex<Vec<Weak<OpenFile>>>,
+    files: Registry,
+    /// The files that have been given bytes of other objects. Asked at every publishing and every removal, so that nobody
+    /// looks at ten thousand files for it that have none.
+    copiers: Registry,
+}
+
+/// Files, for as long as they live.
+///
+/// Std mutex: pushes, sweeps and clones only.
+#[derive(Default)]
+struct Registry(Mutex<Vec<Weak<OpenFile>>>);
+
+impl Registry {
+    fn add(&self, file: &Arc<OpenFile>) {
+        let mut files = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        // Swept when it would grow, so that each file costs its share of the sweeps only.
+        if files.len() == files.capacity() {
+            files.retain(|file| file.strong_count() > 0);
+            let more = files.len().max(16);
+            files.reserve_exact(more);
+        }
+        files.push(Arc::downgrade(file));
+    }
+
+    fn all(&self) -> Vec<Arc<OpenFile>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).iter().filter_map(Weak::upgrade).collect()
+    }
 }
 
 impl Uploader {
@@ -132,7 +157,8 @@ impl Uploader {
             aborts: watch::Sender::new(()),
             in_flight: AtomicUsize::new(0),
             wire: Semaphore::new(2 * options.concurrency),
-            files: Mutex::default(),
+            files: Registry::default(),
+            copiers: Registry::default(),
             store,
             memory,
             options,
@@ -190,7 +216,7 @@ impl Uploader {
     /// Somebody is about to replace or remove the object under `key`: waits until no open file but `except` wants to copy
     /// from it any more, after sending those who do on their way. Their failures stay with them.
     pub async fn release_source(self: &Arc<Uploader>, key: &ObjectKey, except: Option<&OpenFile>) {
-        for file in self.files() {
+        for file in self.copiers.all() {
             let is_except = except.is_some_and(|except| std::ptr::eq(except, &*file));
             if !is_except && file.copies_from(key) {
                 file.stop_copying_from(key).await;
@@ -200,7 +226,7 @@ impl Uploader {
 
     /// The same for those who want to copy from the object of `file` and whom `file` does not need for that, by whatever way.
     pub(super) async fn release_independent(self: &Arc<Uploader>, file: &OpenFile) {
-        let (key, others) = (file.key(), self.files());
+        let (key, others) = (file.key(), self.copiers.all());
         let others: Vec<_> = others.into_iter().filter(|other| !std::ptr::eq(file, &**other)).collect();
         let mut needed = file.sources();
         loop {
@@ -221,7 +247,7 @@ impl Uploader {
 
     /// Whether an open file but `except` wants to copy from the object under `key`.
     pub(super) fn is_source(&self, key: &ObjectKey, except: &OpenFile) -> bool {
-        self.files().iter().any(|file| !std::ptr::eq(except, &**file) && file.copies_from(key))
+        self.copiers.all().iter().any(|file| !std::ptr::eq(except, &**file) && file.copies_from(key))
     }
 
     /// Looks again for something to get out of the memory, if somebody waits for it: what came to its end just now was
@@ -233,13 +259,14 @@ impl Uploader {
     }
 
     pub(super) fn register(&self, file: &Arc<OpenFile>) {
-        let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
-        files.retain(|file| file.strong_count() > 0);
-        files.push(Arc::downgrade(file));
+        self.files.add(file);
     }
 
-    fn files(&self) -> Vec<Arc<OpenFile>> {
-        self.files.lock().unwrap_or_else(PoisonError::into_inner).iter().filter_map(Weak::upgrade).collect()
+    /// `file` is about to get bytes of another object.
+    pub(super) fn register_copier(&self, file: &Arc<OpenFile>) {
+        if !file.is_copier.swap(true, Ordering::SeqCst) {
+            self.copiers.add(file);
+        }
     }
 
     /// Counts an upload as being aborted until the guard is dropped.
@@ -274,7 +301,7 @@ impl Drop for Flight {
 
 impl Relief for Uploader {
     fn shrink(&self, _bytes: usize) {
-        for file in self.files() {
+        for file in self.files.all() {
             file.release_idle();
         }
     }
@@ -285,7 +312,7 @@ impl Relief for Uploader {
     ///
     /// Nobody who calls this holds a file's lock.
     fn hurry(&self) {
-        let files = self.files();
+        let files = self.files.all();
         for file in &files {
             file.relieve();
         }

@@ -201,17 +201,6 @@ async fn an_object_that_others_replaced_is_not_mixed_with_what_is_appended() {
     bed.assert_bucket(&[("a", &theirs)]);
 }
 
-/// What is read in order to be written again is compared with its checksum first.
-#[tokio::test]
-async fn a_small_object_damaged_on_the_way_down_is_not_appended_to() {
-    let bed = Bed::with_faults([Fault::damage_read()]);
-    bed.bucket.insert("a", "0123456789");
-    let file = bed.open("a", APPEND).await.unwrap();
-    file.write(10, b"tail").await.unwrap();
-    assert_eq!(file.close().await, Err(FsError::Remote(StoreErrorKind::Corrupted)));
-    bed.assert_bucket(&[("a", b"0123456789")]);
-}
-
 #[tokio::test]
 async fn an_object_that_cannot_be_read_for_an_append_fails_the_close() {
     let bed = Bed::with_faults([Fault::nth(Op::GetObject, 1, StoreErrorKind::Unreachable)]);

@@ -9,6 +9,7 @@ mod attributes;
 mod bed;
 mod closing;
 mod conflicts;
+mod damage;
 mod directories;
 mod editing;
 mod faults;

@@ -3,11 +3,48 @@
 //! While a file is being written, what will probably not change any more is sealed, if nothing has to be fetched for it.
 //! When it is published, all of it is; where the numbers do not suffice, in steps, each of which makes an object.
 
+use std::collections::HashMap;
+
 use super::{Content, NotHeld, Part, PartBody};
 use crate::upload::extents::{Extent, Extents, Matter, Source};
 use crate::upload::ladder::Ladder;
 use crate::upload::plan::{self, Action, Rules, Stretch, TooManyParts, plan, plan_longer_parts};
 use crate::wire::Limits;
+
+/// Extents in a tail that is planned whenever a full part was written: many parts of pieces of 256 KiB. A plan of so many
+/// takes about as long as the system call of a write.
+const PLANNED_ALWAYS: usize = 256;
+
+/// Objects with numbers.
+#[derive(Default)]
+struct Sources {
+    list: Vec<Source>,
+    numbers: HashMap<Source, usize>,
+}
+
+impl Sources {
+    fn number(&mut self, source: &Source) -> usize {
+        // Most files have bytes of one object only.
+        if self.list.first() == Some(source) {
+            return 0;
+        }
+        if let Some(number) = self.numbers.get(source) {
+            return *number;
+        }
+        self.numbers.insert(source.clone(), self.list.len());
+        self.list.push(source.clone());
+        self.list.len() - 1
+    }
+}
+
+/// As `partition_point`, of few asked from the beginning: an answer costs the more the further behind it is asked.
+fn galloping_point<T>(slice: &[T], holds: impl Fn(&T) -> bool) -> usize {
+    let mut end = 1;
+    while end < slice.len() && holds(&slice[end]) {
+        end *= 2;
+    }
+    slice[..end.min(slice.len())].partition_point(holds)
+}
 
 /// What the parts of an upload have to be like.
 #[derive(Clone, Copy, Debug)]
@@ -47,24 +84,25 @@ impl Content {
 
     /// The content up to `until` as the planner sees it, and the objects that its stored stretches are in.
     fn stretches(&self, until: u64) -> (Vec<Stretch>, Vec<Source>) {
-        let mut sources: Vec<Source> = Vec::new();
-        let mut number = |source: &Source| {
-            let known = sources.iter().position(|known| known == source);
-            known.unwrap_or_else(|| {
-                sources.push(source.clone());
-                sources.len() - 1
-            })
-        };
+        let mut sources = Sources::default();
         let sent = self.parts.iter().map(|part| Stretch { bytes: part.len, matter: plan::Matter::Sent });
         let mut stretches: Vec<Stretch> = sent.collect();
-        for (_, Extent { len, matter }) in self.tail.within(self.tail.start()..until) {
+        let mut at = self.tail.start();
+        for Extent { len, matter } in self.tail.iter() {
+            let bytes = (*len).min(until.saturating_sub(at));
+            if bytes == 0 {
+                break;
+            }
             let matter = match matter {
                 Matter::Dirty(_) | Matter::Zero => plan::Matter::New,
-                Matter::Stored { source, start, .. } => plan::Matter::Stored { object: number(&source), start },
+                Matter::Stored { source, start, .. } => {
+                    plan::Matter::Stored { object: sources.number(source), start: *start }
+                }
             };
-            stretches.push(Stretch { bytes: len, matter });
+            stretches.push(Stretch { bytes, matter });
+            at += len;
         }
-        (stretches, sources)
+        (stretches, sources.list)
     }
 
     /// Seals what of `actions`, a plan of the whole file, is not sealed yet.
@@ -85,14 +123,16 @@ impl Content {
             }
             Action::Upload { bytes, .. } => (*bytes, PartBody::Upload(self.tail.take_front(start + bytes))),
         };
-        self.parts.push(Part { start, len, version, body, sent: None });
+        let part = Part { start, len, version, body, fetches: Vec::new(), sent: None };
+        self.ledger.enter(self.parts.len(), &part);
+        self.parts.push(part);
     }
 
     /// Seals what was written and will probably not change any more: everything up to where a program that writes in
     /// order has come, if that takes nothing that would have to be fetched, and if the program has written a full part.
     pub(in crate::upload) fn seal_stream(&mut self, rules: &PartRules) {
         let full_bytes = rules.ladder.part_bytes(self.parts.len() as u64);
-        if self.streamed_bytes() < full_bytes {
+        if self.streamed_bytes() < full_bytes || !self.may_plan() {
             return;
         }
         let (run_start, until) = (self.stream.start.max(self.tail.start()), self.stream.end);
@@ -105,11 +145,24 @@ impl Content {
     /// Seals as much from the beginning of the tail as can leave, because memory is short.
     pub(in crate::upload) fn seal_available(&mut self, rules: &PartRules) {
         let part_bytes_min = rules.limits.part_bytes_min;
+        if !self.may_plan() {
+            return;
+        }
         let Some(last_dirty) = self.last_dirty() else { return };
         self.seal_while(rules, self.tail.start(), |action, end, _| match action {
             Action::Upload { bytes, .. } => *bytes >= part_bytes_min && end - bytes < last_dirty,
             Action::Copy { .. } | Action::Keep => true,
         });
+    }
+
+    /// Whether it is time to make a plan of the whole tail only to see what can be sealed, which costs time in proportion
+    /// to its extents and may be in vain every time: if there are many, only after a quarter as many writes.
+    fn may_plan(&mut self) -> bool {
+        let may = self.tail.count() <= PLANNED_ALWAYS || self.writes_since_plan >= self.tail.count() / 4;
+        if may {
+            self.writes_since_plan = 0;
+        }
+        may
     }
 
     /// Where the last byte ends that is only in memory.
@@ -160,7 +213,7 @@ impl Content {
     /// What is held back fits that object as it fitted the base, because it does not refer to other places of it.
     fn hold_back(&mut self, rules: &PartRules) -> Result<(), TooManyParts> {
         let edges = self.edges();
-        let fits = edges.partition_point(|edge| rules.plan(&self.step_stretches(*edge)).is_ok());
+        let fits = galloping_point(&edges, |edge| rules.plan(&self.step_stretches(*edge)).is_ok());
         let edge = fits.checked_sub(1).map(|last| edges[last]).ok_or(TooManyParts)?;
         if edge == 0 {
             return Err(TooManyParts);

@@ -56,7 +56,7 @@ impl Bed {
     fn acknowledge_all(&mut self) {
         while let Some(outgoing) = self.content.next_outgoing(|_| false) {
             let size = self.content.parts[outgoing.index].len;
-            self.content.acknowledge(outgoing.index, outgoing.version, uploaded(size));
+            self.content.acknowledge(outgoing.index, outgoing.version, uploaded(size), &[]);
         }
     }
 }
@@ -111,10 +111,10 @@ fn a_part_that_was_overwritten_is_sent_again_under_its_number() {
     bed.write(0, b"01234567 tail").unwrap();
     let before = bed.content.next_outgoing(|_| false).unwrap();
     bed.write(2, b"XY").unwrap();
-    bed.content.acknowledge(before.index, before.version, uploaded(8));
+    bed.content.acknowledge(before.index, before.version, uploaded(8), &[]);
     let after = bed.content.next_outgoing(|_| false).unwrap();
     assert_eq!((after.index, after.version > before.version), (0, true));
-    bed.content.acknowledge(after.index, after.version, uploaded(8));
+    bed.content.acknowledge(after.index, after.version, uploaded(8), &[]);
     assert!(bed.content.next_outgoing(|_| false).is_none());
 }
 
