@@ -210,9 +210,10 @@ impl Place {
             if state.phase == Phase::Resting {
                 (state.phase, state.since) = (Phase::Head, Instant::now());
             }
+            // What was there before was not a whole head. The latest read may be one, with much of a body behind it.
+            let fits = state.head_bytes < HEAD_BYTES_MAX;
             state.head_bytes += bytes;
             open.head_bytes += bytes;
-            let fits = state.head_bytes <= HEAD_BYTES_MAX;
             if open.head_bytes > HEADS_BYTES_MAX {
                 open.close_oldest(|state| state.head_bytes > 0);
             }
