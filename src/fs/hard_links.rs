@@ -3,23 +3,81 @@
 //!
 //! What waits for its final name is not published for that: its bytes go up under the link's name, and those who link a
 //! temporary file to its final name and remove the temporary one, as git does, cost one PUT still.
+//!
+//! Some programs look whether what they have just made is a link (`git clone --local`, git-annex), and give up if it has
+//! another number. For a moment `stat` shows the number of the other file, for as long as neither is changed: then two files
+//! with one number are the same.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
+use std::time::{Duration, SystemTime};
 
 use super::attributes::{Attr, with_mtime};
 use super::files::{METADATA_ATTEMPTS, Writing};
 use super::name::FileName;
 use super::options::HardLinks;
-use super::tree::{Entry, Facts, Ino, What};
+use super::tree::{Entry, Facts, Ino, Tree, What};
 use super::{FileSystem, FsError};
 use crate::upload::{Base, OpenFile, copy_object};
-use crate::wire::{ObjectAttributes, ObjectKey};
+use crate::wire::{ETag, ObjectAttributes, ObjectKey};
 
 /// What waits is copied in memory in pieces of so many bytes: what is held twice at any moment.
 const PIECE_BYTES: u64 = 1 << 20;
 
+/// How long a copy looks like the file that it was made of: who wants to know looks at once.
+const LOOKS_LIKE_FOR: Duration = Duration::from_secs(1);
+
+/// What a copy was made of, and when.
+#[derive(Clone, Debug)]
+pub(super) struct Linked {
+    source: Ino,
+    source_is: Unchanged,
+    copy_is: Unchanged,
+    at: SystemTime,
+}
+
+/// What is the same for as long as nobody changes a file's content: its version, or the hold that a write ends.
+#[derive(Clone, Debug, PartialEq)]
+enum Unchanged {
+    Version(ETag),
+    Hold(u64),
+}
+
+impl Tree {
+    /// What would be another if somebody changed the file; `None` where somebody has it open to do so.
+    fn unchanged(&self, ino: Ino) -> Option<Unchanged> {
+        let file = self.file(ino).filter(|file| file.writers == 0)?;
+        match (&self.entry_of(ino)?.what, &file.writing) {
+            (What::Object(facts), None) => Some(Unchanged::Version(facts.etag.clone())),
+            (_, Some(writing)) => writing.current_hold().map(Unchanged::Hold),
+            _ => None,
+        }
+    }
+
+    /// The file that a copy of it looks like right now.
+    pub(super) fn looks_like(&self, ino: Ino, now: SystemTime) -> Option<Ino> {
+        let linked = self.file(ino)?.linked.as_ref()?;
+        let is_new = now.duration_since(linked.at).is_ok_and(|age| age < LOOKS_LIKE_FOR);
+        let is_same = is_new
+            && self.unchanged(ino).as_ref() == Some(&linked.copy_is)
+            && self.unchanged(linked.source).as_ref() == Some(&linked.source_is);
+        is_same.then_some(linked.source)
+    }
+
+    fn note_link(&mut self, source: Ino, copy: Ino, now: SystemTime) {
+        let Some((source_is, copy_is)) = self.unchanged(source).zip(self.unchanged(copy)) else { return };
+        if let Some(file) = self.file_mut(copy) {
+            file.linked = Some(Linked { source, source_is, copy_is, at: now });
+        }
+    }
+}
+
 impl FileSystem {
+    /// The number that `stat` shows of an inode.
+    pub fn shown_number(&self, ino: Ino) -> Ino {
+        self.tree().looks_like(ino, self.clock.now()).unwrap_or(ino)
+    }
+
     /// Makes a copy of a file, a symbolic link or a special file under another name. The kernel is told of the copy's inode
     /// by this.
     pub async fn link(&self, ino: Ino, parent: Ino, name: &FileName) -> Result<Attr, FsError> {
@@ -36,6 +94,7 @@ impl FileSystem {
         tree.link(parent, name, entry, now, self.options.metadata_ttl);
         tree.touch_upwards(parent, now, self.options.metadata_ttl);
         let linked = tree.remember(parent, name).ok_or(FsError::Stale)?;
+        tree.note_link(ino, linked, now);
         tree.attr(linked, &self.options, now).ok_or(FsError::Stale)
     }
 

@@ -236,8 +236,17 @@ impl Filesystem for Adapter {
 
     fn getattr(&self, request: &Request, ino: INodeNo, _handle: Option<FileHandle>, reply: ReplyAttr) {
         let fs = self.fs.clone();
-        let call = async move { fs.getattr(Ino(ino.0)).await };
-        self.answer(request.pid(), call, |result| attr(reply, result));
+        let call = async move {
+            let attr = fs.getattr(Ino(ino.0)).await?;
+            Ok((fs.shown_number(attr.ino), attr))
+        };
+        self.answer(request.pid(), call, |result| match result {
+            // The number is only shown: the kernel knows the inode by the one that it has asked for.
+            Ok((Ino(number), attr)) => {
+                reply.attr(&attr.valid_for, &FileAttr { ino: INodeNo(number), ..file_attr(&attr) });
+            }
+            Err(error) => reply.error(errno(&error)),
+        });
     }
 
     fn setattr(

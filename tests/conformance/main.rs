@@ -2,12 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
-mod damage;
-mod flipping;
 mod misbehaviour;
 mod scripted;
 mod suite;
-mod waiting;
 
 use std::any::Any;
 use std::sync::Arc;

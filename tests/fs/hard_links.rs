@@ -29,6 +29,29 @@ async fn a_link_is_a_copy_on_the_service_and_a_file_of_its_own() {
     assert_eq!(bed.link("none", "c").await.map(|_| ()), Err(FsError::NotFound));
 }
 
+/// `git clone --local` and git-annex look whether what they have linked has the same number.
+#[tokio::test]
+async fn a_link_looks_like_its_source_for_a_moment_while_neither_is_changed() {
+    let bed = Bed::new();
+    for name in ["a", "b", "c"] {
+        bed.put(name, b"content").await.unwrap();
+    }
+    let mut links = Vec::new();
+    for (from, to) in [("a", "a2"), ("b", "b2"), ("c", "c2")] {
+        let source = bed.stat(from).await.unwrap().ino;
+        let link = bed.link(from, to).await.unwrap();
+        assert_eq!((bed.fs.shown_number(link.ino), link.valid_for.as_secs()), (source, 0));
+        assert_eq!(bed.fs.shown_number(source), source);
+        links.push(link.ino);
+    }
+    bed.put("a", b"other").await.unwrap();
+    assert_eq!(bed.fs.shown_number(links[0]), links[0], "the source is another file now");
+    bed.put("b2", b"other").await.unwrap();
+    assert_eq!(bed.fs.shown_number(links[1]), links[1], "the link is");
+    bed.advance(1000);
+    assert_eq!(bed.fs.shown_number(links[2]), links[2], "the moment is over");
+}
+
 /// As git makes its objects.
 #[tokio::test(start_paused = true)]
 async fn a_temporary_file_that_is_linked_to_its_final_name_is_one_put() {

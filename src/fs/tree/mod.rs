@@ -22,6 +22,7 @@ pub(super) use walk::AHEAD_MAX;
 use super::attributes::{Attr, Kind, device_of, mtime_of, permissions_and_owner};
 use super::files::Writing;
 use super::handles::HandleId;
+use super::hard_links::Linked;
 use super::name::FileName;
 use super::options::{AttributeSource, FsOptions};
 use crate::read::Object;
@@ -81,6 +82,8 @@ pub(super) struct File {
     pub(super) handles: Vec<HandleId>,
     /// The version whose bytes the kernel may have cached.
     pub(super) cached: Option<ETag>,
+    /// What it is a copy of that looks like the same file for a moment.
+    pub(super) linked: Option<Linked>,
     /// Of a symbolic link: where the version leads.
     pub(super) target: Option<(ETag, Vec<u8>)>,
 }
@@ -474,6 +477,7 @@ impl Tree {
             || entry.what == What::New
             || options.attributes == AttributeSource::Listing && kind != Kind::Directory;
         let fresh_for = if named.is_some() { options.metadata_ttl.saturating_sub(age) } else { Duration::MAX };
+        let is_whole = is_whole && self.looks_like(ino, now).is_none();
         let valid_for = if is_whole { fresh_for.min(self.kernel_ttl) } else { Duration::ZERO };
         let links = u32::from(named.is_some());
         let device = device_of(kind, attributes);
