@@ -169,6 +169,8 @@ impl FileSystem {
             tree.touch_upwards(parent, now, self.options.metadata_ttl);
             Ok(())
         };
+        // Dropped last: whoever has waited for the file finds it as it is then.
+        let _stopped = self.stop_publishing(ino);
         let _alone = self.move_alone(&[ino]).await;
         self.take_name_from(ino, removing).await
     }

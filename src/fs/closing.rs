@@ -12,7 +12,7 @@ use super::handles::{Handle, HandleId};
 use super::holding::BACKGROUND_MAX;
 use super::tree::{Facts, Ino, Tree, What};
 use super::{FileSystem, FsError};
-use crate::upload::PublishedFile;
+use crate::upload::{PublishedFile, UploadError};
 
 /// A process that may have a file open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +22,15 @@ pub enum Holder {
     /// The one that opened the file, by the number that it was opened with. It does not count where it is the one that
     /// closed a descriptor.
     Opener(u32),
+}
+
+/// A file whose publishing was stopped, because it is about to lose its name.
+pub(super) struct Unwanted(Option<Arc<Writing>>);
+
+impl Drop for Unwanted {
+    fn drop(&mut self) {
+        self.0.iter().for_each(|writing| writing.file.set_wanted(true));
+    }
 }
 
 impl FileSystem {
@@ -78,7 +87,11 @@ impl FileSystem {
 
     /// Publishes a file and takes note of its new version.
     pub(super) async fn publish(&self, ino: Ino, writing: &Writing) -> Result<(), FsError> {
-        writing.file.publish().await?;
+        match writing.file.publish().await {
+            // Whoever removes it has stopped this; nobody can see any more whether it was published.
+            Err(UploadError::Unwanted { .. }) => {}
+            published => published?,
+        }
         // Also what was published in the background meanwhile.
         self.settle(ino, writing);
         Ok(())
@@ -174,6 +187,27 @@ impl FileSystem {
         }
     }
 
+    /// The publishing of a file that is about to lose its name ends at once, and nothing of it is sent until the answer is
+    /// dropped.
+    pub(super) fn stop_publishing(&self, ino: Ino) -> Unwanted {
+        // Also where it has not begun: whoever is about to begin it may be waited for.
+        let writing = self.tree().file(ino).and_then(|file| file.writing.clone());
+        writing.iter().for_each(|writing| writing.file.set_wanted(false));
+        Unwanted(writing)
+    }
+
+    /// A program that waited for the file to be published was told to end. What is hardly anything but holes is not published
+    /// for somebody who is gone, unless another one has the file open, too.
+    pub fn stop_filling(&self, ino: Ino) {
+        let writing = {
+            let tree = self.tree();
+            tree.file(ino).filter(|file| file.writers <= 1).and_then(|file| file.writing.clone())
+        };
+        if let Some(writing) = writing {
+            writing.file.stop_filling();
+        }
+    }
+
     /// The end of the mount: leaves nothing of files that could not be published, and of those that have lost their names.
     pub async fn dispose_all(&self) {
         let writings = self.tree().writings();
@@ -250,6 +284,10 @@ impl FileSystem {
                     return Ok(());
                 }
                 result = self.publish(ino, writing).await;
+                if writing.file.is_unwanted() {
+                    // Should it not be removed after all, it is published later.
+                    self.hold(ino, writing, self.options.gather_for);
+                }
             }
             self.settle(ino, writing);
             if self.forget_writing(ino, writing) {

@@ -86,6 +86,7 @@ impl From<UploadError> for FsError {
             UploadError::Store(error) if error.kind == StoreErrorKind::NotFound => FsError::Stale,
             UploadError::Store(error) => error.into(),
             UploadError::TooLarge { .. } | UploadError::TooScattered { .. } => FsError::TooLarge,
+            UploadError::Unwanted { .. } => FsError::Interrupted,
         }
     }
 }

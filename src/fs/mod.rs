@@ -117,6 +117,7 @@ impl FileSystem {
         };
         let uploader =
             Uploader::new(store.clone(), memory.clone(), upload, clock.clone(), stats.clone(), runtime.clone());
+        uploader.hide_under(format!("{}{}/", options.prefix, tree::HIDDEN_DIRECTORY));
         let readers = Readers::new(store.clone(), memory, read, runtime.clone());
         let tree = Mutex::new(Tree::new());
         Arc::new_cyclic(|me| FileSystem {

@@ -48,6 +48,7 @@ impl FileSystem {
     ) -> Result<(), FsError> {
         let _working = self.work_on(&[from.0, to.0]).await;
         let inos: Vec<Ino> = std::iter::once(source.ino).chain(target.as_ref().map(|target| target.ino)).collect();
+        let _stopped = target.as_ref().map(|target| self.stop_publishing(target.ino));
         let _alone = self.move_alone(&inos).await;
         let new_key = self.key(&format!("{}{}", self.tree().directory_path(to.0).ok_or(FsError::Stale)?, to.1))?;
         self.cleanings.stop(new_key.as_str()).await;

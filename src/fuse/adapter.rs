@@ -81,6 +81,24 @@ impl Adapter {
         self.answer_or_undo(tid, call, reply, |_| ready(()));
     }
 
+    /// The same for a call that publishes the file `ino`: of holes that its caller does not wait for nothing more is sent.
+    fn answer_or_stop<T, C, F>(&self, tid: u32, ino: Ino, call: C, reply: F)
+    where
+        T: Send + 'static,
+        C: Future<Output = Result<T, FsError>> + Send + 'static,
+        F: FnOnce(Result<T, FsError>) + Send + 'static,
+    {
+        let fs = self.fs.clone();
+        let reply = move |result| {
+            // Only of a caller who was told to end.
+            if matches!(result, Err(FsError::Interrupted)) {
+                fs.stop_filling(ino);
+            }
+            reply(result);
+        };
+        self.answer(tid, call, reply);
+    }
+
     /// The same for a call that tells of an inode, which the kernel does not know of if its caller has gone.
     fn answer_entry(
         &self,
@@ -274,7 +292,7 @@ impl Filesystem for Adapter {
         let change = AttrChange { permissions: mode.map(|mode| mode & 0o7777), uid, gid, mtime, size };
         let fs = self.fs.clone();
         let call = async move { fs.setattr(Ino(ino.0), change).await };
-        self.answer(request.pid(), call, |result| attr(reply, result));
+        self.answer_or_stop(request.pid(), Ino(ino.0), call, |result| attr(reply, result));
     }
 
     fn mkdir(&self, request: &Request, parent: INodeNo, name: &OsStr, mode: u32, umask: u32, reply: ReplyEntry) {
@@ -548,7 +566,7 @@ impl Filesystem for Adapter {
             }
         };
         let call = async move { fs.flush(HandleId(handle.0), still_open).await };
-        self.answer(pid, call, |result| empty(reply, result));
+        self.answer_or_stop(pid, Ino(ino.0), call, |result| empty(reply, result));
     }
 
     fn release(
@@ -569,10 +587,10 @@ impl Filesystem for Adapter {
         });
     }
 
-    fn fsync(&self, request: &Request, _ino: INodeNo, handle: FileHandle, _datasync: bool, reply: ReplyEmpty) {
+    fn fsync(&self, request: &Request, ino: INodeNo, handle: FileHandle, _datasync: bool, reply: ReplyEmpty) {
         let fs = self.fs.clone();
         let call = async move { fs.fsync(HandleId(handle.0)).await };
-        self.answer(request.pid(), call, |result| empty(reply, result));
+        self.answer_or_stop(request.pid(), Ino(ino.0), call, |result| empty(reply, result));
     }
 
     fn fallocate(

@@ -60,7 +60,7 @@ pub(super) fn chunks(mut extents: Extents, resolve: impl Fn(&Source) -> Option<S
             let crc64 = piece.crc64();
             Some(Chunk::Bytes(piece.to_bytes(), crc64))
         }
-        Matter::Zero => Some(Chunk::Zeros(len)),
+        Matter::Zero | Matter::Stored { source: Source::Zeros(_), held: None, .. } => Some(Chunk::Zeros(len)),
         Matter::Stored { source, start, held: None } => {
             Some(Chunk::Stored(resolve(source)?, ByteRange::new(*start, *start + len)?))
         }
@@ -156,7 +156,7 @@ fn not_fetched(object: &SourceObject, range: ByteRange) -> StoreError {
     StoreError::new(StoreErrorKind::Internal, "GetObject", object.key.as_str(), message)
 }
 
-fn zeros(len: u64) -> impl Iterator<Item = Bytes> {
+pub(super) fn zeros(len: u64) -> impl Iterator<Item = Bytes> {
     let piece_bytes = ZEROS.len() as u64;
     let pieces = (0..len.div_ceil(piece_bytes)).map(move |index| piece_bytes.min(len - index * piece_bytes));
     pieces.map(|bytes| Bytes::from_static(&ZEROS[..bytes as usize]))

@@ -15,6 +15,7 @@ pub(super) use fetching::{Check, Doubt, Fetch};
 pub(super) use sealing::PartRules;
 
 use self::ledger::Ledger;
+use super::copying::even_ranges;
 use super::extents::{Extent, Extents, Matter, Source, SourceObject};
 use crate::memory::Block;
 use crate::wire::{ByteRange, Crc64, ETag, ObjectKey, UploadedPart};
@@ -354,6 +355,38 @@ impl Content {
         self.base = base;
     }
 
+    /// Bytes of the holes that are copied instead of sent.
+    pub(super) fn large_hole_bytes(&self, rules: &PartRules) -> u64 {
+        rules.hole_bytes_min.map_or(0, |bytes| self.tail.holes(bytes).map(|(_, len)| len).sum())
+    }
+
+    /// Bytes of all holes, in parts and in none, however they come to the service.
+    pub(super) fn hole_bytes(&self) -> u64 {
+        let in_parts = self.parts.iter().map(|part| match &part.body {
+            PartBody::Upload(extents) => extents.zero_bytes(),
+            PartBody::Copy { source: Source::Zeros(_), .. } => part.len,
+            PartBody::Copy { .. } | PartBody::Gone => 0,
+        });
+        self.tail.zero_bytes() + in_parts.sum::<u64>()
+    }
+
+    /// Points large holes at an object of zeros, in stretches that are as long as it allows and much alike.
+    pub(super) fn point_holes_at(&mut self, zeros: &Arc<SourceObject>, rules: &PartRules) {
+        let Some(bytes_min) = rules.hole_bytes_min else { return };
+        for (start, len) in self.tail.holes(bytes_min).collect::<Vec<_>>() {
+            let stretch =
+                |range: ByteRange| Extent { len: range.len(), matter: Matter::stored(Source::Zeros(zeros.clone()), 0) };
+            let stretches = even_ranges(len, zeros.size).into_iter().map(stretch).collect();
+            self.tail.replace(start..start + len, stretches);
+        }
+    }
+
+    /// The object of zeros goes: what is in no part yet is holes again.
+    pub(super) fn forget_zeros(&mut self) {
+        self.tail.forget_zeros();
+        self.held_back.iter_mut().for_each(Extents::forget_zeros);
+    }
+
     /// The whole file, while nothing of it is sealed.
     pub(super) fn unsealed(&self) -> Option<&Extents> {
         self.parts.is_empty().then_some(&self.tail)
@@ -508,6 +541,7 @@ fn segment((_, extent): (u64, Extent)) -> Segment {
             match source {
                 Source::Base => Segment::Base(range),
                 Source::Other(object) => Segment::Other(object, range),
+                Source::Zeros(_) => Segment::Held(vec![0; extent.len as usize]),
             }
         }
         // Reads are at most a few MiB.

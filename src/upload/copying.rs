@@ -104,7 +104,8 @@ async fn copy_parts(
     Ok(store.complete(key, upload, &etags, base.size, base.crc64).await?.etag)
 }
 
-async fn copy_ranges(
+/// Makes the parts from 1 of ranges of an object.
+pub(super) async fn copy_ranges(
     store: &dyn ObjectStore,
     source: &Source,
     key: &ObjectKey,
@@ -126,7 +127,7 @@ async fn copy_ranges(
 
 /// `0..len` in as few ranges of at most `bytes_max` as possible, none of them much smaller than the others, because
 /// the service refuses a part under 1 MiB that is not the last.
-fn even_ranges(len: u64, bytes_max: u64) -> Vec<ByteRange> {
+pub(super) fn even_ranges(len: u64, bytes_max: u64) -> Vec<ByteRange> {
     let count = len.div_ceil(bytes_max);
     let edge = |index: u64| (u128::from(len) * u128::from(index) / u128::from(count)) as u64;
     (0..count).filter_map(|index| ByteRange::new(edge(index), edge(index + 1))).collect()

@@ -31,6 +31,8 @@ pub(super) enum Source {
     Base,
     /// Another one, from which a range was copied.
     Other(Arc<SourceObject>),
+    /// One that has nothing but zeros, and is there only for as long as this file is published.
+    Zeros(Arc<SourceObject>),
 }
 
 /// What an extent consists of.
@@ -96,6 +98,7 @@ impl Sums {
                         Some(count) => *count += 1,
                         None => drop(self.others.insert(object.key.clone(), 1)),
                     },
+                    Source::Zeros(_) => {}
                 }
             }
             Matter::Zero => {}
@@ -117,6 +120,7 @@ impl Sums {
                         Some(count) if *count > 1 => *count -= 1,
                         _ => drop(self.others.remove(&object.key)),
                     },
+                    Source::Zeros(_) => {}
                 }
             }
             Matter::Zero => {}
@@ -134,6 +138,11 @@ impl Matter {
     /// The bytes of `source` from `start`.
     pub(super) fn stored(source: Source, start: u64) -> Matter {
         Matter::Stored { source, start, held: None }
+    }
+
+    /// Whether it is a hole, however that comes to the service.
+    pub(super) fn is_zero(&self) -> bool {
+        matches!(self, Matter::Zero | Matter::Stored { source: Source::Zeros(_), .. })
     }
 
     /// Cuts the matter of an extent after `at` bytes and returns the rest.
@@ -306,6 +315,24 @@ impl Extents {
         front
     }
 
+    /// Bytes in holes.
+    pub(super) fn zero_bytes(&self) -> u64 {
+        self.iter().filter(|extent| extent.matter.is_zero()).map(|extent| extent.len).sum()
+    }
+
+    /// The holes that are longer than `bytes`, each with where it begins and its length.
+    pub(super) fn holes(&self, bytes: u64) -> impl Iterator<Item = (u64, u64)> {
+        let is_hole = move |extent: &Extent| matches!(extent.matter, Matter::Zero) && extent.len > bytes;
+        self.map.iter().filter(move |(_, extent)| is_hole(extent)).map(|(start, extent)| (*start, extent.len))
+    }
+
+    /// Makes holes again of what was to be copied from zeros.
+    pub(super) fn forget_zeros(&mut self) {
+        for extent in self.map.values_mut().filter(|extent| extent.matter.is_zero()) {
+            extent.matter = Matter::Zero;
+        }
+    }
+
     /// Puts `others`, as long as `range`, in place of what is in `range`, which may end behind the last extent.
     pub(super) fn replace(&mut self, range: Range<u64>, others: Vec<Extent>) {
         let len: u64 = others.iter().map(|extent| extent.len).sum();
@@ -450,7 +477,7 @@ impl Extents {
     /// The first byte at or behind `offset` that is data, or that is in a hole; `None` if there is none.
     pub(super) fn find(&self, offset: u64, hole: bool) -> Option<u64> {
         let first = self.map.range(..=offset).next_back().map_or(offset, |(start, _)| *start);
-        let is_wanted = |extent: &Extent| matches!(extent.matter, Matter::Zero) == hole;
+        let is_wanted = |extent: &Extent| extent.matter.is_zero() == hole;
         let mut extents = self.map.range(first..).filter(|(start, extent)| *start + extent.len > offset);
         extents.find(|(_, extent)| is_wanted(extent)).map(|(start, _)| offset.max(*start))
     }

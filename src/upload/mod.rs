@@ -21,6 +21,7 @@ mod sending;
 mod uploader;
 #[cfg(test)]
 mod work;
+mod zeros;
 
 pub use copying::{copy_object, rewrite_attributes};
 pub use extents::SourceObject;

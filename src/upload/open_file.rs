@@ -13,6 +13,7 @@ use super::content::{Content, NotHeld};
 use super::extents::{Extent, Matter, Source, SourceObject};
 use super::sending::Session;
 use super::uploader::{UploadError, Uploader};
+use super::zeros::Zeros;
 use crate::memory::Block;
 use crate::store::{StoreError, StoreErrorKind};
 use crate::wire::{ByteRange, ETag, ObjectAttributes, ObjectKey};
@@ -51,8 +52,12 @@ pub(super) struct State {
     pub(super) is_publishing: bool,
     /// All that is being published is in memory or at the service, so that no other object is needed any more.
     pub(super) is_loaded: bool,
-    /// The file is about to be removed, and what is written with it.
+    /// The file is about to be removed, and what is written with it: nothing more of it is sent until it is wanted again.
     pub(super) is_unwanted: bool,
+    /// Something else than zeros was put into it since it was published.
+    pub(super) has_new_bytes: bool,
+    /// What holes are copied from while it is published.
+    pub(super) zeros: Option<Zeros>,
     /// The first failure; it stays.
     pub(super) failure: Option<UploadError>,
     /// The file has failed, and its bytes have made way for others'.
@@ -150,6 +155,8 @@ impl OpenFile {
             is_publishing: false,
             is_loaded: false,
             is_unwanted: false,
+            has_new_bytes: false,
+            zeros: None,
             failure: None,
             is_emptied: false,
             is_nameless: false,
@@ -277,19 +284,25 @@ impl OpenFile {
     ///
     /// `done` counts the bytes that are in the file. Whoever drops the future leaves it at that: nothing comes later.
     pub async fn write(self: &Arc<OpenFile>, offset: u64, data: &[u8], done: &AtomicUsize) -> Result<(), UploadError> {
-        self.until_done(|granted| {
-            let before = done.load(Ordering::Relaxed);
-            let (taken, wait) = self.write_some(offset + before as u64, &data[before..], granted)?;
-            done.store(before + taken, Ordering::Relaxed);
-            Ok(wait)
-        })
-        .await
+        loop {
+            let written = self.until_done(|granted| {
+                let before = done.load(Ordering::Relaxed);
+                let (taken, wait) = self.write_some(offset + before as u64, &data[before..], granted)?;
+                done.store(before + taken, Ordering::Relaxed);
+                Ok(wait)
+            });
+            match written.await {
+                // Whoever removes the file may leave it to those who have it open.
+                Err(UploadError::Unwanted { .. }) => self.until_wanted().await,
+                written => return written,
+            }
+        }
     }
 
     /// Publishes in a task of its own, which goes on when the caller does not wait any longer.
     async fn publish_to_the_end(self: &Arc<OpenFile>) -> Result<(), UploadError> {
         let file = self.clone();
-        let publish: BoxFuture<'static, Result<(), UploadError>> = Box::pin(async move { file.publish_step().await });
+        let publish: BoxFuture<'static, Result<(), UploadError>> = Box::pin(async move { file.publish_as(true).await });
         match self.uploader.runtime.spawn(publish).await {
             Ok(result) => result,
             Err(panic) => {
@@ -336,7 +349,7 @@ impl OpenFile {
             if taken == data.len() {
                 return Ok((taken, None));
             }
-            state.dirty = true;
+            (state.dirty, state.has_new_bytes) = (true, true);
             state.content.extend(offset);
             let piece = &data[taken..data.len().min(taken + TURN_BYTES)];
             let (bytes, wait) = self.take_piece(&mut state, offset + taken as u64, piece, granted);
@@ -447,7 +460,8 @@ impl OpenFile {
         offset: u64,
     ) -> Result<(), UploadError> {
         self.uploader.register_copier(self);
-        self.change(offset + range.len(), |State { content, key, .. }| {
+        self.change(offset + range.len(), |State { content, key, has_new_bytes, .. }| {
+            *has_new_bytes = true;
             let is_own = content.base.as_ref().is_some_and(|base| base.etag == source.etag) && *key == source.key;
             let source = if is_own { Source::Base } else { Source::Other(Arc::new(source.clone())) };
             let extent = Extent { len: range.len(), matter: Matter::stored(source, range.start()) };
@@ -523,7 +537,7 @@ impl OpenFile {
     /// Bytes that publishing this file would get out of the memory.
     pub(super) fn publishable_bytes(&self) -> u64 {
         let state = self.lock();
-        let is_stuck = state.is_publishing || state.failure.is_some();
+        let is_stuck = state.is_publishing || state.is_unwanted || state.failure.is_some();
         if state.dirty && !is_stuck { state.content.held_bytes() } else { 0 }
     }
 
@@ -571,6 +585,7 @@ impl State {
                 let Base { etag, size, crc64 } = self.content.base.clone()?;
                 Some(SourceObject { key: self.key.clone(), etag, size, crc64 })
             }
+            Source::Zeros(object) => Some(SourceObject::clone(object)),
         }
     }
 

@@ -15,7 +15,12 @@ use super::sending::Session;
 use super::uploader::{Flight, UploadError};
 use crate::stats::Stats;
 use crate::store::{Published, StoreError, StoreErrorKind};
+use crate::wire::limits::GIB;
 use crate::wire::{Crc64, ETag, ObjectAttributes, ObjectKey, UploadedPart};
+
+/// Holes of a file that nobody waits for, in bytes, whatever else it has: more than ten copies of the largest part, which
+/// take minutes.
+const ABANDONED_HOLE_BYTES: u64 = 64 * GIB;
 
 /// How an object is made of a file.
 enum How {
@@ -44,12 +49,30 @@ impl OpenFile {
         self.publish_as(false).await
     }
 
-    /// The same to get bytes out of the memory or out of parts that nobody can read; of a file without a name, too.
+    /// The same to get bytes out of the memory or out of parts that nobody can read; of a file without a name, too. Waits while
+    /// the file is not wanted, and so is not for somebody whom its removal waits for.
     pub async fn publish_step(self: &Arc<OpenFile>) -> Result<(), UploadError> {
-        self.publish_as(true).await
+        loop {
+            match self.publish_as(true).await {
+                Err(UploadError::Unwanted { .. }) => self.until_wanted().await,
+                published => return published,
+            }
+        }
     }
 
-    async fn publish_as(self: &Arc<OpenFile>, nameless_too: bool) -> Result<(), UploadError> {
+    /// Waits until it is decided whether the file is removed.
+    pub(super) async fn until_wanted(&self) {
+        loop {
+            let mut changed = std::pin::pin!(self.changed.notified());
+            changed.as_mut().enable();
+            if !self.is_unwanted() {
+                return;
+            }
+            changed.await;
+        }
+    }
+
+    pub(super) async fn publish_as(self: &Arc<OpenFile>, nameless_too: bool) -> Result<(), UploadError> {
         let _one_at_a_time = self.publishing.lock().await;
         {
             let mut state = self.lock();
@@ -110,7 +133,8 @@ impl OpenFile {
         }
         let is_readable = {
             let mut state = self.lock();
-            state.is_publishing = true;
+            // Those who have it open want it, whatever becomes of its name.
+            (state.is_publishing, state.is_unwanted) = (true, false);
             // What comes from other objects is fetched now, because one of them may be what takes the name.
             let is_readable = state.content.unseal_from(0).is_ok() && !state.content.has_other_sources();
             if is_readable {
@@ -191,7 +215,7 @@ impl OpenFile {
     pub fn forget(self: &Arc<OpenFile>) {
         let mut state = self.lock();
         self.give_up_session(&mut state);
-        state.is_nameless = true;
+        (state.is_nameless, state.zeros) = (true, None);
         state.content.drop_bytes();
         (state.dirty, state.attributes_changed) = (false, false);
         drop(state);
@@ -205,6 +229,7 @@ impl OpenFile {
         let mut state = self.lock();
         self.give_up_session(&mut state);
         let is_there = state.content.base.is_some();
+        state.zeros = None;
         state.content.drop_bytes();
         (state.dirty, state.attributes_changed) = (false, false);
         let key = state.key.clone();
@@ -231,8 +256,14 @@ impl OpenFile {
         {
             let mut state = self.lock();
             (state.is_publishing, state.is_loaded) = (false, false);
-            if let Err(error) = result {
-                self.fail(&mut state, error.clone());
+            match result {
+                // What is sent stays where it is until somebody says what becomes of the file.
+                Err(UploadError::Unwanted { .. }) => {}
+                Err(error) => self.fail(&mut state, error.clone()),
+                Ok(()) => {}
+            }
+            if !matches!(result, Err(UploadError::Unwanted { .. })) && state.zeros.take().is_some() {
+                state.content.forget_zeros();
             }
             #[cfg(debug_assertions)]
             state.content.check_invariants();
@@ -268,8 +299,10 @@ impl OpenFile {
         let began = Instant::now();
         *flight = Some(self.uploader.flight());
         loop {
+            self.expect_wanted()?;
             self.take_back_refused_parts().await?;
             self.find_conflict_before().await?;
+            self.provide_zeros().await?;
             // Asked before this file is locked: two that ask each other would wait for ever.
             let is_source = self.is_source();
             let how = self.decide(&mut self.lock(), is_source)?;
@@ -283,6 +316,7 @@ impl OpenFile {
             match made {
                 Ok(made) => {
                     if self.take_published(made, began) {
+                        self.remove_zeros().await;
                         return Ok(());
                     }
                 }
@@ -359,6 +393,7 @@ impl OpenFile {
             loaded.give_up_room();
         }
         self.uploader.release_source(&key, Some(self)).await;
+        self.expect_wanted()?;
         let (size, crc64) = (loaded.body.len(), loaded.crc64);
         let Published { etag, .. } = self.uploader.store.put(&key, loaded.body, crc64, &attributes).await?;
         Ok(Made { base: Base { etag, size, crc64: Some(crc64) }, attributes, part_count: 1 })
@@ -384,6 +419,7 @@ impl OpenFile {
         let crc64 = parts.iter().try_fold(Crc64::EMPTY, |crc64, part| Some(crc64.followed_by(part.crc64?, part.size)));
         let etags: Vec<ETag> = parts.into_iter().map(|part| part.etag).collect();
         let (upload, attributes) = (self.upload_id(session).await?, session.attributes.clone());
+        self.expect_wanted()?;
         let completing = || self.uploader.store.complete(&session.key, upload, &etags, size, crc64);
         let Published { etag, crc64: told } = self.complete_unless_conflict(&session.key, completing).await?;
         Ok(Made { base: Base { etag, size, crc64: crc64.or(told) }, attributes, part_count: etags.len() })
@@ -421,6 +457,9 @@ impl OpenFile {
                 let state = self.lock();
                 if let Some(failure) = &state.failure {
                     return Err(failure.clone());
+                }
+                if state.is_unwanted {
+                    return Err(UploadError::Unwanted { key: state.key.to_string() });
                 }
                 // No earlier content of a part may still be on its way.
                 if state.busy.is_empty() {
@@ -473,7 +512,7 @@ impl OpenFile {
         (state.replaces, state.may_replace_any) = (None, false);
         state.is_loaded = false;
         state.serial += 1;
-        state.dirty = !is_all;
+        (state.dirty, state.has_new_bytes) = (!is_all, state.has_new_bytes && !is_all);
         state.attributes_changed = state.attributes != attributes;
         Stats::add(&self.uploader.stats.published, 1);
         is_all
@@ -500,10 +539,62 @@ impl OpenFile {
         self.uploader.is_source(&self.key(), self)
     }
 
-    /// Says whether what is written is wanted at all: nobody waits until what is not wanted is published.
+    /// Says whether what is written is wanted at all. Nothing of what is not wanted is sent, nobody waits until it is
+    /// published, and a publishing that is under way ends with [`UploadError::Unwanted`] as soon as nothing of it can become
+    /// visible any more. It goes on from there when the file is wanted again and published.
     pub fn set_wanted(&self, is_wanted: bool) {
         self.lock().is_unwanted = !is_wanted;
         self.changed.notify_waiters();
+    }
+
+    /// Whether the file is about to be removed.
+    pub fn is_unwanted(&self) -> bool {
+        self.lock().is_unwanted
+    }
+
+    /// The program that waits for the publishing has been told to end. If all that it has done is to make the file longer, or
+    /// that is nearly all, nobody wants the zeros: the file fails, and nothing more of it is sent.
+    pub fn stop_filling(self: &Arc<OpenFile>) {
+        {
+            let mut state = self.lock();
+            let hole_bytes = state.content.hole_bytes();
+            let is_for_nothing = hole_bytes > 0 && !state.has_new_bytes || hole_bytes > ABANDONED_HOLE_BYTES;
+            if !state.is_publishing || !is_for_nothing {
+                return;
+            }
+            let message = "the program that made a hole of it was told to end before it was published";
+            let error = StoreError::new(StoreErrorKind::TimedOut, "publish", state.key.as_str(), message);
+            self.fail(&mut state, error.into());
+        }
+        self.changed.notify_waiters();
+    }
+
+    /// Puts zeros into the bucket for the large holes of the file to be copied from, if it has any.
+    async fn provide_zeros(self: &Arc<OpenFile>) -> Result<(), UploadError> {
+        let rules = self.uploader.rules();
+        let hole_bytes = {
+            let State { content, zeros, .. } = &mut *self.lock();
+            if let Some(zeros) = zeros {
+                content.point_holes_at(zeros.object(), &rules);
+            }
+            content.large_hole_bytes(&rules)
+        };
+        if hole_bytes == 0 {
+            return Ok(());
+        }
+        let Some(zeros) = self.uploader.zeros(self, hole_bytes).await? else { return Ok(()) };
+        let mut state = self.lock();
+        state.content.point_holes_at(zeros.object(), &rules);
+        state.zeros = Some(zeros);
+        Ok(())
+    }
+
+    /// Removes the zeros before the publishing ends, so that it leaves nothing in the bucket.
+    async fn remove_zeros(&self) {
+        let zeros = self.lock().zeros.take();
+        if let Some(zeros) = zeros {
+            zeros.remove().await;
+        }
     }
 
     /// Publishes the file, and returns as soon as it does not need the object under `key` any more.

@@ -37,7 +37,7 @@ struct SentPart {
 impl OpenFile {
     /// Sends every sealed part that is not on its way, as many at once as the options allow.
     pub(super) fn dispatch(self: &Arc<OpenFile>, state: &mut State) {
-        if state.failure.is_some() || state.must_replan {
+        if state.failure.is_some() || state.must_replan || state.is_unwanted {
             return;
         }
         while state.busy.len() < self.uploader.options.concurrency {
@@ -98,6 +98,8 @@ impl OpenFile {
                     self.uploader.limit_part_count(index as u64);
                     state.must_replan = true;
                 }
+                // It is sent when the file is wanted again, if it ever is.
+                Err(UploadError::Unwanted { .. }) => {}
                 Err(error) if is_running => self.fail(&mut state, error),
                 // The upload was given up, and nobody needs the part any more.
                 Ok(_) | Err(_) => {}
@@ -155,8 +157,19 @@ impl OpenFile {
         self.uploader.store.upload_part_copy(&session.key, upload, number, &source, range).await
     }
 
+    /// An error if the file is about to be removed, or has failed: what has not begun by then is for nothing.
+    pub(super) fn expect_wanted(&self) -> Result<(), UploadError> {
+        let state = self.lock();
+        match &state.failure {
+            Some(failure) => Err(failure.clone()),
+            None if state.is_unwanted => Err(UploadError::Unwanted { key: state.key.to_string() }),
+            None => Ok(()),
+        }
+    }
+
     /// An error if the upload was given up: what has not begun by then is for nothing.
     fn expect_running(&self, session: &Arc<Session>) -> Result<(), UploadError> {
+        self.expect_wanted()?;
         if self.lock().is_running(session) {
             return Ok(());
         }
@@ -199,7 +212,7 @@ impl OpenFile {
     pub(super) fn give_up_session(self: &Arc<OpenFile>, state: &mut State) {
         let Some(session) = state.session.take() else { return };
         let file = self.clone();
-        let giving_up = self.uploader.giving_up();
+        let (giving_up, mut ending) = self.uploader.giving_up();
         self.uploader.runtime.spawn(async move {
             let _giving_up = giving_up;
             loop {
@@ -209,7 +222,11 @@ impl OpenFile {
                 if Arc::strong_count(&session) == 1 {
                     break;
                 }
-                changed.await;
+                tokio::select! {
+                    () = changed => {}
+                    // No part can come in behind the end of this process, and it may not be there when the last one has.
+                    () = ending.begun(), if session.upload.get().is_some() => break,
+                }
             }
             let (key, Some(upload)) = (&session.key, session.upload.get()) else { return };
             match file.uploader.store.abort(key, upload).await {

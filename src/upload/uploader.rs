@@ -1,7 +1,7 @@
 //! What all open files share: the store, the memory, the sizes of parts, and the help they give when memory is short.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
@@ -72,6 +72,12 @@ pub enum UploadError {
         /// The file's key.
         key: String,
     },
+    /// Its publishing was stopped, because the file is about to be removed or replaced.
+    #[error("{key:?} is about to be removed")]
+    Unwanted {
+        /// The file's key.
+        key: String,
+    },
     /// The file would be larger than the service's largest object.
     #[error("{key:?} would be larger than the service's largest object, {bytes_max} bytes")]
     TooLarge {
@@ -81,6 +87,9 @@ pub enum UploadError {
         bytes_max: u64,
     },
 }
+
+/// The parts of the first size that a hole is longer than whose zeros are copied on the service.
+const HOLE_PARTS: u64 = 4;
 
 /// What room for fetched bytes is counted in, in bytes.
 const ROOM_PAGE_BYTES: u64 = 4 << 10;
@@ -96,6 +105,8 @@ pub struct Uploader {
     pub(super) runtime: Handle,
     /// Every upload that is being aborted holds a receiver, so that the channel is closed when none is.
     aborts: watch::Sender<()>,
+    /// Whether the mount ends.
+    ending: watch::Sender<bool>,
     /// Requests with data on their way, of all files together.
     pub(super) in_flight: AtomicUsize,
     /// One permit for each part that may be on the wire, of all files together: twice what one file may have. More would
@@ -106,6 +117,8 @@ pub struct Uploader {
     /// Room for bytes that are fetched to be sent again, in pages of [`ROOM_PAGE_BYTES`].
     room: Arc<Semaphore>,
     room_pages: u32,
+    /// What keys begin with that nobody sees.
+    pub(super) hidden: OnceLock<String>,
     files: Registry,
     /// The files that have been given bytes of other objects. Asked at every publishing and every removal, so that nobody
     /// looks at ten thousand files for it that have none.
@@ -155,8 +168,10 @@ impl Uploader {
             room: Arc::new(Semaphore::new(room_pages as usize)),
             room_pages,
             aborts: watch::Sender::new(()),
+            ending: watch::Sender::new(false),
             in_flight: AtomicUsize::new(0),
             wire: Semaphore::new(2 * options.concurrency),
+            hidden: OnceLock::new(),
             files: Registry::default(),
             copiers: Registry::default(),
             store,
@@ -170,6 +185,11 @@ impl Uploader {
         let relief: Arc<dyn Relief> = uploader.clone();
         uploader.memory.on_shortage(&relief);
         uploader
+    }
+
+    /// Says what keys begin with that nobody sees. Without it no object but the files' own is ever made.
+    pub fn hide_under(&self, prefix: String) {
+        let _ = self.hidden.set(prefix);
     }
 
     /// The store that everything goes to.
@@ -203,7 +223,9 @@ impl Uploader {
         // Two such parts fit into the room at once.
         let room_bytes = u64::from(self.room_pages) * ROOM_PAGE_BYTES;
         let mixed_bytes = (room_bytes / 2).clamp(limits.part_bytes_min, self.ladder.first_bytes());
-        PartRules { limits, ladder: self.ladder, mixed_bytes }
+        // A few parts of zeros are sent sooner than others are copied.
+        let hole_bytes_min = self.hidden.get().map(|_| HOLE_PARTS * self.ladder.first_bytes());
+        PartRules { limits, ladder: self.ladder, mixed_bytes, hole_bytes_min }
     }
 
     /// Room for `bytes` bytes that are fetched; whoever needs more than there is gets all of it.
@@ -269,13 +291,15 @@ impl Uploader {
         }
     }
 
-    /// Counts an upload as being aborted until the guard is dropped.
-    pub(super) fn giving_up(&self) -> watch::Receiver<()> {
-        self.aborts.subscribe()
+    /// Counts an upload as being aborted until the guard is dropped. The other tells of the end of the mount.
+    pub(super) fn giving_up(&self) -> (watch::Receiver<()>, Ending) {
+        (self.aborts.subscribe(), Ending(self.ending.subscribe()))
     }
 
-    /// Waits until no upload is being aborted any more.
+    /// The mount ends: waits until no upload is being aborted any more, and no zeros removed. Requests that are on their way
+    /// are not waited for any longer.
     pub async fn until_given_up(&self) {
+        self.ending.send_replace(true);
         self.aborts.closed().await;
     }
 
@@ -283,6 +307,17 @@ impl Uploader {
     pub(super) fn flight(self: &Arc<Uploader>) -> Flight {
         self.in_flight.fetch_add(1, Ordering::SeqCst);
         Flight(self.clone())
+    }
+}
+
+/// Tells of the end of the mount.
+pub(super) struct Ending(watch::Receiver<bool>);
+
+impl Ending {
+    /// Returns once the mount ends.
+    pub(super) async fn begun(&mut self) {
+        // The sender lives in the uploader, which whoever waits holds.
+        let _ = self.0.wait_for(|ends| *ends).await;
     }
 }
 

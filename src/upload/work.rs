@@ -98,7 +98,12 @@ fn plan_and_seal(changes: u64) -> u64 {
         let mut take = |bytes| memory.try_take(bytes);
         content.write(place, &[1; PAGE as usize], &mut take).unwrap();
     }
-    let rules = PartRules { limits: Limits::COS, ladder: Ladder::new(MIB, MIB, Limits::COS), mixed_bytes: MIB };
+    let rules = PartRules {
+        limits: Limits::COS,
+        ladder: Ladder::new(MIB, MIB, Limits::COS),
+        mixed_bytes: MIB,
+        hole_bytes_min: None,
+    };
     extents_in(|| {
         let actions = content.plan(&rules).unwrap();
         content.seal(&actions);

@@ -15,6 +15,7 @@ mod editing;
 mod faults;
 mod hard_links;
 mod holding;
+mod holes;
 mod links;
 mod listings;
 mod memory;

@@ -72,7 +72,7 @@ impl Content {
     fn facts_of(&self, source: &Source) -> (u64, Option<Crc64>) {
         match source {
             Source::Base => self.base.as_ref().map_or((0, None), |base| (base.size, base.crc64)),
-            Source::Other(object) => (object.size, object.crc64),
+            Source::Other(object) | Source::Zeros(object) => (object.size, object.crc64),
         }
     }
 
@@ -129,8 +129,18 @@ impl Content {
     /// Of an object of which nothing was fetched there is a doubt only if all of it was copied, and is another one now.
     /// Where the service does not tell the checksums of copies nothing can be doubted.
     pub(in crate::upload) fn doubt(&self) -> Option<Doubt> {
+        let mut zeros: HashMap<u64, Crc64> = HashMap::new();
         let mut stretches: HashMap<&Source, Vec<Stretch>> = HashMap::new();
         for (source, range, crc64) in self.parts.iter().flat_map(known) {
+            if matches!(source, Source::Zeros(_)) {
+                // Each for itself: what zeros have is known.
+                let len = range.end - range.start;
+                let zeros = *zeros.entry(len).or_insert_with(|| Crc64::of_zeros(len));
+                if crc64.is_some_and(|crc64| crc64 != zeros) {
+                    return Some(Doubt::Mismatch(source.clone()));
+                }
+                continue;
+            }
             stretches.entry(source).or_default().push((range, crc64));
         }
         let fetched = self.parts.iter().flat_map(|part| &part.fetches);
@@ -208,7 +218,10 @@ fn widen(widened: &mut HashMap<usize, u64>, needs: &[Need], covered: &[Need], by
 fn needs(part: usize, extents: &Extents) -> Vec<(Source, Need)> {
     let mut places: HashMap<&Source, Vec<Range<u64>>> = HashMap::new();
     for extent in extents.iter() {
-        if let Matter::Stored { source, start, held: None } = &extent.matter {
+        // Zeros are at hand.
+        if let Matter::Stored { source, start, held: None } = &extent.matter
+            && !matches!(source, Source::Zeros(_))
+        {
             places.entry(source).or_default().push(*start..start + extent.len);
         }
     }

@@ -53,6 +53,8 @@ pub(in crate::upload) struct PartRules {
     pub(in crate::upload) ladder: Ladder,
     /// The size, roughly, of a part some bytes of which have to be fetched first.
     pub(in crate::upload) mixed_bytes: u64,
+    /// Holes that are longer wait for the publishing, which has the service copy zeros; `None` where it cannot.
+    pub(in crate::upload) hole_bytes_min: Option<u64>,
 }
 
 impl PartRules {
@@ -185,6 +187,8 @@ impl Content {
         let Ok(actions) = rules.plan(&stretches) else { return };
         let is_single = self.parts.is_empty() && actions.len() == 1;
         let fresh = &actions[self.parts.len()..];
+        let hole = rules.hole_bytes_min.and_then(|bytes| self.tail.holes(bytes).next());
+        let hole_start = hole.map_or(u64::MAX, |(start, _)| start);
         let mut end = self.tail.start();
         let (mut sealable, mut sealable_end) = (0, end);
         for (index, action) in fresh.iter().enumerate() {
@@ -194,7 +198,7 @@ impl Content {
                 Action::Keep => (0, 0),
             };
             end += bytes;
-            if fetched > 0 || !is_settled(action, end, (self.parts.len() + index) as u64) {
+            if fetched > 0 || end > hole_start || !is_settled(action, end, (self.parts.len() + index) as u64) {
                 break;
             }
             // A copy is of use only for what follows it.

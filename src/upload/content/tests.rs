@@ -10,7 +10,7 @@ const LIMITS: Limits =
     Limits { part_bytes_min: 4, part_bytes_max: 16, part_count_max: 12, put_bytes_max: 16, object_bytes_max: 192 };
 
 fn rules() -> PartRules {
-    PartRules { limits: LIMITS, ladder: Ladder::new(8, 8, LIMITS), mixed_bytes: 8 }
+    PartRules { limits: LIMITS, ladder: Ladder::new(8, 8, LIMITS), mixed_bytes: 8, hole_bytes_min: None }
 }
 
 fn uploaded(size: u64) -> UploadedPart {
