@@ -34,7 +34,8 @@ pub(super) async fn complete(
             Ok(published) => return verify(session, &request, key, published, expected).await,
             Err(failed) => failed,
         };
-        if perhaps_done && failed.error.kind == StoreErrorKind::NoSuchUpload {
+        // Whether or not an answer of ours was lost: a request may be carried out twice on its way, too.
+        if failed.error.kind == StoreErrorKind::NoSuchUpload {
             return settle(session, key, upload, expected, failed.error).await;
         }
         perhaps_done |= failed.done == Done::Perhaps;
@@ -104,6 +105,7 @@ async fn settle(
 ) -> Result<Published, StoreError> {
     // Without a checksum there is nothing that would tell our object from another one of its size.
     let Some(crc64) = expected.crc64 else { return Err(error) };
+    let session = &session.to_settle();
     match head(session, key).await {
         Ok(head) if head.crc64 == Some(crc64) && head.size == expected.size => {
             // The object that was there before may have had the same bytes, and other metadata.

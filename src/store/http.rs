@@ -19,6 +19,7 @@ use http_body_util::BodyExt;
 use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 
+use super::pace::{Late, Pace, Patience};
 use super::{Body, StoreErrorKind};
 use crate::wire::request::{HeaderPair, Method};
 
@@ -29,8 +30,6 @@ pub struct Timeouts {
     pub connect: Duration,
     /// For the next sign of life: bytes that leave or bytes that arrive.
     pub idle: Duration,
-    /// For the whole answer to what the service must work on: Complete and copies. It may be silent meanwhile.
-    pub work: Duration,
 }
 
 impl Default for Timeouts {
@@ -39,8 +38,6 @@ impl Default for Timeouts {
             connect: Duration::from_secs(10),
             // A send buffer of 4 MiB drains within this at 1 Mbit/s.
             idle: Duration::from_secs(30),
-            // What the official Python client allows Complete (`cos-api.md` 4.4).
-            work: Duration::from_secs(1200),
         }
     }
 }
@@ -49,7 +46,7 @@ impl Timeouts {
     /// The same, but with no sign of life awaited for longer than a request may be tried at all.
     #[must_use]
     pub(super) fn within(self, deadline: Duration) -> Timeouts {
-        Timeouts { connect: self.connect.min(deadline), idle: self.idle.min(deadline), work: self.work }
+        Timeouts { connect: self.connect.min(deadline), idle: self.idle.min(deadline) }
     }
 }
 
@@ -95,8 +92,8 @@ pub(super) struct Outgoing {
     /// Grows by the bytes of the body that the connection has taken.
     pub(super) sent: Arc<AtomicU64>,
     pub(super) weight: Weight,
-    /// How long the connection may stay without a sign of life.
-    pub(super) patience: Duration,
+    /// What the exchange may take.
+    pub(super) patience: Patience,
 }
 
 /// The head of an answer, with the body still to come.
@@ -115,7 +112,7 @@ pub(super) struct AnswerHeaders(HeaderMap);
 #[derive(Debug)]
 pub(super) struct IncomingBody {
     body: reqwest::Body,
-    patience: Duration,
+    pace: Pace,
 }
 
 /// An exchange that broke.
@@ -170,15 +167,16 @@ impl Transport {
         drop(body);
         let request = request.build().map_err(setup_error)?;
         let exchange = client.execute(request);
+        let mut pace = Pace::new(patience);
         let response = match &self.runtimes {
             Some(Runtimes { bulk, .. }) if weight == Weight::Bulk => {
-                watch(run_on(bulk, exchange), &sent, patience).await?
+                watch(run_on(bulk, exchange), &sent, &mut pace).await?
             }
-            Some(Runtimes { light, .. }) => watch(run_on(light, exchange), &sent, patience).await?,
-            None => watch(exchange.map_err(broken), &sent, patience).await?,
+            Some(Runtimes { light, .. }) => watch(run_on(light, exchange), &sent, &mut pace).await?,
+            None => watch(exchange.map_err(broken), &sent, &mut pace).await?,
         };
         let (parts, body) = http::Response::<reqwest::Body>::from(response).into_parts();
-        let body = IncomingBody { body, patience };
+        let body = IncomingBody { body, pace };
         Ok(Incoming { status: parts.status.as_u16(), headers: AnswerHeaders(parts.headers), body })
     }
 }
@@ -223,25 +221,25 @@ async fn run_on(
     }
 }
 
-/// Waits for an answer as long as bytes of the body keep leaving, and `patience` longer.
+/// Waits for an answer as long as bytes of the body keep leaving.
 async fn watch(
     exchange: impl Future<Output = Result<reqwest::Response, TransportError>>,
     sent: &AtomicU64,
-    patience: Duration,
+    pace: &mut Pace,
 ) -> Result<reqwest::Response, TransportError> {
     let mut exchange = std::pin::pin!(exchange);
     let mut seen = sent.load(Ordering::Relaxed);
     loop {
-        match tokio::time::timeout(patience, &mut exchange).await {
+        let late = match pace.wait(&mut exchange).await {
             Ok(answer) => return answer,
-            Err(_) => {
-                let now = sent.load(Ordering::Relaxed);
-                if now == seen {
-                    return Err(silent(patience));
-                }
-                seen = now;
-            }
+            Err(late) => late,
+        };
+        let now = sent.load(Ordering::Relaxed);
+        pace.moved(now - seen);
+        if now == seen || pace.left().is_zero() {
+            return Err(too_late(late));
         }
+        seen = now;
     }
 }
 
@@ -264,14 +262,17 @@ impl IncomingBody {
     /// The next piece, or `None` after the last.
     pub(super) async fn next(&mut self) -> Option<Result<Bytes, TransportError>> {
         loop {
-            let frame = match tokio::time::timeout(self.patience, self.body.frame()).await {
+            let frame = match self.pace.wait(self.body.frame()).await {
                 Ok(frame) => frame?,
-                Err(_) => return Some(Err(silent(self.patience))),
+                Err(late) => return Some(Err(too_late(late))),
             };
             match frame {
                 // Trailers carry nothing that we know.
                 Ok(frame) => match frame.into_data() {
-                    Ok(data) if !data.is_empty() => return Some(Ok(data)),
+                    Ok(data) if !data.is_empty() => {
+                        self.pace.moved(data.len() as u64);
+                        return Some(Ok(data));
+                    }
                     _ => {}
                 },
                 Err(error) => return Some(Err(broken(error))),
@@ -345,8 +346,11 @@ fn header_map(headers: &[HeaderPair]) -> Result<HeaderMap, TransportError> {
     Ok(map)
 }
 
-fn silent(patience: Duration) -> TransportError {
-    let message = format!("no sign of life for {} s", patience.as_secs_f32());
+fn too_late(late: Late) -> TransportError {
+    let message = match late {
+        Late::Silent(span) => format!("no sign of life for {} s", span.as_secs_f32()),
+        Late::Trickling(span) => format!("bytes trickle, and no end after {} s", span.as_secs_f32().round()),
+    };
     TransportError { kind: StoreErrorKind::TimedOut, transient: true, message, source: None }
 }
 

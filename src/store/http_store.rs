@@ -13,30 +13,25 @@ use async_trait::async_trait;
 
 use super::complete::{self, Expected};
 use super::http::{Runtimes, Timeouts, Transport};
-use super::reading;
-use super::retry::{self, Remedy, RetryOptions};
-use super::session::{Answer, Done, Failed, Request, Session};
+use super::listing::{self, Listings};
+use super::retry::{self, RetryOptions};
+use super::session::{Request, Session};
 use super::{
-    Body, Copied, CopyRequest, GetRequest, ListPage, ListRequest, ListedObject, ListedUpload, ObjectStore, Published,
-    Reading, Source, StoreError, StoreErrorKind,
+    Body, Copied, CopyRequest, GetRequest, ListPage, ListRequest, ListedUpload, ObjectStore, Published, Reading,
+    Source, StoreError, StoreErrorKind,
 };
+use super::{copying, reading, sending};
 use crate::clock::Clock;
 use crate::stats::Stats;
 use crate::wire::address::Endpoint;
-use crate::wire::answer::{
-    AnswerError, CopyObjectResult, CopyPartResult, DeleteResult, InitiateMultipartUploadResult, ListBucketResult,
-    ListMultipartUploadsResult, header_crc64,
-};
+use crate::wire::answer::{CopyPartResult, DeleteResult, InitiateMultipartUploadResult};
 use crate::wire::code::classify;
 use crate::wire::condition::Conditions;
 use crate::wire::copy_source::CopySource;
-use crate::wire::escape::UNREADABLE;
 use crate::wire::operation::{
-    AbortMultipartUpload, CopyObject, DeleteMultipleObjects, DeleteObject, InitiateMultipartUpload,
-    ListMultipartUploads, ListObjects, MetadataDirective, ObjectVersion, Operation, PutObject, UploadPart,
-    UploadPartCopy,
+    AbortMultipartUpload, DeleteMultipleObjects, DeleteObject, InitiateMultipartUpload, ObjectVersion, Operation,
+    UploadPart, UploadPartCopy,
 };
-use crate::wire::request::Headers;
 use crate::wire::sign::Credentials;
 use crate::wire::{
     BucketName, ByteRange, Crc64, ETag, Limits, ObjectAttributes, ObjectHead, ObjectKey, PartNumber, UploadId,
@@ -95,6 +90,7 @@ pub struct HttpStore {
     bucket: BucketName,
     copy_domain: String,
     limits: Limits,
+    listings: Arc<Listings>,
 }
 
 impl fmt::Debug for HttpStore {
@@ -117,54 +113,21 @@ impl HttpStore {
         let transport = Transport::new(timeouts.within(retry.deadline), tls, proxy.as_deref(), runtimes)
             .map_err(|error| StoreError::new(error.kind, "connect", bucket.as_str(), error.message))?;
         let session = Arc::new(Session::new(transport, route, credentials, retry, clock, stats));
-        Ok(HttpStore { session, bucket, copy_domain: endpoint.copy_source_domain().to_owned(), limits })
+        let (copy_domain, listings) = (endpoint.copy_source_domain().to_owned(), Arc::default());
+        Ok(HttpStore { session, bucket, copy_domain, limits, listings })
     }
 
     /// The same bucket and connections with another deadline, for callers that would rather hear of a failure soon.
     #[must_use]
     pub fn with_deadline(&self, deadline: Duration) -> HttpStore {
         let session = Arc::new(self.session.with_deadline(deadline));
-        HttpStore { session, bucket: self.bucket.clone(), copy_domain: self.copy_domain.clone(), limits: self.limits }
-    }
-
-    /// Sends an object's bytes and compares the checksum that the service has of them.
-    async fn send(&self, request: &Request, crc64: Crc64) -> Result<Published, StoreError> {
-        let mut tries = self.session.tries();
-        loop {
-            let failed = match self.session.exchange(request).await {
-                Ok(answer) => match stored(request, &answer, crc64) {
-                    Ok(published) => return Ok(published),
-                    Err(failed) => failed,
-                },
-                Err(failed) => failed,
-            };
-            tries.again(failed).await?;
+        HttpStore {
+            session,
+            bucket: self.bucket.clone(),
+            copy_domain: self.copy_domain.clone(),
+            limits: self.limits,
+            listings: self.listings.clone(),
         }
-    }
-
-    /// Makes a request until its answer can be decoded.
-    async fn ask<T>(
-        &self,
-        request: &Request,
-        decode: impl Fn(&[u8]) -> Result<T, AnswerError> + Send + Sync,
-    ) -> Result<T, StoreError> {
-        let mut tries = self.session.tries();
-        loop {
-            let failed = match self.ask_once(request, &decode).await {
-                Ok(answer) => return Ok(answer),
-                Err(failed) => failed,
-            };
-            tries.again(failed).await?;
-        }
-    }
-
-    async fn ask_once<T>(
-        &self,
-        request: &Request,
-        decode: &(impl Fn(&[u8]) -> Result<T, AnswerError> + Send + Sync),
-    ) -> Result<T, Failed> {
-        let answer = self.session.exchange(request).await?;
-        decode(&answer.body).map_err(|error| self.session.unexpected(request, &answer, error))
     }
 
     fn copy_source(&self, key: &ObjectKey) -> CopySource {
@@ -174,7 +137,7 @@ impl HttpStore {
     async fn delete_chunk(&self, keys: &[ObjectKey]) -> Result<Vec<(ObjectKey, StoreError)>, StoreError> {
         let objects = keys.iter().map(|key| ObjectVersion { key: key.as_str().to_owned(), version: None }).collect();
         let request = Request::new(&Operation::DeleteMultipleObjects(DeleteMultipleObjects { quiet: true, objects }));
-        let result = self.ask(&request, DeleteResult::decode).await?;
+        let result = self.session.ask(&request, DeleteResult::decode).await?;
         let mut failures = Vec::with_capacity(result.errors.len());
         for failure in result.errors {
             // Whatever else the service complains about is nothing that was asked for.
@@ -186,23 +149,6 @@ impl HttpStore {
         }
         Ok(failures)
     }
-}
-
-/// What the answer to a body says. Damaged bytes are worth sending again.
-fn stored(request: &Request, answer: &Answer, crc64: Crc64) -> Result<Published, Failed> {
-    let lines = answer.headers.lines();
-    let headers = Headers(&lines);
-    let Some(etag) = headers.get("etag").map(ETag::new) else {
-        return Err(request.protocol_error(&answer.headers, "an answer without ETag"));
-    };
-    let answered = header_crc64(headers);
-    if answered.is_some_and(|answered| answered != crc64) {
-        let mut failed = request.protocol_error(&answer.headers, "the service has another checksum than was sent");
-        failed.error.kind = StoreErrorKind::Corrupted;
-        failed.remedy = Remedy::Resend;
-        return Err(failed);
-    }
-    Ok(Published { etag, crc64: answered })
 }
 
 #[async_trait]
@@ -238,15 +184,7 @@ impl ObjectStore for HttpStore {
         crc64: Crc64,
         attributes: &ObjectAttributes,
     ) -> Result<Published, StoreError> {
-        let size = body.len();
-        let operation = Operation::PutObject(PutObject::new(key.clone(), attributes.clone()));
-        let request = Request::with_body(&operation, body);
-        let published = self.send(&request, crc64).await?;
-        if published.crc64.is_some() {
-            return Ok(published);
-        }
-        let expected = Expected { size, crc64: Some(crc64) };
-        complete::verify(&self.session, &request, key, published, expected).await
+        sending::put(&self.session, key, body, crc64, attributes).await
     }
 
     async fn delete(&self, key: &ObjectKey) -> Result<(), StoreError> {
@@ -267,69 +205,17 @@ impl ObjectStore for HttpStore {
     }
 
     async fn copy(&self, wanted: CopyRequest) -> Result<Copied, StoreError> {
-        let CopyRequest { source, key, replace, bytes } = wanted;
-        let mut copy = CopyObject::new(key.clone(), self.copy_source(&source.key));
-        copy.conditions = Conditions::matching(source.if_match.clone());
-        if let Some(attributes) = &replace {
-            copy.directive = MetadataDirective::Replaced;
-            copy.attributes = attributes.clone();
-        }
-        let request = Request::new(&Operation::CopyObject(copy)).of_size(bytes);
-        let mut tries = self.session.tries();
-        let mut perhaps_done = false;
-        loop {
-            let failed = match self.ask_once(&request, &CopyObjectResult::decode).await {
-                Ok(CopyObjectResult { etag, crc64, last_modified, .. }) => {
-                    return Ok(Copied { etag, crc64, last_modified });
-                }
-                Err(failed) => failed,
-            };
-            // A copy onto itself may have changed the version that its repeat is pinned to.
-            if perhaps_done && source.key == key && failed.error.kind == StoreErrorKind::Changed {
-                let head = self.head(&key).await?;
-                let ours = replace.as_ref().is_some_and(|attributes| attributes.user == head.attributes.user);
-                let copied = Copied { etag: head.etag, crc64: head.crc64, last_modified: head.last_modified };
-                return if ours { Ok(copied) } else { Err(failed.error) };
-            }
-            perhaps_done |= failed.done == Done::Perhaps;
-            tries.again(failed).await?;
-        }
+        copying::copy(&self.session, self.copy_source(&wanted.source.key), &wanted).await
     }
 
     async fn list(&self, wanted: ListRequest) -> Result<ListPage, StoreError> {
-        let operation = Operation::ListObjects(ListObjects {
-            prefix: wanted.prefix.clone(),
-            delimiter: if wanted.delimited { "/".to_owned() } else { String::new() },
-            marker: wanted.marker.clone().unwrap_or_default(),
-            max_keys: wanted.max_keys.map(u32::from),
-            url_encoded: true,
-        });
-        let request = Request::new(&operation).about(&wanted.prefix);
-        let result = self.ask(&request, ListBucketResult::decode).await?;
-        let mut next_marker = None;
-        if result.is_truncated {
-            let keys = result.contents.iter().map(|object| &object.key).chain(&result.common_prefixes);
-            let last_key = keys.filter(|key| !key.contains(UNREADABLE)).max();
-            next_marker = result.next_marker.or_else(|| last_key.cloned());
-            // A listing that does not get on would be asked for without end.
-            if next_marker.is_none() || next_marker <= wanted.marker {
-                return Err(request.error(StoreErrorKind::Protocol, "a page of a listing that leads nowhere"));
-            }
-        }
-        let objects = result.contents.into_iter().map(|object| ListedObject {
-            key: object.key,
-            size: object.size,
-            etag: object.etag,
-            last_modified: object.last_modified,
-            storage_class: object.storage_class,
-        });
-        Ok(ListPage { objects: objects.collect(), prefixes: result.common_prefixes, next_marker })
+        listing::page(&self.session, &self.listings, wanted).await
     }
 
     async fn initiate(&self, key: &ObjectKey, attributes: &ObjectAttributes) -> Result<UploadId, StoreError> {
         let initiate = InitiateMultipartUpload::new(key.clone(), attributes.clone());
         let request = Request::new(&Operation::InitiateMultipartUpload(initiate));
-        let result = self.ask(&request, InitiateMultipartUploadResult::decode).await?;
+        let result = self.session.ask(&request, InitiateMultipartUploadResult::decode).await?;
         Ok(result.upload)
     }
 
@@ -343,7 +229,8 @@ impl ObjectStore for HttpStore {
     ) -> Result<UploadedPart, StoreError> {
         let size = body.len();
         let operation = Operation::UploadPart(UploadPart::new(key.clone(), upload.clone(), number));
-        let published = self.send(&Request::with_body(&operation, body), crc64).await.map_err(about_the_number)?;
+        let published = sending::send(&self.session, &Request::with_body(&operation, body), crc64).await;
+        let published = published.map_err(about_the_number)?;
         Ok(UploadedPart { etag: published.etag, size, crc64: published.crc64 })
     }
 
@@ -364,7 +251,7 @@ impl ObjectStore for HttpStore {
             conditions: Conditions::matching(source.if_match.clone()),
             passed: BTreeMap::new(),
         }));
-        let result = self.ask(&request, CopyPartResult::decode).await.map_err(about_the_number)?;
+        let result = self.session.ask(&request, CopyPartResult::decode).await.map_err(about_the_number)?;
         Ok(UploadedPart { etag: result.etag, size: range.len(), crc64: result.crc64 })
     }
 
@@ -390,26 +277,7 @@ impl ObjectStore for HttpStore {
     }
 
     async fn list_uploads(&self, prefix: &str) -> Result<Vec<ListedUpload>, StoreError> {
-        let mut listed = Vec::new();
-        let mut page = ListMultipartUploads { prefix: prefix.to_owned(), ..ListMultipartUploads::default() };
-        loop {
-            let request = Request::new(&Operation::ListMultipartUploads(page.clone())).about(prefix);
-            let result = self.ask(&request, ListMultipartUploadsResult::decode).await?;
-            listed.extend(result.uploads.into_iter().map(|upload| ListedUpload {
-                key: upload.key,
-                upload: upload.upload,
-                initiated: upload.initiated,
-            }));
-            if !result.is_truncated {
-                return Ok(listed);
-            }
-            let next = (result.next_key_marker.unwrap_or_default(), result.next_upload_id_marker.unwrap_or_default());
-            // Ids are opaque, so only standing still is certain to lead nowhere.
-            if next.0 < page.key_marker || next == (page.key_marker.clone(), page.upload_id_marker.clone()) {
-                return Err(request.error(StoreErrorKind::Protocol, "a page of a listing that leads nowhere"));
-            }
-            (page.key_marker, page.upload_id_marker) = next;
-        }
+        listing::uploads(&self.session, prefix).await
     }
 }
 

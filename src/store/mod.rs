@@ -5,17 +5,22 @@
 
 mod body;
 mod complete;
+mod copying;
 mod error;
 mod fault;
 mod fault_store;
 mod http;
 mod http_store;
+mod listing;
 mod memory;
 mod memory_bucket;
 mod object_store;
 mod op;
+mod pace;
+mod reach;
 mod reading;
 mod retry;
+mod sending;
 mod session;
 
 pub use body::Body;

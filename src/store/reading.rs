@@ -1,14 +1,19 @@
 //! The bytes of an object as a stream that survives a broken connection.
 //!
-//! The stream gives exactly the range that was opened. What arrives is checked against `Content-Range` and
-//! `Content-Length`; where a connection breaks, the rest is asked for again, pinned to the version of the first answer.
+//! The stream gives exactly the range that was opened. What arrives is checked against `Content-Range`, `Content-Length` and
+//! the ETag that was asked for; an answer whose head cannot be right is asked for again. Where a connection breaks, so is
+//! the rest, pinned to the version of the first answer. The bytes are not verified here: the head has the checksum of the
+//! whole object, and only who reads all of it can compare.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::StreamExt;
+use tokio::time::Instant;
 
 use super::http::{Incoming, IncomingBody};
+use super::pace::time_of;
 use super::session::{Failed, Request, Session, Tries, broken};
 use super::{GetRequest, Reading, StoreError, StoreErrorKind};
 use crate::stats::Stats;
@@ -32,6 +37,8 @@ pub(super) async fn open(session: Arc<Session>, wanted: GetRequest) -> Result<Re
         body: opened.body,
         request: opened.request,
         tries: None,
+        given: 0,
+        waited: Duration::ZERO,
         session,
     };
     let body = futures_util::stream::try_unfold(stretch, Stretch::next).boxed();
@@ -94,26 +101,28 @@ impl Opened {
                 });
                 let Some(answered) = fits else {
                     let told = headers.get("content-range").unwrap_or("no Content-Range");
-                    return Err(request.protocol_error(&headers, format!("asked for {range}, answered {told}")));
+                    let message = format!("asked for {range}, answered {told}");
+                    return Err(request.protocol_error(status, &headers, message));
                 };
                 answered.size
             }
             (200, _) => match told {
                 Some(size) => size,
-                None => return Err(request.protocol_error(&headers, "an object without Content-Length")),
+                None => return Err(request.protocol_error(status, &headers, "an object without Content-Length")),
             },
-            _ => return Err(request.protocol_error(&headers, format!("status {status} for an object"))),
+            _ => return Err(request.protocol_error(status, &headers, format!("status {status} for an object"))),
         };
-        let head = decode_head(lines).map_err(|error| request.protocol_error(&headers, error.to_string()))?;
+        let head = decode_head(lines).map_err(|error| request.protocol_error(status, &headers, error.to_string()))?;
         if if_match.is_some_and(|wanted| *wanted != head.etag) {
-            let mut failed = request.protocol_error(&headers, format!("the object is now {}", head.etag));
+            // A service that knows If-Match does not answer so, unless the answer was damaged; others do it each time.
+            let mut failed = request.protocol_error(status, &headers, format!("the object is now {}", head.etag));
             failed.error.kind = StoreErrorKind::Changed;
             return Err(failed);
         }
         let start = range.map_or(0, ByteRange::start);
         let end = range.map_or(whole, |range| range.end().min(whole));
         if range.is_some() && start >= whole {
-            let mut failed = request.protocol_error(&headers, format!("the object has {whole} bytes"));
+            let mut failed = request.protocol_error(status, &headers, format!("the object has {whole} bytes"));
             failed.error.kind = StoreErrorKind::InvalidRange;
             return Err(failed);
         }
@@ -135,21 +144,31 @@ struct Stretch {
     body: IncomingBody,
     /// The attempts since the last byte arrived.
     tries: Option<Tries>,
+    /// Bytes that were given so far, and the time that they took.
+    given: u64,
+    waited: Duration,
 }
 
 impl Stretch {
     async fn next(mut self) -> Result<Option<(Bytes, Stretch)>, StoreError> {
+        let began = Instant::now();
         while self.at < self.end {
             let failed = match self.body.next().await {
                 Some(Ok(piece)) => {
                     let Some(piece) = self.take(piece) else { continue };
                     Stats::add(&self.session.stats().bytes_down, piece.len() as u64);
                     self.tries = None;
+                    self.given += piece.len() as u64;
+                    self.waited += began.elapsed();
                     return Ok(Some((piece, self)));
                 }
                 Some(Err(error)) => broken(&self.request, error),
                 None => self.ended_early(),
             };
+            // A byte of each answer would otherwise keep this up for ever.
+            if self.waited + began.elapsed() > self.session.longest() + time_of(self.given) {
+                return Err(failed.error);
+            }
             let mut tries = self.tries.take().unwrap_or_else(|| self.session.tries());
             tries.again(failed).await?;
             let rest = ByteRange::new(self.at, self.end);

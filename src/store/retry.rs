@@ -13,12 +13,13 @@
 use std::time::Duration;
 
 use super::StoreErrorKind;
-use crate::wire::code::{Failure, Meaning, Retry};
+use crate::wire::code::{Code, Failure, Meaning, Retry};
 
 /// How long and how often to try.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RetryOptions {
-    /// No attempt begins later than this after the first one. An attempt that runs is not cut off by it.
+    /// No attempt begins later than this after the first one, and none takes longer, but for what its bytes or the
+    /// service's work take: `pace` and `session` say how much that is.
     pub deadline: Duration,
     /// The longest pause before the second attempt; doubles with each further one.
     pub pause_first: Duration,
@@ -114,6 +115,16 @@ pub(super) fn remedy(failure: Failure, clock_off: bool) -> Remedy {
         (Meaning::Damaged, _) => Remedy::Resend,
         (_, Retry::Yes) => Remedy::Pause,
         (_, Retry::No | Retry::Conditional) => Remedy::None,
+    }
+}
+
+/// Whether a refusal is what a request gets that was damaged on the way: its signature does not fit, its host names another
+/// bucket, or it is no request at all, which only a server that did not come to know the operation says without a code.
+pub(super) fn speaks_of_damage(failure: Failure, status: u16) -> bool {
+    match failure.code {
+        Some(Code::SignatureDoesNotMatch | Code::NoSuchBucket) => true,
+        Some(_) => false,
+        None => matches!(status, 400 | 405 | 501 | 505),
     }
 }
 

@@ -4,14 +4,16 @@
 //! ([`Session::attempt`]) and tells what a failed one means ([`Failed`]); the loop is the caller's, with [`Tries`] to
 //! count and to pause. What an answer says beyond its status is left to the callers too.
 
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, UNIX_EPOCH};
 
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use super::http::{AnswerHeaders, Incoming, Outgoing, Timeouts, Transport, TransportError, Weight};
+use super::http::{AnswerHeaders, Incoming, Outgoing, Transport, TransportError, Weight};
+use super::pace::Patience;
+use super::reach::Reach;
 use super::retry::{self, Attempts, Remedy, RetryOptions};
 use super::{Body, StoreError, StoreErrorKind};
 use crate::clock::Clock;
@@ -19,7 +21,7 @@ use crate::stats::Stats;
 use crate::wire::address::Route;
 use crate::wire::answer::{AnswerError, ErrorBody};
 use crate::wire::date;
-use crate::wire::operation::Operation;
+use crate::wire::operation::{Operation, UploadPartCopy};
 use crate::wire::request::{HeaderPair, Method, RequestHead};
 use crate::wire::sign::{Credentials, KeyTime, SigningKey};
 
@@ -47,6 +49,12 @@ pub(super) struct Session {
     clock_offset: AtomicI64,
     /// The key that was derived last. Std mutex: held for one derivation at most, never across an await.
     signing_key: Mutex<Option<Arc<SigningKey>>>,
+    /// Whether the ETag of a PUT has been seen to be something else than the MD5 of its bytes.
+    etags_are_opaque: AtomicBool,
+    /// Whether a request has been answered with a success: that what is asked for can be had, and that the key is right.
+    has_succeeded: AtomicBool,
+    /// Shared by all sessions to the same service.
+    reach: Arc<Reach>,
 }
 
 /// One request, before it is signed.
@@ -65,14 +73,20 @@ pub(super) struct Request {
 enum Work {
     /// Not longer than any answer takes.
     None,
-    /// As long as it takes to copy so many bytes.
+    /// As long as it takes to copy so many bytes, and without a sign of life.
     Copies(u64),
-    /// As long as it takes.
-    Unknown,
+    /// As long as it takes to join so many parts. The service sends blanks meanwhile (`cos-api.md` 4.4).
+    Joins(u64),
 }
 
-/// The slowest that the service copies, in bytes a second: a thousandth of what it does.
-const COPY_RATE_MIN: u64 = 1 << 20;
+/// The slowest that the service copies, in bytes a second: a hundredth of what it does.
+const COPY_RATE_MIN: u64 = 16 << 20;
+
+/// The longest that one part takes to be joined to the others: 10,000 of them take 200 s.
+const JOIN_TIME_MAX: Duration = Duration::from_millis(20);
+
+/// What a copy is taken for whose size is not known.
+const COPY_BYTES_UNKNOWN: u64 = 1 << 30;
 
 /// Bodies above this belong to objects; requests below it take no time worth mentioning on the wire.
 const LIGHT_BYTES_MAX: u64 = 64 << 10;
@@ -90,9 +104,9 @@ impl Request {
         let body = head.body.take().map_or_else(Body::empty, |xml| Body::from(Bytes::from(xml)));
         let key = operation.key().map_or_else(String::new, |key| key.as_str().to_owned());
         let work = match operation {
-            Operation::CompleteMultipartUpload(_) | Operation::CopyObject(_) | Operation::UploadPartCopy(_) => {
-                Work::Unknown
-            }
+            Operation::CompleteMultipartUpload(complete) => Work::Joins(complete.parts.len() as u64),
+            Operation::UploadPartCopy(UploadPartCopy { range: Some(range), .. }) => Work::Copies(range.len()),
+            Operation::CopyObject(_) | Operation::UploadPartCopy(_) => Work::Copies(COPY_BYTES_UNKNOWN),
             _ => Work::None,
         };
         Request { op: operation.name(), key, head, body, work }
@@ -100,15 +114,22 @@ impl Request {
 
     /// The same copy, of so many bytes.
     pub(super) fn of_size(self, bytes: Option<u64>) -> Request {
-        Request { work: bytes.map_or(Work::Unknown, Work::Copies), ..self }
+        Request { work: Work::Copies(bytes.unwrap_or(COPY_BYTES_UNKNOWN)), ..self }
     }
 
-    /// How long no sign of life is waited for.
-    fn patience(&self, timeouts: Timeouts) -> Duration {
+    /// What one attempt may take where an ordinary request may take `ordinary`.
+    fn patience(&self, ordinary: Patience) -> Patience {
+        let Patience { silence, whole } = ordinary;
         match self.work {
-            Work::None => timeouts.idle,
-            Work::Copies(bytes) => timeouts.work.min(timeouts.idle + Duration::from_secs(bytes / COPY_RATE_MIN)),
-            Work::Unknown => timeouts.work,
+            Work::None => ordinary,
+            Work::Copies(bytes) => {
+                let copying = Duration::from_secs(bytes / COPY_RATE_MIN);
+                Patience { silence: silence + copying, whole: whole + copying }
+            }
+            Work::Joins(parts) => {
+                let joining = JOIN_TIME_MAX * u32::try_from(parts).unwrap_or(u32::MAX);
+                Patience { silence, whole: 2 * whole + joining }
+            }
         }
     }
 
@@ -127,11 +148,12 @@ impl Request {
         StoreError::new(kind, self.op, self.key.as_str(), message)
     }
 
-    /// An answer that the protocol does not allow. Not repeated: it would be the same again.
-    pub(super) fn protocol_error(&self, answer: &AnswerHeaders, message: impl Into<String>) -> Failed {
+    /// An answer that the protocol does not allow. It may have been damaged on the way.
+    pub(super) fn protocol_error(&self, status: u16, answer: &AnswerHeaders, message: impl Into<String>) -> Failed {
         let mut error = self.error(StoreErrorKind::Protocol, message);
+        error.status = status;
         error.request_id = answer.get("x-cos-request-id").unwrap_or_default().to_owned();
-        Failed { error, remedy: Remedy::None, done: Done::Perhaps }
+        Failed { error, remedy: Remedy::Resend, done: Done::Perhaps }
     }
 }
 
@@ -169,8 +191,19 @@ impl Session {
         clock: Clock,
         stats: Arc<Stats>,
     ) -> Session {
-        let (clock_offset, signing_key) = (AtomicI64::new(0), Mutex::new(None));
-        Session { transport, route, credentials, retry, clock, stats, clock_offset, signing_key }
+        Session {
+            transport,
+            route,
+            credentials,
+            retry,
+            clock,
+            stats,
+            clock_offset: AtomicI64::new(0),
+            signing_key: Mutex::new(None),
+            etags_are_opaque: AtomicBool::new(false),
+            has_succeeded: AtomicBool::new(false),
+            reach: Arc::default(),
+        }
     }
 
     /// The same way with another deadline.
@@ -184,11 +217,39 @@ impl Session {
             stats: self.stats.clone(),
             clock_offset: AtomicI64::new(self.clock_offset.load(Ordering::Relaxed)),
             signing_key: Mutex::new(None),
+            etags_are_opaque: AtomicBool::new(self.etags_are_opaque()),
+            has_succeeded: AtomicBool::new(self.has_succeeded.load(Ordering::Relaxed)),
+            reach: self.reach.clone(),
         }
+    }
+
+    /// The same way, to find out what became of a request, which has taken its time already.
+    pub(super) fn to_settle(&self) -> Session {
+        self.with_deadline(self.retry.deadline / 4)
+    }
+
+    /// Whether nothing can be told from an ETag of this bucket.
+    pub(super) fn etags_are_opaque(&self) -> bool {
+        self.etags_are_opaque.load(Ordering::Relaxed)
+    }
+
+    /// A PUT has an ETag that is not the MD5 of its bytes, and HEAD says the same.
+    pub(super) fn note_opaque_etags(&self) {
+        self.etags_are_opaque.store(true, Ordering::Relaxed);
     }
 
     pub(super) fn stats(&self) -> &Stats {
         &self.stats
+    }
+
+    /// What an ordinary request may take. It is the same time for which one that fails is tried again.
+    fn patience(&self) -> Patience {
+        Patience { silence: self.transport.timeouts().idle, whole: self.retry.deadline }
+    }
+
+    /// The longest that an ordinary request may take with all its attempts: the last of them begins at the deadline.
+    pub(super) fn longest(&self) -> Duration {
+        2 * self.retry.deadline
     }
 
     /// Starts counting the attempts at one request.
@@ -198,6 +259,7 @@ impl Session {
             started: Instant::now(),
             random: fastrand::Rng::new(),
             stats: self.stats.clone(),
+            reach: self.reach.clone(),
         }
     }
 
@@ -212,30 +274,41 @@ impl Session {
         }
     }
 
+    /// Makes a request until its answer can be decoded.
+    pub(super) async fn ask<T>(
+        &self,
+        request: &Request,
+        decode: impl Fn(&[u8]) -> Result<T, AnswerError> + Send + Sync,
+    ) -> Result<T, StoreError> {
+        let mut tries = self.tries();
+        loop {
+            let failed = match self.ask_once(request, &decode).await {
+                Ok(answer) => return Ok(answer),
+                Err(failed) => failed,
+            };
+            tries.again(failed).await?;
+        }
+    }
+
+    /// The same with one attempt.
+    pub(super) async fn ask_once<T>(
+        &self,
+        request: &Request,
+        decode: &(impl Fn(&[u8]) -> Result<T, AnswerError> + Send + Sync),
+    ) -> Result<T, Failed> {
+        let answer = self.exchange(request).await?;
+        decode(&answer.body).map_err(|error| self.unexpected(request, &answer, error))
+    }
+
     /// One attempt, with the whole answer.
     pub(super) async fn exchange(&self, request: &Request) -> Result<Answer, Failed> {
-        let whole = async {
-            let Incoming { status, headers, body } = self.attempt(request).await?;
-            let body = body.read_all(XML_BYTES_MAX).await.map_err(|error| broken(request, error))?;
-            Ok(Answer { status, headers, body })
-        };
-        if request.work == Work::None {
-            return whole.await;
-        }
-        // Blanks that trickle in are a sign of life, so the silence alone would not bound the wait.
-        let limit = request.patience(self.transport.timeouts());
-        match tokio::time::timeout(limit, whole).await {
-            Ok(answer) => answer,
-            Err(_) => {
-                let error = request.error(StoreErrorKind::TimedOut, format!("no answer within {} s", limit.as_secs()));
-                Err(Failed { error, remedy: Remedy::Pause, done: Done::Perhaps })
-            }
-        }
+        let Incoming { status, headers, body } = self.attempt(request).await?;
+        let body = body.read_all(XML_BYTES_MAX).await.map_err(|error| broken(request, error))?;
+        Ok(Answer { status, headers, body })
     }
 
     /// One attempt, up to the head of a successful answer.
     pub(super) async fn attempt(&self, request: &Request) -> Result<Incoming, Failed> {
-        let timeouts = self.transport.timeouts();
         let Some(target) = target(&request.head) else {
             let error = request.error(StoreErrorKind::Invalid, "a path of dots alone cannot be sent over HTTP");
             return Err(Failed { error, remedy: Remedy::None, done: Done::No });
@@ -248,13 +321,15 @@ impl Session {
             body: request.body.clone(),
             sent: sent.clone(),
             weight: request.weight(),
-            patience: request.patience(timeouts),
+            patience: request.patience(self.patience()),
         };
         Stats::add(&self.stats.requests, 1);
         let incoming = self.transport.send(outgoing).await;
         Stats::add(&self.stats.bytes_up, sent.load(Ordering::Relaxed));
         let incoming = incoming.map_err(|error| broken(request, error))?;
+        self.reach.answered();
         if (200..300).contains(&incoming.status) {
+            self.has_succeeded.store(true, Ordering::Relaxed);
             return Ok(incoming);
         }
         Err(self.refused(request, incoming).await)
@@ -269,10 +344,8 @@ impl Session {
             _ => body.read_all(ERROR_BYTES_MAX).await.unwrap_or_default(),
         };
         if (300..400).contains(&status) && status != 304 {
-            let mut failed = request.protocol_error(&headers, redirect_message(&headers));
-            failed.error.status = status;
-            failed.done = Done::No;
-            return failed;
+            let failed = request.protocol_error(status, &headers, redirect_message(&headers));
+            return Failed { remedy: Remedy::None, done: Done::No, ..failed };
         }
         self.failure(request, status, &headers, ErrorBody::decode(&body).ok())
     }
@@ -287,11 +360,15 @@ impl Session {
     ) -> Failed {
         let told = told.unwrap_or_default();
         let failure = told.classify(status);
+        let was_damaged = self.has_succeeded.load(Ordering::Relaxed) && retry::speaks_of_damage(failure, status);
         let known = self.clock_offset.load(Ordering::Relaxed);
         let offset = self.told_offset(headers).unwrap_or(known);
         // Another request may have learned of it since this one was signed.
         let gap = offset.abs_diff(known).max(offset.unsigned_abs());
-        let remedy = retry::remedy(failure, gap >= CLOCK_GAP_SECONDS);
+        let mut remedy = retry::remedy(failure, gap >= CLOCK_GAP_SECONDS);
+        if remedy == Remedy::None && was_damaged {
+            remedy = Remedy::Resend;
+        }
         if remedy == Remedy::Resign {
             self.clock_offset.store(offset, Ordering::Relaxed);
             // The next signature begins a new key time.
@@ -310,7 +387,7 @@ impl Session {
     pub(super) fn unexpected(&self, request: &Request, answer: &Answer, error: AnswerError) -> Failed {
         match error {
             AnswerError::Refused(told) => self.failure(request, answer.status, &answer.headers, Some(*told)),
-            error => request.protocol_error(&answer.headers, error.to_string()),
+            error => request.protocol_error(answer.status, &answer.headers, error.to_string()),
         }
     }
 
@@ -398,15 +475,16 @@ pub(super) struct Tries {
     started: Instant,
     random: fastrand::Rng,
     stats: Arc<Stats>,
+    reach: Arc<Reach>,
 }
 
 impl Tries {
     /// Returns when it is time for the next attempt, or with the error when there is none.
     pub(super) async fn again(&mut self, failed: Failed) -> Result<(), StoreError> {
         let elapsed = self.started.elapsed();
-        let Some(pause) = self.attempts.after_failure(failed.remedy, elapsed, &mut self.random) else {
-            return Err(failed.error);
-        };
+        let pause = self.attempts.after_failure(failed.remedy, elapsed, &mut self.random);
+        self.reach.failed(&failed.error, pause.is_none());
+        let Some(pause) = pause else { return Err(failed.error) };
         log::debug!("{}; trying again in {} ms", failed.error, pause.as_millis());
         Stats::add(&self.stats.retries, 1);
         tokio::time::sleep(pause).await;

@@ -2,9 +2,12 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod damage;
+mod flipping;
 mod misbehaviour;
 mod scripted;
 mod suite;
+mod waiting;
 
 use std::any::Any;
 use std::sync::Arc;

@@ -23,7 +23,7 @@ const DATE_NOW: &str = "date: Tue, 14 Nov 2023 22:13:20 GMT\r\n";
 const DATE_LATER: &str = "date: Wed, 15 Nov 2023 00:13:20 GMT\r\n";
 const SECRET: &str = "a-secret-that-nobody-may-see";
 
-fn options(server: &Scripted) -> HttpOptions {
+pub(crate) fn options(server: &Scripted) -> HttpOptions {
     let credentials = Credentials { secret_id: "AKIDx".into(), secret_key: SECRET.into(), token: None };
     let endpoint = Endpoint::custom(&format!("http://{}", server.address)).unwrap();
     let mut options = HttpOptions::new(endpoint, BucketName::new("b-1").unwrap(), credentials);
@@ -37,18 +37,23 @@ fn client(server: &Scripted) -> HttpStore {
     HttpStore::new(options(server)).unwrap()
 }
 
-fn key() -> ObjectKey {
+pub(crate) fn key() -> ObjectKey {
     ObjectKey::new("dir/k").unwrap()
 }
 
-fn head_lines(etag: &str, crc64: Option<Crc64>) -> String {
+pub(crate) fn head_lines(etag: &str, crc64: Option<Crc64>) -> String {
     let crc64 = crc64.map_or_else(String::new, |crc64| format!("x-cos-hash-crc64ecma: {crc64}\r\n"));
     format!("etag: \"{etag}\"\r\nlast-modified: Tue, 14 Nov 2023 22:13:20 GMT\r\n{crc64}")
 }
 
 /// An answer that promises `promised` bytes.
-fn partial(status: u16, headers: &str, promised: usize, body: &str) -> Vec<u8> {
+pub(crate) fn partial(status: u16, headers: &str, promised: usize, body: &str) -> Vec<u8> {
     format!("HTTP/1.1 {status} Status\r\n{headers}content-length: {promised}\r\n\r\n{body}").into_bytes()
+}
+
+/// The same answer to a request and its repeats.
+fn always(answer: Vec<u8>) -> impl Iterator<Item = Reply> {
+    std::iter::repeat_n(Reply::Answer(answer), 3)
 }
 
 async fn read(store: &HttpStore, range: Option<ByteRange>) -> Result<Vec<u8>, StoreError> {
@@ -120,7 +125,7 @@ async fn a_read_never_mixes_two_versions() {
     // The second answer comes from a service that does not look at If-Match.
     for second in [error(412, "PreconditionFailed"), answer(206, &rest, "EFGHIJ")] {
         let first = Reply::AnswerAndClose(partial(206, &lines("e"), 10, "abcd"));
-        let server = Scripted::start([first, Reply::Answer(second)]).await;
+        let server = Scripted::start([first].into_iter().chain(always(second))).await;
         let error = read(&client(&server), ByteRange::new(0, 10)).await.unwrap_err();
         assert_eq!(error.kind, StoreErrorKind::Changed, "{error}");
     }
@@ -137,7 +142,7 @@ async fn bytes_of_another_range_are_refused() {
     let table = ["bytes 1-3/10", "bytes 0-3/10", "bytes 3-6/10", "bytes */10", "3-5/10"];
     for range in table {
         let lines = format!("{}content-range: {range}\r\n", head_lines("e", None));
-        let server = Scripted::start([Reply::Answer(answer(206, &lines, "345"))]).await;
+        let server = Scripted::start(always(answer(206, &lines, "345"))).await;
         let error = read(&client(&server), ByteRange::new(3, 6)).await.unwrap_err();
         assert_eq!(error.kind, StoreErrorKind::Protocol, "{range}: {error}");
     }
@@ -287,7 +292,7 @@ async fn a_listing_that_is_garbage_or_leads_nowhere_is_a_protocol_error() {
         page("<NextMarker>a</NextMarker>"),
     ];
     for body in table {
-        let server = Scripted::start([Reply::Answer(answer(200, "", &body))]).await;
+        let server = Scripted::start(always(answer(200, "", &body))).await;
         let request = ListRequest { marker: Some("b".into()), ..ListRequest::default() };
         let error = client(&server).list(request).await.unwrap_err();
         assert_eq!(error.kind, StoreErrorKind::Protocol, "{body:?}: {error}");
@@ -341,10 +346,12 @@ async fn a_200_with_an_error_inside_is_that_error() {
 
     let copied =
         "<CopyObjectResult><ETag>\"c\"</ETag><LastModified>2023-11-14T22:13:20Z</LastModified></CopyObjectResult>";
-    let server = Scripted::start([inside("SlowDown"), Reply::Answer(answer(200, "", copied))]).await;
+    let newest = head_reply(5, "newest", None);
+    let server = Scripted::start([inside("SlowDown"), Reply::Answer(answer(200, "", copied)), newest]).await;
     let source = Source { key: key(), if_match: None };
     let copy = CopyRequest { source, key: ObjectKey::new("to").unwrap(), replace: None, bytes: None };
-    assert_eq!(client(&server).copy(copy).await.unwrap().etag, ETag::new("c"));
+    // What was perhaps carried out twice has the version that the object has.
+    assert_eq!(client(&server).copy(copy).await.unwrap().etag, ETag::new("newest"));
 }
 
 #[tokio::test]
@@ -399,13 +406,121 @@ async fn a_put_whose_answer_has_no_checksum_is_looked_at() {
     }
 }
 
+/// A Complete may be carried out twice on its way, and the answer to the second is all that comes back.
 #[tokio::test]
-async fn an_upload_that_was_never_there_is_not_looked_for() {
-    let server = Scripted::start([Reply::Answer(error(404, "NoSuchUpload"))]).await;
+async fn an_upload_that_is_gone_is_looked_for() {
+    let gone = || Reply::Answer(error(404, "NoSuchUpload"));
+    let server = Scripted::start([gone(), head_reply(5, "e-1", Some(Crc64::of(b"whole")))]).await;
+    assert_eq!(complete(&client(&server), b"whole").await.unwrap().etag, ETag::new("e-1"));
+    let server = Scripted::start([gone(), Reply::Answer(partial(404, "", 0, ""))]).await;
     assert_eq!(complete(&client(&server), b"whole").await.unwrap_err().kind, StoreErrorKind::NoSuchUpload);
-    assert_eq!(server.requests().len(), 1);
-    let server = Scripted::start([Reply::Answer(error(404, "NoSuchUpload"))]).await;
+    let server = Scripted::start([gone()]).await;
     client(&server).abort(&key(), &UploadId::new("u")).await.unwrap();
+}
+
+/// An answer that says nothing is one that was lost.
+#[tokio::test]
+async fn a_complete_whose_answer_is_empty_is_settled() {
+    let (empty, ours) = (Reply::Answer(answer(200, "", "")), Some(Crc64::of(b"whole")));
+    let gone = Reply::Answer(error(404, "NoSuchUpload"));
+    let server = Scripted::start([empty, gone, head_reply(5, "e-1", ours)]).await;
+    assert_eq!(complete(&client(&server), b"whole").await.unwrap().etag, ETag::new("e-1"));
+}
+
+/// A copy to another key, whose every answer is lost, is there if the bytes and the metadata are.
+#[tokio::test]
+async fn a_copy_whose_answer_is_empty_is_settled_by_the_two_objects() {
+    let found = |etag: &str, size: usize, mode: &str| {
+        let lines = format!("{}x-cos-meta-mode: {mode}\r\n", head_lines(etag, Some(Crc64::of(b"whole"))));
+        Reply::Answer(partial(200, &lines, size, ""))
+    };
+    let table = [
+        (found("new", 5, "1"), found("old", 5, "1"), true),
+        (found("new", 5, "2"), found("old", 5, "1"), false),
+        (found("new", 6, "1"), found("old", 5, "1"), false),
+        (found("new", 5, "1"), found("older", 5, "1"), false),
+        (Reply::Answer(partial(404, "", 0, "")), found("old", 5, "1"), false),
+    ];
+    for (index, (copy, original, is_done)) in table.into_iter().enumerate() {
+        let replies = always(answer(200, "", "")).chain([copy, original]);
+        let server = Scripted::start(replies).await;
+        let source = Source { key: ObjectKey::new("from").unwrap(), if_match: Some(ETag::new("old")) };
+        let copied = client(&server).copy(CopyRequest { source, key: key(), replace: None, bytes: Some(5) }).await;
+        let copied = copied.map(|copied| copied.etag).map_err(|error| error.kind);
+        let expected = if is_done { Ok(ETag::new("new")) } else { Err(StoreErrorKind::Protocol) };
+        assert_eq!(copied, expected, "row {index}");
+    }
+}
+
+/// Heads that contradict themselves were damaged on the way.
+#[tokio::test]
+async fn what_arrives_with_an_impossible_head_is_asked_for_again() {
+    let right = format!("{}content-range: bytes 3-5/10\r\n", head_lines("e", None));
+    let other_version = right.replace("\"e\"", "\"d\"");
+    let table = [
+        answer(206, &right.replace("3-5", "2-5"), "345"),
+        answer(206, &right, "34"),
+        answer(206, &right, "3456"),
+        answer(206, &right.replace("etag", "etah"), "345"),
+        answer(204, &right, ""),
+        answer(206, &other_version, "345"),
+        answer(400, "", ""),
+    ];
+    for (index, damaged) in table.into_iter().enumerate() {
+        let server = Scripted::start([Reply::Answer(damaged), Reply::Answer(answer(206, &right, "345"))]).await;
+        let (range, if_match) = (ByteRange::new(3, 6), Some(ETag::new("e")));
+        let store = client(&server);
+        let reading = store.get(GetRequest { key: key(), range, if_match }).await;
+        // A refusal is one of ours only where something has worked before.
+        if index == 6 {
+            assert_eq!(reading.err().unwrap().kind, StoreErrorKind::Invalid);
+            continue;
+        }
+        let pieces: Vec<Bytes> = reading.unwrap().body.try_collect().await.unwrap();
+        assert_eq!(pieces.concat(), b"345", "row {index}");
+    }
+}
+
+/// A page of a listing that cannot be is asked for once more, and then it is what the service says.
+#[tokio::test]
+async fn a_page_in_disorder_is_asked_for_again() {
+    let entry = |key: &str| {
+        format!(
+            "<Contents><Key>{key}</Key><LastModified>2023-11-14T22:13:20.000Z</LastModified><ETag>\"e\"</ETag>\
+             <Size>1</Size><StorageClass>STANDARD</StorageClass></Contents>"
+        )
+    };
+    let page = |keys: [&str; 2]| {
+        let entries: String = keys.into_iter().map(entry).collect();
+        let xml = format!(
+            "<ListBucketResult><Name>b-1</Name><Prefix/><Marker/><MaxKeys>1000</MaxKeys>\
+             <IsTruncated>false</IsTruncated>{entries}</ListBucketResult>"
+        );
+        Reply::Answer(answer(200, "", xml))
+    };
+    let keys = |page: cosmount::store::ListPage| -> Vec<String> {
+        page.objects.into_iter().map(|object| object.key).collect()
+    };
+    let server = Scripted::start([page(["c", "b"]), page(["a", "b"])]).await;
+    assert_eq!(keys(client(&server).list(ListRequest::default()).await.unwrap()), ["a", "b"]);
+    let server = Scripted::start([page(["c", "b"]), page(["c", "b"])]).await;
+    assert_eq!(keys(client(&server).list(ListRequest::default()).await.unwrap()), ["c", "b"]);
+}
+
+/// An ETag that may have been damaged is compared with the object's own, and in a bucket where it is something else only once.
+#[tokio::test]
+async fn the_etag_of_a_put_is_the_digest_of_its_bytes_or_is_asked_for() {
+    let (right, wrong) = ("900150983cd24fb0d6963f7d28e17f72", "900150983cd24fb0d6963f7d28e17f73");
+    let (crc64, stored) = (Some(Crc64::of(b"abc")), |etag| answer(200, &head_lines(etag, Some(Crc64::of(b"abc"))), ""));
+    let server = Scripted::start([Reply::Answer(stored(wrong)), head_reply(3, right, crc64)]).await;
+    assert_eq!(put(&client(&server), &["abc"]).await.unwrap().etag, ETag::new(right));
+    let replies = [Reply::Answer(stored(wrong)), head_reply(3, wrong, crc64), Reply::Answer(stored(wrong))];
+    let server = Scripted::start(replies).await;
+    let store = client(&server);
+    for _ in 0..2 {
+        assert_eq!(put(&store, &["abc"]).await.unwrap().etag, ETag::new(wrong));
+    }
+    assert_eq!(server.requests().len(), 3);
 }
 
 #[tokio::test]

@@ -5,16 +5,23 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 
+/// How often a byte trickles: far more often than any client here calls silence.
+const TRICKLE_EVERY: Duration = Duration::from_millis(5);
+
 /// What the server does with one request.
+#[derive(Clone)]
 pub(crate) enum Reply {
     /// Answers these bytes; the connection stays open.
     Answer(Vec<u8>),
     /// Answers these bytes and closes the connection.
     AnswerAndClose(Vec<u8>),
+    /// Answers these bytes, and then one more every few milliseconds as long as the test lives.
+    Trickle(Vec<u8>, u8),
     /// Reads the request and closes the connection.
     Close,
     /// Reads the request and says nothing as long as the test lives.
@@ -91,6 +98,13 @@ async fn serve(stream: TcpStream, replies: Arc<Mutex<VecDeque<Reply>>>, asked: A
             }
             Some(Reply::AnswerAndClose(bytes)) => {
                 let _ = stream.write_all(&bytes).await;
+                return;
+            }
+            Some(Reply::Trickle(mut bytes, more)) => {
+                while stream.write_all(&bytes).await.is_ok() {
+                    tokio::time::sleep(TRICKLE_EVERY).await;
+                    bytes = vec![more];
+                }
                 return;
             }
             Some(Reply::Silence) => std::future::pending().await,

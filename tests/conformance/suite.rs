@@ -194,6 +194,7 @@ pub(crate) async fn bytes_that_arrive_otherwise_are_corrupted(store: Store<'_>) 
     let body = Body::from(Bytes::from("bytes"));
     let answer = store.put(&key("corrupted"), body.clone(), wrong, &ObjectAttributes::default()).await;
     assert_eq!(kind(answer), StoreErrorKind::Corrupted);
+    assert_eq!(kind(store.head(&key("corrupted")).await), StoreErrorKind::NotFound, "damaged bytes are stored");
     let upload = begin(store, "corrupted").await;
     let answer = store.upload_part(&key("corrupted"), &upload, number(1), body.clone(), wrong).await;
     assert_eq!(kind(answer), StoreErrorKind::Corrupted);

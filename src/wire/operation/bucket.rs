@@ -4,7 +4,6 @@ use super::fields::{self, push_param};
 use super::{Operation, RequestError, body};
 use crate::wire::answer::Versioning;
 use crate::wire::code::Code;
-use crate::wire::digest::content_md5;
 use crate::wire::escape::QueryPair;
 use crate::wire::request::{Method, RequestHead};
 
@@ -70,7 +69,7 @@ pub struct PutBucketVersioning {
 impl PutBucketVersioning {
     pub(super) fn encode(&self) -> RequestHead {
         let mut head = plain(Method::Put, Some("versioning"));
-        set_xml(&mut head, self.versioning.encode());
+        body::set_xml(&mut head, self.versioning.encode());
         head
     }
 
@@ -205,7 +204,7 @@ pub struct DeleteMultipleObjects {
 impl DeleteMultipleObjects {
     pub(super) fn encode(&self) -> RequestHead {
         let mut head = plain(Method::Post, Some("delete"));
-        set_xml(&mut head, body::encode_delete(self));
+        body::set_xml(&mut head, body::encode_delete(self));
         head
     }
 
@@ -213,13 +212,6 @@ impl DeleteMultipleObjects {
         *self = body::decode_delete(xml)?;
         Ok(())
     }
-}
-
-/// The XML calls on buckets insist on `Content-MD5` (`cos-api.md` 6.1).
-fn set_xml(head: &mut RequestHead, xml: String) {
-    head.headers.push(("content-type".into(), "application/xml".to_owned()));
-    head.headers.push(("content-md5".into(), content_md5(xml.as_bytes())));
-    head.body = Some(xml);
 }
 
 fn not_empty(text: &str) -> Option<&str> {

@@ -173,9 +173,8 @@ impl CompleteMultipartUpload {
     pub(super) fn encode(&self) -> RequestHead {
         let mut head = head_of(Method::Post, &self.key);
         push_upload_id(&mut head, &self.upload);
-        head.headers.push(("content-type".into(), "application/xml".to_owned()));
         push_forbid_overwrite(&mut head.headers, self.forbid_overwrite);
-        head.body = Some(body::encode_parts(&self.parts));
+        body::set_xml(&mut head, body::encode_parts(&self.parts));
         head
     }
 

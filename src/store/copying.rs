@@ -1,0 +1,78 @@
+//! Copying an object on the service, and never guessing what became of it.
+//!
+//! A copy that was carried out twice has made two versions, and only the object itself tells which one it is now. A copy whose
+//! answer was lost is looked for: it is there if the target has the source's bytes and the metadata that were asked for.
+
+use super::complete;
+use super::session::{Done, Request, Session};
+use super::{Copied, CopyRequest, StoreError, StoreErrorKind};
+use crate::wire::ObjectHead;
+use crate::wire::answer::CopyObjectResult;
+use crate::wire::condition::Conditions;
+use crate::wire::copy_source::CopySource;
+use crate::wire::operation::{CopyObject, MetadataDirective, Operation};
+
+/// Makes an object of another one.
+pub(super) async fn copy(session: &Session, from: CopySource, wanted: &CopyRequest) -> Result<Copied, StoreError> {
+    let CopyRequest { source, key, replace, bytes } = wanted;
+    let mut copy = CopyObject::new(key.clone(), from);
+    copy.conditions = Conditions::matching(source.if_match.clone());
+    if let Some(attributes) = replace {
+        copy.directive = MetadataDirective::Replaced;
+        copy.attributes = attributes.clone();
+    }
+    let request = Request::new(&Operation::CopyObject(copy)).of_size(*bytes);
+    let mut tries = session.tries();
+    let mut perhaps_done = false;
+    loop {
+        let failed = match session.ask_once(&request, &CopyObjectResult::decode).await {
+            Ok(CopyObjectResult { etag, crc64, last_modified, .. }) => {
+                let copied = Copied { etag, crc64, last_modified };
+                return Ok(if perhaps_done { newest(session, wanted, copied).await } else { copied });
+            }
+            Err(failed) => failed,
+        };
+        // A copy onto itself may have changed the version that its repeat is pinned to.
+        if perhaps_done && source.key == *key && failed.error.kind == StoreErrorKind::Changed {
+            return settle(session, wanted, failed.error).await;
+        }
+        perhaps_done |= failed.done == Done::Perhaps;
+        let Err(error) = tries.again(failed).await else { continue };
+        return if perhaps_done { settle(session, wanted, error).await } else { Err(error) };
+    }
+}
+
+/// The version that a copy has left which was perhaps carried out twice.
+async fn newest(session: &Session, wanted: &CopyRequest, copied: Copied) -> Copied {
+    match complete::head(&session.to_settle(), &wanted.key).await {
+        Ok(head) if head.crc64 == copied.crc64 => of_head(head),
+        // Somebody has written the key since, or nobody can tell: the service said that this was ours.
+        _ => copied,
+    }
+}
+
+/// Finds out whether a copy has worked whose answer was lost; `error` is what to say if it has not.
+async fn settle(session: &Session, wanted: &CopyRequest, error: StoreError) -> Result<Copied, StoreError> {
+    let CopyRequest { source, key, replace, .. } = wanted;
+    let session = session.to_settle();
+    let Ok(head) = complete::head(&session, key).await else { return Err(error) };
+    let mut expected = replace.as_ref().map(|attributes| attributes.user.clone());
+    if source.key != *key {
+        let Ok(original) = complete::head(&session, &source.key).await else { return Err(error) };
+        let is_pinned = source.if_match.as_ref().is_none_or(|etag| *etag == original.etag);
+        let is_same = head.crc64.is_some() && (head.crc64, head.size) == (original.crc64, original.size);
+        if !is_pinned || !is_same {
+            return Err(error);
+        }
+        expected = expected.or(Some(original.attributes.user));
+    }
+    if expected.as_ref() != Some(&head.attributes.user) {
+        return Err(error);
+    }
+    log::info!("{error}; but the copy is there, as {}", head.etag);
+    Ok(of_head(head))
+}
+
+fn of_head(head: ObjectHead) -> Copied {
+    Copied { etag: head.etag, crc64: head.crc64, last_modified: head.last_modified }
+}

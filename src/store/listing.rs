@@ -1,0 +1,208 @@
+//! Listings, and what can be told of a page without a checksum.
+//!
+//! A page that cannot be (its keys in disorder, outside of the prefix, or more than were asked for) may have been damaged on
+//! the way and is asked for once more. One that leads nowhere is an error, and so is a listing without end: whoever asks for
+//! page after page would ask for ever.
+
+use std::collections::VecDeque;
+use std::sync::{Mutex, PoisonError};
+
+use super::session::{Request, Session};
+use super::{ListPage, ListRequest, ListedObject, ListedUpload, StoreError, StoreErrorKind};
+use crate::wire::answer::{ListBucketResult, ListMultipartUploadsResult, PAGE_ENTRIES_MAX};
+use crate::wire::escape::UNREADABLE;
+use crate::wire::operation::{ListMultipartUploads, ListObjects, Operation};
+
+/// The most pages of one listing: ten million names, which nobody keeps in one directory.
+const PAGES_MAX: u32 = 10_000;
+
+/// The most pages of one listing that are not full although more follow. The service fills every page but the last.
+const SHORT_PAGES_MAX: u32 = 1000;
+
+/// Listings that are followed at once. One that is forgotten is counted from the start again.
+const FOLLOWED_MAX: usize = 256;
+
+/// How far the listings have come that are asked for page by page.
+#[derive(Debug, Default)]
+pub(super) struct Listings {
+    /// Those with a page to come, the newest last. Std mutex: one search at most.
+    followed: Mutex<VecDeque<(ListRequest, Length)>>,
+}
+
+/// The pages of a listing so far.
+#[derive(Clone, Copy, Debug, Default)]
+struct Length {
+    pages: u32,
+    short: u32,
+}
+
+impl Listings {
+    /// The length of the listing before the page that is asked for.
+    fn before(&self, wanted: &ListRequest) -> Length {
+        let followed = self.followed.lock().unwrap_or_else(PoisonError::into_inner);
+        followed.iter().rev().find(|(next, _)| next == wanted).map_or_else(Length::default, |(_, length)| *length)
+    }
+
+    /// Notes that a page was had and where the next one begins.
+    fn follow(&self, next: ListRequest, length: Length) {
+        let mut followed = self.followed.lock().unwrap_or_else(PoisonError::into_inner);
+        followed.retain(|(known, _)| *known != next);
+        if followed.len() == FOLLOWED_MAX {
+            followed.pop_front();
+        }
+        followed.push_back((next, length));
+    }
+}
+
+/// One page of keys.
+pub(super) async fn page(session: &Session, listings: &Listings, wanted: ListRequest) -> Result<ListPage, StoreError> {
+    let operation = Operation::ListObjects(ListObjects {
+        prefix: wanted.prefix.clone(),
+        delimiter: if wanted.delimited { "/".to_owned() } else { String::new() },
+        marker: wanted.marker.clone().unwrap_or_default(),
+        max_keys: wanted.max_keys.map(u32::from),
+        url_encoded: true,
+    });
+    let request = Request::new(&operation).about(&wanted.prefix);
+    let mut result = session.ask(&request, ListBucketResult::decode).await?;
+    if !is_plausible(&result, &wanted) {
+        log::debug!("{}: a page that cannot be; asked for again", request.key);
+        // If it is the same again, it is what the service says.
+        result = session.ask(&request, ListBucketResult::decode).await?;
+    }
+    let names = result.contents.len() + result.common_prefixes.len();
+    let next_marker = next_marker(&result);
+    if result.is_truncated {
+        // A listing that does not get on would be asked for without end.
+        if next_marker.is_none() || next_marker <= wanted.marker {
+            return Err(request.error(StoreErrorKind::Protocol, "a page of a listing that leads nowhere"));
+        }
+        let Length { mut pages, mut short } = listings.before(&wanted);
+        pages += 1;
+        short += u32::from(names < entries_max(&wanted));
+        if pages >= PAGES_MAX || short >= SHORT_PAGES_MAX {
+            let message = format!("a listing without end: {pages} pages, {short} of them not full");
+            return Err(request.error(StoreErrorKind::Protocol, message));
+        }
+        listings.follow(ListRequest { marker: next_marker.clone(), ..wanted }, Length { pages, short });
+    }
+    let objects = result.contents.into_iter().map(|object| ListedObject {
+        key: object.key,
+        size: object.size,
+        etag: object.etag,
+        last_modified: object.last_modified,
+        storage_class: object.storage_class,
+    });
+    Ok(ListPage { objects: objects.collect(), prefixes: result.common_prefixes, next_marker })
+}
+
+fn entries_max(wanted: &ListRequest) -> usize {
+    wanted.max_keys.map_or(PAGE_ENTRIES_MAX as usize, usize::from)
+}
+
+/// Where the next page begins, if there is one.
+fn next_marker(result: &ListBucketResult) -> Option<String> {
+    if !result.is_truncated {
+        return None;
+    }
+    // One that cannot be read cannot be sent back either.
+    let keys = result.contents.iter().map(|object| &object.key).chain(&result.common_prefixes);
+    let last_key = keys.filter(|key| !key.contains(UNREADABLE)).max();
+    result.next_marker.clone().or_else(|| last_key.cloned())
+}
+
+/// Whether a page can be an answer to what was asked (`cos-api.md` 5.2).
+fn is_plausible(result: &ListBucketResult, wanted: &ListRequest) -> bool {
+    // Where one sorts that cannot be read nobody knows.
+    let readable = |name: &&str| !name.contains(UNREADABLE);
+    let keys = || result.contents.iter().map(|object| object.key.as_str()).filter(readable);
+    let prefixes = || result.common_prefixes.iter().map(String::as_str).filter(readable);
+    let marker = wanted.marker.as_deref().unwrap_or_default();
+    let names = result.contents.len() + result.common_prefixes.len();
+    let last = keys().next_back().max(prefixes().next_back());
+    keys().chain(prefixes()).all(|name| name.starts_with(&wanted.prefix))
+        && keys().is_sorted_by(|one, next| one < next)
+        && prefixes().is_sorted_by(|one, next| one < next)
+        && keys().next().is_none_or(|first| first > marker)
+        && prefixes().all(|prefix| wanted.delimited && prefix.ends_with('/'))
+        && names <= entries_max(wanted)
+        && (!result.is_truncated || next_marker(result).as_deref() >= last)
+        && (result.is_truncated || result.next_marker.is_none())
+}
+
+/// The unfinished uploads whose keys begin with `prefix`, all pages.
+pub(super) async fn uploads(session: &Session, prefix: &str) -> Result<Vec<ListedUpload>, StoreError> {
+    let mut listed = Vec::new();
+    let mut page = ListMultipartUploads { prefix: prefix.to_owned(), ..ListMultipartUploads::default() };
+    for _ in 0..PAGES_MAX {
+        let request = Request::new(&Operation::ListMultipartUploads(page.clone())).about(prefix);
+        let result = session.ask(&request, ListMultipartUploadsResult::decode).await?;
+        listed.extend(result.uploads.into_iter().map(|upload| ListedUpload {
+            key: upload.key,
+            upload: upload.upload,
+            initiated: upload.initiated,
+        }));
+        if !result.is_truncated {
+            return Ok(listed);
+        }
+        let next = (result.next_key_marker.unwrap_or_default(), result.next_upload_id_marker.unwrap_or_default());
+        // Ids are opaque, so only standing still is certain to lead nowhere.
+        if next.0 < page.key_marker || next == (page.key_marker.clone(), page.upload_id_marker.clone()) {
+            return Err(request.error(StoreErrorKind::Protocol, "a page of a listing that leads nowhere"));
+        }
+        (page.key_marker, page.upload_id_marker) = next;
+    }
+    let request = Request::new(&Operation::ListMultipartUploads(page)).about(prefix);
+    Err(request.error(StoreErrorKind::Protocol, format!("a listing without end: {PAGES_MAX} pages")))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use super::*;
+    use crate::wire::ETag;
+    use crate::wire::answer::Contents;
+
+    fn result(keys: &[&str], prefixes: &[&str]) -> ListBucketResult {
+        let listed = |key: &&str| Contents {
+            key: (*key).to_owned(),
+            size: 1,
+            etag: ETag::new("e"),
+            last_modified: SystemTime::UNIX_EPOCH,
+            storage_class: "STANDARD".to_owned(),
+            owner: String::new(),
+        };
+        ListBucketResult {
+            contents: keys.iter().map(listed).collect(),
+            common_prefixes: prefixes.iter().map(|&prefix| prefix.to_owned()).collect(),
+            ..ListBucketResult::default()
+        }
+    }
+
+    #[test]
+    fn a_page_is_in_order_below_its_prefix_and_after_its_marker() {
+        let wanted =
+            ListRequest { prefix: "d/".into(), delimited: true, marker: Some("d/b".into()), max_keys: Some(3) };
+        let table: [(&[&str], &[&str], bool); 9] = [
+            (&[], &[], true),
+            (&["d/c", "d/e"], &["d/d/"], true),
+            (&["d/e", "d/c"], &[], false),
+            (&["d/c", "d/c"], &[], false),
+            (&["d/c", "e/d"], &[], false),
+            (&["d/b"], &[], false),
+            (&[], &["d/d"], false),
+            (&[], &["d/e/", "d/d/"], false),
+            (&["d/c", "d/e"], &["d/d/", "d/f/"], false),
+        ];
+        for (keys, prefixes, expected) in table {
+            assert_eq!(is_plausible(&result(keys, prefixes), &wanted), expected, "{keys:?} {prefixes:?}");
+        }
+        let truncated = |marker: &str| ListBucketResult {
+            is_truncated: true,
+            next_marker: Some(marker.to_owned()),
+            ..result(&["d/c", "d/e"], &[])
+        };
+        assert!(is_plausible(&truncated("d/e"), &wanted) && !is_plausible(&truncated("d/d"), &wanted));
+    }
+}
