@@ -68,9 +68,9 @@ pub enum FsError {
     Remote(StoreErrorKind),
 }
 
-impl From<StoreError> for FsError {
-    fn from(error: StoreError) -> FsError {
-        match error.kind {
+impl From<StoreErrorKind> for FsError {
+    fn from(kind: StoreErrorKind) -> FsError {
+        match kind {
             StoreErrorKind::NotFound => FsError::NotFound,
             StoreErrorKind::Changed => FsError::Stale,
             StoreErrorKind::TooLarge | StoreErrorKind::TooManyParts => FsError::TooLarge,
@@ -79,14 +79,54 @@ impl From<StoreError> for FsError {
     }
 }
 
+/// Whether an error of the service of this kind may be what a call failed of.
+pub(super) fn may_mean(kind: StoreErrorKind, error: &FsError) -> bool {
+    *error == kind.into() || (kind == StoreErrorKind::NotFound && *error == FsError::Stale)
+}
+
+impl From<StoreError> for FsError {
+    fn from(error: StoreError) -> FsError {
+        super::cause::note(&error);
+        error.kind.into()
+    }
+}
+
 impl From<UploadError> for FsError {
     fn from(error: UploadError) -> FsError {
         match error {
             // An upload that is not found, or whose base is not, is nothing that the caller named.
-            UploadError::Store(error) if error.kind == StoreErrorKind::NotFound => FsError::Stale,
+            UploadError::Store(error) if error.kind == StoreErrorKind::NotFound => {
+                super::cause::note(&error);
+                FsError::Stale
+            }
             UploadError::Store(error) => error.into(),
             UploadError::TooLarge { .. } | UploadError::TooScattered { .. } => FsError::TooLarge,
             UploadError::Unwanted { .. } => FsError::Interrupted,
+        }
+    }
+}
+
+impl FsError {
+    /// Whether it is an answer to what was asked, which programs expect and go on with, and not an accident.
+    pub fn is_ordinary(&self) -> bool {
+        match self {
+            FsError::NotFound
+            | FsError::Exists
+            | FsError::NotDirectory
+            | FsError::IsDirectory
+            | FsError::NotEmpty
+            | FsError::NameTooLong
+            | FsError::NameInvalid
+            | FsError::ReadOnly
+            | FsError::BadHandle
+            | FsError::CrossDevice
+            | FsError::Invalid
+            | FsError::NotPermitted
+            | FsError::NotSupported
+            | FsError::NoSuchOffset
+            | FsError::NoSuchAttribute
+            | FsError::Interrupted => true,
+            FsError::Stale | FsError::TooLarge | FsError::MetadataFull | FsError::Remote(_) => false,
         }
     }
 }

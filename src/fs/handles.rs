@@ -80,6 +80,11 @@ impl Handles {
         }
     }
 
+    /// All of them, in no order.
+    pub(super) fn all(&self) -> Vec<Handle> {
+        self.open.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+
     pub(super) fn remove(&self, id: HandleId) -> Option<Handle> {
         self.open.write().unwrap_or_else(PoisonError::into_inner).remove(&id)
     }

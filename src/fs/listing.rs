@@ -57,7 +57,8 @@ impl FileSystem {
     pub(super) async fn find(&self, parent: Ino, name: &FileName) -> Result<bool, FsError> {
         let ttl = self.options.metadata_ttl;
         if is_hidden(parent, name) {
-            return Ok(false);
+            // Not "there is none": `rm -rf` of it would report success and have done nothing.
+            return Err(FsError::NotPermitted);
         }
         self.heed_others(parent);
         let refresh = {
@@ -208,13 +209,22 @@ impl FileSystem {
         })
     }
 
-    /// Logs an error of the service where it is handled, and gives its meaning.
+    /// The meaning of an error of the service. In a call it is logged with the call's failure; where no call waits, here.
     pub(super) fn told(&self, error: StoreError) -> FsError {
-        match error.kind {
-            StoreErrorKind::NotFound => {}
-            _ => log::error!("{error}"),
+        if !super::cause::note(&error) && error.kind != StoreErrorKind::NotFound {
+            log::error!("{error}");
         }
         error.into()
+    }
+
+    /// The path of an inode below the mount, for people; empty for the top, `None` where it has no name any more.
+    pub fn path(&self, ino: Ino) -> Option<String> {
+        let tree = self.tree();
+        if ino == ROOT {
+            return Some(String::new());
+        }
+        let (parent, name) = tree.place(ino)?;
+        Some(format!("{}{name}", tree.directory_path(parent)?))
     }
 }
 

@@ -4,6 +4,7 @@
 //! that has begun must run to its end: whoever stops waiting leaves it to a task.
 
 mod attributes;
+mod cause;
 mod changes;
 mod closing;
 mod error;
@@ -22,6 +23,7 @@ mod ranges;
 mod reading_directories;
 mod renaming;
 mod special_files;
+mod state;
 mod temporary;
 mod traffic;
 mod tree;
@@ -31,6 +33,7 @@ mod xattrs;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 pub use attributes::{Attr, AttrChange, Kind};
+pub use cause::{FailedCall, with_cause, with_cause_at_once};
 pub use closing::Holder;
 pub use error::FsError;
 pub use files::{OpenMode, Opened, WriteOutcome};
@@ -41,6 +44,7 @@ pub use others::Others;
 pub use ranges::{Allocation, SeekTo};
 pub use reading_directories::DirEntry;
 pub use special_files::Special;
+pub use state::{FsState, OpenFileState};
 pub use temporary::Temporary;
 pub use tree::{Ino, ROOT};
 pub use xattrs::XattrMode;
@@ -66,6 +70,7 @@ pub struct FileSystem {
     options: FsOptions,
     clock: Clock,
     stats: Arc<Stats>,
+    memory: Memory,
     uploader: Arc<Uploader>,
     readers: Arc<Readers>,
     /// Std mutex: guards all names and inodes. Sections are a few map operations, but for the taking in of a listing's
@@ -118,13 +123,14 @@ impl FileSystem {
         let uploader =
             Uploader::new(store.clone(), memory.clone(), upload, clock.clone(), stats.clone(), runtime.clone());
         uploader.hide_under(format!("{}{}/", options.prefix, tree::HIDDEN_DIRECTORY));
-        let readers = Readers::new(store.clone(), memory, read, runtime.clone());
+        let readers = Readers::new(store.clone(), memory.clone(), read, runtime.clone());
         let tree = Mutex::new(Tree::new());
         Arc::new_cyclic(|me| FileSystem {
             store,
             options,
             clock,
             stats,
+            memory,
             uploader,
             readers,
             tree,

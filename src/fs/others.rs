@@ -7,7 +7,7 @@
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -62,8 +62,14 @@ impl Others {
     pub fn join(path: &Path) -> io::Result<Arc<Others>> {
         let open =
             |path: &Path| OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path);
-        let (stamps, lock) = (open(path)?, open(&path.with_extension("lock"))?);
-        lock.lock()?;
+        let (stamps, lock) = loop {
+            let (stamps, lock) = (open(path)?, open(&path.with_extension("lock"))?);
+            lock.lock()?;
+            // Somebody may have removed them in between, because nobody used them.
+            if is_still_at(&stamps, path)? && is_still_at(&lock, &path.with_extension("lock"))? {
+                break (stamps, lock);
+            }
+        };
         // Nobody else holds it if it can be had alone.
         let is_alone = match stamps.try_lock() {
             Ok(()) => true,
@@ -82,6 +88,16 @@ impl Others {
         lock.unlock()?;
         let is_accompanied = AtomicBool::new(!is_alone);
         Ok(Arc::new(Others { stamps, lock, seen: Mutex::new(seen), own, is_accompanied }))
+    }
+
+    /// Removes the file at `path` if no mount uses it.
+    pub fn remove_if_unused(path: &Path) {
+        let open = |path: &Path| OpenOptions::new().read(true).write(true).open(path).ok();
+        let (Some(stamps), Some(lock)) = (open(path), open(&path.with_extension("lock"))) else { return };
+        if lock.try_lock().is_ok() && stamps.try_lock().is_ok() {
+            let _ = std::fs::remove_file(path);
+            let _ = std::fs::remove_file(path.with_extension("lock"));
+        }
     }
 
     /// Whether another mount is there, or was since this one joined.
@@ -141,6 +157,16 @@ impl Seen {
         if self.stamp != stamp {
             (self.stamp, self.changes) = (stamp, self.changes + 1);
         }
+    }
+}
+
+/// Whether an open file is the one that has this name.
+fn is_still_at(file: &File, path: &Path) -> io::Result<bool> {
+    let identity = |metadata: std::fs::Metadata| (metadata.dev(), metadata.ino());
+    match std::fs::metadata(path) {
+        Ok(named) => Ok(identity(named) == identity(file.metadata()?)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
     }
 }
 

@@ -24,11 +24,12 @@ use fuser::{
 };
 use tokio::runtime::Handle;
 
+use super::call::Call;
 use super::caller;
 use super::errno::errno;
 use crate::fs::{
-    Allocation, Attr, AttrChange, DirEntry, FileName, FileSystem, FsError, HandleId, Holder, Ino, Kind, OpenMode,
-    Opened, Owner, SeekTo, Special, WriteOutcome, XattrMode,
+    Allocation, Attr, AttrChange, DirEntry, FailedCall, FileName, FileSystem, FsError, HandleId, Holder, Ino, Kind,
+    OpenMode, Opened, Owner, SeekTo, Special, WriteOutcome, XattrMode, with_cause, with_cause_at_once,
 };
 use crate::store::StoreErrorKind;
 
@@ -72,17 +73,17 @@ impl Adapter {
 
     /// Answers with what `call` returns: here if it is ready at once, otherwise from a task. A caller that is told to
     /// end while it waits gets `EINTR`, and the call goes on without it.
-    fn answer<T, C, F>(&self, tid: u32, call: C, reply: F)
+    fn answer<T, C, F>(&self, asked: Call, call: C, reply: F)
     where
         T: Send + 'static,
         C: Future<Output = Result<T, FsError>> + Send + 'static,
         F: FnOnce(Result<T, FsError>) + Send + 'static,
     {
-        self.answer_or_undo(tid, call, reply, |_| ready(()));
+        self.answer_or_undo(asked, call, reply, |_| ready(()));
     }
 
     /// The same for a call that publishes the file `ino`: of holes that its caller does not wait for nothing more is sent.
-    fn answer_or_stop<T, C, F>(&self, tid: u32, ino: Ino, call: C, reply: F)
+    fn answer_or_stop<T, C, F>(&self, asked: Call, ino: Ino, call: C, reply: F)
     where
         T: Send + 'static,
         C: Future<Output = Result<T, FsError>> + Send + 'static,
@@ -96,13 +97,13 @@ impl Adapter {
             }
             reply(result);
         };
-        self.answer(tid, call, reply);
+        self.answer(asked, call, reply);
     }
 
     /// The same for a call that tells of an inode, which the kernel does not know of if its caller has gone.
     fn answer_entry(
         &self,
-        tid: u32,
+        asked: Call,
         call: impl Future<Output = Result<Attr, FsError>> + Send + 'static,
         reply: ReplyEntry,
     ) {
@@ -111,12 +112,12 @@ impl Adapter {
             fs.forget(attr.ino, 1);
             ready(())
         };
-        self.answer_or_undo(tid, call, |result| entry(reply, result), undo);
+        self.answer_or_undo(asked, call, |result| entry(reply, result), undo);
     }
 
     /// The same for a call that leaves something behind which the kernel gives back, but not if its caller has gone: then
     /// `undo` does.
-    fn answer_or_undo<T, C, F, U, D>(&self, tid: u32, call: C, reply: F, undo: U)
+    fn answer_or_undo<T, C, F, U, D>(&self, asked: Call, call: C, reply: F, undo: U)
     where
         T: Send + 'static,
         C: Future<Output = Result<T, FsError>> + Send + 'static,
@@ -124,21 +125,27 @@ impl Adapter {
         U: FnOnce(T) -> D + Send + 'static,
         D: Future<Output = ()> + Send,
     {
-        let ending = self.ending.clone();
+        let (ending, fs) = (self.ending.clone(), self.fs.clone());
         self.run(async move {
-            let mut call = pin!(call);
+            let logged = |result: Result<T, FailedCall>| {
+                result.map_err(|failed| {
+                    asked.log_failure(&fs, &failed);
+                    failed.error
+                })
+            };
+            let mut call = pin!(with_cause(call));
             let first = futures_util::poll!(&mut call);
             if let Poll::Ready(result) = first {
-                return reply(result);
+                return reply(logged(result));
             }
             tokio::select! {
                 biased;
-                result = &mut call => reply(result),
-                () = ending.reached_by(tid) => {
+                result = &mut call => reply(logged(result)),
+                () = ending.reached_by(asked.tid) => {
                     reply(Err(FsError::Interrupted));
-                    match call.await {
-                        Ok(unwanted) => undo(unwanted).await,
-                        Err(error) => log::warn!("a call failed after its caller was told to end: {error}"),
+                    // Its failure is told to nobody else.
+                    if let Ok(unwanted) = logged(call.await) {
+                        undo(unwanted).await;
                     }
                 }
             }
@@ -152,7 +159,7 @@ impl Adapter {
     /// the write itself has to be durable.
     fn write_rest(
         &self,
-        tid: u32,
+        asked: Call,
         (handle, offset): (HandleId, u64),
         rest: Vec<u8>,
         taken: usize,
@@ -165,19 +172,23 @@ impl Adapter {
         self.run(async move {
             let done = AtomicUsize::new(0);
             let write = async {
-                fs.write_rest(handle, offset, &rest, &done).await?;
+                with_cause(fs.write_rest(handle, offset, &rest, &done)).await?;
                 if is_synchronous {
                     // In a task of its own: publishing must run to its end, whoever stops waiting for it.
                     let fs = fs.clone();
-                    let synced = runtime.spawn(async move { fs.fsync(handle).await });
-                    return synced.await.unwrap_or(Err(FsError::Remote(StoreErrorKind::Internal)));
+                    let synced = runtime.spawn(async move { with_cause(fs.fsync(handle)).await });
+                    let lost = FailedCall { error: FsError::Remote(StoreErrorKind::Internal), cause: None };
+                    return synced.await.unwrap_or(Err(lost));
                 }
                 Ok(())
             };
             let result = tokio::select! {
                 biased;
-                result = write => result,
-                () = ending.reached_by(tid) => Err(FsError::Interrupted),
+                result = write => result.map_err(|failed| {
+                    asked.log_failure(&fs, &failed);
+                    failed.error
+                }),
+                () = ending.reached_by(asked.tid) => Err(FsError::Interrupted),
             };
             match told_of_write(result, taken + done.load(Ordering::Relaxed), is_synchronous) {
                 Ok(written) => reply.written(written),
@@ -244,8 +255,9 @@ impl Filesystem for Adapter {
             Err(error) => return reply.error(errno(&error)),
         };
         let fs = self.fs.clone();
+        let asked = Call::new(request, "lookup", parent).named(&name);
         let call = async move { fs.lookup(Ino(parent.0), &name).await };
-        self.answer_entry(request.pid(), call, reply);
+        self.answer_entry(asked, call, reply);
     }
 
     fn forget(&self, _request: &Request, ino: INodeNo, lookups: u64) {
@@ -254,11 +266,12 @@ impl Filesystem for Adapter {
 
     fn getattr(&self, request: &Request, ino: INodeNo, _handle: Option<FileHandle>, reply: ReplyAttr) {
         let fs = self.fs.clone();
+        let asked = Call::new(request, "getattr", ino);
         let call = async move {
             let attr = fs.getattr(Ino(ino.0)).await?;
             Ok((fs.shown_number(attr.ino), attr))
         };
-        self.answer(request.pid(), call, |result| match result {
+        self.answer(asked, call, |result| match result {
             // The number is only shown: the kernel knows the inode by the one that it has asked for.
             Ok((Ino(number), attr)) => {
                 reply.attr(&attr.valid_for, &FileAttr { ino: INodeNo(number), ..file_attr(&attr) });
@@ -291,15 +304,17 @@ impl Filesystem for Adapter {
         });
         let change = AttrChange { permissions: mode.map(|mode| mode & 0o7777), uid, gid, mtime, size };
         let fs = self.fs.clone();
+        let asked = Call::new(request, what_changes(&change), ino);
         let call = async move { fs.setattr(Ino(ino.0), change).await };
-        self.answer_or_stop(request.pid(), Ino(ino.0), call, |result| attr(reply, result));
+        self.answer_or_stop(asked, Ino(ino.0), call, |result| attr(reply, result));
     }
 
     fn mkdir(&self, request: &Request, parent: INodeNo, name: &OsStr, mode: u32, umask: u32, reply: ReplyEntry) {
         let name = name_or_reply!(name, reply);
         let (fs, owner, permissions) = (self.fs.clone(), owner(request), mode & !umask & 0o7777);
+        let asked = Call::new(request, "mkdir", parent).named(&name);
         let call = async move { fs.mkdir(Ino(parent.0), &name, permissions, owner).await };
-        self.answer_entry(request.pid(), call, reply);
+        self.answer_entry(asked, call, reply);
     }
 
     fn mknod(
@@ -321,9 +336,10 @@ impl Filesystem for Adapter {
             libc::S_IFCHR => Some(Special::CharDevice(device)),
             _ => None,
         };
+        let asked = Call::new(request, "mknod", parent).named(&name);
         if let Some(special) = special {
             let call = async move { fs.mknod(Ino(parent.0), &name, special, permissions, owner).await };
-            return self.answer_entry(request.pid(), call, reply);
+            return self.answer_entry(asked, call, reply);
         }
         let mode = OpenMode { writes: true, exclusive: true, opener: request.pid(), ..OpenMode::default() };
         let call = async move {
@@ -335,20 +351,22 @@ impl Filesystem for Adapter {
             }
             published.map(|()| attr)
         };
-        self.answer_entry(request.pid(), call, reply);
+        self.answer_entry(asked, call, reply);
     }
 
     fn symlink(&self, request: &Request, parent: INodeNo, name: &OsStr, target: &Path, reply: ReplyEntry) {
         let name = name_or_reply!(name, reply);
         let (fs, owner, target) = (self.fs.clone(), owner(request), target.as_os_str().as_bytes().to_vec());
+        let asked = Call::new(request, "symlink", parent).named(&name);
         let call = async move { fs.symlink(Ino(parent.0), &name, &target, owner).await };
-        self.answer_entry(request.pid(), call, reply);
+        self.answer_entry(asked, call, reply);
     }
 
     fn readlink(&self, request: &Request, ino: INodeNo, reply: ReplyData) {
         let fs = self.fs.clone();
+        let asked = Call::new(request, "readlink", ino);
         let call = async move { fs.readlink(Ino(ino.0)).await };
-        self.answer(request.pid(), call, |result| match result {
+        self.answer(asked, call, |result| match result {
             Ok(target) => reply.data(&target),
             Err(error) => reply.error(errno(&error)),
         });
@@ -357,8 +375,9 @@ impl Filesystem for Adapter {
     fn link(&self, request: &Request, ino: INodeNo, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
         let name = name_or_reply!(name, reply);
         let fs = self.fs.clone();
+        let asked = Call::new(request, "link", ino).towards(parent, &name);
         let call = async move { fs.link(Ino(ino.0), Ino(parent.0), &name).await };
-        self.answer_entry(request.pid(), call, reply);
+        self.answer_entry(asked, call, reply);
     }
 
     fn setxattr(
@@ -378,45 +397,51 @@ impl Filesystem for Adapter {
             _ => XattrMode::Any,
         };
         let (fs, value) = (self.fs.clone(), value.to_vec());
+        let asked = Call::new(request, "setxattr", ino);
         let call = async move { fs.setxattr(Ino(ino.0), &name, &value, mode).await };
-        self.answer(request.pid(), call, |result| empty(reply, result));
+        self.answer(asked, call, |result| empty(reply, result));
     }
 
     fn getxattr(&self, request: &Request, ino: INodeNo, name: &OsStr, size: u32, reply: ReplyXattr) {
         let Some(name) = name.to_str().map(str::to_owned) else { return reply.error(Errno::ENODATA) };
         let fs = self.fs.clone();
+        let asked = Call::new(request, "getxattr", ino);
         let call = async move { fs.getxattr(Ino(ino.0), &name).await };
-        self.answer(request.pid(), call, move |result| xattr(reply, size, result));
+        self.answer(asked, call, move |result| xattr(reply, size, result));
     }
 
     fn listxattr(&self, request: &Request, ino: INodeNo, size: u32, reply: ReplyXattr) {
         let fs = self.fs.clone();
+        let asked = Call::new(request, "listxattr", ino);
         let call = async move {
             let names = fs.listxattr(Ino(ino.0)).await?;
             Ok(names.into_iter().flat_map(|name| name.into_bytes().into_iter().chain([0])).collect())
         };
-        self.answer(request.pid(), call, move |result| xattr(reply, size, result));
+        self.answer(asked, call, move |result| xattr(reply, size, result));
     }
 
     fn removexattr(&self, request: &Request, ino: INodeNo, name: &OsStr, reply: ReplyEmpty) {
         let Some(name) = name.to_str().map(str::to_owned) else { return reply.error(Errno::ENODATA) };
         let fs = self.fs.clone();
+        let asked = Call::new(request, "removexattr", ino);
         let call = async move { fs.removexattr(Ino(ino.0), &name).await };
-        self.answer(request.pid(), call, |result| empty(reply, result));
+        self.answer(asked, call, |result| empty(reply, result));
     }
 
     fn unlink(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
         let name = name_or_reply!(name, reply);
         let fs = self.fs.clone();
+        let asked = Call::new(request, "unlink", parent).named(&name);
         let call = async move { fs.unlink(Ino(parent.0), &name).await };
-        self.answer(request.pid(), call, |result| empty(reply, result));
+        self.answer(asked, call, |result| empty(reply, result));
     }
 
     fn rmdir(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
         let name = name_or_reply!(name, reply);
         let fs = self.fs.clone();
+        let asked = Call::new(request, "rmdir", parent).named(&name);
         let call = async move { fs.rmdir(Ino(parent.0), &name).await };
-        self.answer(request.pid(), call, |result| empty(reply, result));
+        self.answer(asked, call, |result| empty(reply, result));
     }
 
     fn rename(
@@ -435,8 +460,9 @@ impl Filesystem for Adapter {
             return reply.error(Errno::EINVAL);
         }
         let fs = self.fs.clone();
+        let asked = Call::new(request, "rename", parent).named(&name).towards(new_parent, &new_name);
         let call = async move { fs.rename((Ino(parent.0), &name), (Ino(new_parent.0), &new_name), no_replace).await };
-        self.answer(request.pid(), call, |result| empty(reply, result));
+        self.answer(asked, call, |result| empty(reply, result));
     }
 
     fn create(
@@ -455,6 +481,7 @@ impl Filesystem for Adapter {
         let reads = flags & libc::O_ACCMODE == libc::O_RDWR;
         let (exclusive, truncates) = (flags & libc::O_EXCL != 0, flags & libc::O_TRUNC != 0);
         let mode = OpenMode { writes: true, truncates, appends, reads, exclusive, opener: request.pid() };
+        let asked = Call::new(request, "create", parent).named(&name);
         let call = async move { fs.create(Ino(parent.0), &name, permissions, owner, mode).await };
         let reply = |result: Result<(Attr, Opened), FsError>| match result {
             Ok((attr, Opened { handle, .. })) => {
@@ -468,7 +495,7 @@ impl Filesystem for Adapter {
             fs.abandon(opened.handle).await;
             fs.forget(attr.ino, 1);
         };
-        self.answer_or_undo(request.pid(), call, reply, undo);
+        self.answer_or_undo(asked, call, reply, undo);
     }
 
     fn open(&self, request: &Request, ino: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
@@ -483,6 +510,7 @@ impl Filesystem for Adapter {
             opener: request.pid(),
         };
         let fs = self.fs.clone();
+        let asked = Call::new(request, "open", ino);
         let call = async move { fs.open(Ino(ino.0), mode).await };
         let reply = move |result| match result {
             Ok(Opened { handle, keep_cache }) => {
@@ -494,13 +522,13 @@ impl Filesystem for Adapter {
         };
         let fs = self.fs.clone();
         let undo = |opened: Opened| async move { fs.abandon(opened.handle).await };
-        self.answer_or_undo(request.pid(), call, reply, undo);
+        self.answer_or_undo(asked, call, reply, undo);
     }
 
     fn read(
         &self,
         request: &Request,
-        _ino: INodeNo,
+        ino: INodeNo,
         handle: FileHandle,
         offset: u64,
         size: u32,
@@ -509,8 +537,9 @@ impl Filesystem for Adapter {
         reply: ReplyData,
     ) {
         let fs = self.fs.clone();
+        let asked = Call::new(request, "read", ino);
         let call = async move { fs.read(HandleId(handle.0), offset, size as usize).await };
-        self.answer(request.pid(), call, |result| match result {
+        self.answer(asked, call, |result| match result {
             Ok(bytes) => reply.data(bytes.as_ref()),
             Err(error) => reply.error(errno(&error)),
         });
@@ -519,7 +548,7 @@ impl Filesystem for Adapter {
     fn write(
         &self,
         request: &Request,
-        _ino: INodeNo,
+        ino: INodeNo,
         handle: FileHandle,
         offset: u64,
         data: &[u8],
@@ -538,17 +567,21 @@ impl Filesystem for Adapter {
             }
             self.fs.write(handle, offset, data)
         };
-        match catch_unwind(AssertUnwindSafe(write)) {
+        let asked = Call::new(request, "write", ino);
+        match catch_unwind(AssertUnwindSafe(|| with_cause_at_once(write))) {
             Ok(Ok(WriteOutcome::Done)) if flags.0 & libc::O_DSYNC == 0 => reply.written(len),
             Ok(Ok(WriteOutcome::Done)) => {
-                self.write_rest(request.pid(), (handle, offset), Vec::new(), data.len(), flags, reply);
+                self.write_rest(asked, (handle, offset), Vec::new(), data.len(), flags, reply);
             }
             Ok(Ok(WriteOutcome::Partly { offset, taken })) => {
                 // The request's buffer is reused as soon as this returns, so that what waits needs a copy.
                 let rest = data[taken..].to_vec();
-                self.write_rest(request.pid(), (handle, offset), rest, taken, flags, reply);
+                self.write_rest(asked, (handle, offset), rest, taken, flags, reply);
             }
-            Ok(Err(error)) => reply.error(errno(&error)),
+            Ok(Err(failed)) => {
+                asked.log_failure(&self.fs, &failed);
+                reply.error(errno(&failed.error));
+            }
             Err(_) => {
                 log::error!("a write's handler panicked; its caller got EIO");
                 reply.error(Errno::EIO);
@@ -565,8 +598,9 @@ impl Filesystem for Adapter {
                 !caller::is_same_process(opener, pid) && caller::still_holds(opener, ino.0, device).unwrap_or(false)
             }
         };
+        let asked = Call::new(request, "flush", ino);
         let call = async move { fs.flush(HandleId(handle.0), still_open).await };
-        self.answer_or_stop(pid, Ino(ino.0), call, |result| empty(reply, result));
+        self.answer_or_stop(asked, Ino(ino.0), call, |result| empty(reply, result));
     }
 
     fn release(
@@ -589,14 +623,15 @@ impl Filesystem for Adapter {
 
     fn fsync(&self, request: &Request, ino: INodeNo, handle: FileHandle, _datasync: bool, reply: ReplyEmpty) {
         let fs = self.fs.clone();
+        let asked = Call::new(request, "fsync", ino);
         let call = async move { fs.fsync(HandleId(handle.0)).await };
-        self.answer_or_stop(request.pid(), Ino(ino.0), call, |result| empty(reply, result));
+        self.answer_or_stop(asked, Ino(ino.0), call, |result| empty(reply, result));
     }
 
     fn fallocate(
         &self,
         request: &Request,
-        _ino: INodeNo,
+        ino: INodeNo,
         handle: FileHandle,
         offset: u64,
         len: u64,
@@ -612,8 +647,9 @@ impl Filesystem for Adapter {
             _ => return reply.error(Errno::EOPNOTSUPP),
         };
         let fs = self.fs.clone();
+        let asked = Call::new(request, "fallocate", ino);
         let call = async move { fs.allocate(HandleId(handle.0), offset, len, how).await };
-        self.answer(request.pid(), call, |result| empty(reply, result));
+        self.answer(asked, call, |result| empty(reply, result));
     }
 
     fn lseek(
@@ -644,7 +680,7 @@ impl Filesystem for Adapter {
         _ino_in: INodeNo,
         handle_in: FileHandle,
         offset_in: u64,
-        _ino_out: INodeNo,
+        ino_out: INodeNo,
         handle_out: FileHandle,
         offset_out: u64,
         len: u64,
@@ -655,8 +691,9 @@ impl Filesystem for Adapter {
         let len = len.min(COPY_BYTES_MAX);
         let (from, to) = ((HandleId(handle_in.0), offset_in), (HandleId(handle_out.0), offset_out));
         let fs = self.fs.clone();
+        let asked = Call::new(request, "copy_file_range", ino_out);
         let call = async move { fs.copy_range(from, to, len).await };
-        self.answer(request.pid(), call, |result| match result {
+        self.answer(asked, call, |result| match result {
             Ok(copied) => reply.written(copied as u32),
             Err(error) => reply.error(errno(&error)),
         });
@@ -664,6 +701,7 @@ impl Filesystem for Adapter {
 
     fn opendir(&self, request: &Request, ino: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
         let fs = self.fs.clone();
+        let asked = Call::new(request, "opendir", ino);
         let call = async move { fs.opendir(Ino(ino.0)).await };
         let reply = |result: Result<HandleId, FsError>| match result {
             Ok(handle) => reply.opened(FileHandle(handle.0), FopenFlags::empty()),
@@ -674,13 +712,14 @@ impl Filesystem for Adapter {
             fs.releasedir(handle);
             ready(())
         };
-        self.answer_or_undo(request.pid(), call, reply, undo);
+        self.answer_or_undo(asked, call, reply, undo);
     }
 
-    fn readdir(&self, request: &Request, _ino: INodeNo, handle: FileHandle, offset: u64, mut reply: ReplyDirectory) {
+    fn readdir(&self, request: &Request, ino: INodeNo, handle: FileHandle, offset: u64, mut reply: ReplyDirectory) {
         let fs = self.fs.clone();
+        let asked = Call::new(request, "readdir", ino);
         let call = async move { fs.readdir(HandleId(handle.0), offset, PLUS_ENTRIES_MAX * 8).await };
-        self.answer(request.pid(), call, move |result| {
+        self.answer(asked, call, move |result| {
             let entries = match result {
                 Ok(entries) => entries,
                 Err(error) => return reply.error(errno(&error)),
@@ -697,13 +736,14 @@ impl Filesystem for Adapter {
     fn readdirplus(
         &self,
         request: &Request,
-        _ino: INodeNo,
+        ino: INodeNo,
         handle: FileHandle,
         offset: u64,
         mut reply: ReplyDirectoryPlus,
     ) {
         let fs = self.fs.clone();
         let listing = self.fs.clone();
+        let asked = Call::new(request, "readdir", ino);
         let call = async move { listing.readdirplus(HandleId(handle.0), offset, PLUS_ENTRIES_MAX).await };
         let told = self.fs.clone();
         let reply = move |result: Result<Plus, FsError>| {
@@ -733,7 +773,7 @@ impl Filesystem for Adapter {
             entries.iter().filter(|(_, attr)| attr.is_some()).for_each(|(entry, _)| told.forget(entry.ino, 1));
             ready(())
         };
-        self.answer_or_undo(request.pid(), call, reply, undo);
+        self.answer_or_undo(asked, call, reply, undo);
     }
 
     fn releasedir(&self, _request: &Request, _ino: INodeNo, handle: FileHandle, _flags: OpenFlags, reply: ReplyEmpty) {
@@ -743,13 +783,24 @@ impl Filesystem for Adapter {
 
     fn fsyncdir(&self, request: &Request, ino: INodeNo, _handle: FileHandle, _datasync: bool, reply: ReplyEmpty) {
         let fs = self.fs.clone();
+        let asked = Call::new(request, "fsyncdir", ino);
         let call = async move { fs.fsync_directory(Ino(ino.0)).await };
-        self.answer(request.pid(), call, |result| empty(reply, result));
+        self.answer(asked, call, |result| empty(reply, result));
     }
 
     fn statfs(&self, _request: &Request, _ino: INodeNo, reply: ReplyStatfs) {
         let (blocks, files) = (STATFS_BLOCKS, STATFS_BLOCKS);
         reply.statfs(blocks, blocks, blocks, files, files, STATFS_BLOCK_BYTES, 255, STATFS_BLOCK_BYTES);
+    }
+}
+
+/// What people call the change of attributes.
+fn what_changes(change: &AttrChange) -> &'static str {
+    match change {
+        AttrChange { size: Some(_), .. } => "truncate",
+        AttrChange { permissions: Some(_), .. } => "chmod",
+        AttrChange { uid: Some(_), .. } | AttrChange { gid: Some(_), .. } => "chown",
+        _ => "utimens",
     }
 }
 

@@ -1,11 +1,14 @@
 //! Mounting, waiting for the end, and unmounting.
 
+use std::ffi::CString;
 use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use fuser::{BackgroundSession, Config, MountOption, Session, SessionACL};
+use rustix::fs::{Mode, OFlags};
 use tokio::runtime::Handle;
 
 use super::adapter::{Adapter, Device};
@@ -100,9 +103,38 @@ pub fn mount(
     config.clone_fd = true;
     let device = Device::default();
     let adapter = Adapter::new(fs, runtime, options.request_bytes_max, device.clone());
-    let session = Session::new(adapter, mountpoint, &config).map_err(failed)?;
+    let session = match mount_directly(mountpoint, options) {
+        Ok(device) => Session::from_fd(adapter, device, config.acl, config.clone()).inspect_err(|_| {
+            let _ = rustix::mount::unmount(mountpoint, rustix::mount::UnmountFlags::DETACH);
+        }),
+        // Ordinary users mount through fusermount3.
+        Err(rustix::io::Errno::PERM | rustix::io::Errno::ACCESS) => Session::new(adapter, mountpoint, &config),
+        Err(error) => return Err(failed(error.into())),
+    };
+    let session = session.map_err(failed)?;
     let session = session.spawn().map_err(failed)?;
     Ok(Mounted { session, mountpoint: mountpoint.to_owned(), device })
+}
+
+/// Mounts as root, with the type that fusermount3 gives mounts too: `mount` and `findmnt` find them by it, and `mount -o
+/// remount` finds this program. fuser alone mounts with the type `fuse`.
+fn mount_directly(mountpoint: &Path, options: &FuseOptions) -> rustix::io::Result<OwnedFd> {
+    use rustix::mount::MountFlags;
+
+    let root_mode = rustix::fs::stat(mountpoint)?.st_mode;
+    let device = rustix::fs::open("/dev/fuse", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
+    let allow_other = if options.allow_other { ",allow_other" } else { "" };
+    let data = format!(
+        "fd={},rootmode={root_mode:o},user_id={},group_id={},default_permissions{allow_other}",
+        device.as_raw_fd(),
+        rustix::process::getuid().as_raw(),
+        rustix::process::getgid().as_raw(),
+    );
+    let data = CString::new(data).map_err(|_| rustix::io::Errno::INVAL)?;
+    let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOATIME;
+    let flags = if options.read_only { flags | MountFlags::RDONLY } else { flags };
+    rustix::mount::mount(options.source.as_str(), mountpoint, "fuse.cosmount", flags, data.as_c_str())?;
+    Ok(device)
 }
 
 impl Mounted {

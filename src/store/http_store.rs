@@ -4,9 +4,9 @@
 //! What an answer must say to count as a success is decided here and in the files of the longer calls: reading
 //! (`reading`) and completing (`complete`).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -91,7 +91,12 @@ pub struct HttpStore {
     copy_domain: String,
     limits: Limits,
     listings: Arc<Listings>,
+    unfinished: Arc<Unfinished>,
 }
+
+/// Multipart uploads that were begun by this store and neither completed nor aborted, by key and id. Std mutex: set
+/// operations only.
+type Unfinished = Mutex<BTreeSet<(ObjectKey, String)>>;
 
 impl fmt::Debug for HttpStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -114,7 +119,7 @@ impl HttpStore {
             .map_err(|error| StoreError::new(error.kind, "connect", bucket.as_str(), error.message))?;
         let session = Arc::new(Session::new(transport, route, credentials, retry, clock, stats));
         let (copy_domain, listings) = (endpoint.copy_source_domain().to_owned(), Arc::default());
-        Ok(HttpStore { session, bucket, copy_domain, limits, listings })
+        Ok(HttpStore { session, bucket, copy_domain, limits, listings, unfinished: Arc::default() })
     }
 
     /// The same bucket and connections with another deadline, for callers that would rather hear of a failure soon.
@@ -127,7 +132,30 @@ impl HttpStore {
             copy_domain: self.copy_domain.clone(),
             limits: self.limits,
             listings: self.listings.clone(),
+            unfinished: self.unfinished.clone(),
         }
+    }
+
+    /// Uploads that are in the bucket because of this store and are no object yet.
+    pub fn unfinished_uploads(&self) -> Vec<String> {
+        let unfinished = self.unfinished.lock().unwrap_or_else(PoisonError::into_inner);
+        unfinished.iter().map(|(key, upload)| format!("{key} (upload {upload})")).collect()
+    }
+
+    /// Notes that an upload is begun, or that it is not there any more.
+    fn note_upload(&self, key: &ObjectKey, upload: &UploadId, is_there: bool) {
+        let mut unfinished = self.unfinished.lock().unwrap_or_else(PoisonError::into_inner);
+        let upload = (key.clone(), upload.to_string());
+        if is_there {
+            unfinished.insert(upload)
+        } else {
+            unfinished.remove(&upload)
+        };
+    }
+
+    /// Signs with these credentials from now on; requests that are on their way keep theirs.
+    pub fn replace_credentials(&self, credentials: Credentials) {
+        self.session.replace_credentials(credentials);
     }
 
     fn copy_source(&self, key: &ObjectKey) -> CopySource {
@@ -158,9 +186,19 @@ impl ObjectStore for HttpStore {
     }
 
     async fn head_bucket(&self) -> Result<(), StoreError> {
-        let answer = self.session.answer(&Request::new(&Operation::HeadBucket)).await;
+        let request = Request::new(&Operation::HeadBucket);
+        let stranger = |status: u16| {
+            let told = "the answer has no x-cos-request-id, which COS gives with every one";
+            StoreError { status, ..request.error(StoreErrorKind::Protocol, told) }
+        };
+        let answer = self.session.answer(&request).await;
         match answer {
+            // Any server answers 200 to something.
+            Ok(answer) if answer.headers.get("x-cos-request-id").is_none() => Err(stranger(answer.status)),
             Ok(_) => Ok(()),
+            Err(error) if (400..500).contains(&error.status) && error.request_id.is_empty() => {
+                Err(stranger(error.status))
+            }
             // A HEAD has no body to tell what is missing, but here it can only be the bucket.
             Err(error) if error.kind == StoreErrorKind::NotFound => {
                 Err(StoreError { kind: StoreErrorKind::NoSuchBucket, ..error })
@@ -216,6 +254,7 @@ impl ObjectStore for HttpStore {
         let initiate = InitiateMultipartUpload::new(key.clone(), attributes.clone());
         let request = Request::new(&Operation::InitiateMultipartUpload(initiate));
         let result = self.session.ask(&request, InitiateMultipartUploadResult::decode).await?;
+        self.note_upload(key, &result.upload, true);
         Ok(result.upload)
     }
 
@@ -263,17 +302,22 @@ impl ObjectStore for HttpStore {
         size: u64,
         crc64: Option<Crc64>,
     ) -> Result<Published, StoreError> {
-        complete::complete(&self.session, key, upload, parts, Expected { size, crc64 }).await
+        let completed = complete::complete(&self.session, key, upload, parts, Expected { size, crc64 }).await;
+        if completed.is_ok() {
+            self.note_upload(key, upload, false);
+        }
+        completed
     }
 
     async fn abort(&self, key: &ObjectKey, upload: &UploadId) -> Result<(), StoreError> {
-        let (key, upload) = (key.clone(), upload.clone());
-        let operation = Operation::AbortMultipartUpload(AbortMultipartUpload { key, upload });
+        let abort = AbortMultipartUpload { key: key.clone(), upload: upload.clone() };
+        let operation = Operation::AbortMultipartUpload(abort);
         match self.session.answer(&Request::new(&operation)).await {
-            Ok(_) => Ok(()),
-            Err(error) if error.kind == StoreErrorKind::NoSuchUpload => Ok(()),
-            Err(error) => Err(error),
+            Err(error) if error.kind != StoreErrorKind::NoSuchUpload => return Err(error),
+            _ => {}
         }
+        self.note_upload(key, upload, false);
+        Ok(())
     }
 
     async fn list_uploads(&self, prefix: &str) -> Result<Vec<ListedUpload>, StoreError> {

@@ -5,7 +5,7 @@
 //! count and to pause. What an answer says beyond its status is left to the callers too.
 
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, UNIX_EPOCH};
 
 use bytes::Bytes;
@@ -41,7 +41,8 @@ const SIGNED_FOR_SECONDS: u64 = 3600;
 pub(super) struct Session {
     transport: Transport,
     route: Route,
-    credentials: Credentials,
+    /// Std lock: read when a signing key is derived, replaced when somebody has new ones.
+    credentials: RwLock<Credentials>,
     retry: RetryOptions,
     clock: Clock,
     stats: Arc<Stats>,
@@ -194,7 +195,7 @@ impl Session {
         Session {
             transport,
             route,
-            credentials,
+            credentials: RwLock::new(credentials),
             retry,
             clock,
             stats,
@@ -211,7 +212,7 @@ impl Session {
         Session {
             transport: self.transport.clone(),
             route: self.route.clone(),
-            credentials: self.credentials.clone(),
+            credentials: RwLock::new(self.credentials()),
             retry: RetryOptions { deadline, ..self.retry },
             clock: self.clock.clone(),
             stats: self.stats.clone(),
@@ -236,6 +237,16 @@ impl Session {
     /// A PUT has an ETag that is not the MD5 of its bytes, and HEAD says the same.
     pub(super) fn note_opaque_etags(&self) {
         self.etags_are_opaque.store(true, Ordering::Relaxed);
+    }
+
+    fn credentials(&self) -> Credentials {
+        self.credentials.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Signs with these from now on.
+    pub(super) fn replace_credentials(&self, credentials: Credentials) {
+        *self.credentials.write().unwrap_or_else(PoisonError::into_inner) = credentials;
+        *self.signing_key.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
     pub(super) fn stats(&self) -> &Stats {
@@ -324,10 +335,23 @@ impl Session {
             patience: request.patience(self.patience()),
         };
         Stats::add(&self.stats.requests, 1);
+        let sent_at = Instant::now();
         let incoming = self.transport.send(outgoing).await;
-        Stats::add(&self.stats.bytes_up, sent.load(Ordering::Relaxed));
-        let incoming = incoming.map_err(|error| broken(request, error))?;
-        self.reach.answered();
+        let up = sent.load(Ordering::Relaxed);
+        Stats::add(&self.stats.bytes_up, up);
+        let answered = match incoming.map_err(|error| broken(request, error)) {
+            Ok(incoming) => {
+                self.reach.answered();
+                self.judged(request, incoming).await
+            }
+            Err(failed) => Err(failed),
+        };
+        log_request(request, &answered, up, sent_at.elapsed());
+        answered
+    }
+
+    /// The answer, if it is a success.
+    async fn judged(&self, request: &Request, incoming: Incoming) -> Result<Incoming, Failed> {
         if (200..300).contains(&incoming.status) {
             self.has_succeeded.store(true, Ordering::Relaxed);
             return Ok(incoming);
@@ -411,7 +435,7 @@ impl Session {
             return key.clone();
         }
         let start = now.saturating_sub(SIGNED_BEFORE_SECONDS);
-        let key = Arc::new(SigningKey::new(&self.credentials, KeyTime { start, end: now + SIGNED_FOR_SECONDS }));
+        let key = Arc::new(SigningKey::new(&self.credentials(), KeyTime { start, end: now + SIGNED_FOR_SECONDS }));
         *cached = Some(key.clone());
         key
     }
@@ -461,6 +485,19 @@ pub(super) fn broken(request: &Request, error: TransportError) -> Failed {
     Failed { error: told, remedy, done: Done::Perhaps }
 }
 
+/// The one line that each request has in a detailed log.
+fn log_request(request: &Request, answered: &Result<Incoming, Failed>, bytes_up: u64, took: Duration) {
+    let took = took.as_millis();
+    match answered {
+        Ok(Incoming { status, headers, .. }) => {
+            let id = headers.get("x-cos-request-id").unwrap_or_default();
+            let (op, key) = (request.op, &request.key);
+            log::debug!("{op} {key:?}: status {status}, {bytes_up} bytes up, {took} ms, request {id}");
+        }
+        Err(failed) => log::debug!("{}, {took} ms", failed.error),
+    }
+}
+
 /// Redirects are not followed: they would carry the signature to a host that nobody named (`cos-api.md` 1.6).
 fn redirect_message(headers: &AnswerHeaders) -> String {
     let target = headers.get("location").unwrap_or("nowhere");
@@ -485,7 +522,7 @@ impl Tries {
         let pause = self.attempts.after_failure(failed.remedy, elapsed, &mut self.random);
         self.reach.failed(&failed.error, pause.is_none());
         let Some(pause) = pause else { return Err(failed.error) };
-        log::debug!("{}; trying again in {} ms", failed.error, pause.as_millis());
+        log::trace!("{} {:?}: trying again in {} ms", failed.error.op, failed.error.key, pause.as_millis());
         Stats::add(&self.stats.retries, 1);
         tokio::time::sleep(pause).await;
         Ok(())

@@ -534,6 +534,11 @@ impl OpenFile {
         self.publishing.lock().await
     }
 
+    /// Bytes of it that are in memory.
+    pub fn held_bytes(&self) -> u64 {
+        self.lock().content.held_bytes()
+    }
+
     /// Bytes that publishing this file would get out of the memory.
     pub(super) fn publishable_bytes(&self) -> u64 {
         let state = self.lock();

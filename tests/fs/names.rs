@@ -465,7 +465,7 @@ async fn a_published_file_that_is_unlinked_lives_on_for_those_who_have_it_open()
             assert_eq!(bed.fs.getattr(reader.ino).await.unwrap().links, 0);
             assert_eq!(bed.list(ROOT).await, ["d"], "where it lives nobody sees");
             let hidden = FileName::new(".cosmount-unlinked").unwrap();
-            assert_eq!(bed.fs.lookup(ROOT, &hidden).await, Err(FsError::NotFound));
+            assert_eq!(bed.fs.lookup(ROOT, &hidden).await, Err(FsError::NotPermitted), "the name is not for others");
             assert_eq!(bed.mkdir(".cosmount-unlinked").await, Err(FsError::NotPermitted));
             // What /proc/self/fd offers: opened once more, for writing.
             let opened = bed.fs.open(reader.ino, WRITE).await.unwrap();

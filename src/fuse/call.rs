@@ -1,0 +1,75 @@
+//! What a program asked, for the log of calls that fail.
+//!
+//! This is the one place where the failures of calls are logged: what was asked, of which path, the errno that the program
+//! got, and what the service said. Ordinary answers (no such file, not empty, ...) are for the program alone.
+
+use fuser::{INodeNo, Request};
+
+use super::errno;
+use crate::fs::{FailedCall, FileName, FileSystem, Ino};
+
+/// The target of these lines, by which a log filter finds them.
+pub const FAILED_CALLS: &str = "cosmount::calls";
+
+/// A call of a program.
+#[derive(Debug)]
+pub(super) struct Call {
+    op: &'static str,
+    /// The thread that waits for the answer.
+    pub(super) tid: u32,
+    ino: Ino,
+    /// The entry of `ino` that it is about, where it is about one.
+    name: Option<String>,
+    /// Where it shall be, of a rename or a link.
+    target: Option<(Ino, String)>,
+}
+
+impl Call {
+    pub(super) fn new(request: &Request, op: &'static str, ino: INodeNo) -> Call {
+        Call { op, tid: request.pid(), ino: Ino(ino.0), name: None, target: None }
+    }
+
+    /// About an entry of the directory.
+    pub(super) fn named(self, name: &FileName) -> Call {
+        Call { name: Some(name.to_string()), ..self }
+    }
+
+    /// That gives it another name.
+    pub(super) fn towards(self, parent: INodeNo, name: &FileName) -> Call {
+        Call { target: Some((Ino(parent.0), name.to_string())), ..self }
+    }
+
+    /// Logs why it failed, unless that is an ordinary answer.
+    pub(super) fn log_failure(&self, fs: &FileSystem, failed: &FailedCall) {
+        if failed.error.is_ordinary() {
+            return;
+        }
+        let errno = errno::name(&failed.error);
+        let (Call { op, .. }, what) = (self, self.shown(fs));
+        match &failed.cause {
+            Some(cause) => log::warn!(target: FAILED_CALLS, "{op} {what}: {errno}: {cause}"),
+            None => log::warn!(target: FAILED_CALLS, "{op} {what}: {errno}: {}", failed.error),
+        }
+    }
+
+    /// The path or paths that it is about.
+    fn shown(&self, fs: &FileSystem) -> String {
+        let path = shown_path(fs, self.ino, self.name.as_deref());
+        match &self.target {
+            Some((parent, name)) => format!("{path} to {}", shown_path(fs, *parent, Some(name))),
+            None => path,
+        }
+    }
+}
+
+/// A path as people see it below the mount; in quotes where it holds what would break a line.
+fn shown_path(fs: &FileSystem, ino: Ino, name: Option<&str>) -> String {
+    let path = match (fs.path(ino), name) {
+        (Some(path), Some(name)) if path.is_empty() => format!("/{name}"),
+        (Some(path), Some(name)) => format!("/{path}/{name}"),
+        (Some(path), None) => format!("/{path}"),
+        (None, Some(name)) => format!("{name} in inode {}", ino.0),
+        (None, None) => format!("inode {}", ino.0),
+    };
+    if path.chars().any(char::is_control) { format!("{path:?}") } else { path }
+}
