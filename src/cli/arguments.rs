@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::config::{ByteSize, MountRequest, Settings, Span};
+use crate::config::{Account, ByteSize, Group, LogLevel, MountRequest, Settings, Span};
 
 const EXIT_CODES: &str = "Exit codes:
   0  done
@@ -20,7 +20,7 @@ const EXIT_CODES: &str = "Exit codes:
 
 /// Mount a Tencent COS bucket as a directory.
 #[derive(Debug, Parser)]
-#[command(name = "cosmount", version, after_help = EXIT_CODES)]
+#[command(name = "cosmount", version, propagate_version = true, after_help = EXIT_CODES)]
 pub(super) struct Arguments {
     #[command(subcommand)]
     pub(super) command: Command,
@@ -43,11 +43,11 @@ pub(super) enum Command {
 pub(super) struct MountArguments {
     /// BUCKET-APPID[:/PREFIX]; may be left out with --local, or if ~/.cos.conf names a bucket
     #[arg(value_name = "BUCKET[:/PREFIX]")]
-    source: Option<String>,
+    pub(super) source: Option<String>,
 
     /// The directory to mount on
     #[arg(value_name = "DIR", required = true)]
-    mount_point: PathBuf,
+    pub(super) mount_point: PathBuf,
 
     /// Keep the objects in DATADIR on this machine, served by this same process
     #[arg(long, value_name = "DATADIR")]
@@ -67,9 +67,9 @@ pub(super) struct MountArguments {
 
     /// Mount options as mount(8) has them: ro, allow_other, uid=, gid=, umask=, ... or any option here
     #[arg(short = 'o', value_name = "OPTIONS")]
-    mount_options: Vec<String>,
+    pub(super) mount_options: Vec<String>,
 
-    /// Configuration file [default: ~/.config/cosmount/config.toml]
+    /// Configuration file [default: ~/.config/cosmount/config.toml over /etc/cosmount.toml]
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
 
@@ -132,9 +132,9 @@ struct TransferFlags {
     /// [default: on]
     #[arg(long, value_name = "NAMES")]
     hold_temporary: Option<crate::config::HoldChoice>,
-    /// How many seconds they wait at most [default: 5]
-    #[arg(long, value_name = "N")]
-    hold_seconds: Option<u32>,
+    /// How long they wait at most [default: 5s]
+    #[arg(long, value_name = "TIME")]
+    hold_seconds: Option<Span>,
     /// How long unmounting may publish what is open [default: 60s]
     #[arg(long, value_name = "TIME")]
     unmount_timeout: Option<Span>,
@@ -165,12 +165,12 @@ struct FileFlags {
     /// The Content-Type of new objects: by-name, or none [default: by-name]
     #[arg(long, value_name = "HOW")]
     content_type: Option<crate::config::TypeChoice>,
-    /// The user that everything belongs to [default: what objects say, else who mounts]
-    #[arg(long)]
-    uid: Option<u32>,
-    /// The group that everything belongs to [default: what objects say, else who mounts]
-    #[arg(long)]
-    gid: Option<u32>,
+    /// The user that everything belongs to, by number or name [default: what objects say, else who mounts]
+    #[arg(long, value_name = "USER")]
+    uid: Option<Account>,
+    /// The group that everything belongs to, by number or name [default: what objects say, else who mounts]
+    #[arg(long, value_name = "GROUP")]
+    gid: Option<Group>,
     /// Permission bits that are taken from everything, in octal
     #[arg(long, value_name = "MODE")]
     umask: Option<crate::config::Mode>,
@@ -190,9 +190,9 @@ pub(super) struct LogFlags {
     /// Write log lines to this file [default: the terminal in the foreground, else syslog]
     #[arg(long, value_name = "FILE")]
     pub(super) log_file: Option<PathBuf>,
-    /// error, warn, info, debug or trace, or a filter as RUST_LOG has it [default: RUST_LOG, else info]
+    /// off, error, warn, info, debug or trace, or a filter as RUST_LOG has it [default: RUST_LOG, else info]
     #[arg(long, value_name = "LEVEL")]
-    pub(super) log_level: Option<String>,
+    pub(super) log_level: Option<LogLevel>,
 }
 
 /// Run a COS service on this machine, with its data in a directory.
@@ -242,6 +242,13 @@ pub(super) struct UnmountArguments {
 }
 
 impl MountArguments {
+    /// Whether `mount(8)` asks to change the options of a mount that is there, and if so whether it shall be read-only.
+    pub(super) fn remounts(&self) -> Option<bool> {
+        let options = || self.mount_options.iter().flat_map(|text| text.split(','));
+        let is_read_only = options().rfind(|option| ["ro", "rw"].contains(option)) == Some("ro");
+        options().any(|option| option == "remount").then_some(is_read_only || self.files.read_only)
+    }
+
     /// What the command line says, in config's words.
     pub(super) fn request(self) -> MountRequest {
         let MountArguments { service, transfer, files, log, .. } = self;
@@ -284,11 +291,26 @@ impl MountArguments {
             local: self.local,
             local_listen: self.listen,
             mount_point: self.mount_point,
+            directory: PathBuf::new(),
             config_file: self.config,
             mount_options: self.mount_options,
             flags,
         }
     }
+}
+
+/// What people take for flags and is none, because everybody who lists processes would see the value.
+const SECRET_FLAGS: [&str; 4] = ["--secret-key", "--secret_key", "--token", "--security-token"];
+
+/// The flag with a secret that is among the arguments, if there is one.
+pub(super) fn secret_flag(arguments: &[OsString]) -> Option<&'static str> {
+    let is_it = |argument: &OsString, flag: &str| {
+        argument
+            .to_str()
+            .and_then(|text| text.strip_prefix(flag))
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with('='))
+    };
+    SECRET_FLAGS.into_iter().find(|flag| arguments.iter().any(|argument| is_it(argument, flag)))
 }
 
 /// Flags of `mount(8)` helpers that take a value, and those that do not; both say nothing to this file system.
@@ -374,6 +396,54 @@ mod tests {
         for flag in ["--secret-key", "--token"] {
             assert!(Arguments::try_parse_from(["cosmount", "mount", "b-1", "/mnt", flag, "x"]).is_err());
         }
+    }
+
+    #[test]
+    fn a_secret_among_the_arguments_is_noticed() {
+        let found = |line: &str| secret_flag(&line.split(' ').map(OsString::from).collect::<Vec<_>>());
+        assert_eq!(found("cosmount mount b-1 /mnt --secret-key x"), Some("--secret-key"));
+        assert_eq!(found("cosmount mount b-1 /mnt --token=x"), Some("--token"));
+        assert_eq!(found("cosmount mount b-1 /mnt --secret-keys x"), None);
+    }
+
+    #[test]
+    fn every_subcommand_tells_the_version() {
+        for name in ["mount", "serve", "unmount"] {
+            let error = Arguments::try_parse_from(["cosmount", name, "--version"]).unwrap_err();
+            assert_eq!(error.kind(), clap::error::ErrorKind::DisplayVersion, "{name}");
+        }
+    }
+
+    /// The table of flags in README.md and the flags are the same.
+    #[test]
+    fn the_readme_lists_every_flag_and_no_other() {
+        let readme = include_str!("../../README.md");
+        let listed = |subcommand: &str, from: &str, to: &str| {
+            let start = readme.find(from).unwrap();
+            let text = &readme[start..start + readme[start..].find(to).unwrap()];
+            let first_cells = text.lines().filter_map(|line| line.strip_prefix("| `--")?.split('|').next());
+            let words = first_cells.flat_map(|cell| cell.split('`')).filter_map(|word| word.split([' ', '[']).next());
+            // The first word of a cell has lost its dashes with the beginning of the row.
+            let names = words.map(|word| word.trim_start_matches("--"));
+            let mut flags: Vec<String> =
+                names.filter(|name| name.len() > 1 && !name.starts_with(['-', ','])).map(str::to_owned).collect();
+            flags.sort();
+            flags.dedup();
+            let command = Arguments::command();
+            let known = command.find_subcommand(subcommand).unwrap();
+            let mut expected: Vec<String> = known
+                .get_arguments()
+                .filter(|argument| !argument.is_hide_set())
+                .filter_map(|argument| argument.get_long().map(str::to_owned))
+                .filter(|flag| !["help", "version"].contains(&flag.as_str()))
+                .collect();
+            expected.sort();
+            (flags, expected)
+        };
+        let (flags, expected) = listed("mount", "### Configuration", "Sizes are");
+        assert_eq!(flags, expected);
+        let (flags, expected) = listed("serve", "## A COS service of your own", "## What it promises");
+        assert_eq!(flags, expected);
     }
 
     #[test]

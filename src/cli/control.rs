@@ -7,7 +7,9 @@ use std::fs::{self, DirBuilder};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use crate::wire::Crc64Hasher;
 
@@ -19,8 +21,12 @@ pub(super) const UNMOUNT: &str = "unmount";
 pub(super) enum Answer {
     /// It began, and will have ended within so many seconds.
     Within(u64),
+    /// So many files with so many bytes in memory are not published yet.
+    Waiting(u64, u64),
     /// Something could not be published, and why.
     Unpublished(String),
+    /// An upload could not be aborted.
+    Upload(String),
     /// All was said; the end of the connection follows.
     Done,
 }
@@ -30,7 +36,9 @@ impl Answer {
     pub(super) fn encode(&self) -> String {
         match self {
             Answer::Within(seconds) => format!("within {seconds}"),
+            Answer::Waiting(files, bytes) => format!("waiting {files} {bytes}"),
             Answer::Unpublished(what) => format!("unpublished {}", what.replace(['\n', '\r'], " ")),
+            Answer::Upload(what) => format!("upload {}", what.replace(['\n', '\r'], " ")),
             Answer::Done => "done".to_owned(),
         }
     }
@@ -39,20 +47,37 @@ impl Answer {
     pub(super) fn decode(line: &str) -> Option<Answer> {
         match line.split_once(' ') {
             Some(("within", seconds)) => seconds.parse().ok().map(Answer::Within),
+            Some(("waiting", counts)) => {
+                let (files, bytes) = counts.split_once(' ')?;
+                Some(Answer::Waiting(files.parse().ok()?, bytes.parse().ok()?))
+            }
             Some(("unpublished", what)) => Some(Answer::Unpublished(what.to_owned())),
+            Some(("upload", what)) => Some(Answer::Upload(what.to_owned())),
             _ => (line == "done").then_some(Answer::Done),
         }
     }
 }
 
-/// Where the sockets of this user's mounts may be, the best first. `runtime` is `$XDG_RUNTIME_DIR`.
-pub(super) fn directories(user_id: u32, runtime: Option<&Path>) -> Vec<PathBuf> {
-    if user_id == 0 {
-        return vec!["/run/cosmount".into(), "/tmp/cosmount-0".into()];
-    }
-    let usual = PathBuf::from(format!("/run/user/{user_id}"));
-    let runtime = runtime.filter(|directory| *directory != usual).map(|directory| directory.join("cosmount"));
-    runtime.into_iter().chain([usual.join("cosmount"), format!("/tmp/cosmount-{user_id}").into()]).collect()
+/// What the environment says of where a user's files may be.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Places {
+    /// `$XDG_RUNTIME_DIR`.
+    pub(super) runtime: Option<PathBuf>,
+    /// `$XDG_STATE_HOME`.
+    pub(super) state: Option<PathBuf>,
+    /// The user's home.
+    pub(super) home: Option<PathBuf>,
+}
+
+/// Where the sockets, shared files and logs of this user's mounts may be, the best first. None of them is in a directory
+/// where others may make one of that name.
+pub(super) fn directories(user_id: u32, places: &Places) -> Vec<PathBuf> {
+    let usual = if user_id == 0 { "/run".into() } else { PathBuf::from(format!("/run/user/{user_id}")) };
+    let runtime = places.runtime.clone().filter(|directory| user_id != 0 && *directory != usual);
+    let state = places.state.clone().or_else(|| Some(places.home.as_ref()?.join(".local/state")));
+    // Relative ones are meaningless (XDG Base Directory Specification).
+    let bases = runtime.into_iter().chain([usual]).chain(state).filter(|base| base.is_absolute());
+    bases.map(|base| base.join("cosmount")).collect()
 }
 
 /// The socket of one mount in a directory: a digest, because a path to a socket holds at most 107 bytes.
@@ -67,6 +92,53 @@ pub(super) fn shared_path(directory: &Path, origin: &str, bucket: &str) -> PathB
     let mut digest = Crc64Hasher::new();
     digest.update(format!("{origin} {bucket}").as_bytes());
     directory.join(format!("{:016x}.changes", digest.value().0))
+}
+
+/// The log of one mount in a directory, on a machine without syslog. Its name can be read, and the digest keeps two apart
+/// that look the same.
+pub(super) fn log_path(directory: &Path, mount_point: &Path) -> PathBuf {
+    let socket = socket_path(directory, mount_point);
+    let digest = socket.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    let place: String =
+        mount_point.to_string_lossy().chars().map(|c| if c.is_alphanumeric() { c } else { '-' }).collect();
+    // The end of a path tells more, and 80 of its characters fit any file system.
+    let skipped = place.chars().count().saturating_sub(80);
+    let place: String = place.chars().skip(skipped).collect();
+    directory.join(format!("{}-{}.log", place.trim_matches('-'), &digest[..8.min(digest.len())]))
+}
+
+/// How long a log in a runtime directory is kept when nobody writes to it.
+const LOG_KEPT_FOR: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// Removes logs of mounts that are long gone.
+pub(super) fn remove_old_logs(directory: &Path) {
+    for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let written = entry.metadata().and_then(|metadata| metadata.modified());
+        let is_old = written.is_ok_and(|at| at.elapsed().is_ok_and(|age| age > LOG_KEPT_FOR));
+        if is_old && (name.ends_with(".log") || name.ends_with(".log.1")) {
+            let _ = fs::remove_file(entry.path());
+        }
+    }
+}
+
+/// Removes what mounts have left that did not end in order: sockets that nobody listens at, and files that were shared with
+/// mounts that are gone.
+pub(super) fn remove_what_is_left(directory: &Path) {
+    for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+        let path = entry.path();
+        match path.extension().and_then(|extension| extension.to_str()) {
+            Some("sock") => {
+                let refused =
+                    UnixStream::connect(&path).is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused);
+                if refused {
+                    let _ = fs::remove_file(&path);
+                }
+            }
+            Some("changes") => crate::fs::Others::remove_if_unused(&path),
+            _ => {}
+        }
+    }
 }
 
 /// A path for a socket in the first of the directories that can be made. A socket that a daemon without a mount left
@@ -84,15 +156,16 @@ pub(super) fn own_directory(candidates: &[PathBuf]) -> io::Result<PathBuf> {
     let user_id = rustix::process::geteuid().as_raw();
     let mut refused = io::Error::from(io::ErrorKind::NotFound);
     for directory in candidates {
-        match DirBuilder::new().mode(0o700).create(directory) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-                refused = error;
-                continue;
-            }
-            _ => {}
+        if let Err(error) = make_private(directory) {
+            refused = error;
+            continue;
         }
         if !belongs_to(directory, user_id) {
-            refused = io::Error::other(format!("{} is open to others", directory.display()));
+            refused = io::Error::other(format!(
+                "{} belongs to somebody else or is open to others: remove it, or set XDG_RUNTIME_DIR to a directory of \
+                 your own (mode 0700)",
+                directory.display()
+            ));
             continue;
         }
         return Ok(directory.clone());
@@ -100,7 +173,22 @@ pub(super) fn own_directory(candidates: &[PathBuf]) -> io::Result<PathBuf> {
     Err(refused)
 }
 
-/// Whether a directory is one user's alone; in `/tmp` anybody may have made one of that name.
+fn make_private(directory: &Path) -> io::Result<()> {
+    let make = || match DirBuilder::new().mode(0o700).create(directory) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        other => other,
+    };
+    match (make(), directory.parent()) {
+        // A home without `.local/state` yet. A runtime directory that is not there is not made: the system does.
+        (Err(error), Some(parent)) if error.kind() == io::ErrorKind::NotFound && parent.ends_with(".local/state") => {
+            DirBuilder::new().mode(0o700).recursive(true).create(parent)?;
+            make()
+        }
+        (made, _) => made,
+    }
+}
+
+/// Whether a directory is one user's alone.
 pub(super) fn belongs_to(directory: &Path, user_id: u32) -> bool {
     fs::symlink_metadata(directory)
         .is_ok_and(|metadata| metadata.is_dir() && metadata.uid() == user_id && metadata.mode() & 0o077 == 0)
@@ -114,7 +202,13 @@ mod tests {
 
     #[test]
     fn answers_are_read_back_as_they_were_written() {
-        let answers = [Answer::Within(60), Answer::Unpublished("a b.txt: no such bucket".into()), Answer::Done];
+        let answers = [
+            Answer::Within(60),
+            Answer::Waiting(3, 1 << 40),
+            Answer::Unpublished("a b.txt: no such bucket".into()),
+            Answer::Upload("a (upload 17)".into()),
+            Answer::Done,
+        ];
         for answer in answers {
             assert_eq!(Answer::decode(&answer.encode()), Some(answer));
         }
@@ -128,12 +222,54 @@ mod tests {
 
     #[test]
     fn sockets_are_where_a_users_runtime_files_are() {
-        let places = |user, runtime: Option<&str>| directories(user, runtime.map(Path::new));
-        assert_eq!(places(0, Some("/run/user/0"))[0], Path::new("/run/cosmount"));
-        let expected: Vec<PathBuf> = vec!["/run/user/7/cosmount".into(), "/tmp/cosmount-7".into()];
-        assert_eq!(places(7, None), expected);
-        assert_eq!(places(7, Some("/run/user/7")), expected);
+        let places = |user, runtime: Option<&str>| {
+            let (runtime, home) = (runtime.map(PathBuf::from), Some("/h".into()));
+            directories(user, &Places { runtime, home, state: None })
+        };
+        let paths = |expected: &[&str]| expected.iter().map(PathBuf::from).collect::<Vec<_>>();
+        assert_eq!(places(0, Some("/run/user/0")), paths(&["/run/cosmount", "/h/.local/state/cosmount"]));
+        let usual = paths(&["/run/user/7/cosmount", "/h/.local/state/cosmount"]);
+        assert_eq!(places(7, None), usual);
+        assert_eq!(places(7, Some("/run/user/7")), usual);
         assert_eq!(places(7, Some("/x"))[0], Path::new("/x/cosmount"));
+        assert!(!places(7, Some("/x")).iter().any(|place| place.starts_with("/tmp")), "others may make a name there");
+    }
+
+    #[test]
+    fn a_directory_under_the_state_is_made_and_a_runtime_directory_is_not() {
+        let home = tempfile::tempdir().unwrap();
+        let state = home.path().join(".local/state/cosmount");
+        assert_eq!(own_directory(&[home.path().join("run/cosmount"), state.clone()]).unwrap(), state);
+        assert!(!home.path().join("run").exists());
+        fs::set_permissions(&state, fs::Permissions::from_mode(0o777)).unwrap();
+        let error = own_directory(&[state]).unwrap_err().to_string();
+        assert!(error.contains("set XDG_RUNTIME_DIR to a directory of your own"), "{error}");
+    }
+
+    #[test]
+    fn what_others_left_is_removed_and_what_is_used_is_not() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = |name: &str| directory.path().join(name);
+        drop(std::os::unix::net::UnixListener::bind(path("dead.sock")).unwrap());
+        let _alive = std::os::unix::net::UnixListener::bind(path("alive.sock")).unwrap();
+        drop(crate::fs::Others::join(&path("dead.changes")).unwrap());
+        let _others = crate::fs::Others::join(&path("alive.changes")).unwrap();
+        remove_what_is_left(directory.path());
+        let mut left: Vec<String> = fs::read_dir(directory.path())
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        left.sort();
+        assert_eq!(left, ["alive.changes", "alive.lock", "alive.sock"]);
+    }
+
+    #[test]
+    fn a_log_has_a_name_that_people_can_read() {
+        let path = log_path(Path::new("/run/cosmount"), Path::new("/mnt/my photos"));
+        let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+        assert!(name.starts_with("mnt-my-photos-") && name.ends_with(".log"), "{name}");
+        let long = log_path(Path::new("/r"), Path::new(&format!("/{}", "d/".repeat(500))));
+        assert!(long.file_name().unwrap().len() < 120);
     }
 
     #[test]

@@ -89,9 +89,17 @@ fn identity(path: &Path) -> Option<(u64, u64)> {
 }
 
 impl Asker {
-    /// Tells what could not be published. Somebody who has gone away misses it.
-    pub(super) async fn tell(&mut self, unpublished: &[String]) {
-        let lines = unpublished.iter().map(|what| Answer::Unpublished(what.clone())).chain([Answer::Done]);
+    /// Tells what is waited for.
+    pub(super) async fn tell_waiting(&mut self, files: usize, bytes: u64) {
+        let line = Answer::Waiting(files as u64, bytes).encode() + "\n";
+        let _ = self.0.write_all(line.as_bytes()).await;
+    }
+
+    /// Tells what could not be published, and which uploads are left. Somebody who has gone away misses it.
+    pub(super) async fn tell(&mut self, unpublished: &[String], uploads: &[String]) {
+        let unpublished = unpublished.iter().map(|what| Answer::Unpublished(what.clone()));
+        let uploads = uploads.iter().map(|what| Answer::Upload(what.clone()));
+        let lines = unpublished.chain(uploads).chain([Answer::Done]);
         let text: String = lines.map(|answer| answer.encode() + "\n").collect();
         let _ = self.0.write_all(text.as_bytes()).await;
     }
@@ -131,11 +139,12 @@ mod tests {
         client.write_all(b"unmount\n").await.unwrap();
 
         let mut asker = listener.asked().await;
-        asker.tell(&["a.bin: denied".into()]).await;
+        asker.tell_waiting(2, 10).await;
+        asker.tell(&["a.bin: denied".into()], &["b (upload 1)".into()]).await;
         drop(asker);
         let mut heard = String::new();
         client.read_to_string(&mut heard).await.unwrap();
-        assert_eq!(heard, "within 61\nunpublished a.bin: denied\ndone\n");
+        assert_eq!(heard, "within 61\nwaiting 2 10\nunpublished a.bin: denied\nupload b (upload 1)\ndone\n");
         // The next mount on the same place.
         std::fs::remove_file(&path).unwrap();
         let next = ControlListener::bind(path.clone(), Duration::from_secs(60)).unwrap();

@@ -3,6 +3,7 @@
 use super::failure::{Exit, Failure};
 use crate::config::MountSource;
 use crate::store::{ListRequest, ObjectStore, StoreError, StoreErrorKind};
+use crate::wire::ObjectKey;
 
 /// What the sentence is about.
 #[derive(Clone, Debug)]
@@ -37,6 +38,31 @@ pub(super) async fn check_bucket(store: &dyn ObjectStore, subject: &Subject) -> 
     match store.list(listing).await {
         Ok(_) => Ok(()),
         Err(error) => Err(explain(&error, subject)),
+    }
+}
+
+/// Asks whether there is anything below the prefix that shall be mounted. Gives a warning if there is nothing.
+pub(super) async fn check_prefix(store: &dyn ObjectStore, subject: &Subject) -> Result<Option<String>, Failure> {
+    let Subject { source, .. } = subject;
+    let prefix = source.prefix.clone();
+    let listing = ListRequest { prefix: prefix.clone(), delimited: false, max_keys: Some(1), ..ListRequest::default() };
+    let page = store.list(listing).await.map_err(|error| explain(&error, subject))?;
+    if !page.objects.is_empty() {
+        return Ok(None);
+    }
+    let name = prefix.trim_end_matches('/');
+    let Ok(key) = ObjectKey::new(name) else { return Ok(None) };
+    match store.head(&key).await {
+        Ok(_) => {
+            let sentence =
+                format!("{name} is a file of {}, and only a bucket or a prefix can be mounted", source.bucket);
+            Err(Failure::new(Exit::Usage, sentence))
+        }
+        Err(error) if error.kind == StoreErrorKind::NotFound => {
+            Ok(Some(format!("there is nothing below {prefix} in {} yet", source.bucket)))
+        }
+        // It may be that only what is below the prefix is allowed.
+        Err(_) => Ok(None),
     }
 }
 

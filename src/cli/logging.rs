@@ -1,54 +1,315 @@
-//! Where log lines go: the terminal, a file, or syslog for a daemon without a file.
+//! Where log lines go, which are written, and how many: the terminal, a file, or syslog for a daemon without a file.
+//!
+//! There is one log for the process. It can be opened anew and its level changed while everybody writes to it, lines about
+//! failures are limited in rate, no line shows a password, and a panic is a line too.
 
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::unix::net::UnixDatagram;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, OnceLock, PoisonError, RwLock};
+use std::time::{Duration, Instant};
 
-use env_logger::{Builder, Target};
-use log::Level;
+use env_logger::{Builder, Logger, Target};
+use log::{Level, LevelFilter, Log, Metadata, Record};
 
 use super::failure::{Exit, Failure};
+use super::log_limit::LogLimit;
+use crate::config::{LogLevel, redacted};
 
-/// What is logged unless somebody says otherwise: one line for each published object, and whatever needs a look. fuser
-/// warns of every call that a file system does not offer, which tells nobody anything.
-const LEVEL_DEFAULT: &str = "warn,cosmount=info,fuser=error";
+/// What is logged unless somebody says otherwise.
+const LEVEL_DEFAULT: &str = "info";
 
 /// Where syslog listens on every system that has one.
 const SYSLOG_SOCKET: &str = "/dev/log";
 
+/// The largest file in a runtime directory, in bytes, which may be memory. The one before it is kept beside it.
+const RUNTIME_FILE_BYTES_MAX: u64 = 4 << 20;
+
+/// How often it is told what was left out.
+const LEFT_OUT_EVERY: Duration = Duration::from_secs(60);
+
 /// Where log lines go.
-pub(super) enum Sink<'a> {
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Sink {
     /// Standard error.
     Terminal,
     /// The end of a file.
-    File(&'a Path),
-    /// syslog; nowhere on a machine without one.
+    File(PathBuf),
+    /// The end of a file in a runtime directory, which is kept small.
+    RuntimeFile(PathBuf),
+    /// syslog.
     Syslog,
 }
 
-/// Starts the log. `level` is a level or a filter as `RUST_LOG` has it, and goes before `RUST_LOG`.
-pub(super) fn start(sink: Sink<'_>, level: Option<&str>) -> Result<(), Failure> {
-    let mut builder = Builder::new();
+impl Sink {
+    /// The file, if it is one.
+    pub(super) fn file(&self) -> Option<&Path> {
+        match self {
+            Sink::File(path) | Sink::RuntimeFile(path) => Some(path),
+            Sink::Terminal | Sink::Syslog => None,
+        }
+    }
+}
+
+/// Whether somebody listens to syslog here; in containers nobody does.
+pub(super) fn has_syslog() -> bool {
+    connect_syslog().is_ok()
+}
+
+/// Whether log lines go to the terminal.
+pub(super) fn is_terminal() -> bool {
+    LOG.get().is_none_or(|log| log.sink == Sink::Terminal)
+}
+
+/// The log of this process.
+struct ProcessLog {
+    sink: Sink,
+    /// What has been chosen, and what it is raised to for a while. Std lock: read by every line, held for a match.
+    levels: RwLock<Levels>,
+    /// Std lock: replaced when the log is opened anew.
+    writer: RwLock<Logger>,
+    /// Std mutex: a few map operations.
+    limit: Mutex<LogLimit>,
+}
+
+struct Levels {
+    filter: Logger,
+    chosen: String,
+    /// Until when everything of this program is written, and nothing left out.
+    raised_until: Option<Instant>,
+}
+
+static LOG: OnceLock<ProcessLog> = OnceLock::new();
+
+/// Starts the log. `level` goes before `RUST_LOG`.
+pub(super) fn start(sink: Sink, level: Option<&LogLevel>) -> Result<(), Failure> {
+    let chosen = chosen_filter(level);
+    let writer = writer(&sink).map_err(|error| {
+        let path = sink.file().unwrap_or(Path::new("")).display();
+        Failure::new(Exit::Usage, format!("log file {path} cannot be written: {error}"))
+    })?;
+    let levels = Levels { filter: filter(&chosen), chosen, raised_until: None };
+    let max_level = levels.filter.filter();
+    let (levels, writer) = (RwLock::new(levels), RwLock::new(writer));
+    let new = ProcessLog { sink, levels, writer, limit: Mutex::new(LogLimit::new(Instant::now())) };
+    let is_first = LOG.set(new).is_ok();
+    let set = LOG.get().filter(|_| is_first).map(|log| log::set_logger(log));
+    if !matches!(set, Some(Ok(()))) {
+        return Err(Failure::new(Exit::Failed, "the log cannot be started twice"));
+    }
+    log::set_max_level(max_level);
+    std::panic::set_hook(Box::new(|panic| {
+        let thread = std::thread::current();
+        let name = thread.name().unwrap_or("without a name");
+        let trace = std::backtrace::Backtrace::capture();
+        log::error!(target: "cosmount::panic", "thread {name} {panic}");
+        if trace.status() == std::backtrace::BacktraceStatus::Captured {
+            log::error!(target: "cosmount::panic", "{trace}");
+        }
+    }));
+    // It stays for as long as the process and holds nothing.
+    std::thread::spawn(|| {
+        loop {
+            std::thread::sleep(LEFT_OUT_EVERY);
+            tell_left_out();
+        }
+    });
+    Ok(())
+}
+
+/// Says what was left out so far. Called every minute and at the end.
+pub(super) fn tell_left_out() {
+    let Some(log) = LOG.get() else { return };
+    if let Some(told) = log.limit.lock().unwrap_or_else(PoisonError::into_inner).take_left_out() {
+        log.write(&Record::builder().level(Level::Warn).target("cosmount").args(format_args!("{told}")).build());
+    }
+    log.lower_when_over();
+}
+
+/// Opens the log anew, for those who have moved the file away, and takes a new level if there is one.
+pub(super) fn reopen(level: Option<&LogLevel>) -> io::Result<()> {
+    let Some(log) = LOG.get() else { return Ok(()) };
+    log.set_level(chosen_filter(level));
+    let writer = writer(&log.sink)?;
+    *log.writer.write().unwrap_or_else(PoisonError::into_inner) = writer;
+    Ok(())
+}
+
+/// Writes everything of this program for so long.
+pub(super) fn raise(span: Duration) {
+    let Some(log) = LOG.get() else { return };
+    log.levels.write().unwrap_or_else(PoisonError::into_inner).raised_until = Some(Instant::now() + span);
+    log::set_max_level(LevelFilter::Debug);
+}
+
+/// Writes lines that somebody has asked for just now, whatever the level is.
+pub(super) fn write_always(line: &str) {
+    match LOG.get() {
+        Some(log) => {
+            log.write(&Record::builder().level(Level::Info).target("cosmount").args(format_args!("{line}")).build());
+        }
+        None => log::info!("{line}"),
+    }
+}
+
+impl ProcessLog {
+    /// Writes without asking whether.
+    fn write(&self, record: &Record<'_>) {
+        let writer = self.writer.read().unwrap_or_else(PoisonError::into_inner);
+        let text = record.args().to_string();
+        let shown = redacted(&text);
+        writer.log(
+            &Record::builder().level(record.level()).target(record.target()).args(format_args!("{shown}")).build(),
+        );
+    }
+
+    fn set_level(&self, chosen: String) {
+        let mut levels = self.levels.write().unwrap_or_else(PoisonError::into_inner);
+        if levels.chosen != chosen {
+            (levels.filter, levels.chosen) = (filter(&chosen), chosen);
+            log::set_max_level(levels.max_level());
+        }
+    }
+
+    /// The end of a while in which more was written.
+    fn lower_when_over(&self) {
+        let mut levels = self.levels.write().unwrap_or_else(PoisonError::into_inner);
+        if levels.raised_until.is_some_and(|until| until <= Instant::now()) {
+            levels.raised_until = None;
+            log::set_max_level(levels.max_level());
+            drop(levels);
+            write_always("the log has its usual level again");
+        }
+    }
+}
+
+impl Levels {
+    fn is_raised(&self) -> bool {
+        self.raised_until.is_some_and(|until| until > Instant::now())
+    }
+
+    fn max_level(&self) -> LevelFilter {
+        let chosen = self.filter.filter();
+        if self.is_raised() { chosen.max(LevelFilter::Debug) } else { chosen }
+    }
+}
+
+impl Log for ProcessLog {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        let levels = self.levels.read().unwrap_or_else(PoisonError::into_inner);
+        levels.filter.enabled(metadata) || levels.is_raised() && is_own(metadata.target())
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        let follows_closely = {
+            let levels = self.levels.read().unwrap_or_else(PoisonError::into_inner);
+            let is_raised = levels.is_raised();
+            let is_wanted = levels.filter.matches(record) || is_raised && is_own(record.target());
+            if !is_wanted {
+                return;
+            }
+            is_raised || levels.filter.filter() >= LevelFilter::Debug
+        };
+        // Who has asked for every detail gets it.
+        if record.level() <= Level::Warn && !follows_closely {
+            let site = (record.target().to_owned(), record.line().unwrap_or_default());
+            let mut limit = self.limit.lock().unwrap_or_else(PoisonError::into_inner);
+            if !limit.admit(site, Instant::now()) {
+                return;
+            }
+        }
+        self.write(record);
+    }
+
+    fn flush(&self) {}
+}
+
+/// Whether a line is this program's own.
+fn is_own(target: &str) -> bool {
+    target == "cosmount" || target.starts_with("cosmount::")
+}
+
+/// The filter that somebody has chosen, in `RUST_LOG`'s language.
+fn chosen_filter(level: Option<&LogLevel>) -> String {
     let from_environment = std::env::var("RUST_LOG").ok().filter(|filter| !filter.is_empty());
-    builder.parse_filters(level.or(from_environment.as_deref()).unwrap_or(LEVEL_DEFAULT));
+    let chosen = level.map(|level| level.0.clone()).or(from_environment);
+    whole_filter(chosen.as_deref().unwrap_or(LEVEL_DEFAULT))
+}
+
+/// A level alone is about this program: of the libraries below it, warnings. fuser warns of every call that a file system
+/// does not offer, which tells nobody anything.
+fn whole_filter(chosen: &str) -> String {
+    match chosen.trim().parse::<LevelFilter>() {
+        Ok(LevelFilter::Off) => "off".to_owned(),
+        Ok(LevelFilter::Error) => "error".to_owned(),
+        Ok(level) => format!("warn,cosmount={level},fuser=error").to_lowercase(),
+        Err(_) => chosen.to_owned(),
+    }
+}
+
+/// Decides which lines are written, and writes none.
+fn filter(chosen: &str) -> Logger {
+    Builder::new().parse_filters(chosen).target(Target::Pipe(Box::new(io::sink()))).build()
+}
+
+/// Writes every line that it is given.
+fn writer(sink: &Sink) -> io::Result<Logger> {
+    let mut builder = Builder::new();
+    builder.filter_level(LevelFilter::Trace);
     match sink {
         Sink::Terminal => {}
         Sink::File(path) => {
-            let file = File::options().append(true).create(true).open(path).map_err(|error| {
-                Failure::new(Exit::Usage, format!("log file {} cannot be written: {error}", path.display()))
-            })?;
-            builder.target(Target::Pipe(Box::new(file)));
+            builder.target(Target::Pipe(Box::new(open_file(path)?)));
+        }
+        Sink::RuntimeFile(path) => {
+            builder.target(Target::Pipe(Box::new(RuntimeFile::open(path)?)));
         }
         Sink::Syslog => {
-            builder.target(Target::Pipe(Box::new(Syslog::connect())));
+            builder.target(Target::Pipe(Box::new(Syslog(connect_syslog().ok()))));
             let process_id = std::process::id();
             builder.format(move |line, record| {
                 write!(line, "<{}>cosmount[{process_id}]: {}", priority(record.level()), record.args())
             });
         }
     }
-    builder.try_init().map_err(|error| Failure::new(Exit::Failed, format!("the log cannot be started: {error}")))
+    Ok(builder.build())
+}
+
+/// Opens a log file at its end.
+pub(super) fn open_file(path: &Path) -> io::Result<File> {
+    File::options().append(true).create(true).open(path)
+}
+
+/// A file that is put aside when it has grown.
+struct RuntimeFile {
+    path: PathBuf,
+    file: File,
+    bytes: u64,
+}
+
+impl RuntimeFile {
+    fn open(path: &Path) -> io::Result<RuntimeFile> {
+        let file = open_file(path)?;
+        let bytes = file.metadata()?.len();
+        Ok(RuntimeFile { path: path.to_owned(), file, bytes })
+    }
+}
+
+impl Write for RuntimeFile {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        if self.bytes >= RUNTIME_FILE_BYTES_MAX {
+            std::fs::rename(&self.path, self.path.with_extension("log.1"))?;
+            *self = RuntimeFile::open(&self.path)?;
+        }
+        let written = self.file.write(line)?;
+        self.bytes += written as u64;
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
 }
 
 /// syslog's number for a line of a daemon (RFC 3164 4.1.1): facility 3 and the severity.
@@ -63,29 +324,74 @@ fn priority(level: Level) -> u8 {
         }
 }
 
+fn connect_syslog() -> io::Result<UnixDatagram> {
+    let socket = UnixDatagram::unbound()?;
+    socket.connect(SYSLOG_SOCKET)?;
+    socket.set_nonblocking(true)?;
+    Ok(socket)
+}
+
 /// One datagram for each line. A line that cannot be delivered is dropped: a log must not stop a file system.
 struct Syslog(Option<UnixDatagram>);
 
-impl Syslog {
-    fn connect() -> Syslog {
-        let connected = UnixDatagram::unbound().and_then(|socket| {
-            socket.connect(SYSLOG_SOCKET)?;
-            socket.set_nonblocking(true)?;
-            Ok(socket)
-        });
-        Syslog(connected.ok())
-    }
-}
-
 impl Write for Syslog {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        if let Some(socket) = &self.0 {
-            let _ = socket.send(line);
+        // A full queue drops the line; any other failure is of the connection.
+        let may_stay = |error: io::Error| error.kind() == io::ErrorKind::WouldBlock;
+        let is_sent = self.0.as_ref().is_some_and(|socket| socket.send(line).map_or_else(may_stay, |_| true));
+        if !is_sent {
+            // The one who listened was started anew, perhaps.
+            self.0 = connect_syslog().ok();
+            if let Some(socket) = &self.0 {
+                let _ = socket.send(line);
+            }
         }
         Ok(line.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_level_alone_is_about_this_program() {
+        let table = [
+            ("info", "warn,cosmount=info,fuser=error"),
+            ("DEBUG", "warn,cosmount=debug,fuser=error"),
+            ("error", "error"),
+            ("off", "off"),
+            ("info,hyper=debug", "info,hyper=debug"),
+        ];
+        for (chosen, expected) in table {
+            assert_eq!(whole_filter(chosen), expected, "{chosen}");
+        }
+        let enabled = |target: &str, level: Level| {
+            filter(&whole_filter("debug")).enabled(&Metadata::builder().target(target).level(level).build())
+        };
+        assert!(enabled("cosmount::store::session", Level::Debug));
+        assert!(!enabled("hyper_util::client", Level::Debug) && !enabled("fuser::session", Level::Info));
+        assert!(enabled("reqwest", Level::Warn));
+    }
+
+    #[test]
+    fn a_log_in_a_runtime_directory_stays_small() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("mnt.log");
+        let mut file = RuntimeFile::open(&path).unwrap();
+        let line = vec![b'x'; 1 << 20];
+        for _ in 0..11 {
+            file.write_all(&line).unwrap();
+        }
+        let mut sizes: Vec<_> = std::fs::read_dir(directory.path())
+            .unwrap()
+            .map(|entry| entry.unwrap().metadata().unwrap().len())
+            .collect();
+        sizes.sort_unstable();
+        assert_eq!(sizes, [3 << 20, 4 << 20]);
     }
 }

@@ -8,9 +8,11 @@ mod daemon;
 mod diagnosis;
 mod failure;
 mod local_service;
+mod log_limit;
 mod logging;
 mod mount;
 mod mount_point;
+mod rereading;
 mod serve;
 mod session;
 mod signals;
@@ -23,18 +25,24 @@ use std::process::ExitCode;
 use clap::Parser;
 use tokio::runtime::Runtime;
 
-use crate::config::Environment;
+use crate::config::{ConfigError, Environment};
 use arguments::{Arguments, Command};
 use failure::{Exit, Failure};
 
 /// Runs the program with the arguments and the environment of this process.
 pub fn main() -> ExitCode {
     let arguments = arguments::from_mount_helper(std::env::args_os().collect());
+    if let Some(flag) = arguments::secret_flag(&arguments) {
+        let (origin, name) = ("command line".to_owned(), flag.to_owned());
+        let failure = Failure::from(ConfigError::SecretAsOption { origin, name });
+        terminal::tell_failure(&failure);
+        return failure.exit.into();
+    }
     let parsed = match Arguments::try_parse_from(&arguments) {
         Ok(parsed) => parsed,
         Err(error) => {
-            // Help and version come this way too; a terminal that has gone away is no reason to fail.
-            let _ = error.print();
+            // Help and version come this way too.
+            terminal::tell_usage(&error);
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(1));
         }
     };

@@ -55,7 +55,7 @@ pub(super) fn check(mount_point: &Path) -> Result<PathBuf, Failure> {
         Err(error) => return refuse(format!("mount point {shown} cannot be used: {error}")),
     }
     if fs::read_dir(mount_point).is_ok_and(|mut entries| entries.next().is_some()) {
-        log::warn!("{shown} is not empty; what is in it is hidden while the bucket is mounted");
+        super::mount::warn(&format!("{shown} is not empty: what is in it is hidden while the bucket is mounted"));
     }
     match mount_point.canonicalize() {
         Ok(real) => Ok(real),
@@ -124,6 +124,35 @@ pub(super) fn detach(mount_point: &Path) -> Result<(), Failure> {
         return Ok(());
     }
     Err(failed(String::from_utf8_lossy(&output.stderr).trim().to_owned()))
+}
+
+/// Makes a mount read-only, or writable again. Everything else of a mount is decided when it is made.
+pub(super) fn remount(mount_point: &Path, read_only: bool) -> Result<(), Failure> {
+    use rustix::mount::MountFlags;
+
+    let shown = mount_point.display();
+    let refuse = |reason: &dyn std::fmt::Display| {
+        Failure::new(Exit::MountPoint, format!("{shown} cannot be mounted with other options: {reason}"))
+    };
+    let entry = real_path(mount_point).as_deref().and_then(mounted_at).filter(MountEntry::may_be_ours);
+    let entry = entry.ok_or_else(|| refuse(&"no bucket is mounted there"))?;
+    let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOATIME;
+    let flags = if read_only { flags | MountFlags::RDONLY } else { flags };
+    rustix::mount::mount_remount(&entry.mount_point, flags, c"").map_err(|error| refuse(&error))
+}
+
+/// The mounts below a path, the outermost first.
+pub(super) fn mounted_below(real_path: &Path) -> Vec<PathBuf> {
+    let table = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    let mut below: Vec<PathBuf> = table
+        .lines()
+        .filter_map(parse_entry)
+        .map(|entry| entry.mount_point)
+        .filter(|mount_point| mount_point != real_path && mount_point.starts_with(real_path))
+        .collect();
+    below.sort();
+    below.dedup();
+    below
 }
 
 /// The topmost mount on exactly this path.

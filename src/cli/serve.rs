@@ -12,7 +12,7 @@ use tokio::net::TcpListener;
 use super::arguments::ServeArguments;
 use super::failure::{Exit, Failure};
 use super::local_service::{reachable, sentence, warn_if_open_to_others};
-use super::signals::Signals;
+use super::signals::Blocked;
 use super::{process_environment, runtime, terminal};
 use crate::config::{ByteSize, service_credentials};
 use crate::server::{self, DEFAULT_BUCKET, Server, ServerOptions};
@@ -36,14 +36,15 @@ pub(super) fn run(arguments: ServeArguments, program: &str) -> Result<(), Failur
     };
     let buckets = options.buckets.clone();
     raise_open_files();
+    let signals = Blocked::new(false)?;
     runtime()?.block_on(async {
-        let mut signals = Signals::new()?;
+        let mut signals = signals.listen();
         let listener = listen(&arguments.listen).await?;
         let address = listener.local_addr().map_err(failed)?;
         let server = Server::open(options).await.map_err(|error| failed(sentence(&error)))?;
         terminal::tell(&welcome(program, address, &buckets, &key));
         warn_if_open_to_others(address);
-        server.serve(listener, async move { signals.any().await }).await.map_err(failed)
+        server.serve(listener, async move { signals.end_minding_the_log().await }).await.map_err(failed)
     })
 }
 

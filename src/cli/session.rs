@@ -20,7 +20,9 @@ use super::diagnosis::{self, Subject};
 use super::failure::{Exit, Failure};
 use super::local_service::LocalService;
 use super::mount_point::{self, MountEntry};
-use super::signals::Signals;
+use super::rereading::Rereading;
+use super::signals::{RAISED_FOR, Signals, Wish};
+use super::{logging, mount};
 use crate::clock::Clock;
 use crate::config::{MountConfig, Service};
 use crate::fs::{FileSystem, FileSystemParts, Others};
@@ -41,6 +43,9 @@ const FIRST_ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
 /// How long a fresh mount may take to answer for its statistics, which it does without a request.
 const MOUNT_ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// How often somebody who waits for the end of a mount is told what for.
+const PROGRESS_EVERY: Duration = Duration::from_secs(2);
+
 /// What is left for what was written between publishing and the end of the mount, at least.
 const LAST_PUBLISH_MIN: Duration = Duration::from_secs(1);
 
@@ -49,40 +54,121 @@ pub(super) async fn run(
     config: MountConfig,
     search_path: &str,
     transfers: Handle,
+    mut signals: Signals,
+    rereading: Rereading,
     ready: impl FnOnce() -> io::Result<()>,
 ) -> Result<(), Failure> {
     let mount_point = mount_point::check(&config.mount_point)?;
     mount_point::check_fuse(search_path, config.fuse.allow_other)?;
-    let mut signals = Signals::new()?;
-    let bucket = Bucket::reach(&config, &transfers).await?;
+    let bucket = tokio::select! {
+        bucket = Bucket::reach(&config, &transfers) => bucket?,
+        () = signals.end() => return Err(Failure::new(Exit::Failed, "told to end before anything was mounted")),
+    };
     let mut session = Session::mount(&config, mount_point, &bucket, transfers).await?;
     session.listen();
+    let mut care = Care { rereading, store: bucket.store.clone(), fs: session.fs.clone(), stats: bucket.stats.clone() };
     if let Err(error) = ready() {
         session.detach();
         return Err(Failure::new(Exit::Failed, format!("nobody waits for this mount any more: {error}")));
     }
     log::info!("mounted {} on {}", config.source, session.mount_point.display());
 
-    let mut asker = session.end(&mut signals).await;
-    let unpublished = tokio::select! {
-        unpublished = session.close() => unpublished,
-        () = signals.any() => session.given_up("told again to end"),
+    let mut asker = session.end(&mut signals, &mut care).await;
+    session.unmount_timeout = care.rereading.unmount_timeout();
+    let left = tokio::select! {
+        left = session.close(asker.as_mut()) => left,
+        () = care.until_end(&mut signals) => session.given_up("told again to end"),
     };
     if let Some(service) = bucket.local {
         service.stop().await;
     }
-    for what in &unpublished {
+    for what in &left.unpublished {
         log::error!("not published: {what}");
     }
     log::info!("unmounted {}", session.mount_point.display());
     for mut asker in asker.take().into_iter().chain(session.other_askers()) {
-        asker.tell(&unpublished).await;
+        asker.tell(&left.unpublished, &left.uploads).await;
         asker.hold_until_exit();
     }
-    if unpublished.is_empty() {
-        return Ok(());
+    left.outcome()
+}
+
+/// What is left in a wrong state when a mount has ended.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Left {
+    /// Files that could not be published, and why.
+    pub(super) unpublished: Vec<String>,
+    /// Uploads that could not be aborted, by key and id.
+    pub(super) uploads: Vec<String>,
+}
+
+impl Left {
+    /// A sentence with all of it, if there is any.
+    pub(super) fn outcome(&self) -> Result<(), Failure> {
+        let unpublished = format!("this could not be published: {}", self.unpublished.join("; "));
+        let uploads = format!("these uploads could not be aborted and stay in the bucket: {}", self.uploads.join("; "));
+        let sentence = match (self.unpublished.is_empty(), self.uploads.is_empty()) {
+            (true, true) => return Ok(()),
+            (false, true) => unpublished,
+            (true, false) => uploads,
+            (false, false) => format!("{unpublished}; {uploads}"),
+        };
+        Err(Failure::new(Exit::Unpublished, sentence))
     }
-    Err(Failure::new(Exit::Unpublished, format!("this could not be published: {}", unpublished.join("; "))))
+}
+
+/// Lines of the state about files; the rest is counted.
+const STATE_FILES_MAX: usize = 100;
+
+/// What signals ask of a mount while it goes on.
+struct Care {
+    rereading: Rereading,
+    store: Arc<HttpStore>,
+    fs: Arc<FileSystem>,
+    stats: Arc<Stats>,
+}
+
+impl Care {
+    /// Does what signals ask for until one of them asks for the end.
+    async fn until_end(&mut self, signals: &mut Signals) {
+        loop {
+            match signals.next().await {
+                Wish::End => return,
+                Wish::Reread => self.rereading.reread(&self.store),
+                Wish::ShowState => self.show_state(),
+                Wish::RaiseLevel => {
+                    logging::raise(RAISED_FOR);
+                    logging::write_always(&format!("the log has level debug for {} s", RAISED_FOR.as_secs()));
+                }
+                Wish::Nothing => {}
+            }
+        }
+    }
+
+    /// Writes to the log what is open, what is not published, the memory and what was asked of the service.
+    fn show_state(&self) {
+        let state = self.fs.state();
+        let tell = |line: String| logging::write_always(&format!("state: {line}"));
+        let handles: usize = state.open.iter().map(|file| file.handles).sum();
+        let (files, directories) = (state.open.len(), state.directories);
+        tell(format!("{files} open files by {handles} handles, {directories} open directories"));
+        for file in state.open.iter().take(STATE_FILES_MAX) {
+            let path = file.path.as_ref().map_or_else(|| "a removed file".to_owned(), |path| format!("/{path}"));
+            tell(format!("open: {path} by {} handles, {} of them for writing", file.handles, file.writers));
+        }
+        let bytes: u64 = state.unpublished.iter().map(|(_, bytes)| bytes).sum();
+        tell(format!("{} unpublished files with {bytes} bytes in memory", state.unpublished.len()));
+        for (key, bytes) in state.unpublished.iter().take(STATE_FILES_MAX) {
+            tell(format!("unpublished: {key}, {bytes} bytes in memory"));
+        }
+        let (used, limit) = self.fs.memory_bytes();
+        tell(format!("{used} of {limit} bytes of memory in use"));
+        let Stats { requests, retries, bytes_up, bytes_down, published, keys_skipped } = &*self.stats;
+        let [requests, retries, up, down] = [requests, retries, bytes_up, bytes_down].map(Stats::get);
+        tell(format!("{requests} requests, {retries} of them repeats, {up} bytes up, {down} bytes down"));
+        let [published, skipped] = [published, keys_skipped].map(Stats::get);
+        tell(format!("{published} objects published, {skipped} keys left out that cannot be file names"));
+    }
 }
 
 /// The bucket, and the service behind it if that is ours.
@@ -120,6 +206,12 @@ impl Bucket {
         let first = connect(RetryOptions { deadline, ..config.retry })?;
         let checked = timeout(FIRST_ANSWER_TIMEOUT, diagnosis::check_bucket(&first, &subject)).await;
         checked.unwrap_or_else(|_| Err(diagnosis::no_answer(&subject)))?;
+        if !subject.source.prefix.is_empty() {
+            let prefix = timeout(FIRST_ANSWER_TIMEOUT, diagnosis::check_prefix(&first, &subject)).await;
+            if let Some(warning) = prefix.unwrap_or_else(|_| Err(diagnosis::no_answer(&subject)))? {
+                mount::warn(&warning);
+            }
+        }
         Ok(Bucket { store: Arc::new(connect(config.retry)?), stats, local, origin: subject.origin })
     }
 }
@@ -128,6 +220,7 @@ impl Bucket {
 /// `--metadata-ttl` is over.
 fn others(origin: &str, config: &MountConfig) -> Option<Arc<Others>> {
     let joined = control::own_directory(&directories()).and_then(|directory| {
+        control::remove_what_is_left(&directory);
         let path = control::shared_path(&directory, origin, config.source.bucket.as_str());
         Others::join(&path)
     });
@@ -137,10 +230,11 @@ fn others(origin: &str, config: &MountConfig) -> Option<Arc<Others>> {
 }
 
 /// Where this user's sockets and shared files may be.
-fn directories() -> Vec<PathBuf> {
+pub(super) fn directories() -> Vec<PathBuf> {
     let user_id = rustix::process::geteuid().as_raw();
-    let runtime = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
-    control::directories(user_id, runtime.as_deref())
+    let [runtime, state] = ["XDG_RUNTIME_DIR", "XDG_STATE_HOME"].map(|name| std::env::var_os(name).map(PathBuf::from));
+    let home = std::env::var_os("HOME").map(PathBuf::from);
+    control::directories(user_id, &control::Places { runtime, state, home })
 }
 
 fn connect(
@@ -165,6 +259,7 @@ fn connect(
 /// A mount that answers.
 struct Session {
     fs: Arc<FileSystem>,
+    store: Arc<HttpStore>,
     mount_point: PathBuf,
     unmount_timeout: Duration,
     control: Option<ControlListener>,
@@ -221,7 +316,8 @@ impl Session {
             let _ = ending.send(());
         });
         let (unmount_timeout, ended) = (config.unmount_timeout, Some(ended));
-        let mut session = Session { fs, mount_point, unmount_timeout, control: None, ended, has_ended, device: None };
+        let (store, control, device) = (bucket.store.clone(), None, None);
+        let mut session = Session { fs, store, mount_point, unmount_timeout, control, ended, has_ended, device };
         let silent = match timeout(MOUNT_ANSWER_TIMEOUT, answer).await {
             Ok(Ok(Ok(()))) => {
                 session.device = mount_point::mounted_at(&session.mount_point).map(|entry| entry.device);
@@ -246,7 +342,7 @@ impl Session {
     }
 
     /// Waits until the mount shall end or has ended; gives whoever asked by the socket.
-    async fn end(&mut self, signals: &mut Signals) -> Option<Asker> {
+    async fn end(&mut self, signals: &mut Signals, care: &mut Care) -> Option<Asker> {
         let ended = self.ended.take();
         let unmounted = async {
             match ended {
@@ -262,7 +358,7 @@ impl Session {
         };
         tokio::select! {
             () = unmounted => None,
-            () = signals.any() => None,
+            () = care.until_end(signals) => None,
             asker = asked => Some(asker),
         }
     }
@@ -270,9 +366,12 @@ impl Session {
     /// Publishes what is open and takes the mount away; returns what could not be published, and why.
     ///
     /// The mount goes away in between, so that what is written while the first files are published is published too.
-    async fn close(&self) -> Vec<String> {
+    async fn close(&self, asker: Option<&mut Asker>) -> Left {
         let deadline = Instant::now() + self.unmount_timeout;
-        let mut unpublished = self.publish_until(deadline).await;
+        let mut unpublished = tokio::select! {
+            unpublished = self.publish_until(deadline) => unpublished,
+            () = self.tell_progress(asker) => BTreeMap::new(),
+        };
         self.detach();
         if !self.fs.unpublished().is_empty() {
             unpublished.extend(self.publish_until(deadline.max(Instant::now() + LAST_PUBLISH_MIN)).await);
@@ -281,7 +380,21 @@ impl Session {
         if hidden_are_gone.is_err() {
             log::error!("unfinished uploads and files that were removed while they are open may be left in the bucket");
         }
-        unpublished.into_iter().map(|(path, reason)| format!("{path}: {reason}")).collect()
+        let unpublished = unpublished.into_iter().map(|(path, reason)| format!("{path}: {reason}")).collect();
+        Left { unpublished, uploads: self.store.unfinished_uploads() }
+    }
+
+    /// Tells whoever waits what for, for as long as it goes on.
+    async fn tell_progress(&self, mut asker: Option<&mut Asker>) {
+        loop {
+            tokio::time::sleep(PROGRESS_EVERY).await;
+            let waiting = self.fs.unpublished_bytes();
+            let bytes = waiting.iter().map(|(_, bytes)| bytes).sum();
+            log::info!("waiting for {} files with {bytes} bytes to be published", waiting.len());
+            if let Some(asker) = &mut asker {
+                asker.tell_waiting(waiting.len(), bytes).await;
+            }
+        }
     }
 
     async fn publish_until(&self, deadline: Instant) -> BTreeMap<String, String> {
@@ -300,9 +413,11 @@ impl Session {
     }
 
     /// What is left when somebody does not want to wait any longer.
-    fn given_up(&self, reason: &str) -> Vec<String> {
+    fn given_up(&self, reason: &str) -> Left {
         self.detach();
-        self.unpublished_because(reason).into_iter().map(|(path, reason)| format!("{path}: {reason}")).collect()
+        let unpublished = self.unpublished_because(reason).into_iter();
+        let unpublished = unpublished.map(|(path, reason)| format!("{path}: {reason}")).collect();
+        Left { unpublished, uploads: self.store.unfinished_uploads() }
     }
 
     /// Takes the mount out of the tree of names, if it is still there. Programs that have files open keep them for as

@@ -2,13 +2,15 @@
 
 use std::io::{BufRead, BufReader, ErrorKind, Write};
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
-use super::control::{self, Answer, UNMOUNT};
+use super::control::{self, Answer, Places, UNMOUNT};
 use super::failure::{Exit, Failure};
 use super::mount_point::{self, MountEntry};
+use super::session::Left;
 use super::terminal;
+use crate::config::ByteSize;
 
 /// How long a daemon may take to answer at all: it only has to read a line.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
@@ -23,6 +25,12 @@ pub(super) fn run(path: &Path) -> Result<(), Failure> {
     let mount_point =
         mount_point::real_path(path).ok_or_else(|| refuse(format!("{shown} does not exist, so nothing is mounted")))?;
     let entry = mount_point::mounted_at(&mount_point);
+    let below = mount_point::mounted_below(&mount_point);
+    if entry.is_some() && !below.is_empty() {
+        // As umount(8) does: taking this one away would take them along.
+        let below: Vec<String> = below.iter().map(|path| path.display().to_string()).collect();
+        return Err(refuse(format!("{shown} is busy: unmount first what is mounted below it: {}", below.join(", "))));
+    }
     if let Some(daemon) = connect(&mount_point, entry.as_ref()) {
         return ask(daemon, path);
     }
@@ -47,10 +55,11 @@ pub(super) fn run(path: &Path) -> Result<(), Failure> {
 /// The daemon of a mount: this user's, or for root that of the user who mounted it.
 fn connect(mount_point: &Path, entry: Option<&MountEntry>) -> Option<UnixStream> {
     let user_id = rustix::process::geteuid().as_raw();
-    let runtime = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
-    let mut places = vec![(user_id, control::directories(user_id, runtime.as_deref()))];
+    let mut places = vec![(user_id, super::session::directories())];
     if let Some(owner) = entry.and_then(|entry| entry.user_id).filter(|owner| *owner != user_id) {
-        places.push((owner, control::directories(owner, None)));
+        let known = nix::unistd::User::from_uid(owner.into()).ok().flatten();
+        let home = known.map(|user| user.dir);
+        places.push((owner, control::directories(owner, &Places { home, ..Places::default() })));
     }
     places.into_iter().find_map(|(owner, directories)| {
         directories
@@ -73,7 +82,7 @@ fn ask(mut daemon: UnixStream, path: &Path) -> Result<(), Failure> {
     writeln!(daemon, "{UNMOUNT}").map_err(silent)?;
 
     let limits = daemon.try_clone().map_err(silent)?;
-    let (mut unpublished, mut done) = (Vec::new(), false);
+    let (mut left, mut done) = (Left::default(), false);
     // The lines end when the daemon has ended and with it the connection.
     for line in BufReader::new(daemon).lines() {
         match line {
@@ -82,7 +91,12 @@ fn ask(mut daemon: UnixStream, path: &Path) -> Result<(), Failure> {
                     let most = Duration::from_secs(seconds) + ENDING_TIMEOUT;
                     limits.set_read_timeout(Some(most)).map_err(silent)?;
                 }
-                Some(Answer::Unpublished(what)) => unpublished.push(what),
+                Some(Answer::Waiting(files, bytes)) => {
+                    let bytes = ByteSize(bytes >> 10 << 10);
+                    terminal::warn(&format!("waiting until {files} files with {bytes} in memory are published"));
+                }
+                Some(Answer::Unpublished(what)) => left.unpublished.push(what),
+                Some(Answer::Upload(what)) => left.uploads.push(what),
                 Some(Answer::Done) => done = true,
                 None => {}
             },
@@ -94,9 +108,6 @@ fn ask(mut daemon: UnixStream, path: &Path) -> Result<(), Failure> {
         let sentence = format!("the daemon of {shown} ended without saying whether everything is published");
         return Err(Failure::new(Exit::Unpublished, sentence));
     }
-    if unpublished.is_empty() {
-        return Ok(());
-    }
-    let sentence = format!("{shown} is unmounted, but this could not be published: {}", unpublished.join("; "));
-    Err(Failure::new(Exit::Unpublished, sentence))
+    left.outcome()
+        .map_err(|failure| Failure { sentence: format!("{shown} is unmounted, but {}", failure.sentence), ..failure })
 }

@@ -5,7 +5,7 @@
 //! `~/.cos.conf`; cosfs's `$COS_CREDENTIAL_FILE`, `~/.passwd-cosfs` and `/etc/passwd-cosfs`. `--secret-id` passes over
 //! those that have another id.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use super::coscmd::CoscmdFile;
 use super::file::ConfigFile;
@@ -25,8 +25,8 @@ pub(super) struct Candidate {
 /// Where to look, apart from the environment.
 pub(super) struct Sources<'a> {
     pub(super) environment: &'a Environment,
-    pub(super) config_path: &'a Path,
-    pub(super) config: &'a ConfigFile,
+    /// Configuration files and their places, the best first.
+    pub(super) configs: &'a [(PathBuf, ConfigFile)],
     pub(super) coscmd: &'a CoscmdFile,
 }
 
@@ -53,7 +53,7 @@ pub(super) fn find(sources: &Sources<'_>, settings: &Settings, bucket: &str) -> 
     }
     let known = from_environment(sources.environment)
         .into_iter()
-        .chain(sources.config.candidates(sources.config_path, bucket))
+        .chain(sources.configs.iter().flat_map(|(path, config)| config.candidates(path, bucket)))
         .chain([sources.coscmd.candidate()]);
     for candidate in known {
         if let Some(found) = candidate.complete(wanted)? {
@@ -66,7 +66,11 @@ pub(super) fn find(sources: &Sources<'_>, settings: &Settings, bucket: &str) -> 
             return Ok(found);
         }
     }
-    Err(none_found(wanted))
+    let unread = sources.environment.unread_credentials();
+    match wanted {
+        None if !unread.is_empty() => Err(ConfigError::OtherCredentials { names: unread.join(", ") }),
+        _ => Err(none_found(wanted)),
+    }
 }
 
 /// The key of a service of one's own, if the environment has one: COS_SECRETID and COS_SECRETKEY. The other names are
@@ -150,8 +154,7 @@ mod tests {
             let config_path = home.join("config.toml");
             let sources = Sources {
                 environment: &environment,
-                config_path: &config_path,
-                config: &ConfigFile::read(&config_path)?,
+                configs: &[(config_path.clone(), ConfigFile::read(&config_path)?)],
                 coscmd: &CoscmdFile::read(&home.join(".cos.conf"))?,
             };
             find(&sources, settings, "photos-1").map(|found| found.credentials)

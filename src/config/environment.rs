@@ -45,16 +45,23 @@ impl Environment {
         &self.system_directory
     }
 
-    /// The configuration file: `$COSMOUNT_CONFIG`, or `cosmount/config.toml` in `$XDG_CONFIG_HOME` or `~/.config`.
+    /// The configuration file that the environment names.
+    pub(super) fn named_config_file(&self) -> Option<PathBuf> {
+        self.get("COSMOUNT_CONFIG").map(PathBuf::from)
+    }
+
+    /// The user's configuration file: `cosmount/config.toml` in `$XDG_CONFIG_HOME` or `~/.config`.
     pub(super) fn config_file(&self) -> Option<PathBuf> {
-        if let Some(file) = self.get("COSMOUNT_CONFIG") {
-            return Some(PathBuf::from(file));
-        }
         let directory = match self.get("XDG_CONFIG_HOME") {
             Some(directory) => PathBuf::from(directory),
             None => self.home()?.join(".config"),
         };
         Some(directory.join("cosmount/config.toml"))
+    }
+
+    /// Variables with credentials that nothing here reads: a name that is easily mistaken for ours, and another service's.
+    pub(super) fn unread_credentials(&self) -> Vec<&'static str> {
+        UNREAD_CREDENTIALS.iter().copied().filter(|name| self.get(name).is_some()).collect()
     }
 
     /// What the environment says of settings: `COSMOUNT_PART_SIZE` and so on, and `TENCENTCLOUD_REGION`.
@@ -65,7 +72,7 @@ impl Environment {
         }
         for (variable, value) in &self.variables {
             let Some(name) = variable.strip_prefix(PREFIX) else { continue };
-            if value.is_empty() || NOT_SETTINGS.contains(&variable.as_str()) {
+            if value.is_empty() || NOT_SETTINGS.contains(&variable.as_str()) || is_of_kubernetes(name) {
                 continue;
             }
             settings.set("environment", &name.to_ascii_lowercase(), value).map_err(|error| match error {
@@ -80,6 +87,26 @@ impl Environment {
         }
         Ok(settings)
     }
+}
+
+/// Names of credentials that people set and nothing here reads.
+const UNREAD_CREDENTIALS: &[&str] = &[
+    "COS_SECRET_ID",
+    "COS_SECRET_KEY",
+    "COS_TOKEN",
+    "AWS_ACCESS_KEY_ID",
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SESSION_TOKEN",
+];
+
+/// Whether a variable, without its prefix, is one that Kubernetes sets in every container for a service whose name begins
+/// with `cosmount`: `PORT`, `SERVICE_HOST`, `PORT_9444_TCP_ADDR`, `S3_SERVICE_PORT_HTTP` and so on.
+fn is_of_kubernetes(name: &str) -> bool {
+    let words: Vec<&str> = name.split('_').collect();
+    let is_service = words.windows(2).any(|pair| pair[0] == "SERVICE" && matches!(pair[1], "HOST" | "PORT"));
+    let is_number = |word: &str| word.parse::<u16>().is_ok();
+    let is_port = words.last() == Some(&"PORT") || words.windows(2).any(|pair| pair[0] == "PORT" && is_number(pair[1]));
+    is_service || is_port
 }
 
 impl<const N: usize> From<[(&str, &str); N]> for Environment {
@@ -109,6 +136,20 @@ mod tests {
     }
 
     #[test]
+    fn what_kubernetes_says_of_a_service_of_that_name_is_not_ours() {
+        let environment = Environment::from([
+            ("COSMOUNT_PORT", "tcp://10.0.0.1:9444"),
+            ("COSMOUNT_SERVICE_HOST", "10.0.0.1"),
+            ("COSMOUNT_SERVICE_PORT_HTTP", "9444"),
+            ("COSMOUNT_PORT_9444_TCP_ADDR", "10.0.0.1"),
+            ("COSMOUNT_S3_PORT_80_TCP", "tcp://10.0.0.1:80"),
+            ("COSMOUNT_UMASK", "022"),
+        ]);
+        assert_eq!(environment.settings().unwrap().said(), ["umask"]);
+        assert!(Environment::from([("COSMOUNT_PORTS", "1")]).settings().is_err());
+    }
+
+    #[test]
     fn a_wrong_variable_is_named() {
         let error = Environment::from([("COSMOUNT_MEMORY", "lots")]).settings().unwrap_err();
         assert!(error.to_string().starts_with("environment: COSMOUNT_MEMORY: \"lots\" is not a size"), "{error}");
@@ -119,7 +160,6 @@ mod tests {
         let table = [
             (Environment::from([("HOME", "/h")]), Some("/h/.config/cosmount/config.toml")),
             (Environment::from([("HOME", "/h"), ("XDG_CONFIG_HOME", "/x")]), Some("/x/cosmount/config.toml")),
-            (Environment::from([("HOME", "/h"), ("COSMOUNT_CONFIG", "/c.toml")]), Some("/c.toml")),
             (Environment::from([]), None),
         ];
         for (environment, expected) in table {

@@ -66,6 +66,15 @@ pub enum ConfigError {
          into ~/.config/cosmount/config.toml (mode 0600), or give --credentials-file FILE"
     )]
     NoCredentials,
+    /// No source had credentials, but another program's are there.
+    #[error(
+        "no credentials found: {names} of the environment is not read; set COS_SECRETID and COS_SECRETKEY, or put \
+         secret_id and secret_key into ~/.config/cosmount/config.toml (mode 0600)"
+    )]
+    OtherCredentials {
+        /// What there is.
+        names: String,
+    },
     /// No source had the secret key of the id that was asked for.
     #[error(
         "no secret key found for the id {0}: set COS_SECRETKEY in the environment, or put both into \

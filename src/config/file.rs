@@ -46,6 +46,26 @@ impl ConfigFile {
         }
     }
 
+    /// Reads a file that somebody has named, which must be there.
+    pub(super) fn read_named(path: &Path) -> Result<ConfigFile, ConfigError> {
+        match read_private(path)? {
+            Some(file) => ConfigFile::parse(&file),
+            None => Err(ConfigError::file(path, "is missing: it was named as the configuration file")),
+        }
+    }
+
+    /// Reads the file for the whole machine. One that this user may not read is for others.
+    pub(super) fn read_system(path: &Path) -> Result<ConfigFile, ConfigError> {
+        let may_read =
+            !std::fs::File::open(path).is_err_and(|error| error.kind() == std::io::ErrorKind::PermissionDenied);
+        if may_read { ConfigFile::read(path) } else { Ok(ConfigFile::default()) }
+    }
+
+    /// The names of all sections for buckets.
+    pub(super) fn bucket_sections(&self) -> impl Iterator<Item = &str> {
+        self.buckets.keys().map(String::as_str)
+    }
+
     fn parse(file: &PrivateFile) -> Result<ConfigFile, ConfigError> {
         let path = &file.path;
         let mut table: Table = file.text.parse().map_err(|error| syntax_error(path, &file.text, &error))?;

@@ -1,22 +1,23 @@
 //! One mount, fully decided: every source laid over the defaults, every value checked.
 
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::coscmd::CoscmdFile;
 use super::credentials::{self, Found, Sources};
 use super::file::ConfigFile;
-use super::memory::default_memory_bytes;
+use super::memory::{available_memory_bytes, default_memory_bytes};
 use super::{
-    ByteSize, ConfigError, ConflictChoice, Environment, HoldChoice, Mode, MountSource, Settings, Span, TypeChoice,
-    mount_options,
+    Account, ByteSize, ConfigError, ConflictChoice, Environment, Group, HoldChoice, LogLevel, Mode, MountSource,
+    Settings, Span, TypeChoice, mount_options,
 };
 use crate::fs::{FsOptions, Owner, Temporary};
 use crate::fuse::FuseOptions;
 use crate::read::ReadOptions;
 use crate::store::RetryOptions;
 use crate::upload::{OnConflict, UploadOptions};
+use crate::wire::BucketName;
 use crate::wire::address::{Endpoint, EndpointError};
 use crate::wire::sign::Credentials;
 
@@ -41,6 +42,8 @@ pub struct MountRequest {
     pub local_listen: Option<SocketAddr>,
     /// Where to mount.
     pub mount_point: PathBuf,
+    /// The directory that relative paths are meant from; empty for the present one.
+    pub directory: PathBuf,
     /// The configuration file, where it is not the usual one.
     pub config_file: Option<PathBuf>,
     /// The texts of all `-o`.
@@ -79,9 +82,13 @@ pub struct MountConfig {
     /// Where log lines go, if not to the usual place.
     pub log_file: Option<PathBuf>,
     /// Which log lines are written, if not the usual ones.
-    pub log_level: Option<String>,
+    pub log_level: Option<LogLevel>,
     /// What is worth a line in the log once it is open: whose credentials are used, and files that others can read.
     pub remarks: Vec<String>,
+    /// What was asked for and is not done, for whoever mounts.
+    pub warnings: Vec<String>,
+    /// Everything that was said, by whatever source.
+    pub settings: Settings,
 }
 
 /// Where the bucket is.
@@ -108,8 +115,8 @@ impl MountConfig {
     ///
     /// Reads the configuration files and nothing else. coscmd's file fills in what nobody else says.
     pub fn build(request: MountRequest, environment: &Environment) -> Result<MountConfig, ConfigError> {
-        let config_path = request.config_file.or_else(|| environment.config_file()).unwrap_or_default();
-        let config = ConfigFile::read(&config_path)?;
+        let directory = request.directory.clone();
+        let configs = read_configs(&request, environment)?;
         let coscmd = match environment.home() {
             Some(home) if request.local.is_none() => CoscmdFile::read(&home.join(".cos.conf"))?,
             _ => CoscmdFile::default(),
@@ -117,34 +124,43 @@ impl MountConfig {
         let default_bucket = if request.local.is_some() { Some(LOCAL_BUCKET.to_owned()) } else { coscmd.bucket() };
         let source: MountSource = with_bucket(request.source, default_bucket)?.parse()?;
 
-        let mut settings = request
-            .flags
-            .over(mount_options::parse(&request.mount_options)?)
-            .over(environment.settings()?)
-            .over(config.settings(source.bucket.as_str()));
+        let typed = request.flags.over(mount_options::parse(&request.mount_options)?);
+        let mut warnings = unused(&typed, request.local.is_some());
+        warnings.extend(configs.iter().flat_map(|(path, config)| unused_sections(path, config, &source)));
+        let mut settings = typed.over(environment.settings()?);
+        for (_, config) in &configs {
+            settings = settings.over(config.settings(source.bucket.as_str()));
+        }
+        for path in [&mut settings.credentials_file, &mut settings.log_file].into_iter().flatten() {
+            *path = directory.join(&path);
+        }
         check(&settings)?;
+        warnings.extend(limited(&settings));
         let mut remarks = Vec::new();
         let service = match request.local {
-            Some(directory) => {
-                Service::Local { directory, listen: request.local_listen.unwrap_or(LOCAL_LISTEN_DEFAULT) }
-            }
+            Some(data) => Service::Local {
+                directory: directory.join(data),
+                listen: request.local_listen.unwrap_or(LOCAL_LISTEN_DEFAULT),
+            },
             None => {
                 if settings.endpoint.is_none() && settings.region.is_none() {
                     settings.endpoint = coscmd.endpoint();
                     settings.region = coscmd.region.clone();
                 }
                 let endpoint = endpoint(&settings)?;
-                let sources = Sources { environment, config_path: &config_path, config: &config, coscmd: &coscmd };
+                let sources = Sources { environment, configs: &configs, coscmd: &coscmd };
                 let Found { credentials, origin } = credentials::find(&sources, &settings, source.bucket.as_str())?;
                 remarks.push(format!("using the id {} from {origin}", credentials.secret_id));
                 if coscmd.is_exposed {
                     remarks
                         .push("~/.cos.conf holds a secret and others can read it; run: chmod 600 ~/.cos.conf".into());
                 }
+                warnings.extend(unread_credentials(environment));
                 Service::Remote { endpoint, credentials }
             }
         };
-        Ok(MountConfig { remarks, ..MountConfig::of(settings, source, request.mount_point, service) })
+        let mount_point = directory.join(request.mount_point);
+        Ok(MountConfig { remarks, warnings, ..MountConfig::of(settings, source, mount_point, service) })
     }
 
     /// Fills every layer's options in.
@@ -163,16 +179,96 @@ impl MountConfig {
             fs: fs_options(&settings, &source),
             fuse: fuse_options(&settings, &source, memory_bytes),
             unmount_timeout: settings.unmount_timeout.map_or(UNMOUNT_TIMEOUT_DEFAULT, |span| span.0),
-            region: settings.region,
-            proxy: settings.proxy,
-            log_file: settings.log_file,
-            log_level: settings.log_level,
+            region: settings.region.clone(),
+            proxy: settings.proxy.clone(),
+            log_file: settings.log_file.clone(),
+            log_level: settings.log_level.clone(),
             source,
             mount_point,
             service,
             remarks: Vec::new(),
+            warnings: Vec::new(),
+            settings,
         }
     }
+}
+
+/// The configuration files, the best first: one that was named, or the user's; then the machine's.
+fn read_configs(request: &MountRequest, environment: &Environment) -> Result<Vec<(PathBuf, ConfigFile)>, ConfigError> {
+    let named = request.config_file.clone().or_else(|| environment.named_config_file());
+    let mut configs = Vec::new();
+    match named {
+        Some(path) => {
+            let path = request.directory.join(path);
+            configs.push((path.clone(), ConfigFile::read_named(&path)?));
+        }
+        None => {
+            if let Some(path) = environment.config_file() {
+                configs.push((path.clone(), ConfigFile::read(&path)?));
+            }
+        }
+    }
+    let path = environment.system_directory().join("cosmount.toml");
+    configs.push((path.clone(), ConfigFile::read_system(&path)?));
+    Ok(configs)
+}
+
+/// Settings that choose a service and its credentials, which a mount that brings its own has no use for.
+const OF_A_SERVICE: [&str; 7] =
+    ["region", "endpoint", "internal", "accelerate", "proxy", "secret_id", "credentials_file"];
+
+/// What was typed and has no meaning here.
+fn unused(typed: &Settings, is_local: bool) -> Vec<String> {
+    let said = typed.said().into_iter().filter(|name| is_local && OF_A_SERVICE.contains(name));
+    said.map(|name| format!("--{} is not used, because --local brings its own service", name.replace('_', "-")))
+        .collect()
+}
+
+/// Sections of a configuration file that no mount, or not this one, has a use for.
+fn unused_sections(path: &Path, config: &ConfigFile, source: &MountSource) -> Vec<String> {
+    let bucket = source.bucket.as_str();
+    let names: Vec<&str> = config.bucket_sections().collect();
+    let nobodys = |name: &&&str| BucketName::new(**name).is_err();
+    let mut told: Vec<String> = names
+        .iter()
+        .filter(nobodys)
+        .map(|name| {
+            format!(
+                "{} has a section [bucket.{name}] that nothing uses: the full name of a bucket is NAME-APPID",
+                path.display()
+            )
+        })
+        .collect();
+    if told.is_empty() && !names.is_empty() && !names.contains(&bucket) {
+        told.push(format!("{} has sections for {}, and none for {bucket}", path.display(), names.join(", ")));
+    }
+    told
+}
+
+/// Sizes that are said and cannot be honoured.
+fn limited(settings: &Settings) -> Vec<String> {
+    let memory = settings.memory.map_or_else(default_memory_bytes, |size| size.0);
+    let (eighth, available) = (memory / 8 / MIB * MIB, available_memory_bytes());
+    let mut told = Vec::new();
+    if let Some(size) = settings.part_size.filter(|size| size.0 > eighth) {
+        let (used, memory) = (ByteSize(eighth), ByteSize(memory / MIB * MIB));
+        told.push(format!("part_size {size} is above an eighth of the memory, {memory}: first parts have {used}"));
+    }
+    if let Some(size) = settings.memory.filter(|size| size.0 > available) {
+        let available = ByteSize(available / MIB * MIB);
+        told.push(format!("memory {size} is more than the {available} that there are for this process"));
+    }
+    told
+}
+
+const MIB: u64 = 1 << 20;
+
+/// Credentials of the environment that look as if they were used.
+fn unread_credentials(environment: &Environment) -> Option<String> {
+    let names = environment.unread_credentials();
+    let verb = if names.len() == 1 { "is" } else { "are" };
+    let told = format!("{} of the environment {verb} not read; COS_SECRETID and COS_SECRETKEY are", names.join(", "));
+    (!names.is_empty()).then_some(told)
 }
 
 /// `:/PREFIX` and nothing at all stand for the default bucket.
@@ -209,8 +305,8 @@ fn fs_options(settings: &Settings, source: &MountSource) -> FsOptions {
         prefix: source.prefix.clone(),
         metadata_ttl: settings.metadata_ttl.map_or(default.metadata_ttl, |Span(ttl)| ttl),
         owner: Owner {
-            uid: settings.uid.unwrap_or_else(|| rustix::process::geteuid().as_raw()),
-            gid: settings.gid.unwrap_or_else(|| rustix::process::getegid().as_raw()),
+            uid: settings.uid.map_or_else(|| rustix::process::geteuid().as_raw(), |Account(uid)| uid),
+            gid: settings.gid.map_or_else(|| rustix::process::getegid().as_raw(), |Group(gid)| gid),
         },
         // As mount(8) says of `uid=` and `gid=`: the owner of all files.
         owner_is_forced: settings.uid.is_some() || settings.gid.is_some(),
@@ -223,7 +319,7 @@ fn fs_options(settings: &Settings, source: &MountSource) -> FsOptions {
             Some(HoldChoice::Also(patterns)) => Temporary::and(patterns.iter().map(String::as_str)),
             None => default.temporary,
         },
-        hold_for: settings.hold_seconds.map_or(default.hold_for, |seconds| Duration::from_secs(seconds.into())),
+        hold_for: settings.hold_seconds.map_or(default.hold_for, |Span(span)| span),
         gather_for: default.gather_for,
         attributes: settings.attributes.unwrap_or(default.attributes),
         hard_links: settings.hard_links.unwrap_or(default.hard_links),
@@ -349,6 +445,90 @@ mod tests {
             let error = MountConfig::build(request, &environment()).unwrap_err().to_string();
             assert!(error.contains(expected), "{error}");
         }
+    }
+
+    #[test]
+    fn what_is_asked_for_and_not_done_is_said() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = |text: &str| {
+            let path = directory.path().join("config.toml");
+            std::fs::write(&path, text).unwrap();
+            path
+        };
+        let warnings = |config: &str, options: &str, variables: &[(&str, &str)], local: Option<&str>| {
+            let mut request = request();
+            (request.config_file, request.mount_options) = (Some(file(config)), vec![options.into()]);
+            request.local = local.map(PathBuf::from);
+            if local.is_some() {
+                request.flags = Settings::default();
+            }
+            let ours = [("COS_SECRETID", "id"), ("COS_SECRETKEY", "key")];
+            let all = ours.iter().chain(variables).map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+            let environment = Environment::new(all).with_system_directory("/nonexistent");
+            MountConfig::build(request, &environment).unwrap().warnings
+        };
+        let nothing: [&str; 0] = [];
+        assert_eq!(warnings("[bucket.photos-125]\npart_size = '1M'", "memory=16M", &[], None), nothing);
+        let table = [
+            (
+                "",
+                "part_size=64M,memory=256M",
+                None,
+                "part_size 64MiB is above an eighth of the memory, 256MiB: first parts have 32MiB",
+            ),
+            ("", "memory=900T", None, "memory 900TiB is more than the "),
+            ("", "region=sg", Some("/data"), "--region is not used, because --local brings its own service"),
+            (
+                "[bucket.photos]",
+                "ro",
+                None,
+                "[bucket.photos] that nothing uses: the full name of a bucket is NAME-APPID",
+            ),
+            ("[bucket.photo-125]", "ro", None, "has sections for photo-125, and none for photos-125"),
+        ];
+        for (config, options, local, expected) in table {
+            let told = warnings(config, options, &[], local);
+            assert!(told.len() == 1 && told[0].contains(expected), "{told:?}");
+        }
+        let told = warnings("", "ro", &[("COS_SECRET_ID", "x"), ("AWS_ACCESS_KEY_ID", "y")], None);
+        assert_eq!(
+            told,
+            ["COS_SECRET_ID, AWS_ACCESS_KEY_ID of the environment are not read; COS_SECRETID and COS_SECRETKEY are"]
+        );
+    }
+
+    #[test]
+    fn credentials_that_are_not_read_are_named_where_there_are_no_others() {
+        let environment = Environment::from([("AWS_ACCESS_KEY_ID", "y")]).with_system_directory("/nonexistent");
+        let error = MountConfig::build(request(), &environment).unwrap_err().to_string();
+        assert!(error.starts_with("no credentials found: AWS_ACCESS_KEY_ID of the environment is not read"), "{error}");
+    }
+
+    #[test]
+    fn a_configuration_file_that_was_named_must_be_there() {
+        let mut named = request();
+        named.config_file = Some("none.toml".into());
+        named.directory = "/nonexistent".into();
+        let error = MountConfig::build(named, &environment()).unwrap_err().to_string();
+        assert_eq!(error, "/nonexistent/none.toml is missing: it was named as the configuration file");
+        let by_variable = Environment::from([("COSMOUNT_CONFIG", "/nonexistent/c.toml")]);
+        assert!(
+            MountConfig::build(request(), &by_variable).unwrap_err().to_string().contains("/nonexistent/c.toml is")
+        );
+    }
+
+    #[test]
+    fn the_machines_file_is_below_the_users() {
+        let (etc, home) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        std::fs::write(etc.path().join("cosmount.toml"), "region = 'sg'\npart_size = '1M'\n").unwrap();
+        std::fs::create_dir(home.path().join("cosmount")).unwrap();
+        std::fs::write(home.path().join("cosmount/config.toml"), "part_size = '2M'\n").unwrap();
+        let variables =
+            [("COS_SECRETID", "i"), ("COS_SECRETKEY", "k"), ("XDG_CONFIG_HOME", home.path().to_str().unwrap())];
+        let environment = Environment::from(variables).with_system_directory(etc.path());
+        let config =
+            MountConfig::build(MountRequest { flags: Settings::default(), ..request() }, &environment).unwrap();
+        assert_eq!((config.region.as_deref(), config.upload.part_bytes), (Some("sg"), 2 << 20));
     }
 
     #[test]

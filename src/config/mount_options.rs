@@ -67,7 +67,7 @@ fn is_ignored(name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Mode, settings::Settings};
+    use crate::config::{Account, Group, Mode, settings::Settings};
 
     fn parsed(text: &str) -> Settings {
         parse(&[text.to_owned()]).unwrap()
@@ -81,8 +81,8 @@ mod tests {
         let expected = Settings {
             read_only: Some(true),
             allow_other: Some(true),
-            uid: Some(1000),
-            gid: Some(100),
+            uid: Some(Account(1000)),
+            gid: Some(Group(100)),
             umask: Some(Mode(0o022)),
             region: Some("ap-guangzhou".into()),
             ..Settings::default()
@@ -93,7 +93,7 @@ mod tests {
     #[test]
     fn the_last_one_wins() {
         assert_eq!(parsed("ro,rw").read_only, Some(false));
-        assert_eq!(parse(&["uid=1".into(), "uid=2".into()]).unwrap().uid, Some(2));
+        assert_eq!(parse(&["uid=1".into(), "uid=2".into()]).unwrap().uid, Some(Account(2)));
     }
 
     #[test]

@@ -22,6 +22,17 @@ macro_rules! settings {
             /// The names of all settings, as files and `-o` write them.
             pub const NAMES: &[&str] = &[$( stringify!($name), )+];
 
+            /// The names of those that the other one says otherwise.
+            pub fn differences(&self, other: &Settings) -> Vec<&'static str> {
+                let pairs = [$( (stringify!($name), self.$name == other.$name), )+];
+                pairs.into_iter().filter(|(_, same)| !same).map(|(name, _)| name).collect()
+            }
+
+            /// The names of those that are said.
+            pub fn said(&self) -> Vec<&'static str> {
+                self.differences(&Settings::default())
+            }
+
             /// What `self` says, and where it says nothing, what `lower` says.
             pub fn over(self, lower: Settings) -> Settings {
                 Settings { $( $name: self.$name.or(lower.$name), )+ }
@@ -78,8 +89,8 @@ settings! {
     on_conflict: ConflictChoice,
     /// Which temporary files wait at their close for their final name.
     hold_temporary: HoldChoice,
-    /// How many seconds they wait.
-    hold_seconds: u32,
+    /// How long they wait.
+    hold_seconds: Span,
     /// Where the attributes of files come from.
     attributes: AttributeSource,
     /// What `link()` does.
@@ -91,9 +102,9 @@ settings! {
     /// How long unmounting may publish what is open.
     unmount_timeout: Span,
     /// The owner that everything shows.
-    uid: u32,
+    uid: Account,
     /// The group that everything shows.
-    gid: u32,
+    gid: Group,
     /// Permission bits that are taken from everything.
     umask: Mode,
     /// Permissions of files that have none.
@@ -109,7 +120,7 @@ settings! {
     /// Where log lines go.
     log_file: PathBuf,
     /// Which log lines are written, in `RUST_LOG`'s language.
-    log_level: String,
+    log_level: LogLevel,
 }
 
 /// Permission bits, written in octal.
@@ -221,6 +232,65 @@ impl FromStr for TypeChoice {
     }
 }
 
+/// The number that stands for no user and no group (chown(2)).
+const NOBODY: u32 = u32::MAX;
+
+/// A user, by number or name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Account(pub u32);
+
+impl FromStr for Account {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Account, String> {
+        let named = || nix::unistd::User::from_name(text).ok().flatten().map(|user| user.uid.as_raw());
+        id(text, named, "user").map(Account)
+    }
+}
+
+/// A group, by number or name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Group(pub u32);
+
+impl FromStr for Group {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Group, String> {
+        let named = || nix::unistd::Group::from_name(text).ok().flatten().map(|group| group.gid.as_raw());
+        id(text, named, "group").map(Group)
+    }
+}
+
+fn id(text: &str, named: impl FnOnce() -> Option<u32>, what: &str) -> Result<u32, String> {
+    let id = text.parse().ok().or_else(named);
+    id.filter(|id| *id != NOBODY).ok_or_else(|| format!("{text:?} is not the name or number of a {what}"))
+}
+
+/// Which log lines are written: a level, or a filter as `RUST_LOG` has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogLevel(pub String);
+
+impl FromStr for LogLevel {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<LogLevel, String> {
+        let is_level = |word: &str| word.trim().parse::<log::LevelFilter>().is_ok();
+        // What follows a slash is looked for in the lines.
+        let directives = text.split('/').next().unwrap_or(text);
+        let is_directive = |directive: &str| match directive.split_once('=') {
+            Some((target, level)) => !target.trim().is_empty() && is_level(level),
+            None => is_level(directive),
+        };
+        if directives.split(',').all(is_directive) {
+            Ok(LogLevel(text.to_owned()))
+        } else {
+            Err(format!(
+                "{text:?} is not a log level; write off, error, warn, info, debug or trace, or a filter such as info,hyper=debug"
+            ))
+        }
+    }
+}
+
 /// A value that can be read from text.
 trait Value: Sized {
     fn read(text: &str) -> Result<Self, String>;
@@ -270,6 +340,7 @@ macro_rules! parsed_values {
 }
 
 parsed_values!(ByteSize, Span, ConflictChoice, Mode, HoldChoice, AttributeSource, HardLinks, TypeChoice);
+parsed_values!(Account, Group, LogLevel);
 
 #[cfg(test)]
 mod tests {
@@ -278,9 +349,9 @@ mod tests {
     #[test]
     fn what_is_not_said_comes_from_below() {
         let upper = Settings { region: Some("ap-beijing".into()), ..Settings::default() };
-        let lower = Settings { region: Some("sg".into()), uid: Some(7), ..Settings::default() };
+        let lower = Settings { region: Some("sg".into()), uid: Some(Account(7)), ..Settings::default() };
         let both = upper.over(lower);
-        assert_eq!((both.region.as_deref(), both.uid, both.gid), (Some("ap-beijing"), Some(7), None));
+        assert_eq!((both.region.as_deref(), both.uid, both.gid), (Some("ap-beijing"), Some(Account(7)), None));
     }
 
     #[test]
@@ -299,7 +370,14 @@ mod tests {
     fn a_wrong_setting_is_named_with_its_origin() {
         let table = [
             ("colour", "red", "-o: there is no option \"colour\""),
-            ("uid", "me", "-o: uid: \"me\" is not a number"),
+            ("uid", "me?", "-o: uid: \"me?\" is not the name or number of a user"),
+            ("gid", "4294967295", "-o: gid: \"4294967295\" is not the name or number of a group"),
+            (
+                "log_level",
+                "loud",
+                "-o: log_level: \"loud\" is not a log level; write off, error, warn, info, debug or trace, or a filter such \
+                 as info,hyper=debug",
+            ),
             ("umask", "0888", "-o: umask: \"0888\" is not a mode; write it in octal, for example 0644"),
             ("region", "", "-o: region: is empty"),
             ("internal", "perhaps", "-o: internal: \"perhaps\" is neither true nor false"),
@@ -307,6 +385,21 @@ mod tests {
         for (name, text, expected) in table {
             assert_eq!(Settings::default().set("-o", name, text).unwrap_err().to_string(), expected);
         }
+    }
+
+    #[test]
+    fn users_and_groups_have_names_and_times_have_units() {
+        let mut settings = Settings::default();
+        for (name, text) in
+            [("uid", "root"), ("gid", "0"), ("hold_seconds", "500ms"), ("log_level", "info,hyper=debug")]
+        {
+            settings.set("-o", name, text).unwrap();
+        }
+        assert_eq!((settings.uid, settings.gid), (Some(Account(0)), Some(Group(0))));
+        assert_eq!(settings.hold_seconds, Some(Span(std::time::Duration::from_millis(500))));
+        settings.set("-o", "hold_seconds", "7").unwrap();
+        assert_eq!(settings.hold_seconds, Some(Span(std::time::Duration::from_secs(7))));
+        assert_eq!(settings.said(), ["hold_seconds", "uid", "gid", "log_level"]);
     }
 
     #[test]

@@ -141,6 +141,14 @@ impl Done {
         assert_eq!(self.stderr, "", "a success is silent");
     }
 
+    /// Succeeded with one sentence of warning that holds `told`.
+    #[track_caller]
+    pub(crate) fn warned(self, told: &str) {
+        assert_eq!(self.code, Some(0), "{self:?}");
+        assert!(self.stderr.starts_with("cosmount: warning: ") && self.stderr.contains(told), "{self:?}");
+        assert_eq!(self.stderr.lines().count(), 1, "{self:?}");
+    }
+
     /// Failed with this code and one sentence that holds `told`.
     #[track_caller]
     pub(crate) fn failed(self, code: i32, told: &str) {
@@ -184,10 +192,19 @@ impl Service {
     }
 
     pub(crate) fn with(home: &Home, more: &[&str]) -> Service {
+        Service::serving(home, "127.0.0.1:0", KEY, more)
+    }
+
+    /// A service at an address where another one has just ended.
+    pub(crate) fn at(home: &Home, address: &str, key: &str) -> Service {
+        Service::serving(home, address, key, &[])
+    }
+
+    fn serving(home: &Home, address: &str, key: &str, more: &[&str]) -> Service {
         let access_log = home.path().join("access.log");
         let mut command = home.program();
-        command.args(["serve", "--in-memory", "--listen", "127.0.0.1:0", "--access-log"]).arg(&access_log).args(more);
-        command.env("COS_SECRETID", ID).env("COS_SECRETKEY", KEY);
+        command.args(["serve", "--in-memory", "--listen", address, "--access-log"]).arg(&access_log).args(more);
+        command.env("COS_SECRETID", ID).env("COS_SECRETKEY", key);
         let (process, welcome) = serve(command);
         let endpoint = welcome.split_whitespace().find(|word| word.starts_with("http://")).unwrap().to_owned();
         Service { _process: process, endpoint, access_log }
@@ -213,6 +230,31 @@ impl Service {
             .map(|line| (line["part"].as_u64().unwrap(), line["bytes_in"].as_u64().unwrap()))
             .collect()
     }
+}
+
+/// Mounts in the foreground.
+pub(crate) fn foreground(home: &Home, service: &Service, more: &[&str]) -> Running {
+    let mut command = home.mount(service, &[&["--foreground", "--log-file", "log"], more].concat());
+    let process = Running(command.stderr(Stdio::null()).spawn().unwrap());
+    eventually("the mount answers", || home.is_mounted().then_some(()));
+    process
+}
+
+/// A process that has written a file and keeps it open. Not this one: every command that it starts would close its copy
+/// of the file, and each close publishes.
+pub(crate) fn open_file(home: &Home, name: &str) -> Running {
+    let script = "import sys\n\
+                  file = open(sys.argv[1], 'wb', buffering=0)\n\
+                  file.write(b'\\x07' * (3 << 20))\n\
+                  print('written', flush=True)\n\
+                  sys.stdin.read()";
+    let mut python = Command::new("python3");
+    python.args(["-c", script]).arg(home.mount_point().join(name));
+    let mut process = Running(python.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap());
+    let mut written = String::new();
+    BufReader::new(process.0.stdout.take().unwrap()).read_line(&mut written).unwrap();
+    assert_eq!(written, "written\n");
+    process
 }
 
 /// Starts `cosmount serve` and returns what it prints at its start.

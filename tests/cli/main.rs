@@ -3,7 +3,9 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod bed;
+mod logging;
 mod mounting;
 mod refusals;
 mod serving;
+mod signals;
 mod unmounting;

@@ -78,6 +78,36 @@ fn files_with_secrets_that_others_can_read_are_refused() {
     refused(&home, &mount, &[], 2, ".passwd-cosfs holds secrets but others can read it (mode 0640)");
 }
 
+/// Any web server answers 200 to something.
+#[test]
+fn a_server_that_is_not_cos_is_refused() {
+    let home = Home::new();
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let endpoint = format!("http://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        use std::io::{Read, Write};
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let _ = stream.read(&mut [0; 4096]);
+            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+        }
+    });
+    let mount = [BUCKET, "mnt", "--endpoint", &endpoint];
+    refused(&home, &mount, &KEYS, 3, "does not answer as COS does: check the endpoint");
+}
+
+#[test]
+fn what_was_named_must_be_there_and_a_secret_is_no_flag() {
+    let home = Home::new();
+    let region = [BUCKET, "mnt", "--region", "ap-guangzhou"];
+    let told = format!("{}/none.toml is missing: it was named as the configuration file", home.path().display());
+    refused(&home, &[&region[..], &["--config", "none.toml"]].concat(), &KEYS, 2, &told);
+    let variable = [KEYS[0], KEYS[1], ("COSMOUNT_CONFIG", "none.toml")];
+    refused(&home, &region, &variable, 2, &told);
+    let flag = [&region[..], &["--secret-key", "hunter2"]].concat();
+    refused(&home, &flag, &[], 2, "--secret-key would be seen by everybody in the process list; set COS_SECRETKEY");
+}
+
 #[test]
 fn what_is_not_a_mount_cannot_be_unmounted() {
     let home = Home::new();

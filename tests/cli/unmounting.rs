@@ -1,40 +1,14 @@
 //! The end of a mount: what is open is published, what could not be is named, and nothing is left behind.
 
 use std::fs;
-use std::io::{BufRead, BufReader};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Signal, kill_process};
 
-use crate::bed::{Done, Home, Running, Service, eventually, has_ended};
+use crate::bed::{Done, Home, Service, eventually, foreground, has_ended, open_file};
 
 const BODY: &[u8] = &[7; 3 << 20];
-
-/// Mounts in the foreground.
-fn foreground(home: &Home, service: &Service, more: &[&str]) -> Running {
-    let mut command = home.mount(service, &[&["--foreground", "--log-file", "log"], more].concat());
-    let process = Running(command.stderr(Stdio::null()).spawn().unwrap());
-    eventually("the mount answers", || home.is_mounted().then_some(()));
-    process
-}
-
-/// A process that has written a file and keeps it open. Not this one: every command that it starts would close its copy
-/// of the file, and each close publishes.
-fn open_file(home: &Home, name: &str) -> Running {
-    let script = "import sys\n\
-                  file = open(sys.argv[1], 'wb', buffering=0)\n\
-                  file.write(b'\\x07' * (3 << 20))\n\
-                  print('written', flush=True)\n\
-                  sys.stdin.read()";
-    let mut python = Command::new("python3");
-    python.args(["-c", script]).arg(home.mount_point().join(name));
-    let mut process = Running(python.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap());
-    let mut written = String::new();
-    BufReader::new(process.0.stdout.take().unwrap()).read_line(&mut written).unwrap();
-    assert_eq!(written, "written\n");
-    process
-}
 
 #[test]
 fn unmount_publishes_what_is_open_and_waits_for_the_daemon() {
@@ -143,4 +117,45 @@ fn unmount_cleans_up_after_a_daemon_that_was_killed() {
     assert!(!home.is_mounted());
     home.mounted(&service, &[]);
     home.unmount().succeeded();
+}
+
+#[test]
+fn a_mount_with_another_one_below_it_is_busy() {
+    let home = Home::new();
+    let service = Service::start(&home);
+    home.mounted(&service, &[]);
+    fs::create_dir(home.mount_point().join("in")).unwrap();
+    let mut inner = home.program();
+    inner.args(["mount", "--local", "data", "mnt/in"]);
+    assert_eq!(inner.output().unwrap().status.code(), Some(0));
+    let told = format!("is busy: unmount first what is mounted below it: {}/in", home.mount_point().display());
+    home.unmount().failed(4, &told);
+    assert!(home.is_mounted());
+    home.run(&["unmount", "mnt/in"]).succeeded();
+    home.unmount().succeeded();
+}
+
+#[test]
+fn unmount_says_what_it_waits_for() {
+    let home = Home::new();
+    let service = Service::with(&home, &["--latency-ms", "3000"]);
+    home.mounted(&service, &[]);
+    let _open = open_file(&home, "open.bin");
+    let done = home.unmount();
+    assert_eq!(done.code, Some(0), "{done:?}");
+    assert!(done.stderr.contains("waiting until 1 files with 3MiB in memory are published"), "{done:?}");
+}
+
+#[test]
+fn unmount_names_uploads_that_could_not_be_aborted() {
+    let home = Home::new();
+    let service = Service::start(&home);
+    let small = ["--part-size", "1M", "--memory", "16M", "--unmount-timeout", "1s", "--request-timeout", "1s"];
+    home.mounted(&service, &small);
+    let _open = open_file(&home, "lost.bin");
+    eventually("a part is there", || (!service.parts().is_empty()).then_some(()));
+    drop(service);
+    let done = home.unmount();
+    assert_eq!(done.code, Some(5), "{done:?}");
+    assert!(done.stderr.contains("could not be aborted and stay in the bucket: lost.bin (upload "), "{done:?}");
 }
