@@ -1,6 +1,7 @@
 //! Why a bucket cannot be mounted, in one sentence with what to do.
 
 use super::failure::{Exit, Failure};
+use super::obstacles::{self, innermost};
 use crate::config::MountSource;
 use crate::store::{ListRequest, ObjectStore, StoreError, StoreErrorKind};
 use crate::wire::ObjectKey;
@@ -14,6 +15,8 @@ pub(super) struct Subject {
     pub(super) origin: String,
     /// The region, where one was given.
     pub(super) region: Option<String>,
+    /// The URL of the proxy that requests go through.
+    pub(super) proxy: Option<String>,
     /// Whose requests they are.
     pub(super) secret_id: String,
 }
@@ -76,6 +79,9 @@ pub(super) fn no_answer(subject: &Subject) -> Failure {
 fn explain(error: &StoreError, subject: &Subject) -> Failure {
     let Subject { source, origin, secret_id, .. } = subject;
     let bucket = &source.bucket;
+    if let Some(sentence) = obstacles::sentence(error, subject) {
+        return Failure::new(Exit::Service, sentence);
+    }
     let sentence = match error.kind {
         StoreErrorKind::NoSuchBucket | StoreErrorKind::NotFound => match &subject.region {
             Some(region) => format!(
@@ -116,17 +122,6 @@ fn denied(error: &StoreError, subject: &Subject) -> String {
     }
 }
 
-/// What the transport said, without the layers above it.
-fn innermost(error: &StoreError) -> String {
-    let mut told = error.message.clone();
-    let mut source = std::error::Error::source(error);
-    while let Some(inner) = source {
-        told = inner.to_string();
-        source = inner.source();
-    }
-    told
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -136,6 +131,7 @@ mod tests {
             source: "photos-125".parse().unwrap(),
             origin: "https://photos-125.cos.ap-beijing.myqcloud.com".into(),
             region: Some("ap-beijing".into()),
+            proxy: None,
             secret_id: "AKIDx".into(),
         }
     }

@@ -238,12 +238,12 @@ fn chosen_filter(level: Option<&LogLevel>) -> String {
 }
 
 /// A level alone is about this program: of the libraries below it, warnings. fuser warns of every call that a file system
-/// does not offer, which tells nobody anything.
+/// does not offer, and calls it an error when a reply comes too late for its caller; neither tells anybody anything.
 fn whole_filter(chosen: &str) -> String {
     match chosen.trim().parse::<LevelFilter>() {
         Ok(LevelFilter::Off) => "off".to_owned(),
         Ok(LevelFilter::Error) => "error".to_owned(),
-        Ok(level) => format!("warn,cosmount={level},fuser=error").to_lowercase(),
+        Ok(level) => format!("warn,cosmount={level},fuser=error,fuser::reply=off").to_lowercase(),
         Err(_) => chosen.to_owned(),
     }
 }
@@ -361,8 +361,8 @@ mod tests {
     #[test]
     fn a_level_alone_is_about_this_program() {
         let table = [
-            ("info", "warn,cosmount=info,fuser=error"),
-            ("DEBUG", "warn,cosmount=debug,fuser=error"),
+            ("info", "warn,cosmount=info,fuser=error,fuser::reply=off"),
+            ("DEBUG", "warn,cosmount=debug,fuser=error,fuser::reply=off"),
             ("error", "error"),
             ("off", "off"),
             ("info,hyper=debug", "info,hyper=debug"),
@@ -375,6 +375,7 @@ mod tests {
         };
         assert!(enabled("cosmount::store::session", Level::Debug));
         assert!(!enabled("hyper_util::client", Level::Debug) && !enabled("fuser::session", Level::Info));
+        assert!(enabled("fuser::session", Level::Error) && !enabled("fuser::reply", Level::Error));
         assert!(enabled("reqwest", Level::Warn));
     }
 

@@ -12,6 +12,7 @@ mod log_limit;
 mod logging;
 mod mount;
 mod mount_point;
+mod obstacles;
 mod rereading;
 mod serve;
 mod session;

@@ -20,6 +20,7 @@ use super::diagnosis::{self, Subject};
 use super::failure::{Exit, Failure};
 use super::local_service::LocalService;
 use super::mount_point::{self, MountEntry};
+use super::obstacles;
 use super::rereading::Rereading;
 use super::signals::{RAISED_FOR, Signals, Wish};
 use super::{logging, mount};
@@ -197,8 +198,10 @@ impl Bucket {
             source: config.source.clone(),
             origin: endpoint.route(&config.source.bucket).origin,
             region: config.region.clone(),
+            proxy: config.proxy.clone(),
             secret_id: credentials.secret_id.clone(),
         };
+        obstacles::check_region(&subject).await?;
         let stats = Arc::new(Stats::default());
         let connect = |retry| connect(config, &endpoint, &credentials, retry, &stats, transfers);
         // Somebody waits for the first answer, so it is not tried for as long as those of an open file.
@@ -253,7 +256,7 @@ fn connect(
         runtimes: Some(Runtimes { bulk: transfers.clone(), light: Handle::current() }),
         ..HttpOptions::new(endpoint.clone(), bucket, credentials.clone())
     })
-    .map_err(|error: StoreError| Failure::new(Exit::Usage, error.to_string()))
+    .map_err(|error: StoreError| Failure::new(Exit::Usage, obstacles::of_setup(&error)))
 }
 
 /// A mount that answers.

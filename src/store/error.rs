@@ -81,6 +81,34 @@ impl fmt::Display for StoreErrorKind {
     }
 }
 
+/// What stands between this machine and the service, where that can be told from how an exchange broke.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Obstacle {
+    /// The host's name has no address.
+    Name,
+    /// The proxy cannot be reached, or refuses.
+    Proxy,
+    /// What listens there does not speak TLS.
+    NotTls,
+    /// What listens there does not speak plain HTTP.
+    NotHttp,
+    /// The certificate is from an authority that this machine does not know.
+    UnknownAuthority,
+    /// The certificate is not valid for this host, or not now.
+    Certificate,
+    /// This machine knows no authority at all.
+    NoAuthorities,
+    /// What answers is an S3 service.
+    S3,
+}
+
+impl Obstacle {
+    /// Whether it is there the next time too, as far as one can tell who has never had an answer.
+    pub(super) fn is_lasting(self) -> bool {
+        !matches!(self, Obstacle::Proxy)
+    }
+}
+
 /// A request that failed for good. Cheap to clone, because one failure may have to be told to many callers.
 #[derive(Clone, Debug)]
 pub struct StoreError {
@@ -98,6 +126,8 @@ pub struct StoreError {
     pub request_id: String,
     /// The service's message, or what the transport said. Never holds a secret.
     pub message: String,
+    /// What stood in the way, where it is known.
+    pub obstacle: Option<Obstacle>,
     /// The error underneath, where there is one.
     pub source: Option<Arc<dyn std::error::Error + Send + Sync>>,
 }
@@ -123,6 +153,7 @@ impl StoreError {
             code: String::new(),
             request_id: String::new(),
             message: message.into(),
+            obstacle: None,
             source: None,
         }
     }

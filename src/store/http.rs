@@ -16,11 +16,12 @@ use bytes::{Bytes, BytesMut};
 use futures_util::TryFutureExt;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use http_body_util::BodyExt;
+use rustls::CertificateError;
 use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 
 use super::pace::{Late, Pace, Patience};
-use super::{Body, StoreErrorKind};
+use super::{Body, Obstacle, StoreErrorKind};
 use crate::wire::request::{HeaderPair, Method};
 
 /// How long to wait for what.
@@ -62,6 +63,8 @@ pub(super) struct Transport {
     /// Where the connections are served; the caller's own runtime if there is none.
     runtimes: Option<Runtimes>,
     timeouts: Timeouts,
+    /// Whether connections go through a proxy.
+    is_proxied: bool,
 }
 
 /// Where connections are served.
@@ -122,6 +125,7 @@ pub(super) struct TransportError {
     /// Whether the next attempt may fare better.
     pub(super) transient: bool,
     pub(super) message: String,
+    pub(super) obstacle: Option<Obstacle>,
     pub(super) source: Option<Arc<dyn Error + Send + Sync>>,
 }
 
@@ -135,7 +139,7 @@ impl Transport {
         runtimes: Option<Runtimes>,
     ) -> Result<Transport, TransportError> {
         let (bulk, light) = (client(timeouts, secure, proxy)?, client(timeouts, secure, proxy)?);
-        Ok(Transport { bulk, light, runtimes, timeouts })
+        Ok(Transport { bulk, light, runtimes, timeouts, is_proxied: proxy.is_some() })
     }
 
     pub(super) fn timeouts(&self) -> Timeouts {
@@ -170,14 +174,27 @@ impl Transport {
         let mut pace = Pace::new(patience);
         let response = match &self.runtimes {
             Some(Runtimes { bulk, .. }) if weight == Weight::Bulk => {
-                watch(run_on(bulk, exchange), &sent, &mut pace).await?
+                watch(run_on(bulk, exchange), &sent, &mut pace).await
             }
-            Some(Runtimes { light, .. }) => watch(run_on(light, exchange), &sent, &mut pace).await?,
-            None => watch(exchange.map_err(broken), &sent, &mut pace).await?,
+            Some(Runtimes { light, .. }) => watch(run_on(light, exchange), &sent, &mut pace).await,
+            None => watch(exchange.map_err(broken), &sent, &mut pace).await,
         };
+        let response = response.map_err(|error| self.blame_the_proxy(error))?;
         let (parts, body) = http::Response::<reqwest::Body>::from(response).into_parts();
         let body = IncomingBody { body, pace };
         Ok(Incoming { status: parts.status.as_u16(), headers: AnswerHeaders(parts.headers), body })
+    }
+
+    /// Where there is a proxy, a connection that is not made, or a name that does not resolve, is the proxy's.
+    fn blame_the_proxy(&self, mut error: TransportError) -> TransportError {
+        let connects = |error: &Arc<dyn Error + Send + Sync>| {
+            error.downcast_ref::<reqwest::Error>().is_some_and(reqwest::Error::is_connect)
+        };
+        let not_connected = error.source.as_ref().is_some_and(connects);
+        if self.is_proxied && not_connected && matches!(error.obstacle, None | Some(Obstacle::Name)) {
+            error.obstacle = Some(Obstacle::Proxy);
+        }
+        error
     }
 }
 
@@ -216,7 +233,13 @@ async fn run_on(
         Some(Ok(answer)) => answer.map_err(broken),
         Some(Err(_)) | None => {
             let message = "the transfers of this process have been shut down".to_owned();
-            Err(TransportError { kind: StoreErrorKind::Unreachable, transient: false, message, source: None })
+            Err(TransportError {
+                kind: StoreErrorKind::Unreachable,
+                transient: false,
+                message,
+                obstacle: None,
+                source: None,
+            })
         }
     }
 }
@@ -250,6 +273,11 @@ impl AnswerHeaders {
             .iter()
             .filter_map(|(name, value)| Some((name.as_str(), std::str::from_utf8(value.as_bytes()).ok()?)))
             .collect()
+    }
+
+    /// Whether an S3 service gave them. COS may give these names too, but never without its own.
+    pub(super) fn is_of_s3(&self) -> bool {
+        self.get("x-amz-request-id").is_some() && self.get("x-cos-request-id").is_none()
     }
 
     /// One line's value.
@@ -288,7 +316,7 @@ impl IncomingBody {
             if whole.len() + piece.len() > limit {
                 let message = format!("an answer of more than {limit} bytes");
                 let kind = StoreErrorKind::Protocol;
-                return Err(TransportError { kind, transient: false, message, source: None });
+                return Err(TransportError { kind, transient: false, message, obstacle: None, source: None });
             }
             whole.extend_from_slice(&piece);
         }
@@ -339,7 +367,13 @@ fn header_map(headers: &[HeaderPair]) -> Result<HeaderMap, TransportError> {
         let Some((header_name, header_value)) = pair else {
             // The value stays out of the message: it may be a token.
             let message = format!("the header {name:?} cannot be sent");
-            return Err(TransportError { kind: StoreErrorKind::Invalid, transient: false, message, source: None });
+            return Err(TransportError {
+                kind: StoreErrorKind::Invalid,
+                transient: false,
+                message,
+                obstacle: None,
+                source: None,
+            });
         };
         map.append(header_name, header_value);
     }
@@ -351,36 +385,64 @@ fn too_late(late: Late) -> TransportError {
         Late::Silent(span) => format!("no sign of life for {} s", span.as_secs_f32()),
         Late::Trickling(span) => format!("bytes trickle, and no end after {} s", span.as_secs_f32().round()),
     };
-    TransportError { kind: StoreErrorKind::TimedOut, transient: true, message, source: None }
+    TransportError { kind: StoreErrorKind::TimedOut, transient: true, message, obstacle: None, source: None }
 }
 
 /// A request or client that the library will not build: no attempt can mend that.
 fn setup_error(error: reqwest::Error) -> TransportError {
     let error = error.without_url();
     let message = chain(&error);
-    TransportError { kind: StoreErrorKind::Invalid, transient: false, message, source: Some(Arc::new(error)) }
+    let obstacle = message.contains("No CA certificates").then_some(Obstacle::NoAuthorities);
+    TransportError { kind: StoreErrorKind::Invalid, transient: false, message, obstacle, source: Some(Arc::new(error)) }
 }
 
 fn broken(error: reqwest::Error) -> TransportError {
     let error = error.without_url();
     let kind = if error.is_timeout() { StoreErrorKind::TimedOut } else { StoreErrorKind::Unreachable };
-    let transient = !error.is_builder() && !is_certificate_error(&error);
-    TransportError { kind, transient, message: chain(&error), source: Some(Arc::new(error)) }
+    let obstacle = obstacle(&error);
+    // A certificate that is refused now is refused the next time too.
+    let is_refused = matches!(obstacle, Some(Obstacle::UnknownAuthority | Obstacle::Certificate));
+    let transient = !error.is_builder() && !is_refused;
+    TransportError { kind, transient, message: chain(&error), obstacle, source: Some(Arc::new(error)) }
 }
 
-/// A certificate that is refused now is refused the next time too.
-fn is_certificate_error(error: &(dyn Error + 'static)) -> bool {
+/// What stood in the way, by the errors that others have wrapped, and by their words where they have no types.
+fn obstacle(error: &(dyn Error + 'static)) -> Option<Obstacle> {
     let mut next = Some(error);
     while let Some(error) = next {
-        // An I/O error hides what it was made of from `source`.
-        let inner = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
-        let tls = inner.and_then(|inner| inner.downcast_ref()).or_else(|| error.downcast_ref::<rustls::Error>());
-        if let Some(tls) = tls {
-            return matches!(tls, rustls::Error::InvalidCertificate(_));
+        let tls = within_io(error).downcast_ref::<rustls::Error>();
+        match tls {
+            // A certificate that signs itself is told in words alone.
+            Some(rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer | CertificateError::Other(_))) => {
+                return Some(Obstacle::UnknownAuthority);
+            }
+            Some(rustls::Error::InvalidCertificate(_)) => return Some(Obstacle::Certificate),
+            Some(rustls::Error::InvalidMessage(_)) => return Some(Obstacle::NotTls),
+            Some(_) | None => {}
+        }
+        let words = error.to_string();
+        let told = [
+            // Where the error of TLS itself is hidden.
+            ("corrupt message", Obstacle::NotTls),
+            ("dns error", Obstacle::Name),
+            ("tunnel", Obstacle::Proxy),
+            ("proxy", Obstacle::Proxy),
+            ("invalid HTTP", Obstacle::NotHttp),
+        ];
+        if let Some((_, obstacle)) = told.into_iter().find(|(word, _)| words.contains(word)) {
+            return Some(obstacle);
         }
         next = error.source();
     }
-    false
+    None
+}
+
+/// What an I/O error was made of, which it hides from `source`; other errors are themselves.
+fn within_io<'a>(mut error: &'a (dyn Error + 'static)) -> &'a (dyn Error + 'static) {
+    while let Some(inner) = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref) {
+        error = inner;
+    }
+    error
 }
 
 /// The library's own message says little without those of the errors underneath.
@@ -398,5 +460,29 @@ fn chain(error: &dyn Error) -> String {
 impl fmt::Display for TransportError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.message)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+
+    #[test]
+    fn what_stood_in_the_way_is_found_below_other_errors() {
+        let certificate = |error| rustls::Error::InvalidCertificate(error);
+        let hidden = |error: rustls::Error| io::Error::other(io::Error::new(io::ErrorKind::InvalidData, error));
+        let table = [
+            (hidden(certificate(CertificateError::UnknownIssuer)), Some(Obstacle::UnknownAuthority)),
+            (hidden(certificate(CertificateError::Expired)), Some(Obstacle::Certificate)),
+            (hidden(rustls::InvalidMessage::InvalidContentType.into()), Some(Obstacle::NotTls)),
+            (io::Error::other("dns error"), Some(Obstacle::Name)),
+            (io::Error::other("invalid HTTP version parsed"), Some(Obstacle::NotHttp)),
+            (io::Error::other("connection reset by peer"), None),
+        ];
+        for (error, expected) in table {
+            assert_eq!(obstacle(&error), expected, "{error}");
+        }
     }
 }

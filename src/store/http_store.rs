@@ -17,8 +17,8 @@ use super::listing::{self, Listings};
 use super::retry::{self, RetryOptions};
 use super::session::{Request, Session};
 use super::{
-    Body, Copied, CopyRequest, GetRequest, ListPage, ListRequest, ListedUpload, ObjectStore, Published, Reading,
-    Source, StoreError, StoreErrorKind,
+    Body, Copied, CopyRequest, GetRequest, ListPage, ListRequest, ListedUpload, ObjectStore, Obstacle, Published,
+    Reading, Source, StoreError, StoreErrorKind,
 };
 use super::{copying, reading, sending};
 use crate::clock::Clock;
@@ -115,8 +115,11 @@ impl HttpStore {
         let route = endpoint.route(&bucket);
         let secure = |url: &str| url.starts_with("https://");
         let tls = secure(&route.origin) || proxy.as_deref().is_some_and(secure);
-        let transport = Transport::new(timeouts.within(retry.deadline), tls, proxy.as_deref(), runtimes)
-            .map_err(|error| StoreError::new(error.kind, "connect", bucket.as_str(), error.message))?;
+        let transport =
+            Transport::new(timeouts.within(retry.deadline), tls, proxy.as_deref(), runtimes).map_err(|error| {
+                let obstacle = error.obstacle;
+                StoreError { obstacle, ..StoreError::new(error.kind, "connect", bucket.as_str(), error.message) }
+            })?;
         let session = Arc::new(Session::new(transport, route, credentials, retry, clock, stats));
         let (copy_domain, listings) = (endpoint.copy_source_domain().to_owned(), Arc::default());
         Ok(HttpStore { session, bucket, copy_domain, limits, listings, unfinished: Arc::default() })
@@ -187,17 +190,19 @@ impl ObjectStore for HttpStore {
 
     async fn head_bucket(&self) -> Result<(), StoreError> {
         let request = Request::new(&Operation::HeadBucket);
-        let stranger = |status: u16| {
+        let stranger = |status: u16, obstacle: Option<Obstacle>| {
             let told = "the answer has no x-cos-request-id, which COS gives with every one";
-            StoreError { status, ..request.error(StoreErrorKind::Protocol, told) }
+            StoreError { status, obstacle, ..request.error(StoreErrorKind::Protocol, told) }
         };
         let answer = self.session.answer(&request).await;
         match answer {
             // Any server answers 200 to something.
-            Ok(answer) if answer.headers.get("x-cos-request-id").is_none() => Err(stranger(answer.status)),
+            Ok(answer) if answer.headers.get("x-cos-request-id").is_none() => {
+                Err(stranger(answer.status, answer.headers.is_of_s3().then_some(Obstacle::S3)))
+            }
             Ok(_) => Ok(()),
             Err(error) if (400..500).contains(&error.status) && error.request_id.is_empty() => {
-                Err(stranger(error.status))
+                Err(stranger(error.status, error.obstacle))
             }
             // A HEAD has no body to tell what is missing, but here it can only be the bucket.
             Err(error) if error.kind == StoreErrorKind::NotFound => {

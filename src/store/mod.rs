@@ -24,7 +24,7 @@ mod sending;
 mod session;
 
 pub use body::Body;
-pub use error::{StoreError, StoreErrorKind};
+pub use error::{Obstacle, StoreError, StoreErrorKind};
 pub use fault::{Fault, Gate};
 pub use fault_store::FaultStore;
 pub use http::{Runtimes, Timeouts};

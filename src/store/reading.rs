@@ -194,7 +194,13 @@ impl Stretch {
         let message = format!("the body ended at byte {} of {}", self.at, self.end);
         broken(
             &self.request,
-            super::http::TransportError { kind: StoreErrorKind::Unreachable, transient: true, message, source: None },
+            super::http::TransportError {
+                kind: StoreErrorKind::Unreachable,
+                transient: true,
+                message,
+                obstacle: None,
+                source: None,
+            },
         )
     }
 }

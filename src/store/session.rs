@@ -15,7 +15,7 @@ use super::http::{AnswerHeaders, Incoming, Outgoing, Transport, TransportError, 
 use super::pace::Patience;
 use super::reach::Reach;
 use super::retry::{self, Attempts, Remedy, RetryOptions};
-use super::{Body, StoreError, StoreErrorKind};
+use super::{Body, Obstacle, StoreError, StoreErrorKind};
 use crate::clock::Clock;
 use crate::stats::Stats;
 use crate::wire::address::Route;
@@ -339,7 +339,7 @@ impl Session {
         let incoming = self.transport.send(outgoing).await;
         let up = sent.load(Ordering::Relaxed);
         Stats::add(&self.stats.bytes_up, up);
-        let answered = match incoming.map_err(|error| broken(request, error)) {
+        let answered = match incoming.map_err(|error| self.not_reached(request, error)) {
             Ok(incoming) => {
                 self.reach.answered();
                 self.judged(request, incoming).await
@@ -357,6 +357,15 @@ impl Session {
             return Ok(incoming);
         }
         Err(self.refused(request, incoming).await)
+    }
+
+    /// What it means that there is no answer. Before the first one an obstacle is taken for a mistake in the configuration,
+    /// which no waiting mends; after it, it may pass.
+    fn not_reached(&self, request: &Request, error: TransportError) -> Failed {
+        let failed = broken(request, error);
+        let is_lasting = failed.error.obstacle.is_some_and(Obstacle::is_lasting);
+        let is_first = !self.has_succeeded.load(Ordering::Relaxed);
+        if is_first && is_lasting { Failed { remedy: Remedy::None, ..failed } } else { failed }
     }
 
     /// What a failed answer means.
@@ -399,6 +408,7 @@ impl Session {
             *self.signing_key.lock().unwrap_or_else(PoisonError::into_inner) = None;
         }
         let mut error = request.error(retry::kind(failure.meaning), told.message);
+        error.obstacle = headers.is_of_s3().then_some(Obstacle::S3);
         error.status = status;
         error.code = told.code;
         let request_id = headers.get("x-cos-request-id").map(str::to_owned);
@@ -481,6 +491,7 @@ fn target(head: &RequestHead) -> Option<String> {
 pub(super) fn broken(request: &Request, error: TransportError) -> Failed {
     let remedy = if error.transient { Remedy::Pause } else { Remedy::None };
     let mut told = request.error(error.kind, error.message);
+    told.obstacle = error.obstacle;
     told.source = error.source.map(|source| source as Arc<_>);
     Failed { error: told, remedy, done: Done::Perhaps }
 }

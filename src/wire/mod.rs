@@ -19,6 +19,7 @@ pub mod object;
 pub mod operation;
 pub mod part;
 pub mod range;
+pub mod region;
 pub mod request;
 pub mod sign;
 mod xml;

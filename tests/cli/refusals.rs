@@ -1,6 +1,8 @@
 //! Everything that keeps a bucket from being mounted is one sentence and an exit code, and leaves no mount.
 
 use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpListener;
 
 use crate::bed::{BUCKET, Done, Home, ID, KEY, Service};
 
@@ -31,9 +33,44 @@ fn the_service_refuses_in_one_sentence_each() {
 fn an_endpoint_that_cannot_be_reached_is_named() {
     let home = Home::new();
     // A port that was free a moment ago; nobody listens there.
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let endpoint = format!("http://127.0.0.1:{port}");
     refused(&home, &[BUCKET, "mnt", "--endpoint", &endpoint], &KEYS, 3, &format!("{endpoint} cannot be reached"));
+}
+
+/// Answers every connection with these bytes, whatever it says, and closes it. Gives the port.
+fn answering(bytes: &'static [u8]) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for mut connection in listener.incoming().flatten() {
+            let _ = connection.read(&mut [0; 4096]);
+            let _ = connection.write_all(bytes);
+        }
+    });
+    port
+}
+
+#[test]
+fn what_stands_in_the_way_is_named() {
+    let home = Home::new();
+    let plain = answering(b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n");
+    let endpoint = format!("https://127.0.0.1:{plain}");
+    refused(&home, &[BUCKET, "mnt", "--endpoint", &endpoint], &KEYS, 3, "does not speak TLS: check the port");
+    // A TLS alert, as it comes in answer to plain text.
+    let tls = answering(b"\x15\x03\x01\x00\x02\x02\x46");
+    let endpoint = format!("http://127.0.0.1:{tls}");
+    refused(&home, &[BUCKET, "mnt", "--endpoint", &endpoint], &KEYS, 3, "does not speak plain HTTP: check the port");
+    let s3 = answering(b"HTTP/1.1 403 Forbidden\r\nx-amz-request-id: 1\r\ncontent-length: 0\r\n\r\n");
+    let endpoint = format!("http://127.0.0.1:{s3}");
+    refused(&home, &[BUCKET, "mnt", "--endpoint", &endpoint], &KEYS, 3, "is an S3 service and not COS");
+    let dead = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let proxy = format!("http://me:hunter2@127.0.0.1:{dead}");
+    let told = format!("the proxy 127.0.0.1:{dead} cannot be reached");
+    for endpoint in ["http://cos.corp:9444", "https://cos.corp"] {
+        refused(&home, &[BUCKET, "mnt", "--endpoint", endpoint, "--proxy", &proxy], &KEYS, 3, &told);
+    }
+    refused(&home, &[BUCKET, "mnt", "--region", "ap-guangzou"], &KEYS, 3, "did you mean --region ap-guangzhou?");
 }
 
 #[test]

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod damage;
+mod damaged_files;
 mod flipping;
 mod misbehaviour;
 mod scripted;
