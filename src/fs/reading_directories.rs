@@ -50,6 +50,8 @@ struct Page {
     /// Where pages begin that were read, and their offsets.
     starts: Vec<(u64, Start)>,
     began_at: SystemTime,
+    /// How often this mount had changed the directory by then.
+    changes: u64,
     /// Somebody has read it: who begins anew wants to see what there is now.
     is_begun: bool,
 }
@@ -66,10 +68,10 @@ impl FileSystem {
 
     /// The beginning of a directory, as it is now.
     async fn first_page(&self, ino: Ino) -> Result<Page, FsError> {
-        let (refresh, is_removed) = {
+        let (refresh, is_removed, changes) = {
             let tree = self.tree();
             let directory = tree.directory(ino).ok_or(FsError::NotDirectory)?;
-            (directory.refresh.clone(), tree.is_removed(ino))
+            (directory.refresh.clone(), tree.is_removed(ino), directory.changes)
         };
         let dots = self.dots(ino);
         let mut page = Page {
@@ -78,6 +80,7 @@ impl FileSystem {
             next: None,
             starts: vec![(0, Start::default())],
             began_at: self.clock.now(),
+            changes,
             is_begun: false,
         };
         if is_removed {
@@ -159,10 +162,18 @@ impl FileSystem {
         Ok(entries)
     }
 
+    /// Whether a page that nobody has read yet is no longer what the directory is.
+    fn is_outdated_page(&self, ino: Ino, page: &Page) -> bool {
+        let age = self.clock.now().duration_since(page.began_at);
+        let is_changed = self.tree().directory(ino).is_some_and(|directory| directory.changes != page.changes);
+        is_changed || age.is_ok_and(|age| age >= self.options.metadata_ttl)
+    }
+
     async fn entries_from(&self, handle: &DirHandle, offset: u64, count: usize) -> Result<Vec<DirEntry>, FsError> {
         let mut page = handle.page.lock().await;
         let is_begun = std::mem::replace(&mut page.is_begun, true);
-        if offset == 0 && is_begun {
+        // Who has opened it and reads it later, after `rewinddir` for all that anybody knows, too.
+        if offset == 0 && (is_begun || self.is_outdated_page(handle.ino, &page)) {
             *page = Page { is_begun: true, ..self.first_page(handle.ino).await? };
         }
         if offset < page.first {

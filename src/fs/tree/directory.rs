@@ -27,6 +27,8 @@ pub(in crate::fs) struct Directory {
     pub(in crate::fs) has_marker: bool,
     /// Attributes were set that its marker does not have yet.
     pub(in crate::fs) is_unsaved: bool,
+    /// How often this mount has put a name in or taken one out.
+    pub(in crate::fs) changes: u64,
     /// Handles that read it.
     pub(in crate::fs) readers: usize,
     /// How its names are looked up.
@@ -60,6 +62,7 @@ impl Directory {
             is_large: false,
             has_marker: made_at.is_some(),
             is_unsaved: false,
+            changes: 0,
             readers: 0,
             walk: Walk::default(),
             is_walked_below: false,

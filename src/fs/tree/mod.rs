@@ -214,6 +214,7 @@ impl Tree {
         self.forget_stashed(parent, name);
         if let Some(directory) = self.directory_mut(parent) {
             directory.removed.remove(name);
+            directory.changes += 1;
             let ino = entry.ino;
             let replaced = directory.children.insert(name.clone(), entry).filter(|replaced| replaced.ino != ino);
             directory.weight += ATTRIBUTES_WEIGHT;
@@ -242,6 +243,7 @@ impl Tree {
         let directory = self.directory_mut(parent)?;
         directory.removed.retain(|_, at| is_fresh(*at, now, ttl));
         directory.removed.insert(name.clone(), now);
+        directory.changes += 1;
         let entry = directory.children.remove(name);
         directory.renew(now, ttl);
         self.lose_name(entry.clone());
