@@ -8,10 +8,10 @@ use super::attributes::{
     Attr, AttrChange, Kind, LINK_PERMISSIONS, MODE_SET_GROUP, new_attributes, unmarked_attributes,
 };
 use super::files::{OpenMode, Writing};
-use super::handles::HandleId;
 use super::name::FileName;
 use super::options::Owner;
-use super::tree::{Entry, HIDDEN_DIRECTORY, Ino, Marker, What};
+use super::traffic::{Claim, Claimed};
+use super::tree::{Directory, Entry, HIDDEN_DIRECTORY, Ino, Marker, Tree, What};
 use super::{FileSystem, FsError};
 use crate::store::Body;
 use crate::upload::OpenFile;
@@ -20,17 +20,25 @@ use crate::wire::{Crc64, ObjectAttributes, ObjectKey};
 /// The longest target of a symbolic link, in bytes: the kernel takes no longer path.
 const TARGET_BYTES_MAX: usize = 4096;
 
+/// A file whose length was changed, and which nobody may have open.
+struct Cut {
+    writing: Arc<Writing>,
+    is_by_path: bool,
+}
+
 impl FileSystem {
     /// Makes a directory, which is a marker object. The kernel is told of the inode by this.
     pub async fn mkdir(&self, parent: Ino, name: &FileName, permissions: u32, owner: Owner) -> Result<Attr, FsError> {
-        let _working = self.work_on(&[parent]).await;
-        let key = self.key_of_new(parent, name, "/").await?;
+        let (key, _claimed) = self.claim_new(parent, name, "/", None).await?;
         let attributes = self.attributes_of_new(parent, Kind::Directory, permissions, owner);
         self.put_marker(&key, &attributes).await?;
         let now = self.clock.now();
         let mut tree = self.tree();
         let marker = Marker { attributes, last_modified: now };
-        let entry = Entry { ino: tree.new_ino(), seen_at: now, what: What::Directory(Some(Box::new(marker))) };
+        // A listing may have shown it already, and somebody have been told of it.
+        let listed = tree.entry(parent, name).filter(|entry| entry.what.is_directory()).map(|entry| entry.ino);
+        let ino = listed.unwrap_or_else(|| tree.new_ino());
+        let entry = Entry { ino, seen_at: now, what: What::Directory(Some(Box::new(marker))) };
         tree.link(parent, name, entry, now, self.options.metadata_ttl);
         tree.touch_upwards(parent, now, self.options.metadata_ttl);
         let ino = tree.remember(parent, name).ok_or(FsError::Stale)?;
@@ -55,13 +63,30 @@ impl FileSystem {
         new_attributes(kind, permissions | inherited, Owner { gid: parent.owner.gid, ..owner })
     }
 
-    /// The key of a name that is about to be made, which nothing may have, with `end` behind it. Whatever goes on in the
-    /// background at that key has ended.
-    pub(super) async fn key_of_new(&self, parent: Ino, name: &FileName, end: &str) -> Result<ObjectKey, FsError> {
+    /// Claims a name that is about to be made, which nothing may have, and to work on the inode that it is made of, if it is
+    /// of one. Returns its key, with `end` behind it.
+    pub(super) async fn claim_new(
+        &self,
+        parent: Ino,
+        name: &FileName,
+        end: &str,
+        of: Option<Ino>,
+    ) -> Result<(ObjectKey, Claimed), FsError> {
         self.refuse_if_read_only()?;
-        if self.find(parent, name).await? {
-            return Err(FsError::Exists);
-        }
+        let look = |tree: &Tree| match tree.entry(parent, name) {
+            Some(_) => Err(FsError::Exists),
+            None => {
+                let name = Claim::Name(parent, name.clone());
+                Ok(((), std::iter::once(name).chain(of.map(Claim::Work)).collect()))
+            }
+        };
+        let ((), claimed) = self.claim(&[(parent, name)], look).await?;
+        Ok((self.key_of_new(parent, name, end).await?, claimed))
+    }
+
+    /// The key of a name that is about to be made, with `end` behind it. Whatever goes on in the background at that key has
+    /// ended.
+    pub(super) async fn key_of_new(&self, parent: Ino, name: &FileName, end: &str) -> Result<ObjectKey, FsError> {
         let key = self.key(&format!("{}{name}{end}", self.tree().directory_path(parent).ok_or(FsError::Stale)?))?;
         self.cleanings.stop(key.as_str()).await;
         Ok(key)
@@ -75,8 +100,7 @@ impl FileSystem {
     /// Makes a symbolic link, as cosfs does: an object whose content is the target. It waits a moment for the times and the
     /// owner that archivers set next. The kernel is told of the inode by this.
     pub async fn symlink(&self, parent: Ino, name: &FileName, target: &[u8], owner: Owner) -> Result<Attr, FsError> {
-        let _working = self.work_on(&[parent]).await;
-        let key = self.key_of_new(parent, name, "").await?;
+        let (key, _claimed) = self.claim_new(parent, name, "", None).await?;
         let attributes = self.attributes_of_new(parent, Kind::Symlink, LINK_PERMISSIONS, owner);
         let file = OpenFile::empty(&self.uploader, key, attributes, None);
         file.write(0, target, &AtomicUsize::new(0)).await?;
@@ -85,6 +109,11 @@ impl FileSystem {
 
     /// The target of a symbolic link.
     pub async fn readlink(&self, ino: Ino) -> Result<Vec<u8>, FsError> {
+        let target = self.read_target(ino).await;
+        self.note_arrival(ino, target)
+    }
+
+    async fn read_target(&self, ino: Ino) -> Result<Vec<u8>, FsError> {
         let attr = self.getattr(ino).await?;
         if attr.kind != Kind::Symlink {
             return Err(FsError::Invalid);
@@ -98,16 +127,13 @@ impl FileSystem {
             return Ok(target);
         }
         let opened = self.open(ino, OpenMode { reads: true, ..OpenMode::default() }).await?;
+        // The version that is read, which the link may not be any more in the end.
+        let reader = self.handles.file(opened.handle)?.reader();
         let target = self.read(opened.handle, 0, TARGET_BYTES_MAX).await.map(|bytes| bytes.as_ref().to_vec());
         self.release(opened.handle).await;
         let target = target?;
-        let mut tree = self.tree();
-        let etag = match tree.entry_of(ino).map(|entry| &entry.what) {
-            Some(What::Object(facts)) => Some(facts.etag.clone()),
-            _ => None,
-        };
-        if let Some((file, etag)) = tree.file_mut(ino).zip(etag) {
-            file.target = Some((etag, target.clone()));
+        if let Some((file, reader)) = self.tree().file_mut(ino).zip(reader) {
+            file.target = Some((reader.object().version().etag, target.clone()));
         }
         Ok(target)
     }
@@ -115,27 +141,24 @@ impl FileSystem {
     /// Removes an empty directory.
     pub async fn rmdir(&self, parent: Ino, name: &FileName) -> Result<(), FsError> {
         self.refuse_if_read_only()?;
-        let _nothing_is_saved = self.saving.lock().await;
-        let _working = self.work_on(&[parent]).await;
-        if !self.find(parent, name).await? {
-            return Err(FsError::NotFound);
-        }
-        let (path, holds_new) = {
-            let tree = self.tree();
+        let look = |tree: &Tree| {
             let entry = tree.entry(parent, name).ok_or(FsError::NotFound)?;
             if !entry.what.is_directory() {
                 return Err(FsError::NotDirectory);
             }
-            let holds_new = tree.holds_new(entry.ino);
-            (format!("{}{name}/", tree.directory_path(parent).ok_or(FsError::Stale)?), holds_new)
+            let path = format!("{}{name}/", tree.directory_path(parent).ok_or(FsError::Stale)?);
+            let own = [Claim::Name(parent, name.clone()), Claim::Stay(parent)];
+            let claims = own.into_iter().chain([Claim::Move(entry.ino), Claim::Alone(entry.ino)]).collect();
+            Ok(((path, tree.holds_new(entry.ino)), claims))
         };
+        let ((path, holds_new), _claimed) = self.claim(&[(parent, name)], look).await?;
         let marker = self.key(&path)?;
         if holds_new {
             return Err(FsError::NotEmpty);
         }
         self.expect_empty(&marker).await?;
         self.store.delete(&marker).await.map_err(|error| self.told(error))?;
-        self.keep_directory(parent, name).await?;
+        self.keep_directory((parent, name), None).await?;
         self.tree().unlink(parent, name, self.clock.now(), self.options.metadata_ttl);
         Ok(())
     }
@@ -144,23 +167,20 @@ impl FileSystem {
     /// nothing of it is published any more.
     pub async fn unlink(&self, parent: Ino, name: &FileName) -> Result<(), FsError> {
         self.refuse_if_read_only()?;
-        let _working = self.work_on(&[parent]).await;
-        if !self.find(parent, name).await? {
-            return Err(FsError::NotFound);
-        }
-        let (path, ino, what) = {
-            let tree = self.tree();
+        let look = |tree: &Tree| {
             let entry = tree.entry(parent, name).ok_or(FsError::NotFound)?;
             if entry.what.is_directory() {
                 return Err(FsError::IsDirectory);
             }
             let path = format!("{}{name}", tree.directory_path(parent).ok_or(FsError::Stale)?);
-            (path, entry.ino, entry.what.clone())
+            Ok(((path, entry.ino), vec![Claim::Name(parent, name.clone()), Claim::Alone(entry.ino)]))
         };
+        let ((path, ino), _claimed) = self.claim(&[(parent, name)], look).await?;
         let key = self.key(&path)?;
         let removing = |has_object: bool| async move {
-            if has_object || what != What::New {
-                self.keep_directory(parent, name).await?;
+            let is_there = self.tree().entry(parent, name).is_some_and(|entry| entry.what != What::New);
+            if has_object || is_there {
+                self.keep_directory((parent, name), None).await?;
                 self.remove_object(&key).await?;
             }
             let now = self.clock.now();
@@ -169,9 +189,7 @@ impl FileSystem {
             tree.touch_upwards(parent, now, self.options.metadata_ttl);
             Ok(())
         };
-        // Dropped last: whoever has waited for the file finds it as it is then.
         let _stopped = self.stop_publishing(ino);
-        let _alone = self.move_alone(&[ino]).await;
         self.take_name_from(ino, removing).await
     }
 
@@ -206,6 +224,11 @@ impl FileSystem {
         }
         let Some(writing) = self.hold_content(ino).await? else { return removing(false).await };
         let taken = writing.file.lose_name(&self.hidden_key(), removing).await;
+        let is_open = self.tree().file(ino).is_some_and(|file| !file.handles.is_empty());
+        if taken.is_err() && !is_open {
+            // Whoever was publishing it has stopped for this: it is published later, and nobody waits here for that.
+            self.hold(ino, &writing, self.options.gather_for);
+        }
         // Nothing is published of what has no name, so that there is nothing to be told.
         let let_go = self.let_go(ino, &writing).await;
         taken.and(if writing.file.is_nameless() { Ok(()) } else { let_go })
@@ -233,14 +256,36 @@ impl FileSystem {
         ObjectKey::new(path).unwrap_or_else(|_| unreachable!("prefixes leave room for names"))
     }
 
-    /// `name` is about to go: where it is the last entry of a directory that exists only as a prefix, a marker keeps the
-    /// directory.
-    pub(super) async fn keep_directory(&self, parent: Ino, name: &FileName) -> Result<(), FsError> {
-        let path = {
+    /// The name `going`, which the caller has claimed, is about to go: where it is the last entry of a directory that exists
+    /// only as a prefix, a marker keeps the directory. `staying` is claimed, too, and has an object by now.
+    pub(super) async fn keep_directory(
+        &self,
+        (parent, going): (Ino, &FileName),
+        staying: Option<(Ino, &FileName)>,
+    ) -> Result<(), FsError> {
+        let is_kept = |directory: &Directory| {
+            // Those that others have claimed may be about to go, too, and each would count on the other.
+            let claimed = self.traffic.names_in(parent);
+            let stays = |name: &FileName| staying == Some((parent, name)) || !claimed.contains(name);
+            directory.has_marker
+                || staying.is_some_and(|(directory, _)| directory == parent)
+                || directory
+                    .children
+                    .iter()
+                    .any(|(name, entry)| name != going && entry.what != What::New && stays(name))
+        };
+        let marking = {
             let tree = self.tree();
             let directory = tree.directory(parent).ok_or(FsError::Stale)?;
-            let others = directory.children.iter().any(|(other, entry)| other != name && entry.what != What::New);
-            if directory.has_marker || others {
+            if is_kept(directory) {
+                return Ok(());
+            }
+            directory.marking.clone()
+        };
+        let _one_at_a_time = marking.lock().await;
+        let path = {
+            let tree = self.tree();
+            if tree.directory(parent).is_none_or(|directory| directory.has_marker) {
                 return Ok(());
             }
             tree.directory_path(parent).ok_or(FsError::Stale)?
@@ -260,48 +305,61 @@ impl FileSystem {
     /// Of a file that is being written they travel with its publishing; a published object gets them by one copy onto
     /// itself, a directory by a new marker.
     pub async fn setattr(&self, ino: Ino, change: AttrChange) -> Result<Attr, FsError> {
-        self.refuse_if_read_only()?;
-        let _working = self.work_on(&[ino]).await;
-        if let Some(size) = change.size {
-            self.set_size(ino, size).await?;
-        }
-        if change.touches_metadata() {
-            self.change_attributes(ino, |is_directory, attributes| Ok(change.apply(is_directory, attributes))).await?;
-        }
-        self.getattr(ino).await
+        let changed = self.change(ino, change).await;
+        self.note_arrival(ino, changed)
     }
 
-    async fn set_size(&self, ino: Ino, size: u64) -> Result<(), FsError> {
+    async fn change(&self, ino: Ino, change: AttrChange) -> Result<Attr, FsError> {
+        self.refuse_if_read_only()?;
+        let working = self.arrive(ino).await;
+        let cut = match change.size {
+            Some(size) => self.set_size(ino, size).await?,
+            None => None,
+        };
+        let changed = match change.touches_metadata() {
+            true => self.change_attributes(ino, |is_directory, of| Ok(change.apply(is_directory, of))).await,
+            false => Ok(()),
+        };
+        let attr = self.getattr(ino).await;
+        let Some(cut) = cut else { return changed.and(attr) };
+        // Who removes the file or gives its name to another need not wait until all of it is at the service.
+        drop(working);
+        let published = self.publish_cut(ino, cut).await;
+        changed.and(published)?;
+        // It may have lost its name meanwhile.
+        let is_named = self.tree().entry_of(ino).is_some();
+        if is_named { self.getattr(ino).await } else { attr }
+    }
+
+    /// Gives a file another length. Returns what is to be published and let go by that.
+    async fn set_size(&self, ino: Ino, size: u64) -> Result<Option<Cut>, FsError> {
         if self.tree().file(ino).is_none() {
             return Err(FsError::IsDirectory);
         }
-        if let Some(writing) = self.hold_writing(ino) {
-            let unchanged = writing.file.size() == size;
-            if !unchanged {
-                self.has_other_content(ino, &writing);
-            }
-            let truncated = writing.file.truncate(size).await;
-            if truncated.is_ok() && !unchanged {
-                writing.note_change(self.clock.now());
-            }
-            let published = self.let_go(ino, &writing).await;
-            return truncated.map_err(FsError::from).and(published);
+        let (writing, is_by_path) = match self.hold_writing(ino) {
+            Some(writing) => (writing, false),
+            // By path, with no handle: an open, a truncation and a close in one.
+            None if self.facts_of(ino).await?.0.size == size => return Ok(None),
+            None => (self.open_content(ino, false).await?, true),
+        };
+        let is_other = writing.file.size() != size;
+        if is_other {
+            self.has_other_content(ino, &writing);
         }
-        // By path, with no handle: an open, a truncation and a close in one.
-        if self.facts_of(ino).await?.0.size == size {
-            return Ok(());
+        let truncated = writing.file.truncate(size).await;
+        if truncated.is_ok() && is_other {
+            writing.note_change(self.clock.now());
         }
-        let opened = self.open_for_writing(ino, OpenMode { writes: true, ..OpenMode::default() }).await?;
-        let result = self.truncate_open(opened.handle, size).await;
-        self.release(opened.handle).await;
-        result
+        if let Err(error) = truncated {
+            // Tells nothing new.
+            let _ = self.let_go(ino, &writing).await;
+            return Err(error.into());
+        }
+        Ok(Some(Cut { writing, is_by_path }))
     }
 
-    async fn truncate_open(&self, handle: HandleId, size: u64) -> Result<(), FsError> {
-        let handle = self.handles.file(handle)?;
-        let writing = handle.writing.as_ref().ok_or(FsError::BadHandle)?;
-        writing.file.truncate(size).await?;
-        writing.note_change(self.clock.now());
-        self.publish(handle.ino, writing).await
+    async fn publish_cut(&self, ino: Ino, Cut { writing, is_by_path }: Cut) -> Result<(), FsError> {
+        let published = if is_by_path { self.publish(ino, &writing).await } else { Ok(()) };
+        published.and(self.let_go(ino, &writing).await)
     }
 }

@@ -9,12 +9,13 @@ use super::handles::{FileHandle, Handle, HandleId};
 use super::name::FileName;
 use super::options::Owner;
 use super::temporary::Making;
-use super::tree::{Entry, Facts, Ino, What};
+use super::traffic::Claim;
+use super::tree::{Entry, Facts, Ino, Tree, What};
 use super::{FileSystem, FsError};
 use crate::read::{Object, ReadBytes, Reader, Version};
 use crate::store::{StoreError, StoreErrorKind};
 use crate::upload::{Base, OpenFile, PublishedFile, Segment, SourceObject, Taken};
-use crate::wire::ObjectAttributes;
+use crate::wire::{ETag, ObjectAttributes};
 
 /// How often a read of a file that is being written starts anew, because it had to publish bytes that are only in parts,
 /// or because somebody else published meanwhile what it was reading. Once is enough unless somebody writes on.
@@ -100,6 +101,12 @@ pub enum WriteOutcome {
     },
 }
 
+/// Content that nobody writes yet, and the version that it begins with, or that it replaces.
+struct Fresh {
+    writing: Arc<Writing>,
+    version: Option<ETag>,
+}
+
 impl Writing {
     fn new(file: Arc<OpenFile>, untouched: bool, now: SystemTime) -> Arc<Writing> {
         Writing::with(file, untouched, false, now)
@@ -178,14 +185,19 @@ impl FileSystem {
         owner: Owner,
         mode: OpenMode,
     ) -> Result<(Attr, Opened), FsError> {
-        let working = self.work_on(&[parent]).await;
-        let key = match self.key_of_new(parent, name, "").await {
-            Err(FsError::Exists) if !mode.exclusive => {
-                drop(working);
-                return self.open_found(parent, name, mode).await;
-            }
-            key => key?,
+        self.refuse_if_read_only()?;
+        let look = |tree: &Tree| match tree.entry(parent, name) {
+            None => Ok((None, vec![Claim::Name(parent, name.clone())])),
+            Some(_) if mode.exclusive => Err(FsError::Exists),
+            Some(entry) if entry.what.is_directory() => Err(FsError::IsDirectory),
+            // It keeps its name for as long as somebody works on it.
+            Some(entry) => Ok((Some(entry.ino), vec![Claim::Work(entry.ino)])),
         };
+        let (found, _claimed) = self.claim(&[(parent, name)], look).await?;
+        if found.is_some() {
+            return self.open_found(parent, name, mode).await;
+        }
+        let key = self.key_of_new(parent, name, "").await?;
         let now = self.clock.now();
         let mut attributes = self.attributes_of_new(parent, Kind::File, permissions, owner);
         if self.options.types_by_name {
@@ -208,11 +220,11 @@ impl FileSystem {
         Ok((attr, Opened { handle, keep_cache: false }))
     }
 
-    /// Opens what the kernel took for a name that nobody has.
+    /// Opens what the kernel took for a name that nobody has. The caller works on it.
     async fn open_found(&self, parent: Ino, name: &FileName, mode: OpenMode) -> Result<(Attr, Opened), FsError> {
-        let found = self.lookup(parent, name).await?;
+        let found = self.tell(parent, name).await?;
         let opened = match found.kind {
-            Kind::File => self.open(found.ino, mode).await,
+            Kind::File => self.open_for_writing(found.ino, mode).await,
             Kind::Directory => Err(FsError::IsDirectory),
             // Where it leads, or who answers for it, the kernel has to find out.
             _ => Err(FsError::Exists),
@@ -228,34 +240,52 @@ impl FileSystem {
 
     /// Opens a file.
     pub async fn open(&self, ino: Ino, mode: OpenMode) -> Result<Opened, FsError> {
+        let opened = self.open_as(ino, mode).await;
+        self.note_arrival(ino, opened)
+    }
+
+    async fn open_as(&self, ino: Ino, mode: OpenMode) -> Result<Opened, FsError> {
         if mode.writes {
             self.refuse_if_read_only()?;
-            let _working = self.work_on(&[ino]).await;
+            let _working = self.arrive(ino).await;
             return self.open_for_writing(ino, mode).await;
         }
         if mode.truncates {
             // Linux empties a file that is opened for reading, too.
             self.setattr(ino, AttrChange { size: Some(0), ..AttrChange::default() }).await?;
         }
-        let _working = self.work_on(&[ino]).await;
-        let being_written = {
-            let tree = self.tree();
-            let writing = tree.file(ino).ok_or(FsError::IsDirectory)?.writing.as_ref();
-            writing.is_some_and(|writing| !writing.is_only_attributes())
-        };
-        let object = if being_written { None } else { Some(self.object_of(ino).await?) };
-        let handle = self.handles.insert(Handle::File(Arc::new(FileHandle::new(ino, mode, None, object.clone()))));
+        let _working = self.arrive(ino).await;
+        loop {
+            let being_written = self.tree().file(ino).ok_or(FsError::IsDirectory)?.is_being_written();
+            let object = if being_written { None } else { Some(self.object_of(ino).await?) };
+            if let Some(opened) = self.open_version(ino, mode, object)? {
+                return Ok(opened);
+            }
+        }
+    }
+
+    /// Opens a file for reading, `object` or what is being written. `None` if that is not what the file is any more: others
+    /// write and close while it is looked at.
+    fn open_version(&self, ino: Ino, mode: OpenMode, object: Option<Arc<Object>>) -> Result<Option<Opened>, FsError> {
         let mut tree = self.tree();
-        let file = tree.file_mut(ino).ok_or(FsError::Stale)?;
-        file.handles.push(handle);
-        let Some(object) = object else {
-            file.cached = None;
-            return Ok(Opened { handle, keep_cache: false });
+        let version = object.as_ref().map(|object| object.version().etag);
+        let is_current = match tree.entry_of(ino).map(|entry| &entry.what) {
+            Some(What::Object(facts)) => version.as_ref().is_none_or(|etag| facts.etag == *etag),
+            _ => version.is_none(),
         };
-        let etag = object.version().etag;
+        let file = tree.file_mut(ino).ok_or(FsError::Stale)?;
+        if file.is_being_written() == version.is_some() || !is_current {
+            return Ok(None);
+        }
+        let handle = self.handles.insert(Handle::File(Arc::new(FileHandle::new(ino, mode, None, object.clone()))));
+        file.handles.push(handle);
+        let Some((object, etag)) = object.zip(version) else {
+            file.cached = None;
+            return Ok(Some(Opened { handle, keep_cache: false }));
+        };
         let keep_cache = file.cached.as_ref() == Some(&etag) && !object.is_damaged();
         file.cached = Some(etag);
-        Ok(Opened { handle, keep_cache })
+        Ok(Some(Opened { handle, keep_cache }))
     }
 
     pub(super) async fn open_for_writing(&self, ino: Ino, mode: OpenMode) -> Result<Opened, FsError> {
@@ -288,11 +318,14 @@ impl FileSystem {
         }
     }
 
-    /// Counts one more writer of what is being written, unless that has failed, or else of `fresh`.
-    fn join_writers(&self, ino: Ino, fresh: Option<Arc<Writing>>) -> Result<Option<Arc<Writing>>, FsError> {
+    /// Counts one more writer of what is being written, unless that has failed, or else of `fresh`, if the file still is the
+    /// version that this begins with.
+    fn join_writers(&self, ino: Ino, fresh: Option<Fresh>) -> Result<Option<Arc<Writing>>, FsError> {
         let mut tree = self.tree();
+        let version = tree.version_of(ino);
         let file = tree.file_mut(ino).ok_or(FsError::IsDirectory)?;
         let usable = file.writing.clone().filter(|writing| writing.file.failure().is_none());
+        let fresh = fresh.filter(|fresh| fresh.version == version).map(|fresh| fresh.writing);
         let Some(writing) = usable.or(fresh) else { return Ok(None) };
         if file.writing.as_ref().is_none_or(|current| !Arc::ptr_eq(current, &writing)) {
             (file.writing, file.writers) = (Some(writing.clone()), 0);
@@ -304,25 +337,26 @@ impl FileSystem {
     }
 
     /// The content of a published file, ready to be changed.
-    async fn begin_writing(&self, ino: Ino, truncates: bool) -> Result<Arc<Writing>, FsError> {
+    async fn begin_writing(&self, ino: Ino, truncates: bool) -> Result<Fresh, FsError> {
         if let Some(failed) = self.new_and_failed(ino) {
             // There is nothing in the bucket to go on from.
             let failure = failed.file.failure().filter(|_| !truncates);
             let (key, attributes) = (failed.file.key(), failed.file.attributes());
             let empty = || Writing::new(OpenFile::empty(&self.uploader, key, attributes, None), true, self.clock.now());
-            return failure.map_or_else(|| Ok(empty()), |failure| Err(failure.into()));
+            let fresh = || Fresh { writing: empty(), version: None };
+            return failure.map_or_else(|| Ok(fresh()), |failure| Err(failure.into()));
         }
         let (facts, version) = self.all_facts_of(ino).await?;
         let attributes = of_file(*facts.attributes.unwrap_or_default());
-        let now = self.clock.now();
+        let (now, begins_with) = (self.clock.now(), Some(version.etag.clone()));
         if truncates {
             let attributes = without_mtime(attributes);
             let file = OpenFile::empty(&self.uploader, version.key, attributes, Some(version.etag));
-            return Ok(Writing::new(file, true, now));
+            return Ok(Fresh { writing: Writing::new(file, true, now), version: begins_with });
         }
         let base = Base { etag: version.etag, size: version.size, crc64: version.crc64 };
         let file = OpenFile::existing(&self.uploader, version.key, attributes, base);
-        Ok(Writing::new(file, false, facts.last_modified))
+        Ok(Fresh { writing: Writing::new(file, false, facts.last_modified), version: begins_with })
     }
 
     /// What is being written of a file that was made here, is not in the bucket, and could not be published.

@@ -85,8 +85,7 @@ impl FileSystem {
         if self.options.hard_links == HardLinks::Refuse || self.tree().directory(ino).is_some() {
             return Err(FsError::NotPermitted);
         }
-        let _working = self.work_on(&[ino, parent]).await;
-        let key = self.key_of_new(parent, name, "").await?;
+        let (key, _claimed) = self.claim_new(parent, name, "", Some(ino)).await?;
         let facts = self.copy_to(ino, &key, name).await?;
         let now = self.clock.now();
         let mut tree = self.tree();

@@ -13,6 +13,7 @@ use futures_util::stream::{self, StreamExt};
 use super::attributes::{type_of_name, with_mtime};
 use super::files::Writing;
 use super::name::FileName;
+use super::traffic::Claim;
 use super::tree::{Facts, Ino, Marker, What};
 use super::{FileSystem, FsError};
 use crate::read::Version;
@@ -51,7 +52,9 @@ impl FileSystem {
 
     /// The time of a hold is over.
     async fn end_hold(&self, ino: Ino, writing: &Arc<Writing>, turn: u64) {
-        let _turn = self.background.acquire().await;
+        // Who has a permit waits for the service alone.
+        drop(writing.file.hold_still().await);
+        let _permit = self.background.acquire().await;
         if !writing.end_hold(turn) {
             return;
         }
@@ -90,6 +93,18 @@ impl FileSystem {
         };
         let saves: Vec<_> = unsaved.into_iter().map(save).collect();
         stream::iter(saves).buffer_unordered(BACKGROUND_MAX).filter_map(|error| async { error }).collect().await
+    }
+
+    /// Publishes attributes that are waiting of a directory and those below it, none of which moves.
+    pub(super) async fn save_directories_below(&self, top: Ino) -> Result<(), FsError> {
+        let unsaved = {
+            let tree = self.tree();
+            let is_below = |ino: &Ino| *ino == top || tree.ancestors(*ino).any(|above| above == top);
+            tree.unsaved_directories().into_iter().filter(is_below).collect::<Vec<_>>()
+        };
+        let saves: Vec<_> = unsaved.into_iter().map(|ino| self.save_marker(ino)).collect();
+        let saved: Vec<_> = stream::iter(saves).buffer_unordered(BACKGROUND_MAX).collect().await;
+        saved.into_iter().collect()
     }
 
     /// The attributes of an inode as they are or will be, all of them.
@@ -153,8 +168,9 @@ impl FileSystem {
         let writing = Writing::of_attributes(file, facts.last_modified);
         {
             let mut tree = self.tree();
+            let is_current = tree.version_of(ino).as_ref() == Some(&facts.etag);
             let file = tree.file_mut(ino).ok_or(FsError::Stale)?;
-            if file.writing.is_some() {
+            if file.writing.is_some() || !is_current {
                 return Ok(false);
             }
             (file.writing, file.writers) = (Some(writing.clone()), 0);
@@ -206,7 +222,6 @@ impl FileSystem {
         self.runtime.spawn(async move {
             tokio::time::sleep(span).await;
             let Some(fs) = fs.upgrade() else { return };
-            let _turn = fs.background.acquire().await;
             if let Err(error) = fs.save_directory(ino).await {
                 log::error!("the attributes of a directory could not be published and are lost: {error}");
             }
@@ -216,8 +231,20 @@ impl FileSystem {
 
     /// Publishes attributes of a directory that are waiting, if there are any.
     pub(super) async fn save_directory(&self, ino: Ino) -> Result<(), FsError> {
-        // An older save must not land behind a newer one, nor behind the end of the directory.
-        let _one_at_a_time = self.saving.lock().await;
+        // It must not land behind the end of the directory.
+        let ((), _stays) = self.claim(&[], |_| Ok(((), vec![Claim::Stay(ino)]))).await?;
+        self.save_marker(ino).await
+    }
+
+    /// The same of one that does not move.
+    async fn save_marker(&self, ino: Ino) -> Result<(), FsError> {
+        let marking = self.tree().directory(ino).map(|directory| directory.marking.clone());
+        let Some(marking) = marking else { return Ok(()) };
+        let _one_at_a_time = marking.lock().await;
+        if !self.tree().directory(ino).is_some_and(|directory| directory.is_unsaved) {
+            return Ok(());
+        }
+        let _permit = self.background.acquire().await;
         let (path, attributes, has_marker) = {
             let mut tree = self.tree();
             let path = tree.directory_path(ino);

@@ -12,11 +12,8 @@ use crate::store::{ListPage, ListRequest, ListedObject, StoreError, StoreErrorKi
 use crate::wire::ObjectKey;
 
 impl FileSystem {
-    /// Looks a name up. The kernel is told of the inode by this, and must be made to [`FileSystem::forget`] it.
-    pub async fn lookup(&self, parent: Ino, name: &FileName) -> Result<Attr, FsError> {
-        if !self.find(parent, name).await? {
-            return Err(FsError::NotFound);
-        }
+    /// Tells the kernel of a name that was found.
+    pub(super) async fn tell(&self, parent: Ino, name: &FileName) -> Result<Attr, FsError> {
         self.look_ahead(parent, name);
         self.fetch_attributes(parent, name).await?;
         let mut tree = self.tree();
@@ -31,6 +28,11 @@ impl FileSystem {
 
     /// What `stat` shows of an inode.
     pub async fn getattr(&self, ino: Ino) -> Result<Attr, FsError> {
+        let attr = self.attr_of(ino).await;
+        self.note_arrival(ino, attr)
+    }
+
+    async fn attr_of(&self, ino: Ino) -> Result<Attr, FsError> {
         let place = {
             let tree = self.tree();
             let node = tree.node(ino).ok_or(FsError::Stale)?;

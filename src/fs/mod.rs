@@ -14,6 +14,7 @@ mod handles;
 mod hard_links;
 mod heads;
 mod holding;
+mod leases;
 mod listing;
 mod moving_directories;
 mod name;
@@ -59,6 +60,7 @@ use crate::store::ObjectStore;
 use crate::upload::{UploadOptions, Uploader};
 use handles::Handles;
 use heads::Heads;
+use leases::Leases;
 use moving_directories::Cleanings;
 use others::Telling;
 use traffic::Traffic;
@@ -77,16 +79,15 @@ pub struct FileSystem {
     /// page of 1,000 names; never held across an await, and never while an open file's lock is taken for a write.
     tree: Mutex<Tree>,
     handles: Handles,
-    traffic: Traffic,
+    traffic: Arc<Traffic>,
+    leases: Leases,
     heads: Heads,
     others: Option<Arc<Others>>,
     runtime: tokio::runtime::Handle,
     /// For tasks that do what waits.
     me: Weak<FileSystem>,
-    /// A permit for each publishing in the background.
+    /// A permit for each publishing in the background. Taken last, by those who wait for nothing but answers then.
     background: Semaphore,
-    /// Held while attributes of a directory are published, or a directory is removed or renamed.
-    saving: tokio::sync::Mutex<()>,
     cleanings: Cleanings,
 }
 
@@ -135,13 +136,13 @@ impl FileSystem {
             readers,
             tree,
             handles: Handles::default(),
-            traffic: Traffic::default(),
+            traffic: Arc::default(),
+            leases: Leases::default(),
             heads: Heads::default(),
             others,
             runtime,
             me: me.clone(),
             background: Semaphore::new(holding::BACKGROUND_MAX),
-            saving: tokio::sync::Mutex::default(),
             cleanings: Cleanings::default(),
         })
     }

@@ -14,7 +14,7 @@ use futures_util::stream::{self, StreamExt};
 use super::files::Writing;
 use super::name::FileName;
 use super::renaming::Way;
-use super::traffic::Moving;
+use super::traffic::{Claim, Claimed};
 use super::tree::{Entry, Facts, Ino, What};
 use super::{FileSystem, FsError};
 use crate::store::{CopyRequest, ListRequest, ListedObject, ObjectStore, Source, StoreError};
@@ -102,13 +102,10 @@ impl FileSystem {
         to: (Ino, &FileName),
         source: Entry,
         replaces: bool,
+        mut claimed: Claimed,
     ) -> Result<(), FsError> {
-        // What waits of directories below goes with their markers; its own is put below.
-        let mut failed = self.save_directories().await;
-        if let Some((_, error)) = failed.pop() {
-            return Err(error);
-        }
-        let _nothing_is_saved = self.saving.lock().await;
+        // What waits of it and of directories below goes with their markers.
+        self.save_directories_below(source.ino).await?;
         let old = format!("{}{}/", self.directory_prefix(from.0)?, from.1);
         let new = self.key(&format!("{}{}/", self.tree().directory_path(to.0).ok_or(FsError::Stale)?, to.1))?;
         let replaced = if replaces { Some(self.attributes_of_empty(to).await?) } else { None };
@@ -122,8 +119,7 @@ impl FileSystem {
             doubtful: Vec::new(),
             moved: Vec::new(),
         };
-        let mut alone = None;
-        let copied = match moving.copy_all(source.ino, &mut alone).await {
+        let copied = match moving.copy_all(source.ino, &mut claimed).await {
             Ok(()) if moving.has_marker() => Ok(()),
             Ok(()) => self.put_marker(&new, &marker.attributes).await,
             Err(error) => Err(error),
@@ -137,8 +133,9 @@ impl FileSystem {
             return Err(error);
         }
         moving.arrive((from, to), Entry { what: What::Directory(Some(marker)), ..source });
-        drop(alone);
-        moving.remove_old(from).await
+        // Under the old name nothing is made before what was there is gone.
+        claimed.keep(|claim| *claim == Claim::Name(from.0, from.1.clone()));
+        moving.remove_old((from, to)).await
     }
 
     /// The attributes of a directory that is to be replaced, which must be empty.
@@ -154,13 +151,13 @@ impl FileSystem {
     }
 }
 
-impl<'a> Move<'a> {
+impl Move<'_> {
     /// Brings everything below to the new keys, beside the old ones: most of it while others go on working below, and what
-    /// they have changed meanwhile, or are writing, once they wait. They do for as long as `alone` is there.
-    async fn copy_all(&mut self, ino: Ino, alone: &mut Option<Moving<'a>>) -> Result<(), FsError> {
+    /// they have changed meanwhile, or are writing, once they wait. They do for as long as `claimed` is there.
+    async fn copy_all(&mut self, ino: Ino, claimed: &mut Claimed) -> Result<(), FsError> {
         let missing = self.missing(ino).await?;
         self.copy(missing).await?;
-        *alone = Some(self.fs.move_alone(&[ino]).await);
+        claimed.claim_too(self.fs, vec![Claim::Alone(ino)]).await;
         for _ in 0..PASSES_MAX {
             self.move_written(ino).await?;
             let missing = self.missing(ino).await?;
@@ -234,6 +231,8 @@ impl<'a> Move<'a> {
                     let ListedObject { etag, last_modified, .. } = object;
                     self.copied.insert(old, Copy { etag, last_modified, copied });
                 }
+                // It was replaced or removed since it was listed, and nothing was copied. The next pass sees what there is.
+                Some(Err(error)) if error.is_of_version_gone() => {}
                 Some(Err(error)) => {
                     has_failed.store(true, Ordering::Relaxed);
                     self.doubtful.push(old);
@@ -306,7 +305,7 @@ impl<'a> Move<'a> {
     }
 
     /// Removes the objects that the directory had under its old name.
-    async fn remove_old(self, from: (Ino, &FileName)) -> Result<(), FsError> {
+    async fn remove_old(self, (from, to): Way<'_>) -> Result<(), FsError> {
         let mut old_keys: Vec<ObjectKey> = self.copied.keys().cloned().collect();
         for (_, leaves_object, writing) in &self.moved {
             let back = writing.file.key();
@@ -318,7 +317,7 @@ impl<'a> Move<'a> {
         for key in &old_keys {
             self.fs.uploader.release_source(key, None).await;
         }
-        self.fs.keep_directory(from.0, from.1).await?;
+        self.fs.keep_directory(from, Some(to)).await?;
         let failed = self.fs.store.delete_many(&old_keys).await.map_err(|error| self.fs.told(error))?;
         match failed.into_iter().next() {
             None => Ok(()),

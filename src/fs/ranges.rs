@@ -3,11 +3,15 @@
 use std::sync::Arc;
 
 use super::files::version_of;
-use super::handles::HandleId;
+use super::handles::{FileHandle, HandleId};
 use super::{FileSystem, FsError};
 use crate::read::Version;
+use crate::store::StoreErrorKind;
 use crate::upload::SourceObject;
 use crate::wire::ByteRange;
+
+/// How often a copy is begun anew because its source is published meanwhile.
+const COPY_ATTEMPTS: usize = 5;
 
 /// What `fallocate` does with a range.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,18 +59,44 @@ impl FileSystem {
             writing.note_change(self.clock.now());
             return Ok(range.len());
         }
-        let Version { key, etag, size, crc64 } = match source_writing {
+        // From when the target refers to it, this mount neither replaces nor removes the source's object before that is copied.
+        let _working = self.work_on(source.ino).await;
+        for _ in 1..COPY_ATTEMPTS {
+            let version = self.source_version(&source).await?;
+            let Some(range) = ByteRange::new(from_offset, end.min(version.size)) else { return Ok(0) };
+            let Version { key, etag, size, crc64 } = version.clone();
+            writing.file.copy_from(&SourceObject { key, etag, size, crc64 }, range, to_offset).await?;
+            writing.note_change(self.clock.now());
+            if self.is_source_still(&source, &version).await {
+                return Ok(range.len());
+            }
+        }
+        Err(FsError::Remote(StoreErrorKind::Busy))
+    }
+
+    /// The object to copy from, which has all that was written.
+    async fn source_version(&self, source: &FileHandle) -> Result<Version, FsError> {
+        match self.writing_of(source) {
             Some(other) => {
                 other.file.publish_step().await?;
                 self.settle(source.ino, &other);
-                version_of(&other.file.published().ok_or(FsError::Stale)?)
+                Ok(version_of(&other.file.published().ok_or(FsError::Stale)?))
             }
-            None => self.object_of(source.ino).await?.version(),
+            None => Ok(self.object_of(source.ino).await?.version()),
+        }
+    }
+
+    /// Whether the source is the version that was copied from, and nobody has been about to replace that since before anybody
+    /// could know that it is needed.
+    async fn is_source_still(&self, source: &FileHandle, version: &Version) -> bool {
+        let Some(other) = self.writing_of(source) else {
+            return self.tree().version_of(source.ino).as_ref() == Some(&version.etag);
         };
-        let Some(range) = ByteRange::new(from_offset, end.min(size)) else { return Ok(0) };
-        writing.file.copy_from(&SourceObject { key, etag, size, crc64 }, range, to_offset).await?;
-        writing.note_change(self.clock.now());
-        Ok(range.len())
+        let is_publishing = other.file.is_publishing();
+        if is_publishing {
+            drop(other.file.hold_still().await);
+        }
+        !is_publishing && other.file.published().is_some_and(|published| version_of(&published) == *version)
     }
 
     /// Makes room for a range, or zeros of it.

@@ -3,7 +3,8 @@
 use super::attributes::with_mtime;
 use super::files::{METADATA_ATTEMPTS, Writing};
 use super::name::FileName;
-use super::tree::{Entry, Facts, Ino, What};
+use super::traffic::Claim;
+use super::tree::{Entry, Facts, Ino, Tree, What};
 use super::{FileSystem, FsError};
 use crate::upload::{Base, copy_object};
 use crate::wire::ObjectKey;
@@ -11,34 +12,70 @@ use crate::wire::ObjectKey;
 /// From one name to another.
 pub(super) type Way<'a> = ((Ino, &'a FileName), (Ino, &'a FileName));
 
+/// What a rename finds.
+struct Renamed {
+    source: Entry,
+    /// What has the new name.
+    target: Option<Entry>,
+}
+
+impl Renamed {
+    /// `None` where both names are the same file's.
+    fn look(tree: &Tree, (from, to): Way<'_>, no_replace: bool) -> Result<Option<Renamed>, FsError> {
+        let source = tree.entry(from.0, from.1).cloned().ok_or(FsError::NotFound)?;
+        let target = tree.entry(to.0, to.1).cloned();
+        if target.as_ref().is_some_and(|target| target.ino == source.ino) {
+            return Ok(None);
+        }
+        if target.is_some() && no_replace {
+            return Err(FsError::Exists);
+        }
+        match (source.what.is_directory(), target.as_ref().map(|target| target.what.is_directory())) {
+            (false, Some(true)) => return Err(FsError::IsDirectory),
+            (true, Some(false)) => return Err(FsError::NotDirectory),
+            // The kernel refuses it as far as it knows: one of two renames that it was interrupted in it does not.
+            (true, _) if to.0 == source.ino || tree.ancestors(to.0).any(|above| above == source.ino) => {
+                return Err(FsError::Invalid);
+            }
+            _ => {}
+        }
+        Ok(Some(Renamed { source, target }))
+    }
+
+    fn claims(&self, (from, to): Way<'_>) -> Vec<Claim> {
+        let mut claims = vec![Claim::Name(from.0, from.1.clone()), Claim::Name(to.0, to.1.clone())];
+        if self.source.what.is_directory() {
+            // Of what is below, most is copied while others go on there.
+            claims.extend([Claim::Move(self.source.ino), Claim::Stay(from.0), Claim::Stay(to.0)]);
+            claims.extend(self.target.iter().map(|target| Claim::Move(target.ino)));
+        } else {
+            claims.push(Claim::Alone(self.source.ino));
+        }
+        claims.extend(self.target.iter().map(|target| Claim::Alone(target.ino)));
+        claims
+    }
+}
+
 impl FileSystem {
     /// Renames a file or a directory, replacing a file or an empty directory of the new name unless `no_replace`.
     pub async fn rename(&self, from: (Ino, &FileName), to: (Ino, &FileName), no_replace: bool) -> Result<(), FsError> {
         self.refuse_if_read_only()?;
-        if !self.find(from.0, from.1).await? {
-            return Err(FsError::NotFound);
-        }
-        let target_exists = self.find(to.0, to.1).await?;
-        let (source, target) = {
-            let tree = self.tree();
-            let source = tree.entry(from.0, from.1).cloned().ok_or(FsError::NotFound)?;
-            (source, tree.entry(to.0, to.1).cloned())
+        let look = |tree: &Tree| {
+            let renamed = Renamed::look(tree, (from, to), no_replace)?;
+            let claims = renamed.as_ref().map_or_else(Vec::new, |renamed| renamed.claims((from, to)));
+            Ok((renamed, claims))
         };
-        if target.as_ref().is_some_and(|target| target.ino == source.ino) {
-            return Ok(());
-        }
-        if target_exists && no_replace {
-            return Err(FsError::Exists);
-        }
-        let are_directories = (source.what.is_directory(), target.as_ref().map(|target| target.what.is_directory()));
-        match are_directories {
-            (false, Some(true)) => Err(FsError::IsDirectory),
-            (true, Some(false)) => Err(FsError::NotDirectory),
-            (true, target) => self.rename_directory(from, to, source, target.is_some()).await,
-            (false, _) => self.rename_file(from, to, source, target).await,
+        let (renamed, claimed) = self.claim(&[from, to], look).await?;
+        match renamed {
+            None => Ok(()),
+            Some(renamed) if renamed.source.what.is_directory() => {
+                self.rename_directory(from, to, renamed.source, renamed.target.is_some(), claimed).await
+            }
+            Some(Renamed { source, target }) => self.rename_file(from, to, source, target).await,
         }
     }
 
+    /// The caller has both names and both files to itself.
     async fn rename_file(
         &self,
         from: (Ino, &FileName),
@@ -46,10 +83,7 @@ impl FileSystem {
         source: Entry,
         target: Option<Entry>,
     ) -> Result<(), FsError> {
-        let _working = self.work_on(&[from.0, to.0]).await;
-        let inos: Vec<Ino> = std::iter::once(source.ino).chain(target.as_ref().map(|target| target.ino)).collect();
         let _stopped = target.as_ref().map(|target| self.stop_publishing(target.ino));
-        let _alone = self.move_alone(&inos).await;
         let new_key = self.key(&format!("{}{}", self.tree().directory_path(to.0).ok_or(FsError::Stale)?, to.1))?;
         self.cleanings.stop(new_key.as_str()).await;
         let Some(target) = target else { return self.move_file(from, to, source, &new_key, false).await? };
@@ -58,7 +92,8 @@ impl FileSystem {
             let outcome = &mut outcome;
             async move {
                 self.uploader.release_source(&new_key, None).await;
-                *outcome = self.move_file(from, to, source, &new_key, has_object || target.what != What::New).await?;
+                let is_there = self.tree().entry(to.0, to.1).is_some_and(|target| target.what != What::New);
+                *outcome = self.move_file(from, to, source, &new_key, has_object || is_there).await?;
                 Ok(())
             }
         };
@@ -118,7 +153,7 @@ impl FileSystem {
         });
         let removed = if !only_here {
             writing.file.move_to(new_key).await?;
-            self.delete_old_name(from, &old_key).await
+            self.delete_old_name((from, to), &old_key).await
         } else if replaces_object || is_due {
             // The object that is replaced must not come back if this file is removed before it is published.
             if let Err(error) = writing.file.publish().await {
@@ -153,7 +188,7 @@ impl FileSystem {
         if let Some(object) = self.tree().file(source.ino).and_then(|file| file.object.upgrade()) {
             object.moved(new_key.clone(), etag.clone());
         }
-        let removed = self.delete_old_name(from, &old_key).await;
+        let removed = self.delete_old_name((from, to), &old_key).await;
         let facts =
             Facts { etag, last_modified: now, is_exact: false, attributes: Some(Box::new(attributes)), ..facts };
         Ok((What::Object(facts), removed))
@@ -161,8 +196,8 @@ impl FileSystem {
 
     /// Removes the object that a file had before it moved. After a conflict that is not the one of its name, which is
     /// another's and stays.
-    async fn delete_old_name(&self, from: (Ino, &FileName), old_key: &ObjectKey) -> Result<(), FsError> {
-        self.keep_directory(from.0, from.1).await?;
+    async fn delete_old_name(&self, (from, to): Way<'_>, old_key: &ObjectKey) -> Result<(), FsError> {
+        self.keep_directory(from, Some(to)).await?;
         self.remove_object(old_key).await
     }
 

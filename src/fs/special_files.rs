@@ -48,8 +48,7 @@ impl FileSystem {
         permissions: u32,
         owner: Owner,
     ) -> Result<Attr, FsError> {
-        let _working = self.work_on(&[parent]).await;
-        let key = self.key_of_new(parent, name, "").await?;
+        let (key, _claimed) = self.claim_new(parent, name, "", None).await?;
         let attributes = self.attributes_of_new(parent, special.kind(), permissions, owner);
         let attributes = match special {
             Special::Fifo | Special::Socket => attributes,

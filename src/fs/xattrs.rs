@@ -95,7 +95,7 @@ impl FileSystem {
         if !name.starts_with(USER_PREFIX) {
             return Err(FsError::NotSupported);
         }
-        let _working = self.work_on(&[ino]).await;
+        let _working = self.arrive(ino).await;
         self.change_attributes(ino, |_, attributes| {
             let mut xattrs = decoded(attributes);
             change(&mut xattrs)?;

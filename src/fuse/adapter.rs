@@ -133,7 +133,7 @@ impl Adapter {
                     failed.error
                 })
             };
-            let mut call = pin!(with_cause(call));
+            let mut call = pin!(FileSystem::called_by(asked.tid, with_cause(call)));
             let first = futures_util::poll!(&mut call);
             if let Poll::Ready(result) = first {
                 return reply(logged(result));

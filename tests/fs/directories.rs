@@ -252,3 +252,88 @@ async fn what_was_asked_of_a_directory_before_its_rename_does_not_count_after_it
     assert!(bed.fs.lookup(directory, &name).await.is_ok());
     assert_eq!(bed.read("e/f").await.unwrap(), b"content");
 }
+
+/// Each of the two would be the one that keeps the directory for the other.
+#[tokio::test]
+async fn a_directory_stays_when_its_last_two_files_are_removed_at_once() {
+    let bed = Bed::new();
+    bed.bucket.insert("d/a", "a");
+    bed.bucket.insert("d/b", "b");
+    let gate = Gate::new();
+    bed.faults.inject(Fault::hold(Op::DeleteObject, &gate));
+    let other = async {
+        gate.reached_by(1).await;
+        bed.unlink("d/b").await.unwrap();
+        gate.open();
+    };
+    let (removed, ()) = tokio::join!(bed.unlink("d/a"), other);
+    removed.unwrap();
+    bed.assert_bucket(&[("d/", b"")]);
+}
+
+/// What is made under the old name is not taken for what is left there.
+#[tokio::test]
+async fn a_directory_is_made_under_the_old_name_when_nothing_is_left_of_the_old_one() {
+    let bed = Bed::new();
+    bed.mkdir("d").await.unwrap();
+    bed.put("d/x", b"old").await.unwrap();
+    let gate = Gate::new();
+    bed.faults.inject(Fault::hold(Op::DeleteMultipleObjects, &gate));
+    let making = async {
+        gate.reached_by(1).await;
+        let mut making = Box::pin(bed.mkdir("d"));
+        assert!(poll!(&mut making).is_pending());
+        gate.open();
+        making.await.unwrap();
+        bed.put("d/x", b"new").await.unwrap();
+    };
+    let (renamed, ()) = tokio::join!(bed.rename("d", "e"), making);
+    renamed.unwrap();
+    bed.assert_bucket(&[("d/", b""), ("d/x", b"new"), ("e/", b""), ("e/x", b"old")]);
+}
+
+#[tokio::test]
+async fn nothing_is_made_in_a_directory_in_the_middle_of_its_removal() {
+    let bed = Bed::new();
+    let directory = bed.mkdir("d").await.unwrap().ino;
+    let gate = Gate::new();
+    bed.faults.inject(Fault::hold(Op::ListObjects, &gate).key("d/").answer_lost());
+    let making = async {
+        gate.reached_by(1).await;
+        let name = FileName::new("new").unwrap();
+        let mut making = Box::pin(bed.fs.create(directory, &name, 0o644, ME, WRITE));
+        assert!(poll!(&mut making).is_pending());
+        gate.open();
+        making.await.map(|_| ())
+    };
+    let (removed, made) = tokio::join!(bed.rmdir("d"), making);
+    removed.unwrap();
+    made.unwrap_err();
+    bed.publish_all().await;
+    bed.assert_bucket(&[]);
+}
+
+/// Two renames into one another's directories, as nobody can ask for but who was interrupted in the first.
+#[tokio::test]
+async fn directories_do_not_move_into_one_another() {
+    let bed = Bed::new();
+    for name in ["a", "b"] {
+        bed.mkdir(name).await.unwrap();
+        bed.put(&format!("{name}/x"), name.as_bytes()).await.unwrap();
+    }
+    let gate = Gate::new();
+    bed.faults.inject(Fault::hold(Op::CopyObject, &gate));
+    let (a, b) = (bed.stat("a").await.unwrap().ino, bed.stat("b").await.unwrap().ino);
+    let name = |text| FileName::new(text).unwrap();
+    let (one, two, root) = (name("a"), name("b"), cosmount::fs::ROOT);
+    let other = async {
+        gate.reached_by(1).await;
+        let mut other = Box::pin(bed.fs.rename((root, &two), (a, &two), false));
+        assert!(poll!(&mut other).is_pending());
+        gate.open();
+        other.await
+    };
+    let (first, second) = tokio::join!(bed.fs.rename((root, &one), (b, &one), false), other);
+    assert_eq!((first, second), (Ok(()), Err(FsError::Invalid)));
+    bed.assert_bucket(&[("b/", b""), ("b/a/", b""), ("b/a/x", b"a"), ("b/x", b"b")]);
+}

@@ -480,3 +480,44 @@ async fn parts_of_an_upload_that_was_given_up_are_not_sent() {
     bed.assert_bucket(&[("a", b"")]);
     bed.assert_no_unfinished_uploads().await;
 }
+
+/// The target is published and cannot take the copy yet, while its source is replaced or removed.
+#[tokio::test]
+async fn a_copy_has_what_its_source_was_although_that_changes_before_it_is_noted() {
+    for is_removed in [false, true] {
+        let bed = Bed::new();
+        bed.put("a", b"source").await.unwrap();
+        let (from, to) = (bed.open("a", WRITE).await.unwrap(), bed.create("b").await);
+        to.write(0, b"target").await.unwrap();
+        let gate = Gate::new();
+        bed.faults.inject(Fault::hold(Op::PutObject, &gate).key("b"));
+        let change = async {
+            match is_removed {
+                true => bed.unlink("a").await.unwrap(),
+                false => {
+                    from.write(0, b"SOURCE").await.unwrap();
+                    from.fsync().await.unwrap();
+                }
+            }
+        };
+        let others = async {
+            gate.reached_by(1).await;
+            let mut copying = Box::pin(bed.fs.copy_range((from.handle, 0), (to.handle, 6), 6));
+            assert!(poll!(&mut copying).is_pending());
+            let mut changing = Box::pin(change);
+            let changed = poll!(&mut changing).is_ready();
+            bed.settle().await;
+            gate.open();
+            assert_eq!(copying.await, Ok(6));
+            if !changed {
+                changing.await;
+            }
+        };
+        let (synced, ()) = tokio::join!(to.fsync(), others);
+        synced.unwrap();
+        to.close().await.unwrap();
+        let content = bed.bucket.bytes("b").unwrap();
+        assert!(content == b"targetsource"[..] || content == b"targetSOURCE"[..], "{content:?}");
+        from.close().await.unwrap();
+    }
+}

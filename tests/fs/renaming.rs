@@ -374,3 +374,39 @@ async fn an_open_waits_for_the_removal_of_its_file() {
     bed.publish_all().await;
     bed.assert_bucket(&[]);
 }
+
+/// `mv t f` again and again, and somebody who opens `f`: between the kernel's look at the name and its opening of what it found
+/// another file takes the name. The kernel looks once more, and only once.
+#[tokio::test]
+async fn who_comes_too_late_for_a_name_does_not_come_too_late_twice() {
+    let bed = Bed::new();
+    for name in ["f", "t", "u"] {
+        bed.put(name, name.as_bytes()).await.unwrap();
+    }
+    let ino = bed.stat("f").await.unwrap().ino;
+    bed.rename("t", "f").await.unwrap();
+    assert_eq!(bed.fs.open(ino, READ).await.err(), Some(FsError::Stale));
+    let ino = bed.stat("f").await.unwrap().ino;
+    let mut renaming = Box::pin(bed.rename("u", "f"));
+    assert!(poll!(&mut renaming).is_pending(), "the name is kept for who is about to open it");
+    let file = File { fs: bed.fs.clone(), ino, handle: bed.fs.open(ino, READ).await.unwrap().handle };
+    renaming.await.unwrap();
+    assert_eq!(file.read_all().await.unwrap(), b"t");
+    file.close().await.unwrap();
+    assert_eq!(bed.read("f").await.unwrap(), b"u");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_name_that_is_kept_for_nobody_is_free_after_a_moment() {
+    let bed = Bed::new();
+    for name in ["f", "t", "u"] {
+        bed.put(name, name.as_bytes()).await.unwrap();
+    }
+    let ino = bed.stat("f").await.unwrap().ino;
+    bed.rename("t", "f").await.unwrap();
+    bed.fs.open(ino, READ).await.unwrap_err();
+    bed.stat("f").await.unwrap();
+    let renamed = tokio::time::timeout(std::time::Duration::from_millis(300), bed.rename("u", "f")).await;
+    renamed.expect("the one who looked has not come").unwrap();
+    bed.assert_bucket(&[("f", b"u")]);
+}

@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{Read, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::bed::{Bed, MIB, PART_BYTES, assert_same, eventually, random_bytes, random_file};
 
@@ -101,4 +102,39 @@ fn emptying_a_file_that_somebody_writes_starts_it_over() {
     drop(file);
     assert_eq!(bed.bucket().get("f"), b"after");
     bed.bucket().assert_no_unfinished_uploads();
+}
+
+/// A program replaces a file again and again, as `mv tmp f` does, while others open it: they get what it was or what it is.
+#[test]
+fn a_file_that_is_replaced_all_the_time_can_always_be_opened() {
+    let bed = Bed::new();
+    let replace = |round: usize| {
+        fs::write(bed.at("tmp"), format!("{round}")).unwrap();
+        fs::rename(bed.at("tmp"), bed.at("f")).unwrap();
+    };
+    replace(0);
+    let is_over = AtomicBool::new(false);
+    let read_on = || {
+        let mut last = 0;
+        while !is_over.load(Ordering::Relaxed) {
+            let round = fs::read_to_string(bed.at("f")).unwrap().parse().unwrap();
+            assert!(round >= last, "{round} after {last}");
+            last = round;
+        }
+    };
+    std::thread::scope(|scope| {
+        let readers = [scope.spawn(read_on), scope.spawn(read_on)];
+        // Readers that have failed are enough.
+        (1..500).take_while(|_| !readers.iter().any(|reader| reader.is_finished())).for_each(replace);
+        is_over.store(true, Ordering::Relaxed);
+    });
+}
+
+/// As a rotation of logs does it whose program is interrupted, and does it again.
+#[test]
+fn what_is_written_after_an_interrupted_rename_is_under_the_new_name() {
+    let bed = Bed::with(&["--latency-ms", "400"], &[]);
+    bed.sh("echo one > log; exec 7>>log; timeout -s INT 0.6 mv log log.1 || true; mv log log.1 2>/dev/null || true; echo two >&7; exec 7>&-");
+    eventually("the rename has come to its end", || bed.bucket().keys() == ["log.1"]);
+    assert_eq!(bed.bucket().get("log.1"), b"one\ntwo\n");
 }

@@ -51,6 +51,9 @@ pub(in crate::fs) struct Directory {
     pub(super) removed: HashMap<FileName, SystemTime>,
     /// One listing at a time. Tokio's mutex because it is held while the listing is on its way.
     pub(in crate::fs) refresh: Arc<tokio::sync::Mutex<()>>,
+    /// One writing of its marker at a time, so that an older one does not land behind a newer one. Tokio's mutex because it
+    /// is held while that is on its way.
+    pub(in crate::fs) marking: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl Directory {
@@ -74,6 +77,7 @@ impl Directory {
             weight: 0,
             removed: HashMap::new(),
             refresh: Arc::default(),
+            marking: Arc::default(),
         }
     }
 

@@ -89,6 +89,11 @@ pub(super) struct File {
 }
 
 impl File {
+    /// Whether somebody changes its content, or has changed it and that is not published.
+    pub(super) fn is_being_written(&self) -> bool {
+        self.writing.as_ref().is_some_and(|writing| !writing.is_only_attributes())
+    }
+
     /// Whether `writing` is the content that is being written.
     pub(super) fn is_written_by(&self, writing: &Arc<Writing>) -> bool {
         self.writing.as_ref().is_some_and(|current| Arc::ptr_eq(current, writing))
@@ -160,6 +165,14 @@ impl Tree {
         let node = self.nodes.get(&ino)?;
         let (parent, name) = (node.parent, node.name.clone()?);
         self.entry_mut(parent, &name).filter(|entry| entry.ino == ino)
+    }
+
+    /// The version that a file has in the bucket, as far as is known.
+    pub(super) fn version_of(&self, ino: Ino) -> Option<ETag> {
+        match &self.entry_of(ino)?.what {
+            What::Object(facts) => Some(facts.etag.clone()),
+            What::Directory(_) | What::New => None,
+        }
     }
 
     /// What an entry is, as far as is known.
