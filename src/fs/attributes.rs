@@ -2,11 +2,12 @@
 //! write them (decimal numbers, the mode with its type bits, the time in seconds with an optional fraction; rclone's
 //! `-mtime` is the same). Extended attributes are in `xattrs`.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime};
 
 use super::options::{FsOptions, Owner};
 use super::tree::Ino;
-use crate::wire::ObjectAttributes;
+use crate::wire::attributes::META_MTIME;
+use crate::wire::{ObjectAttributes, date};
 
 /// What each kind's type bits are in a mode.
 const TYPES: [(Kind, u32); 7] = [
@@ -20,7 +21,7 @@ const TYPES: [(Kind, u32); 7] = [
 ];
 /// All type bits of a mode.
 const MODE_TYPE: u32 = 0o170_000;
-const MODE_SET_USER: u32 = 0o4000;
+pub(super) const MODE_SET_USER: u32 = 0o4000;
 pub(super) const MODE_SET_GROUP: u32 = 0o2000;
 const MODE_GROUP_EXECUTES: u32 = 0o010;
 /// The permission bits of every symbolic link.
@@ -55,10 +56,10 @@ pub enum Kind {
 
 impl Kind {
     /// What an object of `size` bytes that is no directory's marker is, by its metadata. What has more content than such a
-    /// thing can have is a file, so that every byte in the bucket can be read.
+    /// thing can have, or none where it must have some, is a file, so that every byte in the bucket can be read.
     pub(super) fn of_object(attributes: Option<&ObjectAttributes>, size: u64) -> Kind {
         match Kind::in_mode(attributes) {
-            Kind::Symlink if size > LINK_BYTES_MAX => Kind::File,
+            Kind::Symlink if !(1..=LINK_BYTES_MAX).contains(&size) => Kind::File,
             kind if kind.is_special() && size > 0 => Kind::File,
             kind => kind,
         }
@@ -99,8 +100,12 @@ pub struct Attr {
     pub permissions: u32,
     /// The owner.
     pub owner: Owner,
+    /// When it was last read, as far as this mount knows.
+    pub atime: SystemTime,
     /// When the content last changed.
     pub mtime: SystemTime,
+    /// When anything of it last changed, as far as this mount knows.
+    pub ctime: SystemTime,
     /// Names that it has: 1, or 0 for a file that was removed while it is open. 1 tells `find` that it cannot count a
     /// directory's subdirectories by links.
     pub links: u32,
@@ -119,10 +124,14 @@ pub struct AttrChange {
     pub uid: Option<u32>,
     /// New group.
     pub gid: Option<u32>,
+    /// New time of the last reading, which is kept in memory alone.
+    pub atime: Option<SystemTime>,
     /// New time of the last change.
     pub mtime: Option<SystemTime>,
     /// New length in bytes.
     pub size: Option<u64>,
+    /// Whether the content counts as changed even where `size` is what it was.
+    pub modifies: bool,
 }
 
 impl AttrChange {
@@ -139,7 +148,10 @@ impl AttrChange {
         let changed = self.apply_to(Kind::in_mode(Some(attributes)), attributes);
         // Who is given a file shall not be given its last owner's privileges.
         let changes_owner = self.uid.is_some() || self.gid.is_some();
-        if changes_owner && self.permissions.is_none() { without_privileges(changed) } else { changed }
+        match number_in(Some(&changed), "mode").filter(|_| changes_owner && self.permissions.is_none()) {
+            Some(mode) => without_privileges(changed, privileges_of(mode)),
+            None => changed,
+        }
     }
 
     fn apply_to(&self, kind: Kind, attributes: &ObjectAttributes) -> ObjectAttributes {
@@ -152,7 +164,7 @@ impl AttrChange {
         set("mode", self.permissions.map(|permissions| mode_text(kind, permissions)));
         set("uid", self.uid.map(|uid| uid.to_string()));
         set("gid", self.gid.map(|gid| gid.to_string()));
-        set("mtime", self.mtime.map(time_text));
+        set(META_MTIME, self.mtime.map(date::unix));
         changed
     }
 }
@@ -172,14 +184,22 @@ pub(super) fn new_attributes(kind: Kind, permissions: u32, owner: Owner) -> Obje
     change.apply_to(kind, &attributes)
 }
 
-/// The metadata of a file without its set-user-id bit, and without its set-group-id bit if its group may execute it.
-pub(super) fn without_privileges(mut attributes: ObjectAttributes) -> ObjectAttributes {
-    if let Some(mode) = number_in(Some(&attributes), "mode") {
-        let group_runs_it = mode & MODE_GROUP_EXECUTES != 0;
-        let taken = MODE_SET_USER | if group_runs_it { MODE_SET_GROUP } else { 0 };
-        if mode & taken != 0 {
-            attributes.user.insert("mode".to_owned(), (mode & !taken).to_string());
-        }
+/// The bits of a mode that nobody keeps to whom a file is given, nor one that others change: set-user-id, and set-group-id
+/// if its group may execute it.
+pub(super) fn privileges_of(mode: u32) -> u32 {
+    let group_runs_it = mode & MODE_GROUP_EXECUTES != 0;
+    mode & (MODE_SET_USER | if group_runs_it { MODE_SET_GROUP } else { 0 })
+}
+
+/// Whether the metadatum of a mode has a bit that somebody may lose.
+pub(super) fn shows_privileges(mode: &str) -> bool {
+    mode.trim().parse::<u32>().is_ok_and(|mode| mode & (MODE_SET_USER | MODE_SET_GROUP) != 0)
+}
+
+/// The metadata of a file without the bits `taken` of its mode.
+pub(super) fn without_privileges(mut attributes: ObjectAttributes, taken: u32) -> ObjectAttributes {
+    if let Some(mode) = number_in(Some(&attributes), "mode").filter(|mode| mode & taken != 0) {
+        attributes.user.insert("mode".to_owned(), (mode & !taken).to_string());
     }
     attributes
 }
@@ -192,15 +212,14 @@ pub(super) fn type_of_name(name: &str) -> &'static str {
     mime_guess::from_path(name).first_raw().unwrap_or(UNKNOWN_TYPE)
 }
 
-/// `attributes` with `mtime` as the time of the last change, unless somebody has set one: a copy of an object is a newer
-/// object, and must not look as if its content had changed.
-pub(super) fn with_mtime(mut attributes: ObjectAttributes, mtime: SystemTime) -> ObjectAttributes {
-    attributes.user.entry("mtime".to_owned()).or_insert_with(|| time_text(mtime));
-    attributes
-}
-
 fn number_in(attributes: Option<&ObjectAttributes>, name: &str) -> Option<u32> {
     attributes.and_then(|attributes| attributes.user.get(name)?.trim().parse::<u32>().ok())
+}
+
+/// A user or a group. The largest number is that of nobody: the kernel takes an inode that shows it for one that it must not
+/// change.
+fn owner_in(attributes: Option<&ObjectAttributes>, name: &str) -> Option<u32> {
+    number_in(attributes, name).filter(|number| *number != u32::MAX)
 }
 
 /// The metadata of a directory whose mode and owner nobody has chosen.
@@ -215,21 +234,17 @@ pub(super) fn permissions_and_owner(
     attributes: Option<&ObjectAttributes>,
     options: &FsOptions,
 ) -> (u32, Owner) {
-    let number = |name| number_in(attributes, name);
     let default = if kind == Kind::Directory { options.dir_mode } else { options.file_mode };
     let permissions = match kind {
         // Nobody asks for a link's permissions, which are always these.
         Kind::Symlink => LINK_PERMISSIONS,
-        _ => number("mode").map_or(default, |mode| mode & MODE_PERMISSIONS) & !options.umask,
+        _ => number_in(attributes, "mode").map_or(default, |mode| mode & MODE_PERMISSIONS) & !options.umask,
     };
-    let own =
-        Owner { uid: number("uid").unwrap_or(options.owner.uid), gid: number("gid").unwrap_or(options.owner.gid) };
+    let own = Owner {
+        uid: owner_in(attributes, "uid").unwrap_or(options.owner.uid),
+        gid: owner_in(attributes, "gid").unwrap_or(options.owner.gid),
+    };
     (permissions, if options.owner_is_forced { options.owner } else { own })
-}
-
-/// The time of the last change that somebody set; `None` if nobody did.
-pub(super) fn mtime_of(attributes: &ObjectAttributes) -> Option<SystemTime> {
-    attributes.user.get("mtime").and_then(|text| parse_time(text))
 }
 
 fn mode_text(kind: Kind, permissions: u32) -> String {
@@ -256,50 +271,9 @@ pub(super) fn device_of(kind: Kind, attributes: Option<&ObjectAttributes>) -> u3
     number_in(attributes, DEVICE).filter(|_| kind.is_device()).unwrap_or(0)
 }
 
-/// Seconds since the epoch, with a fraction only where there is one.
-fn time_text(time: SystemTime) -> String {
-    let (sign, distance) = match time.duration_since(UNIX_EPOCH) {
-        Ok(since) => ("", since),
-        Err(before) => ("-", before.duration()),
-    };
-    match distance.subsec_nanos() {
-        0 => format!("{sign}{}", distance.as_secs()),
-        nanoseconds => format!("{sign}{}.{nanoseconds:09}", distance.as_secs()),
-    }
-}
-
-fn parse_time(text: &str) -> Option<SystemTime> {
-    let text = text.trim();
-    let (before_epoch, text) = text.strip_prefix('-').map_or((false, text), |rest| (true, rest));
-    let (seconds, fraction) = text.split_once('.').unwrap_or((text, ""));
-    let nanoseconds = format!("{fraction:0<9}").get(..9)?.parse().ok()?;
-    let distance = Duration::new(seconds.parse().ok()?, nanoseconds);
-    if before_epoch { UNIX_EPOCH.checked_sub(distance) } else { UNIX_EPOCH.checked_add(distance) }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn times_survive_the_metadata() {
-        let at = |seconds, nanoseconds| UNIX_EPOCH + Duration::new(seconds, nanoseconds);
-        let table = [
-            (at(1_557_989_151, 0), "1557989151"),
-            (at(1_557_989_151, 500_000_000), "1557989151.500000000"),
-            (at(0, 1), "0.000000001"),
-            (UNIX_EPOCH - Duration::from_millis(1500), "-1.500000000"),
-        ];
-        for (time, text) in table {
-            assert_eq!(time_text(time), text);
-            assert_eq!(parse_time(text), Some(time), "{text}");
-        }
-        assert_eq!(parse_time("1557989151.5"), Some(at(1_557_989_151, 500_000_000)));
-        assert_eq!(parse_time("1557989151.123456789123"), Some(at(1_557_989_151, 123_456_789)));
-        for text in ["", "x", "1.x", "99999999999999999999", "1.é23456789"] {
-            assert_eq!(parse_time(text), None, "{text}");
-        }
-    }
 
     #[test]
     fn a_new_owner_does_not_get_the_privileges_of_the_old_one() {
@@ -320,7 +294,8 @@ mod tests {
         for (kind, bits) in TYPES.into_iter().filter(|(kind, _)| *kind != Kind::Directory) {
             let attributes = new_attributes(kind, 0o640, owner);
             assert_eq!(attributes.user["mode"], (bits | 0o640).to_string());
-            assert_eq!(Kind::of_object(Some(&attributes), 0), kind);
+            let empty = if kind == Kind::Symlink { Kind::File } else { kind };
+            assert_eq!(Kind::of_object(Some(&attributes), 0), empty);
             let with_a_byte = if kind.is_special() { Kind::File } else { kind };
             assert_eq!(Kind::of_object(Some(&attributes), 1), with_a_byte);
             assert_eq!(Kind::of_object(Some(&attributes), LINK_BYTES_MAX + 1), Kind::File);
@@ -350,14 +325,6 @@ mod tests {
     }
 
     #[test]
-    fn a_copy_keeps_the_time_of_the_last_change() {
-        let at = UNIX_EPOCH + Duration::from_secs(5);
-        let kept = with_mtime(ObjectAttributes::default(), at);
-        assert_eq!(mtime_of(&kept), Some(at));
-        assert_eq!(mtime_of(&with_mtime(kept, UNIX_EPOCH)), Some(at), "one that somebody set stays");
-    }
-
-    #[test]
     fn a_mode_is_written_with_its_type_and_read_without() {
         let owner = Owner { uid: 7, gid: 8 };
         let attributes = new_attributes(Kind::File, 0o640, owner);
@@ -365,13 +332,19 @@ mod tests {
         let options = FsOptions::default();
         assert_eq!(permissions_and_owner(Kind::File, Some(&attributes), &options), (0o640, owner));
         assert_eq!(permissions_and_owner(Kind::File, None, &options), (0o644, options.owner));
+        for nobody in ["4294967295", "4294967296", "99999999999999999999", "-1", "root"] {
+            let mut attributes = attributes.clone();
+            attributes.user.insert("uid".into(), nobody.into());
+            attributes.user.insert("gid".into(), nobody.into());
+            let (_, shown) = permissions_and_owner(Kind::File, Some(&attributes), &options);
+            assert_eq!(shown, options.owner, "{nobody}");
+        }
         let link = new_attributes(Kind::Symlink, LINK_PERMISSIONS, owner);
         assert_eq!(link.user.get("mode").map(String::as_str), Some("41471"), "as cosfs writes it");
-        assert_eq!(
-            (Kind::of_object(Some(&link), 1), Kind::of_object(Some(&attributes), 1)),
-            (Kind::Symlink, Kind::File)
-        );
-        assert_eq!(Kind::of_object(None, 0), Kind::File);
+        for (size, kind) in [(0, Kind::File), (1, Kind::Symlink), (4095, Kind::Symlink), (4096, Kind::File)] {
+            assert_eq!(Kind::of_object(Some(&link), size), kind, "{size}");
+        }
+        assert_eq!((Kind::of_object(Some(&attributes), 1), Kind::of_object(None, 1)), (Kind::File, Kind::File));
         let forced = FsOptions { umask: 0o077, owner_is_forced: true, ..options };
         assert_eq!(permissions_and_owner(Kind::File, Some(&attributes), &forced), (0o600, forced.owner));
     }

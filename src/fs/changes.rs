@@ -30,7 +30,8 @@ impl FileSystem {
     /// Makes a directory, which is a marker object. The kernel is told of the inode by this.
     pub async fn mkdir(&self, parent: Ino, name: &FileName, permissions: u32, owner: Owner) -> Result<Attr, FsError> {
         let (key, _claimed) = self.claim_new(parent, name, "/", None).await?;
-        let attributes = self.attributes_of_new(parent, Kind::Directory, permissions, owner);
+        let mut attributes = self.attributes_of_new(parent, Kind::Directory, permissions, owner);
+        attributes.set_mtime(self.clock.now());
         self.put_marker(&key, &attributes).await?;
         let now = self.clock.now();
         let mut tree = self.tree();
@@ -93,7 +94,8 @@ impl FileSystem {
     }
 
     pub(super) async fn put_marker(&self, key: &ObjectKey, attributes: &ObjectAttributes) -> Result<(), FsError> {
-        let put = self.store.put(key, Body::empty(), Crc64::EMPTY, attributes).await;
+        let attributes = attributes.clone().with_mtime_or(self.clock.now());
+        let put = self.store.put(key, Body::empty(), Crc64::EMPTY, &attributes).await;
         put.map(|_| ()).map_err(|error| self.told(error))
     }
 
@@ -132,7 +134,13 @@ impl FileSystem {
         let target = self.read(opened.handle, 0, TARGET_BYTES_MAX).await.map(|bytes| bytes.as_ref().to_vec());
         self.release(opened.handle).await;
         let target = target?;
-        if let Some((file, reader)) = self.tree().file_mut(ino).zip(reader) {
+        let mut tree = self.tree();
+        if target.contains(&0) {
+            // No path. Whoever looks again finds a file.
+            tree.take_for_file(ino);
+            return Err(FsError::Stale);
+        }
+        if let Some((file, reader)) = tree.file_mut(ino).zip(reader) {
             file.target = Some((reader.object().version().etag, target.clone()));
         }
         Ok(target)
@@ -313,13 +321,19 @@ impl FileSystem {
         self.refuse_if_read_only()?;
         let working = self.arrive(ino).await;
         let cut = match change.size {
-            Some(size) => self.set_size(ino, size).await?,
+            Some(size) => self.set_size(ino, size, change.modifies).await?,
             None => None,
         };
         let changed = match change.touches_metadata() {
             true => self.change_attributes(ino, |is_directory, of| Ok(change.apply(is_directory, of))).await,
             false => Ok(()),
         };
+        if let Some(read_at) = change.atime.filter(|_| changed.is_ok()) {
+            self.note_change_of(ino);
+            if let Some(times) = self.tree().times_mut(ino) {
+                times.set_read(read_at);
+            }
+        }
         let attr = self.getattr(ino).await;
         let Some(cut) = cut else { return changed.and(attr) };
         // Who removes the file or gives its name to another need not wait until all of it is at the service.
@@ -332,14 +346,20 @@ impl FileSystem {
     }
 
     /// Gives a file another length. Returns what is to be published and let go by that.
-    async fn set_size(&self, ino: Ino, size: u64) -> Result<Option<Cut>, FsError> {
+    async fn set_size(&self, ino: Ino, size: u64, modifies: bool) -> Result<Option<Cut>, FsError> {
         if self.tree().file(ino).is_none() {
             return Err(FsError::IsDirectory);
         }
         let (writing, is_by_path) = match self.hold_writing(ino) {
             Some(writing) => (writing, false),
             // By path, with no handle: an open, a truncation and a close in one.
-            None if self.facts_of(ino).await?.0.size == size => return Ok(None),
+            None if self.facts_of(ino).await?.0.size == size => {
+                if modifies {
+                    let touch = AttrChange { mtime: Some(self.clock.now()), ..AttrChange::default() };
+                    self.change_attributes(ino, |_, before| Ok(touch.apply(false, before))).await?;
+                }
+                return Ok(None);
+            }
             None => (self.open_content(ino, false).await?, true),
         };
         let is_other = writing.file.size() != size;
@@ -347,8 +367,10 @@ impl FileSystem {
             self.has_other_content(ino, &writing);
         }
         let truncated = writing.file.truncate(size).await;
-        if truncated.is_ok() && is_other {
-            writing.note_change(self.clock.now());
+        match is_other {
+            false if modifies => writing.file.touch(),
+            true if truncated.is_ok() => writing.note_change(),
+            _ => {}
         }
         if let Err(error) = truncated {
             // Tells nothing new.

@@ -2,9 +2,9 @@
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use super::attributes::{Attr, AttrChange, Kind, of_file, type_of_name, without_privileges};
+use super::attributes::{Attr, AttrChange, Kind, of_file, type_of_name};
 use super::handles::{FileHandle, Handle, HandleId};
 use super::name::FileName;
 use super::options::Owner;
@@ -15,7 +15,7 @@ use super::{FileSystem, FsError};
 use crate::read::{Object, ReadBytes, Reader, Version};
 use crate::store::{StoreError, StoreErrorKind};
 use crate::upload::{Base, OpenFile, PublishedFile, Segment, SourceObject, Taken};
-use crate::wire::{ETag, ObjectAttributes};
+use crate::wire::ETag;
 
 /// How often a read of a file that is being written starts anew, because it had to publish bytes that are only in parts,
 /// or because somebody else published meanwhile what it was reading. Once is enough unless somebody writes on.
@@ -39,7 +39,6 @@ pub(super) struct Writing {
 }
 
 pub(super) struct Progress {
-    modified_at: SystemTime,
     /// The hold that lets it be kept although nobody writes, see `holding`.
     pub(super) held: Option<u64>,
     pub(super) last_hold: u64,
@@ -108,23 +107,23 @@ struct Fresh {
 }
 
 impl Writing {
-    fn new(file: Arc<OpenFile>, untouched: bool, now: SystemTime) -> Arc<Writing> {
-        Writing::with(file, untouched, false, now)
+    fn new(file: Arc<OpenFile>, untouched: bool) -> Arc<Writing> {
+        Writing::with(file, untouched, false)
     }
 
-    /// What changes attributes of an object that was last changed at `modified_at`.
-    pub(super) fn of_attributes(file: Arc<OpenFile>, modified_at: SystemTime) -> Arc<Writing> {
-        Writing::with(file, false, true, modified_at)
+    /// What changes attributes of an object.
+    pub(super) fn of_attributes(file: Arc<OpenFile>) -> Arc<Writing> {
+        Writing::with(file, false, true)
     }
 
     /// What is in a new symbolic link or special file.
-    pub(super) fn of_link(file: Arc<OpenFile>, now: SystemTime) -> Arc<Writing> {
-        Writing::with(file, false, false, now)
+    pub(super) fn of_link(file: Arc<OpenFile>) -> Arc<Writing> {
+        Writing::with(file, false, false)
     }
 
-    fn with(file: Arc<OpenFile>, untouched: bool, only_attributes: bool, modified_at: SystemTime) -> Arc<Writing> {
+    fn with(file: Arc<OpenFile>, untouched: bool, only_attributes: bool) -> Arc<Writing> {
         let (retry_after, readers) = (Duration::ZERO, Vec::new());
-        let progress = Progress { modified_at, held: None, last_hold: 0, retry_after, readers, settled_serial: 0 };
+        let progress = Progress { held: None, last_hold: 0, retry_after, readers, settled_serial: 0 };
         Arc::new(Writing {
             file,
             untouched: AtomicBool::new(untouched),
@@ -148,20 +147,11 @@ impl Writing {
         Kind::of_object(Some(&self.file.attributes()), self.file.size())
     }
 
-    /// When it was last written to.
-    pub(super) fn modified_at(&self) -> SystemTime {
-        self.progress().modified_at
-    }
-
-    /// Notes a change of the content at `now`: a time that somebody set no longer holds.
-    pub(super) fn note_change(&self, now: SystemTime) {
+    /// Notes a change of the content.
+    pub(super) fn note_change(&self) {
         self.untouched.store(false, Ordering::Relaxed);
-        {
-            let mut progress = self.progress();
-            // It was not closed for the last time.
-            (progress.modified_at, progress.held) = (now, None);
-        }
-        self.file.clear_user_attribute("mtime");
+        // It was not closed for the last time.
+        self.progress().held = None;
     }
 
     /// The object, if it was published since this was asked for the last time.
@@ -204,7 +194,7 @@ impl FileSystem {
             attributes.content_type = Some(type_of_name(name.as_str()).to_owned());
         }
         let making = Making { reads: mode.reads, exclusive: mode.exclusive, permissions };
-        let writing = Writing::new(OpenFile::empty(&self.uploader, key, attributes, None), true, now);
+        let writing = Writing::new(OpenFile::empty(&self.uploader, key, attributes, None), true);
         writing.temporary.store(self.options.temporary.includes(name.as_str(), making), Ordering::Relaxed);
         let mut tree = self.tree();
         let entry = Entry { ino: tree.new_ino(), seen_at: now, what: What::New };
@@ -252,7 +242,7 @@ impl FileSystem {
         }
         if mode.truncates {
             // Linux empties a file that is opened for reading, too.
-            self.setattr(ino, AttrChange { size: Some(0), ..AttrChange::default() }).await?;
+            self.setattr(ino, AttrChange { size: Some(0), modifies: true, ..AttrChange::default() }).await?;
         }
         let _working = self.arrive(ino).await;
         loop {
@@ -295,9 +285,12 @@ impl FileSystem {
         if let Some(file) = self.tree().file_mut(ino) {
             file.handles.push(handle);
         }
-        if mode.truncates && writing.file.size() > 0 {
+        if mode.truncates && writing.file.size() == 0 {
+            // Also an empty file is changed by being emptied.
+            writing.file.touch();
+        } else if mode.truncates {
             let truncated = writing.file.truncate(0).await;
-            writing.note_change(self.clock.now());
+            writing.note_change();
             if let Err(error) = truncated {
                 self.release(handle).await;
                 return Err(error.into());
@@ -342,21 +335,22 @@ impl FileSystem {
             // There is nothing in the bucket to go on from.
             let failure = failed.file.failure().filter(|_| !truncates);
             let (key, attributes) = (failed.file.key(), failed.file.attributes());
-            let empty = || Writing::new(OpenFile::empty(&self.uploader, key, attributes, None), true, self.clock.now());
+            let empty = || Writing::new(OpenFile::empty(&self.uploader, key, attributes, None), true);
             let fresh = || Fresh { writing: empty(), version: None };
             return failure.map_or_else(|| Ok(fresh()), |failure| Err(failure.into()));
         }
         let (facts, version) = self.all_facts_of(ino).await?;
-        let attributes = of_file(*facts.attributes.unwrap_or_default());
-        let (now, begins_with) = (self.clock.now(), Some(version.etag.clone()));
+        let attributes = of_file(facts.attributes.unwrap_or_default().with_mtime_or(facts.last_modified));
+        let begins_with = Some(version.etag.clone());
         if truncates {
-            let attributes = without_mtime(attributes);
+            let mut attributes = attributes;
+            attributes.forget_bytes();
             let file = OpenFile::empty(&self.uploader, version.key, attributes, Some(version.etag));
-            return Ok(Fresh { writing: Writing::new(file, true, now), version: begins_with });
+            return Ok(Fresh { writing: Writing::new(file, true), version: begins_with });
         }
         let base = Base { etag: version.etag, size: version.size, crc64: version.crc64 };
         let file = OpenFile::existing(&self.uploader, version.key, attributes, base);
-        Ok(Fresh { writing: Writing::new(file, false, facts.last_modified), version: begins_with })
+        Ok(Fresh { writing: Writing::new(file, false), version: begins_with })
     }
 
     /// What is being written of a file that was made here, is not in the bucket, and could not be published.
@@ -418,6 +412,9 @@ impl FileSystem {
     /// Reads up to `len` bytes from `offset`; fewer only at the end of the file.
     pub async fn read(&self, handle: HandleId, offset: u64, len: usize) -> Result<ReadBytes, FsError> {
         let handle = self.handles.file(handle)?;
+        if handle.begins_to_read() {
+            self.note_read_of(handle.ino);
+        }
         for _ in 1..READ_ATTEMPTS {
             let reader = handle.reader();
             match self.read_once(&handle, offset, len).await {
@@ -571,20 +568,11 @@ impl FileSystem {
         let writing = handle.writing.as_ref().ok_or(FsError::BadHandle)?;
         let offset = if handle.mode.appends { writing.file.size() } else { offset };
         let taken = writing.file.try_write(offset, data)?;
-        writing.note_change(self.clock.now());
+        writing.note_change();
         Ok(match taken {
             Taken::All => WriteOutcome::Done,
             Taken::Some(taken) => WriteOutcome::Partly { offset: offset + taken as u64, taken },
         })
-    }
-
-    /// Somebody without the right to do so is about to write to a file that runs with its owner's privileges: from now on it
-    /// does not.
-    pub fn drop_privileges(&self, handle: HandleId) -> Result<(), FsError> {
-        let handle = self.handles.file(handle)?;
-        let writing = handle.writing.as_ref().ok_or(FsError::BadHandle)?;
-        writing.file.set_attributes(without_privileges(writing.file.attributes()));
-        Ok(())
     }
 
     /// Takes the rest of a write, waiting for whatever it needs. `done` counts the bytes that are in the file; whoever
@@ -599,7 +587,7 @@ impl FileSystem {
         let handle = self.handles.file(handle)?;
         let writing = handle.writing.as_ref().ok_or(FsError::BadHandle)?;
         writing.file.write(offset, data, done).await?;
-        writing.note_change(self.clock.now());
+        writing.note_change();
         Ok(())
     }
 
@@ -620,9 +608,4 @@ impl FileSystem {
 pub(super) fn version_of(published: &PublishedFile) -> Version {
     let PublishedFile { key, base: Base { etag, size, crc64 }, .. } = published.clone();
     Version { key, etag, size, crc64 }
-}
-
-fn without_mtime(mut attributes: ObjectAttributes) -> ObjectAttributes {
-    attributes.user.remove("mtime");
-    attributes
 }

@@ -1,7 +1,7 @@
 //! Open files and directories, by the number that the kernel names them with.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use super::FsError;
@@ -34,6 +34,8 @@ pub(super) struct FileHandle {
     pub(super) mode: OpenMode,
     /// The content that this handle may change; `None` for one that only reads.
     pub(super) writing: Option<Arc<Writing>>,
+    /// Somebody has read by it.
+    has_read: AtomicBool,
     /// What it reads while nobody writes. Std mutex: replaced when this mount publishes the file.
     reader: Mutex<Option<Arc<Reader>>>,
 }
@@ -46,7 +48,12 @@ impl FileHandle {
         object: Option<Arc<Object>>,
     ) -> FileHandle {
         let reader = Mutex::new(object.map(|object| Arc::new(object.reader())));
-        FileHandle { ino, mode, writing, reader }
+        FileHandle { ino, mode, writing, has_read: AtomicBool::new(false), reader }
+    }
+
+    /// Somebody reads by it. Returns whether that is the first time.
+    pub(super) fn begins_to_read(&self) -> bool {
+        !self.has_read.load(Ordering::Relaxed) && !self.has_read.swap(true, Ordering::Relaxed)
     }
 
     pub(super) fn reader(&self) -> Option<Arc<Reader>> {

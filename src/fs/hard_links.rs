@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::{Duration, SystemTime};
 
-use super::attributes::{Attr, with_mtime};
+use super::attributes::Attr;
 use super::files::{METADATA_ATTEMPTS, Writing};
 use super::name::FileName;
 use super::options::HardLinks;
@@ -142,8 +142,8 @@ impl FileSystem {
         key: &ObjectKey,
         (old_name, name): (&FileName, &FileName),
     ) -> Result<Option<Facts>, FsError> {
-        let attributes = self.attributes_of_copy(writing.file.attributes(), writing, (old_name, name));
-        let copy = OpenFile::empty(&self.uploader, key.clone(), attributes, None);
+        let attributes = self.attributes_of_copy(writing.file.attributes(), (old_name, name));
+        let copy = OpenFile::empty(&self.uploader, key.clone(), attributes.clone(), None);
         let size = writing.file.size();
         let mut offset = 0;
         while offset < size {
@@ -156,6 +156,8 @@ impl FileSystem {
             copy.forget();
             return Ok(None);
         }
+        // Also its time, which is no new one.
+        copy.change_attributes(|_| Ok::<_, FsError>(attributes))?;
         copy.publish().await?;
         let published = copy.published().ok_or(FsError::Stale)?;
         Ok(Some(Facts::published(published, self.clock.now())))
@@ -164,10 +166,9 @@ impl FileSystem {
     fn attributes_of_copy(
         &self,
         attributes: ObjectAttributes,
-        writing: &Writing,
         (old_name, name): (&FileName, &FileName),
     ) -> ObjectAttributes {
-        with_mtime(self.retyped(attributes, old_name.as_str(), name.as_str()), writing.modified_at())
+        self.retyped(attributes, old_name.as_str(), name.as_str())
     }
 
     /// Copies the object of a file, which is published before if it is not. Attributes that wait go to the copy at once.
@@ -178,7 +179,7 @@ impl FileSystem {
             let attributes = *facts.attributes.unwrap_or_default();
             let attributes = self.retyped(attributes, old_name.as_str(), name.as_str());
             let base = Base { etag: version.etag, size: version.size, crc64: version.crc64 };
-            return self.copy_base(&version.key, base, key, with_mtime(attributes, facts.last_modified)).await;
+            return self.copy_base(&version.key, base, key, attributes.with_mtime_or(facts.last_modified)).await;
         };
         let copied = self.copy_of_written(ino, &writing, key, name).await;
         let let_go = self.let_go(ino, &writing).await;
@@ -201,7 +202,7 @@ impl FileSystem {
         }
         let published = writing.file.published().ok_or(FsError::Stale)?;
         let (_, old_name) = self.tree().place(ino).ok_or(FsError::NotFound)?;
-        let attributes = self.attributes_of_copy(published.attributes, writing, (&old_name, name));
+        let attributes = self.attributes_of_copy(published.attributes, (&old_name, name));
         self.copy_base(&published.key, published.base, key, attributes).await
     }
 

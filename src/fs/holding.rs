@@ -6,15 +6,15 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use futures_util::stream::{self, StreamExt};
 
-use super::attributes::{type_of_name, with_mtime};
+use super::attributes::type_of_name;
 use super::files::Writing;
 use super::name::FileName;
 use super::traffic::Claim;
-use super::tree::{Facts, Ino, Marker, What};
+use super::tree::{Ino, Marker, What};
 use super::{FileSystem, FsError};
 use crate::read::Version;
 use crate::store::{CopyRequest, Source};
@@ -110,8 +110,7 @@ impl FileSystem {
     /// The attributes of an inode as they are or will be, all of them.
     pub(super) async fn attributes_of(&self, ino: Ino) -> Result<ObjectAttributes, FsError> {
         if self.tree().directory(ino).is_some() {
-            let marker = self.marker_of(ino).await?;
-            return Ok(marker.map_or_else(ObjectAttributes::default, |marker| marker.attributes));
+            return Ok(self.marker_of(ino).await?.attributes);
         }
         let writing = self.tree().file(ino).and_then(|file| file.writing.clone());
         match writing {
@@ -123,6 +122,16 @@ impl FileSystem {
     /// Changes the attributes of an inode by `change`, which is told whether it is a directory. They are published with
     /// the content where that is being written, and otherwise when more may have been gathered.
     pub(super) async fn change_attributes(
+        &self,
+        ino: Ino,
+        change: impl Fn(bool, &ObjectAttributes) -> Result<ObjectAttributes, FsError>,
+    ) -> Result<(), FsError> {
+        self.change_metadata(ino, change).await?;
+        self.note_change_of(ino);
+        Ok(())
+    }
+
+    async fn change_metadata(
         &self,
         ino: Ino,
         change: impl Fn(bool, &ObjectAttributes) -> Result<ObjectAttributes, FsError>,
@@ -139,14 +148,14 @@ impl FileSystem {
                 // Under the lock under which the last release forgets the content: it publishes what is set before.
                 let tree = self.tree();
                 if let Some(writing) = tree.file(ino).and_then(|file| file.writing.as_ref()) {
-                    writing.file.set_attributes(change(false, &writing.file.attributes())?);
-                    return Ok(());
+                    return writing.file.change_attributes(|before| change(false, &before));
                 }
             }
             let (facts, version) = self.all_facts_of(ino).await?;
-            let before = *facts.attributes.clone().unwrap_or_default();
+            // A copy is a newer object; the time of the last change is what it was.
+            let before = facts.attributes.unwrap_or_default().with_mtime_or(facts.last_modified);
             let changed = change(false, &before)?;
-            if changed == before || self.gather(ino, &facts, version, before, changed)? {
+            if changed == before || self.gather(ino, version, before, changed)? {
                 return Ok(());
             }
         }
@@ -157,18 +166,18 @@ impl FileSystem {
     fn gather(
         &self,
         ino: Ino,
-        facts: &Facts,
         version: Version,
         before: ObjectAttributes,
         changed: ObjectAttributes,
     ) -> Result<bool, FsError> {
-        let base = Base { etag: version.etag, size: version.size, crc64: version.crc64 };
-        let file = OpenFile::existing(&self.uploader, version.key, before, base);
-        file.set_attributes(with_mtime(changed, facts.last_modified));
-        let writing = Writing::of_attributes(file, facts.last_modified);
+        let Version { key, etag, size, crc64 } = version;
+        let base = Base { etag: etag.clone(), size, crc64 };
+        let file = OpenFile::existing(&self.uploader, key, before, base);
+        file.change_attributes(|_| Ok::<_, FsError>(changed))?;
+        let writing = Writing::of_attributes(file);
         {
             let mut tree = self.tree();
-            let is_current = tree.version_of(ino).as_ref() == Some(&facts.etag);
+            let is_current = tree.version_of(ino).as_ref() == Some(&etag);
             let file = tree.file_mut(ino).ok_or(FsError::Stale)?;
             if file.writing.is_some() || !is_current {
                 return Ok(false);
@@ -179,10 +188,13 @@ impl FileSystem {
         Ok(true)
     }
 
-    async fn marker_of(&self, ino: Ino) -> Result<Option<Box<Marker>>, FsError> {
-        // The top of the mount has no object to carry attributes.
-        let Some((parent, name)) = self.tree().place(ino) else { return Ok(None) };
-        self.marker_at((parent, &name)).await.map(Some)
+    /// What the marker of a directory says, asked for where it is not known.
+    async fn marker_of(&self, ino: Ino) -> Result<Box<Marker>, FsError> {
+        let Some((parent, name)) = self.tree().place(ino) else {
+            self.learn_top().await?;
+            return self.tree().marker(ino).map(|marker| Box::new(marker.clone())).ok_or(FsError::Stale);
+        };
+        self.marker_at((parent, &name)).await
     }
 
     /// What the marker of a directory says, asked for where it is not known.
@@ -199,20 +211,29 @@ impl FileSystem {
         ino: Ino,
         change: impl Fn(&ObjectAttributes) -> Result<ObjectAttributes, FsError>,
     ) -> Result<(), FsError> {
-        if self.marker_of(ino).await?.is_none() {
-            return Ok(());
-        }
+        self.marker_of(ino).await?;
         {
             let mut tree = self.tree();
-            let Some(What::Directory(Some(marker))) = tree.entry_of_mut(ino).map(|entry| &mut entry.what) else {
-                return Err(FsError::Stale);
-            };
-            let changed = change(&marker.attributes)?;
-            if changed == marker.attributes {
+            let shown = tree.directory_mtime(ino, tree.marker(ino));
+            let marker = tree.marker_mut(ino).ok_or(FsError::Stale)?;
+            // Whoever sets other attributes leaves the time what it is shown to be.
+            let mut before = marker.attributes.clone();
+            if shown != SystemTime::UNIX_EPOCH {
+                before.set_mtime(shown);
+            }
+            let changed = change(&before)?;
+            if changed == before {
                 return Ok(());
             }
-            marker.attributes = if marker.is_there() { with_mtime(changed, marker.last_modified) } else { changed };
+            let changed = changed.with_mtime_or(self.clock.now());
+            // The time of a directory that was filled is set back to what the marker tells: nothing to be saved.
+            let is_told = marker.attributes == changed;
+            marker.attributes = changed;
             let Some(directory) = tree.directory_mut(ino) else { return Err(FsError::Stale) };
+            directory.modified_at = None;
+            if is_told {
+                return Ok(());
+            }
             if std::mem::replace(&mut directory.is_unsaved, true) {
                 return Ok(());
             }
@@ -248,10 +269,7 @@ impl FileSystem {
         let (path, attributes, has_marker) = {
             let mut tree = self.tree();
             let path = tree.directory_path(ino);
-            let attributes = match tree.entry_of(ino).map(|entry| &entry.what) {
-                Some(What::Directory(Some(marker))) => Some((marker.attributes.clone(), marker.is_there())),
-                _ => None,
-            };
+            let attributes = tree.marker(ino).map(|marker| (marker.attributes.clone(), marker.is_there()));
             let Some(directory) = tree.directory_mut(ino).filter(|directory| directory.is_unsaved) else {
                 return Ok(());
             };
@@ -260,7 +278,7 @@ impl FileSystem {
             let Some((path, (attributes, is_there))) = path.zip(attributes) else { return Ok(()) };
             (path, attributes, is_there)
         };
-        let key = self.key(&path)?;
+        let key = self.marker_key(&path)?;
         if !has_marker {
             let put = self.put_marker(&key, &attributes).await;
             let mut tree = self.tree();

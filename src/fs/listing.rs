@@ -6,7 +6,7 @@ use super::attributes::Attr;
 use super::name::FileName;
 use super::tree::{Covers, Facts, HIDDEN_DIRECTORY, Ino, Known, Listing, Marker, ROOT, Tree, What};
 use super::unnameable::{Unnameable, nameable};
-use super::{FileSystem, FsError};
+use super::{AttributeSource, FileSystem, FsError};
 use crate::stats::Stats;
 use crate::store::{ListPage, ListRequest, ListedObject, StoreError, StoreErrorKind};
 use crate::wire::ObjectKey;
@@ -33,16 +33,18 @@ impl FileSystem {
     }
 
     async fn attr_of(&self, ino: Ino) -> Result<Attr, FsError> {
+        if ino == ROOT && self.options.attributes == AttributeSource::Full {
+            // Where it cannot be asked the defaults show.
+            let _ = self.learn_top().await;
+        }
         let place = {
             let tree = self.tree();
             let node = tree.node(ino).ok_or(FsError::Stale)?;
             // Of a directory's marker nothing may be known any more.
             let is_known_directory = tree.directory(ino).is_some()
                 && !matches!(tree.entry_of(ino).map(|entry| &entry.what), Some(What::Directory(None)));
-            let known_here = tree.is_removed(ino)
-                || ino == ROOT
-                || is_known_directory
-                || tree.file(ino).is_some_and(|file| file.writing.is_some());
+            let known_here =
+                tree.is_removed(ino) || is_known_directory || tree.file(ino).is_some_and(|file| file.writing.is_some());
             if known_here {
                 return tree.attr(ino, &self.options, self.clock.now()).ok_or(FsError::NotFound);
             }
@@ -58,7 +60,7 @@ impl FileSystem {
     /// Whether a name is there: by what is known, or by asking.
     pub(super) async fn find(&self, parent: Ino, name: &FileName) -> Result<bool, FsError> {
         let ttl = self.options.metadata_ttl;
-        if is_hidden(parent, name) {
+        if is_hidden(parent, name) || parent == ROOT && self.is_top_object(name.as_str()) {
             // Not "there is none": `rm -rf` of it would report success and have done nothing.
             return Err(FsError::NotPermitted);
         }
@@ -175,6 +177,7 @@ impl FileSystem {
         let mut skipped: Vec<String> = Vec::new();
         for object in page.objects {
             match nameable(&object.key, prefix) {
+                Some(name) if prefix == self.options.prefix && self.is_top_object(name.as_str()) => {}
                 Some(name) => drop(listed.names.entry(name).or_insert(facts_of(object))),
                 None if object.key == prefix => listed.has_marker = true,
                 None => skipped.push(object.key),
@@ -203,6 +206,9 @@ impl FileSystem {
     /// The key of a path below the mount.
     pub(super) fn key(&self, path: &str) -> Result<ObjectKey, FsError> {
         if path.strip_prefix(HIDDEN_DIRECTORY).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')) {
+            return Err(FsError::NotPermitted);
+        }
+        if self.is_top_object(path) {
             return Err(FsError::NotPermitted);
         }
         ObjectKey::new(format!("{}{path}", self.options.prefix)).map_err(|error| match error {

@@ -56,7 +56,7 @@ impl FileSystem {
         if let Some(own) = source_writing.as_ref().filter(|own| Arc::ptr_eq(own, writing)) {
             let Some(range) = ByteRange::new(from_offset, end.min(own.file.size())) else { return Ok(0) };
             own.file.copy_within(range.start()..range.end(), to_offset).await?;
-            writing.note_change(self.clock.now());
+            writing.note_change();
             return Ok(range.len());
         }
         // From when the target refers to it, this mount neither replaces nor removes the source's object before that is copied.
@@ -66,7 +66,7 @@ impl FileSystem {
             let Some(range) = ByteRange::new(from_offset, end.min(version.size)) else { return Ok(0) };
             let Version { key, etag, size, crc64 } = version.clone();
             writing.file.copy_from(&SourceObject { key, etag, size, crc64 }, range, to_offset).await?;
-            writing.note_change(self.clock.now());
+            writing.note_change();
             if self.is_source_still(&source, &version).await {
                 return Ok(range.len());
             }
@@ -107,13 +107,16 @@ impl FileSystem {
         if len == 0 {
             return Err(FsError::Invalid);
         }
+        let is_room_there = |grows: bool| !grows || end <= writing.file.size();
         match how {
-            Allocation::Reserve { grows: false } => return Ok(()),
-            Allocation::Reserve { grows: true } if end <= writing.file.size() => return Ok(()),
-            Allocation::Reserve { grows: true } => writing.file.truncate(end).await?,
+            Allocation::Reserve { grows } if is_room_there(grows) => {
+                self.note_change_of(handle.ino);
+                return Ok(());
+            }
+            Allocation::Reserve { .. } => writing.file.truncate(end).await?,
             Allocation::Zero { grows } => writing.file.zero(offset..end, grows).await?,
         }
-        writing.note_change(self.clock.now());
+        writing.note_change();
         Ok(())
     }
 

@@ -63,6 +63,7 @@ impl FileSystem {
         if let Some(directory) = self.tree().directory_mut(ino) {
             directory.readers += 1;
         }
+        self.note_read_of(ino);
         Ok(self.handles.insert(Handle::Directory(Arc::new(DirHandle { ino, page }))))
     }
 

@@ -1,6 +1,5 @@
 //! Renaming files. Directories are in `moving_directories`.
 
-use super::attributes::with_mtime;
 use super::files::{METADATA_ATTEMPTS, Writing};
 use super::name::FileName;
 use super::traffic::Claim;
@@ -145,12 +144,9 @@ impl FileSystem {
         // It is closed, and has waited for this.
         let is_due = writing.is_held();
         let was_temporary = writing.set_temporary(false);
-        let attributes = self.retyped(writing.file.attributes(), from.1.as_str(), to.1.as_str());
+        let retyped = |attributes| Ok::<_, FsError>(self.retyped(attributes, from.1.as_str(), to.1.as_str()));
         let only_here = source.what == What::New && writing.file.rename_unpublished(new_key);
-        writing.file.set_attributes(match only_here {
-            true => attributes,
-            false => with_mtime(attributes, writing.modified_at()),
-        });
+        writing.file.change_attributes(retyped)?;
         let removed = if !only_here {
             writing.file.move_to(new_key).await?;
             self.delete_old_name((from, to), &old_key).await
@@ -180,7 +176,7 @@ impl FileSystem {
         let (facts, old_key) = self.facts_with_attributes(from).await?;
         let attributes = *facts.attributes.clone().unwrap_or_default();
         let attributes = self.retyped(attributes, from.1.as_str(), to.1.as_str());
-        let attributes = with_mtime(attributes, facts.last_modified);
+        let attributes = attributes.with_mtime_or(facts.last_modified);
         let base = Base { etag: facts.etag.clone(), size: facts.size, crc64: facts.crc64 };
         let copied = copy_object(&*self.store, &old_key, &base, new_key, &attributes).await;
         let etag = copied.map_err(|error| self.told(error))?;
@@ -208,6 +204,9 @@ impl FileSystem {
         tree.unlink(from.0, from.1, now, ttl);
         tree.link(to.0, to.1, Entry { seen_at: now, ..entry }, now, ttl);
         tree.move_node(ino, to.0, to.1.clone());
+        if let Some(times) = tree.times_mut(ino) {
+            times.note_change(now);
+        }
         tree.touch_upwards(to.0, now, ttl);
     }
 

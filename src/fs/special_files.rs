@@ -61,7 +61,7 @@ impl FileSystem {
     /// The kernel is told of the inode by this.
     pub(super) fn make_and_gather(&self, parent: Ino, name: &FileName, file: Arc<OpenFile>) -> Result<Attr, FsError> {
         let now = self.clock.now();
-        let writing = Writing::of_link(file, now);
+        let writing = Writing::of_link(file);
         // Listings do not tell what it is once its metadata are forgotten.
         self.heads.learn(writing.kind());
         let ino = {

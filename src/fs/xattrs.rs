@@ -51,13 +51,20 @@ fn encoded(mut attributes: ObjectAttributes, xattrs: Xattrs) -> ObjectAttributes
     attributes
 }
 
+/// An error unless this is a name that programs choose, and something behind its prefix.
+fn expect_user_name(name: &str) -> Result<(), FsError> {
+    match name.strip_prefix(USER_PREFIX) {
+        None => Err(FsError::NotSupported),
+        Some("") => Err(FsError::Invalid),
+        Some(_) => Ok(()),
+    }
+}
+
 impl FileSystem {
     /// The value of an extended attribute.
     pub async fn getxattr(&self, ino: Ino, name: &str) -> Result<Vec<u8>, FsError> {
-        if !name.starts_with(USER_PREFIX) {
-            // Asked for by every `ls -l`; no request is made for the answer.
-            return Err(FsError::NotSupported);
-        }
+        // Others are asked for by every `ls -l`; no request is made for the answer.
+        expect_user_name(name)?;
         decoded(&self.attributes_of(ino).await?).remove(name).ok_or(FsError::NoSuchAttribute)
     }
 
@@ -92,9 +99,7 @@ impl FileSystem {
         change: impl Fn(&mut Xattrs) -> Result<(), FsError> + Sync,
     ) -> Result<(), FsError> {
         self.refuse_if_read_only()?;
-        if !name.starts_with(USER_PREFIX) {
-            return Err(FsError::NotSupported);
-        }
+        expect_user_name(name)?;
         let _working = self.arrive(ino).await;
         self.change_attributes(ino, |_, attributes| {
             let mut xattrs = decoded(attributes);

@@ -14,7 +14,7 @@ use std::pin::pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, Waker};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use fuser::{
     CopyFileRangeFlags, Errno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags, Generation, INodeNo, InitFlags,
@@ -28,8 +28,8 @@ use super::call::Call;
 use super::caller;
 use super::errno::errno;
 use crate::fs::{
-    Allocation, Attr, AttrChange, DirEntry, FailedCall, FileName, FileSystem, FsError, HandleId, Holder, Ino, Kind,
-    OpenMode, Opened, Owner, SeekTo, Special, WriteOutcome, XattrMode, with_cause, with_cause_at_once,
+    Allocation, Asker, Attr, AttrChange, DirEntry, FailedCall, FileName, FileSystem, FsError, HandleId, Holder, Ino,
+    Kind, OpenMode, Opened, Owner, SeekTo, Special, WriteOutcome, XattrMode, with_cause, with_cause_at_once,
 };
 use crate::store::StoreErrorKind;
 
@@ -288,7 +288,7 @@ impl Filesystem for Adapter {
         uid: Option<u32>,
         gid: Option<u32>,
         size: Option<u64>,
-        _atime: Option<TimeOrNow>,
+        atime: Option<TimeOrNow>,
         mtime: Option<TimeOrNow>,
         _ctime: Option<SystemTime>,
         _handle: Option<FileHandle>,
@@ -298,15 +298,24 @@ impl Filesystem for Adapter {
         _flags: Option<fuser::BsdFileFlags>,
         reply: ReplyAttr,
     ) {
-        let mtime = mtime.map(|time| match time {
-            TimeOrNow::SpecificTime(time) => time,
-            TimeOrNow::Now => SystemTime::now(),
-        });
-        let change = AttrChange { permissions: mode.map(|mode| mode & 0o7777), uid, gid, mtime, size };
-        let fs = self.fs.clone();
+        // ftruncate comes with the present as the time, truncate without any.
+        let modifies = size.is_some() && matches!(mtime, Some(TimeOrNow::Now));
+        let (atime, mtime) = (atime.map(time_told), mtime.filter(|_| !modifies).map(time_told));
+        let change = AttrChange { permissions: mode.map(|mode| mode & 0o7777), uid, gid, atime, mtime, size, modifies };
+        let says_nothing = change == AttrChange::default();
+        let gives_or_cuts = mode.is_none() && (uid.is_some() || gid.is_some() || size.is_some());
         let asked = Call::new(request, what_changes(&change), ino);
-        let call = async move { fs.setattr(Ino(ino.0), change).await };
-        self.answer_or_stop(asked, Ino(ino.0), call, |result| attr(reply, result));
+        let (fs, asker, ino) = (self.fs.clone(), asker(request), Ino(ino.0));
+        let call = async move {
+            if says_nothing {
+                return fs.set_nothing(ino, &asker).await;
+            }
+            if gives_or_cuts {
+                fs.drop_privileges(ino, &asker).await?;
+            }
+            fs.setattr(ino, change).await
+        };
+        self.answer_or_stop(asked, ino, call, |result| attr(reply, result));
     }
 
     fn mkdir(&self, request: &Request, parent: INodeNo, name: &OsStr, mode: u32, umask: u32, reply: ReplyEntry) {
@@ -509,9 +518,14 @@ impl Filesystem for Adapter {
             exclusive: false,
             opener: request.pid(),
         };
-        let fs = self.fs.clone();
         let asked = Call::new(request, "open", ino);
-        let call = async move { fs.open(Ino(ino.0), mode).await };
+        let (fs, asker, ino) = (self.fs.clone(), asker(request), Ino(ino.0));
+        let call = async move {
+            if mode.truncates {
+                fs.drop_privileges(ino, &asker).await?;
+            }
+            fs.open(ino, mode).await
+        };
         let reply = move |result| match result {
             Ok(Opened { handle, keep_cache }) => {
                 let keep = if keep_cache { FopenFlags::FOPEN_KEEP_CACHE } else { FopenFlags::empty() };
@@ -563,7 +577,7 @@ impl Filesystem for Adapter {
         let _runtime = self.runtime.enter();
         let write = || {
             if write_flags.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID) {
-                self.fs.drop_privileges(handle)?;
+                self.fs.drop_privileges_of(handle, &asker(request))?;
             }
             self.fs.write(handle, offset, data)
         };
@@ -646,9 +660,12 @@ impl Filesystem for Adapter {
             // Taking ranges out and putting them in would move all that follows.
             _ => return reply.error(Errno::EOPNOTSUPP),
         };
-        let fs = self.fs.clone();
         let asked = Call::new(request, "fallocate", ino);
-        let call = async move { fs.allocate(HandleId(handle.0), offset, len, how).await };
+        let (fs, asker, ino) = (self.fs.clone(), asker(request), Ino(ino.0));
+        let call = async move {
+            fs.drop_privileges(ino, &asker).await?;
+            fs.allocate(HandleId(handle.0), offset, len, how).await
+        };
         self.answer(asked, call, |result| empty(reply, result));
     }
 
@@ -690,9 +707,12 @@ impl Filesystem for Adapter {
         // The reply has 32 bits for what was copied; the caller comes again for the rest.
         let len = len.min(COPY_BYTES_MAX);
         let (from, to) = ((HandleId(handle_in.0), offset_in), (HandleId(handle_out.0), offset_out));
-        let fs = self.fs.clone();
         let asked = Call::new(request, "copy_file_range", ino_out);
-        let call = async move { fs.copy_range(from, to, len).await };
+        let (fs, asker, ino) = (self.fs.clone(), asker(request), Ino(ino_out.0));
+        let call = async move {
+            fs.drop_privileges(ino, &asker).await?;
+            fs.copy_range(from, to, len).await
+        };
         self.answer(asked, call, |result| match result {
             Ok(copied) => reply.written(copied as u32),
             Err(error) => reply.error(errno(&error)),
@@ -846,6 +866,26 @@ fn xattr(reply: ReplyXattr, size: u32, result: Result<Vec<u8>, FsError>) {
     }
 }
 
+/// The time that a caller sets. fuser takes the fraction of a time before 1970, which counts forward like any other, for one
+/// that counts backward.
+fn time_told(time: TimeOrNow) -> SystemTime {
+    match time {
+        TimeOrNow::Now => SystemTime::now(),
+        TimeOrNow::SpecificTime(time) => match UNIX_EPOCH.duration_since(time) {
+            Ok(before) => {
+                let fraction = Duration::from_nanos(before.subsec_nanos().into());
+                UNIX_EPOCH - Duration::from_secs(before.as_secs()) + fraction
+            }
+            Err(_) => time,
+        },
+    }
+}
+
+fn asker(request: &Request) -> Asker {
+    let (tid, own) = (request.pid(), request.gid());
+    Asker { uid: request.uid(), is_in_group: Box::new(move |gid| gid == own || caller::is_in_group(tid, gid)) }
+}
+
 fn owner(request: &Request) -> Owner {
     Owner { uid: request.uid(), gid: request.gid() }
 }
@@ -867,10 +907,9 @@ fn file_attr(attr: &Attr) -> FileAttr {
         ino: INodeNo(attr.ino.0),
         size: attr.size,
         blocks: attr.size.div_ceil(512),
-        // The service keeps one time.
-        atime: attr.mtime,
+        atime: attr.atime,
         mtime: attr.mtime,
-        ctime: attr.mtime,
+        ctime: attr.ctime,
         crtime: attr.mtime,
         kind: file_type(attr.kind),
         perm: (attr.permissions & 0o7777) as u16,
@@ -885,7 +924,7 @@ fn file_attr(attr: &Attr) -> FileAttr {
 
 /// The attributes of `.` and `..` in a listing, of which the kernel uses the number and the type.
 fn directory_attr(ino: Ino) -> FileAttr {
-    let mtime = SystemTime::UNIX_EPOCH;
+    let never = SystemTime::UNIX_EPOCH;
     let owner = Owner { uid: 0, gid: 0 };
     file_attr(&Attr {
         ino,
@@ -893,7 +932,9 @@ fn directory_attr(ino: Ino) -> FileAttr {
         size: 0,
         permissions: 0,
         owner,
-        mtime,
+        atime: never,
+        mtime: never,
+        ctime: never,
         links: 1,
         device: 0,
         valid_for: Duration::ZERO,
@@ -903,6 +944,16 @@ fn directory_attr(ino: Ino) -> FileAttr {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_time_before_1970_keeps_its_fraction() {
+        // As fuser reads what the kernel sends for half a second before 1970: -1 seconds and 500,000,000 nanoseconds.
+        let read = UNIX_EPOCH - Duration::new(1, 500_000_000);
+        assert_eq!(time_told(TimeOrNow::SpecificTime(read)), UNIX_EPOCH - Duration::from_millis(500));
+        for time in [UNIX_EPOCH, UNIX_EPOCH - Duration::from_secs(3), UNIX_EPOCH + Duration::from_millis(1500)] {
+            assert_eq!(time_told(TimeOrNow::SpecificTime(time)), time);
+        }
+    }
 
     #[test]
     fn an_interrupted_write_tells_what_is_in_the_file_and_a_synchronous_one_does_not() {

@@ -130,6 +130,16 @@ fn is_on_device(pid: u32, fdinfo: &str, device: (u32, u32)) -> Option<bool> {
     })
 }
 
+/// Whether a thread is in a group besides the one that its requests name.
+pub(super) fn is_in_group(tid: u32, gid: u32) -> bool {
+    fs::read_to_string(format!("/proc/{tid}/status")).is_ok_and(|status| shows_group(&status, gid))
+}
+
+fn shows_group(status: &str, gid: u32) -> bool {
+    let groups = status.lines().find_map(|line| line.strip_prefix("Groups:"));
+    groups.is_some_and(|groups| groups.split_whitespace().any(|group| group.parse() == Ok(gid)))
+}
+
 /// Whether two threads are of one process. A thread that has ended is of none.
 pub(super) fn is_same_process(tid: u32, other: u32) -> bool {
     let process_of = |tid: u32| {
@@ -199,6 +209,13 @@ mod tests {
         assert_eq!(still_holds(pid, ino, None), Some(false), "what only reads does not count");
         drop(reads);
         assert_eq!(still_holds(u32::MAX, ino, None), None);
+    }
+
+    #[test]
+    fn a_thread_is_in_the_groups_that_its_status_shows() {
+        let status = "Name:\tcp\nGid:\t5\t5\t5\t5\nGroups:\t7 1000 \nVmSize:\t1 kB\n";
+        assert!(shows_group(status, 7) && shows_group(status, 1000));
+        assert!(!shows_group(status, 1) && !shows_group(status, 5) && !shows_group("Groups:\t\n", 0));
     }
 
     #[test]

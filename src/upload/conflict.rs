@@ -105,7 +105,8 @@ impl OpenFile {
             (state.key.clone(), base.or_else(|| state.replaces.clone()))
         };
         let head = match self.uploader.store.head(&key).await {
-            Ok(head) => head,
+            // It is copied, and keeps its time in that.
+            Ok(head) => ObjectHead { attributes: head.attributes.with_mtime_or(head.last_modified), ..head },
             Err(error) if error.kind == StoreErrorKind::NotFound => return Ok(Verdict::Replace),
             Err(error) => return Err(error.into()),
         };

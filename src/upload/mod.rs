@@ -13,6 +13,7 @@ mod copying;
 mod cover;
 mod extents;
 mod ladder;
+mod metadata;
 mod open_file;
 mod piece;
 mod plan;

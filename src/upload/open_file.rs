@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
 
 use futures_util::future::BoxFuture;
 use tokio::sync::Notify;
@@ -11,6 +12,7 @@ use tokio::sync::Notify;
 pub use super::content::{Base, Segment};
 use super::content::{Content, NotHeld};
 use super::extents::{Extent, Matter, Source, SourceObject};
+use super::metadata::Metadata;
 use super::sending::Session;
 use super::uploader::{UploadError, Uploader};
 use super::zeros::Zeros;
@@ -35,7 +37,7 @@ pub struct OpenFile {
 /// INVARIANT: parts are sealed only while a session is running or about to begin.
 pub(super) struct State {
     pub(super) key: ObjectKey,
-    pub(super) attributes: ObjectAttributes,
+    pub(super) metadata: Metadata,
     pub(super) content: Content,
     /// The running multipart upload.
     pub(super) session: Option<Arc<Session>>,
@@ -46,7 +48,7 @@ pub(super) struct State {
     pub(super) must_replan: bool,
     /// There is something that is not in the bucket: bytes, a new length, or the file itself.
     pub(super) dirty: bool,
-    /// The attributes differ from the published object's.
+    /// The metadata differ from the published object's.
     pub(super) attributes_changed: bool,
     /// Writers wait until the publishing is over.
     pub(super) is_publishing: bool,
@@ -143,10 +145,12 @@ impl OpenFile {
         content: Content,
         replaces: Option<ETag>,
     ) -> Arc<OpenFile> {
+        // What is new or emptied has changed just now.
+        let written_at = content.base.is_none().then(|| uploader.clock.now());
         let state = State {
             dirty: content.base.is_none(),
             key,
-            attributes,
+            metadata: Metadata::new(attributes, written_at),
             content,
             session: None,
             busy: BTreeSet::new(),
@@ -190,7 +194,7 @@ impl OpenFile {
     /// The object as last published, and the attributes it has or will have.
     pub fn published(&self) -> Option<PublishedFile> {
         let state = self.lock();
-        let (key, attributes, serial) = (state.key.clone(), state.attributes.clone(), state.serial);
+        let (key, attributes, serial) = (state.key.clone(), state.metadata.all(), state.serial);
         state.content.base.clone().map(|base| PublishedFile { key, base, attributes, serial })
     }
 
@@ -224,22 +228,39 @@ impl OpenFile {
         self.lock().key.clone()
     }
 
-    /// The attributes that the file is published with.
+    /// The attributes that the file would be published with now, the time of its last change among them.
     pub fn attributes(&self) -> ObjectAttributes {
-        self.lock().attributes.clone()
+        self.lock().metadata.all()
     }
 
-    /// Changes the attributes; they travel with the next publishing.
-    pub fn set_attributes(&self, attributes: ObjectAttributes) {
-        let mut state = self.lock();
-        state.attributes_changed |= state.attributes != attributes;
-        state.attributes = attributes;
+    /// One user attribute, but for the time of the last change. Cheaper than all of them.
+    pub fn user_attribute(&self, name: &str) -> Option<String> {
+        self.lock().metadata.user_attribute(name)
     }
 
-    /// Forgets one user attribute, as if nobody had set it.
-    pub fn clear_user_attribute(&self, name: &str) {
+    /// Changes the attributes by `change`; they travel with the next publishing. An error leaves them as they are.
+    pub fn change_attributes<E>(
+        &self,
+        change: impl FnOnce(ObjectAttributes) -> Result<ObjectAttributes, E>,
+    ) -> Result<(), E> {
         let mut state = self.lock();
-        state.attributes_changed |= state.attributes.user.remove(name).is_some();
+        let changed = change(state.metadata.all())?;
+        state.attributes_changed |= state.metadata.set(changed);
+        Ok(())
+    }
+
+    /// The content counts as changed just now, although all its bytes are what they were.
+    pub fn touch(&self) {
+        let mut state = self.lock();
+        state.metadata.touch(self.uploader.clock.now());
+        state.attributes_changed = true;
+    }
+
+    /// Whether the time of the last change may be an earlier one once the file is published: an upload in parts has told one
+    /// when it began.
+    pub fn may_tell_another_time(&self) -> bool {
+        let state = self.lock();
+        state.session.is_some() && state.metadata.is_untold()
     }
 
     /// Whether nothing of the file is in the bucket or on its way there, and all of it would go with one PUT.
@@ -349,7 +370,8 @@ impl OpenFile {
             if taken == data.len() {
                 return Ok((taken, None));
             }
-            (state.dirty, state.has_new_bytes) = (true, true);
+            state.note_change(self.uploader.clock.now());
+            state.has_new_bytes = true;
             state.content.extend(offset);
             let piece = &data[taken..data.len().min(taken + TURN_BYTES)];
             let (bytes, wait) = self.take_piece(&mut state, offset + taken as u64, piece, granted);
@@ -427,10 +449,13 @@ impl OpenFile {
         if len == self.size() {
             return self.failure().map_or(Ok(()), Err);
         }
-        self.change(len, |State { content, .. }| {
+        self.change(len, |State { content, metadata, .. }| {
             if len >= content.size() {
                 content.extend(len);
                 return Ok(());
+            }
+            if len == 0 {
+                metadata.forget_bytes();
             }
             content.truncate(len)
         })
@@ -498,7 +523,7 @@ impl OpenFile {
                 return Ok(Some(wait));
             }
             let changed = change(&mut state);
-            state.dirty = true;
+            state.note_change(self.uploader.clock.now());
             if state.content.part_count() == 0 {
                 // An upload without parts cannot be completed.
                 self.give_up_session(&mut state);
@@ -611,7 +636,13 @@ impl State {
     pub(super) fn rest_on_copy(&mut self, base: Base, attributes: &ObjectAttributes) {
         self.content.base = Some(base);
         self.serial += 1;
-        self.attributes_changed = self.attributes != *attributes;
+        self.attributes_changed = self.metadata.settle(attributes);
+    }
+
+    /// The content changes at `now`.
+    fn note_change(&mut self, now: SystemTime) {
+        self.dirty = true;
+        self.metadata.note_write(now);
     }
 
     /// Gives the bytes of acknowledged parts back, and those that are in the bucket as they are.

@@ -166,7 +166,7 @@ impl OpenFile {
         let (key, needed, attributes, has_object) = {
             let state = self.lock();
             let needed = state.content.base.clone().filter(|_| state.failure.is_none() && state.content.needs_base());
-            (state.key.clone(), needed, state.attributes.clone(), state.content.base.is_some())
+            (state.key.clone(), needed, state.metadata.all(), state.content.base.is_some())
         };
         let store = &*self.uploader.store;
         let kept = match &needed {
@@ -243,7 +243,7 @@ impl OpenFile {
         let (source, base, attributes) = {
             let state = self.lock();
             let Some(base) = state.content.base.clone() else { return Ok(()) };
-            (state.key.clone(), base, state.attributes.clone())
+            (state.key.clone(), base, state.metadata.all())
         };
         let etag = copy_object(&*self.uploader.store, &source, &base, key, &attributes).await?;
         let mut state = self.lock();
@@ -282,7 +282,7 @@ impl OpenFile {
             else {
                 return Ok(());
             };
-            (state.key.clone(), base, state.attributes.clone())
+            (state.key.clone(), base, state.metadata.all())
         };
         self.uploader.release_source(&key, Some(self)).await;
         let etag = rewrite_attributes(&*self.uploader.store, &key, &base, &attributes).await?;
@@ -385,7 +385,7 @@ impl OpenFile {
         let (key, attributes) = {
             let mut state = self.lock();
             state.is_loaded = true;
-            (state.key.clone(), state.attributes.clone())
+            (state.key.clone(), state.metadata.all())
         };
         // Two files that each copy from the other have what they need by this.
         self.changed.notify_waiters();
@@ -402,7 +402,7 @@ impl OpenFile {
     async fn copy_whole(self: &Arc<OpenFile>, object: &SourceObject) -> Result<Made, UploadError> {
         let (key, attributes) = {
             let state = self.lock();
-            (state.key.clone(), state.attributes.clone())
+            (state.key.clone(), state.metadata.all())
         };
         let SourceObject { key: source, etag, size, crc64 } = object.clone();
         let base = Base { etag, size, crc64 };
@@ -513,7 +513,8 @@ impl OpenFile {
         state.is_loaded = false;
         state.serial += 1;
         (state.dirty, state.has_new_bytes) = (!is_all, state.has_new_bytes && !is_all);
-        state.attributes_changed = state.attributes != attributes;
+        // What follows a step tells the time of the last write.
+        state.attributes_changed = is_all && state.metadata.settle(&attributes);
         Stats::add(&self.uploader.stats.published, 1);
         is_all
     }

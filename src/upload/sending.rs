@@ -65,8 +65,8 @@ impl OpenFile {
 
     /// The upload for parts to belong to. Initiate itself is sent by the first that needs it.
     pub(super) fn begin_session(&self, state: &mut State) -> Arc<Session> {
-        let State { session, key, attributes, .. } = state;
-        let begin = || Arc::new(Session { key: key.clone(), upload: OnceCell::new(), attributes: attributes.clone() });
+        let State { session, key, metadata, .. } = state;
+        let begin = || Arc::new(Session { key: key.clone(), upload: OnceCell::new(), attributes: metadata.all() });
         session.get_or_insert_with(begin).clone()
     }
 

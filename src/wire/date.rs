@@ -1,6 +1,7 @@
-//! Dates as the service writes them: RFC 1123 in headers, ISO 8601 in XML, asctime in old samples.
+//! Dates as the service writes them: RFC 1123 in headers, ISO 8601 in XML, asctime in old samples; and as tools keep them
+//! in metadata: seconds since 1970 with an optional fraction.
 //!
-//! Reading takes any of the three, writing gives the one that the place asks for.
+//! Reading takes any of the first three, writing gives the one that the place asks for.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -35,6 +36,32 @@ pub fn iso_milliseconds(time: SystemTime) -> String {
 /// The date as `CopyObjectResult` has it: `2020-04-10T18:20:30Z`.
 pub fn iso_seconds(time: SystemTime) -> String {
     format!("{}Z", iso_date_and_time(time))
+}
+
+/// The date as cosfs, s3fs and rclone keep it in metadata: seconds since 1970, with a fraction only where there is one. A
+/// date before that is negative as a whole: `-1.5` is one and a half seconds before.
+pub fn unix(time: SystemTime) -> String {
+    let (sign, distance) = match time.duration_since(UNIX_EPOCH) {
+        Ok(since) => ("", since),
+        Err(before) => ("-", before.duration()),
+    };
+    match distance.subsec_nanos() {
+        0 => format!("{sign}{}", distance.as_secs()),
+        nanoseconds => format!("{sign}{}.{nanoseconds:09}", distance.as_secs()),
+    }
+}
+
+/// Reads what [`unix`] writes, with any number of digits in the fraction; `None` for anything else.
+pub fn parse_unix(text: &str) -> Option<SystemTime> {
+    let text = text.trim();
+    let (before_epoch, text) = text.strip_prefix('-').map_or((false, text), |rest| (true, rest));
+    let (seconds, fraction) = text.split_once('.').unwrap_or((text, ""));
+    let is_digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+    if seconds.is_empty() || !is_digits(seconds) || !is_digits(fraction) {
+        return None;
+    }
+    let distance = Duration::new(seconds.parse().ok()?, format!("{fraction:0<9.9}").parse().ok()?);
+    if before_epoch { UNIX_EPOCH.checked_sub(distance) } else { UNIX_EPOCH.checked_add(distance) }
 }
 
 fn unix_seconds(time: SystemTime) -> u64 {
@@ -201,6 +228,28 @@ mod tests {
             let whole = at(days * 86_400 + days % 86_400, 0);
             assert_eq!(parse(&iso_seconds(time)), Some(whole));
             assert_eq!(parse(&http(time)), Some(whole));
+        }
+    }
+
+    #[test]
+    fn dates_in_metadata_are_read_and_written_on_both_sides_of_1970() {
+        let table = [
+            (at(1_557_989_151, 0), "1557989151"),
+            (at(1_557_989_151, 500), "1557989151.500000000"),
+            (UNIX_EPOCH + Duration::from_nanos(1), "0.000000001"),
+            (UNIX_EPOCH - Duration::from_nanos(1), "-0.000000001"),
+            (UNIX_EPOCH - Duration::from_millis(1500), "-1.500000000"),
+        ];
+        for (time, text) in table {
+            assert_eq!(unix(time), text);
+            assert_eq!(parse_unix(text), Some(time), "{text}");
+        }
+        assert_eq!(parse_unix("1557989151.5"), Some(at(1_557_989_151, 500)));
+        assert_eq!(parse_unix(" 1557989151. "), Some(at(1_557_989_151, 0)));
+        let precise = at(1_557_989_151, 0) + Duration::from_nanos(123_456_789);
+        assert_eq!(parse_unix("1557989151.123456789123"), Some(precise));
+        for text in ["", "-", ".5", "x", "1.x", "99999999999999999999", "1.\u{e9}23456789", "+1", "--1", "1.-5"] {
+            assert_eq!(parse_unix(text), None, "{text}");
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use cosmount::fs::{AttrChange, FsOptions, Owner};
+use cosmount::fs::{Asker, AttrChange, FsError, FsOptions, Owner, ROOT, XattrMode};
 use cosmount::store::{Fault, Gate, ObjectStore, Op};
 use cosmount::wire::{Crc64, ObjectAttributes, ObjectKey};
 
@@ -12,7 +12,15 @@ fn at(seconds: u64) -> SystemTime {
     UNIX_EPOCH + Duration::from_secs(seconds)
 }
 
-const CHANGE: AttrChange = AttrChange { permissions: Some(0o640), uid: Some(7), gid: Some(8), mtime: None, size: None };
+const CHANGE: AttrChange = AttrChange {
+    permissions: Some(0o640),
+    uid: Some(7),
+    gid: Some(8),
+    atime: None,
+    mtime: None,
+    size: None,
+    modifies: false,
+};
 
 fn change() -> AttrChange {
     AttrChange { mtime: Some(at(1_234_567)), ..CHANGE }
@@ -196,4 +204,185 @@ async fn a_directory_with_the_set_group_id_bit_gives_its_group_to_what_is_made_i
     assert_eq!([file.owner.gid, below.owner.gid, link.owner.gid], [77; 3]);
     assert_eq!((file.owner.uid, file.permissions, below.permissions), (ME.uid, 0o644, 0o2755));
     assert_eq!(bed.mkdir("other").await.unwrap().owner, ME);
+}
+
+fn described() -> ObjectAttributes {
+    let user = [("md5chksum", "old"), ("sha256", "old"), ("s3cmd-attrs", "md5:old/mode:33188"), ("colour", "red")];
+    ObjectAttributes {
+        content_type: Some("text/x-own".into()),
+        cache_control: Some("max-age=5".into()),
+        content_disposition: Some("attachment".into()),
+        content_encoding: Some("gzip".into()),
+        expires: Some("Thu, 16 May 2029 06:45:51 GMT".into()),
+        storage_class: Some("STANDARD_IA".into()),
+        user: user.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
+    }
+}
+
+/// What a reader over HTTP goes by must be of the bytes that it gets.
+#[tokio::test]
+async fn metadata_of_the_bytes_go_with_them_and_those_of_the_object_stay() {
+    for (how, len) in ["replace", "truncate", "append", "edit", "cut", "chmod", "rename", "touch"]
+        .iter()
+        .flat_map(|how| [(*how, 100), (*how, 3 * PART)])
+    {
+        let bed = Bed::new();
+        bed.bucket.insert_with("a", bytes(1, len), &described());
+        let mut key = "a";
+        match how {
+            "replace" => bed.put("a", b"new").await.unwrap(),
+            "truncate" => {
+                let file = bed.open("a", WRITE).await.unwrap();
+                file.truncate(0).await.unwrap();
+                file.write(0, b"new").await.unwrap();
+                file.close().await.unwrap();
+            }
+            "append" | "edit" => {
+                let file = bed.open("a", WRITE).await.unwrap();
+                file.write(if how == "append" { len } else { len / 2 }, b"new").await.unwrap();
+                file.close().await.unwrap();
+            }
+            "cut" => {
+                let change = AttrChange { size: Some(len as u64 / 2), ..AttrChange::default() };
+                bed.fs.setattr(bed.stat("a").await.unwrap().ino, change).await.unwrap();
+            }
+            "chmod" => drop(bed.chmod("a", 0o600).await.unwrap()),
+            "touch" => drop(bed.fs.setattr(bed.stat("a").await.unwrap().ino, change()).await.unwrap()),
+            _ => {
+                bed.rename("a", "b").await.unwrap();
+                key = "b";
+            }
+        }
+        bed.publish_all().await;
+        let mut found = bed.bucket.object_head(key).unwrap().attributes;
+        for name in ["mode", "uid", "gid", "mtime"] {
+            found.user.remove(name);
+        }
+        let mut expected = described();
+        match how {
+            "replace" | "truncate" => expected.forget_bytes(),
+            "append" | "edit" | "cut" => expected.forget_digests(),
+            _ => {}
+        }
+        assert_eq!(found, expected, "{how} of {len} bytes");
+    }
+}
+
+/// An object that cosfs or another tool has given to nobody.
+#[tokio::test]
+async fn an_owner_that_is_no_number_of_one_is_the_mounts() {
+    let options = FsOptions { owner: Owner { uid: 50, gid: 60 }, ..FsOptions::default() };
+    let bed = Bed::with(Choices { options, ..Choices::default() });
+    let mut attributes = ObjectAttributes::default();
+    for name in ["uid", "gid"] {
+        attributes.user.insert(name.into(), "4294967295".into());
+    }
+    bed.bucket.insert_with("u", "x", &attributes);
+    assert_eq!(bed.stat("u").await.unwrap().owner, Owner { uid: 50, gid: 60 });
+    bed.unlink("u").await.unwrap();
+    bed.assert_bucket(&[]);
+}
+
+fn asker(uid: u32, groups: &'static [u32]) -> Asker {
+    Asker { uid, is_in_group: Box::new(move |gid| groups.contains(&gid)) }
+}
+
+/// As on a disk: (who, groups, mode before, mode after).
+#[tokio::test]
+async fn a_change_by_others_than_root_takes_privileges_away() {
+    let table: [(u32, &[u32], u32, u32); 8] = [
+        (0, &[], 0o6777, 0o6777),
+        (1, &[], 0o6777, 0o777),
+        (ME.uid, &[ME.gid], 0o6777, 0o777),
+        (1, &[], 0o2767, 0o767),
+        (1, &[ME.gid], 0o2767, 0o2767),
+        (ME.uid, &[], 0o2767, 0o767),
+        (1, &[], 0o4666, 0o666),
+        (1, &[], 0o666, 0o666),
+    ];
+    for (uid, groups, before, after) in table {
+        let bed = Bed::new();
+        bed.put("a", b"x").await.unwrap();
+        let ino = bed.chmod("a", before).await.unwrap().ino;
+        bed.fs.drop_privileges(ino, &asker(uid, groups)).await.unwrap();
+        assert_eq!(bed.stat("a").await.unwrap().permissions, after, "{uid} {groups:?} {before:o}");
+        bed.chmod("a", before).await.unwrap();
+        let file = bed.open("a", WRITE).await.unwrap();
+        if uid != 0 {
+            bed.fs.drop_privileges_of(file.handle, &asker(uid, groups)).unwrap();
+            assert_eq!(bed.stat("a").await.unwrap().permissions, after, "{uid} {groups:?} {before:o}, by handle");
+        }
+        file.close().await.unwrap();
+    }
+}
+
+/// `chown(-1, -1)` takes privileges, and is for the owner and for root where there are any to take.
+#[tokio::test]
+async fn to_set_nothing_takes_privileges_and_needs_the_right_to() {
+    let table: [(u32, u32, Result<u32, FsError>); 6] = [
+        (0, 0o6777, Ok(0o777)),
+        (0, 0o2767, Ok(0o2767)),
+        (ME.uid, 0o6777, Ok(0o777)),
+        (1, 0o6777, Err(FsError::NotPermitted)),
+        (1, 0o2767, Err(FsError::NotPermitted)),
+        (1, 0o666, Ok(0o666)),
+    ];
+    for (uid, before, expected) in table {
+        let bed = Bed::new();
+        bed.put("a", b"x").await.unwrap();
+        let ino = bed.chmod("a", before).await.unwrap().ino;
+        let groups: &[u32] = if uid == ME.uid { &[1000] } else { &[] };
+        let set = bed.fs.set_nothing(ino, &asker(uid, groups)).await.map(|attr| attr.permissions);
+        assert_eq!(set, expected, "{uid} {before:o}");
+        // The kernel asks the same before it lets somebody change what he has open.
+        let file = bed.open("a", WRITE).await.unwrap();
+        assert!(bed.fs.set_nothing(ino, &asker(uid, groups)).await.is_ok(), "{uid} {before:o}");
+        file.close().await.unwrap();
+    }
+    let bed = Bed::new();
+    let ino = bed.mkdir("d").await.unwrap().ino;
+    bed.chmod("d", 0o2777).await.unwrap();
+    assert_eq!(bed.fs.set_nothing(ino, &asker(1, &[])).await.unwrap().permissions, 0o2777);
+}
+
+/// `cp -a x/. mnt/`, `rsync -a x/ mnt/` and `tar x` set them.
+#[tokio::test]
+async fn attributes_of_the_top_last() {
+    for prefix in ["", "p/"] {
+        let key = if prefix.is_empty() { ".cosmount-root" } else { "p/" };
+        let options = FsOptions { prefix: prefix.into(), ..FsOptions::default() };
+        let bed = Bed::with(Choices { options, ..Choices::default() });
+        bed.fs.setattr(ROOT, change()).await.unwrap();
+        bed.fs.setxattr(ROOT, "user.colour", b"red", XattrMode::Any).await.unwrap();
+        bed.publish_all().await;
+        bed.assert_bucket(&[(key, b"")]);
+        let bed = bed.remount();
+        let attr = bed.fs.getattr(ROOT).await.unwrap();
+        assert_eq!((attr.permissions, attr.owner, attr.mtime), (0o640, Owner { uid: 7, gid: 8 }, at(1_234_567)));
+        assert_eq!(bed.fs.getxattr(ROOT, "user.colour").await.unwrap(), b"red");
+        assert_eq!(bed.take_ops(), [Op::HeadObject], "once in the life of a mount");
+        // Nobody sees what carries them.
+        assert_eq!(bed.list(ROOT).await, [""; 0]);
+        if prefix.is_empty() {
+            assert_eq!(bed.stat(key).await.map(|_| ()), Err(FsError::NotPermitted));
+            assert_eq!(bed.try_create(key, WRITE).await.map(|_| ()), Err(FsError::NotPermitted));
+        }
+        let chmod = AttrChange { permissions: Some(0o700), ..AttrChange::default() };
+        bed.fs.setattr(ROOT, chmod).await.unwrap();
+        bed.publish_all().await;
+        assert_eq!(bed.bucket.object_head(key).unwrap().attributes.mtime(), Some(at(1_234_567)));
+    }
+}
+
+/// A prefix that others have made a marker for shows what that says.
+#[tokio::test]
+async fn a_mounted_prefix_shows_what_its_marker_says() {
+    let options = FsOptions { prefix: "p/".into(), ..FsOptions::default() };
+    let bed = Bed::with(Choices { options, ..Choices::default() });
+    let mut attributes = ObjectAttributes::default();
+    attributes.user.insert("mode".into(), "16841".into());
+    bed.bucket.insert_with("p/", "", &attributes);
+    bed.advance(9_000);
+    let attr = bed.fs.getattr(ROOT).await.unwrap();
+    assert_eq!((attr.permissions, attr.mtime), (0o711, at(1_700_000_000)));
 }

@@ -81,3 +81,40 @@ async fn directories_have_extended_attributes_too() {
     let ino = bed.stat("d").await.unwrap().ino;
     assert_eq!(bed.fs.getxattr(ino, "user.a").await.unwrap(), b"1");
 }
+
+/// An object with the mode of a link whose content is no path that the kernel would take.
+#[tokio::test]
+async fn what_cannot_be_a_link_is_a_file_whose_bytes_can_be_read() {
+    let mut attributes = cosmount::wire::ObjectAttributes::default();
+    attributes.user.insert("mode".into(), "41471".into());
+    let long = vec![b'l'; 4096];
+    for content in [&long[..], b"", b"a\0b"] {
+        let bed = Bed::new();
+        bed.bucket.insert_with("l", content.to_vec(), &attributes);
+        let mut attr = bed.stat("l").await.unwrap();
+        if content == b"a\0b" {
+            // Only its bytes tell, and the kernel looks again then.
+            assert_eq!(bed.fs.readlink(attr.ino).await, Err(FsError::Stale));
+            let found = bed.stat("l").await.unwrap();
+            assert_ne!(found.ino, attr.ino);
+            attr = found;
+        }
+        assert_eq!((attr.kind, attr.size), (Kind::File, content.len() as u64));
+        assert_eq!(bed.read("l").await.unwrap(), content);
+        bed.chmod("l", 0o600).await.unwrap();
+        bed.unlink("l").await.unwrap();
+    }
+    let bed = Bed::new();
+    bed.bucket.insert_with("l", long[..4095].to_vec(), &attributes);
+    assert_eq!(bed.stat("l").await.unwrap().kind, Kind::Symlink);
+}
+
+#[tokio::test]
+async fn an_extended_attribute_needs_a_name_behind_its_prefix() {
+    let bed = Bed::new();
+    bed.put("a", b"content").await.unwrap();
+    let ino = bed.stat("a").await.unwrap().ino;
+    assert_eq!(bed.fs.setxattr(ino, "user.", b"1", XattrMode::Any).await, Err(FsError::Invalid));
+    assert_eq!(bed.fs.getxattr(ino, "user.").await, Err(FsError::Invalid));
+    assert_eq!(bed.fs.removexattr(ino, "user.").await, Err(FsError::Invalid));
+}

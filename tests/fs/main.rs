@@ -29,3 +29,4 @@ mod reading;
 mod renaming;
 mod special_files;
 mod streaming;
+mod times;

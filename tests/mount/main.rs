@@ -21,6 +21,7 @@ mod open_files;
 mod options;
 mod programs;
 mod reading;
+mod times;
 mod tools;
 mod tree_model;
 mod trees;

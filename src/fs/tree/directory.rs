@@ -25,6 +25,10 @@ pub(in crate::fs) struct Directory {
     pub(in crate::fs) is_large: bool,
     /// Whether its marker object is known to be there.
     pub(in crate::fs) has_marker: bool,
+    /// When entries of it last came or went by this mount, unless somebody has set a time since.
+    pub(in crate::fs) modified_at: Option<SystemTime>,
+    /// When the newest object that was listed in it was last modified.
+    pub(super) newest_at: Option<SystemTime>,
     /// Attributes were set that its marker does not have yet.
     pub(in crate::fs) is_unsaved: bool,
     /// How often this mount has put a name in or taken one out.
@@ -64,6 +68,8 @@ impl Directory {
             made_at,
             is_large: false,
             has_marker: made_at.is_some(),
+            modified_at: None,
+            newest_at: None,
             is_unsaved: false,
             changes: 0,
             readers: 0,
@@ -84,6 +90,12 @@ impl Directory {
     /// Whether `children` is all there is, as far as anybody can know at `now`.
     pub(in crate::fs) fn is_complete(&self, now: SystemTime, ttl: Duration) -> bool {
         self.complete_at.is_some_and(|at| is_fresh(at, now, ttl))
+    }
+
+    /// An entry comes or goes at `now`.
+    pub(super) fn note_entry(&mut self, now: SystemTime, ttl: Duration) {
+        self.modified_at = Some(now);
+        self.renew(now, ttl);
     }
 
     /// Notes that this mount has just worked in the directory: one of its own making stays known by that.

@@ -91,6 +91,11 @@ impl Marker {
 }
 
 impl Facts {
+    /// When the content was last changed: as whoever did tells, or as the service does.
+    pub(super) fn mtime(&self) -> SystemTime {
+        self.attributes.as_ref().and_then(|attributes| attributes.mtime()).unwrap_or(self.last_modified)
+    }
+
     /// The version, for reading.
     pub(in crate::fs) fn version(&self, key: ObjectKey) -> Version {
         Version { key, etag: self.etag.clone(), size: self.size, crc64: self.crc64 }

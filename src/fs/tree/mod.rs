@@ -8,6 +8,7 @@ mod entry;
 mod told;
 mod walk;
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, SystemTime};
@@ -19,14 +20,15 @@ use told::ATTRIBUTES_WEIGHT;
 pub(super) use told::{Covers, Listing};
 pub(super) use walk::AHEAD_MAX;
 
-use super::attributes::{Attr, Kind, device_of, mtime_of, permissions_and_owner};
+use super::attributes::{Attr, Kind, device_of, of_file, permissions_and_owner};
 use super::files::Writing;
 use super::handles::HandleId;
 use super::hard_links::Linked;
 use super::name::FileName;
 use super::options::{AttributeSource, FsOptions};
+use super::times::{Shown, Times};
 use crate::read::Object;
-use crate::wire::{ETag, ObjectKey};
+use crate::wire::{ETag, ObjectAttributes, ObjectKey};
 
 /// The number of an inode; stable for as long as anybody refers to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -49,6 +51,8 @@ pub(super) struct Tree {
     next_ino: u64,
     /// The most the kernel believes by itself.
     kernel_ttl: Duration,
+    /// What carries the attributes of the top, once somebody has asked.
+    top: Option<Box<Marker>>,
 }
 
 /// An inode that somebody refers to.
@@ -61,6 +65,7 @@ pub(super) struct Node {
     lookups: u64,
     /// What it was when it lost its name, for whoever has it open still.
     removed: Option<Entry>,
+    times: Times,
     pub(super) body: Body,
 }
 
@@ -105,8 +110,15 @@ impl Tree {
         let mut directory = Directory::new(None);
         // The root needs no marker.
         directory.has_marker = true;
-        let root = Node { parent: ROOT, name: None, lookups: 1, removed: None, body: Body::Directory(directory) };
-        Tree { nodes: HashMap::from([(ROOT, root)]), next_ino: ROOT.0 + 1, kernel_ttl: KERNEL_TTL }
+        let root = Node {
+            parent: ROOT,
+            name: None,
+            lookups: 1,
+            removed: None,
+            times: Times::default(),
+            body: Body::Directory(directory),
+        };
+        Tree { nodes: HashMap::from([(ROOT, root)]), next_ino: ROOT.0 + 1, kernel_ttl: KERNEL_TTL, top: None }
     }
 
     pub(super) fn new_ino(&mut self) -> Ino {
@@ -231,16 +243,20 @@ impl Tree {
             let ino = entry.ino;
             let replaced = directory.children.insert(name.clone(), entry).filter(|replaced| replaced.ino != ino);
             directory.weight += ATTRIBUTES_WEIGHT;
-            directory.renew(now, ttl);
-            self.lose_name(replaced);
+            directory.note_entry(now, ttl);
+            self.lose_name(replaced, now);
+        }
+        if let Some(times) = self.times_mut(parent) {
+            times.note_change(now);
         }
     }
 
     /// Something has no name any more, which whoever has it open goes on with.
-    pub(super) fn lose_name(&mut self, entry: Option<Entry>) {
+    pub(super) fn lose_name(&mut self, entry: Option<Entry>, now: SystemTime) {
         if let Some(entry) = entry
             && let Some(node) = self.nodes.get_mut(&entry.ino)
         {
+            node.times.note_change(now);
             node.removed = Some(entry);
         }
     }
@@ -258,9 +274,65 @@ impl Tree {
         directory.removed.insert(name.clone(), now);
         directory.changes += 1;
         let entry = directory.children.remove(name);
-        directory.renew(now, ttl);
-        self.lose_name(entry.clone());
+        directory.note_entry(now, ttl);
+        self.lose_name(entry.clone(), now);
+        if let Some(times) = self.times_mut(parent) {
+            times.note_change(now);
+        }
         entry
+    }
+
+    /// The content of what looked like a link is no path: from now on it is a file, and another inode, because the kernel
+    /// takes one that changes its type for broken.
+    pub(super) fn take_for_file(&mut self, ino: Ino) {
+        let number = self.new_ino();
+        if let Some(entry) = self.entry_of_mut(ino)
+            && let What::Object(Facts { attributes: Some(attributes), .. }) = &mut entry.what
+        {
+            **attributes = of_file(std::mem::take(&mut **attributes));
+            entry.ino = number;
+        }
+    }
+
+    /// What an inode has of times in memory.
+    pub(super) fn times_mut(&mut self, ino: Ino) -> Option<&mut Times> {
+        self.nodes.get_mut(&ino).map(|node| &mut node.times)
+    }
+
+    /// What the marker of a directory says, as far as that is known.
+    pub(super) fn marker(&self, ino: Ino) -> Option<&Marker> {
+        match self.entry_of(ino).map(|entry| &entry.what) {
+            Some(What::Directory(marker)) => marker.as_deref(),
+            None if ino == ROOT => self.top.as_deref(),
+            _ => None,
+        }
+    }
+
+    /// The same, to be changed.
+    pub(super) fn marker_mut(&mut self, ino: Ino) -> Option<&mut Marker> {
+        if ino == ROOT {
+            return self.top.as_deref_mut();
+        }
+        match &mut self.entry_of_mut(ino)?.what {
+            What::Directory(marker) => marker.as_deref_mut(),
+            _ => None,
+        }
+    }
+
+    /// Takes note of what carries the attributes of the top, unless that is known.
+    pub(super) fn learn_top(&mut self, marker: Box<Marker>) {
+        self.top.get_or_insert(marker);
+    }
+
+    /// When a directory last changed: by this mount, as its marker tells, or when the newest thing in it did.
+    pub(super) fn directory_mtime(&self, ino: Ino, marker: Option<&Marker>) -> SystemTime {
+        let directory = self.directory(ino);
+        let told = || {
+            let newest = directory.and_then(|directory| directory.newest_at);
+            let modified = marker.map(|marker| marker.last_modified).max(newest).unwrap_or(SystemTime::UNIX_EPOCH);
+            marker.and_then(|marker| marker.attributes.mtime()).unwrap_or(modified)
+        };
+        directory.and_then(|directory| directory.modified_at).unwrap_or_else(told)
     }
 
     /// Moves an inode to another name. The entry is moved by [`Tree::unlink`] and [`Tree::link`].
@@ -283,6 +355,7 @@ impl Tree {
             name: Some(name.clone()),
             lookups: 0,
             removed: None,
+            times: Times::default(),
             body: new_body(),
         });
         node.lookups += 1;
@@ -308,6 +381,12 @@ impl Tree {
     pub(super) fn drop_unused(&mut self, ino: Ino) {
         let mut at = ino;
         while at != ROOT && self.is_unused(at) {
+            if let Some(modified_at) = self.directory(at).and_then(|directory| directory.modified_at)
+                && let Some(marker) = self.marker_mut(at)
+            {
+                // It goes on from there when somebody comes again.
+                marker.attributes.set_mtime(modified_at);
+            }
             let Some(node) = self.nodes.remove(&at) else { return };
             at = node.parent;
         }
@@ -364,7 +443,9 @@ impl Tree {
     /// Nobody knows what the marker of a directory says.
     pub(super) fn doubt_marker(&mut self, ino: Ino) {
         let is_unsaved = self.directory(ino).is_some_and(|directory| directory.is_unsaved);
-        if let Some(entry) = self.entry_of_mut(ino).filter(|_| !is_unsaved) {
+        if ino == ROOT && !is_unsaved {
+            self.top = None;
+        } else if let Some(entry) = self.entry_of_mut(ino).filter(|_| !is_unsaved) {
             entry.what = What::Directory(None);
         }
         self.doubt(ino);
@@ -372,9 +453,7 @@ impl Tree {
 
     /// The marker of a directory is there since `now`.
     pub(super) fn note_marker(&mut self, ino: Ino, now: SystemTime) {
-        if let Some(What::Directory(Some(marker))) = self.entry_of_mut(ino).map(|entry| &mut entry.what)
-            && !marker.is_there()
-        {
+        if let Some(marker) = self.marker_mut(ino).filter(|marker| !marker.is_there()) {
             marker.last_modified = now;
         }
         if let Some(directory) = self.directory_mut(ino) {
@@ -438,66 +517,73 @@ impl Tree {
 
     /// What `stat` shows. What has lost its name is what it was then, but for the name.
     pub(super) fn attr(&self, ino: Ino, options: &FsOptions, now: SystemTime) -> Option<Attr> {
-        let writing = self.file(ino).and_then(|file| file.writing.as_ref());
-        if let Some(writing) = writing {
-            let attributes = writing.file.attributes();
-            let kind = writing.kind();
-            let (permissions, owner) = permissions_and_owner(kind, Some(&attributes), options);
-            let mtime = mtime_of(&attributes).unwrap_or_else(|| writing.modified_at());
-            return Some(Attr {
-                ino,
-                kind,
-                size: writing.file.size(),
-                permissions,
-                owner,
-                mtime,
-                links: u32::from(!writing.file.is_nameless()),
-                device: device_of(kind, Some(&attributes)),
-                valid_for: self.kernel_ttl,
-            });
-        }
-        if ino == ROOT {
-            let (permissions, owner) = permissions_and_owner(Kind::Directory, None, options);
-            let mtime = SystemTime::UNIX_EPOCH;
-            return Some(Attr {
-                ino,
-                kind: Kind::Directory,
-                size: 0,
-                permissions,
-                owner,
-                mtime,
-                links: 1,
-                device: 0,
-                valid_for: self.kernel_ttl,
-            });
-        }
-        let named = self.entry_of(ino);
-        let entry = named.or_else(|| self.nodes.get(&ino)?.removed.as_ref())?;
-        let attributes = match &entry.what {
-            What::Directory(marker) => marker.as_ref().map(|marker| &marker.attributes),
-            What::Object(facts) => facts.attributes.as_deref(),
-            What::New => None,
+        let seen = match self.file(ino).and_then(|file| file.writing.as_ref()) {
+            Some(writing) => self.seen_of_written(writing),
+            None => self.seen(ino, options, now)?,
         };
-        let kind = entry.what.kind();
-        let (permissions, owner) = permissions_and_owner(kind, attributes, options);
-        let (size, last_modified) = match &entry.what {
-            What::Object(facts) => (facts.size, facts.last_modified),
-            What::Directory(Some(marker)) => (0, marker.last_modified),
-            What::Directory(None) | What::New => (0, SystemTime::UNIX_EPOCH),
-        };
-        let mtime = attributes.and_then(mtime_of).unwrap_or(last_modified);
-        let age = now.duration_since(entry.seen_at).unwrap_or(options.metadata_ttl);
-        let is_whole = named.is_none()
-            || attributes.is_some()
-            || entry.what == What::New
-            || options.attributes == AttributeSource::Listing && kind != Kind::Directory;
-        let fresh_for = if named.is_some() { options.metadata_ttl.saturating_sub(age) } else { Duration::MAX };
-        let is_whole = is_whole && self.looks_like(ino, now).is_none();
-        let valid_for = if is_whole { fresh_for.min(self.kernel_ttl) } else { Duration::ZERO };
-        let links = u32::from(named.is_some());
-        let device = device_of(kind, attributes);
-        Some(Attr { ino, kind, size, permissions, owner, mtime, links, device, valid_for })
+        let Seen { kind, size, mtime, attributes, links, valid_for } = seen;
+        let (permissions, owner) = permissions_and_owner(kind, attributes.as_deref(), options);
+        let device = device_of(kind, attributes.as_deref());
+        let times = self.nodes.get(&ino).map(|node| node.times).unwrap_or_default();
+        let Shown { atime, mtime, ctime } = times.shown(mtime, now);
+        Some(Attr { ino, kind, size, permissions, owner, atime, mtime, ctime, links, device, valid_for })
     }
+
+    fn seen_of_written(&self, writing: &Writing) -> Seen<'static> {
+        let (attributes, size) = (writing.file.attributes(), writing.file.size());
+        // The kernel must not remember a time that a close may yet move.
+        let valid_for = if writing.file.may_tell_another_time() { Duration::ZERO } else { self.kernel_ttl };
+        Seen {
+            kind: Kind::of_object(Some(&attributes), size),
+            size,
+            mtime: attributes.mtime().unwrap_or(SystemTime::UNIX_EPOCH),
+            attributes: Some(Cow::Owned(attributes)),
+            links: u32::from(!writing.file.is_nameless()),
+            valid_for,
+        }
+    }
+
+    fn seen(&self, ino: Ino, options: &FsOptions, now: SystemTime) -> Option<Seen<'_>> {
+        let named = self.entry_of(ino);
+        let entry = named.or_else(|| self.nodes.get(&ino)?.removed.as_ref());
+        let (size, mtime, attributes) = match entry.map(|entry| &entry.what) {
+            Some(What::Object(facts)) => (facts.size, facts.mtime(), facts.attributes.as_deref()),
+            Some(What::New) => (0, SystemTime::UNIX_EPOCH, None),
+            Some(What::Directory(marker)) => {
+                let marker = marker.as_deref();
+                (0, self.directory_mtime(ino, marker), marker.map(|marker| &marker.attributes))
+            }
+            None if ino == ROOT => {
+                let marker = self.marker(ROOT);
+                (0, self.directory_mtime(ROOT, marker), marker.map(|marker| &marker.attributes))
+            }
+            None => return None,
+        };
+        let kind = entry.map_or(Kind::Directory, |entry| entry.what.kind());
+        let valid_for = named.map_or(self.kernel_ttl, |entry| {
+            let age = now.duration_since(entry.seen_at).unwrap_or(options.metadata_ttl);
+            let is_whole = attributes.is_some()
+                || entry.what == What::New
+                || options.attributes == AttributeSource::Listing && kind != Kind::Directory;
+            if is_whole && self.looks_like(ino, now).is_none() {
+                options.metadata_ttl.saturating_sub(age).min(self.kernel_ttl)
+            } else {
+                Duration::ZERO
+            }
+        });
+        let links = u32::from(named.is_some() || ino == ROOT);
+        Some(Seen { kind, size, mtime, attributes: attributes.map(Cow::Borrowed), links, valid_for })
+    }
+}
+
+/// What is known of an inode, before options and its times in memory are looked at.
+struct Seen<'a> {
+    kind: Kind,
+    size: u64,
+    mtime: SystemTime,
+    attributes: Option<Cow<'a, ObjectAttributes>>,
+    links: u32,
+    valid_for: Duration,
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use super::directory::{Directory, is_fresh};
 use super::entry::{Entry, Marker, What};
-use super::{Body, Ino, Node, Tree};
+use super::{Body, Ino, Node, ROOT, Tree};
 use crate::fs::flat::Stashed;
 use crate::fs::name::FileName;
 use crate::fs::reading_directories::DirEntry;
@@ -87,9 +87,14 @@ impl Tree {
             .collect();
         for name in vanished {
             let vanished = self.directory_mut(ino).and_then(|directory| directory.children.remove(&name));
-            self.lose_name(vanished);
+            self.lose_name(vanished, asked_at);
         }
         let count = names.len();
+        let modified = |what: &What| if let What::Object(facts) = what { Some(facts.last_modified) } else { None };
+        let newest = names.values().filter_map(modified).max();
+        if let Some(directory) = self.directory_mut(ino) {
+            directory.newest_at = directory.newest_at.max(newest);
+        }
         for (name, what) in names {
             self.take_listed(ino, name, what, asked_at, ttl);
         }
@@ -184,6 +189,7 @@ impl Tree {
             return;
         }
         (directory.complete_at, directory.made_at, directory.is_large) = (None, None, false);
+        let keeps_marker = ino != ROOT || directory.is_unsaved;
         directory.removed.clear();
         let mut children = std::mem::take(&mut directory.children);
         for entry in children.values_mut() {
@@ -195,6 +201,9 @@ impl Tree {
                 What::Object(facts) => facts.attributes = None,
                 What::Directory(_) | What::New => {}
             }
+        }
+        if !keeps_marker {
+            self.top = None;
         }
         if let Some(directory) = self.directory_mut(ino) {
             directory.children = children;
@@ -228,7 +237,7 @@ impl Tree {
         let is_gone = self.entry(parent, name).is_some_and(|entry| !self.is_ours(entry) && entry.seen_at <= asked_at);
         if let Some(directory) = self.directory_mut(parent).filter(|_| is_gone) {
             let vanished = directory.children.remove(name);
-            self.lose_name(vanished);
+            self.lose_name(vanished, asked_at);
         }
     }
 
@@ -341,7 +350,7 @@ impl Tree {
         if let Some(directory) = self.directory_mut(parent) {
             let ino = entry.ino;
             let replaced = directory.children.insert(name, entry).filter(|replaced| replaced.ino != ino);
-            self.lose_name(replaced);
+            self.lose_name(replaced, asked_at);
         }
     }
 }
