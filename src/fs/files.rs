@@ -428,6 +428,11 @@ impl FileSystem {
         self.read_once(&handle, offset, len).await
     }
 
+    /// Whether somebody has a file open for writing.
+    pub fn is_open_for_writing(&self, ino: Ino) -> bool {
+        self.tree().file(ino).is_some_and(|file| file.writers > 0)
+    }
+
     /// What is being written of the file that a handle is open for.
     pub(super) fn writing_of(&self, handle: &FileHandle) -> Option<Arc<Writing>> {
         match &handle.writing {
@@ -467,9 +472,22 @@ impl FileSystem {
                 handle.reader().ok_or(FsError::Stale)?
             }
         };
-        let bytes = reader.read(offset, len).await.map_err(|error| self.lost(error))?;
+        let bytes = reader.read(offset, len).await.map_err(|error| {
+            if error.kind == StoreErrorKind::Corrupted {
+                // Pages that the kernel has of it may be damaged, too.
+                self.forget_cached(handle.ino);
+            }
+            self.lost(error)
+        })?;
         self.confirm(handle.ino, reader.object());
         Ok(bytes)
+    }
+
+    /// What the kernel has cached of a file is not right any more.
+    fn forget_cached(&self, ino: Ino) {
+        if let Some(file) = self.tree().file_mut(ino) {
+            file.cached = None;
+        }
     }
 
     /// Requests are pinned to the version: an answer shows that it is still the one.

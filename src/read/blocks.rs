@@ -7,6 +7,7 @@ use tokio::sync::Notify;
 
 use crate::memory::Block;
 use crate::store::StoreError;
+use crate::wire::Crc64;
 
 /// One block: the object's number, the block's size, and its index in blocks of that size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -28,6 +29,9 @@ pub(super) struct Slot {
 pub(super) struct Filled {
     pub(super) block: Block,
     pub(super) len: usize,
+    pub(super) crc64: Crc64,
+    /// It is known to be the object's.
+    pub(super) is_verified: bool,
 }
 
 impl Slot {
@@ -137,7 +141,12 @@ mod tests {
         for index in 0..4 {
             let slot = blocks.claim(key(index)).unwrap();
             if index != 1 {
-                slot.settle(Ok(Filled { block: memory.try_take(1024).unwrap(), len: 1024 }));
+                slot.settle(Ok(Filled {
+                    block: memory.try_take(1024).unwrap(),
+                    len: 1024,
+                    crc64: Crc64::EMPTY,
+                    is_verified: true,
+                }));
             }
         }
         assert!(blocks.claim(key(0)).is_none());

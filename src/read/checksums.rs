@@ -12,33 +12,50 @@ pub(super) struct Checksums {
     stretches: BTreeMap<u64, (u64, Crc64)>,
 }
 
+/// A stretch that is joined with those that are known around it.
+struct Joined {
+    start: u64,
+    len: u64,
+    crc64: Crc64,
+}
+
 impl Checksums {
-    /// Notes the checksum of the `len` bytes at `start`. Returns the checksum of the whole once `0..size` is known.
+    /// The checksum of the whole, `0..size`, if it is known with that of the `len` bytes at `start`. Notes nothing.
+    pub(super) fn whole_with(&self, start: u64, len: u64, crc64: Crc64, size: u64) -> Option<Crc64> {
+        let joined = self.join(start, len, crc64)?;
+        (joined.start == 0 && joined.len == size).then_some(joined.crc64)
+    }
+
+    /// Notes the checksum of the `len` bytes at `start`.
     ///
     /// A stretch that is known already is ignored: it was compared or will be.
-    pub(super) fn note(&mut self, start: u64, len: u64, crc64: Crc64, size: u64) -> Option<Crc64> {
-        let known = self.stretches.range(..=start).next_back().is_some_and(|(at, (known, _))| at + known > start);
-        if known || len == 0 {
-            return None;
-        }
-        let (mut start, mut len, mut crc64) = (start, len, crc64);
-        if let Some((&before, &(before_len, before_crc64))) = self.stretches.range(..start).next_back()
-            && before + before_len == start
-        {
-            crc64 = before_crc64.followed_by(crc64, len);
-            (start, len) = (before, before_len + len);
-        }
-        if let Some((after_len, after_crc64)) = self.stretches.remove(&(start + len)) {
-            crc64 = crc64.followed_by(after_crc64, after_len);
-            len += after_len;
-        }
-        self.stretches.insert(start, (len, crc64));
-        (start == 0 && len == size).then_some(crc64)
+    pub(super) fn note(&mut self, start: u64, len: u64, crc64: Crc64) {
+        let Some(joined) = self.join(start, len, crc64) else { return };
+        self.stretches.remove(&(start + len));
+        self.stretches.insert(joined.start, (joined.len, joined.crc64));
     }
 
     /// Forgets everything.
     pub(super) fn clear(&mut self) {
         self.stretches.clear();
+    }
+
+    fn join(&self, start: u64, len: u64, crc64: Crc64) -> Option<Joined> {
+        let before = self.stretches.range(..=start).next_back();
+        if len == 0 || before.is_some_and(|(at, (known, _))| at + known > start) {
+            return None;
+        }
+        let mut joined = Joined { start, len, crc64 };
+        if let Some((&at, &(before_len, before_crc64))) = before
+            && at + before_len == start
+        {
+            joined = Joined { start: at, len: before_len + len, crc64: before_crc64.followed_by(crc64, len) };
+        }
+        if let Some(&(after_len, after_crc64)) = self.stretches.get(&(start + len)) {
+            joined.crc64 = joined.crc64.followed_by(after_crc64, after_len);
+            joined.len += after_len;
+        }
+        Some(joined)
     }
 }
 
@@ -52,10 +69,11 @@ mod tests {
         let pieces = [(100, 150), (0, 50), (200, 251), (50, 100), (150, 200)];
         let mut checksums = Checksums::default();
         for (index, (start, end)) in pieces.into_iter().enumerate() {
-            let piece = &whole[start..end];
-            let known = checksums.note(start as u64, piece.len() as u64, Crc64::of(piece), 251);
-            assert_eq!(known, (index == 4).then(|| Crc64::of(&whole)), "after piece {index}");
+            let (piece, len) = (&whole[start..end], (end - start) as u64);
+            let known = checksums.whole_with(start as u64, len, Crc64::of(piece), 251);
+            assert_eq!(known, (index == 4).then(|| Crc64::of(&whole)), "with piece {index}");
+            checksums.note(start as u64, len, Crc64::of(piece));
         }
-        assert_eq!(checksums.note(0, 50, Crc64::of(&whole[..50]), 251), None, "known already");
+        assert_eq!(checksums.whole_with(0, 50, Crc64::of(&whole[..50]), 251), None, "known already");
     }
 }

@@ -6,7 +6,20 @@
 mod blocks;
 mod checksums;
 mod grain;
+mod map;
+mod object;
 mod reader;
+mod readers;
+mod verifier;
 mod window;
 
-pub use reader::{Object, ReadBytes, ReadOptions, Reader, Readers, Version};
+pub use object::{Object, Version};
+pub use reader::{ReadBytes, Reader};
+pub use readers::{ReadOptions, Readers};
+
+/// The block of a reader in order: the largest request of the kernel, so that most answers are one slice of a block.
+const LARGE_BYTES: usize = 1 << 20;
+
+/// The largest request of a reader in order, in bytes: a request's overhead is then far below a hundredth, and a window
+/// is still several requests side by side.
+const FETCH_BYTES_MAX: u64 = 8 << 20;

@@ -145,10 +145,40 @@ async fn an_object_that_changes_under_a_reader_is_stale_and_never_mixed() {
     }
 }
 
+/// What is fetched whole before it is handed out: files of one block, and those that fit the window but for their first
+/// MiB.
+#[tokio::test]
+async fn damaged_bytes_are_fetched_again_before_anybody_sees_them() {
+    for (len, call) in [(1, 1), (10, 1), (300 * KIB, 1), (MIB, 1), (3 * MIB + 5, 2), (12 * MIB, 2), (12 * MIB, 3)] {
+        for times in 1..=2 {
+            let bed = Bed::with_faults([Fault::damage_read().from_call(call).times(times)]);
+            let content = bytes(1, len);
+            bed.bucket.insert("a", content.clone());
+            let file = bed.open("a", READ).await.unwrap();
+            assert_same(&file.read_all().await.unwrap(), &content);
+            file.close().await.unwrap();
+        }
+    }
+}
+
+#[tokio::test]
+async fn bytes_that_come_damaged_again_and_again_are_an_error() {
+    for len in [10, 300 * KIB, MIB, 3 * MIB + 5, 12 * MIB] {
+        let bed = Bed::with_faults([Fault::damage_read().forever()]);
+        let content = bytes(1, len);
+        bed.bucket.insert("a", content.clone());
+        let file = bed.open("a", READ).await.unwrap();
+        assert_eq!(file.read_all().await, Err(FsError::Remote(StoreErrorKind::Corrupted)), "{len}");
+        file.close().await.unwrap();
+        bed.faults.heal();
+        assert_same(&bed.read("a").await.unwrap(), &content);
+    }
+}
+
 /// A whole file read in order is compared with its checksum: whichever piece is damaged, the end is not reached.
 #[tokio::test]
-async fn damaged_bytes_are_an_error_before_the_end() {
-    for (len, calls) in [(10, 1), (MIB, 1), (3 * MIB + 5, 2), (30 * MIB, 5)] {
+async fn damaged_bytes_that_were_handed_out_are_an_error_before_the_end() {
+    for (len, calls) in [(3 * MIB + 5, 1), (30 * MIB, 5)] {
         for call in 1..=calls {
             let bed = Bed::with_faults([Fault::damage_read().from_call(call)]);
             let content = bytes(1, len);
@@ -156,9 +186,77 @@ async fn damaged_bytes_are_an_error_before_the_end() {
             let file = bed.open("a", READ).await.unwrap();
             assert_eq!(file.read_all().await, Err(FsError::Remote(StoreErrorKind::Corrupted)), "{call} of {len}");
             assert!(file.read(0, 10).await.is_err(), "nothing more comes from this opening");
+            let ino = file.ino;
             file.close().await.unwrap();
+            let opened = bed.fs.open(ino, READ).await.unwrap();
+            assert!(!opened.keep_cache, "the kernel has damaged pages");
+            bed.fs.release(opened.handle).await;
             assert_same(&bed.read("a").await.unwrap(), &content);
         }
+    }
+}
+
+#[tokio::test]
+async fn a_look_into_a_small_file_is_verified() {
+    for (len, at) in [(10, 5), (100 * KIB, 70 * KIB), (MIB, 900 * KIB), (MIB, 10)] {
+        let bed = Bed::with_faults([Fault::damage_read().times(2)]);
+        let content = bytes(1, len);
+        bed.bucket.insert("a", content.clone());
+        let file = bed.open("a", READ).await.unwrap();
+        assert_same(&file.read(at, 5).await.unwrap(), &content[at..at + 5]);
+        assert_same(&file.read(0, 3).await.unwrap(), &content[..3]);
+        assert_eq!(bed.bucket.requests().iter().filter(|request| request.op == Op::GetObject).count(), 3);
+    }
+}
+
+/// What was learned when all of it was read lasts as long as the version, under whatever name and attributes.
+#[tokio::test]
+async fn a_look_into_a_large_file_that_was_read_before_is_verified() {
+    let bed = Bed::new();
+    let content = bytes(1, 30 * MIB + 77);
+    bed.put("a", &content).await.unwrap();
+    assert_same(&bed.read("a").await.unwrap(), &content);
+    bed.rename("a", "b").await.unwrap();
+    bed.chmod("b", 0o600).await.unwrap();
+    bed.publish_all().await;
+    let file = bed.open("b", READ).await.unwrap();
+    for at in [17 * MIB + 5, 3 * MIB, 30 * MIB + 70] {
+        bed.faults.inject(Fault::damage_read().times(2));
+        assert_same(&file.read(at, 7).await.unwrap(), &content[at..at + 7]);
+    }
+    bed.faults.inject(Fault::damage_read().times(3));
+    assert_eq!(file.read(9 * MIB, 7).await, Err(FsError::Remote(StoreErrorKind::Corrupted)));
+    assert_same(&file.read(9 * MIB, 7).await.unwrap(), &content[9 * MIB..9 * MIB + 7]);
+}
+
+/// Bytes that were handed out unverified and turn out to be damaged.
+#[tokio::test]
+async fn who_got_damaged_bytes_is_told_when_the_whole_is_known() {
+    let bed = Bed::with_faults([Fault::damage_read()]);
+    let content = bytes(1, 10 * MIB);
+    bed.bucket.insert("a", content.clone());
+    let file = bed.open("a", READ).await.unwrap();
+    assert_ne!(file.read(5 * MIB, 10).await.unwrap(), &content[5 * MIB..5 * MIB + 10], "nobody can know");
+    let other = bed.open("a", READ).await.unwrap();
+    let mut result = Ok(());
+    for index in 0..10 {
+        result = result.and(other.read(index * MIB, MIB).await.map(|_| ()));
+    }
+    assert_eq!(result, Err(FsError::Remote(StoreErrorKind::Corrupted)));
+    assert_eq!(file.read(0, 10).await, Err(FsError::Remote(StoreErrorKind::Corrupted)));
+    drop((file.close().await, other.close().await));
+    assert_same(&bed.read("a").await.unwrap(), &content);
+}
+
+/// The checksum itself may be what is damaged.
+#[tokio::test]
+async fn a_damaged_checksum_does_not_make_a_file_unreadable() {
+    for call in 1..=2 {
+        let bed = Bed::with_faults([Fault::damage_answer(Op::GetObject).from_call(call)]);
+        let content = bytes(1, 3 * MIB);
+        bed.bucket.insert("a", content.clone());
+        assert_same(&bed.read("a").await.unwrap(), &content);
+        assert_same(&bed.read("a").await.unwrap(), &content);
     }
 }
 

@@ -1,0 +1,184 @@
+//! Which checksums the blocks of a version have, as learned when the whole of it was read and was right.
+//!
+//! The service tells the checksum of a whole object and of nothing less. So who reads here and there can be sure of what
+//! comes only if somebody has read all of it before. What was learned then is kept by the checksum and the size of the
+//! whole, because the same bytes may come to lie under another name and another version.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use lru::LruCache;
+
+use super::grain::GRAINS;
+use crate::wire::Crc64;
+
+/// The stretch of an object that its sums begin anew with, in bytes.
+const STRETCH_BYTES: u64 = super::LARGE_BYTES as u64;
+
+/// The checksums of one version, grain by grain.
+///
+/// A sum covers everything from the beginning of its MiB to the end of its grain: a checksum that grows gives them away
+/// for nothing, and the sum of a range follows from the two at its ends.
+#[derive(Debug)]
+pub(super) struct BlockMap {
+    grain_bytes: usize,
+    size: u64,
+    sums: Vec<Crc64>,
+}
+
+impl BlockMap {
+    /// A map for an object of `size` bytes, to be filled, with the finest grain of which the map takes no more than
+    /// `bytes_max` bytes; `None` if even the coarsest takes more.
+    pub(super) fn new(size: u64, bytes_max: usize) -> Option<BlockMap> {
+        let grain_bytes = BlockMap::finest_grain(size, bytes_max)?;
+        let grains = size.div_ceil(grain_bytes as u64) as usize;
+        Some(BlockMap { grain_bytes, size, sums: vec![Crc64::EMPTY; grains] })
+    }
+
+    fn finest_grain(size: u64, bytes_max: usize) -> Option<usize> {
+        let fits = |grain: &usize| size.div_ceil(*grain as u64) * size_of::<Crc64>() as u64 <= bytes_max as u64;
+        GRAINS.into_iter().rev().find(fits)
+    }
+
+    /// The least that can be verified, in bytes.
+    pub(super) fn grain_bytes(&self) -> usize {
+        self.grain_bytes
+    }
+
+    /// Takes the sums of the MiB at `start`, one at the end of each grain.
+    pub(super) fn fill(&mut self, start: u64, sums: &[Crc64]) {
+        let first = (start / self.grain_bytes as u64) as usize;
+        self.sums[first..first + sums.len()].copy_from_slice(sums);
+    }
+
+    /// Whether the `len` bytes at `start`, within one MiB, have the checksum that they should; `None` if they do not
+    /// begin and end with grains.
+    pub(super) fn agrees(&self, start: u64, len: u64, crc64: Crc64) -> Option<bool> {
+        let grain = self.grain_bytes as u64;
+        let end = start + len;
+        if len == 0 || !start.is_multiple_of(grain) || !(end.is_multiple_of(grain) || end == self.size) {
+            return None;
+        }
+        let before = if start.is_multiple_of(STRETCH_BYTES) { Crc64::EMPTY } else { self.sum(start / grain - 1)? };
+        Some(before.followed_by(crc64, len) == self.sum(end.div_ceil(grain) - 1)?)
+    }
+
+    fn sum(&self, grain: u64) -> Option<Crc64> {
+        self.sums.get(usize::try_from(grain).ok()?).copied()
+    }
+
+    fn bytes(&self) -> usize {
+        self.sums.len() * size_of::<Crc64>()
+    }
+}
+
+/// What a version is known by: the checksum and the size of the whole.
+type Whole = (Crc64, u64);
+
+/// The maps of a mount; the least recently used make way.
+#[derive(Debug)]
+pub(super) struct Maps {
+    /// Std mutex: map operations only.
+    kept: Mutex<Kept>,
+    bytes_max: usize,
+}
+
+#[derive(Debug)]
+struct Kept {
+    maps: LruCache<Whole, Arc<BlockMap>>,
+    /// INVARIANT: the sum of the bytes of `maps`.
+    bytes: usize,
+}
+
+impl Maps {
+    /// Room for maps of `bytes_max` bytes together.
+    pub(super) fn new(bytes_max: usize) -> Maps {
+        Maps { kept: Mutex::new(Kept { maps: LruCache::unbounded(), bytes: 0 }), bytes_max }
+    }
+
+    /// An empty map for an object; no object gets more than a quarter of the room.
+    pub(super) fn map_for(&self, size: u64) -> Option<BlockMap> {
+        BlockMap::new(size, self.bytes_max / 4)
+    }
+
+    /// Whether there would be one.
+    pub(super) fn has_room_for(&self, size: u64) -> bool {
+        BlockMap::finest_grain(size, self.bytes_max / 4).is_some()
+    }
+
+    pub(super) fn get(&self, crc64: Crc64, size: u64) -> Option<Arc<BlockMap>> {
+        self.lock().maps.get(&(crc64, size)).cloned()
+    }
+
+    pub(super) fn keep(&self, crc64: Crc64, map: &Arc<BlockMap>) {
+        let mut kept = self.lock();
+        kept.bytes += map.bytes();
+        let before = kept.maps.put((crc64, map.size), map.clone());
+        kept.bytes -= before.map_or(0, |before| before.bytes());
+        while kept.bytes > self.bytes_max
+            && let Some((_, oldest)) = kept.maps.pop_lru()
+        {
+            kept.bytes -= oldest.bytes();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Kept> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::Crc64Hasher;
+
+    const KIB: usize = 1 << 10;
+
+    fn map_of(bytes: &[u8], bytes_max: usize) -> BlockMap {
+        let mut map = BlockMap::new(bytes.len() as u64, bytes_max).unwrap();
+        for (index, stretch) in bytes.chunks(STRETCH_BYTES as usize).enumerate() {
+            let mut hasher = Crc64Hasher::new();
+            let sum = |grain: &[u8]| {
+                hasher.update(grain);
+                hasher.value()
+            };
+            let sums: Vec<Crc64> = stretch.chunks(map.grain_bytes()).map(sum).collect();
+            map.fill(index as u64 * STRETCH_BYTES, &sums);
+        }
+        map
+    }
+
+    #[test]
+    fn every_range_of_whole_grains_is_verified() {
+        let bytes: Vec<u8> = (0..2_500_001u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+        let map = map_of(&bytes, 1 << 20);
+        assert_eq!(map.grain_bytes(), 4 * KIB);
+        for (start, len) in [(0, 4096), (4096, 65_536), (1 << 20, 1 << 20), (2 << 20, 402_849), (2_498_560, 1441)] {
+            let mut range = bytes[start..start + len].to_vec();
+            assert_eq!(map.agrees(start as u64, len as u64, Crc64::of(&range)), Some(true), "{start}");
+            range[len / 2] ^= 1;
+            assert_eq!(map.agrees(start as u64, len as u64, Crc64::of(&range)), Some(false), "{start}");
+        }
+        assert_eq!(map.agrees(1, 4096, Crc64::EMPTY), None);
+        assert_eq!(map.agrees(0, 100, Crc64::EMPTY), None);
+    }
+
+    #[test]
+    fn larger_objects_have_coarser_maps_and_the_largest_none() {
+        let table = [(1 << 20, Some(4 * KIB)), (8 << 30, Some(16 * KIB)), (32 << 30, Some(64 * KIB)), (1 << 40, None)];
+        for (size, grain) in table {
+            assert_eq!(BlockMap::new(size, 4 << 20).map(|map| map.grain_bytes()), grain, "{size}");
+        }
+    }
+
+    #[test]
+    fn the_maps_that_were_used_last_are_kept() {
+        let maps = Maps::new(1000 * size_of::<Crc64>());
+        for number in 0..5 {
+            let map = Arc::new(BlockMap::new(250 * 4096, 1 << 20).unwrap());
+            maps.keep(Crc64(number), &map);
+            maps.get(Crc64(0), 250 * 4096);
+        }
+        let kept: Vec<u64> = (0..5).filter(|number| maps.get(Crc64(*number), 250 * 4096).is_some()).collect();
+        assert_eq!(kept, [0, 2, 3, 4]);
+    }
+}

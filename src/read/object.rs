@@ -1,0 +1,397 @@
+//! One version of one object: fetching its blocks, and making sure of them.
+//!
+//! A block that is known to be damaged is fetched again. What is known of the whole alone is made sure of before it is
+//! handed out, where that is possible: an object of one block when it has come, and one that fits the window of a reader
+//! in order when its second block is asked for.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use futures_util::StreamExt;
+
+use super::blocks::{BlockKey, Filled, Slot};
+use super::grain::GRAINS;
+use super::readers::Readers;
+use super::verifier::{Stretch, Verdict, Verifier};
+use super::{FETCH_BYTES_MAX, LARGE_BYTES};
+use crate::memory::Block;
+use crate::store::{GetRequest, Reading, StoreError, StoreErrorKind};
+use crate::wire::{ByteRange, Crc64, Crc64Hasher, ETag, ObjectKey};
+
+/// How often damaged bytes are fetched again. A damage on the way hits the same bytes twice only where something is
+/// broken, and then no number of attempts helps.
+const FETCHES_AGAIN: usize = 2;
+
+/// How long a reader in order waits for all of an object to come before it goes on with what is not verified yet: the
+/// window of 32 MiB comes in that time at 50 Mbit/s, and a slower line is better used than waited for.
+const WHOLE_WITHIN: Duration = Duration::from_secs(5);
+
+/// One version of one object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Version {
+    /// Where it is. Moves when the object is renamed.
+    pub key: ObjectKey,
+    /// Its ETag, which every request is pinned to.
+    pub etag: ETag,
+    /// Its size in bytes.
+    pub size: u64,
+    /// Its checksum, where it is known; otherwise the first answer tells it.
+    pub crc64: Option<Crc64>,
+}
+
+/// A version of an object that is being read, shared by all who read it. Its blocks go when the last of them does.
+pub struct Object {
+    pub(super) readers: Arc<Readers>,
+    /// The name of its blocks.
+    number: u64,
+    /// Std mutex: copies only.
+    version: Mutex<Version>,
+    pub(super) verifier: Verifier,
+    /// The last checksum that an answer told, if it was another than the version's. Std mutex: copies only.
+    contradicted: Mutex<Option<Crc64>>,
+    /// Held by the reader who sees to it that all of the object is verified.
+    whole: tokio::sync::Mutex<()>,
+    /// All of the object is being verified before it is handed out.
+    is_held_back: AtomicBool,
+    /// All of the object cannot be had at once: it is handed out as it comes.
+    goes_on_unverified: AtomicBool,
+    /// Bytes that were fetched for readers who jump.
+    pub(super) fetched_at_random: AtomicU64,
+    /// When the service last confirmed the version by answering. Std mutex: copies only.
+    answered_at: Mutex<Option<Instant>>,
+}
+
+/// Why blocks did not come.
+enum Trouble {
+    /// They cannot be had.
+    Store(StoreError),
+    /// What came is not the object's.
+    Damaged(StoreError),
+    /// Something of all that came is not the object's, and nobody knows what.
+    WholeDamaged(StoreError),
+}
+
+impl From<StoreError> for Trouble {
+    fn from(error: StoreError) -> Trouble {
+        Trouble::Store(error)
+    }
+}
+
+/// A block to be fetched.
+pub(super) struct Wanted {
+    pub(super) index: u64,
+    pub(super) slot: Arc<Slot>,
+    /// Its memory; a block that somebody is waiting for may get it later.
+    pub(super) block: Option<Block>,
+}
+
+impl Object {
+    pub(super) fn new(readers: &Arc<Readers>, number: u64, version: Version) -> Object {
+        Object {
+            readers: readers.clone(),
+            number,
+            version: Mutex::new(version),
+            verifier: Verifier::default(),
+            contradicted: Mutex::default(),
+            whole: tokio::sync::Mutex::default(),
+            is_held_back: AtomicBool::new(false),
+            goes_on_unverified: AtomicBool::new(false),
+            fetched_at_random: AtomicU64::new(0),
+            answered_at: Mutex::default(),
+        }
+    }
+
+    /// The version that is read.
+    pub fn version(&self) -> Version {
+        lock(&self.version).clone()
+    }
+
+    pub(super) fn size(&self) -> u64 {
+        lock(&self.version).size
+    }
+
+    /// How long ago the service last confirmed that this is the object's version.
+    pub fn confirmed_ago(&self) -> Option<Duration> {
+        lock(&self.answered_at).map(|at| at.elapsed())
+    }
+
+    /// Whether somebody got bytes that were not the object's.
+    pub fn is_damaged(&self) -> bool {
+        self.verifier.is_damaged()
+    }
+
+    /// The same bytes are now under another key or another ETag: the object was renamed, or got new metadata.
+    pub fn moved(&self, key: ObjectKey, etag: ETag) {
+        let mut version = lock(&self.version);
+        (version.key, version.etag) = (key, etag);
+    }
+
+    pub(super) fn block_key(&self, block_bytes: usize, index: u64) -> BlockKey {
+        BlockKey { object: self.number, block_bytes, index }
+    }
+
+    /// The one block that holds all of the object, in bytes, if it is as small as that.
+    pub(super) fn single_block_bytes(&self) -> Option<usize> {
+        let size = self.size();
+        GRAINS.into_iter().rev().chain([LARGE_BYTES]).find(|bytes| size <= *bytes as u64)
+    }
+
+    /// The least that can be verified, in bytes, if more of the object than all of it can be.
+    pub(super) fn verified_grain_bytes(&self) -> Option<usize> {
+        let Version { size, crc64, .. } = self.version();
+        self.verifier.map(&self.readers.maps, crc64, size).map(|map| map.grain_bytes())
+    }
+
+    pub(super) fn damage(&self, message: impl Into<String>) -> StoreError {
+        StoreError::new(StoreErrorKind::Corrupted, "GetObject", self.version().key.as_str(), message)
+    }
+
+    /// Makes sure of all of the object before more than its beginning is handed out, if that can be had at once.
+    pub(super) async fn verify_whole(self: &Arc<Object>) -> Result<(), StoreError> {
+        let is_settled = || {
+            let Version { size, crc64, .. } = self.version();
+            let fits = size <= self.readers.window_bytes_max && self.readers.maps.has_room_for(size);
+            !fits || crc64.is_none() || self.goes_on_unverified.load(Ordering::SeqCst) || self.verified_grain_bytes().is_some()
+        };
+        if is_settled() {
+            return Ok(());
+        }
+        let _turn = self.whole.lock().await;
+        if is_settled() {
+            return Ok(());
+        }
+        self.is_held_back.store(true, Ordering::SeqCst);
+        let verified = tokio::time::timeout(WHOLE_WITHIN, self.fetch_whole()).await;
+        self.is_held_back.store(false, Ordering::SeqCst);
+        let verified = verified.unwrap_or(Ok(false));
+        if verified.as_ref().is_err_and(|error| error.kind == StoreErrorKind::Corrupted) {
+            self.verifier.set_damaged();
+        }
+        let verified = verified?;
+        self.goes_on_unverified.store(!verified, Ordering::SeqCst);
+        Ok(())
+    }
+
+    /// Fetches what has not come, and everything again if something of it is damaged. Returns whether all of it is
+    /// verified: there may not be memory enough.
+    async fn fetch_whole(self: &Arc<Object>) -> Result<bool, StoreError> {
+        let blocks = self.size().div_ceil(LARGE_BYTES as u64);
+        let mut damage = self.damage("the bytes that came do not have the object's checksum");
+        for _ in 0..=FETCHES_AGAIN {
+            let mut index = 0;
+            while index < blocks {
+                let run_end = blocks.min(index + FETCH_BYTES_MAX / LARGE_BYTES as u64);
+                let (wanted, lacks_memory) = self.claim_spare(index..run_end);
+                index += (wanted.len() as u64).max(1);
+                self.spawn_fetch(LARGE_BYTES, wanted);
+                if lacks_memory {
+                    return Ok(false);
+                }
+            }
+            for index in 0..blocks {
+                let Some(slot) = self.readers.blocks.get(self.block_key(LARGE_BYTES, index)) else { continue };
+                match slot.wait().await {
+                    Err(error) if error.kind == StoreErrorKind::Corrupted => damage = error,
+                    outcome => drop(outcome?),
+                }
+            }
+            if self.verified_grain_bytes().is_some() {
+                return Ok(true);
+            }
+            self.verifier.start_over();
+            self.readers.blocks.remove_object(self.number);
+        }
+        Err(damage)
+    }
+
+    /// Claims blocks of a reader in order until one is taken already, or spare memory ends.
+    fn claim_spare(&self, run: std::ops::Range<u64>) -> (Vec<Wanted>, bool) {
+        let mut wanted = Vec::new();
+        for index in run {
+            let key = self.block_key(LARGE_BYTES, index);
+            if self.readers.blocks.get(key).is_some() {
+                break;
+            }
+            let Some(block) = self.readers.memory.try_take_spare(LARGE_BYTES) else { return (wanted, true) };
+            let Some(slot) = self.readers.blocks.claim(key) else { break };
+            wanted.push(Wanted { index, slot, block: Some(block) });
+        }
+        (wanted, false)
+    }
+
+    pub(super) fn spawn_fetch(self: &Arc<Object>, block_bytes: usize, wanted: Vec<Wanted>) {
+        if !wanted.is_empty() {
+            self.readers.runtime.spawn(self.clone().fetch(block_bytes, wanted));
+        }
+    }
+
+    /// Fetches the blocks of `wanted`, which follow one another, with one request, and settles every slot.
+    async fn fetch(self: Arc<Object>, block_bytes: usize, wanted: Vec<Wanted>) {
+        let mut wanted = VecDeque::from(wanted);
+        let mut again = FETCHES_AGAIN;
+        let error = loop {
+            let version = self.version();
+            match self.fetch_blocks(block_bytes, &version, &mut wanted).await {
+                Ok(()) => return,
+                // Renamed by this mount: the rest is where it is now.
+                Err(Trouble::Store(error)) if error.is_of_version_gone() && self.has_moved_since(&version) => {}
+                Err(Trouble::Damaged(error)) if again > 0 => {
+                    log::warn!("{error}; fetched again");
+                    again -= 1;
+                }
+                Err(Trouble::Store(error) | Trouble::Damaged(error)) => break error,
+                Err(Trouble::WholeDamaged(error)) => {
+                    if !self.is_held_back.load(Ordering::SeqCst) {
+                        self.verifier.set_damaged();
+                        self.readers.blocks.remove_object(self.number);
+                    }
+                    log::warn!("{error}");
+                    break error;
+                }
+            }
+        };
+        for want in wanted {
+            self.readers.blocks.remove(self.block_key(block_bytes, want.index));
+            want.slot.settle(Err(error.clone()));
+        }
+    }
+
+    fn has_moved_since(&self, version: &Version) -> bool {
+        let now = self.version();
+        (&now.key, &now.etag) != (&version.key, &version.etag)
+    }
+
+    /// Fetches blocks from the front of `wanted` with one request, and settles those that have come.
+    async fn fetch_blocks(
+        &self,
+        block_bytes: usize,
+        version: &Version,
+        wanted: &mut VecDeque<Wanted>,
+    ) -> Result<(), Trouble> {
+        let (Some(first), Some(last)) = (wanted.front(), wanted.back()) else { return Ok(()) };
+        let start = first.index * block_bytes as u64;
+        let end = ((last.index + 1) * block_bytes as u64).min(version.size);
+        let (key, if_match) = (version.key.clone(), Some(version.etag.clone()));
+        let request = GetRequest { key, range: ByteRange::new(start, end), if_match };
+        let Reading { head, mut body } = self.readers.store.get(request).await?;
+        *lock(&self.answered_at) = Some(Instant::now());
+        self.heed_checksum(head.crc64)?;
+        let mut piece = bytes::Bytes::new();
+        while let Some(want) = wanted.front_mut() {
+            let start = want.index * block_bytes as u64;
+            let len = (version.size - start).min(block_bytes as u64) as usize;
+            let block = match &mut want.block {
+                Some(block) => block,
+                empty => empty.insert(self.readers.memory.take(block_bytes).await),
+            };
+            let mut sums = Sums::new(self.grain_of_sums(block_bytes, version.size));
+            while sums.taken < len {
+                if piece.is_empty() {
+                    let ended = || Trouble::Damaged(self.damage(format!("the body ended {} bytes early", len - sums.taken)));
+                    piece = body.next().await.ok_or_else(ended)??;
+                }
+                let part = piece.split_to(piece.len().min(len - sums.taken));
+                block[sums.taken..sums.taken + part.len()].copy_from_slice(&part);
+                sums.take(&part);
+            }
+            let crc64 = sums.hasher.value();
+            let sums = if block_bytes == LARGE_BYTES { sums.finish() } else { Vec::new() };
+            let is_verified = self.judge(Stretch { start, len: len as u64, crc64, sums: &sums })?;
+            if let Some(Wanted { slot, block: Some(block), .. }) = wanted.pop_front() {
+                slot.settle(Ok(Filled { block, len, crc64, is_verified }));
+            }
+            if self.readers.memory.is_short() {
+                // Whoever waits asked before this block could be given back. Its own reader has it already.
+                self.readers.blocks.shrink(block_bytes);
+            }
+        }
+        Ok(())
+    }
+
+    fn grain_of_sums(&self, block_bytes: usize, size: u64) -> usize {
+        let wanted = (block_bytes == LARGE_BYTES).then(|| self.verifier.wanted_grain(&self.readers.maps, size));
+        wanted.flatten().unwrap_or(block_bytes)
+    }
+
+    /// An answer tells the checksum of the object. If it is another one than is known, one of the two was damaged on its
+    /// way: which, a second answer decides.
+    fn heed_checksum(&self, told: Option<Crc64>) -> Result<(), Trouble> {
+        let mut version = lock(&self.version);
+        let (Some(told), Some(known)) = (told, version.crc64) else {
+            version.crc64 = version.crc64.or(told);
+            return Ok(());
+        };
+        let before = std::mem::replace(&mut *lock(&self.contradicted), (told != known).then_some(told));
+        if told == known {
+            return Ok(());
+        }
+        if before == Some(told) {
+            version.crc64 = Some(told);
+            return Ok(());
+        }
+        drop(version);
+        Err(Trouble::Damaged(self.damage(format!("checksum {told} was answered, the object has {known}"))))
+    }
+
+    /// Whether a stretch that came is known to be right.
+    fn judge(&self, stretch: Stretch) -> Result<bool, Trouble> {
+        let Version { size, crc64: expected, .. } = self.version();
+        let (start, end) = (stretch.start, stretch.start + stretch.len);
+        match self.verifier.judge(&self.readers.maps, stretch, expected, size) {
+            Verdict::Verified => Ok(true),
+            Verdict::Unknown => Ok(false),
+            Verdict::Damaged => Err(Trouble::Damaged(self.damage(format!("bytes {start} to {end} came damaged")))),
+            Verdict::WholeDamaged { read } => {
+                let expected = expected.unwrap_or(Crc64::EMPTY);
+                let message = format!("the bytes read have checksum {read}, the object has {expected}");
+                Err(Trouble::WholeDamaged(self.damage(message)))
+            }
+        }
+    }
+}
+
+impl Drop for Object {
+    fn drop(&mut self) {
+        self.readers.blocks.remove_object(self.number);
+    }
+}
+
+/// The checksum of a block that is coming in, and what it is at the end of each grain.
+struct Sums {
+    hasher: Crc64Hasher,
+    grain_bytes: usize,
+    taken: usize,
+    sums: Vec<Crc64>,
+}
+
+impl Sums {
+    fn new(grain_bytes: usize) -> Sums {
+        Sums { hasher: Crc64Hasher::new(), grain_bytes, taken: 0, sums: Vec::new() }
+    }
+
+    fn take(&mut self, mut bytes: &[u8]) {
+        while !bytes.is_empty() {
+            let room = self.grain_bytes - self.taken % self.grain_bytes;
+            let (part, rest) = bytes.split_at(room.min(bytes.len()));
+            self.hasher.update(part);
+            self.taken += part.len();
+            if self.taken.is_multiple_of(self.grain_bytes) {
+                self.sums.push(self.hasher.value());
+            }
+            bytes = rest;
+        }
+    }
+
+    fn finish(mut self) -> Vec<Crc64> {
+        if !self.taken.is_multiple_of(self.grain_bytes) {
+            self.sums.push(self.hasher.value());
+        }
+        self.sums
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

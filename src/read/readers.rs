@@ -1,0 +1,74 @@
+//! What all readers of a mount share, and how it is made.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tokio::runtime::Handle;
+
+use super::blocks::Blocks;
+use super::map::Maps;
+use super::object::{Object, Version};
+use crate::memory::{Memory, Relief};
+use crate::store::ObjectStore;
+use crate::wire::limits::MIB;
+
+/// The share of the memory that maps of checksums may take: a 64th is 8 MiB of the usual half GiB, which are the finest
+/// maps of 4 GiB.
+const MAPS_SHARE: usize = 64;
+
+/// What that share is a multiple of, in bytes: the size of a writer's blocks, so that they fill what is left.
+const MAPS_BYTES_UNIT: usize = 256 << 10;
+
+/// How files are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReadOptions {
+    /// The most that is fetched ahead of one reader, in bytes. Held to a quarter of the memory.
+    pub window_bytes_max: u64,
+}
+
+impl Default for ReadOptions {
+    fn default() -> ReadOptions {
+        // 32 MiB are four requests of 8 MiB side by side, 20 ms apart at 1.6 GB/s.
+        ReadOptions { window_bytes_max: 32 * MIB }
+    }
+}
+
+/// What all readers of a mount share.
+pub struct Readers {
+    pub(super) store: Arc<dyn ObjectStore>,
+    pub(super) memory: Memory,
+    pub(super) window_bytes_max: u64,
+    pub(super) runtime: Handle,
+    pub(super) blocks: Blocks,
+    pub(super) maps: Maps,
+    next_object: AtomicU64,
+}
+
+impl Readers {
+    /// Readers of `store` with blocks from `memory`; requests run on `runtime`. Sets a part of `memory` aside for itself.
+    pub fn new(store: Arc<dyn ObjectStore>, memory: Memory, options: ReadOptions, runtime: Handle) -> Arc<Readers> {
+        let maps_bytes_max = memory.limit_bytes() / MAPS_SHARE / MAPS_BYTES_UNIT * MAPS_BYTES_UNIT;
+        memory.set_aside(maps_bytes_max);
+        let window_bytes_max = options.window_bytes_max.min(memory.limit_bytes() as u64 / 4);
+        let (blocks, maps, next_object) = (Blocks::new(), Maps::new(maps_bytes_max), AtomicU64::new(0));
+        let readers = Arc::new(Readers { store, memory, window_bytes_max, runtime, blocks, maps, next_object });
+        let relief: Arc<dyn Relief> = readers.clone();
+        readers.memory.on_shortage(&relief);
+        readers
+    }
+
+    /// Prepares to read a version of an object. Makes no request.
+    pub fn object(self: &Arc<Readers>, version: Version) -> Arc<Object> {
+        let number = self.next_object.fetch_add(1, Ordering::Relaxed);
+        Arc::new(Object::new(self, number, version))
+    }
+}
+
+impl Relief for Readers {
+    fn shrink(&self, bytes: usize) {
+        self.blocks.shrink(bytes);
+    }
+
+    fn hurry(&self) {}
+}
+

@@ -1,0 +1,162 @@
+//! Whether the bytes that came of one version are the object's.
+//!
+//! The service tells the checksum of the whole. Once all of it has come and was right, a map of its blocks is known, and
+//! whatever comes later is compared with that. Until then a block can only be noted: whether it was right shows when the
+//! last one is there. What was handed out meanwhile is remembered, so that nobody who got something else goes on.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+use super::checksums::Checksums;
+use super::map::{BlockMap, Maps};
+use crate::wire::Crc64;
+
+/// Stretches that were handed out unverified and are remembered: beyond these, whether they were right is not found out.
+const HANDED_OUT_MAX: usize = 4096;
+
+/// What is known of a stretch that came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// It is the object's.
+    Verified,
+    /// Nobody knows yet, or the service tells no checksum.
+    Unknown,
+    /// It is not the object's.
+    Damaged,
+    /// With it everything has come, and something of that is not the object's.
+    WholeDamaged {
+        /// The checksum of what came.
+        read: Crc64,
+    },
+}
+
+/// A stretch that came.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Stretch<'a> {
+    pub(super) start: u64,
+    pub(super) len: u64,
+    pub(super) crc64: Crc64,
+    /// The sums at the end of each grain, if it is a whole block of a reader in order.
+    pub(super) sums: &'a [Crc64],
+}
+
+/// What is known of the bytes of one version.
+#[derive(Debug, Default)]
+pub(super) struct Verifier {
+    /// Std mutex: map operations and copies of sums only.
+    state: Mutex<State>,
+    map: OnceLock<Arc<BlockMap>>,
+    /// Somebody got bytes that are not the object's: nothing more is read through this.
+    damaged: AtomicBool,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    checksums: Checksums,
+    /// Becomes the map once the whole is known to be right.
+    candidate: Option<BlockMap>,
+    /// What was handed out of that, by start and length.
+    handed_out: HashMap<(u64, u64), Crc64>,
+}
+
+impl Verifier {
+    /// The map of this version, if all of it has come once and was right.
+    pub(super) fn map(&self, maps: &Maps, expected: Option<Crc64>, size: u64) -> Option<&Arc<BlockMap>> {
+        if self.map.get().is_none()
+            && let Some(map) = maps.get(expected?, size)
+        {
+            self.take_map(map);
+        }
+        self.map.get()
+    }
+
+    pub(super) fn is_damaged(&self) -> bool {
+        self.damaged.load(Ordering::SeqCst)
+    }
+
+    pub(super) fn set_damaged(&self) {
+        self.damaged.store(true, Ordering::SeqCst);
+    }
+
+    /// How finely the sums of a block are wanted, in bytes; `None` if they are not.
+    pub(super) fn wanted_grain(&self, maps: &Maps, size: u64) -> Option<usize> {
+        if self.map.get().is_some() {
+            return None;
+        }
+        let mut state = self.lock();
+        if state.candidate.is_none() {
+            state.candidate = maps.map_for(size);
+        }
+        state.candidate.as_ref().map(BlockMap::grain_bytes)
+    }
+
+    /// Judges a stretch of an object of `size` bytes whose checksum is `expected`.
+    pub(super) fn judge(&self, maps: &Maps, stretch: Stretch, expected: Option<Crc64>, size: u64) -> Verdict {
+        let Stretch { start, len, crc64, sums } = stretch;
+        let Some(expected) = expected else { return Verdict::Unknown };
+        if len == size {
+            return if crc64 == expected { Verdict::Verified } else { Verdict::Damaged };
+        }
+        let agrees = self.map(maps, Some(expected), size).and_then(|map| map.agrees(start, len, crc64));
+        match agrees {
+            Some(true) => return Verdict::Verified,
+            Some(false) => return Verdict::Damaged,
+            None if sums.is_empty() => return Verdict::Unknown,
+            None => {}
+        }
+        let mut state = self.lock();
+        let whole = state.checksums.whole_with(start, len, crc64, size);
+        if let Some(read) = whole.filter(|read| *read != expected) {
+            return Verdict::WholeDamaged { read };
+        }
+        state.checksums.note(start, len, crc64);
+        if let Some(candidate) = &mut state.candidate {
+            candidate.fill(start, sums);
+        }
+        if whole.is_none() {
+            return Verdict::Unknown;
+        }
+        state.checksums.clear();
+        let learned = state.candidate.take().map(Arc::new);
+        drop(state);
+        if let Some(map) = learned {
+            maps.keep(expected, &map);
+            self.take_map(map);
+        }
+        Verdict::Verified
+    }
+
+    /// A stretch that came unverified is about to be handed out. Returns whether it still may be right.
+    pub(super) fn hand_out(&self, start: u64, len: u64, crc64: Crc64) -> bool {
+        let mut state = self.lock();
+        // The map is taken under the lock, too, so that nothing slips through between the two.
+        if let Some(map) = self.map.get() {
+            return map.agrees(start, len, crc64) != Some(false);
+        }
+        if state.handed_out.len() < HANDED_OUT_MAX {
+            state.handed_out.insert((start, len), crc64);
+        }
+        true
+    }
+
+    /// Forgets what came: all of it will come again.
+    pub(super) fn start_over(&self) {
+        self.lock().checksums.clear();
+    }
+
+    /// Takes a map, and looks whether what was handed out agrees with it.
+    fn take_map(&self, map: Arc<BlockMap>) {
+        let mut state = self.lock();
+        let handed_out = std::mem::take(&mut state.handed_out);
+        let disagrees = |((start, len), crc64): (&(u64, u64), &Crc64)| map.agrees(*start, *len, *crc64) == Some(false);
+        if handed_out.iter().any(disagrees) {
+            self.set_damaged();
+        }
+        let _ = self.map.set(map);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
