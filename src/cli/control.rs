@@ -11,6 +11,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::fs::Others;
 use crate::wire::Crc64Hasher;
 
 /// Asks a daemon to unmount.
@@ -91,7 +92,7 @@ pub(super) fn socket_path(directory: &Path, mount_point: &Path) -> PathBuf {
 pub(super) fn shared_path(directory: &Path, origin: &str, bucket: &str) -> PathBuf {
     let mut digest = Crc64Hasher::new();
     digest.update(format!("{origin} {bucket}").as_bytes());
-    directory.join(format!("{:016x}.changes", digest.value().0))
+    directory.join(format!("{:016x}.{}", digest.value().0, Others::EXTENSION))
 }
 
 /// The log of one mount in a directory, on a machine without syslog. Its name can be read, and the digest keeps two apart
@@ -135,7 +136,7 @@ pub(super) fn remove_what_is_left(directory: &Path) {
                     let _ = fs::remove_file(&path);
                 }
             }
-            Some("changes") => crate::fs::Others::remove_if_unused(&path),
+            Some(Others::EXTENSION) => Others::remove_if_unused(&path),
             _ => {}
         }
     }
@@ -252,15 +253,16 @@ mod tests {
         let path = |name: &str| directory.path().join(name);
         drop(std::os::unix::net::UnixListener::bind(path("dead.sock")).unwrap());
         let _alive = std::os::unix::net::UnixListener::bind(path("alive.sock")).unwrap();
-        drop(crate::fs::Others::join(&path("dead.changes")).unwrap());
-        let _others = crate::fs::Others::join(&path("alive.changes")).unwrap();
+        std::fs::write(path("dead.stamps"), "").unwrap();
+        std::fs::create_dir(path("dead.locks")).unwrap();
+        let _others = Others::join(&path("alive.stamps")).unwrap();
         remove_what_is_left(directory.path());
         let mut left: Vec<String> = fs::read_dir(directory.path())
             .unwrap()
             .map(|entry| entry.unwrap().file_name().into_string().unwrap())
             .collect();
         left.sort();
-        assert_eq!(left, ["alive.changes", "alive.lock", "alive.sock"]);
+        assert_eq!(left, ["alive.sock", "alive.stamps"]);
     }
 
     #[test]

@@ -228,7 +228,11 @@ fn others(origin: &str, config: &MountConfig) -> Option<Arc<Others>> {
         Others::join(&path)
     });
     joined
-        .inspect_err(|error| log::warn!("other mounts of this bucket on this machine are not told of changes: {error}"))
+        .inspect_err(|error| {
+            log::warn!(
+                "other mounts of this bucket on this machine are not told of changes, nor do they share locks: {error}"
+            )
+        })
         .ok()
 }
 

@@ -37,15 +37,20 @@ impl FileSystem {
     /// A descriptor of the handle was closed: publishes what is unpublished and tells the outcome.
     ///
     /// Not every close is the last word: `still_open` says whether a process still has the file open by another
-    /// descriptor, whose own close will publish and tell. It is asked of the one that closed only if the file was made or
-    /// emptied and not yet written, which is how shells open what they redirect to; and of the one that opened it, if that
-    /// is another, because a program that lets its children write cares about its own close.
-    pub async fn flush(&self, handle: HandleId, still_open: impl Fn(Holder) -> bool + Send) -> Result<(), FsError> {
+    /// descriptor, whose own close will publish and tell. It is asked only if there is something to publish: of the one
+    /// that closed if the file was made or emptied and not yet written, which is how shells open what they redirect to;
+    /// and of the one that opened it, if that is another, because a program that lets its children write cares about its
+    /// own close. Where it does not know, this close is the last word.
+    pub async fn flush<F: Future<Output = bool> + Send>(
+        &self,
+        handle: HandleId,
+        still_open: impl Fn(Holder) -> F + Send,
+    ) -> Result<(), FsError> {
         let handle = self.handles.file(handle)?;
         let Some(writing) = handle.writing.clone() else { return Ok(()) };
-        let is_last_word = writing.file.failure().is_some()
-            || !(writing.is_untouched() && still_open(Holder::Closer)
-                || still_open(Holder::Opener(handle.mode.opener)));
+        let is_last_word = !writing.file.is_dirty()
+            || !(writing.is_untouched() && still_open(Holder::Closer).await
+                || still_open(Holder::Opener(handle.mode.opener)).await);
         match self.hold_span(&writing).filter(|_| is_last_word) {
             Some(span) => self.hold(handle.ino, &writing, span),
             None if is_last_word => self.publish(handle.ino, &writing).await?,
@@ -59,6 +64,15 @@ impl FileSystem {
         let handle = self.handles.file(handle)?;
         match self.writing_of(&handle) {
             Some(writing) => self.publish_waiting(handle.ino, &writing).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Publishes what somebody has written to a file that is open.
+    pub(super) async fn publish_open(&self, ino: Ino) -> Result<(), FsError> {
+        let writing = self.tree().file(ino).and_then(|file| file.writing.clone());
+        match writing.filter(|writing| writing.file.is_dirty() && !writing.is_untouched()) {
+            Some(writing) => self.publish_waiting(ino, &writing).await,
             None => Ok(()),
         }
     }

@@ -54,6 +54,15 @@ pub enum FsError {
     /// The file would be larger than an object can be.
     #[error("larger than an object can be")]
     TooLarge,
+    /// Somebody else has locked it.
+    #[error("locked by somebody else")]
+    Locked,
+    /// Whoever has locked it waits for the one that asks.
+    #[error("two wait for each other's locks")]
+    Deadlock,
+    /// Locks cannot be had.
+    #[error("no locks can be had")]
+    NoLocks,
     /// No extended attribute of that name.
     #[error("no such extended attribute")]
     NoSuchAttribute,
@@ -125,8 +134,10 @@ impl FsError {
             | FsError::NotSupported
             | FsError::NoSuchOffset
             | FsError::NoSuchAttribute
+            | FsError::Locked
+            | FsError::Deadlock
             | FsError::Interrupted => true,
-            FsError::Stale | FsError::TooLarge | FsError::MetadataFull | FsError::Remote(_) => false,
+            FsError::Stale | FsError::NoLocks | FsError::TooLarge | FsError::MetadataFull | FsError::Remote(_) => false,
         }
     }
 }

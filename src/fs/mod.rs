@@ -4,6 +4,7 @@
 //! that has begun must run to its end: whoever stops waiting leaves it to a task.
 
 mod attributes;
+mod byte_locks;
 mod cause;
 mod changes;
 mod closing;
@@ -16,6 +17,7 @@ mod heads;
 mod holding;
 mod leases;
 mod listing;
+mod locks;
 mod moving_directories;
 mod name;
 mod options;
@@ -37,11 +39,13 @@ mod xattrs;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 pub use attributes::{Attr, AttrChange, Kind};
+pub use byte_locks::LockKind;
 pub use cause::{FailedCall, with_cause, with_cause_at_once};
 pub use closing::Holder;
 pub use error::FsError;
 pub use files::{OpenMode, Opened, WriteOutcome};
 pub use handles::HandleId;
+pub use locks::{LockFamily, LockInTheWay, LockRequest};
 pub use name::FileName;
 pub use options::{AttributeSource, FsOptions, HardLinks, Owner};
 pub use others::Others;
@@ -65,6 +69,7 @@ use crate::upload::{UploadOptions, Uploader};
 use handles::Handles;
 use heads::Heads;
 use leases::Leases;
+use locks::Locks;
 use moving_directories::Cleanings;
 use others::Telling;
 use traffic::Traffic;
@@ -87,6 +92,8 @@ pub struct FileSystem {
     leases: Leases,
     heads: Heads,
     others: Option<Arc<Others>>,
+    /// Of files, shared with the others.
+    locks: Option<Locks>,
     runtime: tokio::runtime::Handle,
     /// For tasks that do what waits.
     me: Weak<FileSystem>,
@@ -130,6 +137,7 @@ impl FileSystem {
         uploader.hide_under(format!("{}{}/", options.prefix, tree::HIDDEN_DIRECTORY));
         let readers = Readers::new(store.clone(), memory.clone(), read, runtime.clone());
         let tree = Mutex::new(Tree::new());
+        let locks = others.as_deref().map(Locks::new);
         Arc::new_cyclic(|me| FileSystem {
             store,
             options,
@@ -144,6 +152,7 @@ impl FileSystem {
             leases: Leases::default(),
             heads: Heads::default(),
             others,
+            locks,
             runtime,
             me: me.clone(),
             background: Semaphore::new(holding::BACKGROUND_MAX),

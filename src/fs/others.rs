@@ -1,20 +1,22 @@
 //! Other mounts of the same bucket on this machine: they tell each other which directories they have changed, so that what one
 //! has closed the other sees when it opens it, without asking the service.
 //!
-//! A file that they share holds a stamp for each of a few thousand groups of directories. Who changes something puts a
-//! new stamp there before its caller is answered; who is about to believe what it knows looks whether the stamp is
-//! still the one that it saw last.
+//! A file that they share holds a row of stamps for each of a few thousand groups of directories, in which every mount has
+//! a place of its own. Who changes something puts a new stamp there before its caller is answered; who is about to
+//! believe what it knows looks whether the others' stamps are still those that it saw last. Nobody ever waits for
+//! another, which may have been stopped.
 
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 
 use super::FileSystem;
+use super::byte_locks::{LockKind, Range, try_lock};
 use super::tree::Ino;
 use crate::store::{
     Body, Copied, CopyRequest, GetRequest, ListPage, ListRequest, ListedUpload, ObjectStore, Published, Reading,
@@ -27,19 +29,28 @@ use crate::wire::{
 /// Groups of directories. Two that share one are looked at again more often than they need to be, and that is all.
 const GROUPS: usize = 4096;
 
-/// Where in the file the stamp of the mount that came last is, behind those of the groups.
-const NEWCOMER: usize = GROUPS;
+/// Mounts of one bucket by one user on one machine, at most.
+const PLACES: usize = 64;
 
 /// Bytes of a stamp.
 const STAMP_BYTES: usize = 8;
 
+/// Bytes of a row.
+const ROW_BYTES: usize = PLACES * STAMP_BYTES;
+
+/// The row with the stamp of the mount that came last, behind those of the groups.
+const NEWCOMER: usize = GROUPS;
+
+/// How often a mount tries to join while the last of those before it takes the file away.
+const JOIN_ATTEMPTS: usize = 100;
+
 /// What a mount and the others on this machine tell each other.
 pub struct Others {
-    /// Locked, shared, for as long as the mount lives.
+    /// One byte of it, the mount's place, is locked for as long as the mount lives.
     stamps: File,
-    /// Locked while a stamp is read and replaced.
-    lock: File,
-    /// Std mutex: held for a read and a write of eight bytes in a file in memory.
+    path: PathBuf,
+    place: usize,
+    /// Std mutex: held for a read of a row in a file in memory.
     seen: Mutex<Vec<Seen>>,
     /// Its own stamp as a newcomer.
     own: u64,
@@ -47,56 +58,79 @@ pub struct Others {
     is_accompanied: AtomicBool,
 }
 
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy)]
 struct Seen {
-    stamp: u64,
-    /// How often it was another one than the last that was seen or put there.
+    /// Of the others' stamps.
+    digest: Crc64,
+    /// How often it was another one than before.
     changes: u64,
 }
 
 impl Others {
+    /// What the name of the shared file ends in. Another one than that of versions which laid it out in another way.
+    pub const EXTENSION: &str = "stamps";
+
     /// Joins those who share the file at `path`, in a directory that belongs to the user alone.
     ///
     /// # Errors
-    /// Where the file cannot be made, opened or locked.
+    /// Where the file cannot be made, opened or locked, and where there are too many of them.
     pub fn join(path: &Path) -> io::Result<Arc<Others>> {
-        let open =
-            |path: &Path| OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path);
-        let (stamps, lock) = loop {
-            let (stamps, lock) = (open(path)?, open(&path.with_extension("lock"))?);
-            lock.lock()?;
-            // Somebody may have removed them in between, because nobody used them.
-            if is_still_at(&stamps, path)? && is_still_at(&lock, &path.with_extension("lock"))? {
-                break (stamps, lock);
+        let path = path.with_extension(Others::EXTENSION);
+        for _ in 0..JOIN_ATTEMPTS {
+            let mut options = OpenOptions::new();
+            let stamps = options.read(true).write(true).create(true).truncate(false).mode(0o600).open(&path)?;
+            let place = (0..PLACES).find_map(|place| match try_lock(&stamps, LockKind::Exclusive, place_of(place)) {
+                Ok(true) => Some(Ok(place)),
+                Ok(false) => None,
+                Err(error) => Some(Err(error)),
+            });
+            // Whoever was the last has removed the file since it was opened.
+            if stamps.metadata()?.nlink() == 0 {
+                continue;
             }
-        };
-        // Nobody else holds it if it can be had alone.
-        let is_alone = match stamps.try_lock() {
-            Ok(()) => true,
-            Err(TryLockError::WouldBlock) => false,
-            Err(TryLockError::Error(error)) => return Err(error),
-        };
-        stamps.unlock()?;
-        stamps.lock_shared()?;
-        stamps.set_len(((GROUPS + 1) * STAMP_BYTES) as u64)?;
-        let own = new_stamp();
-        write(&stamps, NEWCOMER, own)?;
-        let mut seen = Vec::with_capacity(GROUPS);
-        for group in 0..GROUPS {
-            seen.push(Seen { stamp: read(&stamps, group)?, changes: 0 });
+            if let Some(place) = place {
+                return Others::at(stamps, path, place?).map(Arc::new);
+            }
         }
-        lock.unlock()?;
-        let is_accompanied = AtomicBool::new(!is_alone);
-        Ok(Arc::new(Others { stamps, lock, seen: Mutex::new(seen), own, is_accompanied }))
+        Err(io::Error::other(format!("there are {PLACES} of them already")))
     }
 
-    /// Removes the file at `path` if no mount uses it.
+    fn at(stamps: File, path: PathBuf, place: usize) -> io::Result<Others> {
+        stamps.set_len(((GROUPS + 1) * ROW_BYTES) as u64)?;
+        let own = new_stamp();
+        stamps.write_all_at(&own.to_le_bytes(), (NEWCOMER * ROW_BYTES) as u64)?;
+        let mut others =
+            Others { stamps, path, place, seen: Mutex::default(), own, is_accompanied: AtomicBool::new(false) };
+        let seen: io::Result<Vec<Seen>> =
+            (0..GROUPS).map(|group| Ok(Seen { digest: others.digest(group)?, changes: 0 })).collect();
+        others.seen = Mutex::new(seen?);
+        // Of two who come at once, at least one sees the other: each has its place before it looks.
+        let is_alone = others.has_all_places()?;
+        others.is_accompanied = AtomicBool::new(!is_alone);
+        Ok(others)
+    }
+
+    /// Locks all places for a moment. Returns whether nobody else has one.
+    fn has_all_places(&self) -> io::Result<bool> {
+        let is_alone = lock_all_places(&self.stamps)?;
+        if is_alone {
+            let (before, behind) = (self.place as u64, self.place as u64 + 1);
+            try_lock(&self.stamps, LockKind::None, Range { start: 0, end: before })?;
+            try_lock(&self.stamps, LockKind::None, Range { start: behind, end: PLACES as u64 })?;
+        }
+        Ok(is_alone)
+    }
+
+    /// The directory of the files that stand for those which somebody locks.
+    pub(super) fn locks_directory(&self) -> PathBuf {
+        locks_beside(&self.path)
+    }
+
+    /// Removes the file at `path`, which ends in [`Others::EXTENSION`], if no mount uses it.
     pub fn remove_if_unused(path: &Path) {
-        let open = |path: &Path| OpenOptions::new().read(true).write(true).open(path).ok();
-        let (Some(stamps), Some(lock)) = (open(path), open(&path.with_extension("lock"))) else { return };
-        if lock.try_lock().is_ok() && stamps.try_lock().is_ok() {
-            let _ = std::fs::remove_file(path);
-            let _ = std::fs::remove_file(path.with_extension("lock"));
+        let Ok(stamps) = OpenOptions::new().read(true).write(true).open(path) else { return };
+        if lock_all_places(&stamps).unwrap_or(false) {
+            remove(path);
         }
     }
 
@@ -105,8 +139,14 @@ impl Others {
         if self.is_accompanied.load(Ordering::Relaxed) {
             return true;
         }
-        let somebody_came = read(&self.stamps, NEWCOMER).is_ok_and(|newcomer| newcomer != self.own);
+        let somebody_came = self.newcomer().is_ok_and(|newcomer| newcomer != self.own);
         self.is_accompanied.fetch_or(somebody_came, Ordering::Relaxed) || somebody_came
+    }
+
+    fn newcomer(&self) -> io::Result<u64> {
+        let mut bytes = [0; STAMP_BYTES];
+        self.stamps.read_exact_at(&mut bytes, (NEWCOMER * ROW_BYTES) as u64)?;
+        Ok(u64::from_le_bytes(bytes))
     }
 
     /// How often others have changed the directories in the group of this one, as far as this mount has looked.
@@ -114,29 +154,24 @@ impl Others {
         let group = group_of(directory);
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         // Where it cannot be read, everything may have changed.
-        let stamp = read(&self.stamps, group).unwrap_or_else(|_| new_stamp());
-        seen[group].notice(stamp);
+        let digest = self.digest(group).unwrap_or_else(|_| Crc64(new_stamp()));
+        seen[group].notice(digest);
         seen[group].changes
+    }
+
+    /// Of the others' stamps in a group.
+    fn digest(&self, group: usize) -> io::Result<Crc64> {
+        let mut row = [0; ROW_BYTES];
+        self.stamps.read_exact_at(&mut row, (group * ROW_BYTES) as u64)?;
+        row[self.place * STAMP_BYTES..(self.place + 1) * STAMP_BYTES].fill(0);
+        Ok(Crc64::of(&row))
     }
 
     /// This mount has changed what is in a directory.
     fn tell(&self, directory: &str) {
-        let group = group_of(directory);
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        let told = (|| {
-            self.lock.lock()?;
-            let before = read(&self.stamps, group)?;
-            let stamp = new_stamp();
-            write(&self.stamps, group, stamp)?;
-            io::Result::Ok((before, stamp))
-        })();
-        let unlocked = self.lock.unlock();
-        match told.and_then(|told| unlocked.map(|()| told)) {
-            Ok((before, stamp)) => {
-                seen[group].notice(before);
-                seen[group].stamp = stamp;
-            }
-            Err(error) => log::warn!("other mounts of this machine could not be told of a change: {error}"),
+        let at = group_of(directory) * ROW_BYTES + self.place * STAMP_BYTES;
+        if let Err(error) = self.stamps.write_all_at(&new_stamp().to_le_bytes(), at as u64) {
+            log::warn!("other mounts of this machine could not be told of a change: {error}");
         }
     }
 
@@ -152,22 +187,40 @@ impl Others {
     }
 }
 
-impl Seen {
-    fn notice(&mut self, stamp: u64) {
-        if self.stamp != stamp {
-            (self.stamp, self.changes) = (stamp, self.changes + 1);
+impl Drop for Others {
+    fn drop(&mut self) {
+        // The last one takes the file away. Who comes meanwhile finds no place in it, or no name, and begins another.
+        if lock_all_places(&self.stamps).unwrap_or(false) {
+            remove(&self.path);
         }
     }
 }
 
-/// Whether an open file is the one that has this name.
-fn is_still_at(file: &File, path: &Path) -> io::Result<bool> {
-    let identity = |metadata: std::fs::Metadata| (metadata.dev(), metadata.ino());
-    match std::fs::metadata(path) {
-        Ok(named) => Ok(identity(named) == identity(file.metadata()?)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-        Err(error) => Err(error),
+impl Seen {
+    fn notice(&mut self, digest: Crc64) {
+        if self.digest != digest {
+            (self.digest, self.changes) = (digest, self.changes + 1);
+        }
     }
+}
+
+/// Whether nobody else has a place; whoever comes finds none then, as long as the file is open.
+fn lock_all_places(stamps: &File) -> io::Result<bool> {
+    try_lock(stamps, LockKind::Exclusive, Range { start: 0, end: PLACES as u64 })
+}
+
+fn locks_beside(path: &Path) -> PathBuf {
+    path.with_extension("locks")
+}
+
+/// Removes what mounts have shared that are gone.
+fn remove(path: &Path) {
+    let _ = std::fs::remove_dir_all(locks_beside(path));
+    let _ = std::fs::remove_file(path);
+}
+
+fn place_of(place: usize) -> Range {
+    Range { start: place as u64, end: place as u64 + 1 }
 }
 
 fn group_of(directory: &str) -> usize {
@@ -177,16 +230,6 @@ fn group_of(directory: &str) -> usize {
 
 fn new_stamp() -> u64 {
     fastrand::u64(1..)
-}
-
-fn read(file: &File, at: usize) -> io::Result<u64> {
-    let mut bytes = [0; STAMP_BYTES];
-    file.read_exact_at(&mut bytes, (at * STAMP_BYTES) as u64)?;
-    Ok(u64::from_le_bytes(bytes))
-}
-
-fn write(file: &File, at: usize, stamp: u64) -> io::Result<()> {
-    file.write_all_at(&stamp.to_le_bytes(), (at * STAMP_BYTES) as u64)
 }
 
 impl FileSystem {
@@ -336,10 +379,30 @@ mod tests {
     }
 
     #[test]
-    fn who_joins_when_all_have_gone_is_alone() {
+    fn who_joins_when_all_have_gone_is_alone_and_the_last_leaves_nothing_behind() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("bucket");
-        drop(Others::join(&path).unwrap());
+        let (first, second) = (Others::join(&path).unwrap(), Others::join(&path).unwrap());
+        drop(first);
+        assert_eq!(directory.path().read_dir().unwrap().count(), 1);
+        drop(second);
+        assert_eq!(directory.path().read_dir().unwrap().count(), 0);
         assert!(!Others::join(&path).unwrap().are_there());
+    }
+
+    /// As if the one that holds every lock it ever takes had been stopped.
+    #[test]
+    fn nobody_waits_for_another() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("bucket");
+        let (first, second) = (Others::join(&path).unwrap(), Others::join(&path).unwrap());
+        for entry in directory.path().read_dir().unwrap() {
+            let stopped = File::options().write(true).open(entry.unwrap().path()).unwrap();
+            stopped.lock().unwrap();
+            std::mem::forget(stopped);
+        }
+        first.tell_of(&ObjectKey::new("d/a").unwrap());
+        assert_eq!((first.changes("d/"), second.changes("d/")), (0, 1));
+        assert!(Others::join(&path).is_ok());
     }
 }

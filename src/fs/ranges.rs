@@ -127,7 +127,11 @@ impl FileSystem {
         let found = match self.writing_of(&handle) {
             Some(writing) => writing.file.find(offset, to == SeekTo::Hole),
             None => {
-                let size = handle.reader().ok_or(FsError::Stale)?.object().version().size;
+                let reader = handle.reader();
+                // It was opened while somebody wrote, who has closed since.
+                let known = || self.tree().attr(handle.ino, &self.options, self.clock.now()).map(|attr| attr.size);
+                let read = reader.map(|reader| reader.object().version().size);
+                let size = read.or_else(known).ok_or(FsError::Stale)?;
                 (offset < size).then_some(if to == SeekTo::Hole { size } else { offset })
             }
         };

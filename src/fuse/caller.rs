@@ -67,6 +67,31 @@ async fn is_told_to_end(tid: u32) {
     }
 }
 
+/// How often to look whether a signal waits for somebody who waits for a lock: as people notice no delay, and a look costs
+/// about 20 microseconds.
+const LOOK_AT_LOCKER_EVERY: Duration = Duration::from_millis(50);
+
+/// Returns once any signal that is not ignored is waiting for the thread `tid`: one that interrupts a wait for a lock, as
+/// alarms do. Never returns if `/proc` does not tell.
+pub(super) async fn is_signalled(tid: u32) {
+    loop {
+        tokio::time::sleep(LOOK_AT_LOCKER_EVERY).await;
+        let status = fs::read_to_string(format!("/proc/{tid}/status"));
+        if status.is_ok_and(|status| pending_signals(&status) != 0) {
+            return;
+        }
+    }
+}
+
+/// Whether the thread `tid`, which waits for an answer, is in `flock`; `None` if `/proc` does not tell. The request of the
+/// kernel does tell, but its decoder does not.
+pub(super) fn is_in_flock(tid: u32) -> Option<bool> {
+    let text = fs::read_to_string(format!("/proc/{tid}/syscall")).ok()?;
+    let number: i64 = text.split(' ').next()?.trim().parse().ok()?;
+    let (flock, fcntl) = (libc::SYS_flock, libc::SYS_fcntl);
+    (number == flock || number == fcntl).then_some(number == flock)
+}
+
 /// Whether a thread has given its memory back, which it does right before its files are closed at its end.
 fn has_no_memory(tid: u32) -> bool {
     fs::read_to_string(format!("/proc/{tid}/status")).is_ok_and(|status| shows_no_memory(&status))
@@ -90,25 +115,63 @@ fn has_exit_by_signal(stat: &str) -> bool {
 
 /// Whether a status text of `/proc` shows an ending signal that is pending and neither blocked nor ignored.
 fn has_ending_signal(status: &str) -> bool {
+    pending_signals(status) & ENDING_SIGNALS != 0
+}
+
+/// The signals that a status text of `/proc` shows as pending and neither blocked nor ignored.
+fn pending_signals(status: &str) -> u64 {
     let mask = |name: &str| {
         let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
         line.and_then(|text| u64::from_str_radix(text.trim(), 16).ok()).unwrap_or(0)
     };
     let pending = mask("SigPnd") | mask("ShdPnd");
-    pending & !mask("SigBlk") & !mask("SigIgn") & ENDING_SIGNALS != 0
+    pending & !mask("SigBlk") & !mask("SigIgn")
 }
 
-/// Whether the process `pid` has the inode `ino` of the mounted `device` open for writing by another descriptor than the one that is
-/// just being closed, which has left its table already. `None` if `/proc` does not tell. While the device's number is not
-/// known, any inode of that number counts.
-pub(super) fn still_holds(pid: u32, ino: u64, device: Option<(u32, u32)>) -> Option<bool> {
-    // fdinfo names the inode without touching the file system, which is this one.
-    let wanted = format!("ino:\t{ino}");
-    let descriptors = fs::read_dir(format!("/proc/{pid}/fdinfo")).ok()?;
-    let texts = descriptors.filter_map(|entry| fs::read_to_string(entry.ok()?.path()).ok());
+/// Descriptors that are looked at from 0 on: shells duplicate what they redirect to onto 0 to 2 or what the script names,
+/// and keep what was there from 10 on.
+const LOW_DESCRIPTORS: u64 = 64;
+
+/// Descriptors that are looked at on both sides of how many there are: a process without gaps gets its next one there.
+const NEW_DESCRIPTORS: u64 = 16;
+
+/// What a look at somebody's descriptors may take. A look waits while its process starts another program, which may be
+/// closing this very file and waiting for the answer.
+pub(super) const LONGEST_LOOK: Duration = Duration::from_millis(20);
+
+/// A file that a process may have open.
+#[derive(Clone, Debug)]
+pub(super) struct Sought {
+    pub(super) ino: u64,
+    /// The number of the mounted device. While it is not known, any inode of that number counts.
+    pub(super) device: Option<(u32, u32)>,
+}
+
+/// Whether the process `pid` has a file open for writing by another descriptor than the one that is just being closed,
+/// which has left its table already. `None` if `/proc` does not tell.
+///
+/// Looks only where shells and programs have such descriptors, so that who has many thousands is not kept waiting. One
+/// that is missed makes this close publish what the next one publishes again.
+///
+/// Blocks for up to a millisecond, and without a bound while the process starts another program: see [`LONGEST_LOOK`].
+pub(super) fn still_holds(pid: u32, sought: &Sought) -> Option<bool> {
+    let table = format!("/proc/{pid}/fd");
+    // How many there are; 0 where the kernel does not say.
+    let count = fs::metadata(table).ok()?.len();
+    let new = count.saturating_sub(NEW_DESCRIPTORS).max(LOW_DESCRIPTORS)..count + NEW_DESCRIPTORS;
+    Some((0..LOW_DESCRIPTORS).chain(new).any(|number| is_opening(pid, number, sought)))
+}
+
+/// Whether a descriptor is one for writing of the very file.
+fn is_opening(pid: u32, number: u64, sought: &Sought) -> bool {
+    // fdinfo names the inode without touching the file system that it is in, which is this one. The link of a descriptor
+    // names its file too, but cannot be read while its process starts another program.
+    let Ok(text) = fs::read_to_string(format!("/proc/{pid}/fdinfo/{number}")) else { return false };
+    let wanted = format!("ino:\t{}", sought.ino);
     // The close of one that only reads publishes nothing.
-    let mut candidates = texts.filter(|text| text.lines().any(|line| line == wanted) && can_write(text));
-    Some(candidates.any(|text| device.is_none_or(|device| is_on_device(pid, &text, device).unwrap_or(true))))
+    text.lines().any(|line| line == wanted)
+        && can_write(&text)
+        && sought.device.is_none_or(|device| is_on_device(pid, &text, device).unwrap_or(true))
 }
 
 /// Whether a descriptor, as its `fdinfo` shows it, is open for writing.
@@ -140,13 +203,9 @@ fn shows_group(status: &str, gid: u32) -> bool {
     groups.is_some_and(|groups| groups.split_whitespace().any(|group| group.parse() == Ok(gid)))
 }
 
-/// Whether two threads are of one process. A thread that has ended is of none.
+/// Whether the thread `tid` is of the process that `other` is of. A thread that has ended is of none.
 pub(super) fn is_same_process(tid: u32, other: u32) -> bool {
-    let process_of = |tid: u32| {
-        let status = fs::read_to_string(format!("/proc/{tid}/status")).ok()?;
-        status.lines().find_map(|line| line.strip_prefix("Tgid:")).map(|text| text.trim().to_owned())
-    };
-    tid == other || process_of(tid).is_some_and(|process| Some(process) == process_of(other))
+    tid == other || fs::exists(format!("/proc/{other}/task/{tid}")).unwrap_or(false)
 }
 
 #[cfg(test)]
@@ -167,6 +226,13 @@ mod tests {
         assert!(!has_ending_signal(&status(none, int, none, int)));
         assert!(!has_ending_signal(&status(none, child, none, none)));
         assert!(!has_ending_signal("garbage"));
+    }
+
+    #[test]
+    fn a_thread_that_is_in_neither_of_the_calls_for_locks_is_told_as_that() {
+        let own = rustix::thread::gettid().as_raw_nonzero().get() as u32;
+        assert_eq!(is_in_flock(own), None);
+        assert_eq!(is_in_flock(u32::MAX), None);
     }
 
     #[test]
@@ -197,18 +263,38 @@ mod tests {
     #[test]
     fn an_open_file_is_found_among_the_descriptors() {
         use std::os::unix::fs::MetadataExt;
-        let file = tempfile::tempfile().unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        let file = std::fs::File::create(directory.path().join("name")).unwrap();
         let metadata = file.metadata().unwrap();
         let (ino, pid) = (metadata.ino(), std::process::id());
-        let device = Some((rustix::fs::major(metadata.dev()), rustix::fs::minor(metadata.dev())));
-        assert_eq!(still_holds(pid, ino, None), Some(true));
-        assert_eq!(still_holds(pid, ino, device), Some(true));
-        assert_eq!(still_holds(pid, ino, Some((4095, 4095))), Some(false), "another file system's");
-        let reads = std::fs::File::open(format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&file))).unwrap();
+        let own = Some((rustix::fs::major(metadata.dev()), rustix::fs::minor(metadata.dev())));
+        let holds = |device| still_holds(pid, &Sought { ino, device });
+        assert_eq!(holds(None), Some(true));
+        assert_eq!(holds(own), Some(true));
+        assert_eq!(holds(Some((4095, 4095))), Some(false), "another file system's");
+        let reads = std::fs::File::open(directory.path().join("name")).unwrap();
         drop(file);
-        assert_eq!(still_holds(pid, ino, None), Some(false), "what only reads does not count");
+        assert_eq!(holds(None), Some(false), "what only reads does not count");
         drop(reads);
-        assert_eq!(still_holds(u32::MAX, ino, None), None);
+        assert_eq!(still_holds(u32::MAX, &Sought { ino, device: None }), None);
+    }
+
+    /// Among thousands of descriptors the lowest and the newest are found, by as many looks as among a few.
+    #[test]
+    fn an_open_file_is_found_among_thousands_of_descriptors() {
+        use std::os::unix::fs::MetadataExt;
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("name");
+        let low = std::fs::File::create(&path).unwrap();
+        let sought = Sought { ino: low.metadata().unwrap().ino(), device: None };
+        let others: Vec<_> = (0..400).map(|_| std::fs::File::open("/dev/null").unwrap()).collect();
+        let pid = std::process::id();
+        assert_eq!(still_holds(pid, &sought), Some(true));
+        let new = std::fs::File::options().write(true).open(&path).unwrap();
+        drop(low);
+        assert_eq!(still_holds(pid, &sought), Some(true));
+        drop((new, others));
+        assert_eq!(still_holds(pid, &sought), Some(false));
     }
 
     #[test]

@@ -153,7 +153,10 @@ impl Object {
         let is_settled = || {
             let Version { size, crc64, .. } = self.version();
             let fits = size <= self.readers.window_bytes_max && self.readers.maps.has_room_for(size);
-            !fits || crc64.is_none() || self.goes_on_unverified.load(Ordering::SeqCst) || self.verified_grain_bytes().is_some()
+            !fits
+                || crc64.is_none()
+                || self.goes_on_unverified.load(Ordering::SeqCst)
+                || self.verified_grain_bytes().is_some()
         };
         if is_settled() {
             return Ok(());
@@ -289,7 +292,8 @@ impl Object {
             let mut sums = Sums::new(self.grain_of_sums(block_bytes, version.size));
             while sums.taken < len {
                 if piece.is_empty() {
-                    let ended = || Trouble::Damaged(self.damage(format!("the body ended {} bytes early", len - sums.taken)));
+                    let ended =
+                        || Trouble::Damaged(self.damage(format!("the body ended {} bytes early", len - sums.taken)));
                     piece = body.next().await.ok_or_else(ended)??;
                 }
                 let part = piece.split_to(piece.len().min(len - sums.taken));

@@ -71,4 +71,3 @@ impl Relief for Readers {
 
     fn hurry(&self) {}
 }
-

@@ -185,6 +185,20 @@ impl OpenFile {
         self.lock().content.size()
     }
 
+    /// Goes on from what somebody else has made of the object, if everything here is published. Returns whether this is that
+    /// version now, and was another one before.
+    pub fn adopt(&self, base: Base, attributes: ObjectAttributes) -> bool {
+        let mut state = self.lock();
+        let is_at_rest = !state.dirty && !state.attributes_changed && !state.is_publishing && state.session.is_none();
+        let is_usable = is_at_rest && state.failure.is_none() && !state.is_nameless;
+        if !is_usable || state.content.base.as_ref() == Some(&base) {
+            return false;
+        }
+        (state.content, state.metadata) = (Content::of(Some(base)), Metadata::new(attributes, None));
+        state.serial += 1;
+        true
+    }
+
     /// Whether something is not in the bucket yet that should be.
     pub fn is_dirty(&self) -> bool {
         let state = self.lock();

@@ -14,7 +14,7 @@ fn mount_returns_once_the_mount_answers() {
     home.mounted(&service, &[]);
     assert!(home.is_mounted());
     assert_eq!(fs::read_dir(home.mount_point()).unwrap().count(), 0);
-    assert_eq!(service.requests(), ["HeadBucket ", "ListObjects "]);
+    assert_eq!(service.requests(), ["HeadBucket ", "HeadObject .cosmount-root", "ListObjects "]);
     home.unmount().succeeded();
     assert!(!home.is_mounted());
 }

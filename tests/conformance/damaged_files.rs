@@ -91,7 +91,7 @@ async fn attempt(fs: &FileSystem, doing: Doing, new: &[u8], at: u64) -> Result<O
         Doing::Read => read(fs, handle).await.map(Some),
         Doing::Copy => copied(fs, handle).await.map(|()| None),
     };
-    let closed = fs.flush(handle, |_| false).await;
+    let closed = fs.flush(handle, |_| async { false }).await;
     fs.release(handle).await;
     done.and_then(|read| closed.map(|()| read))
 }
@@ -108,7 +108,7 @@ async fn copied(fs: &FileSystem, from: HandleId) -> Result<(), FsError> {
             Err(error) => break Err(error),
         }
     };
-    let closed = fs.flush(to.handle, |_| false).await;
+    let closed = fs.flush(to.handle, |_| async { false }).await;
     fs.release(to.handle).await;
     copied.and(closed)
 }

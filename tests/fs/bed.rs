@@ -1,5 +1,6 @@
 //! A file system over a bucket in memory, and files in it as a program sees them.
 
+use std::future::ready;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
@@ -318,12 +319,12 @@ impl File {
 
     /// A descriptor is closed, and it was the last one of its process.
     pub(crate) async fn flush(&self) -> Result<(), FsError> {
-        self.fs.flush(self.handle, |_| false).await
+        self.fs.flush(self.handle, |_| ready(false)).await
     }
 
     /// A descriptor is closed while its process holds another one.
     pub(crate) async fn flush_duplicate(&self) -> Result<(), FsError> {
-        self.fs.flush(self.handle, |holder| holder == Holder::Closer).await
+        self.fs.flush(self.handle, |holder| ready(holder == Holder::Closer)).await
     }
 
     pub(crate) async fn fsync(&self) -> Result<(), FsError> {

@@ -1,5 +1,6 @@
 //! What publishes a file, and what does not: close, fsync, duplicates and children, release, the end of the mount.
 
+use std::future::ready;
 use std::time::{Duration, UNIX_EPOCH};
 
 use cosmount::fs::{AttrChange, FsError, Holder};
@@ -22,6 +23,18 @@ async fn a_redirection_is_one_put() {
     bed.assert_bucket(&[("a", b"hello")]);
 }
 
+/// To ask is not for nothing: it takes a look at all that a process has open.
+#[tokio::test]
+async fn nobody_is_asked_about_a_close_that_has_nothing_to_publish() {
+    let bed = Bed::new();
+    let file = bed.try_create("a", cosmount::fs::OpenMode { opener: 7, ..WRITE }).await.unwrap();
+    file.write(0, b"hello").await.unwrap();
+    file.flush().await.unwrap();
+    let ask = |holder: Holder| -> std::future::Ready<bool> { panic!("asked about {holder:?}") };
+    bed.fs.flush(file.handle, ask).await.unwrap();
+    bed.fs.release(file.handle).await;
+}
+
 #[tokio::test]
 async fn a_redirection_over_a_file_is_one_put() {
     let bed = Bed::new();
@@ -41,13 +54,13 @@ async fn a_childs_close_is_left_to_the_opener_that_still_holds_the_file() {
     let bed = Bed::new();
     let file = bed.try_create("a", cosmount::fs::OpenMode { opener: 7, ..WRITE }).await.unwrap();
     bed.take_ops();
-    let opener_holds_it = |holder| holder == Holder::Opener(7);
+    let opener_holds_it = |holder| ready(holder == Holder::Opener(7));
     for round in 0..100 {
         file.write(round, b"x").await.unwrap();
         bed.fs.flush(file.handle, opener_holds_it).await.unwrap();
     }
     assert_eq!(bed.take_ops(), []);
-    bed.fs.flush(file.handle, |_| false).await.unwrap();
+    bed.fs.flush(file.handle, |_| ready(false)).await.unwrap();
     assert_eq!(bed.take_ops(), [Op::PutObject]);
     file.write(0, b"y").await.unwrap();
     file.close().await.unwrap();

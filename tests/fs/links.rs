@@ -58,6 +58,9 @@ async fn extended_attributes_are_set_listed_and_removed() {
     fs.setxattr(ino, "user.a", b"\0\xff", XattrMode::Replace).await.unwrap();
     fs.setxattr(ino, "user.b", b"", XattrMode::Any).await.unwrap();
     assert_eq!(fs.setxattr(ino, "security.x", b"", XattrMode::Any).await, Err(FsError::NotSupported));
+    assert_eq!(fs.setxattr(ino, "user.", b"", XattrMode::Any).await, Err(FsError::Invalid));
+    assert_eq!(fs.getxattr(ino, "user.").await, Err(FsError::Invalid));
+    assert_eq!(fs.removexattr(ino, "user.").await, Err(FsError::Invalid));
     assert_eq!(fs.removexattr(ino, "user.none").await, Err(FsError::NoSuchAttribute));
     bed.publish_all().await;
     let bed = bed.remount();

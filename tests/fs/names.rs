@@ -471,7 +471,7 @@ async fn a_published_file_that_is_unlinked_lives_on_for_those_who_have_it_open()
             let opened = bed.fs.open(reader.ino, WRITE).await.unwrap();
             bed.fs.write(opened.handle, 0, b"new").unwrap();
             assert_eq!(reader.read(0, 3).await.unwrap(), b"new");
-            bed.fs.flush(opened.handle, |_| false).await.unwrap();
+            bed.fs.flush(opened.handle, |_| std::future::ready(false)).await.unwrap();
             bed.fs.release(opened.handle).await;
             reader.close().await.unwrap();
             bed.assert_bucket(left);

@@ -1,9 +1,10 @@
 //! Two mounts of one bucket on one machine, and changes that others make behind the mount's back.
 
-use cosmount::fs::{FsError, Others, ROOT};
-use cosmount::store::Op;
+use cosmount::fs::{FsError, LockFamily, LockKind, LockRequest, Others, ROOT};
+use cosmount::store::{Fault, Op, StoreErrorKind};
+use futures_util::poll;
 
-use crate::bed::{Bed, Choices, READ};
+use crate::bed::{Bed, Choices, File, READ, WRITE};
 
 fn two_mounts() -> (tempfile::TempDir, Bed, Bed) {
     let directory = tempfile::tempdir().unwrap();
@@ -69,4 +70,89 @@ async fn a_reader_that_has_the_old_version_open_is_told_and_the_next_open_sees_t
     assert_eq!(reader.read(0, 100).await, Err(FsError::Stale));
     assert_eq!(b.read("f").await.unwrap(), b"newer");
     reader.close().await.unwrap();
+}
+
+fn request(file: &File, kind: LockKind) -> LockRequest {
+    let (family, handle) = (LockFamily::Record, file.handle);
+    LockRequest { family, owner: 1, handle, pid: 1, kind, start: 0, end: 100 }
+}
+
+async fn lock(bed: &Bed, file: &File, kind: LockKind) -> Result<(), FsError> {
+    bed.fs.lock_range(file.ino, request(file, kind), false).await?;
+    bed.fs.renew_after_locking(file.ino).await
+}
+
+async fn unlock(bed: &Bed, file: &File) {
+    bed.fs.publish_before_unlocking(file.ino).await;
+    bed.fs.lock_range(file.ino, request(file, LockKind::None), false).await.unwrap();
+}
+
+/// What data bases do that several processes have open: each locks, looks what is there, and adds to it.
+#[tokio::test]
+async fn who_locks_a_file_sees_what_was_written_to_it_under_the_other_mounts_lock() {
+    let (_directory, a, b) = two_mounts();
+    a.put("f", b"0").await.unwrap();
+    let (of_a, of_b) = (a.open("f", WRITE).await.unwrap(), b.open("f", WRITE).await.unwrap());
+    let reader = b.open("f", READ).await.unwrap();
+    let mut expected = b"0".to_vec();
+    for round in 1..=9 {
+        let (bed, file) = if round % 2 == 0 { (&a, &of_a) } else { (&b, &of_b) };
+        lock(bed, file, LockKind::Exclusive).await.unwrap();
+        assert_eq!(file.size().await, round);
+        assert_eq!(file.read(0, 100).await.unwrap(), expected);
+        let digit = [b'0' + round as u8];
+        file.write(round, &digit).await.unwrap();
+        expected.extend(digit);
+        unlock(bed, file).await;
+    }
+    lock(&b, &reader, LockKind::Shared).await.unwrap();
+    assert_eq!(reader.read(0, 100).await.unwrap(), expected);
+    for file in [of_a, of_b, reader] {
+        file.close().await.unwrap();
+    }
+    a.assert_bucket(&[("f", &expected)]);
+}
+
+#[tokio::test]
+async fn a_lock_by_one_mount_keeps_the_other_out_until_it_ends_by_whatever_way() {
+    let (_directory, a, b) = two_mounts();
+    a.put("f", b"content").await.unwrap();
+    let (of_a, of_b) = (a.open("f", WRITE).await.unwrap(), b.open("f", WRITE).await.unwrap());
+    for way in 0..3 {
+        lock(&a, &of_a, LockKind::Exclusive).await.unwrap();
+        assert_eq!(lock(&b, &of_b, LockKind::Shared).await, Err(FsError::Locked));
+        let mut waits = Box::pin(b.fs.lock_range(of_b.ino, request(&of_b, LockKind::Shared), true));
+        assert!(poll!(&mut waits).is_pending());
+        match way {
+            0 => unlock(&a, &of_a).await,
+            1 => a.fs.unlock_process(of_a.ino, 1),
+            _ => a.fs.unlock_handle(of_a.ino, of_a.handle),
+        }
+        waits.await.unwrap();
+        unlock(&b, &of_b).await;
+    }
+    lock(&a, &of_a, LockKind::Exclusive).await.unwrap();
+    let mut waits = Box::pin(b.fs.lock_range(of_b.ino, request(&of_b, LockKind::Shared), true));
+    assert!(poll!(&mut waits).is_pending());
+    drop(waits);
+    unlock(&a, &of_a).await;
+    lock(&a, &of_a, LockKind::Exclusive).await.expect("who gave up waiting does not get it");
+    let flock = LockRequest { family: LockFamily::Flock, ..request(&of_b, LockKind::Exclusive) };
+    b.fs.lock_range(of_b.ino, flock, false).await.expect("the two families do not see each other");
+}
+
+/// Who may see an old version under his lock must not believe that he has it.
+#[tokio::test]
+async fn a_lock_whose_file_cannot_be_looked_at_is_an_error_each_time() {
+    let (_directory, a, b) = two_mounts();
+    a.put("f", b"content").await.unwrap();
+    let of_b = b.open("f", WRITE).await.unwrap();
+    a.put("f", b"more content").await.unwrap();
+    b.faults.inject(Fault::nth(Op::HeadObject, 1, StoreErrorKind::Unreachable).times(2));
+    for _ in 0..2 {
+        let locked = lock(&b, &of_b, LockKind::Shared).await;
+        assert_eq!(locked, Err(FsError::Remote(StoreErrorKind::Unreachable)));
+    }
+    lock(&b, &of_b, LockKind::Shared).await.unwrap();
+    assert_eq!(of_b.size().await, 12);
 }

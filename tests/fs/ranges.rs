@@ -521,3 +521,24 @@ async fn a_copy_has_what_its_source_was_although_that_changes_before_it_is_noted
         from.close().await.unwrap();
     }
 }
+
+/// As on a local disk.
+#[tokio::test]
+async fn there_is_nothing_to_be_found_behind_the_end() {
+    use cosmount::fs::SeekTo;
+    let bed = Bed::new();
+    let writer = bed.create("a").await;
+    let reader = bed.open("a", crate::bed::READ).await.unwrap();
+    writer.write(0, b"content").await.unwrap();
+    let seek = |file: &crate::bed::File, offset, to| bed.fs.seek(file.handle, offset, to);
+    for file in [&writer, &reader] {
+        assert_eq!(seek(file, 6, SeekTo::Data), Ok(6));
+        assert_eq!(seek(file, 0, SeekTo::Hole), Ok(7));
+        for (offset, to) in [(7, SeekTo::Data), (7, SeekTo::Hole), (1 << 40, SeekTo::Hole), (u64::MAX, SeekTo::Data)] {
+            assert_eq!(seek(file, offset, to), Err(cosmount::fs::FsError::NoSuchOffset), "{offset}");
+        }
+    }
+    writer.close().await.unwrap();
+    assert_eq!(seek(&reader, 0, SeekTo::Hole), Ok(7), "although nobody writes any more");
+    reader.close().await.unwrap();
+}

@@ -158,6 +158,21 @@ except FileExistsError:
     }
 }
 
+/// Its start closes what is not to be handed on, and waits for the answers, while much of what `/proc` tells of the process
+/// waits for the start to end.
+#[test]
+fn a_program_that_starts_another_closes_what_it_has_made() {
+    let mut bed = Bed::new();
+    bed.python(
+        "import subprocess\n\
+         with open('f', 'wb', 0) as f:\n    \
+             subprocess.run(['true'], close_fds=False, timeout=60)\n    \
+             f.write(b'written after it')\n",
+    );
+    bed.remount();
+    bed.sh("[ \"$(cat f)\" = 'written after it' ]");
+}
+
 #[test]
 fn bytes_may_be_written_anywhere_while_they_are_in_memory() {
     let bed = Bed::new();

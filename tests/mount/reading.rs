@@ -109,3 +109,34 @@ fn parts_of_a_file_are_read_from_where_they_are() {
         ));
     }
 }
+
+const LOOK_AROUND: &str = "
+import os, random
+random.seed(1)
+wanted = 0
+with open('f', 'rb') as f:
+    for _ in range(100):
+        f.seek(random.randrange(64 << 20))
+        wanted += len(f.read(4096))
+with open('g', 'w') as g:
+    print(wanted, os.stat('f').st_blksize, os.fstat(g.fileno()).st_blksize)
+";
+
+/// Python reads through a buffer of the size that `stat` recommends.
+#[test]
+fn a_reader_through_a_buffer_who_jumps_does_not_fetch_a_mib_each_time() {
+    let mut bed = Bed::new();
+    random_file(&bed.local("f"), 64 * MIB, 3);
+    bed.sh("cp $W/f f");
+    bed.remount();
+    let mark = bed.mark();
+    let told = bed.python(LOOK_AROUND);
+    // Bodies are counted when they end, which those that nobody reads on do with the mount.
+    assert!(bed.unmount());
+    let requests = bed.since(mark);
+    let fetched: u64 = requests.of("GetObject").map(|request| request.bytes_out).sum();
+    println!("wanted and recommended: {told}, fetched {fetched}");
+    assert!(told.ends_with(" 131072 1048576\n"), "{told}");
+    // Two buffers of 64 KiB lie around most places, and the kernel reads a little ahead.
+    assert!(fetched <= 100 * 320 * 1024, "{fetched} bytes");
+}

@@ -1,6 +1,6 @@
 //! Two mounts of one bucket on one machine, and clients that are no mounts.
 
-use std::fs;
+use std::fs::{self, File, TryLockError};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
@@ -56,3 +56,79 @@ fn what_one_mount_has_closed_the_other_sees_at_its_open() {
         assert!(!here.join(format!("new{round}")).exists());
     }
 }
+
+/// Sets or takes away a lock by `fcntl`, of ten bytes.
+fn lock_range(file: &File, kind: i32) -> Result<(), nix::errno::Errno> {
+    let (kind, whence) = (kind as i16, libc::SEEK_SET as i16);
+    let lock = libc::flock { l_type: kind, l_whence: whence, l_start: 5, l_len: 10, l_pid: 0 };
+    nix::fcntl::fcntl(file, nix::fcntl::FcntlArg::F_SETLK(&lock)).map(drop)
+}
+
+#[test]
+fn locks_hold_between_two_mounts() {
+    let bed = Bed::new();
+    let second = Second::of(&bed, &[]);
+    fs::write(bed.at("f"), "content").unwrap();
+    let open = |path: PathBuf| File::options().read(true).write(true).open(path).unwrap();
+    let (here, there, beside) = (open(bed.at("f")), open(second.at.join("f")), open(bed.at("f")));
+    let is_busy = |file: &File| matches!(file.try_lock(), Err(TryLockError::WouldBlock));
+    here.lock().unwrap();
+    assert!(is_busy(&there) && is_busy(&beside));
+    lock_range(&there, libc::F_WRLCK).expect("flock and fcntl do not see each other");
+    assert_eq!(lock_range(&here, libc::F_WRLCK), Err(nix::errno::Errno::EAGAIN));
+    lock_range(&there, libc::F_UNLCK).unwrap();
+    lock_range(&here, libc::F_WRLCK).expect("by the process that has the other kind");
+    // A close of any descriptor of the file gives up what the process has locked by fcntl, and nothing else.
+    drop(beside);
+    lock_range(&there, libc::F_WRLCK).unwrap();
+    assert!(is_busy(&there));
+    // Who waits can be told to stop, and a signal is none to end by.
+    let path = second.at.join("f");
+    let waited = Command::new("timeout").args(["-s", "ALRM", "1", "flock"]).arg(&path).arg("true").status().unwrap();
+    assert!(!waited.success());
+    // Who is killed holds nothing.
+    here.unlock().unwrap();
+    let mut holder = Command::new("flock").args(["--no-fork"]).arg(&path).args(["sleep", "1000"]).spawn().unwrap();
+    eventually("the child has the lock", || is_busy(&here) || here.unlock().is_err());
+    holder.kill().unwrap();
+    holder.wait().unwrap();
+    here.lock().unwrap();
+}
+
+/// Two processes add rows to one data base, each by a mount of its own.
+#[test]
+fn sqlite_from_two_mounts_loses_nothing() {
+    let bed = Bed::new();
+    let second = Second::of(&bed, &[]);
+    bed.python("import sqlite3; sqlite3.connect('z.db').execute('create table t(p, i)')");
+    fs::write(bed.local("writer.py"), WRITER).unwrap();
+    let writer = |directory: PathBuf, name: &str| {
+        let mut command = Command::new("python3");
+        command.arg(bed.local("writer.py")).arg(directory.join("z.db")).arg(name).stdout(Stdio::piped());
+        command.spawn().unwrap()
+    };
+    let writers = [writer(bed.at(""), "a"), writer(second.at.clone(), "b")];
+    let acknowledged: Vec<u32> = writers
+        .into_iter()
+        .map(|writer| String::from_utf8(writer.wait_with_output().unwrap().stdout).unwrap().trim().parse().unwrap())
+        .collect();
+    let count = "import sqlite3; print(sqlite3.connect('z.db').execute('select count(*) from t').fetchone()[0])";
+    let rows: u32 = bed.python(count).trim().parse().unwrap();
+    assert_eq!(acknowledged, [20, 20]);
+    assert_eq!(rows, 40);
+}
+
+const WRITER: &str = "
+import sqlite3, sys
+connection = sqlite3.connect(sys.argv[1], timeout=60, isolation_level=None)
+done = 0
+for i in range(20):
+    try:
+        connection.execute('begin immediate')
+        connection.execute('insert into t values (?, ?)', (sys.argv[2], i))
+        connection.execute('commit')
+        done += 1
+    except sqlite3.Error as error:
+        print(i, error, file=sys.stderr)
+print(done)
+";
