@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -40,6 +41,7 @@ impl LocalService {
             credentials: None,
             ..ServerOptions::default()
         };
+        raise_open_files();
         let server = Server::open(options).await.map_err(|error| failed(sentence(&error)))?;
         let credentials = server.credentials().clone();
         let (stop, stopped) = oneshot::channel();
@@ -69,6 +71,15 @@ pub(super) fn reachable(address: SocketAddr) -> SocketAddr {
         ip => ip,
     };
     SocketAddr::new(ip, address.port())
+}
+
+/// Lets this process have as many open files as it may. Each connection takes some, and the limit that a shell sets is
+/// for programs that use select(2).
+pub(super) fn raise_open_files() {
+    let limit = getrlimit(Resource::Nofile);
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }) {
+        log::info!("the limit of open files stays at {:?}: {error}", limit.current);
+    }
 }
 
 /// Says that a service can be reached from other machines, if it can.

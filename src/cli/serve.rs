@@ -6,12 +6,12 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::TcpListener;
 
 use super::arguments::ServeArguments;
 use super::failure::{Exit, Failure};
-use super::local_service::{reachable, sentence, warn_if_open_to_others};
+use super::local_service::{raise_open_files, reachable, sentence, warn_if_open_to_others};
+use super::logging::{self, Sink};
 use super::signals::Blocked;
 use super::{process_environment, runtime, terminal};
 use crate::config::{ByteSize, service_credentials};
@@ -20,6 +20,14 @@ use crate::wire::{BucketName, Limits};
 
 /// Serves until a signal. `program` is the name that this program was called by.
 pub(super) fn run(arguments: ServeArguments, program: &str) -> Result<(), Failure> {
+    // Before any other thread is there.
+    let signals = Blocked::new(false)?;
+    let sink = match &arguments.log.log_file {
+        Some(path) => Sink::File(std::path::absolute(path).map_err(failed)?),
+        None => Sink::Terminal,
+    };
+    let level = arguments.log.log_level.clone();
+    logging::start(sink, level.as_ref())?;
     let given = service_credentials(&process_environment())?;
     let forgetful = arguments.in_memory;
     let key = match (&given, &arguments.directory) {
@@ -36,16 +44,19 @@ pub(super) fn run(arguments: ServeArguments, program: &str) -> Result<(), Failur
     };
     let buckets = options.buckets.clone();
     raise_open_files();
-    let signals = Blocked::new(false)?;
-    runtime()?.block_on(async {
+    let served = runtime()?.block_on(async {
         let mut signals = signals.listen();
         let listener = listen(&arguments.listen).await?;
         let address = listener.local_addr().map_err(failed)?;
         let server = Server::open(options).await.map_err(|error| failed(sentence(&error)))?;
         terminal::tell(&welcome(program, address, &buckets, &key));
         warn_if_open_to_others(address);
-        server.serve(listener, async move { signals.end_minding_the_log().await }).await.map_err(failed)
-    })
+        let reopen_access_log = server.access_log_reopener();
+        let ended = async move { signals.end_minding_the_logs(level.as_ref(), reopen_access_log).await };
+        server.serve(listener, ended).await.map_err(failed)
+    });
+    logging::tell_left_out();
+    served
 }
 
 /// Listens on an address or a name, `HOST:PORT`.
@@ -69,15 +80,6 @@ async fn listen(wanted: &str) -> Result<TcpListener, Failure> {
         io::ErrorKind::PermissionDenied => cannot(&"only root may listen on ports below 1024; name a higher one"),
         _ => cannot(&error),
     })
-}
-
-/// Lets this process have as many open files as it may. Each connection takes some, and the limit that a shell sets is
-/// for programs that use select(2).
-pub(super) fn raise_open_files() {
-    let limit = getrlimit(Resource::Nofile);
-    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }) {
-        log::info!("the limit of open files stays at {:?}: {error}", limit.current);
-    }
 }
 
 fn options(arguments: &ServeArguments) -> Result<ServerOptions, Failure> {

@@ -14,6 +14,7 @@ use tokio::sync::mpsc;
 
 use super::failure::{Exit, Failure};
 use super::logging;
+use crate::config::LogLevel;
 
 /// What a signal asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,14 +95,19 @@ impl Signals {
         while self.next().await != Wish::End {}
     }
 
-    /// The same for a service, which has a log that can be moved away and nothing else to tell.
-    pub(super) async fn end_minding_the_log(&mut self) {
+    /// The same for a service, which has logs that can be moved away and nothing else to tell. Its own keeps the level that
+    /// it was started with.
+    pub(super) async fn end_minding_the_logs(
+        &mut self,
+        level: Option<&LogLevel>,
+        reopen_other: impl Fn() -> std::io::Result<()>,
+    ) {
         loop {
             match self.next().await {
                 Wish::End => return,
                 Wish::Reread => {
-                    if let Err(error) = logging::reopen(None) {
-                        log::error!("the log could not be opened anew and goes on where it was: {error}");
+                    if let Err(error) = logging::reopen(level).and_then(|()| reopen_other()) {
+                        log::error!("a log could not be opened anew and goes on where it was: {error}");
                     }
                 }
                 Wish::RaiseLevel => logging::raise(RAISED_FOR),

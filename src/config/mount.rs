@@ -156,6 +156,13 @@ impl MountConfig {
                         .push("~/.cos.conf holds a secret and others can read it; run: chmod 600 ~/.cos.conf".into());
                 }
                 warnings.extend(unread_credentials(environment));
+                if endpoint.is_open_to_others() {
+                    let origin = endpoint.route(&source.bucket).origin;
+                    warnings.push(format!(
+                        "{origin} is another machine and what goes there is not encrypted: objects can be read and changed on \
+                         the way; use https"
+                    ));
+                }
                 Service::Remote { endpoint, credentials }
             }
         };
@@ -483,6 +490,12 @@ mod tests {
                 "ro",
                 None,
                 "[bucket.photos] that nothing uses: the full name of a bucket is NAME-APPID",
+            ),
+            (
+                "",
+                "url=http://192.0.2.7:9444",
+                None,
+                "http://192.0.2.7:9444 is another machine and what goes there is not encrypted",
             ),
             ("[bucket.photo-125]", "ro", None, "has sections for photo-125, and none for photos-125"),
         ];

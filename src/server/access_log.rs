@@ -4,7 +4,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Instant, SystemTime};
 
@@ -14,6 +14,7 @@ use crate::wire::date;
 
 /// The file of the log.
 pub(super) struct AccessLog {
+    path: PathBuf,
     /// Std mutex: held for one write of one line, so that lines stay whole.
     file: Mutex<File>,
 }
@@ -49,8 +50,14 @@ pub(super) struct Exchange {
 impl AccessLog {
     /// Opens the log for appending.
     pub(super) fn open(path: &Path) -> io::Result<AccessLog> {
-        let file = OpenOptions::new().append(true).create(true).open(path)?;
-        Ok(AccessLog { file: Mutex::new(file) })
+        Ok(AccessLog { path: path.to_owned(), file: Mutex::new(open(path)?) })
+    }
+
+    /// Opens the file anew, for those who have moved the older one away.
+    pub(super) fn reopen(&self) -> io::Result<()> {
+        let file = open(&self.path)?;
+        *self.file.lock().unwrap_or_else(PoisonError::into_inner) = file;
+        Ok(())
     }
 
     fn write(&self, line: &Line) {
@@ -62,6 +69,10 @@ impl AccessLog {
             log::error!("the access log could not be written: {error}");
         }
     }
+}
+
+fn open(path: &Path) -> io::Result<File> {
+    OpenOptions::new().append(true).create(true).open(path)
 }
 
 impl Exchange {

@@ -137,6 +137,12 @@ impl Server {
         &self.service.credentials
     }
 
+    /// What opens the access log anew, if there is one, for those who have moved the older one away.
+    pub fn access_log_reopener(&self) -> impl Fn() -> io::Result<()> + use<> {
+        let log = self.service.access_log.clone();
+        move || log.as_ref().map_or(Ok(()), |log| log.reopen())
+    }
+
     /// Serves `listener` until `shutdown`, as [`run`] does.
     ///
     /// # Errors

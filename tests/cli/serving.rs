@@ -6,7 +6,7 @@ use std::process::Command;
 
 use rustix::process::Signal;
 
-use crate::bed::{BUCKET, Done, Home, ID, KEY, Service, serve};
+use crate::bed::{BUCKET, Done, Home, ID, KEY, Service, eventually, serve};
 
 /// The lines that are to be pasted, as a shell gets them.
 fn pasted(welcome: &str) -> String {
@@ -158,4 +158,23 @@ fn names_and_addresses_to_listen_on_are_understood_or_refused_in_one_sentence() 
     command.args(["serve", "data", "--listen", "localhost:0"]);
     let (_service, welcome) = serve(command);
     assert!(welcome.contains("serves COS on http://"), "{welcome}");
+}
+
+#[test]
+fn a_service_keeps_its_logs_where_it_is_told_and_opens_them_anew() {
+    let home = Home::new();
+    let mut command = home.program();
+    command.args(["serve", "data", "--listen", "127.0.0.1:0", "--log-file", "serve.log", "--log-level", "debug"]);
+    command.args(["--access-log", "access.log"]);
+    let (mut service, _) = serve(command);
+    let (log, access) = (home.path().join("serve.log"), home.path().join("access.log"));
+    fs::rename(&log, home.path().join("serve.1")).unwrap();
+    fs::rename(&access, home.path().join("access.1")).unwrap();
+    service.signal(Signal::HUP);
+    eventually("both logs are there again", || (log.exists() && access.exists()).then_some(()));
+    service.signal(Signal::USR1);
+    eventually("it goes on, and says so", || fs::read_to_string(&log).unwrap().contains("SIGUSR1").then_some(()));
+    service.signal(Signal::QUIT);
+    assert_eq!(service.ended(), Some(0), "as SIGTERM does");
+    assert!(home.path().join("data/closed-clean").exists());
 }
