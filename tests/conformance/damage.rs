@@ -14,7 +14,7 @@ use super::{Bed, http_in_memory};
 use crate::flipping::{Flipping, Lane};
 
 /// A store whose way leads through a proxy, and the service behind it as it is.
-pub(crate) struct Damaged {
+struct Damaged {
     proxy: Flipping,
     store: Arc<HttpStore>,
     service: Arc<dyn ObjectStore>,
@@ -23,7 +23,7 @@ pub(crate) struct Damaged {
 }
 
 impl Damaged {
-    pub(crate) async fn new(seed: u64) -> Damaged {
+    async fn new(seed: u64) -> Damaged {
         let bed = http_in_memory().await;
         let mut options = bed.options.clone().unwrap();
         let route = options.endpoint.route(&options.bucket);
@@ -37,7 +37,7 @@ impl Damaged {
         Damaged { proxy, store, service, random: fastrand::Rng::with_seed(seed), _bed: bed }
     }
 
-    pub(crate) fn bytes(&mut self, len: usize) -> Bytes {
+    fn bytes(&mut self, len: usize) -> Bytes {
         std::iter::repeat_with(|| self.random.u8(..)).take(len).collect()
     }
 
@@ -45,42 +45,6 @@ impl Damaged {
     fn flip(&mut self, lane: impl Fn(&Flipping) -> &Lane, span: u64) {
         let bit = self.random.u64(..span * 8);
         lane(&self.proxy).flip(bit);
-    }
-
-    /// The store that goes through the proxy.
-    pub(crate) fn store(&self) -> Arc<dyn ObjectStore> {
-        self.store.clone()
-    }
-
-    pub(crate) fn random(&mut self, below: u64) -> u64 {
-        self.random.u64(..below)
-    }
-
-    /// Flips a bit among the next bytes of one of the two directions.
-    pub(crate) fn flip_somewhere(&mut self, up: u64, down: u64) {
-        if self.random.bool() { self.flip(|proxy| &proxy.up, up) } else { self.flip(|proxy| &proxy.down, down) }
-    }
-
-    /// Whether the bit has flipped; none flips any more.
-    pub(crate) fn stop_flipping(&self) -> bool {
-        self.proxy.up.has_flipped() & self.proxy.down.has_flipped()
-    }
-
-    /// Makes an object without the proxy.
-    pub(crate) async fn store_behind(&self, name: &str, bytes: &Bytes) {
-        let (key, body) = (ObjectKey::new(name).unwrap(), Body::from(bytes.clone()));
-        self.service.put(&key, body, Crc64::of(bytes), &ObjectAttributes::default()).await.unwrap();
-    }
-
-    pub(crate) async fn remove_behind(&self, name: &str) {
-        self.service.delete(&ObjectKey::new(name).unwrap()).await.unwrap();
-    }
-
-    /// What the service has under a name, asked without the proxy.
-    pub(crate) async fn stored_as(&self, name: &str) -> Option<Bytes> {
-        let request = GetRequest { key: ObjectKey::new(name).unwrap(), range: None, if_match: None };
-        let pieces: Vec<Bytes> = self.service.get(request).await.ok()?.body.try_collect().await.unwrap();
-        Some(pieces.concat().into())
     }
 
     async fn put(&self, bytes: &Bytes) -> Result<Published, StoreError> {

@@ -3,9 +3,12 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod damage;
-mod damaged_files;
+mod deadlines;
 mod flipping;
+mod flips;
 mod misbehaviour;
+mod mounted;
+mod obstructing;
 mod scripted;
 mod suite;
 mod waiting;
@@ -26,7 +29,7 @@ struct Bed {
     store: Arc<dyn ObjectStore>,
     /// How the store reaches its service, if it does.
     options: Option<HttpOptions>,
-    _keep: Option<Box<dyn Any>>,
+    _keep: Option<Box<dyn Any + Send + Sync>>,
 }
 
 async fn memory() -> Bed {
@@ -48,7 +51,7 @@ async fn http_on_disk() -> Bed {
 }
 
 /// A client of a service of its own, which ends with the test's runtime.
-async fn served(options: ServerOptions, keep: impl Any) -> Bed {
+async fn served(options: ServerOptions, keep: impl Any + Send + Sync) -> Bed {
     let credentials = Credentials { secret_id: "AKIDx".into(), secret_key: "s".into(), token: None };
     let bucket = BucketName::new("photos-1250000000").unwrap();
     let options = ServerOptions { buckets: vec![bucket.clone()], credentials: Some(credentials.clone()), ..options };
