@@ -74,18 +74,20 @@ impl FileSystem {
                 Known::Unknown => directory.refresh.clone(),
             }
         };
-        let _one_at_a_time = refresh.lock().await;
-        // Somebody else may have asked in the meantime.
-        match self.tree().known(parent, name, self.clock.now(), ttl) {
-            Known::Present => return Ok(true),
-            Known::Absent => return Ok(false),
-            Known::Unknown => {}
-        }
-        let is_large = self.tree().directory(parent).is_some_and(|directory| directory.is_large);
-        if is_large || !self.list_first_page(parent, name).await? {
-            self.probe(parent, name).await?;
-        }
-        Ok(self.tree().entry(parent, name).is_some())
+        let ask = async {
+            // Somebody else may have asked in the meantime.
+            match self.tree().known(parent, name, self.clock.now(), ttl) {
+                Known::Present => return Ok(true),
+                Known::Absent => return Ok(false),
+                Known::Unknown => {}
+            }
+            let is_large = self.tree().directory(parent).is_some_and(|directory| directory.is_large);
+            if is_large || !self.list_first_page(parent, name).await? {
+                self.probe(parent, name).await?;
+            }
+            Ok(self.tree().entry(parent, name).is_some())
+        };
+        refresh.one_at_a_time(ask).await
     }
 
     /// Lists the first page of a directory. Returns whether that settles the question for `name`.

@@ -25,6 +25,7 @@ mod others;
 mod privileges;
 mod ranges;
 mod reading_directories;
+mod refresh;
 mod renaming;
 mod special_files;
 mod state;

@@ -93,9 +93,13 @@ impl FileSystem {
             tree.directory(ino).is_some_and(|directory| directory.is_complete(now, self.options.metadata_ttl))
         };
         if !is_complete() {
-            let _one_at_a_time = refresh.lock().await;
-            if !is_complete() && !self.list_with_neighbours(ino).await? {
-                let (listed, next) = self.list_page(ino, Start::default()).await?;
+            let list = async {
+                if is_complete() || self.list_with_neighbours(ino).await? {
+                    return Ok(None);
+                }
+                self.list_page(ino, Start::default()).await.map(Some)
+            };
+            if let Some((listed, next)) = refresh.one_at_a_time(list).await? {
                 page.entries.extend(listed);
                 page.next = next;
                 return Ok(page);

@@ -81,6 +81,27 @@ fn a_service_that_hangs_fails_the_copy_too() {
 }
 
 #[test]
+fn who_waits_for_what_another_asks_shares_its_failure() {
+    const CALLERS: usize = 24;
+    let bed = Bed::with(&[], &["--request-timeout", "2s", "--metadata-ttl", "1s"]);
+    bed.bucket().put("d/theirs", b"");
+    bed.sh("ls d; sleep 1.1; ls");
+    bed.service().freeze();
+    let began = Instant::now();
+    let calls: Vec<_> =
+        (0..CALLERS).map(|n| bed.command(&format!("stat d/{n}")).stderr(Stdio::piped()).spawn().unwrap()).collect();
+    for call in calls {
+        let told = call.wait_with_output().unwrap();
+        assert!(String::from_utf8_lossy(&told.stderr).contains("Connection timed out"), "{told:?}");
+    }
+    let took = began.elapsed();
+    bed.service().go_on();
+    println!("{CALLERS} callers of a frozen service took {took:?}");
+    // One request takes up to twice the timeout; one after the other they would take 24 times as long.
+    assert!(took < Duration::from_secs(20), "{took:?}");
+}
+
+#[test]
 fn a_short_pause_of_the_service_is_not_noticed() {
     let bed = Bed::new();
     random_file(&bed.local("f"), 60 * MIB, 3);

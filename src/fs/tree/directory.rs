@@ -8,6 +8,7 @@ use super::entry::Entry;
 use super::walk::Walk;
 use crate::fs::flat::Stashed;
 use crate::fs::name::FileName;
+use crate::fs::refresh::Refresh;
 
 /// How long a directory that this mount made is known without a listing, as long as the mount keeps working in it:
 /// long enough to copy thousands of files into it, short enough that what others put there shows soon.
@@ -53,8 +54,8 @@ pub(in crate::fs) struct Directory {
     pub(super) weight: usize,
     /// Names that this mount removed, and when: a listing that was asked for earlier may still show them.
     pub(super) removed: HashMap<FileName, SystemTime>,
-    /// One listing at a time. Tokio's mutex because it is held while the listing is on its way.
-    pub(in crate::fs) refresh: Arc<tokio::sync::Mutex<()>>,
+    /// One listing at a time.
+    pub(in crate::fs) refresh: Arc<Refresh>,
     /// One writing of its marker at a time, so that an older one does not land behind a newer one. Tokio's mutex because it
     /// is held while that is on its way.
     pub(in crate::fs) marking: Arc<tokio::sync::Mutex<()>>,
