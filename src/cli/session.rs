@@ -299,8 +299,8 @@ impl Session {
         });
         let mounting = {
             let (fs, mount_point, options) = (fs.clone(), mount_point.clone(), config.fuse.clone());
-            let runtime = Handle::current();
-            tokio::task::spawn_blocking(move || fuse::mount(fs, &mount_point, &options, runtime))
+            let (runtime, watchdog) = (Handle::current(), bucket.store.watchdog());
+            tokio::task::spawn_blocking(move || fuse::mount(fs, &mount_point, &options, runtime, watchdog))
         };
         let mounted = match mounting.await {
             Ok(Ok(mounted)) => mounted,

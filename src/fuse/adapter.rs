@@ -34,7 +34,7 @@ use crate::fs::{
     Kind, LockFamily, LockInTheWay, LockKind, LockRequest, OpenMode, Opened, Owner, SeekTo, Special, WriteOutcome,
     XattrMode, with_cause, with_cause_at_once,
 };
-use crate::store::StoreErrorKind;
+use crate::store::{StoreErrorKind, Watchdog};
 
 /// What `stat` recommends as the size of writes, in bytes: `cp` into the mount takes half the time that it takes with
 /// 128 KiB.
@@ -69,18 +69,26 @@ pub(super) struct Adapter {
     /// The number of the mounted device, once somebody could ask for it.
     device: Device,
     ending: caller::Ending,
+    watchdog: Arc<Watchdog>,
 }
 
 /// The number of a mounted device; known only when the mount answers.
 pub(super) type Device = Arc<OnceLock<(u32, u32)>>;
 
 impl Adapter {
-    pub(super) fn new(fs: Arc<FileSystem>, runtime: Handle, request_bytes_max: u32, device: Device) -> Adapter {
-        Adapter { fs, runtime, request_bytes_max, device, ending: caller::Ending::default() }
+    pub(super) fn new(
+        fs: Arc<FileSystem>,
+        runtime: Handle,
+        request_bytes_max: u32,
+        device: Device,
+        watchdog: Arc<Watchdog>,
+    ) -> Adapter {
+        Adapter { fs, runtime, request_bytes_max, device, ending: caller::Ending::default(), watchdog }
     }
 
     /// Answers with what `call` returns: here if it is ready at once, otherwise from a task. A caller that is told to
-    /// end while it waits gets `EINTR`, and the call goes on without it.
+    /// end while it waits gets `EINTR`, one that waits for a service that gives nothing gets `ETIMEDOUT`, and the call goes
+    /// on without it.
     fn answer<T, C, F>(&self, asked: Call, call: C, reply: F)
     where
         T: Send + 'static,
@@ -134,7 +142,7 @@ impl Adapter {
         U: FnOnce(T) -> D + Send + 'static,
         D: Future<Output = ()> + Send,
     {
-        let (ending, fs) = (self.ending.clone(), self.fs.clone());
+        let (ending, watchdog, fs) = (self.ending.clone(), self.watchdog.clone(), self.fs.clone());
         self.run(async move {
             let logged = |result: Result<T, FailedCall>| {
                 result.map_err(|failed| {
@@ -147,22 +155,23 @@ impl Adapter {
             if let Poll::Ready(result) = first {
                 return reply(logged(result));
             }
-            tokio::select! {
+            let left = tokio::select! {
                 biased;
-                result = &mut call => reply(logged(result)),
-                () = ending.reached_by(asked.tid) => {
-                    reply(Err(FsError::Interrupted));
-                    // Its failure is told to nobody else.
-                    if let Ok(unwanted) = logged(call.await) {
-                        undo(unwanted).await;
-                    }
-                }
+                result = &mut call => return reply(logged(result)),
+                () = ending.reached_by(asked.tid) => FsError::Interrupted,
+                () = watchdog.starves() => asked.out_of_time(&fs, &watchdog),
+            };
+            reply(Err(left));
+            // Its failure is told to nobody else.
+            if let Ok(unwanted) = logged(call.await) {
+                undo(unwanted).await;
             }
         });
     }
 
     /// Takes the rest of a write of which `taken` bytes are in the file, and answers. A caller that is told to end while it
-    /// waits is told what is in the file, and the rest never comes: others may write there as soon as it has its answer.
+    /// waits is told what is in the file, and the rest never comes: others may write there as soon as it has its answer. One
+    /// that waits for a service that gives nothing gets `ETIMEDOUT`.
     ///
     /// The kernel does not send an fsync after a direct write by a handle with O_SYNC or O_DSYNC (which O_SYNC includes):
     /// the write itself has to be durable.
@@ -176,7 +185,7 @@ impl Adapter {
         reply: ReplyWrite,
     ) {
         let fs = self.fs.clone();
-        let (runtime, ending) = (self.runtime.clone(), self.ending.clone());
+        let (runtime, ending, watchdog) = (self.runtime.clone(), self.ending.clone(), self.watchdog.clone());
         let is_synchronous = flags.0 & libc::O_DSYNC != 0;
         self.run(async move {
             let done = AtomicUsize::new(0);
@@ -198,6 +207,7 @@ impl Adapter {
                     failed.error
                 }),
                 () = ending.reached_by(asked.tid) => Err(FsError::Interrupted),
+                () = watchdog.starves() => Err(asked.out_of_time(&fs, &watchdog)),
             };
             match told_of_write(result, taken + done.load(Ordering::Relaxed), is_synchronous) {
                 Ok(written) => reply.written(written),
@@ -712,6 +722,7 @@ impl Filesystem for Adapter {
         let Some(kind) = lock_kind(typ) else { return reply.error(Errno::EINVAL) };
         let asked = Call::new(request, "lock", ino);
         let (fs, ino, tid) = (self.fs.clone(), Ino(ino.0), request.pid());
+        let watchdog = self.watchdog.clone();
         let (owner, handle) = (lock_owner.0, HandleId(handle.0));
         let families = lock_families(tid, kind, start..=end).into_iter().flatten();
         let end = end.saturating_add(1);
@@ -736,10 +747,14 @@ impl Filesystem for Adapter {
                 return empty(reply, locked);
             }
             // Who took what he sees for what is there could overwrite what others have made of it.
-            let renewed = with_cause(fs.renew_after_locking(ino)).await.map_err(|failed| {
-                asked.log_failure(&fs, &failed);
-                failed.error
-            });
+            let renewed = tokio::select! {
+                biased;
+                renewed = with_cause(fs.renew_after_locking(ino)) => renewed.map_err(|failed| {
+                    asked.log_failure(&fs, &failed);
+                    failed.error
+                }),
+                () = watchdog.starves() => Err(asked.out_of_time(&fs, &watchdog)),
+            };
             if renewed.is_err() {
                 let unwanted: Vec<LockRequest> =
                     wanted.iter().map(|wanted| LockRequest { kind: LockKind::None, ..*wanted }).collect();
@@ -1084,6 +1099,45 @@ fn directory_attr(ino: Ino) -> FileAttr {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::Clock;
+    use crate::fs::{FileSystemParts, FsOptions};
+    use crate::memory::Memory;
+    use crate::read::ReadOptions;
+    use crate::store::MemoryStore;
+    use crate::upload::UploadOptions;
+
+    /// Whoever waits behind others, each of whom waits for answers of his own, would wait for the sum of it.
+    #[tokio::test(start_paused = true)]
+    async fn a_call_that_waits_for_a_service_that_gives_nothing_is_told_and_goes_on() {
+        let fs = FileSystem::new(FileSystemParts {
+            store: Arc::new(MemoryStore::default()),
+            options: FsOptions::default(),
+            upload: UploadOptions::default(),
+            read: ReadOptions::default(),
+            memory: Memory::new(1 << 20),
+            clock: Clock::System,
+            stats: Arc::default(),
+            runtime: Handle::current(),
+            others: None,
+        });
+        let (deadline, began) = (Duration::from_secs(5), tokio::time::Instant::now());
+        let watchdog = Arc::new(Watchdog::new(deadline));
+        let adapter = Adapter::new(fs, Handle::current(), 1 << 20, Device::default(), watchdog.clone());
+        let call = async move {
+            tokio::time::sleep(100 * deadline).await;
+            Ok(7)
+        };
+        let (answer, answered) = tokio::sync::oneshot::channel();
+        let (undo, undone) = tokio::sync::oneshot::channel();
+        let reply = move |result: Result<i32, FsError>| answer.send((result, began.elapsed())).unwrap();
+        adapter.answer_or_undo(Call::of_nobody("lookup"), call, reply, |made| {
+            undo.send(made).unwrap();
+            ready(())
+        });
+        let told = Err(FsError::Remote(StoreErrorKind::TimedOut));
+        assert_eq!(answered.await.unwrap(), (told, watchdog.patience()));
+        assert_eq!((undone.await.unwrap(), began.elapsed()), (7, 100 * deadline), "what nobody has is given back");
+    }
 
     #[test]
     fn a_time_before_1970_keeps_its_fraction() {

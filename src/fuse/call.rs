@@ -6,7 +6,8 @@
 use fuser::{INodeNo, Request};
 
 use super::errno;
-use crate::fs::{FailedCall, FileName, FileSystem, Ino};
+use crate::fs::{FailedCall, FileName, FileSystem, FsError, Ino};
+use crate::store::{StoreErrorKind, Watchdog};
 
 /// The target of these lines, by which a log filter finds them.
 pub const FAILED_CALLS: &str = "cosmount::calls";
@@ -27,6 +28,12 @@ pub(super) struct Call {
 impl Call {
     pub(super) fn new(request: &Request, op: &'static str, ino: INodeNo) -> Call {
         Call { op, tid: request.pid(), ino: Ino(ino.0), name: None, target: None }
+    }
+
+    /// Of a thread that there is not.
+    #[cfg(test)]
+    pub(super) fn of_nobody(op: &'static str) -> Call {
+        Call { op, tid: u32::MAX, ino: Ino(1), name: None, target: None }
     }
 
     /// About an entry of the directory.
@@ -50,6 +57,15 @@ impl Call {
             Some(cause) => log::warn!(target: FAILED_CALLS, "{op} {what}: {errno}: {cause}"),
             None => log::warn!(target: FAILED_CALLS, "{op} {what}: {errno}: {}", failed.error),
         }
+    }
+
+    /// Logs that its caller has waited long enough, and returns what he is told.
+    pub(super) fn out_of_time(&self, fs: &FileSystem, watchdog: &Watchdog) -> FsError {
+        let error = FsError::Remote(StoreErrorKind::TimedOut);
+        let (Call { op, .. }, what, errno) = (self, self.shown(fs), errno::name(&error));
+        let seconds = watchdog.patience().as_secs();
+        log::warn!(target: FAILED_CALLS, "{op} {what}: {errno}: nothing has come from the service for {seconds} s");
+        error
     }
 
     /// The path or paths that it is about.

@@ -13,6 +13,7 @@ use tokio::runtime::Handle;
 
 use super::adapter::{Adapter, Device};
 use crate::fs::FileSystem;
+use crate::store::Watchdog;
 
 /// How far the kernel reads ahead, in KiB: four requests of the largest size. More is slower, because the pages leave
 /// the cache before they are read. Only root may set it.
@@ -80,12 +81,14 @@ pub struct Mounted {
     device: Device,
 }
 
-/// Mounts a file system on a directory and begins to answer for it. The kernel has agreed when this returns.
+/// Mounts a file system on a directory and begins to answer for it. The kernel has agreed when this returns. `watchdog`
+/// tells when calls have waited long enough for the service behind it.
 pub fn mount(
     fs: Arc<FileSystem>,
     mountpoint: &Path,
     options: &FuseOptions,
     runtime: Handle,
+    watchdog: Arc<Watchdog>,
 ) -> Result<Mounted, MountError> {
     let failed = |source| MountError { mountpoint: mountpoint.to_owned(), source };
     let mut config = Config::default();
@@ -102,7 +105,7 @@ pub fn mount(
     config.n_threads = Some(options.threads.max(1));
     config.clone_fd = true;
     let device = Device::default();
-    let adapter = Adapter::new(fs, runtime, options.request_bytes_max, device.clone());
+    let adapter = Adapter::new(fs, runtime, options.request_bytes_max, device.clone(), watchdog);
     let session = match mount_directly(mountpoint, options) {
         Ok(device) => Session::from_fd(adapter, device, config.acl, config.clone()).inspect_err(|_| {
             let _ = rustix::mount::unmount(mountpoint, rustix::mount::UnmountFlags::DETACH);

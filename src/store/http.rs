@@ -21,6 +21,7 @@ use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 
 use super::pace::{Late, Pace, Patience};
+use super::watchdog::Watchdog;
 use super::{Body, Obstacle, StoreErrorKind};
 use crate::wire::request::{HeaderPair, Method};
 
@@ -65,6 +66,8 @@ pub(super) struct Transport {
     timeouts: Timeouts,
     /// Whether connections go through a proxy.
     is_proxied: bool,
+    /// Fed with what moves.
+    watchdog: Arc<Watchdog>,
 }
 
 /// Where connections are served.
@@ -116,6 +119,7 @@ pub(super) struct AnswerHeaders(HeaderMap);
 pub(super) struct IncomingBody {
     body: reqwest::Body,
     pace: Pace,
+    watchdog: Arc<Watchdog>,
 }
 
 /// An exchange that broke.
@@ -137,9 +141,14 @@ impl Transport {
         secure: bool,
         proxy: Option<&str>,
         runtimes: Option<Runtimes>,
+        watchdog: Arc<Watchdog>,
     ) -> Result<Transport, TransportError> {
         let (bulk, light) = (client(timeouts, secure, proxy)?, client(timeouts, secure, proxy)?);
-        Ok(Transport { bulk, light, runtimes, timeouts, is_proxied: proxy.is_some() })
+        Ok(Transport { bulk, light, runtimes, timeouts, is_proxied: proxy.is_some(), watchdog })
+    }
+
+    pub(super) fn watchdog(&self) -> &Arc<Watchdog> {
+        &self.watchdog
     }
 
     pub(super) fn timeouts(&self) -> Timeouts {
@@ -162,7 +171,7 @@ impl Transport {
         };
         let mut request = client.request(method, url).headers(header_map(&headers)?);
         if !body.is_empty() {
-            request = request.body(reqwest::Body::wrap(SendBody::new(&body, sent.clone())));
+            request = request.body(reqwest::Body::wrap(SendBody::new(&body, sent.clone(), self.watchdog.clone())));
         } else if !matches!(outgoing.method, Method::Get | Method::Head | Method::Delete) {
             // The service wants to hear the length of an empty body too (`cos-api.md` 3.1, 411).
             request = request.header(http::header::CONTENT_LENGTH, 0);
@@ -181,7 +190,7 @@ impl Transport {
         };
         let response = response.map_err(|error| self.blame_the_proxy(error))?;
         let (parts, body) = http::Response::<reqwest::Body>::from(response).into_parts();
-        let body = IncomingBody { body, pace };
+        let body = IncomingBody { body, pace, watchdog: self.watchdog.clone() };
         Ok(Incoming { status: parts.status.as_u16(), headers: AnswerHeaders(parts.headers), body })
     }
 
@@ -299,6 +308,7 @@ impl IncomingBody {
                 Ok(frame) => match frame.into_data() {
                     Ok(data) if !data.is_empty() => {
                         self.pace.moved(data.len() as u64);
+                        self.watchdog.moved(data.len() as u64);
                         return Some(Ok(data));
                     }
                     _ => {}
@@ -329,11 +339,12 @@ struct SendBody {
     pieces: std::vec::IntoIter<Bytes>,
     left: u64,
     sent: Arc<AtomicU64>,
+    watchdog: Arc<Watchdog>,
 }
 
 impl SendBody {
-    fn new(body: &Body, sent: Arc<AtomicU64>) -> SendBody {
-        SendBody { pieces: body.pieces().to_vec().into_iter(), left: body.len(), sent }
+    fn new(body: &Body, sent: Arc<AtomicU64>, watchdog: Arc<Watchdog>) -> SendBody {
+        SendBody { pieces: body.pieces().to_vec().into_iter(), left: body.len(), sent, watchdog }
     }
 }
 
@@ -348,6 +359,7 @@ impl http_body::Body for SendBody {
         let Some(piece) = self.pieces.next() else { return Poll::Ready(None) };
         self.left -= piece.len() as u64;
         self.sent.fetch_add(piece.len() as u64, Ordering::Relaxed);
+        self.watchdog.moved(piece.len() as u64);
         Poll::Ready(Some(Ok(http_body::Frame::data(piece))))
     }
 

@@ -16,6 +16,7 @@ use super::http::{Runtimes, Timeouts, Transport};
 use super::listing::{self, Listings};
 use super::retry::{self, RetryOptions};
 use super::session::{Request, Session};
+use super::watchdog::Watchdog;
 use super::{
     Body, Copied, CopyRequest, GetRequest, ListPage, ListRequest, ListedUpload, ObjectStore, Obstacle, Published,
     Reading, Source, StoreError, StoreErrorKind,
@@ -115,14 +116,19 @@ impl HttpStore {
         let route = endpoint.route(&bucket);
         let secure = |url: &str| url.starts_with("https://");
         let tls = secure(&route.origin) || proxy.as_deref().is_some_and(secure);
-        let transport =
-            Transport::new(timeouts.within(retry.deadline), tls, proxy.as_deref(), runtimes).map_err(|error| {
-                let obstacle = error.obstacle;
-                StoreError { obstacle, ..StoreError::new(error.kind, "connect", bucket.as_str(), error.message) }
-            })?;
+        let (timeouts, watchdog) = (timeouts.within(retry.deadline), Arc::new(Watchdog::new(retry.deadline)));
+        let transport = Transport::new(timeouts, tls, proxy.as_deref(), runtimes, watchdog).map_err(|error| {
+            let obstacle = error.obstacle;
+            StoreError { obstacle, ..StoreError::new(error.kind, "connect", bucket.as_str(), error.message) }
+        })?;
         let session = Arc::new(Session::new(transport, route, credentials, retry, clock, stats));
         let (copy_domain, listings) = (endpoint.copy_source_domain().to_owned(), Arc::default());
         Ok(HttpStore { session, bucket, copy_domain, limits, listings, unfinished: Arc::default() })
+    }
+
+    /// What tells when callers have waited long enough for this service.
+    pub fn watchdog(&self) -> Arc<Watchdog> {
+        self.session.watchdog().clone()
     }
 
     /// The same bucket and connections with another deadline, for callers that would rather hear of a failure soon.

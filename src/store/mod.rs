@@ -22,6 +22,7 @@ mod reading;
 mod retry;
 mod sending;
 mod session;
+mod watchdog;
 
 pub use body::Body;
 pub use error::{Obstacle, StoreError, StoreErrorKind};
@@ -36,3 +37,4 @@ pub use object_store::{
 };
 pub use op::Op;
 pub use retry::RetryOptions;
+pub use watchdog::{CALL_DEADLINES, Watchdog};

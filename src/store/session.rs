@@ -15,6 +15,7 @@ use super::http::{AnswerHeaders, Incoming, Outgoing, Transport, TransportError, 
 use super::pace::Patience;
 use super::reach::Reach;
 use super::retry::{self, Attempts, Remedy, RetryOptions};
+use super::watchdog::Watchdog;
 use super::{Body, Obstacle, StoreError, StoreErrorKind};
 use crate::clock::Clock;
 use crate::stats::Stats;
@@ -118,19 +119,22 @@ impl Request {
         Request { work: Work::Copies(bytes.unwrap_or(COPY_BYTES_UNKNOWN)), ..self }
     }
 
+    /// How long the service may work on it.
+    fn working(&self) -> Duration {
+        match self.work {
+            Work::None => Duration::ZERO,
+            Work::Copies(bytes) => Duration::from_secs(bytes / COPY_RATE_MIN),
+            Work::Joins(parts) => JOIN_TIME_MAX * u32::try_from(parts).unwrap_or(u32::MAX),
+        }
+    }
+
     /// What one attempt may take where an ordinary request may take `ordinary`.
     fn patience(&self, ordinary: Patience) -> Patience {
-        let Patience { silence, whole } = ordinary;
+        let (Patience { silence, whole }, working) = (ordinary, self.working());
         match self.work {
             Work::None => ordinary,
-            Work::Copies(bytes) => {
-                let copying = Duration::from_secs(bytes / COPY_RATE_MIN);
-                Patience { silence: silence + copying, whole: whole + copying }
-            }
-            Work::Joins(parts) => {
-                let joining = JOIN_TIME_MAX * u32::try_from(parts).unwrap_or(u32::MAX);
-                Patience { silence, whole: 2 * whole + joining }
-            }
+            Work::Copies(_) => Patience { silence: silence + working, whole: whole + working },
+            Work::Joins(_) => Patience { silence, whole: 2 * whole + working },
         }
     }
 
@@ -249,6 +253,10 @@ impl Session {
         *self.signing_key.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
+    pub(super) fn watchdog(&self) -> &Arc<Watchdog> {
+        self.transport.watchdog()
+    }
+
     pub(super) fn stats(&self) -> &Stats {
         &self.stats
     }
@@ -315,6 +323,7 @@ impl Session {
     pub(super) async fn exchange(&self, request: &Request) -> Result<Answer, Failed> {
         let Incoming { status, headers, body } = self.attempt(request).await?;
         let body = body.read_all(XML_BYTES_MAX).await.map_err(|error| broken(request, error))?;
+        self.watchdog().answered();
         Ok(Answer { status, headers, body })
     }
 
@@ -335,6 +344,7 @@ impl Session {
             patience: request.patience(self.patience()),
         };
         Stats::add(&self.stats.requests, 1);
+        self.watchdog().works_for(request.working());
         let sent_at = Instant::now();
         let incoming = self.transport.send(outgoing).await;
         let up = sent.load(Ordering::Relaxed);
@@ -399,6 +409,10 @@ impl Session {
         // Another request may have learned of it since this one was signed.
         let gap = offset.abs_diff(known).max(offset.unsigned_abs());
         let mut remedy = retry::remedy(failure, gap >= CLOCK_GAP_SECONDS);
+        if remedy == Remedy::None {
+            // An answer like another: "there is none" for example.
+            self.watchdog().answered();
+        }
         if remedy == Remedy::None && was_damaged {
             remedy = Remedy::Resend;
         }
