@@ -28,6 +28,8 @@ pub(super) enum Answer {
     Unpublished(String),
     /// An upload could not be aborted.
     Upload(String),
+    /// A file is published that a program still had open for writing.
+    CutOff(String),
     /// All was said; the end of the connection follows.
     Done,
 }
@@ -40,6 +42,7 @@ impl Answer {
             Answer::Waiting(files, bytes) => format!("waiting {files} {bytes}"),
             Answer::Unpublished(what) => format!("unpublished {}", what.replace(['\n', '\r'], " ")),
             Answer::Upload(what) => format!("upload {}", what.replace(['\n', '\r'], " ")),
+            Answer::CutOff(what) => format!("cut-off {}", what.replace(['\n', '\r'], " ")),
             Answer::Done => "done".to_owned(),
         }
     }
@@ -54,6 +57,7 @@ impl Answer {
             }
             Some(("unpublished", what)) => Some(Answer::Unpublished(what.to_owned())),
             Some(("upload", what)) => Some(Answer::Upload(what.to_owned())),
+            Some(("cut-off", what)) => Some(Answer::CutOff(what.to_owned())),
             _ => (line == "done").then_some(Answer::Done),
         }
     }
@@ -208,6 +212,7 @@ mod tests {
             Answer::Waiting(3, 1 << 40),
             Answer::Unpublished("a b.txt: no such bucket".into()),
             Answer::Upload("a (upload 17)".into()),
+            Answer::CutOff("a b.txt".into()),
             Answer::Done,
         ];
         for answer in answers {

@@ -10,6 +10,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::mpsc;
 
 use super::control::{Answer, UNMOUNT};
+use super::session::Left;
 
 /// How long somebody who connects may take to ask.
 const ASKING_TIMEOUT: Duration = Duration::from_secs(5);
@@ -95,11 +96,12 @@ impl Asker {
         let _ = self.0.write_all(line.as_bytes()).await;
     }
 
-    /// Tells what could not be published, and which uploads are left. Somebody who has gone away misses it.
-    pub(super) async fn tell(&mut self, unpublished: &[String], uploads: &[String]) {
-        let unpublished = unpublished.iter().map(|what| Answer::Unpublished(what.clone()));
-        let uploads = uploads.iter().map(|what| Answer::Upload(what.clone()));
-        let lines = unpublished.chain(uploads).chain([Answer::Done]);
+    /// Tells what is left. Somebody who has gone away misses it.
+    pub(super) async fn tell(&mut self, left: &Left) {
+        let unpublished = left.unpublished.iter().cloned().map(Answer::Unpublished);
+        let uploads = left.uploads.iter().cloned().map(Answer::Upload);
+        let cut_off = left.cut_off.iter().cloned().map(Answer::CutOff);
+        let lines = unpublished.chain(uploads).chain(cut_off).chain([Answer::Done]);
         let text: String = lines.map(|answer| answer.encode() + "\n").collect();
         let _ = self.0.write_all(text.as_bytes()).await;
     }
@@ -140,11 +142,16 @@ mod tests {
 
         let mut asker = listener.asked().await;
         asker.tell_waiting(2, 10).await;
-        asker.tell(&["a.bin: denied".into()], &["b (upload 1)".into()]).await;
+        let left = Left {
+            unpublished: vec!["a.bin: denied".into()],
+            uploads: vec!["b (upload 1)".into()],
+            cut_off: vec!["c".into()],
+        };
+        asker.tell(&left).await;
         drop(asker);
         let mut heard = String::new();
         client.read_to_string(&mut heard).await.unwrap();
-        assert_eq!(heard, "within 61\nwaiting 2 10\nunpublished a.bin: denied\nupload b (upload 1)\ndone\n");
+        assert_eq!(heard, "within 61\nwaiting 2 10\nunpublished a.bin: denied\nupload b (upload 1)\ncut-off c\ndone\n");
         // The next mount on the same place.
         std::fs::remove_file(&path).unwrap();
         let next = ControlListener::bind(path.clone(), Duration::from_secs(60)).unwrap();

@@ -86,9 +86,12 @@ pub(super) async fn run(
     for what in &left.unpublished {
         log::error!("not published: {what}");
     }
+    for path in &left.cut_off {
+        log::warn!("{path}: published as it is, {CUT_OFF}");
+    }
     log::info!("unmounted {}", session.mount_point.display());
     for mut asker in asker.take().into_iter().chain(session.other_askers()) {
-        asker.tell(&left.unpublished, &left.uploads).await;
+        asker.tell(&left).await;
         asker.hold_until_exit();
     }
     left.outcome()
@@ -101,7 +104,12 @@ pub(super) struct Left {
     pub(super) unpublished: Vec<String>,
     /// Uploads that could not be aborted, by key and id.
     pub(super) uploads: Vec<String>,
+    /// Files that are published as far as they were written, and whose writers still had them open.
+    pub(super) cut_off: Vec<String>,
 }
+
+/// What is said of files whose writers are cut off.
+pub(super) const CUT_OFF: &str = "though a program still had it open for writing: it was cut off";
 
 impl Left {
     /// A sentence with all of it, if there is any.
@@ -375,20 +383,34 @@ impl Session {
     /// The mount goes away in between, so that what is written while the first files are published is published too.
     async fn close(&self, asker: Option<&mut Asker>) -> Left {
         let deadline = Instant::now() + self.unmount_timeout;
+        let mut waiting = self.fs.unpublished();
         let mut unpublished = tokio::select! {
             unpublished = self.publish_until(deadline) => unpublished,
             () = self.tell_progress(asker) => BTreeMap::new(),
         };
         self.detach();
-        if !self.fs.unpublished().is_empty() {
-            unpublished.extend(self.publish_until(deadline.max(Instant::now() + LAST_PUBLISH_MIN)).await);
+        let again = self.fs.unpublished();
+        if !again.is_empty() {
+            let failed = self.publish_until(deadline.max(Instant::now() + LAST_PUBLISH_MIN)).await;
+            // What failed or took too long at first, and is published now, is not told as both.
+            let still = self.fs.unpublished();
+            unpublished.retain(|path, _| !again.contains(path) || still.contains(path));
+            unpublished.extend(failed);
+            waiting.extend(again);
         }
         let hidden_are_gone = timeout(LAST_PUBLISH_MIN, self.fs.dispose_all()).await;
         if hidden_are_gone.is_err() {
             log::error!("unfinished uploads and files that were removed while they are open may be left in the bucket");
         }
+        self.left(unpublished, &waiting)
+    }
+
+    /// What is left of files of which those `waiting` were not published when the mount was told to end.
+    fn left(&self, unpublished: BTreeMap<String, String>, waiting: &[String]) -> Left {
+        let is_cut_off = |path: &String| waiting.contains(path) && !unpublished.contains_key(path);
+        let cut_off = self.fs.being_written().into_iter().filter(is_cut_off).collect();
         let unpublished = unpublished.into_iter().map(|(path, reason)| format!("{path}: {reason}")).collect();
-        Left { unpublished, uploads: self.store.unfinished_uploads() }
+        Left { unpublished, uploads: self.store.unfinished_uploads(), cut_off }
     }
 
     /// Tells whoever waits what for, for as long as it goes on.
@@ -422,9 +444,7 @@ impl Session {
     /// What is left when somebody does not want to wait any longer.
     fn given_up(&self, reason: &str) -> Left {
         self.detach();
-        let unpublished = self.unpublished_because(reason).into_iter();
-        let unpublished = unpublished.map(|(path, reason)| format!("{path}: {reason}")).collect();
-        Left { unpublished, uploads: self.store.unfinished_uploads() }
+        self.left(self.unpublished_because(reason), &[])
     }
 
     /// Takes the mount out of the tree of names, if it is still there. Programs that have files open keep them for as

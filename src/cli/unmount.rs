@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::control::{self, Answer, Places, UNMOUNT};
 use super::failure::{Exit, Failure};
 use super::mount_point::{self, MountEntry};
-use super::session::Left;
+use super::session::{CUT_OFF, Left};
 use super::terminal;
 use crate::config::ByteSize;
 
@@ -97,6 +97,7 @@ fn ask(mut daemon: UnixStream, path: &Path) -> Result<(), Failure> {
                 }
                 Some(Answer::Unpublished(what)) => left.unpublished.push(what),
                 Some(Answer::Upload(what)) => left.uploads.push(what),
+                Some(Answer::CutOff(path)) => terminal::warn(&format!("{path} is published as it is, {CUT_OFF}")),
                 Some(Answer::Done) => done = true,
                 None => {}
             },

@@ -376,6 +376,16 @@ impl FileSystem {
         failed
     }
 
+    /// The keys of files that programs have open for writing, and have written to.
+    pub fn being_written(&self) -> Vec<String> {
+        let tree = self.tree();
+        let is_written = |(ino, writing): &(Ino, Arc<Writing>)| {
+            tree.file(*ino).is_some_and(|file| file.writers > 0) && !writing.is_untouched()
+        };
+        let written = tree.writings().into_iter().filter(is_written);
+        written.map(|(_, writing)| writing.file.key().to_string()).collect()
+    }
+
     /// The keys of files that hold something which is not in the bucket.
     pub fn unpublished(&self) -> Vec<String> {
         let dirty = |(_, writing): (Ino, Arc<Writing>)| writing.file.is_dirty().then(|| writing.file.key().to_string());

@@ -19,7 +19,11 @@ fn unmount_publishes_what_is_open_and_waits_for_the_daemon() {
     let _open = open_file(&home, "open.bin");
     assert!(!service.requests().contains(&"PutObject open.bin".to_owned()), "nothing is published before");
 
-    home.unmount().succeeded();
+    let told = home.unmount();
+    assert_eq!(told.code, Some(0), "{told:?}");
+    let told: Vec<&str> = told.stderr.lines().filter(|line| line.contains("open.bin")).collect();
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert!(told[0].contains("open.bin is published as it is, though a program still had it open"), "{told:?}");
     assert!(service.requests().contains(&"PutObject open.bin".to_owned()), "{:?}", service.requests());
     assert!(has_ended(daemon) && !home.is_mounted());
     home.mounted(&service, &[]);
