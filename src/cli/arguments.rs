@@ -65,6 +65,10 @@ pub(super) struct MountArguments {
     #[arg(long, hide = true)]
     pub(super) daemon: bool,
 
+    /// mount(8) runs this process, for programs that read what it prints: a success says nothing
+    #[arg(long, hide = true)]
+    pub(super) by_mount: bool,
+
     /// Mount options as mount(8) has them: ro, allow_other, uid=, gid=, umask=, ... or any option here
     #[arg(short = 'o', value_name = "OPTIONS")]
     pub(super) mount_options: Vec<String>,
@@ -330,7 +334,7 @@ pub(super) fn from_mount_helper(arguments: Vec<OsString>) -> Vec<OsString> {
         return arguments;
     }
     let mut rest = arguments.into_iter();
-    let mut typed = vec![rest.next().unwrap_or_default(), "mount".into()];
+    let mut typed = vec![rest.next().unwrap_or_default(), "mount".into(), "--by-mount".into()];
     while let Some(argument) = rest.next() {
         match argument.to_str() {
             Some(flag) if is_helper && HELPER_FLAGS_WITH_VALUE.contains(&flag) => drop(rest.next()),
@@ -449,10 +453,10 @@ mod tests {
     #[test]
     fn mount_8_may_call_in_both_its_ways() {
         let table = [
-            ("cosmount photos-1 /mnt -o ro,dev", "cosmount mount photos-1 /mnt -o ro,dev"),
+            ("cosmount photos-1 /mnt -o ro,dev", "cosmount mount --by-mount photos-1 /mnt -o ro,dev"),
             (
                 "/sbin/mount.cosmount photos-1:/a /mnt -n -t cosmount -o rw,_netdev",
-                "/sbin/mount.cosmount mount photos-1:/a /mnt -o rw,_netdev",
+                "/sbin/mount.cosmount mount --by-mount photos-1:/a /mnt -o rw,_netdev",
             ),
             ("cosmount mount photos-1 /mnt", "cosmount mount photos-1 /mnt"),
             ("cosmount serve /data", "cosmount serve /data"),

@@ -28,7 +28,8 @@ pub(super) fn run(mount: MountArguments, arguments: &[OsString]) -> Result<Resul
     let is_daemon = mount.daemon;
     let signals = Blocked::new(is_daemon)?;
     let mount = if is_daemon { from_parent()? } else { mount };
-    let Decided { config, sink, rereading } = decide(mount.request(), is_daemon)?;
+    let is_silent = mount.by_mount;
+    let Decided { config, sink, rereading } = decide(mount.request(), is_daemon, is_silent)?;
     if is_daemon {
         daemon::detach().map_err(|error| Failure::new(Exit::Failed, format!("cannot become a daemon: {error}")))?;
     }
@@ -64,8 +65,8 @@ struct Decided {
     rereading: Rereading,
 }
 
-/// Decides the mount and starts the log.
-fn decide(request: MountRequest, is_daemon: bool) -> Result<Decided, Failure> {
+/// Decides the mount and starts the log. Where `is_silent`, nobody is told where that is.
+fn decide(request: MountRequest, is_daemon: bool, is_silent: bool) -> Result<Decided, Failure> {
     let environment = process_environment();
     // A daemon leaves the directory that relative paths are meant from.
     let directory = std::env::current_dir()
@@ -76,7 +77,7 @@ fn decide(request: MountRequest, is_daemon: bool) -> Result<Decided, Failure> {
         Some(path) => Sink::File(path.clone()),
         None if !is_daemon => Sink::Terminal,
         None if logging::has_syslog() => Sink::Syslog,
-        None => runtime_file(&config)?,
+        None => runtime_file(&config, is_silent)?,
     };
     logging::start(sink.clone(), config.log_level.as_ref())?;
     for remark in &config.remarks {
@@ -99,7 +100,7 @@ pub(super) fn warn(warning: &str) {
 }
 
 /// A file for the log of a machine without syslog.
-fn runtime_file(config: &MountConfig) -> Result<Sink, Failure> {
+fn runtime_file(config: &MountConfig, is_silent: bool) -> Result<Sink, Failure> {
     let refused = |error| {
         let sentence = format!("there is no syslog here and no directory for a log: {error}; give --log-file FILE");
         Failure::new(Exit::Failed, sentence)
@@ -107,6 +108,8 @@ fn runtime_file(config: &MountConfig) -> Result<Sink, Failure> {
     let directory = control::own_directory(&session::directories()).map_err(refused)?;
     control::remove_old_logs(&directory);
     let path = control::log_path(&directory, &config.mount_point);
-    daemon::tell_note(&format!("there is no syslog here: the log is {}", path.display()));
+    if !is_silent {
+        daemon::tell_note(&format!("there is no syslog here: the log is {}", path.display()));
+    }
     Ok(Sink::RuntimeFile(path))
 }

@@ -118,6 +118,13 @@ fn a_machine_without_syslog_has_its_log_in_a_file_that_is_named() {
     assert!(text.contains(&format!("mounted {BUCKET} on ")), "{text}");
     home.program().args(["unmount", "mnt"]).env("XDG_RUNTIME_DIR", &runtime).status().unwrap();
     assert!(fs::read_to_string(file).unwrap().contains("unmounted "));
+    // As mount(8) calls it.
+    let options = format!("endpoint={}", service.endpoint);
+    let mut helper = home.program();
+    helper.args([BUCKET, "mnt", "-o", &options]).env("XDG_RUNTIME_DIR", &runtime);
+    let done = Done::of(helper.env("COS_SECRETID", ID).env("COS_SECRETKEY", KEY).output().unwrap());
+    assert_eq!((done.code, done.stdout.as_str(), done.stderr.as_str()), (Some(0), "", ""), "{done:?}");
+    home.program().args(["unmount", "mnt"]).env("XDG_RUNTIME_DIR", &runtime).status().unwrap();
     let _ = fs::remove_file(file);
 }
 
