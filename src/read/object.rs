@@ -240,6 +240,12 @@ impl Object {
                 Ok(()) => return,
                 // Renamed by this mount: the rest is where it is now.
                 Err(Trouble::Store(error)) if error.is_of_version_gone() && self.has_moved_since(&version) => {}
+                // Stored once more as it was: a copy that the network delivered twice, for example.
+                Err(Trouble::Store(error))
+                    if error.kind == StoreErrorKind::Changed && again > 0 && self.is_there_anew(&version).await =>
+                {
+                    again -= 1;
+                }
                 Err(Trouble::Damaged(error)) if again > 0 => {
                     log::warn!("{error}; fetched again");
                     again -= 1;
@@ -259,6 +265,16 @@ impl Object {
             self.readers.blocks.remove(self.block_key(block_bytes, want.index));
             want.slot.settle(Err(error.clone()));
         }
+    }
+
+    /// Whether a new version of the object has the very bytes of the old one, which is read from then on.
+    async fn is_there_anew(&self, old: &Version) -> bool {
+        let Ok(head) = self.readers.store.head(&old.key).await else { return false };
+        let is_same = head.size == old.size && old.crc64.is_some() && head.crc64 == old.crc64;
+        if is_same && !self.has_moved_since(old) {
+            self.moved(old.key.clone(), head.etag);
+        }
+        is_same
     }
 
     fn has_moved_since(&self, version: &Version) -> bool {

@@ -1,7 +1,9 @@
 //! Reading: in order and at random, what changes or breaks meanwhile, and files that are being written.
 
+use bytes::Bytes;
 use cosmount::fs::FsError;
-use cosmount::store::{Fault, Gate, Op, StoreErrorKind};
+use cosmount::store::{Body, Fault, Gate, ObjectStore, Op, StoreErrorKind};
+use cosmount::wire::{Crc64, ObjectAttributes, ObjectKey, PartNumber};
 use futures_util::future::join_all;
 use futures_util::poll;
 
@@ -142,6 +144,30 @@ async fn an_object_that_changes_under_a_reader_is_stale_and_never_mixed() {
         assert_eq!(result, Err(FsError::Stale));
         bed.bucket.remove("a");
         assert_eq!(file.read(59 * MIB + 1, 10).await, Err(FsError::Stale), "gone is stale too for who has it open");
+    }
+}
+
+/// As a copy that the network delivers twice makes it: the same bytes are there as another version.
+#[tokio::test]
+async fn an_object_that_is_stored_once_more_as_it_was_is_read_on() {
+    for sequential in [true, false] {
+        let bed = Bed::new();
+        let content = bytes(1, 60 * MIB);
+        bed.bucket.insert("a", content.clone());
+        let file = bed.open("a", READ).await.unwrap();
+        file.read(if sequential { 0 } else { 50 * MIB }, MIB).await.unwrap();
+        bed.settle().await;
+        let (store, key) = (&bed.bucket, ObjectKey::new("a").unwrap());
+        let (body, crc64) = (Body::from(Bytes::from(content.clone())), Crc64::of(&content));
+        let upload = store.initiate(&key, &ObjectAttributes::default()).await.unwrap();
+        let part = store.upload_part(&key, &upload, PartNumber::new(1).unwrap(), body, crc64).await.unwrap();
+        let known = store.head(&key).await.unwrap().etag;
+        let anew = store.complete(&key, &upload, &[part.etag], content.len() as u64, Some(crc64)).await.unwrap();
+        assert_ne!(known, anew.etag);
+        for index in 0..60 {
+            let read = file.read(index * MIB, MIB).await.unwrap();
+            assert_same(&read, &content[index * MIB..(index + 1) * MIB]);
+        }
     }
 }
 
