@@ -164,6 +164,17 @@ impl ProcessLog {
         );
     }
 
+    /// Whether the log has room for a line.
+    fn admits(&self, record: &Record<'_>) -> bool {
+        let site = (record.target().to_owned(), record.line().unwrap_or_default());
+        let mut limit = self.limit.lock().unwrap_or_else(PoisonError::into_inner);
+        match record.level() {
+            Level::Error | Level::Warn => limit.admit(site, Instant::now()),
+            Level::Info if comes_with_files(&site.0) => limit.admit_news(site, Instant::now()),
+            _ => true,
+        }
+    }
+
     fn set_level(&self, chosen: String) {
         let mut levels = self.levels.write().unwrap_or_else(PoisonError::into_inner);
         if levels.chosen != chosen {
@@ -212,17 +223,17 @@ impl Log for ProcessLog {
             is_raised || levels.filter.filter() >= LevelFilter::Debug
         };
         // Who has asked for every detail gets it.
-        if record.level() <= Level::Warn && !follows_closely {
-            let site = (record.target().to_owned(), record.line().unwrap_or_default());
-            let mut limit = self.limit.lock().unwrap_or_else(PoisonError::into_inner);
-            if !limit.admit(site, Instant::now()) {
-                return;
-            }
+        if follows_closely || self.admits(record) {
+            self.write(record);
         }
-        self.write(record);
     }
 
     fn flush(&self) {}
+}
+
+/// Whether lines of this kind come with every file.
+fn comes_with_files(target: &str) -> bool {
+    ["cosmount::upload", "cosmount::store"].into_iter().any(|module| target.starts_with(module))
 }
 
 /// Whether a line is this program's own.
