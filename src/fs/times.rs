@@ -68,6 +68,9 @@ impl FileSystem {
 
     /// An inode is being read.
     pub(super) fn note_read_of(&self, ino: Ino) {
+        if self.options.read_only {
+            return;
+        }
         let now = self.clock.now();
         let mut tree = self.tree();
         if let Some(attr) = tree.attr(ino, &self.options, now)

@@ -214,8 +214,9 @@ fn sync_tree(top: &Path) {
 }
 
 struct Grounds {
-    bed: Bed,
+    /// Before its bed, which it lies in: they end in this order.
     second: Second,
+    bed: Bed,
     case: usize,
 }
 

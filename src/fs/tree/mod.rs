@@ -20,7 +20,7 @@ use told::ATTRIBUTES_WEIGHT;
 pub(super) use told::{Covers, Listing};
 pub(super) use walk::AHEAD_MAX;
 
-use super::attributes::{Attr, Kind, device_of, of_file, permissions_and_owner};
+use super::attributes::{Attr, Kind, MODE_SET_GROUP, MODE_SET_USER, device_of, of_file, permissions_and_owner};
 use super::files::Writing;
 use super::handles::HandleId;
 use super::hard_links::Linked;
@@ -526,6 +526,9 @@ impl Tree {
         let device = device_of(kind, attributes.as_deref());
         let times = self.nodes.get(&ino).map(|node| node.times).unwrap_or_default();
         let Shown { atime, mtime, ctime } = times.shown(mtime, now);
+        // The kernel does not expect that a write or a truncating open takes these bits away, and would go on showing them.
+        let is_privileged = kind == Kind::File && permissions & (MODE_SET_USER | MODE_SET_GROUP) != 0;
+        let valid_for = if is_privileged { Duration::ZERO } else { valid_for };
         Some(Attr { ino, kind, size, permissions, owner, atime, mtime, ctime, links, device, valid_for })
     }
 
