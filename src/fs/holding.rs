@@ -4,8 +4,8 @@
 //! publishes it under the new name; opening it for writing takes it up again, and fsync, memory that runs short and the
 //! end of the mount publish it at once.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, SystemTime};
 
 use futures_util::stream::{self, StreamExt};
@@ -183,6 +183,10 @@ impl FileSystem {
                 return Ok(false);
             }
             (file.writing, file.writers) = (Some(writing.clone()), 0);
+            if file.object.upgrade().is_some_and(|object| object.version().etag != etag) {
+                // Somebody reads an older version, which does not get the attributes, and is not what is published.
+                file.object = Weak::new();
+            }
         }
         self.hold(ino, &writing, self.options.gather_for);
         Ok(true)

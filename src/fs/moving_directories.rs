@@ -48,10 +48,11 @@ struct Move<'a> {
 type Missing = (ObjectKey, ObjectKey, ListedObject);
 
 /// An object that was copied: the version that it was, and the one that the copy is.
-struct Copy {
-    etag: ETag,
-    last_modified: SystemTime,
-    copied: ETag,
+pub(super) struct Copy {
+    pub(super) etag: ETag,
+    pub(super) last_modified: SystemTime,
+    pub(super) size: u64,
+    pub(super) copied: ETag,
 }
 
 /// Removals that go on in the background of what directories that were not renamed have left at their new names.
@@ -228,8 +229,8 @@ impl Move<'_> {
         while let Some((copied, old, object)) = copies.next().await {
             match copied {
                 Some(Ok(copied)) => {
-                    let ListedObject { etag, last_modified, .. } = object;
-                    self.copied.insert(old, Copy { etag, last_modified, copied });
+                    let ListedObject { etag, last_modified, size, .. } = object;
+                    self.copied.insert(old, Copy { etag, last_modified, size, copied });
                 }
                 // It was replaced or removed since it was listed, and nothing was copied. The next pass sees what there is.
                 Some(Err(error)) if error.is_of_version_gone() => {}
@@ -291,11 +292,11 @@ impl Move<'_> {
             let mut tree = self.fs.tree();
             let now = self.fs.clock.now();
             tree.note_marker(ino, now);
-            for (old, Copy { copied: etag, .. }) in &self.copied {
+            for (old, copy) in &self.copied {
                 if let Ok(key) = self.new_key(old)
                     && let Some(rest) = old.as_str().strip_prefix(&self.old)
                 {
-                    tree.take_copy(ino, rest, &key, etag, now);
+                    tree.take_copy(ino, rest, &key, copy, now);
                 }
             }
         }

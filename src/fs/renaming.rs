@@ -181,8 +181,8 @@ impl FileSystem {
         let copied = copy_object(&*self.store, &old_key, &base, new_key, &attributes).await;
         let etag = copied.map_err(|error| self.told(error))?;
         let now = self.clock.now();
-        if let Some(object) = self.tree().file(source.ino).and_then(|file| file.object.upgrade()) {
-            object.moved(new_key.clone(), etag.clone());
+        if let Some(file) = self.tree().file(source.ino) {
+            file.object_moved(&base.etag, new_key, &etag);
         }
         let removed = self.delete_old_name((from, to), &old_key).await;
         let facts =

@@ -337,3 +337,19 @@ async fn directories_do_not_move_into_one_another() {
     assert_eq!((first, second), (Ok(()), Err(FsError::Invalid)));
     bed.assert_bucket(&[("b/", b""), ("b/a/", b""), ("b/a/x", b"a"), ("b/x", b"b")]);
 }
+
+/// Others have replaced an object since this mount has looked at it: the copy is of theirs.
+#[tokio::test]
+async fn a_file_that_others_have_replaced_is_what_they_made_of_it_after_the_rename_of_its_directory() {
+    let bed = Bed::new();
+    bed.mkdir("d").await.unwrap();
+    bed.put("d/f", b"old").await.unwrap();
+    let others = bed.another(None);
+    others.put("d/f", b"much newer").await.unwrap();
+    others.chmod("d/f", 0o604).await.unwrap();
+    others.publish_all().await;
+    bed.rename("d", "e").await.unwrap();
+    let attr = bed.stat("e/f").await.unwrap();
+    assert_eq!((attr.size, attr.permissions), (10, 0o604));
+    assert_eq!(bed.read("e/f").await.unwrap(), b"much newer");
+}

@@ -410,3 +410,25 @@ async fn a_name_that_is_kept_for_nobody_is_free_after_a_moment() {
     renamed.expect("the one who looked has not come").unwrap();
     bed.assert_bucket(&[("f", b"u")]);
 }
+
+/// What others have put in place of a file that somebody reads is not what he goes on with, whatever this mount does with it.
+#[tokio::test]
+async fn a_reader_of_what_others_have_replaced_is_told_although_that_gets_another_name_or_mode() {
+    for way in 0..3 {
+        let bed = Bed::new();
+        bed.bucket.insert("d/f", bytes(1, 3 * MIB));
+        let reader = bed.open("d/f", READ).await.unwrap();
+        assert_same(&reader.read(MIB, KIB).await.unwrap(), &bytes(1, 3 * MIB)[MIB..MIB + KIB]);
+        bed.bucket.insert("d/f", bytes(2, 3 * MIB));
+        bed.advance(10_000);
+        bed.stat("d/f").await.unwrap();
+        match way {
+            0 => bed.rename("d/f", "d/g").await.unwrap(),
+            1 => bed.rename("d", "e").await.unwrap(),
+            _ => drop(bed.chmod("d/f", 0o600).await.unwrap()),
+        }
+        assert_eq!(reader.read(2 * MIB, KIB).await, Err(FsError::Stale), "{way}");
+        bed.publish_all().await;
+        assert_eq!(reader.read(2 * MIB, KIB).await, Err(FsError::Stale), "{way}");
+    }
+}

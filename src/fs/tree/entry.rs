@@ -4,6 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use super::Ino;
 use crate::fs::attributes::{Kind, unmarked_attributes};
+use crate::fs::moving_directories::Copy;
 use crate::read::Version;
 use crate::upload::PublishedFile;
 use crate::wire::{Crc64, ETag, ObjectAttributes, ObjectHead, ObjectKey};
@@ -112,6 +113,15 @@ impl Facts {
         let PublishedFile { base, attributes, key: _, serial: _ } = file;
         let (size, etag, crc64, attributes) = (base.size, base.etag, base.crc64, Some(Box::new(attributes)));
         Facts { size, etag, last_modified: now, is_exact: false, crc64, attributes }
+    }
+
+    /// The object is now a copy of the version that somebody has copied, made at `now`: of what is known that holds which is
+    /// known of this version.
+    pub(super) fn take_copy(&mut self, copy: &Copy, now: SystemTime) {
+        if self.etag != copy.etag || !self.was_last_modified_at(copy.last_modified) {
+            (self.size, self.crc64, self.attributes) = (copy.size, None, None);
+        }
+        (self.etag, self.last_modified, self.is_exact) = (copy.copied.clone(), now, false);
     }
 
     /// Whether the service's time of the last change may be that of this version. Where that has not been asked for, it is

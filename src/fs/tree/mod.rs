@@ -24,6 +24,7 @@ use super::attributes::{Attr, Kind, MODE_SET_GROUP, MODE_SET_USER, device_of, of
 use super::files::Writing;
 use super::handles::HandleId;
 use super::hard_links::Linked;
+use super::moving_directories::Copy;
 use super::name::FileName;
 use super::options::{AttributeSource, FsOptions};
 use super::times::{Shown, Times};
@@ -97,6 +98,14 @@ impl File {
     /// Whether somebody changes its content, or has changed it and that is not published.
     pub(super) fn is_being_written(&self) -> bool {
         self.writing.as_ref().is_some_and(|writing| !writing.is_only_attributes())
+    }
+
+    /// The version `from` is now `etag` under `key`, with the same bytes: whoever reads it goes on with that. Whoever reads
+    /// an older one, which somebody else has replaced, does not.
+    pub(super) fn object_moved(&self, from: &ETag, key: &ObjectKey, etag: &ETag) {
+        if let Some(object) = self.object.upgrade().filter(|object| object.version().etag == *from) {
+            object.moved(key.clone(), etag.clone());
+        }
     }
 
     /// Whether `writing` is the content that is being written.
@@ -485,7 +494,7 @@ impl Tree {
     }
 
     /// The object of a file below `directory`, at the relative path `rest`, is now a copy of it under `key`.
-    pub(super) fn take_copy(&mut self, directory: Ino, rest: &str, key: &ObjectKey, etag: &ETag, now: SystemTime) {
+    pub(super) fn take_copy(&mut self, directory: Ino, rest: &str, key: &ObjectKey, copy: &Copy, now: SystemTime) {
         let (mut at, mut names) = (directory, rest.split('/').peekable());
         while let Some(name) = names.next().and_then(FileName::new) {
             let Some(entry) = self.directory_mut(at).and_then(|directory| directory.children.get_mut(&name)) else {
@@ -493,11 +502,11 @@ impl Tree {
             };
             at = entry.ino;
             if let (None, What::Object(facts)) = (names.peek(), &mut entry.what) {
-                (facts.etag, facts.last_modified, facts.is_exact) = (etag.clone(), now, false);
+                facts.take_copy(copy, now);
             }
         }
-        if let Some(object) = self.file(at).and_then(|file| file.object.upgrade()) {
-            object.moved(key.clone(), etag.clone());
+        if let Some(file) = self.file(at) {
+            file.object_moved(&copy.etag, key, &copy.copied);
         }
     }
 
