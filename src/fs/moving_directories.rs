@@ -206,7 +206,7 @@ impl Move<'_> {
                 continue;
             }
             let new = self.new_key(&writing.file.key())?;
-            let leaves_object = rekey(&writing, is_new, &new).await?;
+            let leaves_object = self.fs.rekey(ino, &writing, is_new, &new).await?;
             self.moved.push((ino, leaves_object, writing));
         }
         Ok(())
@@ -266,7 +266,7 @@ impl Move<'_> {
             let key = writing.file.key();
             let back = key.as_str().strip_prefix(&self.new).map(|rest| ObjectKey::new(format!("{}{rest}", self.old)));
             let Some(Ok(old)) = back else { continue };
-            match rekey(writing, !has_object, &old).await {
+            match self.fs.rekey(*ino, writing, !has_object, &old).await {
                 Ok(_) => self.fs.settle_moved(*ino, writing),
                 Err(error) => log::error!("{key} could not be moved back to {old}: {error}"),
             }
@@ -349,19 +349,26 @@ impl FileSystem {
             entry.what = What::Object(Facts::published(published, now));
         }
     }
-}
 
-/// Gives the content that is being written of a file another key, without a request if the file is not in the bucket yet.
-/// Returns whether there is an object under the old key now.
-async fn rekey(writing: &Writing, is_new: bool, key: &ObjectKey) -> Result<bool, FsError> {
-    if is_new {
-        let _still = writing.file.hold_still().await;
-        if writing.file.rename_unpublished(key) {
-            return Ok(false);
+    /// Gives the content that is being written of a file another key, without a request if the file is not in the bucket yet.
+    /// Returns whether there is an object under the old key now.
+    async fn rekey(&self, ino: Ino, writing: &Writing, is_new: bool, key: &ObjectKey) -> Result<bool, FsError> {
+        if is_new {
+            let _still = writing.file.hold_still().await;
+            if writing.file.rename_unpublished(key) {
+                return Ok(false);
+            }
         }
+        let before = writing.file.published();
+        writing.file.move_to(key).await?;
+        // Its last writer may have gone since it was found, so that others read the object itself.
+        if let Some((before, now)) = before.zip(writing.file.published())
+            && let Some(file) = self.tree().file(ino)
+        {
+            file.object_moved(&before.base.etag, &now.key, &now.base.etag);
+        }
+        Ok(true)
     }
-    writing.file.move_to(key).await?;
-    Ok(true)
 }
 
 async fn copy_listed(

@@ -353,3 +353,31 @@ async fn a_file_that_others_have_replaced_is_what_they_made_of_it_after_the_rena
     assert_eq!((attr.size, attr.permissions), (10, 0o604));
     assert_eq!(bed.read("e/f").await.unwrap(), b"much newer");
 }
+
+/// The last writers go while their files are moved.
+#[tokio::test]
+async fn readers_of_what_was_written_go_on_when_its_directory_is_renamed() {
+    let (bed, gate) = (Bed::new(), Gate::new());
+    bed.mkdir("d").await.unwrap();
+    let (mut readers, mut writers) = (Vec::new(), Vec::new());
+    for name in ["a", "b"] {
+        bed.put(&format!("d/{name}"), b"content").await.unwrap();
+        writers.push(bed.open(&format!("d/{name}"), WRITE).await.unwrap());
+        readers.push(bed.open(&format!("d/{name}"), READ).await.unwrap());
+        bed.faults.inject(Fault::hold(Op::CopyObject, &gate).key(format!("e/{name}")));
+    }
+    let leaving = async {
+        gate.reached_by(1).await;
+        for writer in writers {
+            writer.release().await;
+        }
+        gate.open();
+    };
+    let (renamed, ()) = tokio::join!(bed.rename("d", "e"), leaving);
+    renamed.unwrap();
+    for reader in readers {
+        assert_eq!(reader.read(0, 100).await.unwrap(), b"content");
+        reader.close().await.unwrap();
+    }
+    bed.assert_bucket(&[("e/", b""), ("e/a", b"content"), ("e/b", b"content")]);
+}
