@@ -205,7 +205,13 @@ impl Move<'_> {
             if writing.file.is_nameless() || !writing.file.key().as_str().starts_with(&self.old) {
                 continue;
             }
-            let new = self.new_key(&writing.file.key())?;
+            let old = writing.file.key();
+            let new = self.new_key(&old)?;
+            if is_new && self.copied.contains_key(&old) {
+                // It was made anew since. The copy of what had its name goes before anything of it can be at the new key.
+                self.fs.store.delete(&new).await.map_err(|error| self.fs.told(error))?;
+                self.copied.remove(&old);
+            }
             let leaves_object = self.fs.rekey(ino, &writing, is_new, &new).await?;
             self.moved.push((ino, leaves_object, writing));
         }

@@ -381,3 +381,31 @@ async fn readers_of_what_was_written_go_on_when_its_directory_is_renamed() {
     }
     bed.assert_bucket(&[("e/", b""), ("e/a", b"content"), ("e/b", b"content")]);
 }
+
+/// Removed and made anew while the rest was copied, and closed right before the rename is over.
+#[tokio::test]
+async fn what_is_made_anew_during_a_rename_and_closed_at_its_end_is_not_taken_for_what_was_removed() {
+    let bed = Bed::new();
+    bed.mkdir("d").await.unwrap();
+    for name in ["d/f", "d/g"] {
+        bed.put(name, b"old").await.unwrap();
+    }
+    let (copying, listing) = (Gate::new(), Gate::new());
+    bed.faults.inject(Fault::hold(Op::CopyObject, &copying).key("e/g"));
+    let writing = async {
+        copying.reached_by(1).await;
+        bed.settle().await;
+        bed.unlink("d/f").await.unwrap();
+        let file = bed.create("d/f").await;
+        file.write(0, b"newer").await.unwrap();
+        bed.faults.inject(Fault::hold(Op::ListObjects, &listing).key("d/"));
+        copying.open();
+        listing.reached_by(1).await;
+        file.close().await.unwrap();
+        listing.open();
+    };
+    let (renamed, ()) = tokio::join!(bed.rename("d", "e"), writing);
+    renamed.unwrap();
+    bed.assert_bucket(&[("e/", b""), ("e/f", b"newer"), ("e/g", b"old")]);
+    assert_eq!(bed.read("e/f").await.unwrap(), b"newer");
+}
