@@ -268,21 +268,26 @@ impl Move<'_> {
 
     /// Removes what was made under the new name.
     async fn take_back(self, with_marker: bool) {
+        // What was published there since its copy was made may be nowhere else.
+        let mut stays = HashSet::new();
         for (ino, has_object, writing) in &self.moved {
             let key = writing.file.key();
             let back = key.as_str().strip_prefix(&self.new).map(|rest| ObjectKey::new(format!("{}{rest}", self.old)));
             let Some(Ok(old)) = back else { continue };
             match self.fs.rekey(*ino, writing, !has_object, &old).await {
                 Ok(_) => self.fs.settle_moved(*ino, writing),
-                Err(error) => log::error!("{key} could not be moved back to {old}: {error}"),
+                Err(error) => {
+                    log::error!("{key} could not be moved back to {old}, and stays: {error}");
+                    stays.insert(key);
+                }
             }
         }
         let written = self.moved.iter().filter_map(|(_, _, writing)| self.new_key(&writing.file.key()).ok());
         let copies: Vec<ObjectKey> =
             self.copied.keys().chain(&self.doubtful).filter_map(|old| self.new_key(old).ok()).chain(written).collect();
         // The marker is put, and not copied, where there was none.
-        let is_wanted = |key: &ObjectKey| with_marker || key.as_str() != self.new;
-        let copies = copies.into_iter().chain(ObjectKey::new(&self.new)).filter(is_wanted).collect();
+        let is_unwanted = |key: &ObjectKey| (with_marker || key.as_str() != self.new) && !stays.contains(key);
+        let copies = copies.into_iter().chain(ObjectKey::new(&self.new)).filter(is_unwanted).collect();
         remove_persistently(self.fs, self.new.clone(), copies).await;
     }
 

@@ -409,3 +409,34 @@ async fn what_is_made_anew_during_a_rename_and_closed_at_its_end_is_not_taken_fo
     bed.assert_bucket(&[("e/", b""), ("e/f", b"newer"), ("e/g", b"old")]);
     assert_eq!(bed.read("e/f").await.unwrap(), b"newer");
 }
+
+/// The service is gone when a rename fails, so that nothing can be moved back, and comes again later.
+#[tokio::test(start_paused = true)]
+async fn what_was_written_at_the_new_name_of_a_directory_and_cannot_be_moved_back_stays() {
+    let bed = Bed::new();
+    bed.mkdir("d").await.unwrap();
+    for name in ["d/f", "d/g"] {
+        bed.put(name, b"old").await.unwrap();
+    }
+    let (copying, failing) = (Gate::new(), Gate::new());
+    bed.faults.inject(Fault::hold(Op::CopyObject, &copying).key("e/g"));
+    bed.faults.inject(Fault::nth(Op::CopyObject, 1, StoreErrorKind::Internal).key("e/h").held_by(&failing));
+    bed.faults.inject(Fault::every(Op::CopyObject, StoreErrorKind::Internal).key("d/f"));
+    let writing = async {
+        copying.reached_by(1).await;
+        bed.settle().await;
+        let file = bed.open("d/f", WRITE).await.unwrap();
+        file.write(0, b"newer").await.unwrap();
+        bed.put("d/h", b"made").await.unwrap();
+        copying.open();
+        failing.reached_by(1).await;
+        file.write(0, b"newest").await.unwrap();
+        file.close().await.unwrap();
+        failing.open();
+    };
+    let (renamed, ()) = tokio::join!(bed.rename("d", "e"), writing);
+    assert_eq!(renamed, Err(FsError::Remote(StoreErrorKind::Internal)));
+    bed.pass(60_000).await;
+    assert_eq!(bed.bucket.bytes("e/f").as_deref(), Some(&b"newest"[..]));
+    assert!(bed.bucket.bytes("e/g").is_none() && bed.bucket.bytes("d/g").is_some());
+}
