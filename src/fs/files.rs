@@ -340,6 +340,8 @@ impl FileSystem {
             return failure.map_or_else(|| Ok(fresh()), |failure| Err(failure.into()));
         }
         let (facts, version) = self.all_facts_of(ino).await?;
+        // It may be left of a rename that has failed.
+        self.cleanings.stop(version.key.as_str()).await;
         let attributes = of_file(facts.attributes.unwrap_or_default().with_mtime_or(facts.last_modified));
         let begins_with = Some(version.etag.clone());
         if truncates {

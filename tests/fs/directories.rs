@@ -440,3 +440,21 @@ async fn what_was_written_at_the_new_name_of_a_directory_and_cannot_be_moved_bac
     assert_eq!(bed.bucket.bytes("e/f").as_deref(), Some(&b"newest"[..]));
     assert!(bed.bucket.bytes("e/g").is_none() && bed.bucket.bytes("d/g").is_some());
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_a_failed_rename_has_left_is_not_removed_once_somebody_has_written_to_it() {
+    let bed = Bed::new();
+    full_directory(&bed).await;
+    bed.faults.inject(Fault::nth(Op::CopyObject, 4, StoreErrorKind::Internal).key("b/x"));
+    bed.faults.inject(Fault::nth(Op::CopyObject, 4, StoreErrorKind::Internal));
+    bed.faults.inject(Fault::nth(Op::DeleteMultipleObjects, 1, StoreErrorKind::Unreachable));
+    assert_eq!(bed.rename("a", "b").await, Err(FsError::Remote(StoreErrorKind::Internal)));
+    bed.advance(10_000);
+    let left: Vec<String> = bed.bucket.keys().iter().map(ToString::to_string).collect();
+    let left = left.iter().find(|key| key.starts_with("b/") && !key.ends_with('/')).expect("a copy of a file");
+    let file = bed.open(left, WRITE).await.unwrap();
+    file.write(0, b"written").await.unwrap();
+    file.close().await.unwrap();
+    bed.pass(60_000).await;
+    assert_eq!(bed.bucket.bytes(left).as_deref(), Some(&b"written"[..]));
+}
