@@ -265,11 +265,15 @@ impl FileSystem {
     async fn save_marker(&self, ino: Ino) -> Result<(), FsError> {
         let marking = self.tree().directory(ino).map(|directory| directory.marking.clone());
         let Some(marking) = marking else { return Ok(()) };
-        let _one_at_a_time = marking.lock().await;
+        // Whoever saves it already comes to the end of that first.
+        drop(marking.lock().await);
         if !self.tree().directory(ino).is_some_and(|directory| directory.is_unsaved) {
             return Ok(());
         }
+        // The permit comes first: those who have one may wait for a file that is being removed, whose removal waits for the
+        // marker of its directory.
         let _permit = self.background.acquire().await;
+        let _one_at_a_time = marking.lock().await;
         let (path, attributes, has_marker) = {
             let mut tree = self.tree();
             let path = tree.directory_path(ino);

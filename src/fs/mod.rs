@@ -98,7 +98,8 @@ pub struct FileSystem {
     runtime: tokio::runtime::Handle,
     /// For tasks that do what waits.
     me: Weak<FileSystem>,
-    /// A permit for each publishing in the background. Taken last, by those who wait for nothing but answers then.
+    /// A permit for each publishing in the background. Who has one waits for answers alone, or for those who do: taken before
+    /// anything else that somebody may wait for.
     background: Semaphore,
     cleanings: Cleanings,
 }

@@ -1,5 +1,7 @@
 //! Renaming directories with what is in them.
 
+use std::time::Duration;
+
 use cosmount::fs::{FileName, FsError};
 use cosmount::store::{Fault, Gate, Op, StoreErrorKind};
 
@@ -457,4 +459,42 @@ async fn what_a_failed_rename_has_left_is_not_removed_once_somebody_has_written_
     file.close().await.unwrap();
     bed.pass(60_000).await;
     assert_eq!(bed.bucket.bytes(left).as_deref(), Some(&b"written"[..]));
+}
+
+/// All that are published in the background at once wait for files that are being removed, whose directory is about to get a
+/// marker.
+#[tokio::test(start_paused = true)]
+async fn many_open_files_whose_attributes_wait_are_removed_with_those_of_their_directory() {
+    let bed = Bed::new();
+    let names = |directory: &str| (0..64).map(|n| format!("{directory}/{n}")).collect::<Vec<_>>();
+    let (busy, removed) = (names("busy"), names("d"));
+    busy.iter().chain(&removed).for_each(|name| bed.bucket.insert(name, b"content".to_vec()));
+    let (saving, keeping) = (Gate::new(), Gate::new());
+    bed.faults.inject(Fault::hold(Op::CopyObject, &saving).times(64));
+    bed.faults.inject(Fault::hold(Op::CopyObject, &keeping).from_call(65).times(64));
+    for name in &busy {
+        bed.chmod(name, 0o600).await.unwrap();
+    }
+    let mut open = Vec::new();
+    for name in &removed {
+        bed.chmod(name, 0o600).await.unwrap();
+        open.push(bed.open(name, READ).await.unwrap());
+    }
+    bed.chmod("d", 0o700).await.unwrap();
+    bed.pass(2_000).await;
+    saving.reached_by(64).await;
+    let removing = futures_util::future::join_all(removed.iter().map(|name| bed.unlink(name)));
+    let opening = async {
+        keeping.reached_by(64).await;
+        keeping.open();
+        bed.settle().await;
+        saving.open();
+    };
+    let both = async { tokio::join!(removing, opening).0 };
+    let unlinked = tokio::time::timeout(Duration::from_secs(600), both).await.expect("somebody waits for ever");
+    assert!(unlinked.iter().all(Result::is_ok), "{unlinked:?}");
+    for file in open {
+        file.close().await.unwrap();
+    }
+    assert_eq!(bed.list(bed.stat("d").await.unwrap().ino).await, Vec::<String>::new());
 }
