@@ -213,21 +213,22 @@ impl FileSystem {
     where
         F: Future<Output = Result<(), FsError>>,
     {
-        if let Some(waiting) = self.take_waiting(ino) {
+        if let Some(waiting) = self.hold_waiting(ino) {
             // Nobody has it open: what waited is not wanted any more. It may have been published to get it out of the memory.
             let still = waiting.file.hold_still().await;
             let has_object = waiting.file.published().is_some_and(|published| published.serial > 0);
             // It may copy from what takes its name.
             waiting.file.set_wanted(false);
             let removed = removing(has_object).await;
-            match removed {
-                Ok(()) => waiting.file.forget(),
-                Err(_) => waiting.file.set_wanted(true),
+            if removed.is_ok() {
+                self.drop_waiting(ino, &waiting);
+                return removed;
             }
+            waiting.file.set_wanted(true);
             drop(still);
-            if removed.is_err() {
-                self.give_back_waiting(ino, waiting);
-            }
+            // Its time may have come in between. Nobody waits here until it is published.
+            self.hold(ino, &waiting, self.options.gather_for);
+            let _ = self.let_go(ino, &waiting).await;
             return removed;
         }
         let Some(writing) = self.hold_content(ino).await? else { return removing(false).await };

@@ -244,22 +244,24 @@ impl FileSystem {
         Some(writing)
     }
 
-    /// Takes the content away from a file that nobody has open, whose content or attributes only wait to be published.
-    pub(super) fn take_waiting(&self, ino: Ino) -> Option<Arc<Writing>> {
+    /// The content of a file that nobody has open, whose content or attributes only wait to be published, held until it is
+    /// [let go](FileSystem::let_go) or [dropped](FileSystem::drop_waiting). Until then the file is what it was.
+    pub(super) fn hold_waiting(&self, ino: Ino) -> Option<Arc<Writing>> {
         let mut tree = self.tree();
         let file = tree.file_mut(ino).filter(|file| file.handles.is_empty() && file.writers == 0)?;
-        file.writing.take()
+        let waiting = file.writing.clone()?;
+        file.writers = 1;
+        Some(waiting)
     }
 
-    /// Undoes [`FileSystem::take_waiting`], unless somebody has begun to write.
-    pub(super) fn give_back_waiting(&self, ino: Ino, waiting: Arc<Writing>) {
-        {
-            let mut tree = self.tree();
-            let Some(file) = tree.file_mut(ino).filter(|file| file.writing.is_none()) else { return };
-            file.writing = Some(waiting.clone());
+    /// The file of what is held as one that waited has lost its name: nothing of it is wanted any more.
+    pub(super) fn drop_waiting(&self, ino: Ino, waiting: &Arc<Writing>) {
+        waiting.file.forget();
+        let mut tree = self.tree();
+        if let Some(file) = tree.file_mut(ino).filter(|file| file.is_written_by(waiting)) {
+            (file.writing, file.writers) = (None, 0);
         }
-        // Its time may have come in between.
-        self.hold(ino, &waiting, self.options.gather_for);
+        tree.drop_unused(ino);
     }
 
     /// The content of a file of which only attributes were changed is about to change, too.

@@ -1,7 +1,8 @@
 //! Symbolic links and extended attributes.
 
 use cosmount::fs::{FsError, Kind, XattrMode};
-use cosmount::store::Op;
+use cosmount::store::{Fault, Gate, Op};
+use futures_util::poll;
 
 use crate::bed::{Bed, ME};
 
@@ -120,4 +121,24 @@ async fn an_extended_attribute_needs_a_name_behind_its_prefix() {
     assert_eq!(bed.fs.setxattr(ino, "user.", b"1", XattrMode::Any).await, Err(FsError::Invalid));
     assert_eq!(bed.fs.getxattr(ino, "user.").await, Err(FsError::Invalid));
     assert_eq!(bed.fs.removexattr(ino, "user.").await, Err(FsError::Invalid));
+}
+
+/// `ln -s 2 new; mv -T new current`, right after the same with another target.
+#[tokio::test]
+async fn a_new_link_that_is_replaced_is_a_link_all_the_time() {
+    let bed = Bed::new();
+    let before = bed.symlink("current", "1").await.unwrap();
+    bed.symlink("new", "2").await.unwrap();
+    let gate = Gate::new();
+    bed.faults.inject(Fault::hold(Op::PutObject, &gate));
+    let mut renaming = Box::pin(bed.rename("new", "current"));
+    assert!(poll!(&mut renaming).is_pending());
+    gate.reached_by(1).await;
+    let attr = bed.stat("current").await.unwrap();
+    assert_eq!((attr.ino, attr.kind, attr.size), (before.ino, Kind::Symlink, 1));
+    gate.open();
+    renaming.await.unwrap();
+    assert_eq!(bed.readlink("current").await.unwrap(), "2");
+    bed.publish_all().await;
+    bed.assert_bucket(&[("current", b"2")]);
 }
