@@ -355,19 +355,17 @@ impl FileSystem {
         }
         let path = key.as_str();
         let changes = others.changes(&path[..path.rfind('/').map_or(0, |end| end + 1)]);
-        let is_known = locks.lock_looked_at().put(ino, changes) == Some(changes);
-        if is_known {
+        if locks.lock_looked_at().get(&ino) == Some(&changes) {
             return Ok(());
         }
         match self.store.head(&key).await {
             Ok(head) => self.take_others_version(ino, key, head),
             // New, or removed by somebody else: whoever has it open goes on with what he has.
             Err(error) if error.is_of_version_gone() => {}
-            Err(error) => {
-                locks.lock_looked_at().pop(&ino);
-                return Err(self.told(error));
-            }
+            Err(error) => return Err(self.told(error)),
         }
+        // Not before: who else locks it meanwhile has to look, too.
+        locks.lock_looked_at().put(ino, changes);
         Ok(())
     }
 

@@ -1,7 +1,7 @@
 //! Two mounts of one bucket on one machine, and changes that others make behind the mount's back.
 
 use cosmount::fs::{FsError, LockFamily, LockKind, LockRequest, Others, ROOT};
-use cosmount::store::{Fault, Op, StoreErrorKind};
+use cosmount::store::{Fault, Gate, Op, StoreErrorKind};
 use futures_util::poll;
 
 use crate::bed::{Bed, Choices, File, READ, WRITE};
@@ -155,4 +155,26 @@ async fn a_lock_whose_file_cannot_be_looked_at_is_an_error_each_time() {
     }
     lock(&b, &of_b, LockKind::Shared).await.unwrap();
     assert_eq!(of_b.size().await, 12);
+}
+
+/// Two processes lock a file that the other mount has changed: neither has its lock before it sees what that has made of it.
+#[tokio::test]
+async fn who_locks_a_file_while_another_looks_at_it_waits_for_that_too() {
+    let (_directory, a, b) = two_mounts();
+    a.put("f", b"content").await.unwrap();
+    let (writer, reader) = (b.open("f", WRITE).await.unwrap(), b.open("f", READ).await.unwrap());
+    a.put("f", b"more content").await.unwrap();
+    let gate = Gate::new();
+    b.faults.inject(Fault::hold(Op::HeadObject, &gate).times(3));
+    let mut given_up = Box::pin(lock(&b, &writer, LockKind::Shared));
+    assert!(poll!(&mut given_up).is_pending());
+    let mut first = Box::pin(lock(&b, &writer, LockKind::Shared));
+    assert!(poll!(&mut first).is_pending());
+    drop(given_up);
+    let mut second = Box::pin(lock(&b, &reader, LockKind::Shared));
+    assert!(poll!(&mut second).is_pending());
+    gate.open();
+    first.await.unwrap();
+    second.await.unwrap();
+    assert_eq!(reader.read(0, 100).await.unwrap(), b"more content");
 }
