@@ -93,7 +93,7 @@ struct LockedFile {
     /// What stands for it. Stays when it is renamed, for as long as somebody holds it.
     path: PathBuf,
     owners: HashMap<u64, Owned>,
-    waiting: HashMap<u64, Range>,
+    waiting: HashMap<u64, (Range, LockKind)>,
 }
 
 /// What one holds of a file.
@@ -126,6 +126,12 @@ impl Owned {
 
     fn overlaps(&self, range: Range) -> bool {
         self.ranges.iter().any(|(held, _)| held.start < range.end && range.start < held.end)
+    }
+
+    /// Whether somebody else who wants to lock a range has to wait.
+    fn blocks(&self, (range, kind): (Range, LockKind)) -> bool {
+        let is_in_the_way = |held: LockKind| held == LockKind::Exclusive || kind == LockKind::Exclusive;
+        self.ranges.iter().any(|(held, how)| is_in_the_way(*how) && held.start < range.end && range.start < held.end)
     }
 }
 
@@ -174,7 +180,7 @@ impl Locks {
         let file = files.entry((ino, wanted.family)).or_insert_with(empty);
         let locked = file.try_lock(wanted);
         if matches!(locked, Ok(false)) {
-            file.waiting.insert(wanted.owner, wanted.range());
+            file.waiting.insert(wanted.owner, (wanted.range(), wanted.kind));
         } else {
             file.waiting.remove(&wanted.owner);
         }
@@ -190,12 +196,12 @@ impl Locks {
     /// Whether one that waits does so for somebody who waits for him.
     fn is_deadlocked(&self, ino: Ino, wanted: &LockRequest) -> bool {
         let files = self.lock();
-        let holders_for = |ino: Ino, owner: u64, range: Range| {
+        let holders_for = |ino: Ino, owner: u64, of: (Range, LockKind)| {
             let file = files.get(&(ino, wanted.family));
             let owners = file.into_iter().flat_map(|file| &file.owners);
-            owners.filter(move |(other, owned)| **other != owner && owned.overlaps(range)).map(|(other, _)| *other)
+            owners.filter(move |(other, owned)| **other != owner && owned.blocks(of)).map(|(other, _)| *other)
         };
-        let mut reached: Vec<u64> = holders_for(ino, wanted.owner, wanted.range()).collect();
+        let mut reached: Vec<u64> = holders_for(ino, wanted.owner, (wanted.range(), wanted.kind)).collect();
         let mut next = 0;
         while let Some(&owner) = reached.get(next) {
             if owner == wanted.owner {
@@ -204,8 +210,8 @@ impl Locks {
             next += 1;
             let waits = files.iter().filter(|((_, family), _)| *family == wanted.family);
             for ((ino, _), file) in waits {
-                let Some(range) = file.waiting.get(&owner) else { continue };
-                let more: Vec<u64> = holders_for(*ino, owner, *range).filter(|more| !reached.contains(more)).collect();
+                let Some(of) = file.waiting.get(&owner) else { continue };
+                let more: Vec<u64> = holders_for(*ino, owner, *of).filter(|more| !reached.contains(more)).collect();
                 reached.extend(more);
             }
         }
@@ -485,5 +491,19 @@ mod tests {
         assert!(!lock(left_wants_right) && !locks.is_deadlocked(INO, &left_wants_right));
         let right_wants_left = LockRequest { start: 0, end: 1, ..right };
         assert!(!lock(right_wants_left) && locks.is_deadlocked(INO, &right_wants_left));
+    }
+
+    /// Two read, one of whom waits for the other one's range elsewhere; a third waits to read, too, for somebody who writes.
+    #[test]
+    fn who_reads_together_with_another_does_not_wait_for_him() {
+        let (_directory, locks, _other) = mounts();
+        let key = ObjectKey::new("a").unwrap();
+        let lock = |wanted: LockRequest| locks.try_lock(INO, Some(&key), &wanted).unwrap();
+        assert!(lock(request(1, LockKind::Shared, 0, 10)) && lock(request(2, LockKind::Exclusive, 10, 20)));
+        assert!(lock(request(3, LockKind::Exclusive, 30, 40)));
+        let reader_waits = request(1, LockKind::Exclusive, 30, 40);
+        assert!(!lock(reader_waits) && !locks.is_deadlocked(INO, &reader_waits));
+        let wanted = request(3, LockKind::Shared, 0, 20);
+        assert!(!lock(wanted) && !locks.is_deadlocked(INO, &wanted));
     }
 }
