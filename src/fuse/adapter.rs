@@ -724,11 +724,11 @@ impl Filesystem for Adapter {
         let (fs, ino, tid) = (self.fs.clone(), Ino(ino.0), request.pid());
         let watchdog = self.watchdog.clone();
         let (owner, handle) = (lock_owner.0, HandleId(handle.0));
-        let families = lock_families(tid, kind, start..=end).into_iter().flatten();
-        let end = end.saturating_add(1);
-        let wanted: Vec<LockRequest> =
-            families.map(|family| LockRequest { family, owner, handle, pid, kind, start, end }).collect();
         self.run(async move {
+            let families = lock_families(tid, kind, start..=end).await.into_iter().flatten();
+            let end = end.saturating_add(1);
+            let wanted: Vec<LockRequest> =
+                families.map(|family| LockRequest { family, owner, handle, pid, kind, start, end }).collect();
             if kind == LockKind::None {
                 fs.publish_before_unlocking(ino).await;
             }
@@ -965,9 +965,10 @@ fn lock_type(kind: LockKind) -> i32 {
 
 /// Which families a request of the thread `tid` may be of. The decoder of requests does not say, but `flock` always means
 /// the whole file. Where nothing tells, a lock is taken for a record lock, and both are given back.
-fn lock_families(tid: u32, kind: LockKind, range: RangeInclusive<u64>) -> [Option<LockFamily>; 2] {
+async fn lock_families(tid: u32, kind: LockKind, range: RangeInclusive<u64>) -> [Option<LockFamily>; 2] {
     let is_whole = *range.start() == 0 && *range.end() >= i64::MAX.unsigned_abs();
-    match caller::is_in_flock(tid).filter(|_| is_whole) {
+    let is_in_flock = if is_whole { caller::is_in_flock(tid).await } else { None };
+    match is_in_flock {
         Some(true) => [Some(LockFamily::Flock), None],
         None if is_whole && kind == LockKind::None => [Some(LockFamily::Flock), Some(LockFamily::Record)],
         Some(false) | None => [Some(LockFamily::Record), None],

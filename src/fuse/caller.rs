@@ -83,13 +83,25 @@ pub(super) async fn is_signalled(tid: u32) {
     }
 }
 
+/// How often to look which call a thread is in that has sent its request and does not sleep yet, because the answering thread
+/// was given its processor: a second in all, which is longer than any thread is kept from one.
+const LOOKS_AT_RUNNING: usize = 1000;
+const LOOK_AT_RUNNING_EVERY: Duration = Duration::from_millis(1);
+
 /// Whether the thread `tid`, which waits for an answer, is in `flock`; `None` if `/proc` does not tell. The request of the
 /// kernel does tell, but its decoder does not.
-pub(super) fn is_in_flock(tid: u32) -> Option<bool> {
-    let text = fs::read_to_string(format!("/proc/{tid}/syscall")).ok()?;
-    let number: i64 = text.split(' ').next()?.trim().parse().ok()?;
-    let (flock, fcntl) = (libc::SYS_flock, libc::SYS_fcntl);
-    (number == flock || number == fcntl).then_some(number == flock)
+pub(super) async fn is_in_flock(tid: u32) -> Option<bool> {
+    for _ in 0..LOOKS_AT_RUNNING {
+        let text = fs::read_to_string(format!("/proc/{tid}/syscall")).ok()?;
+        let shown = text.split_whitespace().next()?;
+        if shown != "running" {
+            let number: i64 = shown.parse().ok()?;
+            let (flock, fcntl) = (libc::SYS_flock, libc::SYS_fcntl);
+            return (number == flock || number == fcntl).then_some(number == flock);
+        }
+        tokio::time::sleep(LOOK_AT_RUNNING_EVERY).await;
+    }
+    None
 }
 
 /// Whether a thread has given its memory back, which it does right before its files are closed at its end.
@@ -228,11 +240,34 @@ mod tests {
         assert!(!has_ending_signal("garbage"));
     }
 
-    #[test]
-    fn a_thread_that_is_in_neither_of_the_calls_for_locks_is_told_as_that() {
+    #[tokio::test]
+    async fn a_thread_that_is_in_neither_of_the_calls_for_locks_is_told_as_that() {
         let own = rustix::thread::gettid().as_raw_nonzero().get() as u32;
-        assert_eq!(is_in_flock(own), None);
-        assert_eq!(is_in_flock(u32::MAX), None);
+        assert_eq!(is_in_flock(own).await, None);
+        assert_eq!(is_in_flock(u32::MAX).await, None);
+    }
+
+    /// A thread may run for a moment yet when its request is here already.
+    #[tokio::test]
+    async fn a_thread_that_is_not_asleep_yet_is_looked_at_again() {
+        let directory = tempfile::tempdir().unwrap();
+        let open = || std::fs::File::create(directory.path().join("name")).unwrap();
+        let (held, wanted) = (open(), open());
+        held.lock().unwrap();
+        let (tell, told) = std::sync::mpsc::channel();
+        let waiting = std::thread::spawn(move || {
+            tell.send(rustix::thread::gettid().as_raw_nonzero().get() as u32).unwrap();
+            let began = Instant::now();
+            while began.elapsed() < Duration::from_millis(50) {
+                std::hint::spin_loop();
+            }
+            wanted.lock().unwrap();
+        });
+        let tid = told.recv().unwrap();
+        let is_shown = fs::read_to_string(format!("/proc/{tid}/syscall")).is_ok();
+        assert_eq!(is_in_flock(tid).await, is_shown.then_some(true));
+        drop(held);
+        waiting.join().unwrap();
     }
 
     #[test]
