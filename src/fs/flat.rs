@@ -53,7 +53,7 @@ impl FileSystem {
 
     async fn list_flat(&self, parent: Ino, first: &FileName) -> Result<(), FsError> {
         let prefix = self.directory_prefix(parent)?;
-        let asked_at = self.clock.now();
+        let (asked_at, heeds) = (self.clock.now(), self.tree().heeds);
         // What comes right before the marker of `first`.
         let marker = Some(format!("{prefix}{first}.\u{10FFFF}"));
         let page = self.store.list(ListRequest { prefix: prefix.clone(), marker, ..ListRequest::default() }).await?;
@@ -61,6 +61,10 @@ impl FileSystem {
         let with_markers = {
             let mut tree = self.tree();
             self.expect_at(&tree, parent, &prefix)?;
+            if tree.heeds != heeds {
+                // Another mount has changed something meanwhile, and this may tell what there was before.
+                return Ok(());
+            }
             tree.stash(parent, first, stashed, asked_at)
         };
         self.ask_ahead(parent, with_markers);

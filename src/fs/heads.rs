@@ -9,6 +9,7 @@ use futures_util::stream::{self, StreamExt};
 use tokio::sync::Notify;
 
 use super::attributes::{Kind, LINK_BYTES_MAX};
+use super::files::METADATA_ATTEMPTS;
 use super::name::FileName;
 use super::tree::AHEAD_MAX;
 use super::tree::{Facts, Ino, Marker, What};
@@ -126,12 +127,22 @@ impl FileSystem {
 
     async fn head(&self, parent: Ino, name: &FileName, is_directory: bool) -> Result<(), FsError> {
         let end = if is_directory { "/" } else { "" };
-        let (prefix, asked_at) = (self.directory_prefix(parent)?, self.clock.now());
+        let prefix = self.directory_prefix(parent)?;
         let key = ObjectKey::new(format!("{prefix}{name}{end}")).map_err(|_| FsError::NameTooLong)?;
-        let answer = match self.store.head(&key).await {
-            Ok(head) => Some(head),
-            Err(error) if error.kind == StoreErrorKind::NotFound => None,
-            Err(error) => return Err(self.told(error)),
+        let mut attempts = 1;
+        let (asked_at, answer) = loop {
+            let asked = self.asked(parent);
+            let answer = match self.store.head(&key).await {
+                Ok(head) => Some(head),
+                Err(error) if error.kind == StoreErrorKind::NotFound => None,
+                Err(error) => return Err(self.told(error)),
+            };
+            let asked_at = self.tree().asked_at(parent, asked);
+            // What another mount has changed meanwhile is asked for again.
+            if asked_at == asked.at || attempts == METADATA_ATTEMPTS {
+                break (asked_at, answer);
+            }
+            attempts += 1;
         };
         self.expect_at(&self.tree(), parent, &prefix)?;
         if is_directory {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::attributes::Attr;
 use super::name::FileName;
-use super::tree::{Covers, Facts, HIDDEN_DIRECTORY, Ino, Known, Listing, Marker, ROOT, Tree, What};
+use super::tree::{Asked, Covers, Facts, HIDDEN_DIRECTORY, Ino, Known, Listing, Marker, ROOT, Tree, What};
 use super::unnameable::{Unnameable, nameable};
 use super::{AttributeSource, FileSystem, FsError};
 use crate::stats::Stats;
@@ -95,7 +95,7 @@ impl FileSystem {
         if self.list_with_neighbours(parent).await? {
             return Ok(true);
         }
-        let asked_at = self.clock.now();
+        let asked = self.asked(parent);
         let prefix = self.directory_prefix(parent)?;
         let NamesPage { names, has_marker, next, .. } = self.list_names(&prefix, None, Vec::new()).await?;
         let settled = next.as_deref().is_none_or(|last| format!("{prefix}{name}/").as_str() <= last);
@@ -107,8 +107,15 @@ impl FileSystem {
             directory.is_large = covers.up_to.is_some();
             directory.has_marker |= has_marker;
         }
+        let asked_at = tree.asked_at(parent, asked);
         tree.take_listing(parent, Listing { names, asked_at, covers, ttl: self.options.metadata_ttl });
         Ok(settled)
+    }
+
+    /// Somebody is about to ask about a directory.
+    pub(super) fn asked(&self, ino: Ino) -> Asked {
+        let now = self.clock.now();
+        self.tree().asked(ino, now)
     }
 
     /// An error if a directory has moved since its keys began with `prefix`: what was asked of them says nothing of where it
@@ -120,7 +127,7 @@ impl FileSystem {
 
     /// Asks for one name of a large directory: as an object and as a directory, side by side.
     async fn probe(&self, parent: Ino, name: &FileName) -> Result<(), FsError> {
-        let asked_at = self.clock.now();
+        let asked = self.asked(parent);
         let prefix = self.directory_prefix(parent)?;
         let path = format!("{prefix}{name}");
         let key = ObjectKey::new(&path).map_err(|_| FsError::NameTooLong)?;
@@ -137,6 +144,7 @@ impl FileSystem {
         };
         let mut tree = self.tree();
         self.expect_at(&tree, parent, &prefix)?;
+        let asked_at = tree.asked_at(parent, asked);
         match what {
             Some(what) => tree.take_listed(parent, name.clone(), what, asked_at, self.options.metadata_ttl),
             None => tree.take_absence(parent, name, asked_at),

@@ -4,7 +4,6 @@
 //! read, and only the page that is being read is kept; an offset is the number of entries before it.
 
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use tokio::sync::Mutex;
 
@@ -12,7 +11,7 @@ use super::attributes::{Attr, Kind};
 use super::handles::{Handle, HandleId};
 use super::listing::{NamesPage, Undecided};
 use super::name::FileName;
-use super::tree::{Covers, Ino, Listing, ROOT};
+use super::tree::{Asked, Covers, Ino, Listing, ROOT};
 use super::{FileSystem, FsError};
 
 /// One entry of a directory as it was when it was listed.
@@ -49,7 +48,7 @@ struct Page {
     next: Option<Start>,
     /// Where pages begin that were read, and their offsets.
     starts: Vec<(u64, Start)>,
-    began_at: SystemTime,
+    began: Asked,
     /// How often this mount had changed the directory by then.
     changes: u64,
     /// Somebody has read it: who begins anew wants to see what there is now.
@@ -74,20 +73,22 @@ impl FileSystem {
             let directory = tree.directory(ino).ok_or(FsError::NotDirectory)?;
             (directory.refresh.clone(), tree.is_removed(ino), directory.changes)
         };
+        if !is_removed {
+            self.heed_others(ino);
+        }
         let dots = self.dots(ino);
         let mut page = Page {
             first: 0,
             entries: Vec::from(dots),
             next: None,
             starts: vec![(0, Start::default())],
-            began_at: self.clock.now(),
+            began: self.asked(ino),
             changes,
             is_begun: false,
         };
         if is_removed {
             return Ok(page);
         }
-        self.heed_others(ino);
         let is_complete = || {
             let (tree, now) = (self.tree(), self.clock.now());
             tree.directory(ino).is_some_and(|directory| directory.is_complete(now, self.options.metadata_ttl))
@@ -133,7 +134,7 @@ impl FileSystem {
     /// begins.
     async fn list_page(&self, ino: Ino, start: Start) -> Result<(Vec<DirEntry>, Option<Start>), FsError> {
         let Start { marker, undecided } = start;
-        let asked_at = self.clock.now();
+        let asked = self.asked(ino);
         let prefix = self.directory_prefix(ino)?;
         let page = self.list_names(&prefix, marker.clone(), undecided).await?;
         let NamesPage { names, has_marker, next, undecided } = page;
@@ -146,6 +147,7 @@ impl FileSystem {
             directory.is_large = marker.is_some() || next.is_some();
             directory.has_marker |= has_marker;
         }
+        let asked_at = tree.asked_at(ino, asked);
         tree.take_listing(ino, Listing { names, asked_at, covers: covers.clone(), ttl: self.options.metadata_ttl });
         let entries = tree.shown(ino, listed, &covers);
         Ok((entries, next.map(|marker| Start { marker: Some(marker), undecided })))
@@ -169,7 +171,7 @@ impl FileSystem {
 
     /// Whether a page that nobody has read yet is no longer what the directory is.
     fn is_outdated_page(&self, ino: Ino, page: &Page) -> bool {
-        let age = self.clock.now().duration_since(page.began_at);
+        let age = self.clock.now().duration_since(page.began.at);
         let is_changed = self.tree().directory(ino).is_some_and(|directory| directory.changes != page.changes);
         is_changed || age.is_ok_and(|age| age >= self.options.metadata_ttl)
     }
@@ -199,7 +201,9 @@ impl FileSystem {
             page.starts.push((first, start));
             (page.entries, page.next) = (entries, next);
             if page.next.is_none() {
-                self.tree().note_complete(handle.ino, page.began_at);
+                let mut tree = self.tree();
+                let began_at = tree.asked_at(handle.ino, page.began);
+                tree.note_complete(handle.ino, began_at);
             }
         }
         let at = usize::try_from(offset - page.first).unwrap_or(usize::MAX).min(page.entries.len());

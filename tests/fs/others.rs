@@ -178,3 +178,20 @@ async fn who_locks_a_file_while_another_looks_at_it_waits_for_that_too() {
     second.await.unwrap();
     assert_eq!(reader.read(0, 100).await.unwrap(), b"more content");
 }
+
+/// Somebody lists a directory while the other mount puts a file into it, and somebody else looks for the file.
+#[tokio::test]
+async fn what_was_asked_before_a_change_of_the_other_mount_does_not_count_after_it() {
+    let (_directory, a, b) = two_mounts();
+    let gate = Gate::new();
+    b.faults.inject(Fault::hold(Op::ListObjects, &gate).answer_lost());
+    let mut early = Box::pin(b.stat("x"));
+    assert!(poll!(&mut early).is_pending());
+    a.put("f", b"content").await.unwrap();
+    let mut late = Box::pin(b.stat("f"));
+    assert!(poll!(&mut late).is_pending());
+    gate.open();
+    let (early, late) = tokio::join!(early, late);
+    assert_eq!(early, Err(FsError::NotFound));
+    assert_eq!(late.unwrap().size, 7);
+}

@@ -17,7 +17,7 @@ pub(super) use directory::Directory;
 use directory::is_fresh;
 pub(super) use entry::{Entry, Facts, Known, Marker, What};
 use told::ATTRIBUTES_WEIGHT;
-pub(super) use told::{Covers, Listing};
+pub(super) use told::{Asked, Covers, Listing};
 pub(super) use walk::AHEAD_MAX;
 
 use super::attributes::{Attr, Kind, MODE_SET_GROUP, MODE_SET_USER, device_of, of_file, permissions_and_owner};
@@ -54,6 +54,8 @@ pub(super) struct Tree {
     kernel_ttl: Duration,
     /// What carries the attributes of the top, once somebody has asked.
     top: Option<Box<Marker>>,
+    /// How often any directory was found to be changed by other mounts.
+    pub(super) heeds: u64,
 }
 
 /// An inode that somebody refers to.
@@ -127,7 +129,7 @@ impl Tree {
             times: Times::default(),
             body: Body::Directory(directory),
         };
-        Tree { nodes: HashMap::from([(ROOT, root)]), next_ino: ROOT.0 + 1, kernel_ttl: KERNEL_TTL, top: None }
+        Tree { nodes: HashMap::from([(ROOT, root)]), next_ino: ROOT.0 + 1, kernel_ttl: KERNEL_TTL, top: None, heeds: 0 }
     }
 
     pub(super) fn new_ino(&mut self) -> Ino {

@@ -22,6 +22,13 @@ const WEIGHT_MAX: usize = 250_000;
 /// Names that are kept of flat listings in one directory.
 const STASH_NAMES_MAX: usize = 20_000;
 
+/// When something was asked about a directory, and how often other mounts were known to have changed it by then.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::fs) struct Asked {
+    pub(in crate::fs) at: SystemTime,
+    others_changes: u64,
+}
+
 /// What a listing of a directory said.
 pub(in crate::fs) struct Listing {
     /// The names in it.
@@ -73,6 +80,18 @@ impl Covers {
 }
 
 impl Tree {
+    /// Somebody is about to ask about a directory.
+    pub(in crate::fs) fn asked(&self, ino: Ino, at: SystemTime) -> Asked {
+        Asked { at, others_changes: self.directory(ino).map_or(0, |directory| directory.others_changes) }
+    }
+
+    /// When an answer about a directory was asked for. Where another mount has been seen to change the directory since, that
+    /// counts as long ago: the answer may tell what there was before.
+    pub(in crate::fs) fn asked_at(&self, ino: Ino, asked: Asked) -> SystemTime {
+        let is_outdated = self.asked(ino, asked.at).others_changes != asked.others_changes;
+        if is_outdated { SystemTime::UNIX_EPOCH } else { asked.at }
+    }
+
     /// Takes in a listing that was asked for at `asked_at`: what it shows is there, and what it does not show although
     /// `covers` it is not. What this mount did since, or does right now, it knows better.
     pub(in crate::fs) fn take_listing(&mut self, ino: Ino, listing: Listing) {
@@ -189,6 +208,8 @@ impl Tree {
             return;
         }
         (directory.complete_at, directory.made_at, directory.is_large) = (None, None, false);
+        self.heeds += 1;
+        let Some(directory) = self.directory_mut(ino) else { return };
         let keeps_marker = ino != ROOT || directory.is_unsaved;
         directory.removed.clear();
         let mut children = std::mem::take(&mut directory.children);
