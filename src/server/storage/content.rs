@@ -3,6 +3,8 @@
 //! INVARIANT: the row of a segment counts the slices that point into it, over all parts, layouts and records of
 //! objects; the row of a layout counts the objects that share it. What falls to 0 is removed.
 
+use std::sync::{Arc, Mutex, PoisonError};
+
 use redb::ReadableTable;
 
 use crate::wire::Crc64;
@@ -105,14 +107,27 @@ pub(super) fn give_up(tables: &mut Tables<'_>, content: &Content) -> Result<(), 
     give_up_slices(tables, &slices)
 }
 
-/// The slices of an object.
-pub(super) fn slices_of(snapshot: &Snapshot, content: &Content) -> Result<Vec<Slice>, StorageError> {
-    match content {
-        Content::Inline(slices) => Ok(slices.clone()),
-        Content::Listed(layout) => {
-            let slices = snapshot.layouts()?.get(layout)?.map(|row| unpack(row.value()));
-            slices.ok_or_else(|| StorageError::failed("read a layout", "the index names one that is missing"))
+/// The list of slices that was read last. Whoever reads or copies a large object piece by piece needs the same list each
+/// time, which may have millions of entries. A list never changes, and its id is never given to another.
+#[derive(Default)]
+pub(super) struct LatestLayout(Mutex<Option<(u64, Arc<[Slice]>)>>);
+
+impl LatestLayout {
+    /// The slices of an object.
+    pub(super) fn slices_of(&self, snapshot: &Snapshot, content: &Content) -> Result<Arc<[Slice]>, StorageError> {
+        let layout = match content {
+            Content::Inline(slices) => return Ok(slices.as_slice().into()),
+            Content::Listed(layout) => *layout,
+        };
+        let latest = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, slices)) = latest().as_ref().filter(|(known, _)| *known == layout) {
+            return Ok(slices.clone());
         }
+        let slices = snapshot.layouts()?.get(layout)?.map(|row| Arc::<[Slice]>::from(unpack(row.value())));
+        let slices =
+            slices.ok_or_else(|| StorageError::failed("read a layout", "the index names one that is missing"))?;
+        *latest() = Some((layout, slices.clone()));
+        Ok(slices)
     }
 }
 

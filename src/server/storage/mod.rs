@@ -40,6 +40,7 @@ pub(super) use records::{Attributes, BucketRecord, ObjectRecord, time_of};
 pub(super) use uploads::{CompleteLimits, CopyLimits, UploadRef};
 pub(super) use writing::{Received, SegmentWriter};
 
+use content::LatestLayout;
 use directory::Directory;
 use index::{DataBase, Index};
 use records::{decode, encode};
@@ -50,6 +51,7 @@ pub(super) struct Storage {
     segments: Arc<Segments>,
     index: Index,
     md5_lanes: Arc<Md5Lanes>,
+    layouts: LatestLayout,
     /// `None` in memory.
     directory: Option<Directory>,
 }
@@ -67,7 +69,7 @@ impl Storage {
         let database = DataBase::open(None)?;
         database.prepare()?;
         let index = Index::start(database, None, Arc::clone(&segments))?;
-        Ok(Storage { segments, index, md5_lanes: md5_lanes()?, directory: None })
+        Ok(Storage { segments, index, md5_lanes: md5_lanes()?, layouts: LatestLayout::default(), directory: None })
     }
 
     /// Ids go on after the largest that the index names.
@@ -142,7 +144,7 @@ impl Storage {
 
     /// Finishes what was handed over and closes the store in order.
     pub(super) fn close(self) -> Result<(), StorageError> {
-        let Storage { segments, index, md5_lanes, directory } = self;
+        let Storage { segments, index, md5_lanes, directory, .. } = self;
         drop(index);
         drop(segments);
         drop(md5_lanes);

@@ -1,5 +1,7 @@
 //! Objects: put, look up, read, delete, copy.
 
+use std::sync::Arc;
+
 use std::ops::Range;
 
 use redb::ReadableTable;
@@ -7,7 +9,7 @@ use redb::ReadableTable;
 use crate::server::digest::hex;
 use crate::wire::{BucketName, ObjectKey};
 
-use super::content::{give_up, require_bucket, share, slices_of, take_segment};
+use super::content::{give_up, require_bucket, share, take_segment};
 use super::error::Rule;
 use super::index::{Snapshot, Tables};
 use super::records::{Attributes, Content, ObjectRecord, Slice, decode, encode};
@@ -92,7 +94,7 @@ impl Storage {
         let guard = self.segments.reader();
         let snapshot = self.index.snapshot()?;
         let record = object_in(&snapshot, bucket, key)?;
-        let slices = slices_of(&snapshot, &record.content)?;
+        let slices = self.layouts.slices_of(&snapshot, &record.content)?;
         Ok((record, OpenObject { guard, snapshot, slices }))
     }
 
@@ -165,7 +167,7 @@ impl Storage {
 pub(in crate::server) struct OpenObject {
     guard: ReaderGuard,
     snapshot: Snapshot,
-    slices: Vec<Slice>,
+    slices: Arc<[Slice]>,
 }
 
 impl OpenObject {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use redb::ReadableTable;
 
-use super::content::{take_slices, users_of_layouts};
+use super::content::{LatestLayout, take_slices, users_of_layouts};
 use super::directory::Directory;
 use super::error::Unusable;
 use super::index::{DataBase, Index, Tables};
@@ -56,7 +56,8 @@ impl Storage {
             Err(error) => return Err(StorageError::io("remove the mark of an orderly end", error)),
         }
         let index = Index::start(database, Some(journal), Arc::clone(&segments))?;
-        let storage = Storage { segments, index, md5_lanes: md5_lanes()?, directory: Some(directory) };
+        let (layouts, directory) = (LatestLayout::default(), Some(directory));
+        let storage = Storage { segments, index, md5_lanes: md5_lanes()?, layouts, directory };
         storage.continue_ids()?;
         Ok(storage)
     }

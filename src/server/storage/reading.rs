@@ -312,6 +312,48 @@ fn read_cut(file: &File, cut: &Cut) -> Result<Bytes, StorageError> {
     Ok(blocks.slice(from..from + index(bytes)))
 }
 
+/// The checksum of a cut, from those of its blocks: what is left of a block at either end is read and verified. Whether the
+/// blocks between are as they were stored is found out when they are read.
+///
+/// # Errors
+/// [`StorageError::Damaged`] if what was read is not what was stored.
+pub(super) async fn checksum_of(guard: ReaderGuard, snapshot: &Snapshot, cut: Cut) -> Result<Crc64, StorageError> {
+    let sums = match guard.segments.are_in_memory() {
+        true => None,
+        false => snapshot.sums()?.get(cut.slice.segment)?.map(|row| unpack_sums(row.value()).into()),
+    };
+    if sums.is_some() {
+        let (segments, cut) = (Arc::clone(&guard.segments), Cut { sums, ..cut });
+        return on_a_blocking_thread(move || checksum_by_blocks(&segments, &cut)).await;
+    }
+    let mut reading = Reading::begin(guard, snapshot, &[cut.of], cut.range()).await?;
+    let mut crc64 = Crc64Hasher::new();
+    while let Some(block) = std::future::poll_fn(|context| reading.poll_next(context)).await {
+        crc64.update(&block.map_err(|error| StorageError::io("read a segment", error))?);
+    }
+    Ok(crc64.value())
+}
+
+fn checksum_by_blocks(segments: &Segments, cut: &Cut) -> Result<Crc64, StorageError> {
+    let file = open(segments, cut)?;
+    let (start, end) = (cut.slice.offset, cut.slice.offset + cut.slice.bytes);
+    let read = |range: Range<u64>| -> Result<Crc64, StorageError> {
+        let slice = Slice { offset: range.start, bytes: range.end - range.start, ..cut.slice };
+        Ok(Crc64::of(&read_cut(&file, &Cut { slice, ..cut.clone() })?))
+    };
+    let (first, last) = (start.next_multiple_of(sums::BLOCK_BYTES), end - end % sums::BLOCK_BYTES);
+    if first >= last {
+        return read(start..end);
+    }
+    let mut crc64 = if start < first { read(start..first)? } else { Crc64::EMPTY };
+    let index = |at: u64| usize::try_from(at / sums::BLOCK_BYTES).unwrap_or(usize::MAX);
+    let blocks = cut.sums.as_deref().and_then(|sums| sums.get(index(first)..index(last)));
+    for sum in blocks.ok_or_else(|| cut.damaged("it has fewer blocks than the index says"))? {
+        crc64 = crc64.followed_by(Crc64(*sum), sums::BLOCK_BYTES);
+    }
+    Ok(if last < end { crc64.followed_by(read(last..end)?, end - last) } else { crc64 })
+}
+
 fn open(segments: &Segments, cut: &Cut) -> Result<File, StorageError> {
     let path = segments.path(cut.slice.segment).ok_or_else(|| cut.damaged("it is not on disk"))?;
     open_file(&path).map_err(|error| match error.kind() {

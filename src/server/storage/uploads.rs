@@ -1,19 +1,19 @@
 //! Multipart uploads: initiate, parts, complete, abort.
 
-use std::future::poll_fn;
 use std::ops::{Bound, Range};
+use std::sync::Arc;
 
 use redb::ReadableTable;
 
 use crate::server::digest::hex;
 use crate::wire::operation::CompletedPart;
-use crate::wire::{BucketName, ByteRange, Crc64, Crc64Hasher, ETag, ObjectKey, PartNumber, UploadId};
+use crate::wire::{BucketName, ByteRange, Crc64, ETag, ObjectKey, PartNumber, UploadId};
 
-use super::content::{arrange, crc64_of, give_up_slices, require_bucket, slices_of, take_segment, take_slices};
+use super::content::{arrange, crc64_of, give_up_slices, require_bucket, take_segment, take_slices};
 use super::error::Rule;
 use super::index::{Bytewise, Tables};
 use super::objects::{check_overwrite, fresh_etag, object_in, store};
-use super::reading::{Reading, clip};
+use super::reading::{checksum_of, clip};
 use super::records::{Attributes, ObjectRecord, PartRecord, Slice, UploadRecord, decode, encode};
 use super::segments::ReaderGuard;
 use super::writing::Received;
@@ -149,19 +149,22 @@ impl Storage {
     }
 
     /// The source of a part copy and its slices, once upload and conditions were found to be in order.
-    fn copy_source(&self, upload: &UploadRef, source: &CopySource) -> Result<(ObjectRecord, Vec<Slice>), StorageError> {
+    fn copy_source(
+        &self,
+        upload: &UploadRef,
+        source: &CopySource,
+    ) -> Result<(ObjectRecord, Arc<[Slice]>), StorageError> {
         self.upload(upload)?;
         let snapshot = self.index.snapshot()?;
         let record = object_in(&snapshot, &source.bucket, &source.key)?;
         if !(source.holds)(&record) {
             return Err(Rule::PreconditionFailed.into());
         }
-        let slices = slices_of(&snapshot, &record.content)?;
+        let slices = self.layouts.slices_of(&snapshot, &record.content)?;
         Ok((record, slices))
     }
 
-    /// The slices of a range. Those that were cut out of longer ones get the checksum of their own bytes, once these
-    /// were found to be what was stored.
+    /// The slices of a range. Those that were cut out of longer ones get the checksum of their own bytes.
     async fn cut_slices(
         &self,
         guard: &ReaderGuard,
@@ -173,13 +176,7 @@ impl Storage {
         for cut in clip(whole, range.start, range.end) {
             let mut slice = cut.slice;
             if !cut.is_whole() {
-                let reader = guard.segments.reader();
-                let mut reading = Reading::begin(reader, &snapshot, &[cut.of], cut.range()).await?;
-                let mut crc64 = Crc64Hasher::new();
-                while let Some(block) = poll_fn(|context| reading.poll_next(context)).await {
-                    crc64.update(&block.map_err(|error| StorageError::io("read a segment", error))?);
-                }
-                slice.crc64 = crc64.value().0;
+                slice.crc64 = checksum_of(guard.segments.reader(), &snapshot, cut).await?.0;
             }
             slices.push(slice);
         }
