@@ -66,6 +66,8 @@ pub struct Opened {
     pub handle: HandleId,
     /// Whether pages that the kernel cached of this file are still right.
     pub keep_cache: bool,
+    /// Whether the kernel must keep no pages of what is read or written by it.
+    pub is_direct: bool,
 }
 
 /// How a file is to be opened.
@@ -207,7 +209,7 @@ impl FileSystem {
             file.handles.push(handle);
         }
         let attr = tree.attr(ino, &self.options, now).ok_or(FsError::Stale)?;
-        Ok((attr, Opened { handle, keep_cache: false }))
+        Ok((attr, Opened { handle, keep_cache: false, is_direct: true }))
     }
 
     /// Opens what the kernel took for a name that nobody has. The caller works on it.
@@ -271,11 +273,15 @@ impl FileSystem {
         file.handles.push(handle);
         let Some((object, etag)) = object.zip(version) else {
             file.cached = None;
-            return Ok(Some(Opened { handle, keep_cache: false }));
+            // The kernel may show zeros at the end of a page where somebody is just appending.
+            return Ok(Some(Opened { handle, keep_cache: false, is_direct: true }));
         };
+        for other in file.handles.iter().filter_map(|handle| self.handles.file(*handle).ok()) {
+            other.note_version(&etag);
+        }
         let keep_cache = file.cached.as_ref() == Some(&etag) && !object.is_damaged();
         file.cached = Some(etag);
-        Ok(Some(Opened { handle, keep_cache }))
+        Ok(Some(Opened { handle, keep_cache, is_direct: false }))
     }
 
     pub(super) async fn open_for_writing(&self, ino: Ino, mode: OpenMode) -> Result<Opened, FsError> {
@@ -296,7 +302,7 @@ impl FileSystem {
                 return Err(error.into());
             }
         }
-        Ok(Opened { handle, keep_cache: false })
+        Ok(Opened { handle, keep_cache: false, is_direct: true })
     }
 
     /// The content of a file, for one more writer.
@@ -465,8 +471,10 @@ impl FileSystem {
         if let Some(writing) = self.writing_of(handle).filter(|writing| !writing.is_only_attributes()) {
             return self.read_written(&writing, offset, len).await;
         }
-        let reader = handle.reader();
-        let reader = match reader {
+        if handle.is_of_old_version() {
+            return Err(FsError::Stale);
+        }
+        let reader = match handle.reader() {
             Some(reader) => reader,
             None => {
                 // It was opened while somebody wrote, who has closed since.

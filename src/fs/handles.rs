@@ -9,6 +9,7 @@ use super::files::{OpenMode, Writing};
 use super::reading_directories::DirHandle;
 use super::tree::Ino;
 use crate::read::{Object, Reader};
+use crate::wire::ETag;
 
 /// The number of an open file or directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -38,6 +39,9 @@ pub(super) struct FileHandle {
     has_read: AtomicBool,
     /// What it reads while nobody writes. Std mutex: replaced when this mount publishes the file.
     reader: Mutex<Option<Arc<Reader>>>,
+    /// Others have replaced what it reads, and that was seen by an open: what the kernel keeps of the file is of the new
+    /// version from then on, and nothing of the old one may get between it.
+    is_of_old_version: AtomicBool,
 }
 
 impl FileHandle {
@@ -48,7 +52,8 @@ impl FileHandle {
         object: Option<Arc<Object>>,
     ) -> FileHandle {
         let reader = Mutex::new(object.map(|object| Arc::new(object.reader())));
-        FileHandle { ino, mode, writing, has_read: AtomicBool::new(false), reader }
+        let (has_read, is_of_old_version) = (AtomicBool::new(false), AtomicBool::new(false));
+        FileHandle { ino, mode, writing, has_read, reader, is_of_old_version }
     }
 
     /// Somebody reads by it. Returns whether that is the first time.
@@ -60,8 +65,20 @@ impl FileHandle {
         self.reader.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Another version than the one that is read by it is there by now. One that reads that very version goes on.
+    pub(super) fn note_version(&self, etag: &ETag) {
+        if self.reader().is_some_and(|reader| reader.object().version().etag != *etag) {
+            self.is_of_old_version.store(true, Ordering::Relaxed);
+        }
+    }
+
+    pub(super) fn is_of_old_version(&self) -> bool {
+        self.is_of_old_version.load(Ordering::Relaxed)
+    }
+
     /// From now on another version is read.
     pub(super) fn read_from(&self, object: &Arc<Object>) {
+        self.is_of_old_version.store(false, Ordering::Relaxed);
         *self.reader.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(object.reader()));
     }
 }

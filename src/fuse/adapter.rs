@@ -555,9 +555,9 @@ impl Filesystem for Adapter {
             fs.open(ino, mode).await
         };
         let reply = move |result| match result {
-            Ok(Opened { handle, keep_cache }) => {
+            Ok(Opened { handle, keep_cache, is_direct }) => {
                 let keep = if keep_cache { FopenFlags::FOPEN_KEEP_CACHE } else { FopenFlags::empty() };
-                let flags = if writes { keep | FopenFlags::FOPEN_DIRECT_IO } else { keep };
+                let flags = if is_direct { keep | FopenFlags::FOPEN_DIRECT_IO } else { keep };
                 reply.opened(FileHandle(handle.0), flags);
             }
             Err(error) => reply.error(errno(&error)),

@@ -4,7 +4,7 @@ use cosmount::fs::{FsError, LockFamily, LockKind, LockRequest, Others, ROOT};
 use cosmount::store::{Fault, Gate, Op, StoreErrorKind};
 use futures_util::poll;
 
-use crate::bed::{Bed, Choices, File, READ, WRITE};
+use crate::bed::{Bed, Choices, File, MIB, READ, WRITE, assert_same, bytes};
 
 fn two_mounts() -> (tempfile::TempDir, Bed, Bed) {
     let directory = tempfile::tempdir().unwrap();
@@ -70,6 +70,26 @@ async fn a_reader_that_has_the_old_version_open_is_told_and_the_next_open_sees_t
     assert_eq!(reader.read(0, 100).await, Err(FsError::Stale));
     assert_eq!(b.read("f").await.unwrap(), b"newer");
     reader.close().await.unwrap();
+}
+
+/// What is in memory of an old version would otherwise be answered, and kept by the kernel for those who read the new one.
+#[tokio::test]
+async fn an_old_version_is_not_read_once_somebody_has_opened_the_new_one() {
+    for len in [5000, 3 * MIB] {
+        let (_directory, a, b) = two_mounts();
+        a.put("f", &bytes(1, len)).await.unwrap();
+        let old = b.open("f", READ).await.unwrap();
+        assert_eq!(old.read_all().await.unwrap().len(), len);
+        a.put("f", &bytes(2, len)).await.unwrap();
+        let new = b.open("f", READ).await.unwrap();
+        assert_eq!(old.read(0, 4096).await, Err(FsError::Stale));
+        assert_same(&new.read_all().await.unwrap(), &bytes(2, len));
+        let again = b.open("f", READ).await.unwrap();
+        assert_same(&again.read_all().await.unwrap(), &bytes(2, len));
+        for file in [old, new, again] {
+            file.close().await.unwrap();
+        }
+    }
 }
 
 fn request(file: &File, kind: LockKind) -> LockRequest {

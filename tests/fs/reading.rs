@@ -125,6 +125,20 @@ async fn reads_end_where_the_file_ends() {
 }
 
 #[tokio::test]
+async fn the_kernel_keeps_nothing_of_what_is_just_being_written() {
+    let bed = Bed::new();
+    bed.put("a", b"content").await.unwrap();
+    let ino = bed.stat("a").await.unwrap().ino;
+    let opened = bed.fs.open(ino, READ).await.unwrap();
+    assert!(!opened.is_direct);
+    let writer = bed.open("a", APPEND).await.unwrap();
+    writer.write(7, b" and more").await.unwrap();
+    assert!(bed.fs.open(ino, READ).await.unwrap().is_direct);
+    writer.close().await.unwrap();
+    assert!(!bed.fs.open(ino, READ).await.unwrap().is_direct);
+}
+
+#[tokio::test]
 async fn an_object_that_changes_under_a_reader_is_stale_and_never_mixed() {
     for sequential in [true, false] {
         let bed = Bed::new();
