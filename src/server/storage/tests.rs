@@ -387,6 +387,23 @@ async fn a_part_copy_has_the_checksum_of_its_range() {
 }
 
 #[tokio::test]
+async fn the_list_of_an_object_of_many_slices_is_read_once() {
+    for bed in Bed::both().await {
+        let upload = bed.begin("many").await;
+        let mut named = Vec::new();
+        for n in 1..=9 {
+            named.push(bed.put_part_bytes(&upload, n, &pattern(600_000, n.into())).await);
+        }
+        let record = bed.complete_now(&upload, &named).await.unwrap();
+        assert!(matches!(record.content, records::Content::Listed(_)));
+        let snapshot = bed.index.snapshot().unwrap();
+        let slices = || bed.layouts.slices_of(&snapshot, &record.content).unwrap();
+        assert_eq!(slices().len(), 9);
+        assert!(Arc::ptr_eq(&slices(), &slices()));
+    }
+}
+
+#[tokio::test]
 async fn a_bucket_is_deleted_only_when_empty() {
     for bed in Bed::both().await {
         assert_eq!(refused(bed.create_bucket(&bucket(), 2).await), Rule::BucketExists);
