@@ -298,7 +298,8 @@ impl FileSystem {
         }
         // A marker has no bytes that another version of it could differ in.
         let source = Source { key: key.clone(), if_match: None };
-        let copied = self.store.copy(CopyRequest { source, key, replace: Some(attributes), bytes: Some(0) }).await;
+        let copy = CopyRequest { source, key, replace: Some(attributes), storage_class: None, bytes: Some(0) };
+        let copied = self.store.copy(copy).await;
         if copied.is_err() {
             self.tree().doubt_marker(ino);
         }

@@ -390,7 +390,8 @@ async fn copy_listed(
 ) -> Result<ETag, StoreError> {
     if object.size <= store.limits().put_bytes_max {
         let source = Source { key: old.clone(), if_match: Some(object.etag.clone()) };
-        let copy = CopyRequest { source, key: new.clone(), replace: None, bytes: Some(object.size) };
+        let storage_class = object.class_to_ask_for();
+        let copy = CopyRequest { source, key: new.clone(), replace: None, storage_class, bytes: Some(object.size) };
         return Ok(store.copy(copy).await?.etag);
     }
     let head = store.head(old).await?;

@@ -14,12 +14,12 @@ use crate::wire::operation::{CopyObject, MetadataDirective, Operation};
 
 /// Makes an object of another one.
 pub(super) async fn copy(session: &Session, from: CopySource, wanted: &CopyRequest) -> Result<Copied, StoreError> {
-    let CopyRequest { source, key, replace, bytes } = wanted;
+    let CopyRequest { source, key, replace, storage_class, bytes } = wanted;
     let mut copy = CopyObject::new(key.clone(), from);
     copy.conditions = Conditions::matching(source.if_match.clone());
-    if let Some(attributes) = replace {
-        copy.directive = MetadataDirective::Replaced;
-        copy.attributes = attributes.clone();
+    match replace {
+        Some(attributes) => (copy.directive, copy.attributes) = (MetadataDirective::Replaced, attributes.clone()),
+        None => copy.attributes.storage_class = storage_class.clone(),
     }
     let request = Request::new(&Operation::CopyObject(copy)).of_size(*bytes);
     let mut tries = session.tries();

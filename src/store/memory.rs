@@ -213,7 +213,7 @@ impl ObjectStore for MemoryStore {
 
     async fn copy(&self, request: CopyRequest) -> Result<Copied, StoreError> {
         let mut state = self.begin(Op::CopyObject, request.key.as_str());
-        let head = state.bucket.copy(&request.source, &request.key, request.replace.as_ref(), self.clock.now())?;
+        let head = state.bucket.copy(&request, self.clock.now())?;
         Ok(Copied { etag: head.etag, crc64: head.crc64, last_modified: head.last_modified })
     }
 

@@ -9,7 +9,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 
-use super::{ListPage, ListRequest, ListedObject, ListedUpload, Op, Published, Source, StoreError, StoreErrorKind};
+use super::{
+    CopyRequest, ListPage, ListRequest, ListedObject, ListedUpload, Op, Published, StoreError, StoreErrorKind,
+};
 use crate::wire::{
     ByteRange, Crc64, ETag, Limits, ObjectAttributes, ObjectHead, ObjectKey, PartNumber, UploadId, UploadedPart,
 };
@@ -128,21 +130,17 @@ impl MemoryBucket {
     }
 
     /// Copies an object; onto itself only with new metadata (`cos-api.md` 3.6).
-    pub(super) fn copy(
-        &mut self,
-        source: &Source,
-        key: &ObjectKey,
-        replace: Option<&ObjectAttributes>,
-        now: SystemTime,
-    ) -> Result<ObjectHead, StoreError> {
+    pub(super) fn copy(&mut self, wanted: &CopyRequest, now: SystemTime) -> Result<ObjectHead, StoreError> {
+        let CopyRequest { source, key, replace, storage_class, bytes: _ } = wanted;
         let op = Op::CopyObject;
         let object = self.find(op, &source.key, source.if_match.as_ref())?;
-        if source.key == *key && replace.is_none() {
+        let is_other = replace.is_some() || object.head.attributes.storage_class != *storage_class;
+        if source.key == *key && !is_other {
             return Err(refusal(op, key.as_str(), StoreErrorKind::Invalid, 400, "InvalidRequest"));
         }
         let attributes = match replace {
             Some(attributes) => attributes.clone(),
-            None => ObjectAttributes { storage_class: None, ..object.head.attributes.clone() },
+            None => ObjectAttributes { storage_class: storage_class.clone(), ..object.head.attributes.clone() },
         };
         let bytes = object.bytes.clone();
         self.put(op, key, bytes, &attributes, now)

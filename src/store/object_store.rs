@@ -7,6 +7,7 @@ use bytes::Bytes;
 use futures_util::stream::BoxStream;
 
 use super::{Body, StoreError};
+use crate::wire::attributes::STANDARD;
 use crate::wire::{
     ByteRange, Crc64, ETag, Limits, ObjectAttributes, ObjectHead, ObjectKey, PartNumber, UploadId, UploadedPart,
 };
@@ -138,8 +139,10 @@ pub struct CopyRequest {
     pub source: Source,
     /// The key that is written; may be the source's own if `replace` is given.
     pub key: ObjectKey,
-    /// New metadata in place of the source's. The storage class is taken from here in both cases.
+    /// New metadata in place of the source's, the storage class among them.
     pub replace: Option<ObjectAttributes>,
+    /// The class of a copy that keeps the metadata of its source; `None` for that of every day. The service keeps it never.
+    pub storage_class: Option<String>,
     /// Bytes in the source, where they are known: a small copy is not waited for as long as a large one may take.
     pub bytes: Option<u64>,
 }
@@ -192,6 +195,14 @@ pub struct ListedObject {
     pub last_modified: SystemTime,
     /// Its storage class, for example `STANDARD` or `ARCHIVE`.
     pub storage_class: String,
+}
+
+impl ListedObject {
+    /// The class that a copy has to be given so that it has this one's; `None` for that of every day.
+    pub fn class_to_ask_for(&self) -> Option<String> {
+        let is_of_every_day = self.storage_class.is_empty() || self.storage_class.eq_ignore_ascii_case(STANDARD);
+        (!is_of_every_day).then(|| self.storage_class.clone())
+    }
 }
 
 /// What a listing of unfinished uploads says of one.

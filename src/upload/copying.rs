@@ -32,9 +32,9 @@ pub async fn copy_object(
     if base.size > store.limits().put_bytes_max {
         return copy_in_parts(store, &source, base, key, attributes).await;
     }
-    let copied = store
-        .copy(CopyRequest { source, key: key.clone(), replace: Some(attributes.clone()), bytes: Some(base.size) })
-        .await?;
+    let (key, replace) = (key.clone(), Some(attributes.clone()));
+    let copy = CopyRequest { source, key: key.clone(), replace, storage_class: None, bytes: Some(base.size) };
+    let copied = store.copy(copy).await?;
     match (copied.crc64, base.crc64) {
         (Some(copy), Some(original)) if copy != original => {
             let message = format!("the copy's checksum is {copy}, the original's {original}");

@@ -158,7 +158,13 @@ pub(crate) async fn what_is_not_there_is_not_found(store: Store<'_>) {
     assert_eq!(kind(store.head(&key("missing")).await), StoreErrorKind::NotFound);
     assert_eq!(kind(read(store, whole("missing")).await), StoreErrorKind::NotFound);
     let source = Source { key: key("missing"), if_match: None };
-    let copy = CopyRequest { source: source.clone(), key: key("missing/copy"), replace: None, bytes: None };
+    let copy = CopyRequest {
+        source: source.clone(),
+        key: key("missing/copy"),
+        replace: None,
+        storage_class: None,
+        bytes: None,
+    };
     assert_eq!(kind(store.copy(copy).await), StoreErrorKind::NotFound);
     let upload = begin(store, "missing/parts").await;
     let range = ByteRange::new(0, 1).unwrap();
@@ -172,8 +178,13 @@ pub(crate) async fn another_version_than_the_pinned_one_is_changed(store: Store<
     let old = put(store, "pinned", &pattern(3, 5000)).await.etag;
     let source = |if_match: &ETag| Source { key: key("pinned"), if_match: Some(if_match.clone()) };
     let get = |if_match: &ETag| GetRequest { if_match: Some(if_match.clone()), ..range_of("pinned", 10, 20) };
-    let copy =
-        |if_match: &ETag| CopyRequest { source: source(if_match), key: key("pinned/copy"), replace: None, bytes: None };
+    let copy = |if_match: &ETag| CopyRequest {
+        source: source(if_match),
+        key: key("pinned/copy"),
+        replace: None,
+        storage_class: None,
+        bytes: None,
+    };
     assert!(read(store, get(&old)).await.is_ok());
     assert!(store.copy(copy(&old)).await.is_ok());
 
@@ -219,7 +230,10 @@ pub(crate) async fn awkward_keys_are_keys(store: Store<'_>) {
         assert_eq!(store.head(&key(name)).await.unwrap().size, bytes.len() as u64, "{name:?}");
         let copied = format!("awkward2/{}", name.get(..name.len().min(800)).unwrap_or("long"));
         let source = Source { key: key(name), if_match: None };
-        store.copy(CopyRequest { source, key: key(&copied), replace: None, bytes: None }).await.unwrap();
+        store
+            .copy(CopyRequest { source, key: key(&copied), replace: None, storage_class: None, bytes: None })
+            .await
+            .unwrap();
         assert_eq!(bytes_of(store, &copied).await, bytes, "{name:?}");
         let upload = begin(store, name).await;
         assert_eq!(store.list_uploads(name).await.unwrap()[0].key, *name);
@@ -316,13 +330,25 @@ pub(crate) async fn a_copy_has_the_bytes_and_the_metadata_or_new_ones(store: Sto
     let bytes = pattern(6, 10_000);
     store.put(&key("copy/from"), pieces(&bytes), Crc64::of(&bytes), &attributes("1")).await.unwrap();
     let source = Source { key: key("copy/from"), if_match: None };
-    let copy = |to: &str, replace| CopyRequest { source: source.clone(), key: key(to), replace, bytes: None };
+    let copy = |to: &str, replace| CopyRequest {
+        source: source.clone(),
+        key: key(to),
+        replace,
+        storage_class: None,
+        bytes: None,
+    };
 
     let copied = store.copy(copy("copy/kept", None)).await.unwrap();
     let head = store.head(&key("copy/kept")).await.unwrap();
     assert_eq!((&head.etag, &head.attributes), (&copied.etag, &attributes("1")));
     assert!(copied.crc64.is_none_or(|told| told == Crc64::of(&bytes)));
     assert_eq!(bytes_of(store, "copy/kept").await, bytes);
+
+    let storage_class = Some("STANDARD_IA".to_owned());
+    let rare = CopyRequest { storage_class: storage_class.clone(), ..copy("copy/rare", None) };
+    store.copy(rare).await.unwrap();
+    let told = store.head(&key("copy/rare")).await.unwrap().attributes;
+    assert_eq!(told, ObjectAttributes { storage_class, ..attributes("1") });
 
     store.copy(copy("copy/replaced", Some(attributes("2")))).await.unwrap();
     assert_eq!(store.head(&key("copy/replaced")).await.unwrap().attributes, attributes("2"));

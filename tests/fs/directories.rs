@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use cosmount::fs::{FileName, FsError};
 use cosmount::store::{Fault, Gate, Op, StoreErrorKind};
+use cosmount::wire::ObjectAttributes;
 
 use futures_util::poll;
 
@@ -497,4 +498,16 @@ async fn many_open_files_whose_attributes_wait_are_removed_with_those_of_their_d
         file.close().await.unwrap();
     }
     assert_eq!(bed.list(bed.stat("d").await.unwrap().ino).await, Vec::<String>::new());
+}
+
+/// The service gives a copy the class of every day unless it is told another one.
+#[tokio::test]
+async fn what_is_in_a_renamed_directory_keeps_its_storage_class() {
+    let bed = Bed::new();
+    let class = |key: &str| bed.bucket.object_head(key).unwrap().attributes.storage_class;
+    let rare = ObjectAttributes { storage_class: Some("STANDARD_IA".into()), ..ObjectAttributes::default() };
+    bed.bucket.insert_with("d/z/f", "rare", &rare);
+    bed.bucket.insert("d/z/sub/g", "often");
+    bed.rename("d/z", "d/w").await.unwrap();
+    assert_eq!((class("d/w/f"), class("d/w/sub/g")), (rare.storage_class, None));
 }
