@@ -326,7 +326,10 @@ impl FileSystem {
             None => None,
         };
         let changed = match change.touches_metadata() {
-            true => self.change_attributes(ino, |is_directory, of| Ok(change.apply(is_directory, of))).await,
+            true => {
+                let apply = |is_directory, of: &ObjectAttributes| Ok(change.apply(is_directory, of));
+                self.change_attributes_and_time(ino, change.mtime.is_some(), apply).await
+            }
             false => Ok(()),
         };
         if let Some(read_at) = change.atime.filter(|_| changed.is_ok()) {

@@ -157,7 +157,7 @@ impl FileSystem {
             return Ok(None);
         }
         // Also its time, which is no new one.
-        copy.change_attributes(|_| Ok::<_, FsError>(attributes))?;
+        copy.change_attributes_and_time(|_| Ok::<_, FsError>(attributes))?;
         copy.publish().await?;
         let published = copy.published().ok_or(FsError::Stale)?;
         Ok(Some(Facts::published(published, self.clock.now())))

@@ -126,7 +126,19 @@ impl FileSystem {
         ino: Ino,
         change: impl Fn(bool, &ObjectAttributes) -> Result<ObjectAttributes, FsError>,
     ) -> Result<(), FsError> {
-        self.change_metadata(ino, change).await?;
+        self.change_metadata(ino, false, change).await?;
+        self.note_change_of(ino);
+        Ok(())
+    }
+
+    /// The same for a change that may set the time of the last change, be it to what it is.
+    pub(super) async fn change_attributes_and_time(
+        &self,
+        ino: Ino,
+        sets_time: bool,
+        change: impl Fn(bool, &ObjectAttributes) -> Result<ObjectAttributes, FsError>,
+    ) -> Result<(), FsError> {
+        self.change_metadata(ino, sets_time, change).await?;
         self.note_change_of(ino);
         Ok(())
     }
@@ -134,6 +146,7 @@ impl FileSystem {
     async fn change_metadata(
         &self,
         ino: Ino,
+        sets_time: bool,
         change: impl Fn(bool, &ObjectAttributes) -> Result<ObjectAttributes, FsError>,
     ) -> Result<(), FsError> {
         let change = |is_directory: bool, before: &ObjectAttributes| {
@@ -148,7 +161,11 @@ impl FileSystem {
                 // Under the lock under which the last release forgets the content: it publishes what is set before.
                 let tree = self.tree();
                 if let Some(writing) = tree.file(ino).and_then(|file| file.writing.as_ref()) {
-                    return writing.file.change_attributes(|before| change(false, &before));
+                    let change = |before: ObjectAttributes| change(false, &before);
+                    return match sets_time {
+                        true => writing.file.change_attributes_and_time(change),
+                        false => writing.file.change_attributes(change),
+                    };
                 }
             }
             let (facts, version) = self.all_facts_of(ino).await?;

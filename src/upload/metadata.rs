@@ -60,10 +60,11 @@ impl Metadata {
         self.written_at.is_some()
     }
 
-    /// Sets all of it, made of what [`Metadata::all`] said. Returns whether that changes anything.
-    pub(super) fn set(&mut self, attributes: ObjectAttributes) -> bool {
+    /// Sets all of it, made of what [`Metadata::all`] said. Returns whether that changes anything. A time that somebody sets
+    /// holds also where it is the one that was shown, which an upload in parts need not have told.
+    pub(super) fn set(&mut self, attributes: ObjectAttributes, sets_time: bool) -> bool {
         let before = self.all();
-        if attributes.mtime() != before.mtime() {
+        if sets_time || attributes.mtime() != before.mtime() {
             self.written_at = None;
         }
         let is_change = attributes != before;
@@ -109,17 +110,17 @@ mod tests {
 
     #[test]
     fn what_is_set_after_an_upload_began_is_a_reason() {
-        for is_time in [false, true] {
+        for time in [None, Some(9), Some(2)] {
             let mut metadata = Metadata::new(ObjectAttributes::default(), Some(at(1)));
             let told = metadata.all();
             metadata.note_write(at(2));
-            let mut set = with_mode(metadata.all(), if is_time { "1" } else { "2" });
-            if is_time {
-                set.set_mtime(at(9));
+            let mut set = with_mode(metadata.all(), "1");
+            if let Some(time) = time {
+                set.set_mtime(at(time));
             }
-            assert!(metadata.set(set));
+            assert!(metadata.set(set, time.is_some()));
             assert!(metadata.settle(&told));
-            assert_eq!(metadata.all().mtime(), Some(at(if is_time { 9 } else { 1 })));
+            assert_eq!(metadata.all().mtime(), Some(at(time.unwrap_or(1))));
         }
     }
 
@@ -129,7 +130,7 @@ mod tests {
         assert_eq!(metadata.all().mtime(), Some(at(5)));
         metadata.note_write(at(7));
         assert_eq!(metadata.all().mtime(), Some(at(7)));
-        assert!(metadata.set(with_mode(metadata.all(), "1")), "other metadata leave it what it is");
+        assert!(metadata.set(with_mode(metadata.all(), "1"), false), "other metadata leave it what it is");
         metadata.note_write(at(8));
         assert_eq!(metadata.all().mtime(), Some(at(8)));
     }

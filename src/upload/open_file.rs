@@ -257,9 +257,25 @@ impl OpenFile {
         &self,
         change: impl FnOnce(ObjectAttributes) -> Result<ObjectAttributes, E>,
     ) -> Result<(), E> {
+        self.change_metadata(false, change)
+    }
+
+    /// The same, and sets the time of the last change, be it to what that was: no publishing moves it then.
+    pub fn change_attributes_and_time<E>(
+        &self,
+        change: impl FnOnce(ObjectAttributes) -> Result<ObjectAttributes, E>,
+    ) -> Result<(), E> {
+        self.change_metadata(true, change)
+    }
+
+    fn change_metadata<E>(
+        &self,
+        sets_time: bool,
+        change: impl FnOnce(ObjectAttributes) -> Result<ObjectAttributes, E>,
+    ) -> Result<(), E> {
         let mut state = self.lock();
         let changed = change(state.metadata.all())?;
-        state.attributes_changed |= state.metadata.set(changed);
+        state.attributes_changed |= state.metadata.set(changed, sets_time);
         Ok(())
     }
 

@@ -394,3 +394,20 @@ async fn a_directory_that_gets_back_the_time_that_its_marker_tells_costs_nothing
     assert_eq!(bed.take_ops(), []);
     assert_eq!(mtime(&bed.remount(), "d").await, at(7));
 }
+
+/// `cp -p` of a file onto itself, rsync and backup programs set the time that `stat` has just shown.
+#[tokio::test]
+async fn a_time_that_is_set_to_what_is_shown_stays_when_a_streamed_file_is_closed() {
+    let bed = Bed::new();
+    let file = bed.create("a").await;
+    for part in 0..3 {
+        file.write(part * PART, &bytes(1, PART)).await.unwrap();
+        bed.advance(190);
+    }
+    let shown = mtime(&bed, "a").await;
+    assert_eq!(shown, at(380));
+    bed.fs.setattr(file.ino, AttrChange { mtime: Some(shown), ..AttrChange::default() }).await.unwrap();
+    close_later(&bed, file).await;
+    bed.publish_all().await;
+    assert_stays(bed, "a", shown).await;
+}
