@@ -110,6 +110,8 @@ impl FileSystem {
         let is_room_there = |grows: bool| !grows || end <= writing.file.size();
         match how {
             Allocation::Reserve { grows } if is_room_there(grows) => {
+                // As ext4 and XFS do.
+                writing.file.touch();
                 self.note_change_of(handle.ino);
                 return Ok(());
             }

@@ -312,16 +312,16 @@ impl Filesystem for Adapter {
         atime: Option<TimeOrNow>,
         mtime: Option<TimeOrNow>,
         _ctime: Option<SystemTime>,
-        _handle: Option<FileHandle>,
+        handle: Option<FileHandle>,
         _crtime: Option<SystemTime>,
         _chgtime: Option<SystemTime>,
         _bkuptime: Option<SystemTime>,
         _flags: Option<fuser::BsdFileFlags>,
         reply: ReplyAttr,
     ) {
-        // ftruncate comes with the present as the time, truncate without any.
-        let modifies = size.is_some() && matches!(mtime, Some(TimeOrNow::Now));
-        let (atime, mtime) = (atime.map(time_told), mtime.filter(|_| !modifies).map(time_told));
+        // The kernel leaves the time out of either; ftruncate alone comes with a handle.
+        let modifies = size.is_some() && handle.is_some();
+        let (atime, mtime) = (atime.map(time_told), mtime.map(time_told));
         let change = AttrChange { permissions: mode.map(|mode| mode & 0o7777), uid, gid, atime, mtime, size, modifies };
         let says_nothing = change == AttrChange::default();
         let gives_or_cuts = mode.is_none() && (uid.is_some() || gid.is_some() || size.is_some());

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use cosmount::fs::AttrChange;
+use cosmount::fs::{Allocation, AttrChange};
 use cosmount::store::{ObjectStore, Op};
 use cosmount::wire::{Crc64, ObjectAttributes, ObjectKey};
 
@@ -410,4 +410,21 @@ async fn a_time_that_is_set_to_what_is_shown_stays_when_a_streamed_file_is_close
     close_later(&bed, file).await;
     bed.publish_all().await;
     assert_stays(bed, "a", shown).await;
+}
+
+#[tokio::test]
+async fn reserving_room_that_is_there_changes_a_file() {
+    let bed = Bed::new();
+    bed.put("a", b"content").await.unwrap();
+    for (step, grows) in [true, false].into_iter().enumerate() {
+        let file = bed.open("a", WRITE).await.unwrap();
+        bed.advance(1_000);
+        bed.fs.allocate(file.handle, 0, 7, Allocation::Reserve { grows }).await.unwrap();
+        let attr = bed.fs.getattr(file.ino).await.unwrap();
+        let now = at(1_000 * (step as u64 + 1));
+        assert_eq!((attr.mtime, attr.ctime, attr.size), (now, now, 7), "it grows: {grows}");
+        file.close().await.unwrap();
+    }
+    bed.publish_all().await;
+    assert_stays(bed, "a", at(2_000)).await;
 }
