@@ -374,7 +374,7 @@ impl FileSystem {
         writing.file.move_to(key).await?;
         // Its last writer may have gone since it was found, so that others read the object itself.
         if let Some((before, now)) = before.zip(writing.file.published())
-            && let Some(file) = self.tree().file(ino)
+            && let Some(file) = self.tree().file_mut(ino)
         {
             file.object_moved(&before.base.etag, &now.key, &now.base.etag);
         }

@@ -181,7 +181,7 @@ impl FileSystem {
         let copied = copy_object(&*self.store, &old_key, &base, new_key, &attributes).await;
         let etag = copied.map_err(|error| self.told(error))?;
         let now = self.clock.now();
-        if let Some(file) = self.tree().file(source.ino) {
+        if let Some(file) = self.tree().file_mut(source.ino) {
             file.object_moved(&base.etag, new_key, &etag);
         }
         let removed = self.delete_old_name((from, to), &old_key).await;

@@ -140,3 +140,14 @@ fn a_reader_through_a_buffer_who_jumps_does_not_fetch_a_mib_each_time() {
     // Two buffers of 64 KiB lie around most places, and the kernel reads a little ahead.
     assert!(fetched <= 100 * 320 * 1024, "{fetched} bytes");
 }
+
+/// A copy of an object that was uploaded in parts has another ETag, and the same bytes.
+#[test]
+fn what_was_read_is_not_fetched_again_when_it_or_its_directory_is_renamed() {
+    let bed = Bed::new();
+    random_file(&bed.local("f"), 20 * MIB, 4);
+    bed.sh("mkdir d; cp $W/f f; cp $W/f d/f; cmp $W/f f; cmp $W/f d/f");
+    let mark = bed.mark();
+    bed.sh("mv f g; mv d e; cmp $W/f g; cmp $W/f e/f; mv g e/g; cmp $W/f e/g; mv e d; cmp $W/f d/g; cmp $W/f d/f");
+    assert_eq!(bed.since(mark).count("GetObject"), 0);
+}

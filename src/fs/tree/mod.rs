@@ -102,11 +102,15 @@ impl File {
         self.writing.as_ref().is_some_and(|writing| !writing.is_only_attributes())
     }
 
-    /// The version `from` is now `etag` under `key`, with the same bytes: whoever reads it goes on with that. Whoever reads
-    /// an older one, which somebody else has replaced, does not.
-    pub(super) fn object_moved(&self, from: &ETag, key: &ObjectKey, etag: &ETag) {
+    /// The version `from` is now `etag` under `key`, with the same bytes: whoever reads it goes on with that, and what the
+    /// kernel has cached of it is still right. Whoever reads an older one, which somebody else has replaced, does not.
+    pub(super) fn object_moved(&mut self, from: &ETag, key: &ObjectKey, etag: &ETag) {
         if let Some(object) = self.object.upgrade().filter(|object| object.version().etag == *from) {
             object.moved(key.clone(), etag.clone());
+        }
+        if let Some(cached) = self.cached.as_mut().filter(|cached| *cached == from) {
+            // A copy of an object that was uploaded in parts has another ETag.
+            *cached = etag.clone();
         }
     }
 
@@ -507,7 +511,7 @@ impl Tree {
                 facts.take_copy(copy, now);
             }
         }
-        if let Some(file) = self.file(at) {
+        if let Some(file) = self.file_mut(at) {
             file.object_moved(&copy.etag, key, &copy.copied);
         }
     }
