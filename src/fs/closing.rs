@@ -4,7 +4,6 @@
 //! attributes that are set while it does.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::files::{Writing, version_of};
@@ -266,7 +265,7 @@ impl FileSystem {
 
     /// The content of a file of which only attributes were changed is about to change, too.
     pub(super) fn has_other_content(&self, ino: Ino, writing: &Writing) {
-        writing.only_attributes.store(false, Ordering::Relaxed);
+        writing.take_for_content();
         if let Some(file) = self.tree().file_mut(ino) {
             file.cached = None;
         }

@@ -1,5 +1,6 @@
 //! Open files: opening, reading and writing. What publishes them is in `closing`.
 
+use std::convert::Infallible;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -147,6 +148,14 @@ impl Writing {
     /// What the file is.
     pub(super) fn kind(&self) -> Kind {
         Kind::of_object(Some(&self.file.attributes()), self.file.size())
+    }
+
+    /// Attributes alone were to change, and the content is about to, too. Whatever the mode says, what has content that can
+    /// be changed is a file, and stays one however short it becomes.
+    pub(super) fn take_for_content(&self) {
+        if self.only_attributes.swap(false, Ordering::Relaxed) {
+            let Ok(()) = self.file.change_attributes(|attributes| Ok::<_, Infallible>(of_file(attributes)));
+        }
     }
 
     /// Notes a change of the content.
@@ -331,7 +340,7 @@ impl FileSystem {
         }
         file.writers += 1;
         file.cached = None;
-        writing.only_attributes.store(false, Ordering::Relaxed);
+        writing.take_for_content();
         Ok(Some(writing))
     }
 

@@ -1,10 +1,11 @@
 //! Symbolic links and extended attributes.
 
-use cosmount::fs::{FsError, Kind, XattrMode};
+use cosmount::fs::{AttrChange, FsError, Kind, XattrMode};
 use cosmount::store::{Fault, Gate, Op};
+use cosmount::wire::ObjectAttributes;
 use futures_util::poll;
 
-use crate::bed::{Bed, ME};
+use crate::bed::{Bed, ME, WRITE};
 
 #[tokio::test(start_paused = true)]
 async fn a_link_is_an_object_as_cosfs_makes_it_with_one_put() {
@@ -141,4 +142,31 @@ async fn a_new_link_that_is_replaced_is_a_link_all_the_time() {
     assert_eq!(bed.readlink("current").await.unwrap(), "2");
     bed.publish_all().await;
     bed.assert_bucket(&[("current", b"2")]);
+}
+
+/// The kernel takes an inode that changes its type for broken.
+#[tokio::test]
+async fn a_file_that_its_mode_calls_something_else_stays_one_when_it_is_cut_while_attributes_wait() {
+    // A link's, with a target that is too long, and a pipe's, with content.
+    for (mode, size) in [("41471", 4), ("4516", 0)] {
+        for by_path in [true, false] {
+            let bed = Bed::new();
+            let mut attributes = ObjectAttributes::default();
+            attributes.user.insert("mode".into(), mode.into());
+            bed.bucket.insert_with("f", vec![b'x'; 5000], &attributes);
+            assert_eq!(bed.chmod("f", 0o600).await.unwrap().kind, Kind::File);
+            let ino = bed.stat("f").await.unwrap().ino;
+            let file = if by_path { None } else { Some(bed.open("f", WRITE).await.unwrap()) };
+            let cut = AttrChange { size: Some(size), ..AttrChange::default() };
+            let attr = bed.fs.setattr(ino, cut).await.unwrap();
+            assert_eq!((attr.kind, attr.size, attr.permissions), (Kind::File, size, 0o600));
+            if let Some(file) = file {
+                file.close().await.unwrap();
+            }
+            bed.publish_all().await;
+            let attr = bed.stat("f").await.unwrap();
+            assert_eq!((attr.ino, attr.kind, attr.size, attr.permissions), (ino, Kind::File, size, 0o600));
+            assert_eq!(bed.remount().stat("f").await.unwrap().kind, Kind::File);
+        }
+    }
 }
