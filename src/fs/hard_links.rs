@@ -94,6 +94,12 @@ impl FileSystem {
         tree.touch_upwards(parent, now, self.options.metadata_ttl);
         let linked = tree.remember(parent, name).ok_or(FsError::Stale)?;
         tree.note_link(ino, linked, now);
+        // On a disk they are one inode, whose count of links changes.
+        for changed in [ino, linked] {
+            if let Some(times) = tree.times_mut(changed) {
+                times.note_change(now);
+            }
+        }
         tree.attr(linked, &self.options, now).ok_or(FsError::Stale)
     }
 

@@ -19,9 +19,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use fuser::{
     CopyFileRangeFlags, Errno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags, Generation, INodeNo, InitFlags,
-    KernelConfig, LockOwner, OpenAccMode, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory,
-    ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyLock, ReplyLseek, ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr,
-    Request, TimeOrNow, WriteFlags,
+    KernelConfig, LockOwner, Notifier, OpenAccMode, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData,
+    ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyLock, ReplyLseek, ReplyOpen, ReplyStatfs,
+    ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
 };
 use tokio::runtime::Handle;
 use tokio::time::timeout;
@@ -68,6 +68,7 @@ pub(super) struct Adapter {
     request_bytes_max: u32,
     /// The number of the mounted device, once somebody could ask for it.
     device: Device,
+    notices: Notices,
     ending: caller::Ending,
     watchdog: Arc<Watchdog>,
 }
@@ -75,15 +76,19 @@ pub(super) struct Adapter {
 /// The number of a mounted device; known only when the mount answers.
 pub(super) type Device = Arc<OnceLock<(u32, u32)>>;
 
+/// The way to tell the kernel what it has not asked for; known only when it is mounted.
+pub(super) type Notices = Arc<OnceLock<Notifier>>;
+
 impl Adapter {
     pub(super) fn new(
         fs: Arc<FileSystem>,
         runtime: Handle,
         request_bytes_max: u32,
         device: Device,
+        notices: Notices,
         watchdog: Arc<Watchdog>,
     ) -> Adapter {
-        Adapter { fs, runtime, request_bytes_max, device, ending: caller::Ending::default(), watchdog }
+        Adapter { fs, runtime, request_bytes_max, device, notices, ending: caller::Ending::default(), watchdog }
     }
 
     /// Answers with what `call` returns: here if it is ready at once, otherwise from a task. A caller that is told to
@@ -407,7 +412,16 @@ impl Filesystem for Adapter {
         let name = name_or_reply!(name, reply);
         let fs = self.fs.clone();
         let asked = Call::new(request, "link", ino).towards(parent, &name);
-        let call = async move { fs.link(Ino(ino.0), Ino(parent.0), &name).await };
+        let notices = self.notices.clone();
+        let call = async move {
+            let linked = fs.link(Ino(ino.0), Ino(parent.0), &name).await?;
+            // The kernel knows that a rename changes the inode, and shows for a second what it was before a link. Without an
+            // offset this forgets attributes alone, and waits for nobody.
+            if let Some(Err(error)) = notices.get().map(|notices| notices.inval_inode(ino, -1, 0)) {
+                log::debug!("the kernel may show the ctime of before a link for a second: {error}");
+            }
+            Ok(linked)
+        };
         self.answer_entry(asked, call, reply);
     }
 
@@ -1123,7 +1137,8 @@ mod tests {
         });
         let (deadline, began) = (Duration::from_secs(5), tokio::time::Instant::now());
         let watchdog = Arc::new(Watchdog::new(deadline));
-        let adapter = Adapter::new(fs, Handle::current(), 1 << 20, Device::default(), watchdog.clone());
+        let adapter =
+            Adapter::new(fs, Handle::current(), 1 << 20, Device::default(), Notices::default(), watchdog.clone());
         let call = async move {
             tokio::time::sleep(100 * deadline).await;
             Ok(7)

@@ -11,7 +11,7 @@ use fuser::{BackgroundSession, Config, MountOption, Session, SessionACL};
 use rustix::fs::{Mode, OFlags};
 use tokio::runtime::Handle;
 
-use super::adapter::{Adapter, Device};
+use super::adapter::{Adapter, Device, Notices};
 use crate::fs::FileSystem;
 use crate::store::Watchdog;
 
@@ -104,8 +104,8 @@ pub fn mount(
     config.acl = if options.allow_other { SessionACL::All } else { SessionACL::Owner };
     config.n_threads = Some(options.threads.max(1));
     config.clone_fd = true;
-    let device = Device::default();
-    let adapter = Adapter::new(fs, runtime, options.request_bytes_max, device.clone(), watchdog);
+    let (device, notices) = (Device::default(), Notices::default());
+    let adapter = Adapter::new(fs, runtime, options.request_bytes_max, device.clone(), notices.clone(), watchdog);
     let session = match mount_directly(mountpoint, options) {
         Ok(device) => Session::from_fd(adapter, device, config.acl, config.clone()).inspect_err(|_| {
             let _ = rustix::mount::unmount(mountpoint, rustix::mount::UnmountFlags::DETACH);
@@ -115,6 +115,7 @@ pub fn mount(
         Err(error) => return Err(failed(error.into())),
     };
     let session = session.map_err(failed)?;
+    let _ = notices.set(session.notifier());
     let session = session.spawn().map_err(failed)?;
     Ok(Mounted { session, mountpoint: mountpoint.to_owned(), device })
 }

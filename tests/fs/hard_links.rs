@@ -135,3 +135,16 @@ async fn links_are_refused_where_that_is_chosen() {
     bed.put("a", b"content").await.unwrap();
     assert_eq!(bed.link("a", "b").await.map(|_| ()), Err(FsError::NotPermitted));
 }
+
+/// Backup programs look at the ctime for what has got another name.
+#[tokio::test]
+async fn a_link_changes_its_source_as_on_a_disk() {
+    let bed = Bed::new();
+    bed.put("a", b"content").await.unwrap();
+    let before = bed.stat("a").await.unwrap();
+    bed.advance(1000);
+    let link = bed.link("a", "b").await.unwrap();
+    let source = bed.stat("a").await.unwrap();
+    assert_eq!((source.mtime, source.ctime), (before.mtime, bed.clock.now()));
+    assert_eq!((link.mtime, link.ctime), (before.mtime, bed.clock.now()), "it looks like its source");
+}

@@ -212,3 +212,19 @@ assert moved(lambda: os.truncate('f', 100)) == (False, False)
 ",
     );
 }
+
+/// As backup programs see it, who have looked just before.
+#[test]
+fn a_link_changes_its_source_at_once() {
+    let bed = Bed::new();
+    bed.python(
+        "import os, time
+open('a', 'w').write('x')
+before = os.stat('a'); time.sleep(0.05)
+os.link('a', 'b')
+source, copy = os.stat('a'), os.stat('b')
+assert source.st_ctime_ns > before.st_ctime_ns and source.st_mtime_ns == before.st_mtime_ns, (before, source)
+assert (copy.st_mtime_ns, copy.st_ctime_ns) == (source.st_mtime_ns, source.st_ctime_ns), (copy, source)
+",
+    );
+}
