@@ -54,6 +54,7 @@ const PLUS_ENTRIES_MAX: usize = 200;
 /// Free space that `statfs` shows, in blocks of [`STATFS_BLOCK_BYTES`]: 1 PiB, so that installers are content.
 const STATFS_BLOCKS: u64 = 1 << 38;
 const STATFS_BLOCK_BYTES: u32 = 4096;
+const STATFS_FREE_BYTES: u64 = STATFS_BLOCKS * STATFS_BLOCK_BYTES as u64;
 
 /// The most that one copy inside the mount covers, in bytes: a whole number of MiB below 4 GiB.
 const COPY_BYTES_MAX: u64 = (4 << 30) - (1 << 20);
@@ -796,6 +797,10 @@ impl Filesystem for Adapter {
             // Taking ranges out and putting them in would move all that follows.
             _ => return reply.error(Errno::EOPNOTSUPP),
         };
+        if mode & libc::FALLOC_FL_PUNCH_HOLE == 0 && len > STATFS_FREE_BYTES {
+            // Programs that try for how much room there is go on from this, and not from EFBIG.
+            return reply.error(Errno::ENOSPC);
+        }
         let asked = Call::new(request, "fallocate", ino);
         let (fs, asker, ino) = (self.fs.clone(), asker(request), Ino(ino.0));
         let call = async move {

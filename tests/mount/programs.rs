@@ -264,6 +264,18 @@ fn space_is_allocated_punched_and_zeroed() {
     bed.sh_fails("fallocate -i -o 4096 -l 4096 zeroed", "not supported");
 }
 
+/// xfstests ask for twice of what `df` shows, and expect that there is not so much. A disk that has not even files of that
+/// size says so instead; who asks for less, but for more than an object can be, is told that here, too.
+#[test]
+fn more_room_than_there_is_cannot_be_reserved() {
+    let bed = Bed::new();
+    for how in ["-l", "-n -l", "-z -l", "-o 1M -l"] {
+        bed.sh_fails(&format!("fallocate {how} 2PiB f"), "No space left on device");
+        bed.sh("[ $(stat -c %s f) = 0 ]");
+    }
+    bed.sh_fails("fallocate -l 100TiB f", "File too large");
+}
+
 #[test]
 fn what_python_writes_through_a_mapping_is_there() {
     let mut bed = Bed::new();
