@@ -392,7 +392,7 @@ async fn the_list_of_an_object_of_many_slices_is_read_once() {
         let upload = bed.begin("many").await;
         let mut named = Vec::new();
         for n in 1..=9 {
-            named.push(bed.put_part_bytes(&upload, n, &pattern(600_000, n.into())).await);
+            named.push(bed.put_part_bytes(&upload, n, &pattern(600_000, n)).await);
         }
         let record = bed.complete_now(&upload, &named).await.unwrap();
         assert!(matches!(record.content, records::Content::Listed(_)));
