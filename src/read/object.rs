@@ -22,7 +22,7 @@ use crate::wire::{ByteRange, Crc64, Crc64Hasher, ETag, ObjectKey};
 
 /// How often damaged bytes are fetched again. A damage on the way hits the same bytes twice only where something is
 /// broken, and then no number of attempts helps.
-const FETCHES_AGAIN: usize = 2;
+pub(super) const FETCHES_AGAIN: usize = 2;
 
 /// How long a reader in order waits for all of an object to come before it goes on with what is not verified yet: the
 /// window of 32 MiB comes in that time at 50 Mbit/s, and a slower line is better used than waited for.
@@ -69,6 +69,8 @@ enum Trouble {
     Store(StoreError),
     /// What came is not the object's.
     Damaged(StoreError),
+    /// What came is not what came before.
+    Contradicted(StoreError),
     /// Something of all that came is not the object's, and nobody knows what.
     WholeDamaged(StoreError),
 }
@@ -246,12 +248,13 @@ impl Object {
                 {
                     again -= 1;
                 }
-                Err(Trouble::Damaged(error)) if again > 0 => {
+                Err(Trouble::Damaged(error) | Trouble::Contradicted(error)) if again > 0 => {
                     log::warn!("{error}; fetched again");
                     again -= 1;
                 }
                 Err(Trouble::Store(error) | Trouble::Damaged(error)) => break error,
-                Err(Trouble::WholeDamaged(error)) => {
+                // If it goes on coming otherwise, what came first is damaged, and may have been handed out.
+                Err(Trouble::WholeDamaged(error) | Trouble::Contradicted(error)) => {
                     if !self.is_held_back.load(Ordering::SeqCst) {
                         self.verifier.set_damaged();
                         self.readers.blocks.remove_object(self.number);
@@ -363,6 +366,10 @@ impl Object {
             Verdict::Verified => Ok(true),
             Verdict::Unknown => Ok(false),
             Verdict::Damaged => Err(Trouble::Damaged(self.damage(format!("bytes {start} to {end} came damaged")))),
+            Verdict::Contradicted => {
+                let message = format!("bytes {start} to {end} came before and were others");
+                Err(Trouble::Contradicted(self.damage(message)))
+            }
             Verdict::WholeDamaged { read } => {
                 let expected = expected.unwrap_or(Crc64::EMPTY);
                 let message = format!("the bytes read have checksum {read}, the object has {expected}");

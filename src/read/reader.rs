@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::blocks::Slot;
 use super::grain::{GRAINS, grain_bytes};
-use super::object::{Object, Wanted};
+use super::object::{FETCHES_AGAIN, Object, Wanted};
 use super::window::Window;
 use super::{FETCH_BYTES_MAX, LARGE_BYTES};
 use crate::memory::{Block, Memory};
@@ -147,6 +147,7 @@ impl Reader {
 
     async fn block(&self, block_bytes: usize, index: u64, index_end: u64) -> Result<Arc<Slot>, StoreError> {
         let key = self.object.block_key(block_bytes, index);
+        let mut again = FETCHES_AGAIN;
         loop {
             let slot = self.object.readers.blocks.get(key);
             if let Some(slot) = slot {
@@ -155,7 +156,14 @@ impl Reader {
                 if filled.is_verified || self.object.verifier.hand_out(start, len, filled.crc64) {
                     return Ok(slot);
                 }
-                // It is known by now that these are not the object's bytes.
+                if again == 0 {
+                    // What was handed out before is what is damaged.
+                    self.object.verifier.set_damaged();
+                    let end = start + len;
+                    return Err(self.object.damage(format!("bytes {start} to {end} were handed out before as others")));
+                }
+                // These are not the object's bytes, or not what they were.
+                again -= 1;
                 self.object.readers.blocks.remove(key);
             }
             let mut waits = false;

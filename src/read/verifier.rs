@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use super::checksums::Checksums;
+use super::checksums::{Checksums, Noted};
 use super::map::{BlockMap, Maps};
 use crate::wire::Crc64;
 
@@ -24,6 +24,8 @@ pub(super) enum Verdict {
     Unknown,
     /// It is not the object's.
     Damaged,
+    /// It came before and was another: one of the two is not the object's, and nobody knows which.
+    Contradicted,
     /// With it everything has come, and something of that is not the object's.
     WholeDamaged {
         /// The checksum of what came.
@@ -110,9 +112,12 @@ impl Verifier {
         if let Some(read) = whole.filter(|read| *read != expected) {
             return Verdict::WholeDamaged { read };
         }
-        state.checksums.note(start, len, crc64);
-        if let Some(candidate) = &mut state.candidate {
-            candidate.fill(start, sums);
+        let noted = state.checksums.note(start, len, crc64);
+        match (noted, &mut state.candidate) {
+            (Noted::Otherwise, _) => return Verdict::Contradicted,
+            // What is in the map has to be what the checksum of the whole was put together of.
+            (Noted::New, Some(candidate)) => candidate.fill(start, sums),
+            (Noted::New, None) | (Noted::Again, _) => {}
         }
         if whole.is_none() {
             return Verdict::Unknown;
@@ -127,12 +132,16 @@ impl Verifier {
         Verdict::Verified
     }
 
-    /// A stretch that came unverified is about to be handed out. Returns whether it still may be right.
+    /// A stretch that came unverified is about to be handed out. Returns whether it still may be right: it may not if it is
+    /// not the object's, or not what was handed out before.
     pub(super) fn hand_out(&self, start: u64, len: u64, crc64: Crc64) -> bool {
         let mut state = self.lock();
         // The map is taken under the lock, too, so that nothing slips through between the two.
         if let Some(map) = self.map.get() {
             return map.agrees(start, len, crc64) != Some(false);
+        }
+        if let Some(before) = state.handed_out.get(&(start, len)) {
+            return *before == crc64;
         }
         if state.handed_out.len() < HANDED_OUT_MAX {
             state.handed_out.insert((start, len), crc64);

@@ -288,6 +288,58 @@ async fn who_got_damaged_bytes_is_told_when_the_whole_is_known() {
     assert_same(&bed.read("a").await.unwrap(), &content);
 }
 
+/// A reader in order lets go of what is behind it. Whoever reads that once more gets it from another request, which may
+/// be the damaged one, and what is learned of the whole must not be that.
+#[tokio::test]
+async fn what_comes_once_more_is_compared_with_what_came_before() {
+    for (times, expected) in [(1, Ok(())), (2, Ok(())), (usize::MAX, Err(FsError::Remote(StoreErrorKind::Corrupted)))] {
+        let bed = Bed::new();
+        let content = bytes(1, 40 * MIB);
+        bed.bucket.insert("a", content.clone());
+        let first = bed.open("a", READ).await.unwrap();
+        for index in 0..20 {
+            first.read(index * MIB, MIB).await.unwrap();
+        }
+        bed.settle().await;
+        bed.faults.inject(Fault::damage_read().times(times));
+        let second = bed.open("a", READ).await.unwrap();
+        let read = second.read_all().await;
+        assert_eq!(read.as_ref().map(|_| ()).map_err(Clone::clone), expected, "{times}");
+        if let Ok(read) = read {
+            assert_same(&read, &content);
+        }
+        bed.faults.heal();
+        drop((first.close().await, second.close().await));
+        assert_same(&bed.read("a").await.unwrap(), &content);
+        let third = bed.open("a", READ).await.unwrap();
+        assert_same(&third.read(MIB / 2, 10).await.unwrap(), &content[MIB / 2..MIB / 2 + 10]);
+    }
+}
+
+/// The same of a look here and there, whose bytes have made way for others'.
+#[tokio::test]
+async fn what_is_looked_at_once_more_is_what_it_was() {
+    for (times, expected) in [(1, Ok(())), (usize::MAX, Err(FsError::Remote(StoreErrorKind::Corrupted)))] {
+        let bed = Bed::new();
+        let content = bytes(1, 40 * MIB);
+        bed.bucket.insert("a", content.clone());
+        let file = bed.open("a", READ).await.unwrap();
+        assert_same(&file.read(20 * MIB, 10).await.unwrap(), &content[20 * MIB..20 * MIB + 10]);
+        let mut taken = Vec::new();
+        while bed.memory.used_bytes() < bed.memory.limit_bytes() {
+            taken.push(bed.memory.take(MIB.min(bed.memory.limit_bytes() - bed.memory.used_bytes())).await);
+        }
+        taken.push(bed.memory.take(64 * KIB).await);
+        drop(taken);
+        bed.faults.inject(Fault::damage_read().times(times));
+        let read = file.read(20 * MIB, 10).await;
+        assert_eq!(read, expected.map(|()| content[20 * MIB..20 * MIB + 10].to_vec()), "{times}");
+        bed.faults.heal();
+        drop(file.close().await);
+        assert_same(&bed.read("a").await.unwrap(), &content);
+    }
+}
+
 /// The checksum itself may be what is damaged.
 #[tokio::test]
 async fn a_damaged_checksum_does_not_make_a_file_unreadable() {
