@@ -16,7 +16,7 @@ use super::{FileSystem, FsError};
 use crate::read::{Object, ReadBytes, Reader, Version};
 use crate::store::{StoreError, StoreErrorKind};
 use crate::upload::{Base, OpenFile, PublishedFile, Segment, SourceObject, Taken};
-use crate::wire::ETag;
+use crate::wire::{ByteRange, Crc64, ETag};
 
 /// How often a read of a file that is being written starts anew, because it had to publish bytes that are only in parts,
 /// or because somebody else published meanwhile what it was reading. Once is enough unless somebody writes on.
@@ -532,7 +532,7 @@ impl FileSystem {
                 writing.file.publish_step().await?;
                 continue;
             }
-            let read = self.read_segments(writing, published.as_ref(), segments).await;
+            let read = self.read_segments(writing, published.as_ref(), offset, segments).await;
             // While it is published, an object that it was copied from may go already.
             if read.as_ref().is_err_and(StoreError::is_of_version_gone) && writing.file.is_publishing() {
                 break;
@@ -545,15 +545,16 @@ impl FileSystem {
         // Somebody publishes, perhaps all the time: for once this has to wait, or they have.
         let _still = writing.file.hold_still().await;
         let segments = writing.file.segments(offset, end);
-        let read = self.read_segments(writing, writing.file.published().as_ref(), segments).await;
+        let read = self.read_segments(writing, writing.file.published().as_ref(), offset, segments).await;
         read.map(ReadBytes::from).map_err(|error| self.lost(error))
     }
 
-    /// Puts the segments together; those in the file's own object are read from the version `published`.
+    /// Puts the segments from `offset` on together; those in the file's own object are read from the version `published`.
     async fn read_segments(
         &self,
         writing: &Writing,
         published: Option<&PublishedFile>,
+        offset: u64,
         segments: Vec<Segment>,
     ) -> Result<Vec<u8>, StoreError> {
         let gone = || {
@@ -562,6 +563,7 @@ impl FileSystem {
         };
         let mut bytes = Vec::new();
         for segment in segments {
+            let mut serial = None;
             let (version, range) = match segment {
                 Segment::Held(held) if bytes.is_empty() => {
                     bytes = held;
@@ -571,20 +573,51 @@ impl FileSystem {
                     bytes.extend_from_slice(&held);
                     continue;
                 }
-                Segment::Base(range) => (version_of(published.ok_or_else(gone)?), range),
+                Segment::Base(range) => {
+                    let published = published.ok_or_else(gone)?;
+                    serial = Some(published.serial).filter(|_| offset + bytes.len() as u64 == range.start());
+                    (version_of(published), range)
+                }
                 Segment::Other(object, range) => {
                     let SourceObject { key, etag, size, crc64 } = (*object).clone();
                     (Version { key, etag, size, crc64 }, range)
                 }
                 Segment::Unreadable => return Err(gone()),
             };
-            let piece = self.reader_of(writing, version).read(range.start(), range.len() as usize).await?;
+            let reader = self.reader_of(writing, version);
+            let piece = reader.read(range.start(), range.len() as usize).await?;
             if (piece.as_ref().len() as u64) < range.len() {
                 return Err(gone());
             }
+            self.see_to_what_is_read(writing, reader.object(), &piece, range, serial).await?;
             bytes.extend_from_slice(piece.as_ref());
         }
         Ok(bytes)
+    }
+
+    /// What is read of a file that is open for writing may be published with the next change of it, so that is not to
+    /// happen without its being compared: at once, or before that if it lies where it is in the file's own object, which
+    /// had been made `serial` times.
+    async fn see_to_what_is_read(
+        &self,
+        writing: &Writing,
+        object: &Object,
+        piece: &ReadBytes,
+        range: ByteRange,
+        serial: Option<u64>,
+    ) -> Result<(), StoreError> {
+        if piece.is_verified() {
+            if object.has_verified_all() {
+                writing.file.note_verified(object.number());
+            }
+            return Ok(());
+        }
+        let crc64 = Crc64::of(piece.as_ref());
+        if serial.is_some_and(|serial| writing.file.note_unverified(range, crc64, object.number(), serial)) {
+            return Ok(());
+        }
+        let Version { key, etag, size, crc64: whole } = object.version();
+        writing.file.compare(&SourceObject { key, etag, size, crc64: whole }, range, crc64).await
     }
 
     fn reader_of(&self, writing: &Writing, version: Version) -> Arc<Reader> {

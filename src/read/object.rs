@@ -124,6 +124,16 @@ impl Object {
         self.verifier.is_damaged()
     }
 
+    /// Tells this object of the mount from every other one, also from one that reads the same version.
+    pub fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// Whether all that was handed out of it is known to be right by now.
+    pub fn has_verified_all(&self) -> bool {
+        self.verifier.has_verified_all()
+    }
+
     /// The same bytes are now under another key or another ETag: the object was renamed, or got new metadata.
     pub fn moved(&self, key: ObjectKey, etag: ETag) {
         let mut version = lock(&self.version);

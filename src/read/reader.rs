@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::blocks::Slot;
 use super::grain::{GRAINS, grain_bytes};
 use super::object::{FETCHES_AGAIN, Object, Wanted};
+use super::verifier::Handing;
 use super::window::Window;
 use super::{FETCH_BYTES_MAX, LARGE_BYTES};
 use crate::memory::{Block, Memory};
@@ -46,7 +47,23 @@ enum Habit {
 }
 
 /// What was read.
-pub struct ReadBytes(Bytes);
+pub struct ReadBytes {
+    bytes: Bytes,
+    is_verified: bool,
+}
+
+impl ReadBytes {
+    /// Whether these are known to be the object's bytes.
+    pub fn is_verified(&self) -> bool {
+        self.is_verified
+    }
+}
+
+/// A block that may be handed out.
+struct Handed {
+    slot: Arc<Slot>,
+    is_verified: bool,
+}
 
 enum Bytes {
     /// A range of a block, which stays in memory meanwhile.
@@ -57,7 +74,7 @@ enum Bytes {
 
 impl AsRef<[u8]> for ReadBytes {
     fn as_ref(&self) -> &[u8] {
-        match &self.0 {
+        match &self.bytes {
             Bytes::Slice(slot, range) => slot.filled().map_or(&[], |filled| &filled.block[range.clone()]),
             Bytes::Owned(bytes) => bytes,
         }
@@ -66,7 +83,13 @@ impl AsRef<[u8]> for ReadBytes {
 
 impl From<Vec<u8>> for ReadBytes {
     fn from(bytes: Vec<u8>) -> ReadBytes {
-        ReadBytes(Bytes::Owned(bytes))
+        ReadBytes { bytes: Bytes::Owned(bytes), is_verified: true }
+    }
+}
+
+impl Handed {
+    fn slice(self, range: Range<usize>) -> ReadBytes {
+        ReadBytes { bytes: Bytes::Slice(self.slot, range), is_verified: self.is_verified }
     }
 }
 
@@ -95,36 +118,37 @@ impl Reader {
             return Ok(ReadBytes::from(Vec::new()));
         }
         if let Some(block_bytes) = self.object.single_block_bytes() {
-            let slot = self.block(block_bytes, 0, 1).await?;
-            return Ok(ReadBytes(Bytes::Slice(slot, offset as usize..end as usize)));
+            let handed = self.block(block_bytes, 0, 1).await?;
+            return Ok(handed.slice(offset as usize..end as usize));
         }
         let habit = self.fetch_ahead(offset, end);
-        let (slot, block_bytes) = self.block_at(offset, end, habit).await?;
+        let (handed, block_bytes) = self.block_at(offset, end, habit).await?;
         let start = (offset % block_bytes as u64) as usize;
         if start as u64 + (end - offset) <= block_bytes as u64 {
-            return Ok(ReadBytes(Bytes::Slice(slot, start..start + (end - offset) as usize)));
+            return Ok(handed.slice(start..start + (end - offset) as usize));
         }
-        drop(slot);
-        self.gather(offset, end, habit).await.map(ReadBytes::from)
+        drop(handed);
+        self.gather(offset, end, habit).await
     }
 
     /// Puts the bytes of several blocks together.
-    async fn gather(&self, offset: u64, end: u64, habit: Habit) -> Result<Vec<u8>, StoreError> {
-        let mut bytes = Vec::with_capacity((end - offset) as usize);
+    async fn gather(&self, offset: u64, end: u64, habit: Habit) -> Result<ReadBytes, StoreError> {
+        let (mut bytes, mut is_verified) = (Vec::with_capacity((end - offset) as usize), true);
         while offset + (bytes.len() as u64) < end {
             let at = offset + bytes.len() as u64;
-            let (slot, block_bytes) = self.block_at(at, end, habit).await?;
-            let filled = slot.wait().await?;
+            let (handed, block_bytes) = self.block_at(at, end, habit).await?;
+            let filled = handed.slot.wait().await?;
+            is_verified &= handed.is_verified;
             let start = (at % block_bytes as u64) as usize;
             let stop = filled.len.min(start + (end - at) as usize);
             bytes.extend_from_slice(&filled.block[start..stop]);
         }
-        Ok(bytes)
+        Ok(ReadBytes { bytes: Bytes::Owned(bytes), is_verified })
     }
 
     /// The block that the byte at `at` is in, and its size: one that is there, or else the one that this reader's habits
     /// suggest. What a reader who jumps wants up to `end` is fetched with the same request.
-    async fn block_at(&self, at: u64, end: u64, habit: Habit) -> Result<(Arc<Slot>, usize), StoreError> {
+    async fn block_at(&self, at: u64, end: u64, habit: Habit) -> Result<(Handed, usize), StoreError> {
         if habit == Habit::ReadsAll && at >= LARGE_BYTES as u64 {
             // Who only looks at the beginning does not come here.
             self.object.verify_whole().await?;
@@ -145,7 +169,7 @@ impl Reader {
         Ok((self.block(block_bytes, index, index_end).await?, block_bytes))
     }
 
-    async fn block(&self, block_bytes: usize, index: u64, index_end: u64) -> Result<Arc<Slot>, StoreError> {
+    async fn block(&self, block_bytes: usize, index: u64, index_end: u64) -> Result<Handed, StoreError> {
         let key = self.object.block_key(block_bytes, index);
         let mut again = FETCHES_AGAIN;
         loop {
@@ -153,8 +177,12 @@ impl Reader {
             if let Some(slot) = slot {
                 let filled = slot.wait().await?;
                 let (start, len) = (index * block_bytes as u64, filled.len as u64);
-                if filled.is_verified || self.object.verifier.hand_out(start, len, filled.crc64) {
-                    return Ok(slot);
+                let handing = match filled.is_verified {
+                    true => Handing::Verified,
+                    false => self.object.verifier.hand_out(start, len, filled.crc64),
+                };
+                if handing != Handing::Wrong {
+                    return Ok(Handed { slot, is_verified: handing == Handing::Verified });
                 }
                 if again == 0 {
                     // What was handed out before is what is damaged.

@@ -43,6 +43,17 @@ pub(super) struct Stretch<'a> {
     pub(super) sums: &'a [Crc64],
 }
 
+/// What is known of a stretch when it is handed out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Handing {
+    /// It is the object's by now.
+    Verified,
+    /// It may be right.
+    Unknown,
+    /// It is not the object's, or not what was handed out before.
+    Wrong,
+}
+
 /// What is known of the bytes of one version.
 #[derive(Debug, Default)]
 pub(super) struct Verifier {
@@ -60,6 +71,8 @@ struct State {
     candidate: Option<BlockMap>,
     /// What was handed out of that, by start and length.
     handed_out: HashMap<(u64, u64), Crc64>,
+    /// There was more than is remembered, or than the map can tell.
+    has_forgotten: bool,
 }
 
 impl Verifier {
@@ -132,21 +145,34 @@ impl Verifier {
         Verdict::Verified
     }
 
-    /// A stretch that came unverified is about to be handed out. Returns whether it still may be right: it may not if it is
-    /// not the object's, or not what was handed out before.
-    pub(super) fn hand_out(&self, start: u64, len: u64, crc64: Crc64) -> bool {
+    /// A stretch that came unverified is about to be handed out.
+    pub(super) fn hand_out(&self, start: u64, len: u64, crc64: Crc64) -> Handing {
         let mut state = self.lock();
         // The map is taken under the lock, too, so that nothing slips through between the two.
         if let Some(map) = self.map.get() {
-            return map.agrees(start, len, crc64) != Some(false);
+            return match map.agrees(start, len, crc64) {
+                Some(true) => Handing::Verified,
+                Some(false) => Handing::Wrong,
+                None => {
+                    state.has_forgotten = true;
+                    Handing::Unknown
+                }
+            };
         }
         if let Some(before) = state.handed_out.get(&(start, len)) {
-            return *before == crc64;
+            return if *before == crc64 { Handing::Unknown } else { Handing::Wrong };
         }
         if state.handed_out.len() < HANDED_OUT_MAX {
             state.handed_out.insert((start, len), crc64);
+        } else {
+            state.has_forgotten = true;
         }
-        true
+        Handing::Unknown
+    }
+
+    /// Whether all that was handed out is known to be the object's.
+    pub(super) fn has_verified_all(&self) -> bool {
+        self.map.get().is_some() && !self.is_damaged() && !self.lock().has_forgotten
     }
 
     /// Forgets what came: all of it will come again.
@@ -158,9 +184,12 @@ impl Verifier {
     fn take_map(&self, map: Arc<BlockMap>) {
         let mut state = self.lock();
         let handed_out = std::mem::take(&mut state.handed_out);
-        let disagrees = |((start, len), crc64): (&(u64, u64), &Crc64)| map.agrees(*start, *len, *crc64) == Some(false);
-        if handed_out.iter().any(disagrees) {
-            self.set_damaged();
+        for ((start, len), crc64) in handed_out {
+            match map.agrees(start, len, crc64) {
+                Some(true) => {}
+                Some(false) => self.set_damaged(),
+                None => state.has_forgotten = true,
+            }
         }
         let _ = self.map.set(map);
     }

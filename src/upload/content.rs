@@ -255,6 +255,17 @@ impl Content {
         Ok(extents)
     }
 
+    /// Whether the file has in `range` what its object has there.
+    pub(super) fn is_as_in_base(&self, range: Range<u64>) -> bool {
+        let mut at = range.start;
+        let is_own = |Extent { len, matter }: Extent| {
+            let is_own = matches!(matter, Matter::Stored { source: Source::Base, start, .. } if start == at);
+            at += len;
+            is_own
+        };
+        range.end <= self.size() && self.extents(range).is_ok_and(|extents| extents.into_iter().all(is_own))
+    }
+
     /// Takes the part that `offset` is in, and all behind it, back into the tail.
     fn unseal(&mut self, offset: u64) -> Result<(), NotHeld> {
         match self.index_at(offset) {

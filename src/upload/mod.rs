@@ -12,6 +12,7 @@ mod content;
 mod copying;
 mod cover;
 mod extents;
+mod handed_out;
 mod ladder;
 mod metadata;
 mod open_file;

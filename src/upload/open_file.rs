@@ -12,6 +12,7 @@ use tokio::sync::Notify;
 pub use super::content::{Base, Segment};
 use super::content::{Content, NotHeld};
 use super::extents::{Extent, Matter, Source, SourceObject};
+use super::handed_out::HandedOut;
 use super::metadata::Metadata;
 use super::sending::Session;
 use super::uploader::{UploadError, Uploader};
@@ -39,6 +40,8 @@ pub(super) struct State {
     pub(super) key: ObjectKey,
     pub(super) metadata: Metadata,
     pub(super) content: Content,
+    /// What was read of it and is not verified.
+    pub(super) handed_out: HandedOut,
     /// The running multipart upload.
     pub(super) session: Option<Arc<Session>>,
     /// Indices of parts that are on their way. A number in here is not sent a second time before the first answer:
@@ -152,6 +155,7 @@ impl OpenFile {
             key,
             metadata: Metadata::new(attributes, written_at),
             content,
+            handed_out: HandedOut::default(),
             session: None,
             busy: BTreeSet::new(),
             must_replan: false,
@@ -195,6 +199,7 @@ impl OpenFile {
             return false;
         }
         (state.content, state.metadata) = (Content::of(Some(base)), Metadata::new(attributes, None));
+        state.handed_out.clear();
         state.serial += 1;
         true
     }

@@ -298,6 +298,8 @@ impl OpenFile {
     async fn publish_content(self: &Arc<OpenFile>, flight: &mut Option<Flight>) -> Result<(), UploadError> {
         let began = Instant::now();
         *flight = Some(self.uploader.flight());
+        self.expect_wanted()?;
+        self.compare_handed_out().await?;
         loop {
             self.expect_wanted()?;
             self.take_back_refused_parts().await?;

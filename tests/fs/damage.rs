@@ -182,3 +182,95 @@ async fn scattered_edits_are_verified_together() {
         bed.assert_bucket(&[("a", &expected)]);
     }
 }
+
+/// As a mapped file is changed: the kernel reads, and writes all of a page back of which one byte was changed.
+#[tokio::test]
+async fn what_is_written_back_beside_a_change_is_what_the_object_has() {
+    for len in [MIB, 8 * MIB, 40 * MIB] {
+        for (times, at) in [(1, 0), (1, len - 64 * KIB), (2, len / 2), (0, len / 2)] {
+            let bed = Bed::new();
+            let mut model = bytes(1, len);
+            bed.bucket.insert("a", model.clone());
+            let file = bed.open("a", WRITE).await.unwrap();
+            bed.faults.inject(Fault::damage_read().times(times));
+            let mut page = file.read(at, 4 * KIB).await.unwrap();
+            let is_damaged = page != model[at..at + 4 * KIB];
+            assert_eq!(is_damaged, times > 0 && len > MIB, "{times} at {at} of {len}");
+            (page[10], model[at + 10]) = (7, 7);
+            file.write(at, &page).await.unwrap();
+            bed.faults.heal();
+            let before = bytes(1, len);
+            assert_eq!(
+                file.close().await,
+                if is_damaged { Err(CORRUPTED) } else { Ok(()) },
+                "{times} at {at} of {len}"
+            );
+            bed.assert_bucket(&[("a", if is_damaged { &before } else { &model })]);
+            bed.assert_no_unfinished_uploads().await;
+        }
+    }
+}
+
+/// A page may be read long before it is written back, and what it is compared with may come damaged, too.
+#[tokio::test]
+async fn what_was_read_is_compared_however_late_it_is_written_back() {
+    for (is_read_damaged, expected) in [(true, Err(CORRUPTED)), (false, Ok(()))] {
+        let bed = Bed::new();
+        let mut model = bytes(1, 8 * MIB);
+        bed.bucket.insert("a", model.clone());
+        let file = bed.open("a", WRITE).await.unwrap();
+        bed.faults.inject(Fault::damage_read().times(usize::from(is_read_damaged)));
+        let mut page = file.read(5 * MIB, 4 * KIB).await.unwrap();
+        bed.faults.heal();
+        file.write(5 * MIB + 8 * KIB, b"beside it").await.unwrap();
+        model[5 * MIB + 8 * KIB..][..9].copy_from_slice(b"beside it");
+        assert_eq!(file.fsync().await, Ok(()), "that is not made of what was read");
+        let before = model.clone();
+        (page[10], model[5 * MIB + 10]) = (7, 7);
+        file.write(5 * MIB, &page).await.unwrap();
+        bed.faults.inject(Fault::damage_read().times(2 * usize::from(!is_read_damaged)));
+        assert_eq!(file.close().await, expected);
+        bed.assert_bucket(&[("a", if expected.is_ok() { &model } else { &before })]);
+    }
+}
+
+#[tokio::test]
+async fn what_is_read_of_a_range_copied_from_another_file_is_compared_at_once() {
+    for (times, is_read) in [(0, true), (1, false)] {
+        let bed = Bed::new();
+        bed.bucket.insert("a", bytes(1, 100 * KIB));
+        bed.bucket.insert("b", bytes(2, OTHER));
+        let (file, other) = (bed.open("a", WRITE).await.unwrap(), bed.open("b", READ).await.unwrap());
+        let copied = bed.fs.copy_range((other.handle, 3 * PART as u64), (file.handle, 0), 50 << 10).await;
+        assert_eq!(copied, Ok(50 << 10));
+        bed.faults.inject(Fault::damage_read().times(times));
+        let read = file.read(0, 4 * KIB).await;
+        assert_eq!(read, if is_read { Ok(bytes(2, OTHER)[3 * PART..][..4 * KIB].to_vec()) } else { Err(CORRUPTED) });
+        file.close().await.unwrap();
+    }
+}
+
+/// Only what is written over is fetched once more, and nothing of what has turned out to be right.
+#[tokio::test]
+async fn what_is_read_and_not_written_over_is_not_fetched_again() {
+    let requests = async |reads: &[(usize, usize)], len: usize| {
+        let bed = Bed::new();
+        bed.bucket.insert("a", bytes(1, len));
+        let file = bed.open("a", WRITE).await.unwrap();
+        for (at, len) in reads {
+            file.read(*at, *len).await.unwrap();
+        }
+        bed.settle().await;
+        bed.take_ops();
+        file.write(len / 2, b"changed").await.unwrap();
+        file.close().await.unwrap();
+        bed.take_ops().len()
+    };
+    for len in [8 * MIB, 40 * MIB] {
+        let without = requests(&[], len).await;
+        assert_eq!(requests(&[(0, 4 * KIB), (len / 4, 4 * KIB)], len).await, without);
+        assert_eq!(requests(&[(len / 2, 4 * KIB), (len / 2 + 4 * KIB, 4 * KIB)], len).await, without + 1);
+        let in_order: Vec<(usize, usize)> = (0..len / MIB).map(|index| (index * MIB, MIB)).collect();
+        assert_eq!(requests(&in_order, len).await, without, "all of it was read and was right");
+    }
+}
