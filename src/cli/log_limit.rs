@@ -77,7 +77,7 @@ impl LogLimit {
     pub(super) fn admit_news(&mut self, site: Site, now: Instant) -> bool {
         let is_admitted = self.news.take(now);
         if !is_admitted {
-            *self.left_out.entry(site.0).or_default() += 1;
+            self.leave_out(site);
         }
         is_admitted
     }
@@ -89,8 +89,12 @@ impl LogLimit {
             self.written.insert(site, now);
             return true;
         }
-        *self.left_out.entry(site.0).or_default() += 1;
+        self.leave_out(site);
         false
+    }
+
+    fn leave_out(&mut self, site: Site) {
+        *self.left_out.entry(site.0).or_default() += 1;
     }
 
     /// What was left out since this was asked last, as a sentence.

@@ -126,9 +126,7 @@ impl FileSystem {
         ino: Ino,
         change: impl Fn(bool, &ObjectAttributes) -> Result<ObjectAttributes, FsError>,
     ) -> Result<(), FsError> {
-        self.change_metadata(ino, false, change).await?;
-        self.note_change_of(ino);
-        Ok(())
+        self.change_attributes_and_time(ino, false, change).await
     }
 
     /// The same for a change that may set the time of the last change, be it to what it is.

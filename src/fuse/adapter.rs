@@ -150,26 +150,20 @@ impl Adapter {
     {
         let (ending, watchdog, fs) = (self.ending.clone(), self.watchdog.clone(), self.fs.clone());
         self.run(async move {
-            let logged = |result: Result<T, FailedCall>| {
-                result.map_err(|failed| {
-                    asked.log_failure(&fs, &failed);
-                    failed.error
-                })
-            };
             let mut call = pin!(FileSystem::called_by(asked.tid, with_cause(call)));
             let first = futures_util::poll!(&mut call);
             if let Poll::Ready(result) = first {
-                return reply(logged(result));
+                return reply(asked.told(&fs, result));
             }
             let left = tokio::select! {
                 biased;
-                result = &mut call => return reply(logged(result)),
+                result = &mut call => return reply(asked.told(&fs, result)),
                 () = ending.reached_by(asked.tid) => FsError::Interrupted,
                 () = watchdog.starves() => asked.out_of_time(&fs, &watchdog),
             };
             reply(Err(left));
             // Its failure is told to nobody else.
-            if let Ok(unwanted) = logged(call.await) {
+            if let Ok(unwanted) = asked.told(&fs, call.await) {
                 undo(unwanted).await;
             }
         });
@@ -208,10 +202,7 @@ impl Adapter {
             };
             let result = tokio::select! {
                 biased;
-                result = write => result.map_err(|failed| {
-                    asked.log_failure(&fs, &failed);
-                    failed.error
-                }),
+                result = write => asked.told(&fs, result),
                 () = ending.reached_by(asked.tid) => Err(FsError::Interrupted),
                 () = watchdog.starves() => Err(asked.out_of_time(&fs, &watchdog)),
             };
@@ -625,7 +616,7 @@ impl Filesystem for Adapter {
             self.fs.write(handle, offset, data)
         };
         let asked = Call::new(request, "write", ino);
-        match catch_unwind(AssertUnwindSafe(|| with_cause_at_once(write))) {
+        match catch_unwind(AssertUnwindSafe(|| asked.told(&self.fs, with_cause_at_once(write)))) {
             Ok(Ok(WriteOutcome::Done)) if flags.0 & libc::O_DSYNC == 0 => reply.written(len),
             Ok(Ok(WriteOutcome::Done)) => {
                 self.write_rest(asked, (handle, offset), Vec::new(), data.len(), flags, reply);
@@ -635,10 +626,7 @@ impl Filesystem for Adapter {
                 let rest = data[taken..].to_vec();
                 self.write_rest(asked, (handle, offset), rest, taken, flags, reply);
             }
-            Ok(Err(failed)) => {
-                asked.log_failure(&self.fs, &failed);
-                reply.error(errno(&failed.error));
-            }
+            Ok(Err(error)) => reply.error(errno(&error)),
             Err(_) => {
                 log::error!("a write's handler panicked; its caller got EIO");
                 reply.error(Errno::EIO);
@@ -764,10 +752,7 @@ impl Filesystem for Adapter {
             // Who took what he sees for what is there could overwrite what others have made of it.
             let renewed = tokio::select! {
                 biased;
-                renewed = with_cause(fs.renew_after_locking(ino)) => renewed.map_err(|failed| {
-                    asked.log_failure(&fs, &failed);
-                    failed.error
-                }),
+                renewed = with_cause(fs.renew_after_locking(ino)) => asked.told(&fs, renewed),
                 () = watchdog.starves() => Err(asked.out_of_time(&fs, &watchdog)),
             };
             if renewed.is_err() {

@@ -46,8 +46,15 @@ impl Call {
         Call { target: Some((Ino(parent.0), name.to_string())), ..self }
     }
 
-    /// Logs why it failed, unless that is an ordinary answer.
-    pub(super) fn log_failure(&self, fs: &FileSystem, failed: &FailedCall) {
+    /// What its caller is told of how it ended. Why it failed is logged, unless that is an ordinary answer.
+    pub(super) fn told<T>(&self, fs: &FileSystem, ended: Result<T, FailedCall>) -> Result<T, FsError> {
+        ended.map_err(|failed| {
+            self.log_failure(fs, &failed);
+            failed.error
+        })
+    }
+
+    fn log_failure(&self, fs: &FileSystem, failed: &FailedCall) {
         if failed.error.is_ordinary() {
             return;
         }

@@ -37,4 +37,4 @@ pub use object_store::{
 };
 pub use op::Op;
 pub use retry::RetryOptions;
-pub use watchdog::{CALL_DEADLINES, Watchdog};
+pub use watchdog::Watchdog;

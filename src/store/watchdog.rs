@@ -14,7 +14,7 @@ use super::pace::time_of;
 /// How many times the deadline of a request a call may wait while nothing moves. The longest request, one that completes
 /// an upload, takes up to three and then asks for half a one what became of it: its own error, which tells more, comes
 /// first.
-pub const CALL_DEADLINES: u32 = 4;
+const CALL_DEADLINES: u32 = 4;
 
 /// Watches whether anything moves between this mount and its service.
 #[derive(Debug)]
