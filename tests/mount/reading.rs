@@ -149,5 +149,7 @@ fn what_was_read_is_not_fetched_again_when_it_or_its_directory_is_renamed() {
     bed.sh("mkdir d; cp $W/f f; cp $W/f d/f; cmp $W/f f; cmp $W/f d/f");
     let mark = bed.mark();
     bed.sh("mv f g; mv d e; cmp $W/f g; cmp $W/f e/f; mv g e/g; cmp $W/f e/g; mv e d; cmp $W/f d/g; cmp $W/f d/f");
-    assert_eq!(bed.since(mark).count("GetObject"), 0);
+    // Of 120 MiB that are read; the kernel may drop a page whenever it likes.
+    let fetched: u64 = bed.since(mark).of("GetObject").map(|request| request.bytes_out).sum();
+    assert!(fetched < 10 * MIB as u64, "{fetched} bytes");
 }

@@ -55,16 +55,19 @@ fn a_time_is_what_it_was_after_the_close_for_every_mount() {
     assert_eq!(names.map(|name| mtime(&bed, name)), before);
 }
 
-/// The kernel must not drop pages because a file was published.
+/// The kernel must not drop pages because a file was published. It drops all of them then; a few of them are dropped every
+/// other second where the machine takes back memory that is not in use.
 #[test]
 fn a_file_that_was_read_is_not_fetched_again_because_of_its_time() {
+    const BYTES: u64 = 30_000_000;
     let mut bed = Bed::new();
-    bed.sh("head -c 30000000 /dev/urandom > f");
+    bed.sh(&format!("head -c {BYTES} /dev/urandom > f"));
     bed.remount();
     bed.sh("cat f > /dev/null; chmod 640 f; cat f > /dev/null; sleep 1.5; ls -l > /dev/null");
     let mark = bed.mark();
     bed.sh("cat f > /dev/null; sleep 5.5; ls -l > /dev/null; cat f > /dev/null");
-    assert_eq!(bed.since(mark).count("GetObject"), 0);
+    let fetched: u64 = bed.since(mark).of("GetObject").map(|request| request.bytes_out).sum();
+    assert!(fetched < BYTES / 4, "{fetched} bytes");
 }
 
 /// Python looks for a new module only where the directory's time has moved.
