@@ -9,29 +9,29 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use lru::LruCache;
 
 use super::grain::GRAINS;
+use super::layout::Layout;
 use crate::wire::Crc64;
-
-/// The stretch of an object that its sums begin anew with, in bytes.
-const STRETCH_BYTES: u64 = super::LARGE_BYTES as u64;
 
 /// The checksums of one version, grain by grain.
 ///
-/// A sum covers everything from the beginning of its MiB to the end of its grain: a checksum that grows gives them away
+/// A sum covers everything from the beginning of its block to the end of its grain: a checksum that grows gives them away
 /// for nothing, and the sum of a range follows from the two at its ends.
 #[derive(Debug)]
 pub(super) struct BlockMap {
     grain_bytes: usize,
     size: u64,
+    /// Of the reader that it was learned from.
+    layout: Layout,
     sums: Vec<Crc64>,
 }
 
 impl BlockMap {
     /// A map for an object of `size` bytes, to be filled, with the finest grain of which the map takes no more than
-    /// `bytes_max` bytes; `None` if even the coarsest takes more.
-    pub(super) fn new(size: u64, bytes_max: usize) -> Option<BlockMap> {
+    /// `bytes_max` bytes; `None` if even the coarsest takes more. The blocks of `layout` begin with grains.
+    pub(super) fn new(size: u64, layout: Layout, bytes_max: usize) -> Option<BlockMap> {
         let grain_bytes = BlockMap::finest_grain(size, bytes_max)?;
         let grains = size.div_ceil(grain_bytes as u64) as usize;
-        Some(BlockMap { grain_bytes, size, sums: vec![Crc64::EMPTY; grains] })
+        Some(BlockMap { grain_bytes, size, layout, sums: vec![Crc64::EMPTY; grains] })
     }
 
     fn finest_grain(size: u64, bytes_max: usize) -> Option<usize> {
@@ -44,25 +44,33 @@ impl BlockMap {
         self.grain_bytes
     }
 
-    /// Takes the sums of the MiB at `start`, one at the end of each grain.
+    /// Takes the sums of the block at `start`, one at the end of each grain.
     pub(super) fn fill(&mut self, start: u64, sums: &[Crc64]) {
         let first = (start / self.grain_bytes as u64) as usize;
         self.sums[first..first + sums.len()].copy_from_slice(sums);
     }
 
-    /// Whether the `len` bytes at `start`, within one MiB, have the checksum that they should; `None` if they do not
-    /// begin and end with grains.
+    /// Whether the `len` bytes at `start`, at most a block of whatever layout, have the checksum that they should; `None` if
+    /// they do not begin and end with grains.
     pub(super) fn agrees(&self, start: u64, len: u64, crc64: Crc64) -> Option<bool> {
         let grain = self.grain_bytes as u64;
         let end = start + len;
         if len == 0 || !start.is_multiple_of(grain) || !(end.is_multiple_of(grain) || end == self.size) {
             return None;
         }
-        let before = if start.is_multiple_of(STRETCH_BYTES) { Crc64::EMPTY } else { self.sum(start / grain - 1)? };
-        Some(before.followed_by(crc64, len) == self.sum(end.div_ceil(grain) - 1)?)
+        let block = self.layout.around(start);
+        let before = if start == block.start { Crc64::EMPTY } else { self.sum_to(start)? };
+        let through = if end <= block.end {
+            self.sum_to(end)?
+        } else {
+            self.sum_to(block.end)?.followed_by(self.sum_to(end)?, end - block.end)
+        };
+        Some(before.followed_by(crc64, len) == through)
     }
 
-    fn sum(&self, grain: u64) -> Option<Crc64> {
+    /// The checksum of what is before `end`, from the beginning of the block that it ends in.
+    fn sum_to(&self, end: u64) -> Option<Crc64> {
+        let grain = end.div_ceil(self.grain_bytes as u64).checked_sub(1)?;
         self.sums.get(usize::try_from(grain).ok()?).copied()
     }
 
@@ -96,13 +104,13 @@ impl Maps {
     }
 
     /// An empty map for an object; no object gets more than a quarter of the room.
-    pub(super) fn map_for(&self, size: u64) -> Option<BlockMap> {
-        BlockMap::new(size, self.bytes_max / 4)
+    pub(super) fn map_for(&self, size: u64, layout: Layout) -> Option<BlockMap> {
+        BlockMap::new(size, layout, self.bytes_max / 4)
     }
 
-    /// Whether there would be one.
-    pub(super) fn has_room_for(&self, size: u64) -> bool {
-        BlockMap::finest_grain(size, self.bytes_max / 4).is_some()
+    /// The grain that it would have, in bytes; `None` if there would be none.
+    pub(super) fn grain_for(&self, size: u64) -> Option<usize> {
+        BlockMap::finest_grain(size, self.bytes_max / 4)
     }
 
     pub(super) fn get(&self, crc64: Crc64, size: u64) -> Option<Arc<BlockMap>> {
@@ -133,16 +141,19 @@ mod tests {
 
     const KIB: usize = 1 << 10;
 
-    fn map_of(bytes: &[u8], bytes_max: usize) -> BlockMap {
-        let mut map = BlockMap::new(bytes.len() as u64, bytes_max).unwrap();
-        for (index, stretch) in bytes.chunks(STRETCH_BYTES as usize).enumerate() {
+    fn map_of(bytes: &[u8], layout: Layout, bytes_max: usize) -> BlockMap {
+        let size = bytes.len() as u64;
+        let mut map = BlockMap::new(size, layout, bytes_max).unwrap();
+        for index in 0..layout.blocks_to(size) {
+            let block = layout.range_of(index);
             let mut hasher = Crc64Hasher::new();
             let sum = |grain: &[u8]| {
                 hasher.update(grain);
                 hasher.value()
             };
-            let sums: Vec<Crc64> = stretch.chunks(map.grain_bytes()).map(sum).collect();
-            map.fill(index as u64 * STRETCH_BYTES, &sums);
+            let of_block = &bytes[block.start as usize..block.end.min(size) as usize];
+            let sums: Vec<Crc64> = of_block.chunks(map.grain_bytes()).map(sum).collect();
+            map.fill(block.start, &sums);
         }
         map
     }
@@ -150,23 +161,34 @@ mod tests {
     #[test]
     fn every_range_of_whole_grains_is_verified() {
         let bytes: Vec<u8> = (0..2_500_001u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
-        let map = map_of(&bytes, 1 << 20);
-        assert_eq!(map.grain_bytes(), 4 * KIB);
-        for (start, len) in [(0, 4096), (4096, 65_536), (1 << 20, 1 << 20), (2 << 20, 402_849), (2_498_560, 1441)] {
-            let mut range = bytes[start..start + len].to_vec();
-            assert_eq!(map.agrees(start as u64, len as u64, Crc64::of(&range)), Some(true), "{start}");
-            range[len / 2] ^= 1;
-            assert_eq!(map.agrees(start as u64, len as u64, Crc64::of(&range)), Some(false), "{start}");
+        for first_read in [4 * KIB, 16 * KIB, 128 * KIB, 512 * KIB, 1024 * KIB] {
+            let map = map_of(&bytes, Layout::of_first_read(first_read as u64), 1 << 20);
+            assert_eq!(map.grain_bytes(), 4 * KIB);
+            for (start, len) in [
+                (0, 4096),
+                (4096, 65_536),
+                (0, 1 << 20),
+                (1 << 20, 1 << 20),
+                (512 << 10, 1 << 20),
+                (832 << 10, 64 << 10),
+                (2 << 20, 402_849),
+                (2_498_560, 1441),
+            ] {
+                let mut range = bytes[start..start + len].to_vec();
+                assert_eq!(map.agrees(start as u64, len as u64, Crc64::of(&range)), Some(true), "{first_read} {start}");
+                range[len / 2] ^= 1;
+                assert_eq!(map.agrees(start as u64, len as u64, Crc64::of(&range)), Some(false), "{start}");
+            }
+            assert_eq!(map.agrees(1, 4096, Crc64::EMPTY), None);
+            assert_eq!(map.agrees(0, 100, Crc64::EMPTY), None);
         }
-        assert_eq!(map.agrees(1, 4096, Crc64::EMPTY), None);
-        assert_eq!(map.agrees(0, 100, Crc64::EMPTY), None);
     }
 
     #[test]
     fn larger_objects_have_coarser_maps_and_the_largest_none() {
         let table = [(1 << 20, Some(4 * KIB)), (8 << 30, Some(16 * KIB)), (32 << 30, Some(64 * KIB)), (1 << 40, None)];
         for (size, grain) in table {
-            assert_eq!(BlockMap::new(size, 4 << 20).map(|map| map.grain_bytes()), grain, "{size}");
+            assert_eq!(BlockMap::new(size, Layout::EVEN, 4 << 20).map(|map| map.grain_bytes()), grain, "{size}");
         }
     }
 
@@ -174,7 +196,7 @@ mod tests {
     fn the_maps_that_were_used_last_are_kept() {
         let maps = Maps::new(1000 * size_of::<Crc64>());
         for number in 0..5 {
-            let map = Arc::new(BlockMap::new(250 * 4096, 1 << 20).unwrap());
+            let map = Arc::new(BlockMap::new(250 * 4096, Layout::EVEN, 1 << 20).unwrap());
             maps.keep(Crc64(number), &map);
             maps.get(Crc64(0), 250 * 4096);
         }

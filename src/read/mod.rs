@@ -6,6 +6,7 @@
 mod blocks;
 mod checksums;
 mod grain;
+mod layout;
 mod map;
 mod object;
 mod reader;
@@ -17,7 +18,8 @@ pub use object::{Object, Version};
 pub use reader::{ReadBytes, Reader};
 pub use readers::{ReadOptions, Readers};
 
-/// The block of a reader in order: the largest request of the kernel, so that most answers are one slice of a block.
+/// The block of a reader in order: the largest request of the kernel, so that most answers are one slice of a block. Where
+/// they begin is in `layout`.
 const LARGE_BYTES: usize = 1 << 20;
 
 /// The largest request of a reader in order, in bytes: a request's overhead is then far below a hundredth, and a window

@@ -5,14 +5,16 @@
 //! in order when its second block is asked for.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
 
 use super::blocks::{BlockKey, Filled, Slot};
 use super::grain::GRAINS;
+use super::layout::Layout;
 use super::readers::Readers;
 use super::verifier::{Stretch, Verdict, Verifier};
 use super::{FETCH_BYTES_MAX, LARGE_BYTES};
@@ -49,6 +51,8 @@ pub struct Object {
     /// Std mutex: copies only.
     version: Mutex<Version>,
     pub(super) verifier: Verifier,
+    /// Where its large blocks begin, once somebody has begun to read.
+    layout: OnceLock<Layout>,
     /// The last checksum that an answer told, if it was another than the version's. Std mutex: copies only.
     contradicted: Mutex<Option<Crc64>>,
     /// Held by the reader who sees to it that all of the object is verified.
@@ -96,6 +100,7 @@ impl Object {
             number,
             version: Mutex::new(version),
             verifier: Verifier::default(),
+            layout: OnceLock::new(),
             contradicted: Mutex::default(),
             whole: tokio::sync::Mutex::default(),
             is_held_back: AtomicBool::new(false),
@@ -144,6 +149,34 @@ impl Object {
         BlockKey { object: self.number, block_bytes, index }
     }
 
+    /// Where the large blocks begin: as suits the first who reads, of whom `layout` is asked what that is.
+    pub(super) fn layout_or(&self, layout: impl FnOnce() -> Layout) -> Layout {
+        *self.layout.get_or_init(|| {
+            let size = self.size();
+            if size <= LARGE_BYTES as u64 {
+                // One block has to hold all of it.
+                return Layout::EVEN;
+            }
+            let layout = layout();
+            self.readers.maps.grain_for(size).map_or(layout, |grain_bytes| layout.in_grains_of(grain_bytes))
+        })
+    }
+
+    pub(super) fn layout(&self) -> Layout {
+        self.layout_or(|| Layout::EVEN)
+    }
+
+    /// The block of this size that the byte at `at` is in.
+    pub(super) fn index_of(&self, block_bytes: usize, at: u64) -> u64 {
+        if block_bytes == LARGE_BYTES { self.layout().index_of(at) } else { at / block_bytes as u64 }
+    }
+
+    /// The bytes of a block, of which the last may have fewer.
+    pub(super) fn range_of(&self, block_bytes: usize, index: u64) -> Range<u64> {
+        let bytes = block_bytes as u64;
+        if block_bytes == LARGE_BYTES { self.layout().range_of(index) } else { index * bytes..(index + 1) * bytes }
+    }
+
     /// The one block that holds all of the object, in bytes, if it is as small as that.
     pub(super) fn single_block_bytes(&self) -> Option<usize> {
         let size = self.size();
@@ -164,7 +197,7 @@ impl Object {
     pub(super) async fn verify_whole(self: &Arc<Object>) -> Result<(), StoreError> {
         let is_settled = || {
             let Version { size, crc64, .. } = self.version();
-            let fits = size <= self.readers.window_bytes_max && self.readers.maps.has_room_for(size);
+            let fits = size <= self.readers.window_bytes_max && self.readers.maps.grain_for(size).is_some();
             !fits
                 || crc64.is_none()
                 || self.goes_on_unverified.load(Ordering::SeqCst)
@@ -192,7 +225,7 @@ impl Object {
     /// Fetches what has not come, and everything again if something of it is damaged. Returns whether all of it is
     /// verified: there may not be memory enough.
     async fn fetch_whole(self: &Arc<Object>) -> Result<bool, StoreError> {
-        let blocks = self.size().div_ceil(LARGE_BYTES as u64);
+        let blocks = self.layout().blocks_to(self.size());
         let mut damage = self.damage("the bytes that came do not have the object's checksum");
         for _ in 0..=FETCHES_AGAIN {
             let mut index = 0;
@@ -222,7 +255,7 @@ impl Object {
     }
 
     /// Claims blocks of a reader in order until one is taken already, or spare memory ends.
-    fn claim_spare(&self, run: std::ops::Range<u64>) -> (Vec<Wanted>, bool) {
+    fn claim_spare(&self, run: Range<u64>) -> (Vec<Wanted>, bool) {
         let mut wanted = Vec::new();
         for index in run {
             let key = self.block_key(LARGE_BYTES, index);
@@ -303,8 +336,8 @@ impl Object {
         wanted: &mut VecDeque<Wanted>,
     ) -> Result<(), Trouble> {
         let (Some(first), Some(last)) = (wanted.front(), wanted.back()) else { return Ok(()) };
-        let start = first.index * block_bytes as u64;
-        let end = ((last.index + 1) * block_bytes as u64).min(version.size);
+        let start = self.range_of(block_bytes, first.index).start;
+        let end = self.range_of(block_bytes, last.index).end.min(version.size);
         let (key, if_match) = (version.key.clone(), Some(version.etag.clone()));
         let request = GetRequest { key, range: ByteRange::new(start, end), if_match };
         let Reading { head, mut body } = self.readers.store.get(request).await?;
@@ -312,8 +345,8 @@ impl Object {
         self.heed_checksum(head.crc64)?;
         let mut piece = bytes::Bytes::new();
         while let Some(want) = wanted.front_mut() {
-            let start = want.index * block_bytes as u64;
-            let len = (version.size - start).min(block_bytes as u64) as usize;
+            let Range { start, end } = self.range_of(block_bytes, want.index);
+            let len = (end.min(version.size) - start) as usize;
             let block = match &mut want.block {
                 Some(block) => block,
                 empty => empty.insert(self.readers.memory.take(block_bytes).await),
@@ -344,7 +377,8 @@ impl Object {
     }
 
     fn grain_of_sums(&self, block_bytes: usize, size: u64) -> usize {
-        let wanted = (block_bytes == LARGE_BYTES).then(|| self.verifier.wanted_grain(&self.readers.maps, size));
+        let wanted = || self.verifier.wanted_grain(&self.readers.maps, size, self.layout());
+        let wanted = (block_bytes == LARGE_BYTES).then(wanted);
         wanted.flatten().unwrap_or(block_bytes)
     }
 

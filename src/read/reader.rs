@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::blocks::Slot;
 use super::grain::{GRAINS, grain_bytes};
+use super::layout::Layout;
 use super::object::{FETCHES_AGAIN, Object, Wanted};
 use super::verifier::Handing;
 use super::window::Window;
@@ -123,9 +124,9 @@ impl Reader {
         }
         let habit = self.fetch_ahead(offset, end);
         let (handed, block_bytes) = self.block_at(offset, end, habit).await?;
-        let start = (offset % block_bytes as u64) as usize;
-        if start as u64 + (end - offset) <= block_bytes as u64 {
-            return Ok(handed.slice(start..start + (end - offset) as usize));
+        let block = self.object.range_of(block_bytes, self.object.index_of(block_bytes, offset));
+        if end <= block.end {
+            return Ok(handed.slice((offset - block.start) as usize..(end - block.start) as usize));
         }
         drop(handed);
         self.gather(offset, end, habit).await
@@ -139,7 +140,8 @@ impl Reader {
             let (handed, block_bytes) = self.block_at(at, end, habit).await?;
             let filled = handed.slot.wait().await?;
             is_verified &= handed.is_verified;
-            let start = (at % block_bytes as u64) as usize;
+            let block = self.object.range_of(block_bytes, self.object.index_of(block_bytes, at));
+            let start = (at - block.start) as usize;
             let stop = filled.len.min(start + (end - at) as usize);
             bytes.extend_from_slice(&filled.block[start..stop]);
         }
@@ -149,12 +151,13 @@ impl Reader {
     /// The block that the byte at `at` is in, and its size: one that is there, or else the one that this reader's habits
     /// suggest. What a reader who jumps wants up to `end` is fetched with the same request.
     async fn block_at(&self, at: u64, end: u64, habit: Habit) -> Result<(Handed, usize), StoreError> {
-        if habit == Habit::ReadsAll && at >= LARGE_BYTES as u64 {
+        if habit == Habit::ReadsAll && self.object.index_of(LARGE_BYTES, at) > 0 {
             // Who only looks at the beginning does not come here.
             self.object.verify_whole().await?;
         }
         let blocks = &self.object.readers.blocks;
-        let holds = |bytes: &&usize| blocks.get(self.object.block_key(**bytes, at / **bytes as u64)).is_some();
+        let holds =
+            |bytes: &&usize| blocks.get(self.object.block_key(**bytes, self.object.index_of(**bytes, at))).is_some();
         let held = [LARGE_BYTES].iter().chain(&GRAINS).find(holds).copied();
         let block_bytes = match held {
             Some(bytes) => bytes,
@@ -164,7 +167,7 @@ impl Reader {
                 grain_bytes(fetched, self.object.size()).max(self.object.verified_grain_bytes().unwrap_or(0))
             }
         };
-        let index = at / block_bytes as u64;
+        let index = self.object.index_of(block_bytes, at);
         let index_end = if block_bytes == LARGE_BYTES { index + 1 } else { end.div_ceil(block_bytes as u64) };
         Ok((self.block(block_bytes, index, index_end).await?, block_bytes))
     }
@@ -176,7 +179,7 @@ impl Reader {
             let slot = self.object.readers.blocks.get(key);
             if let Some(slot) = slot {
                 let filled = slot.wait().await?;
-                let (start, len) = (index * block_bytes as u64, filled.len as u64);
+                let (start, len) = (self.object.range_of(block_bytes, index).start, filled.len as u64);
                 let handing = match filled.is_verified {
                     true => Handing::Verified,
                     false => self.object.verifier.hand_out(start, len, filled.crc64),
@@ -208,6 +211,10 @@ impl Reader {
     /// Sees to it that a reader in order finds its next bytes on their way. Returns what it is.
     fn fetch_ahead(&self, offset: u64, end: u64) -> Habit {
         let size = self.object.size();
+        let layout = self.object.layout_or(|| match offset {
+            0 => Layout::of_first_read(end),
+            _ => Layout::EVEN,
+        });
         let (fetch, release, habit) = {
             let mut progress = lock(&self.progress);
             let Some(until) = progress.window.advance(offset, end) else {
@@ -217,39 +224,38 @@ impl Reader {
             };
             if progress.fetched_to < offset || offset < progress.released_to {
                 // The first in order after a jump.
-                let block = offset / LARGE_BYTES as u64 * LARGE_BYTES as u64;
+                let block = layout.start_before(offset);
                 (progress.fetched_to, progress.released_to) = (block, block);
             }
-            let until = until.next_multiple_of(LARGE_BYTES as u64).min(size);
+            let until = layout.end_after(until).min(size);
             // Not a request for every block, but one for a good piece of the window.
             let worthwhile = ((until - offset.min(until)) / 4).clamp(LARGE_BYTES as u64, FETCH_BYTES_MAX);
             let due = progress.fetched_to < end || until == size || progress.fetched_to + worthwhile <= until;
             let fetch = if due { progress.fetched_to..until } else { 0..0 };
             progress.fetched_to = progress.fetched_to.max(fetch.end);
-            let kept_from = offset.saturating_sub(TRAIL_BYTES) / LARGE_BYTES as u64 * LARGE_BYTES as u64;
-            let release = progress.released_to..kept_from;
+            let kept_from = layout.start_before(offset.saturating_sub(TRAIL_BYTES));
+            let release = layout.index_of(progress.released_to)..layout.index_of(kept_from);
             progress.released_to = progress.released_to.max(kept_from);
             (fetch, release, if progress.from_start { Habit::ReadsAll } else { Habit::InOrder })
         };
-        for start in release.step_by(LARGE_BYTES) {
-            self.object.readers.blocks.remove(self.object.block_key(LARGE_BYTES, start / LARGE_BYTES as u64));
+        for index in release {
+            self.object.readers.blocks.remove(self.object.block_key(LARGE_BYTES, index));
         }
         if !fetch.is_empty() {
-            self.fetch_range(fetch, end);
+            self.fetch_range(layout, fetch, end);
         }
         habit
     }
 
     /// Requests the large blocks of `range`; those before `needed_end` even when memory is short.
-    fn fetch_range(&self, range: Range<u64>, needed_end: u64) {
-        let block_bytes = LARGE_BYTES as u64;
-        let mut index = range.start / block_bytes;
-        let index_end = range.end.div_ceil(block_bytes);
+    fn fetch_range(&self, layout: Layout, range: Range<u64>, needed_end: u64) {
+        let mut index = layout.index_of(range.start);
+        let index_end = layout.blocks_to(range.end);
         while index < index_end {
-            let run_end = index_end.min(index + FETCH_BYTES_MAX / block_bytes);
+            let run_end = index_end.min(index + FETCH_BYTES_MAX / LARGE_BYTES as u64);
             let (mut at, mut waits) = (index, false);
             let wanted = self.claim_run(LARGE_BYTES, index..run_end, |memory| {
-                let needed = at * block_bytes < needed_end;
+                let needed = layout.range_of(at).start < needed_end;
                 at += 1;
                 match needed {
                     true => Some(take(memory, LARGE_BYTES, &mut waits)),
@@ -291,4 +297,45 @@ fn take(memory: &Memory, block_bytes: usize, waits: &mut bool) -> Option<Block> 
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::read::{ReadOptions, Readers, Version};
+    use crate::store::{MemoryStore, ObjectStore};
+    use crate::wire::ObjectKey;
+
+    const KIB: usize = 1 << 10;
+
+    /// What the kernel asks for when programs read in small pieces or large, to the first few requests of 1 MiB.
+    const REQUESTS: [&[usize]; 6] = [&[16, 64, 256, 512], &[64, 256, 512], &[128, 512], &[256, 512], &[512], &[]];
+
+    #[tokio::test]
+    async fn who_reads_in_order_gets_slices_of_blocks() {
+        let content: Vec<u8> = (0..6 << 20).map(|i: u32| (i.wrapping_mul(2_654_435_761) >> 11) as u8).collect();
+        let store = Arc::new(MemoryStore::new());
+        store.insert("a", content.clone());
+        let key = ObjectKey::new("a").unwrap();
+        let head = store.head(&key).await.unwrap();
+        let version = Version { key, etag: head.etag, size: head.size, crc64: head.crc64 };
+        let (options, runtime) = (ReadOptions::default(), tokio::runtime::Handle::current());
+        let readers = Readers::new(store, Memory::new(256 << 20), options, runtime);
+        for growing in REQUESTS {
+            let reader = readers.object(version.clone()).reader();
+            let mut offset = 0;
+            for len in growing.iter().copied().chain([1024; 5]).map(|kib| kib * KIB) {
+                let read = reader.read(offset as u64, len).await.unwrap();
+                assert!(matches!(read.bytes, Bytes::Slice(..)), "{growing:?} at {offset}");
+                assert!(*read.as_ref() == content[offset..offset + len], "{growing:?} at {offset}");
+                offset += len;
+            }
+            // Whoever goes another way gets the same bytes.
+            let other = reader.object().reader();
+            for (at, len) in [(0, 1 << 20), (1 << 20, 1 << 20), (900 * KIB, 300 * KIB), (5 << 20, 1 << 20)] {
+                let read = other.read(at as u64, len).await.unwrap();
+                assert!(*read.as_ref() == content[at..at + len] && read.is_verified(), "{growing:?} at {at}");
+            }
+        }
+    }
 }

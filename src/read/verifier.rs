@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use super::checksums::{Checksums, Noted};
+use super::layout::Layout;
 use super::map::{BlockMap, Maps};
 use crate::wire::Crc64;
 
@@ -94,14 +95,14 @@ impl Verifier {
         self.damaged.store(true, Ordering::SeqCst);
     }
 
-    /// How finely the sums of a block are wanted, in bytes; `None` if they are not.
-    pub(super) fn wanted_grain(&self, maps: &Maps, size: u64) -> Option<usize> {
+    /// How finely the sums of a block of `layout` are wanted, in bytes; `None` if they are not.
+    pub(super) fn wanted_grain(&self, maps: &Maps, size: u64, layout: Layout) -> Option<usize> {
         if self.map.get().is_some() {
             return None;
         }
         let mut state = self.lock();
         if state.candidate.is_none() {
-            state.candidate = maps.map_for(size);
+            state.candidate = maps.map_for(size, layout);
         }
         state.candidate.as_ref().map(BlockMap::grain_bytes)
     }
