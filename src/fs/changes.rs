@@ -195,6 +195,8 @@ impl FileSystem {
             let mut tree = self.tree();
             tree.unlink(parent, name, now, self.options.metadata_ttl);
             tree.touch_upwards(parent, now, self.options.metadata_ttl);
+            drop(tree);
+            self.move_locks();
             Ok(())
         };
         let _stopped = self.stop_publishing(ino);

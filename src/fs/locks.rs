@@ -9,6 +9,7 @@
 //! nearby.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::num::NonZeroUsize;
@@ -90,7 +91,7 @@ const LOOKED_AT_MAX: NonZeroUsize = NonZeroUsize::new(1024).unwrap();
 
 /// A file that somebody has locked or waits for.
 struct LockedFile {
-    /// What stands for it. Stays when it is renamed, for as long as somebody holds it.
+    /// What stands for it. Is renamed with it.
     path: PathBuf,
     owners: HashMap<u64, Owned>,
     waiting: HashMap<u64, (Range, LockKind)>,
@@ -242,11 +243,48 @@ impl Locks {
 
     /// Forgets a file that nobody holds or waits for.
     fn clean(&self, files: &mut HashMap<(Ino, LockFamily), LockedFile>, ino: Ino, family: LockFamily) {
-        let file = files.get(&(ino, family));
-        if file.is_some_and(|file| file.owners.is_empty() && file.waiting.is_empty()) {
-            files.remove(&(ino, family));
+        if let Entry::Occupied(file) = files.entry((ino, family))
+            && file.get().owners.is_empty()
+            && file.get().waiting.is_empty()
+        {
+            let path = file.remove().path;
+            if path == self.path_for(None, ino, family) {
+                // Nobody else comes to what has no name.
+                let _ = std::fs::remove_file(path);
+            }
         }
         self.count.store(files.len(), Ordering::Release);
+    }
+
+    /// Whether an owner has all of what he wants, be it in another way.
+    fn has_all(&self, ino: Ino, wanted: &LockRequest) -> bool {
+        let files = self.lock();
+        let owned = files.get(&(ino, wanted.family)).and_then(|file| file.owners.get(&wanted.owner));
+        let mut held: Vec<Range> = owned.iter().flat_map(|owned| &owned.ranges).map(|(range, _)| *range).collect();
+        held.sort_by_key(|range| range.start);
+        let reached = |reached: u64, held: Range| if held.start <= reached { reached.max(held.end) } else { reached };
+        held.into_iter().fold(wanted.start, reached) >= wanted.end
+    }
+
+    /// The files that somebody has locked or waits for.
+    fn inodes(&self) -> Vec<Ino> {
+        if self.count.load(Ordering::Acquire) == 0 {
+            return Vec::new();
+        }
+        self.lock().keys().map(|(ino, _)| *ino).collect()
+    }
+
+    /// Renames what stands for a file that is under `key` now, or nowhere.
+    fn follow(&self, ino: Ino, key: Option<&ObjectKey>) {
+        let mut files = self.lock();
+        for family in [LockFamily::Flock, LockFamily::Record] {
+            let path = self.path_for(key, ino, family);
+            let Some(file) = files.get_mut(&(ino, family)).filter(|file| file.path != path) else { continue };
+            match std::fs::rename(&file.path, &path) {
+                Ok(()) => file.path = path,
+                Err(error) => log::warn!("locks of a file that was renamed hold in this mount alone: {error}"),
+            }
+        }
     }
 
     fn in_the_way(&self, ino: Ino, key: Option<&ObjectKey>, of: &LockRequest) -> io::Result<Option<LockInTheWay>> {
@@ -342,8 +380,24 @@ impl FileSystem {
         }
     }
 
+    /// Whether who asks for a lock has it already, perhaps in another way.
+    pub fn has_locked(&self, ino: Ino, wanted: &LockRequest) -> bool {
+        self.locks.as_ref().is_some_and(|locks| locks.has_all(ino, wanted))
+    }
+
+    /// Files have other names, or none any more: their locks go with them.
+    pub(super) fn move_locks(&self) {
+        let Some(locks) = &self.locks else { return };
+        let mut moved: Vec<_> = locks.inodes().into_iter().map(|ino| (self.key_of(ino), ino)).collect();
+        // First who loses a name, and then who gets it.
+        moved.sort_by_key(|(key, _)| key.is_some());
+        moved.into_iter().for_each(|(key, ino)| locks.follow(ino, key.as_ref()));
+    }
+
     /// Somebody is about to unlock a file: whoever locks it next in another mount is to see what was written to it. What
     /// cannot be published is told at the next fsync or close.
+    ///
+    /// Must run to its end, whoever stops waiting for it.
     pub async fn publish_before_unlocking(&self, ino: Ino) {
         if self.has_company() && self.is_open_for_writing(ino) {
             let _ = self.publish_open(ino).await;
@@ -427,10 +481,11 @@ impl FileSystem {
         }
     }
 
+    /// The key of a file's name; `None` if it has lost that.
     fn key_of(&self, ino: Ino) -> Option<ObjectKey> {
         let path = {
             let tree = self.tree();
-            let (parent, name) = tree.place(ino)?;
+            let (parent, name) = tree.place(ino).filter(|_| !tree.is_removed(ino))?;
             format!("{}{name}", tree.directory_path(parent)?)
         };
         self.key(&path).ok()

@@ -208,6 +208,8 @@ impl FileSystem {
             times.note_change(now);
         }
         tree.touch_upwards(to.0, now, ttl);
+        drop(tree);
+        self.move_locks();
     }
 
     /// The facts of a published file with its metadata, by name, and its key.

@@ -215,3 +215,37 @@ async fn what_was_asked_before_a_change_of_the_other_mount_does_not_count_after_
     assert_eq!(early, Err(FsError::NotFound));
     assert_eq!(late.unwrap().size, 7);
 }
+
+/// A lock is of a file, and not of its name.
+#[tokio::test]
+async fn locks_go_with_the_file_when_it_is_renamed_or_removed() {
+    let (_directory, a, b) = two_mounts();
+    a.mkdir("d").await.unwrap();
+    for path in ["d/f", "g"] {
+        a.put(path, b"content").await.unwrap();
+    }
+    let (f, g) = (a.open("d/f", WRITE).await.unwrap(), a.open("g", WRITE).await.unwrap());
+    for file in [&f, &g] {
+        lock(&a, file, LockKind::Exclusive).await.unwrap();
+    }
+    let by_b = async |path: &str| {
+        let file = b.open(path, READ).await.unwrap();
+        let locked = lock(&b, &file, LockKind::Shared).await;
+        b.fs.unlock_handle(file.ino, file.handle);
+        file.close().await.unwrap();
+        locked
+    };
+    a.rename("d", "e").await.unwrap();
+    a.put("new", b"another").await.unwrap();
+    assert_eq!(by_b("e/f").await, Err(FsError::Locked), "below a directory that was renamed");
+    a.rename("e/f", "g").await.unwrap();
+    assert_eq!(by_b("g").await, Err(FsError::Locked), "over another that is locked");
+    unlock(&a, &f).await;
+    assert_eq!(by_b("g").await, Ok(()), "the one that was replaced keeps its lock to itself");
+    lock(&a, &f, LockKind::Exclusive).await.unwrap();
+    a.unlink("g").await.unwrap();
+    a.put("g", b"new").await.unwrap();
+    assert_eq!(by_b("g").await, Ok(()), "a new file of a name that was removed");
+    let again = a.fs.lock_range(f.ino, LockRequest { owner: 2, ..request(&f, LockKind::Shared) }, false).await;
+    assert_eq!(again, Err(FsError::Locked), "who has it open without a name");
+}

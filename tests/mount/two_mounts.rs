@@ -1,8 +1,10 @@
 //! Two mounts of one bucket on one machine, and clients that are no mounts.
 
 use std::fs::{self, File, TryLockError};
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
@@ -93,6 +95,26 @@ fn locks_hold_between_two_mounts() {
     holder.kill().unwrap();
     holder.wait().unwrap();
     here.lock().unwrap();
+}
+
+/// Nobody can refuse to unlock, and nobody keeps a lock because the service is gone.
+#[test]
+fn unlocking_waits_for_a_service_that_hangs_no_longer_than_a_call() {
+    let bed = Bed::with(&[], &["--request-timeout", "1s"]);
+    let second = Second::of(&bed, &["--request-timeout", "1s"]);
+    fs::write(bed.at("f"), "content").unwrap();
+    let open = |path: PathBuf| File::options().read(true).write(true).open(path).unwrap();
+    let (mut here, there) = (open(bed.at("f")), open(second.at.join("f")));
+    here.lock().unwrap();
+    here.write_all(b"CONTENT").unwrap();
+    bed.service().freeze();
+    let began = Instant::now();
+    here.unlock().unwrap();
+    assert!(began.elapsed() < Duration::from_secs(6), "{:?}", began.elapsed());
+    bed.service().go_on();
+    assert_eq!(here.sync_all().unwrap_err().raw_os_error(), Some(libc::ETIMEDOUT), "who asks is told");
+    there.try_lock().unwrap();
+    assert_eq!(fs::read_to_string(second.at.join("f")).unwrap(), "content");
 }
 
 /// Two processes add rows to one data base, each by a mount of its own.
