@@ -77,11 +77,14 @@ impl FileSystem {
     }
 
     /// Publishes a file whether or not somebody has it open for writing: if nobody has, it has waited for this, and its
-    /// content is not needed any more.
+    /// content is not needed any more. If a removal stops it, and fails, it goes on: this is not for who removes files.
     async fn publish_waiting(&self, ino: Ino, writing: &Writing) -> Result<(), FsError> {
         // Held, so that nobody takes it for one that only waits while it is on its way.
         let held = self.hold_writing(ino);
-        let published = self.publish(ino, writing).await;
+        let published = writing.file.publish_for_sure().await.map_err(FsError::from);
+        if published.is_ok() {
+            self.settle(ino, writing);
+        }
         let let_go = match &held {
             Some(held) => self.let_go(ino, held).await,
             None => Ok(()),

@@ -340,25 +340,19 @@ impl OpenFile {
     ///
     /// `done` counts the bytes that are in the file. Whoever drops the future leaves it at that: nothing comes later.
     pub async fn write(self: &Arc<OpenFile>, offset: u64, data: &[u8], done: &AtomicUsize) -> Result<(), UploadError> {
-        loop {
-            let written = self.until_done(|granted| {
-                let before = done.load(Ordering::Relaxed);
-                let (taken, wait) = self.write_some(offset + before as u64, &data[before..], granted)?;
-                done.store(before + taken, Ordering::Relaxed);
-                Ok(wait)
-            });
-            match written.await {
-                // Whoever removes the file may leave it to those who have it open.
-                Err(UploadError::Unwanted { .. }) => self.until_wanted().await,
-                written => return written,
-            }
-        }
+        self.until_done(|granted| {
+            let before = done.load(Ordering::Relaxed);
+            let (taken, wait) = self.write_some(offset + before as u64, &data[before..], granted)?;
+            done.store(before + taken, Ordering::Relaxed);
+            Ok(wait)
+        })
+        .await
     }
 
     /// Publishes in a task of its own, which goes on when the caller does not wait any longer.
     async fn publish_to_the_end(self: &Arc<OpenFile>) -> Result<(), UploadError> {
         let file = self.clone();
-        let publish: BoxFuture<'static, Result<(), UploadError>> = Box::pin(async move { file.publish_as(true).await });
+        let publish: BoxFuture<'static, Result<(), UploadError>> = Box::pin(async move { file.publish_step().await });
         match self.uploader.runtime.spawn(publish).await {
             Ok(result) => result,
             Err(panic) => {

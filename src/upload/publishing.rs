@@ -52,8 +52,17 @@ impl OpenFile {
     /// The same to get bytes out of the memory or out of parts that nobody can read; of a file without a name, too. Waits while
     /// the file is not wanted, and so is not for somebody whom its removal waits for.
     pub async fn publish_step(self: &Arc<OpenFile>) -> Result<(), UploadError> {
+        self.publish_once_wanted(true).await
+    }
+
+    /// The same for somebody who is told that it is durable: a removal that has stopped it, and fails, was not the end of it.
+    pub async fn publish_for_sure(self: &Arc<OpenFile>) -> Result<(), UploadError> {
+        self.publish_once_wanted(false).await
+    }
+
+    async fn publish_once_wanted(self: &Arc<OpenFile>, nameless_too: bool) -> Result<(), UploadError> {
         loop {
-            match self.publish_as(true).await {
+            match self.publish_as(nameless_too).await {
                 Err(UploadError::Unwanted { .. }) => self.until_wanted().await,
                 published => return published,
             }
@@ -61,7 +70,7 @@ impl OpenFile {
     }
 
     /// Waits until it is decided whether the file is removed.
-    pub(super) async fn until_wanted(&self) {
+    async fn until_wanted(&self) {
         loop {
             let mut changed = std::pin::pin!(self.changed.notified());
             changed.as_mut().enable();

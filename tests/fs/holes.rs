@@ -6,7 +6,7 @@ use std::time::Duration;
 use cosmount::fs::{AttrChange, FsError};
 use cosmount::store::{Fault, Gate, Op, StoreErrorKind};
 
-use crate::bed::{Bed, File, MIB, PART, READ, bytes};
+use crate::bed::{Bed, File, MIB, PART, READ, WRITE, bytes};
 
 /// What takes longer waits for what nobody wants.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -147,6 +147,28 @@ async fn a_removal_that_fails_leaves_what_it_stopped_to_be_published() {
     let mut model = b"before".to_vec();
     model.resize(HOLE, 0);
     nothing_is_left(&bed, &[("a", &model)]).await;
+}
+
+/// Who has called fsync must not be told that it is done because a removal has stopped it, if that fails.
+#[tokio::test]
+async fn an_fsync_that_a_failed_removal_has_stopped_goes_on() {
+    let bed = Bed::with_faults([Fault::nth(Op::DeleteObject, 1, StoreErrorKind::Denied).key("a")]);
+    let (content, gate) = (bytes(1, 3 * PART), Gate::new());
+    bed.put("a", b"before").await.unwrap();
+    let file = Arc::new(bed.open("a", WRITE).await.unwrap());
+    file.write(0, &content).await.unwrap();
+    bed.faults.inject(Fault::hold(Op::UploadPart, &gate).forever());
+    let syncing = tokio::spawn({
+        let file = file.clone();
+        async move { file.fsync().await }
+    });
+    gate.reached_by(1).await;
+    bed.settle().await;
+    assert_eq!(within_reason(bed.unlink("a")).await, Err(FsError::Remote(StoreErrorKind::Denied)));
+    gate.open();
+    within_reason(syncing).await.unwrap().unwrap();
+    bed.assert_bucket(&[("a", &content)]);
+    bed.fs.release(file.handle).await;
 }
 
 #[tokio::test]
