@@ -46,13 +46,31 @@ struct Page {
     entries: Vec<DirEntry>,
     /// Where the page that follows begins.
     next: Option<Start>,
-    /// Where pages begin that were read, and their offsets.
+    /// Where pages begin that were read, and their offsets, in order.
     starts: Vec<(u64, Start)>,
     began: Asked,
     /// How often this mount had changed the directory by then.
     changes: u64,
     /// Somebody has read it: who begins anew wants to see what there is now.
     is_begun: bool,
+}
+
+impl Page {
+    /// Where the page begins that has the entry at `offset`, if that is another one which was read before.
+    fn start_of_other(&self, offset: u64) -> Option<(u64, Start)> {
+        let (first, start) = self.starts.iter().rev().find(|(first, _)| *first <= offset)?;
+        (*first != self.first).then(|| (*first, start.clone()))
+    }
+
+    /// Shows a page once more. If it ends elsewhere by now, those behind it begin elsewhere.
+    fn turn_to(&mut self, first: u64, entries: Vec<DirEntry>, next: Option<Start>) {
+        let end = (first + entries.len() as u64, next.as_ref().and_then(|next| next.marker.as_deref()));
+        let behind = self.starts.partition_point(|(start, _)| *start <= first);
+        if self.starts.get(behind).is_some_and(|(start, of)| (*start, of.marker.as_deref()) != end) {
+            self.starts.truncate(behind);
+        }
+        (self.first, self.entries, self.next) = (first, entries, next);
+    }
 }
 
 impl FileSystem {
@@ -183,15 +201,10 @@ impl FileSystem {
         if offset == 0 && (is_begun || self.is_outdated_page(handle.ino, &page)) {
             *page = Page { is_begun: true, ..self.first_page(handle.ino).await? };
         }
-        if offset < page.first {
-            // Somebody goes back: to the beginning of the page where that was.
-            while page.starts.len() > 1 && page.starts.last().is_some_and(|(first, _)| *first > offset) {
-                page.starts.pop();
-            }
-            let (first, start) = page.starts.last().cloned().unwrap_or_default();
+        if let Some((first, start)) = page.start_of_other(offset) {
             let (entries, next) = self.list_page(handle.ino, start).await?;
             let dots = self.dots(handle.ino).into_iter().filter(|_| first == 0);
-            (page.first, page.entries, page.next) = (first, dots.chain(entries).collect(), next);
+            page.turn_to(first, dots.chain(entries).collect(), next);
         }
         while offset >= page.first + page.entries.len() as u64 {
             let Some(start) = page.next.clone() else { return Ok(Vec::new()) };

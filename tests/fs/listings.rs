@@ -162,3 +162,29 @@ async fn keys_that_cannot_be_removed_keep_their_directory() {
     bed.assert_bucket(&[("a//b", b"x")]);
     assert_eq!(bed.stat("a").await.unwrap().kind, Kind::Directory);
 }
+
+/// Samba and other programs that remember a place in a directory.
+#[tokio::test]
+async fn each_place_of_a_large_directory_is_one_page_away() {
+    let bed = Bed::new();
+    for index in 0..3_500 {
+        bed.bucket.insert(&format!("d/{index:04}"), "");
+    }
+    let ino = bed.stat("d").await.unwrap().ino;
+    let handle = bed.fs.opendir(ino).await.unwrap();
+    let all = read_again(&bed, handle).await;
+    assert_eq!(all.len(), 3_502);
+    bed.take_ops();
+    for place in [3_501, 1, 2_500, 1_200, 3_000, 1_002] {
+        let shown = bed.fs.readdir(handle, place, 1).await.unwrap();
+        assert_eq!(shown, all[place as usize..=place as usize], "{place}");
+        let listings = bed.take_ops().into_iter().filter(|op| *op == Op::ListObjects).count();
+        assert!(listings <= 1, "{listings} for {place}");
+    }
+    // A page that ends elsewhere by now moves what is behind it.
+    bed.bucket.remove("d/0100");
+    let mut shown = bed.fs.readdir(handle, 5, 3_000).await.unwrap();
+    shown.extend(bed.fs.readdir(handle, 5 + shown.len() as u64, 3_000).await.unwrap());
+    let expected = all[5..].iter().filter(|entry| entry.name.as_str() != "0100").take(shown.len());
+    assert!(shown.len() > 1_000 && shown.iter().eq(expected), "each once");
+}
