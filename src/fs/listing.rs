@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::attributes::Attr;
 use super::name::FileName;
+use super::reading_directories::Start;
 use super::tree::{Asked, Covers, Facts, HIDDEN_DIRECTORY, Ino, Known, Listing, Marker, ROOT, Tree, What};
 use super::unnameable::{Unnameable, nameable};
 use super::{AttributeSource, FileSystem, FsError};
@@ -82,7 +83,11 @@ impl FileSystem {
                 Known::Unknown => {}
             }
             let is_large = self.tree().directory(parent).is_some_and(|directory| directory.is_large);
-            if is_large || !self.list_first_page(parent, name).await? {
+            let is_settled = match is_large {
+                true => self.list_ahead(parent, name).await?,
+                false => self.list_first_page(parent, name).await?,
+            };
+            if !is_settled {
                 self.probe(parent, name).await?;
             }
             Ok(self.tree().entry(parent, name).is_some())
@@ -110,6 +115,23 @@ impl FileSystem {
         let asked_at = tree.asked_at(parent, asked);
         tree.take_listing(parent, Listing { names, asked_at, covers, ttl: self.options.metadata_ttl });
         Ok(settled)
+    }
+
+    /// Lists a page of a large directory around `name` where the names that follow are likely to be wanted next, or all of it
+    /// where that is worth it. Returns whether that settles the question for `name`.
+    async fn list_ahead(&self, parent: Ino, name: &FileName) -> Result<bool, FsError> {
+        let (ascends, is_worth_all) = {
+            let mut tree = self.tree();
+            let is_worth_all = tree.directory(parent).is_some_and(|directory| directory.is_worth_a_listing());
+            (tree.ascends_to(parent, name), is_worth_all)
+        };
+        if is_worth_all {
+            self.list_all(parent).await?;
+        } else if ascends {
+            let marker = format!("{}{}", self.directory_prefix(parent)?, right_before(name));
+            self.list_page(parent, Start { marker: Some(marker), undecided: Vec::new() }).await?;
+        }
+        Ok(self.tree().known(parent, name, self.clock.now(), self.options.metadata_ttl) != Known::Unknown)
     }
 
     /// Somebody is about to ask about a directory.
@@ -244,6 +266,14 @@ impl FileSystem {
         let (parent, name) = tree.place(ino)?;
         Some(format!("{}{name}", tree.directory_path(parent)?))
     }
+}
+
+/// What comes before a name in the order of keys, with hardly anything in between.
+fn right_before(name: &FileName) -> String {
+    let mut text = name.as_str().to_owned();
+    let last = text.pop().and_then(|last| char::from_u32(u32::from(last).saturating_sub(1)));
+    text.extend(last.into_iter().flat_map(|last| [last, char::MAX]));
+    text
 }
 
 /// A page of a directory.

@@ -34,9 +34,9 @@ pub(super) struct DirHandle {
 
 /// Where a page begins.
 #[derive(Clone, Default)]
-struct Start {
-    marker: Option<String>,
-    undecided: Undecided,
+pub(super) struct Start {
+    pub(super) marker: Option<String>,
+    pub(super) undecided: Undecided,
 }
 
 /// The part of a directory that is being read.
@@ -150,7 +150,7 @@ impl FileSystem {
 
     /// Lists one page, and returns what is on it, with what this mount knows better, and where the next one
     /// begins.
-    async fn list_page(&self, ino: Ino, start: Start) -> Result<(Vec<DirEntry>, Option<Start>), FsError> {
+    pub(super) async fn list_page(&self, ino: Ino, start: Start) -> Result<(Vec<DirEntry>, Option<Start>), FsError> {
         let Start { marker, undecided } = start;
         let asked = self.asked(ino);
         let prefix = self.directory_prefix(ino)?;
@@ -169,6 +169,27 @@ impl FileSystem {
         tree.take_listing(ino, Listing { names, asked_at, covers: covers.clone(), ttl: self.options.metadata_ttl });
         let entries = tree.shown(ino, listed, &covers);
         Ok((entries, next.map(|marker| Start { marker: Some(marker), undecided })))
+    }
+
+    /// Lists all of a directory that this mount has changed much of, page by page.
+    pub(super) async fn list_all(&self, ino: Ino) -> Result<(), FsError> {
+        let began = self.asked(ino);
+        if let Some(directory) = self.tree().directory_mut(ino) {
+            directory.make_own(began.at);
+        }
+        let mut start = Some(Start::default());
+        while let Some(page) = start {
+            (_, start) = self.list_page(ino, page).await?;
+        }
+        self.note_all_listed(ino, began);
+        Ok(())
+    }
+
+    /// All pages of a directory have been listed, from `began` on.
+    fn note_all_listed(&self, ino: Ino, began: Asked) {
+        let mut tree = self.tree();
+        let began_at = tree.asked_at(ino, began);
+        tree.note_complete(ino, began_at);
     }
 
     /// The entries of an open directory from `offset` on, at most `count`.
@@ -214,9 +235,7 @@ impl FileSystem {
             page.starts.push((first, start));
             (page.entries, page.next) = (entries, next);
             if page.next.is_none() {
-                let mut tree = self.tree();
-                let began_at = tree.asked_at(handle.ino, page.began);
-                tree.note_complete(handle.ino, began_at);
+                self.note_all_listed(handle.ino, page.began);
             }
         }
         let at = usize::try_from(offset - page.first).unwrap_or(usize::MAX).min(page.entries.len());

@@ -84,6 +84,63 @@ async fn a_thousand_new_files_are_a_thousand_puts_a_marker_and_a_listing() {
     assert_eq!(ops.iter().filter(|op| **op == Op::PutObject).count(), 1001);
 }
 
+/// The same for as long as it takes, in whatever order the names come.
+#[tokio::test]
+async fn files_cost_hardly_more_than_their_puts_however_many_there_are() {
+    const FILES: u64 = 12_000;
+    let bed = Bed::new();
+    bed.mkdir("d").await.unwrap();
+    for index in 0..FILES {
+        // 20 ms a file are four minutes.
+        let path = format!("d/{:05}", index * 7_919 % FILES);
+        assert_eq!(bed.stat(&path).await, Err(FsError::NotFound));
+        bed.put(&path, b"").await.unwrap();
+        bed.advance(20);
+        if index % 1_000 == 0 {
+            let ino = bed.stat(&path).await.unwrap().ino;
+            bed.fs.forget(ino, 3);
+        }
+    }
+    let ops = bed.take_ops();
+    assert!(ops.len() as u64 <= FILES + FILES / 50, "{} requests", ops.len());
+    bed.bucket.insert("d/by others", "");
+    bed.advance(60_000);
+    assert!(bed.stat("d/by others").await.is_ok());
+}
+
+/// As `cp -r` into a directory that was there, or `rm -r` of one: slower than what a listing is believed.
+#[tokio::test]
+async fn names_of_a_large_directory_that_come_in_order_are_looked_up_by_the_page() {
+    let bed = Bed::new();
+    for index in 0..3_000 {
+        bed.bucket.insert(&format!("d/{index:05}"), "12345678".repeat(1_000));
+    }
+    let ino = bed.stat("d").await.unwrap().ino;
+    bed.list(ino).await;
+    bed.take_ops();
+    let of_names = |bed: &Bed| bed.take_ops().iter().filter(|op| **op == Op::ListObjects).count();
+    for index in (0..3_000).step_by(2) {
+        bed.stat(&format!("d/{index:05}")).await.unwrap();
+        bed.unlink(&format!("d/{index:05}")).await.unwrap();
+        bed.advance(20);
+    }
+    let removing = of_names(&bed);
+    assert!(removing <= 30, "{removing} listings for 1,500 removals in 30 s");
+    for index in (0..3_000).step_by(2) {
+        assert_eq!(bed.stat(&format!("d/{index:05}")).await, Err(FsError::NotFound));
+        bed.put(&format!("d/{index:05}"), b"").await.unwrap();
+        bed.advance(20);
+    }
+    let making = of_names(&bed);
+    assert!(making <= 30, "{making} listings for 1,500 files in 30 s");
+    // Who goes here and there asks for what he wants.
+    bed.advance(6_000);
+    for index in [2_900, 17, 1_400, 5, 2_000] {
+        bed.stat(&format!("d/{index:05}")).await.unwrap();
+    }
+    assert!(of_names(&bed) <= 5);
+}
+
 #[tokio::test]
 async fn a_directory_of_many_pages_is_asked_name_by_name() {
     let bed = Bed::new();

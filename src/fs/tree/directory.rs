@@ -5,14 +5,21 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use super::entry::Entry;
-use super::walk::Walk;
+use super::told::Covers;
+use super::walk::{Ascent, Walk};
 use crate::fs::flat::Stashed;
 use crate::fs::name::FileName;
 use crate::fs::refresh::Refresh;
 
-/// How long a directory that this mount made is known without a listing, as long as the mount keeps working in it:
-/// long enough to copy thousands of files into it, short enough that what others put there shows soon.
+/// How long a directory of this mount's own is known without a listing, as long as the mount keeps working in it: long
+/// enough to copy thousands of files into it, short enough that what others put there shows soon.
 const OWN_LEASE: Duration = Duration::from_secs(60);
+
+/// Names on one page of a listing.
+const PAGE_NAMES: usize = 1000;
+
+/// Changes in a directory that are worth one page of listing it: two in a hundred requests.
+const CHANGES_PER_PAGE: u64 = 50;
 
 /// What is known of a directory's entries.
 #[derive(Debug)]
@@ -20,8 +27,13 @@ pub(in crate::fs) struct Directory {
     pub(in crate::fs) children: BTreeMap<FileName, Entry>,
     /// When `children` was last known to be all there is.
     pub(super) complete_at: Option<SystemTime>,
-    /// When this mount made it; `None` if it was found.
-    pub(super) made_at: Option<SystemTime>,
+    /// The names of the last page that was listed of it, and when it was asked for.
+    pub(super) covered: Option<(Covers, SystemTime)>,
+    /// Since when it is this mount's own: it has made it then, or begun to list it after so many changes that it might as well
+    /// have.
+    pub(super) own_since: Option<SystemTime>,
+    /// How often this mount had changed it by then.
+    pub(super) own_changes: u64,
     /// Whether the last listing had more than one page.
     pub(in crate::fs) is_large: bool,
     /// Whether its marker object is known to be there.
@@ -38,6 +50,8 @@ pub(in crate::fs) struct Directory {
     pub(in crate::fs) readers: usize,
     /// How its names are looked up.
     pub(super) walk: Walk,
+    /// How its names are looked up that are not known.
+    pub(super) ascent: Ascent,
     /// Some directory in it has been gone through name by name.
     pub(super) is_walked_below: bool,
     /// The directory in it that was listed last.
@@ -49,7 +63,7 @@ pub(in crate::fs) struct Directory {
     /// How often other mounts of this machine had changed it when they were last asked.
     pub(super) others_changes: u64,
     /// When some of its entries were forgotten.
-    pub(super) trimmed_at: Option<SystemTime>,
+    pub(super) evicted_at: Option<SystemTime>,
     /// About how much memory its entries take, in entries without attributes.
     pub(super) weight: usize,
     /// Names that this mount removed, and when: a listing that was asked for earlier may still show them.
@@ -66,7 +80,9 @@ impl Directory {
         Directory {
             children: BTreeMap::new(),
             complete_at: made_at,
-            made_at,
+            covered: None,
+            own_since: made_at,
+            own_changes: 0,
             is_large: false,
             has_marker: made_at.is_some(),
             modified_at: None,
@@ -75,12 +91,13 @@ impl Directory {
             changes: 0,
             readers: 0,
             walk: Walk::default(),
+            ascent: Ascent::default(),
             is_walked_below: false,
             listed_last: None,
             stash: BTreeMap::new(),
             is_flat_useless: false,
             others_changes: 0,
-            trimmed_at: None,
+            evicted_at: None,
             weight: 0,
             removed: HashMap::new(),
             refresh: Arc::default(),
@@ -93,17 +110,40 @@ impl Directory {
         self.complete_at.is_some_and(|at| is_fresh(at, now, ttl))
     }
 
+    /// Whether a name would be among `children` if it existed, as far as anybody can know at `now`.
+    pub(super) fn covers(&self, name: &FileName, now: SystemTime, ttl: Duration) -> bool {
+        let is_covered = |(covers, at): &(Covers, SystemTime)| is_fresh(*at, now, ttl) && covers.includes(name);
+        self.is_complete(now, ttl) || self.covered.as_ref().is_some_and(is_covered)
+    }
+
+    /// Whether all of it is better listed than asked for name by name: this mount has changed so much of it that the pages are
+    /// a small part of that.
+    pub(in crate::fs) fn is_worth_a_listing(&self) -> bool {
+        let pages = (self.children.len() / PAGE_NAMES + 1) as u64;
+        self.changes - self.own_changes >= pages * CHANGES_PER_PAGE
+    }
+
+    /// This mount begins to list all of it because it has changed so much.
+    pub(in crate::fs) fn make_own(&mut self, now: SystemTime) {
+        (self.own_since, self.own_changes) = (Some(now), self.changes);
+    }
+
     /// An entry comes or goes at `now`.
     pub(super) fn note_entry(&mut self, now: SystemTime, ttl: Duration) {
         self.modified_at = Some(now);
         self.renew(now, ttl);
     }
 
-    /// Notes that this mount has just worked in the directory: one of its own making stays known by that.
+    /// Notes that this mount has just worked in the directory: one of its own stays known by that.
     pub(super) fn renew(&mut self, now: SystemTime, ttl: Duration) {
-        if self.is_complete(now, ttl) && self.made_at.is_some_and(|at| is_fresh(at, now, OWN_LEASE)) {
+        if self.is_complete(now, ttl) && self.is_own(now) {
             self.complete_at = Some(now);
         }
+    }
+
+    /// Whether this mount has just made it, or might as well have.
+    pub(super) fn is_own(&self, now: SystemTime) -> bool {
+        self.own_since.is_some_and(|at| is_fresh(at, now, OWN_LEASE))
     }
 }
 

@@ -56,6 +56,8 @@ pub(super) struct Tree {
     top: Option<Box<Marker>>,
     /// How often any directory was found to be changed by other mounts.
     pub(super) heeds: u64,
+    /// How much was learned since what is known was last weighed.
+    added: usize,
 }
 
 /// An inode that somebody refers to.
@@ -74,7 +76,7 @@ pub(super) struct Node {
 
 #[derive(Debug)]
 pub(super) enum Body {
-    Directory(Directory),
+    Directory(Box<Directory>),
     File(File),
 }
 
@@ -97,6 +99,11 @@ pub(super) struct File {
 }
 
 impl File {
+    /// Whether somebody has it open, or something of it waits to be published.
+    fn is_in_use(&self) -> bool {
+        self.writing.is_some() || !self.handles.is_empty()
+    }
+
     /// Whether somebody changes its content, or has changed it and that is not published.
     pub(super) fn is_being_written(&self) -> bool {
         self.writing.as_ref().is_some_and(|writing| !writing.is_only_attributes())
@@ -131,9 +138,16 @@ impl Tree {
             lookups: 1,
             removed: None,
             times: Times::default(),
-            body: Body::Directory(directory),
+            body: Body::Directory(Box::new(directory)),
         };
-        Tree { nodes: HashMap::from([(ROOT, root)]), next_ino: ROOT.0 + 1, kernel_ttl: KERNEL_TTL, top: None, heeds: 0 }
+        Tree {
+            nodes: HashMap::from([(ROOT, root)]),
+            next_ino: ROOT.0 + 1,
+            kernel_ttl: KERNEL_TTL,
+            top: None,
+            heeds: 0,
+            added: 0,
+        }
     }
 
     pub(super) fn new_ino(&mut self) -> Ino {
@@ -236,10 +250,12 @@ impl Tree {
     /// What is known about a name at `now`.
     pub(super) fn known(&self, parent: Ino, name: &FileName, now: SystemTime, ttl: Duration) -> Known {
         let Some(directory) = self.directory(parent) else { return Known::Unknown };
-        let complete = directory.is_complete(now, ttl);
         match directory.children.get(name) {
-            Some(entry) if complete || self.is_ours(entry) || is_fresh(entry.seen_at, now, ttl) => Known::Present,
-            None if complete => Known::Absent,
+            Some(entry) if self.is_ours(entry) || is_fresh(entry.seen_at, now, ttl) => Known::Present,
+            entry if directory.covers(name, now, ttl) => match entry {
+                Some(_) => Known::Present,
+                None => Known::Absent,
+            },
             _ => Known::Unknown,
         }
     }
@@ -260,6 +276,8 @@ impl Tree {
             directory.weight += ATTRIBUTES_WEIGHT;
             directory.note_entry(now, ttl);
             self.lose_name(replaced, now);
+            self.note_added(1);
+            self.evict(parent, now);
         }
         if let Some(times) = self.times_mut(parent) {
             times.note_change(now);
@@ -362,7 +380,7 @@ impl Tree {
         let entry = self.entry(parent, name)?;
         let (ino, is_directory) = (entry.ino, entry.what.is_directory());
         let new_body = || match is_directory {
-            true => Body::Directory(Directory::new(None)),
+            true => Body::Directory(Box::new(Directory::new(None))),
             false => Body::File(File::default()),
         };
         let node = self.nodes.entry(ino).or_insert_with(|| Node {
@@ -426,7 +444,7 @@ impl Tree {
             entry.seen_at = SystemTime::UNIX_EPOCH;
         }
         if let Some(directory) = self.directory_mut(parent) {
-            directory.complete_at = None;
+            (directory.complete_at, directory.covered) = (None, None);
         }
     }
 

@@ -6,7 +6,8 @@ use std::time::{Duration, SystemTime};
 
 use super::directory::{Directory, is_fresh};
 use super::entry::{Entry, Marker, What};
-use super::{Body, Ino, Node, ROOT, Tree};
+use super::{Body, File, Ino, ROOT, Tree};
+use crate::fs::attributes::Kind;
 use crate::fs::flat::Stashed;
 use crate::fs::name::FileName;
 use crate::fs::reading_directories::DirEntry;
@@ -15,9 +16,14 @@ use crate::wire::ObjectHead;
 /// How much memory an entry with attributes takes, in entries without.
 pub(super) const ATTRIBUTES_WEIGHT: usize = 4;
 
-/// How much is known of names at most, in entries without attributes of about 500 bytes each. Beyond that the oldest that
-/// nobody refers to are forgotten.
+/// How much is known of names at most, in entries without attributes of some 250 bytes each. Beyond that it is evicted.
 const WEIGHT_MAX: usize = 250_000;
+
+/// What is known is weighed each time that so much more is known: to weigh it, all directories are looked at.
+const EVICT_EVERY: usize = 10_000;
+
+/// Attributes that were asked for so short a time ago are about to be shown.
+const JUST_ASKED: Duration = Duration::from_secs(5);
 
 /// Names that are kept of flat listings in one directory.
 const STASH_NAMES_MAX: usize = 20_000;
@@ -57,7 +63,7 @@ impl Covers {
     }
 
     /// Whether a name is covered in both of its forms, as a file and as a directory.
-    fn includes(&self, name: &FileName) -> bool {
+    pub(super) fn includes(&self, name: &FileName) -> bool {
         self.after.as_ref().is_none_or(|after| name.as_str() > after.as_str())
             && self.up_to.as_ref().is_none_or(|last| format!("{name}/").as_str() <= last.as_str())
     }
@@ -109,6 +115,7 @@ impl Tree {
             self.lose_name(vanished, asked_at);
         }
         let count = names.len();
+        self.note_added(count);
         let modified = |what: &What| if let What::Object(facts) = what { Some(facts.last_modified) } else { None };
         let newest = names.values().filter_map(modified).max();
         if let Some(directory) = self.directory_mut(ino) {
@@ -120,40 +127,74 @@ impl Tree {
         let Some(directory) = self.directory_mut(ino) else { return };
         if covers.is_all() {
             directory.complete_at = Some(asked_at);
-            directory.weight = directory.weight.clamp(count, count * ATTRIBUTES_WEIGHT);
         } else {
-            directory.weight += count;
+            directory.covered = Some((covers, asked_at));
         }
-        self.trim(ino, asked_at);
+        self.evict(ino, asked_at);
     }
 
-    /// Forgets entries that nobody refers to where there are too many, those of `listed` that were listed before
-    /// `asked_at` among them.
-    fn trim(&mut self, listed: Ino, asked_at: SystemTime) {
-        let weight_of = |node: &Node| match &node.body {
-            Body::Directory(directory) => directory.weight,
-            Body::File(_) => 0,
-        };
-        let is_being_read = |node: &Node| matches!(&node.body, Body::Directory(directory) if directory.readers > 0);
-        let mut weight: usize = self.nodes.values().map(weight_of).sum();
+    /// Makes room, once in a while, where too much is known: first attributes go, which are asked for one by one when they are
+    /// wanted again, and then names, of those directories first that have been known for longest. Names of directories that this
+    /// mount works in stay. `listed` is being read.
+    pub(super) fn evict(&mut self, listed: Ino, now: SystemTime) {
+        if self.added < EVICT_EVERY {
+            return;
+        }
+        self.added = 0;
+        let mut weight = 0;
+        let mut oldest = Vec::new();
+        for (ino, node) in &mut self.nodes {
+            let Body::Directory(directory) = &mut node.body else { continue };
+            let names = directory.children.len();
+            directory.weight = directory.weight.clamp(names, names * ATTRIBUTES_WEIGHT);
+            weight += directory.weight;
+            let known_since = directory.complete_at.unwrap_or(SystemTime::UNIX_EPOCH);
+            oldest.push((*ino == listed, known_since, *ino));
+        }
         if weight <= WEIGHT_MAX {
             return;
         }
-        let age = |directory: &Directory| directory.complete_at.unwrap_or(SystemTime::UNIX_EPOCH);
-        let mut oldest: Vec<(SystemTime, Ino)> = self
-            .nodes
-            .iter()
-            .filter(|(ino, node)| weight_of(node) > 0 && (**ino == listed || !is_being_read(node)))
-            .filter_map(|(ino, _)| Some((age(self.directory(*ino)?), *ino)))
-            .collect();
-        // Its own directory last: it is being read.
-        oldest.sort_by_key(|(at, ino)| (*ino == listed, *at));
-        for (_, ino) in oldest {
+        oldest.sort();
+        for (.., ino) in &oldest {
             if weight <= WEIGHT_MAX / 2 {
                 return;
             }
-            weight -= self.forget_entries(ino, asked_at, ino == listed);
+            weight -= self.forget_attributes(*ino, now);
         }
+        for (is_listed, _, ino) in oldest {
+            let can_go = |directory: &Directory| !directory.is_own(now) && (is_listed || directory.readers == 0);
+            if weight > WEIGHT_MAX / 2 && self.directory(ino).is_some_and(can_go) {
+                weight -= self.forget_entries(ino, now, is_listed);
+            }
+        }
+    }
+
+    /// So much more is known.
+    pub(super) fn note_added(&mut self, count: usize) {
+        self.added += count;
+    }
+
+    /// Forgets the attributes of files in a directory that nobody has open and nobody has just asked for. Returns the weight
+    /// that is gone.
+    fn forget_attributes(&mut self, ino: Ino, now: SystemTime) -> usize {
+        let Some(directory) = self.directory_mut(ino) else { return 0 };
+        let mut children = std::mem::take(&mut directory.children);
+        let mut kept = 0;
+        for entry in children.values_mut() {
+            let is_open = || self.file(entry.ino).is_some_and(File::is_in_use);
+            // Of what is no file a listing does not tell that.
+            let is_kept = is_fresh(entry.seen_at, now, JUST_ASKED) || entry.what.kind() != Kind::File || is_open();
+            match &mut entry.what {
+                What::Object(facts) if !is_kept => facts.attributes = None,
+                What::Object(_) => kept += 1,
+                What::Directory(_) | What::New => {}
+            }
+        }
+        let Some(directory) = self.directory_mut(ino) else { return 0 };
+        directory.children = children;
+        let before = directory.weight;
+        directory.weight = directory.weight.min(directory.children.len() + kept * (ATTRIBUTES_WEIGHT - 1));
+        before - directory.weight
     }
 
     /// Forgets the entries of a directory that nobody refers to, but for those just listed if they `are_kept`. Returns the
@@ -169,7 +210,7 @@ impl Tree {
         let weight = directory.weight;
         gone.iter().for_each(|name| drop(directory.children.remove(name)));
         directory.stash.clear();
-        (directory.complete_at, directory.trimmed_at) = (None, Some(asked_at));
+        (directory.complete_at, directory.covered, directory.evicted_at) = (None, None, Some(asked_at));
         directory.weight = directory.children.len();
         weight.saturating_sub(directory.weight)
     }
@@ -177,7 +218,7 @@ impl Tree {
     /// All pages of a directory have been listed, the first of them at `began_at`.
     pub(in crate::fs) fn note_complete(&mut self, ino: Ino, began_at: SystemTime) {
         if let Some(directory) = self.directory_mut(ino)
-            && directory.trimmed_at.is_none_or(|at| at < began_at)
+            && directory.evicted_at.is_none_or(|at| at < began_at)
         {
             directory.complete_at = Some(began_at);
         }
@@ -207,7 +248,8 @@ impl Tree {
         if std::mem::replace(&mut directory.others_changes, count) == count {
             return;
         }
-        (directory.complete_at, directory.made_at, directory.is_large) = (None, None, false);
+        (directory.complete_at, directory.covered, directory.own_since) = (None, None, None);
+        directory.is_large = false;
         self.heeds += 1;
         let Some(directory) = self.directory_mut(ino) else { return };
         let keeps_marker = ino != ROOT || directory.is_unsaved;
@@ -267,6 +309,7 @@ impl Tree {
         if let Some(directory) = self.directory_mut(parent) {
             directory.weight += ATTRIBUTES_WEIGHT - 1;
         }
+        self.note_added(1);
     }
 
     /// Keeps what a flat listing from `first` on has said of directories in `parent`. Returns those whose markers are to be
@@ -380,7 +423,7 @@ impl Tree {
 mod tests {
     use super::*;
     use crate::fs::tree::tests::{TTL, at, listing, name, object};
-    use crate::fs::tree::{Known, ROOT};
+    use crate::fs::tree::{Facts, Known, ROOT};
 
     #[test]
     fn a_complete_listing_answers_for_every_name_while_it_is_fresh() {
@@ -432,6 +475,43 @@ mod tests {
         let entry = tree.entry(ROOT, &name("a")).unwrap();
         assert!(matches!(&entry.what, What::Object(facts) if facts.attributes.is_none()));
         assert_eq!(entry.ino, ino);
+    }
+
+    /// Attributes make way for names, and old names for those of a directory that this mount works in.
+    #[test]
+    fn a_directory_that_is_filled_stays_known_however_much_there_is() {
+        const FILES: usize = WEIGHT_MAX + EVICT_EVERY;
+        let mut tree = Tree::new();
+        let make = |tree: &mut Tree, parent, text: &str, what| {
+            let ino = tree.new_ino();
+            tree.link(parent, &name(text), Entry { ino, seen_at: at(100), what }, at(100), TTL);
+            ino
+        };
+        let [old, new] = ["old", "new"].map(|text| {
+            let ino = make(&mut tree, ROOT, text, What::Directory(None));
+            tree.remember(ROOT, &name(text));
+            ino
+        });
+        tree.take_listing(old, listing([("a", object("1"))], 90, Covers::ALL));
+        tree.mark_made(new, at(100));
+        let file = || {
+            let What::Object(facts) = object("1") else { panic!() };
+            What::Object(Facts { attributes: Some(Box::default()), ..facts })
+        };
+        for index in 0..FILES {
+            let ino = tree.new_ino();
+            let entry = Entry { ino, seen_at: at(100 + index as u64 / 10_000), what: file() };
+            tree.link(new, &name(&format!("{index:06}")), entry, at(100 + index as u64 / 10_000), TTL);
+        }
+        let now = at(100 + FILES as u64 / 10_000);
+        assert_eq!(tree.known(new, &name("another"), now, TTL), Known::Absent);
+        assert_eq!(tree.entry(old, &name("a")).map(|entry| entry.ino), None);
+        let with_attributes =
+            |(_, entry): &(&FileName, &Entry)| matches!(&entry.what, What::Object(facts) if facts.attributes.is_some());
+        let children = &tree.directory(new).unwrap().children;
+        let (all, whole) = (children.len(), children.iter().filter(with_attributes).count());
+        assert!(all == FILES && whole < WEIGHT_MAX / ATTRIBUTES_WEIGHT + EVICT_EVERY, "{whole} of {all}");
+        assert!(tree.lacks_attributes(new, &name("259999")).is_none(), "those of the last seconds are there");
     }
 
     /// `mv d d.old; mv e d` within the time that a flat listing is believed.

@@ -21,6 +21,25 @@ pub(super) struct Walk {
     ahead: usize,
 }
 
+/// So many names in a row, each behind the last, are no accident: one in 40,000 by chance.
+const ASCENT: u32 = 8;
+
+/// Whether the names that nobody knows come in order, as those of a directory that is copied or removed do.
+#[derive(Debug, Default)]
+pub(in crate::fs) struct Ascent {
+    last: Option<FileName>,
+    steps: u32,
+}
+
+impl Ascent {
+    /// Takes in a name that is not known, and says whether those that are close to it are likely to be next.
+    pub(super) fn step(&mut self, name: &FileName) -> bool {
+        self.steps = if self.last.as_ref().is_some_and(|last| last < name) { self.steps + 1 } else { 0 };
+        self.last = Some(name.clone());
+        self.steps >= ASCENT
+    }
+}
+
 /// What is known of where a lookup leads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Step {
@@ -101,6 +120,11 @@ impl Tree {
             above.is_walked_below = true;
         }
         ahead.into_iter().filter(|name| self.lacks_attributes(parent, name) == Some(false)).collect()
+    }
+
+    /// Somebody looks up a name that is not known. Says whether he goes on in order.
+    pub(in crate::fs) fn ascends_to(&mut self, parent: Ino, name: &FileName) -> bool {
+        self.directory_mut(parent).is_some_and(|directory| directory.ascent.step(name))
     }
 
     /// Whether somebody who looks up `name`, a directory, goes through those in `parent`.
