@@ -36,9 +36,6 @@ pub enum FsError {
     /// The inode, or the version of the object that was being read, is gone.
     #[error("the file was changed or removed by somebody else")]
     Stale,
-    /// Cannot be moved as a whole; copying works.
-    #[error("a directory with content cannot be renamed, only copied")]
-    CrossDevice,
     /// An argument makes no sense.
     #[error("invalid argument")]
     Invalid,
@@ -128,7 +125,6 @@ impl FsError {
             | FsError::NameInvalid
             | FsError::ReadOnly
             | FsError::BadHandle
-            | FsError::CrossDevice
             | FsError::Invalid
             | FsError::NotPermitted
             | FsError::NotSupported
