@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::attributes::Attr;
 use super::name::FileName;
 use super::reading_directories::Start;
-use super::tree::{Asked, Covers, Facts, HIDDEN_DIRECTORY, Ino, Known, Listing, Marker, ROOT, Tree, What};
+use super::tree::{Asked, Directory, Facts, HIDDEN_DIRECTORY, Ino, Known, Marker, ROOT, Tree, What};
 use super::unnameable::{Unnameable, nameable};
 use super::{AttributeSource, FileSystem, FsError};
 use crate::stats::Stats;
@@ -100,38 +100,33 @@ impl FileSystem {
         if self.list_with_neighbours(parent).await? {
             return Ok(true);
         }
-        let asked = self.asked(parent);
-        let prefix = self.directory_prefix(parent)?;
-        let NamesPage { names, has_marker, next, .. } = self.list_names(&prefix, None, Vec::new()).await?;
-        let settled = next.as_deref().is_none_or(|last| format!("{prefix}{name}/").as_str() <= last);
-        let up_to = next.map(|last| last.strip_prefix(&prefix).unwrap_or_default().to_owned());
-        let covers = Covers { after: None, up_to };
-        let mut tree = self.tree();
-        self.expect_at(&tree, parent, &prefix)?;
-        if let Some(directory) = tree.directory_mut(parent) {
-            directory.is_large = covers.up_to.is_some();
-            directory.has_marker |= has_marker;
-        }
-        let asked_at = tree.asked_at(parent, asked);
-        tree.take_listing(parent, Listing { names, asked_at, covers, ttl: self.options.metadata_ttl });
-        Ok(settled)
+        self.list_from(parent, name, None).await
+    }
+
+    /// Lists the page of a directory that follows `marker`. Returns whether that settles the question for `name`, which is
+    /// behind the marker.
+    async fn list_from(&self, parent: Ino, name: &FileName, marker: Option<String>) -> Result<bool, FsError> {
+        let name_as_directory = format!("{}{name}/", self.directory_prefix(parent)?);
+        let (_, next) = self.list_page(parent, Start { marker, undecided: Vec::new() }).await?;
+        Ok(next.and_then(|next| next.marker).is_none_or(|last| name_as_directory <= last))
     }
 
     /// Lists a page of a large directory around `name` where the names that follow are likely to be wanted next, or all of it
     /// where that is worth it. Returns whether that settles the question for `name`.
     async fn list_ahead(&self, parent: Ino, name: &FileName) -> Result<bool, FsError> {
-        let (ascends, is_worth_all) = {
+        let (ascends, pages) = {
             let mut tree = self.tree();
-            let is_worth_all = tree.directory(parent).is_some_and(|directory| directory.is_worth_a_listing());
-            (tree.ascends_to(parent, name), is_worth_all)
+            let pages = tree.directory(parent).and_then(Directory::pages_worth_listing);
+            (tree.ascends_to(parent, name), pages)
         };
-        if is_worth_all {
-            self.list_all(parent).await?;
-        } else if ascends {
-            let marker = format!("{}{}", self.directory_prefix(parent)?, right_before(name));
-            self.list_page(parent, Start { marker: Some(marker), undecided: Vec::new() }).await?;
+        if let Some(pages) = pages {
+            return self.list_all(parent, pages).await;
         }
-        Ok(self.tree().known(parent, name, self.clock.now(), self.options.metadata_ttl) != Known::Unknown)
+        if !ascends {
+            return Ok(false);
+        }
+        let marker = format!("{}{}", self.directory_prefix(parent)?, right_before(name));
+        self.list_from(parent, name, Some(marker)).await
     }
 
     /// Somebody is about to ask about a directory.

@@ -171,18 +171,23 @@ impl FileSystem {
         Ok((entries, next.map(|marker| Start { marker: Some(marker), undecided })))
     }
 
-    /// Lists all of a directory that this mount has changed much of, page by page.
-    pub(super) async fn list_all(&self, ino: Ino) -> Result<(), FsError> {
+    /// Lists a directory that this mount has changed much of, page by page, unless it has more than `pages`. Returns whether that
+    /// was all of it.
+    pub(super) async fn list_all(&self, ino: Ino, pages: u64) -> Result<bool, FsError> {
         let began = self.asked(ino);
         if let Some(directory) = self.tree().directory_mut(ino) {
             directory.make_own(began.at);
         }
-        let mut start = Some(Start::default());
-        while let Some(page) = start {
-            (_, start) = self.list_page(ino, page).await?;
+        let mut next = Start::default();
+        for _ in 0..pages {
+            let (_, start) = self.list_page(ino, next).await?;
+            let Some(start) = start else {
+                self.note_all_listed(ino, began);
+                return Ok(true);
+            };
+            next = start;
         }
-        self.note_all_listed(ino, began);
-        Ok(())
+        Ok(false)
     }
 
     /// All pages of a directory have been listed, from `began` on.

@@ -141,6 +141,24 @@ async fn names_of_a_large_directory_that_come_in_order_are_looked_up_by_the_page
     assert!(of_names(&bed) <= 5);
 }
 
+/// A hundred new files in a directory of which nobody knows how large it is are not worth listing all of it.
+#[tokio::test]
+async fn a_directory_is_listed_no_further_than_what_is_changed_in_it_is_worth() {
+    let bed = Bed::new();
+    for index in 0..20_000 {
+        bed.bucket.insert(&format!("d/{index:05}"), "");
+    }
+    bed.stat("d/00001").await.unwrap();
+    bed.take_ops();
+    for index in 0..150 {
+        let path = format!("d/new {:03}", index * 71 % 150);
+        assert_eq!(bed.stat(&path).await, Err(FsError::NotFound));
+        bed.put(&path, b"").await.unwrap();
+        let listings = bed.take_ops().iter().filter(|op| **op == Op::ListObjects).count();
+        assert!(listings <= 6, "{listings} for the file {index}");
+    }
+}
+
 #[tokio::test]
 async fn a_directory_of_many_pages_is_asked_name_by_name() {
     let bed = Bed::new();

@@ -116,11 +116,11 @@ impl Directory {
         self.is_complete(now, ttl) || self.covered.as_ref().is_some_and(is_covered)
     }
 
-    /// Whether all of it is better listed than asked for name by name: this mount has changed so much of it that the pages are
-    /// a small part of that.
-    pub(in crate::fs) fn is_worth_a_listing(&self) -> bool {
-        let pages = (self.children.len() / PAGE_NAMES + 1) as u64;
-        self.changes - self.own_changes >= pages * CHANGES_PER_PAGE
+    /// How many pages of it may be listed because this mount has changed so much of it that they are a small part of that;
+    /// `None` if what is known of it has more.
+    pub(in crate::fs) fn pages_worth_listing(&self) -> Option<u64> {
+        let worth = (self.changes - self.own_changes) / CHANGES_PER_PAGE;
+        (worth > (self.children.len() / PAGE_NAMES) as u64).then_some(worth)
     }
 
     /// This mount begins to list all of it because it has changed so much.

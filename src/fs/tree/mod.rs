@@ -276,7 +276,7 @@ impl Tree {
             directory.weight += ATTRIBUTES_WEIGHT;
             directory.note_entry(now, ttl);
             self.lose_name(replaced, now);
-            self.note_added(1);
+            self.added += 1;
             self.evict(parent, now);
         }
         if let Some(times) = self.times_mut(parent) {

@@ -115,7 +115,7 @@ impl Tree {
             self.lose_name(vanished, asked_at);
         }
         let count = names.len();
-        self.note_added(count);
+        self.added += count;
         let modified = |what: &What| if let What::Object(facts) = what { Some(facts.last_modified) } else { None };
         let newest = names.values().filter_map(modified).max();
         if let Some(directory) = self.directory_mut(ino) {
@@ -167,11 +167,6 @@ impl Tree {
                 weight -= self.forget_entries(ino, now, is_listed);
             }
         }
-    }
-
-    /// So much more is known.
-    pub(super) fn note_added(&mut self, count: usize) {
-        self.added += count;
     }
 
     /// Forgets the attributes of files in a directory that nobody has open and nobody has just asked for. Returns the weight
@@ -309,7 +304,7 @@ impl Tree {
         if let Some(directory) = self.directory_mut(parent) {
             directory.weight += ATTRIBUTES_WEIGHT - 1;
         }
-        self.note_added(1);
+        self.added += 1;
     }
 
     /// Keeps what a flat listing from `first` on has said of directories in `parent`. Returns those whose markers are to be
