@@ -140,9 +140,17 @@ fn sqlite_from_two_mounts_loses_nothing() {
     assert_eq!(rows, 40);
 }
 
+/// Both connect before either writes: to connect, SQLite reads the head of the file without a lock, which is ESTALE if the
+/// other one replaces it between that open and that read.
 const WRITER: &str = "
-import sqlite3, sys
+import os, sqlite3, sys, time
 connection = sqlite3.connect(sys.argv[1], timeout=60, isolation_level=None)
+ready = lambda name: os.path.join(os.path.dirname(sys.argv[0]), 'ready-' + name)
+open(ready(sys.argv[2]), 'w').close()
+until = time.monotonic() + 60
+while not (os.path.exists(ready('a')) and os.path.exists(ready('b'))):
+    assert time.monotonic() < until
+    time.sleep(0.01)
 done = 0
 for i in range(20):
     try:
