@@ -21,11 +21,11 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use cosmount::memory::Memory;
+use cosmount::object::{BucketName, ByteRange, Crc64, Crc64Hasher, ETag, ObjectAttributes, ObjectKey, PartNumber};
 use cosmount::read::{ReadOptions, Readers, Version};
 use cosmount::store::{Body, GetRequest, HttpOptions, HttpStore, ObjectStore, Runtimes};
 use cosmount::wire::address::Endpoint;
 use cosmount::wire::sign::Credentials;
-use cosmount::wire::{BucketName, ByteRange, Crc64, Crc64Hasher, ETag, ObjectAttributes, ObjectKey, PartNumber};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use tokio::runtime::{Handle, Runtime};
 

@@ -7,6 +7,8 @@ pub mod clock;
 pub mod memory;
 pub mod stats;
 
+pub mod object;
+
 pub mod wire;
 
 pub mod server;

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::fs::Others;
-use crate::wire::Crc64Hasher;
+use crate::object::Crc64Hasher;
 
 /// Asks a daemon to unmount.
 pub(super) const UNMOUNT: &str = "unmount";

@@ -3,8 +3,8 @@
 use super::failure::{Exit, Failure};
 use super::obstacles::{self, innermost};
 use crate::config::MountSource;
+use crate::object::ObjectKey;
 use crate::store::{ListRequest, ObjectStore, StoreError, StoreErrorKind};
-use crate::wire::ObjectKey;
 
 /// What the sentence is about.
 #[derive(Clone, Debug)]

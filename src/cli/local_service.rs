@@ -10,8 +10,8 @@ use tokio::task::JoinHandle;
 
 use super::failure::{Exit, Failure};
 use super::terminal;
+use crate::object::BucketName;
 use crate::server::{Server, ServerError, ServerOptions, Unusable};
-use crate::wire::BucketName;
 use crate::wire::sign::Credentials;
 
 /// A service that runs until [`LocalService::stop`].

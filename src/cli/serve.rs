@@ -15,8 +15,8 @@ use super::logging::{self, Sink};
 use super::signals::Blocked;
 use super::{process_environment, runtime, terminal};
 use crate::config::{ByteSize, service_credentials};
+use crate::object::{BucketName, Limits};
 use crate::server::{self, DEFAULT_BUCKET, Server, ServerOptions};
-use crate::wire::{BucketName, Limits};
 
 /// Serves until a signal. `program` is the name that this program was called by.
 pub(super) fn run(arguments: ServeArguments, program: &str) -> Result<(), Failure> {

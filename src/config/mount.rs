@@ -14,10 +14,10 @@ use super::{
 };
 use crate::fs::{FsOptions, Owner, Temporary};
 use crate::fuse::FuseOptions;
+use crate::object::BucketName;
 use crate::read::ReadOptions;
 use crate::store::RetryOptions;
 use crate::upload::{OnConflict, UploadOptions};
-use crate::wire::BucketName;
 use crate::wire::address::{Endpoint, EndpointError};
 use crate::wire::sign::Credentials;
 

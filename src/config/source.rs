@@ -3,7 +3,7 @@
 use std::str::FromStr;
 
 use super::ConfigError;
-use crate::wire::{BucketName, ObjectKey};
+use crate::object::{BucketName, ObjectKey};
 
 /// What a prefix has to leave of a key's 850 bytes for the names of files, in bytes. Those that the mount makes for itself
 /// are shorter.

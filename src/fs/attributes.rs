@@ -6,8 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use super::options::{FsOptions, Owner};
 use super::tree::Ino;
-use crate::wire::attributes::META_MTIME;
-use crate::wire::{ObjectAttributes, date};
+use crate::object::{META_MTIME, ObjectAttributes, time};
 
 /// What each kind's type bits are in a mode.
 const TYPES: [(Kind, u32); 7] = [
@@ -164,7 +163,7 @@ impl AttrChange {
         set("mode", self.permissions.map(|permissions| mode_text(kind, permissions)));
         set("uid", self.uid.map(|uid| uid.to_string()));
         set("gid", self.gid.map(|gid| gid.to_string()));
-        set(META_MTIME, self.mtime.map(date::unix));
+        set(META_MTIME, self.mtime.map(time::unix));
         changed
     }
 }

@@ -13,9 +13,9 @@ use super::options::Owner;
 use super::traffic::{Claim, Claimed};
 use super::tree::{Directory, Entry, HIDDEN_DIRECTORY, Ino, Marker, Tree, What};
 use super::{FileSystem, FsError};
+use crate::object::{Crc64, ObjectAttributes, ObjectKey};
 use crate::store::Body;
 use crate::upload::OpenFile;
-use crate::wire::{Crc64, ObjectAttributes, ObjectKey};
 
 /// The longest target of a symbolic link, in bytes: the kernel takes no longer path.
 const TARGET_BYTES_MAX: usize = 4096;

@@ -13,10 +13,10 @@ use super::temporary::Making;
 use super::traffic::Claim;
 use super::tree::{Entry, Facts, Ino, Tree, What};
 use super::{FileSystem, FsError};
+use crate::object::{ByteRange, Crc64, ETag};
 use crate::read::{Object, ReadBytes, Reader, Version};
 use crate::store::{StoreError, StoreErrorKind};
 use crate::upload::{Base, OpenFile, PublishedFile, Segment, SourceObject, Taken};
-use crate::wire::{ByteRange, Crc64, ETag};
 
 /// How often a read of a file that is being written starts anew, because it had to publish bytes that are only in parts,
 /// or because somebody else published meanwhile what it was reading. Once is enough unless somebody writes on.

@@ -111,8 +111,8 @@ fn stashed_of(page: ListPage, prefix: &str) -> BTreeMap<FileName, Stashed> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::object::ETag;
     use crate::store::ListedObject;
-    use crate::wire::ETag;
 
     fn page(keys: &[&str], next_marker: Option<&str>) -> ListPage {
         let object = |key: &&str| ListedObject {

@@ -8,8 +8,8 @@ use super::FsError;
 use super::files::{OpenMode, Writing};
 use super::reading_directories::DirHandle;
 use super::tree::Ino;
+use crate::object::ETag;
 use crate::read::{Object, Reader};
-use crate::wire::ETag;
 
 /// The number of an open file or directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -18,8 +18,8 @@ use super::name::FileName;
 use super::options::HardLinks;
 use super::tree::{Entry, Facts, Ino, Tree, What};
 use super::{FileSystem, FsError};
+use crate::object::{ETag, ObjectAttributes, ObjectKey};
 use crate::upload::{Base, OpenFile, copy_object};
-use crate::wire::{ETag, ObjectAttributes, ObjectKey};
 
 /// What waits is copied in memory in pieces of so many bytes: what is held twice at any moment.
 const PIECE_BYTES: u64 = 1 << 20;

@@ -14,8 +14,8 @@ use super::name::FileName;
 use super::tree::AHEAD_MAX;
 use super::tree::{Facts, Ino, Marker, What};
 use super::{AttributeSource, FileSystem, FsError};
+use crate::object::{ObjectHead, ObjectKey};
 use crate::store::StoreErrorKind;
-use crate::wire::{ObjectHead, ObjectKey};
 
 /// So many small objects are asked whether they are symbolic links or special files when they are listed. If none of them
 /// was, a bucket is taken to have none, until one is met.

@@ -16,10 +16,10 @@ use super::name::FileName;
 use super::traffic::Claim;
 use super::tree::{Ino, Marker, What};
 use super::{FileSystem, FsError};
+use crate::object::ObjectAttributes;
 use crate::read::Version;
 use crate::store::{CopyRequest, Source};
 use crate::upload::{Base, OpenFile};
-use crate::wire::ObjectAttributes;
 
 /// How long to wait after the first failed attempt to publish what was closed. Doubles with each, up to [`RETRY_LAST`].
 const RETRY_FIRST: Duration = Duration::from_secs(5);
@@ -149,7 +149,8 @@ impl FileSystem {
     ) -> Result<(), FsError> {
         let change = |is_directory: bool, before: &ObjectAttributes| {
             let changed = change(is_directory, before)?;
-            changed.check().map(|()| changed).map_err(|_| FsError::MetadataFull)
+            let has_room = self.store.limits().hold_metadata(&changed.user);
+            if has_room { Ok(changed) } else { Err(FsError::MetadataFull) }
         };
         if self.tree().directory(ino).is_some() {
             return self.change_directory(ino, |before| change(true, before)).await;

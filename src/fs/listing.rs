@@ -8,9 +8,9 @@ use super::reading_directories::Start;
 use super::tree::{Asked, Directory, Facts, HIDDEN_DIRECTORY, Ino, Known, Marker, ROOT, Tree, What};
 use super::unnameable::{Unnameable, nameable};
 use super::{AttributeSource, FileSystem, FsError};
+use crate::object::ObjectKey;
 use crate::stats::Stats;
 use crate::store::{ListPage, ListRequest, ListedObject, StoreError, StoreErrorKind};
-use crate::wire::ObjectKey;
 
 impl FileSystem {
     /// Tells the kernel of a name that was found.
@@ -239,8 +239,8 @@ impl FileSystem {
             return Err(FsError::NotPermitted);
         }
         ObjectKey::new(format!("{}{path}", self.options.prefix)).map_err(|error| match error {
-            crate::wire::key::KeyError::TooLong => FsError::NameTooLong,
-            crate::wire::key::KeyError::Empty | crate::wire::key::KeyError::Forbidden => FsError::NameInvalid,
+            crate::object::key::KeyError::TooLong => FsError::NameTooLong,
+            crate::object::key::KeyError::Empty | crate::object::key::KeyError::Forbidden => FsError::NameInvalid,
         })
     }
 

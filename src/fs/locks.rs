@@ -26,9 +26,9 @@ use super::byte_locks::{self, LockKind, Range};
 use super::handles::HandleId;
 use super::tree::{Facts, Ino, What};
 use super::{FileSystem, FsError, Others};
+use crate::object::{Crc64, ObjectHead, ObjectKey};
 use crate::read::{Object, Version};
 use crate::upload::Base;
-use crate::wire::{Crc64, ObjectHead, ObjectKey};
 
 /// How often somebody who waits looks whether another mount has unlocked. A look costs some microseconds.
 const LOOK_EVERY: Duration = Duration::from_millis(20);

@@ -17,9 +17,9 @@ use super::renaming::Way;
 use super::traffic::{Claim, Claimed};
 use super::tree::{Entry, Facts, Ino, What};
 use super::{FileSystem, FsError};
+use crate::object::{ETag, ObjectKey};
 use crate::store::{CopyRequest, ListRequest, ListedObject, ObjectStore, Source, StoreError};
 use crate::upload::{Base, copy_object};
-use crate::wire::{ETag, ObjectKey};
 
 /// Copies that are made at once.
 const COPY_CONCURRENCY: usize = 64;
@@ -140,7 +140,7 @@ impl FileSystem {
     }
 
     /// The attributes of a directory that is to be replaced, which must be empty.
-    async fn attributes_of_empty(&self, place: (Ino, &FileName)) -> Result<crate::wire::ObjectAttributes, FsError> {
+    async fn attributes_of_empty(&self, place: (Ino, &FileName)) -> Result<crate::object::ObjectAttributes, FsError> {
         let prefix = format!("{}{}/", self.directory_prefix(place.0)?, place.1);
         let below = ListRequest { prefix: prefix.clone(), max_keys: Some(2), ..ListRequest::default() };
         let page = self.store.list(below).await.map_err(|error| self.told(error))?;

@@ -18,12 +18,12 @@ use async_trait::async_trait;
 use super::FileSystem;
 use super::byte_locks::{LockKind, Range, try_lock};
 use super::tree::Ino;
+use crate::object::{
+    ByteRange, Crc64, ETag, Limits, ObjectAttributes, ObjectHead, ObjectKey, PartNumber, UploadId, UploadedPart,
+};
 use crate::store::{
     Body, Copied, CopyRequest, GetRequest, ListPage, ListRequest, ListedUpload, ObjectStore, Published, Reading,
     Source, StoreError,
-};
-use crate::wire::{
-    ByteRange, Crc64, ETag, Limits, ObjectAttributes, ObjectHead, ObjectKey, PartNumber, UploadId, UploadedPart,
 };
 
 /// Groups of directories. Two that share one are looked at again more often than they need to be, and that is all.

@@ -7,7 +7,7 @@ use super::attributes::{
 use super::handles::HandleId;
 use super::tree::Ino;
 use super::{Attr, FileSystem, FsError, Kind};
-use crate::wire::ObjectAttributes;
+use crate::object::ObjectAttributes;
 
 /// Somebody who asks for a change.
 pub struct Asker {

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use super::files::version_of;
 use super::handles::{FileHandle, HandleId};
 use super::{FileSystem, FsError};
+use crate::object::ByteRange;
 use crate::read::Version;
 use crate::store::StoreErrorKind;
 use crate::upload::SourceObject;
-use crate::wire::ByteRange;
 
 /// How often a copy is begun anew because its source is published meanwhile.
 const COPY_ATTEMPTS: usize = 5;

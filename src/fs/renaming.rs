@@ -5,8 +5,8 @@ use super::name::FileName;
 use super::traffic::Claim;
 use super::tree::{Entry, Facts, Ino, Tree, What};
 use super::{FileSystem, FsError};
+use crate::object::ObjectKey;
 use crate::upload::{Base, copy_object};
-use crate::wire::ObjectKey;
 
 /// From one name to another.
 pub(super) type Way<'a> = ((Ino, &'a FileName), (Ino, &'a FileName));

@@ -3,8 +3,8 @@
 
 use super::tree::{Marker, ROOT};
 use super::{FileSystem, FsError};
+use crate::object::ObjectKey;
 use crate::store::StoreErrorKind;
-use crate::wire::ObjectKey;
 
 /// The key of the object whose metadata are the attributes of a bucket's top. It is there once somebody has set some.
 pub(super) const TOP_OBJECT: &str = ".cosmount-root";

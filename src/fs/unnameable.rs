@@ -8,9 +8,9 @@ use std::fmt;
 use super::listing::list_request;
 use super::name::FileName;
 use super::{FileSystem, FsError};
+use crate::object::ObjectKey;
+use crate::object::key::UNREADABLE;
 use crate::store::ListRequest;
-use crate::wire::ObjectKey;
-use crate::wire::escape::UNREADABLE;
 
 /// Keys that a log line names: enough to see what they have in common.
 const NAMED_MAX: usize = 5;

@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 
 use super::tree::Ino;
 use super::{FileSystem, FsError};
-use crate::wire::ObjectAttributes;
+use crate::object::ObjectAttributes;
 
 const METADATUM: &str = "xattr";
 

@@ -6,8 +6,8 @@ use lru::LruCache;
 use tokio::sync::Notify;
 
 use crate::memory::Block;
+use crate::object::Crc64;
 use crate::store::StoreError;
-use crate::wire::Crc64;
 
 /// One block: the object's number, the block's size, and its index in blocks of that size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

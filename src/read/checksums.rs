@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use crate::wire::Crc64;
+use crate::object::Crc64;
 
 /// The checksums of stretches of one object, joined as their neighbours become known.
 ///

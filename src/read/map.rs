@@ -10,7 +10,7 @@ use lru::LruCache;
 
 use super::grain::GRAINS;
 use super::layout::Layout;
-use crate::wire::Crc64;
+use crate::object::Crc64;
 
 /// The checksums of one version, grain by grain.
 ///
@@ -137,7 +137,7 @@ impl Maps {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::Crc64Hasher;
+    use crate::object::Crc64Hasher;
 
     const KIB: usize = 1 << 10;
 

@@ -19,8 +19,8 @@ use super::readers::Readers;
 use super::verifier::{Stretch, Verdict, Verifier};
 use super::{FETCH_BYTES_MAX, LARGE_BYTES};
 use crate::memory::Block;
+use crate::object::{ByteRange, Crc64, Crc64Hasher, ETag, ObjectKey};
 use crate::store::{GetRequest, Reading, StoreError, StoreErrorKind};
-use crate::wire::{ByteRange, Crc64, Crc64Hasher, ETag, ObjectKey};
 
 /// How often damaged bytes are fetched again. A damage on the way hits the same bytes twice only where something is
 /// broken, and then no number of attempts helps.

@@ -12,8 +12,8 @@ use super::verifier::Handing;
 use super::window::Window;
 use super::{FETCH_BYTES_MAX, LARGE_BYTES};
 use crate::memory::{Block, Memory};
+use crate::object::limits::MIB;
 use crate::store::StoreError;
-use crate::wire::limits::MIB;
 
 /// Blocks behind a reader in order that are kept for requests which overtook one another, in bytes: two windows of the
 /// kernel's read-ahead, because it asks for the second as soon as the reader comes to the first.
@@ -302,9 +302,9 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::object::ObjectKey;
     use crate::read::{ReadOptions, Readers, Version};
     use crate::store::{MemoryStore, ObjectStore};
-    use crate::wire::ObjectKey;
 
     const KIB: usize = 1 << 10;
 

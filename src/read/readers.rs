@@ -9,8 +9,8 @@ use super::blocks::Blocks;
 use super::map::Maps;
 use super::object::{Object, Version};
 use crate::memory::{Memory, Relief};
+use crate::object::limits::MIB;
 use crate::store::ObjectStore;
-use crate::wire::limits::MIB;
 
 /// The share of the memory that maps of checksums may take: a 64th is 8 MiB of the usual half GiB, which are the finest
 /// maps of 4 GiB.

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use super::checksums::{Checksums, Noted};
 use super::layout::Layout;
 use super::map::{BlockMap, Maps};
-use crate::wire::Crc64;
+use crate::object::Crc64;
 
 /// Stretches that were handed out unverified and are remembered: beyond these, whether they were right is not found out.
 const HANDED_OUT_MAX: usize = 4096;

@@ -3,7 +3,7 @@
 //! A reader who goes in order gets a window that starts small and doubles; one who jumps gets nothing ahead. The
 //! kernel's own read-ahead may deliver requests slightly out of order, so "in order" means within the window.
 
-use crate::wire::limits::MIB;
+use crate::object::limits::MIB;
 
 /// The first window, in bytes: one block, so that a reader who looks at a header costs little.
 const WINDOW_BYTES_FIRST: u64 = MIB;

@@ -1,5 +1,6 @@
 //! Calls on the service and on buckets (`cos-api.md` 3.5, 4.8, 5).
 
+use crate::object::{BucketName, ETag, ObjectKey, UploadId};
 use crate::wire::answer::{
     BucketEntry, Contents, DeleteFailure, DeleteResult, Deleted, ListAllMyBucketsResult, ListBucketResult,
     ListMultipartUploadsResult, Location, PAGE_ENTRIES_MAX, Upload, Versioning,
@@ -7,7 +8,6 @@ use crate::wire::answer::{
 use crate::wire::attributes::STANDARD;
 use crate::wire::code::Code;
 use crate::wire::operation::{DeleteMultipleObjects, ListMultipartUploads, ListObjects, Operation};
-use crate::wire::{BucketName, ETag, ObjectKey, UploadId};
 
 use super::answer::Answer;
 use super::refusal::Refusal;

@@ -5,7 +5,7 @@
 
 use sha1::{Digest, Sha1};
 
-use crate::wire::Crc64;
+use crate::object::Crc64;
 
 /// Digests that grow with the bytes they are shown.
 pub(super) struct Digests {

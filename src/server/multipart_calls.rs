@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::object::{Crc64, ETag, ObjectKey, PartNumber, UploadId};
 use crate::wire::answer::{
     CompleteMultipartUploadResult, CopyPartResult, ErrorBody, InitiateMultipartUploadResult, ListPartsResult,
     ListedPart, PAGE_ENTRIES_MAX,
@@ -12,7 +13,6 @@ use crate::wire::escape::escape_path;
 use crate::wire::operation::{
     AbortMultipartUpload, CompleteMultipartUpload, InitiateMultipartUpload, ListParts, UploadPart, UploadPartCopy,
 };
-use crate::wire::{Crc64, ETag, ObjectKey, PartNumber, UploadId};
 
 use super::answer::{Answer, Payload};
 use super::object_calls::{CRC64, source, stored, stored_answer};

@@ -1,12 +1,12 @@
 //! Calls on one object (`cos-api.md` 3.1 to 3.6).
 
+use crate::object::{ByteRange, Crc64, ETag, ObjectAttributes, ObjectKey};
 use crate::wire::answer::{ContentRange, CopyObjectResult, encode_head};
 use crate::wire::code::Code;
 use crate::wire::condition::{Conditions, Verdict};
 use crate::wire::copy_source;
 use crate::wire::escape::header_value;
 use crate::wire::operation::{CopyObject, DeleteObject, GetObject, HeadObject, MetadataDirective, PutObject};
-use crate::wire::{ByteRange, Crc64, ETag, ObjectAttributes, ObjectKey};
 
 use super::answer::{Answer, Payload};
 use super::bucket_calls::is_unversioned;

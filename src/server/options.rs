@@ -4,8 +4,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::clock::Clock;
+use crate::object::{BucketName, Limits};
 use crate::wire::sign::Credentials;
-use crate::wire::{BucketName, Limits};
 
 /// Options of [`run`](super::run).
 #[derive(Clone, Debug)]

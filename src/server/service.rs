@@ -14,6 +14,7 @@ use hyper::http::Extensions;
 use hyper::{Request, Response};
 
 use crate::clock::Clock;
+use crate::object::{BucketName, Limits};
 use crate::wire::address::Addressed;
 use crate::wire::answer::ErrorBody;
 use crate::wire::code::Code;
@@ -21,7 +22,6 @@ use crate::wire::escape::{QueryPair, escape_path, parse_query, unescape};
 use crate::wire::operation::{Operation, PassedHeaders, RequestError};
 use crate::wire::request::{Headers, Method};
 use crate::wire::sign::{Credentials, Signable, SignatureError, TOKEN, verify};
-use crate::wire::{BucketName, Limits};
 
 use super::access_log::{AccessLog, Exchange};
 use super::answer::{Answer, Payload};

@@ -6,10 +6,10 @@
 
 use super::session::{Done, Failed, Request, Session};
 use super::{Op, Published, StoreError, StoreErrorKind};
+use crate::object::{Crc64, ETag, ObjectHead, ObjectKey, PartNumber, UploadId};
 use crate::wire::answer::{CompleteMultipartUploadResult, decode_head, header_crc64};
 use crate::wire::operation::{CompleteMultipartUpload, CompletedPart, HeadObject, ListParts, Operation};
 use crate::wire::request::Headers;
-use crate::wire::{Crc64, ETag, ObjectHead, ObjectKey, PartNumber, UploadId};
 
 /// What the object must be once it is complete.
 #[derive(Clone, Copy, Debug)]

@@ -6,7 +6,7 @@
 use super::complete;
 use super::session::{Done, Request, Session};
 use super::{Copied, CopyRequest, StoreError, StoreErrorKind};
-use crate::wire::ObjectHead;
+use crate::object::ObjectHead;
 use crate::wire::answer::CopyObjectResult;
 use crate::wire::condition::Conditions;
 use crate::wire::copy_source::CopySource;

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 use super::{Op, StoreErrorKind};
-use crate::wire::PartNumber;
+use crate::object::PartNumber;
 
 /// What goes wrong, and with which calls.
 ///

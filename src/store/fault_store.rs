@@ -15,7 +15,7 @@ use super::{
     Body, Copied, CopyRequest, GetRequest, ListPage, ListRequest, ListedUpload, ObjectStore, Op, Published, Reading,
     Source, StoreError, StoreErrorKind,
 };
-use crate::wire::{
+use crate::object::{
     ByteRange, Crc64, ETag, Limits, ObjectAttributes, ObjectHead, ObjectKey, PartNumber, UploadId, UploadedPart,
 };
 

@@ -23,6 +23,10 @@ use super::{
 };
 use super::{copying, reading, sending};
 use crate::clock::Clock;
+use crate::object::{
+    BucketName, ByteRange, Crc64, ETag, Limits, ObjectAttributes, ObjectHead, ObjectKey, PartNumber, UploadId,
+    UploadedPart,
+};
 use crate::stats::Stats;
 use crate::wire::address::Endpoint;
 use crate::wire::answer::{CopyPartResult, DeleteResult, InitiateMultipartUploadResult};
@@ -34,10 +38,6 @@ use crate::wire::operation::{
     UploadPart, UploadPartCopy,
 };
 use crate::wire::sign::Credentials;
-use crate::wire::{
-    BucketName, ByteRange, Crc64, ETag, Limits, ObjectAttributes, ObjectHead, ObjectKey, PartNumber, UploadId,
-    UploadedPart,
-};
 
 /// Keys of one Delete Multiple Objects (`cos-api.md` 3.5).
 const DELETE_KEYS_MAX: usize = 1000;

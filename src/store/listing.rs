@@ -9,8 +9,8 @@ use std::sync::{Mutex, PoisonError};
 
 use super::session::{Request, Session};
 use super::{ListPage, ListRequest, ListedObject, ListedUpload, StoreError, StoreErrorKind};
+use crate::object::key::UNREADABLE;
 use crate::wire::answer::{ListBucketResult, ListMultipartUploadsResult, PAGE_ENTRIES_MAX};
-use crate::wire::escape::UNREADABLE;
 use crate::wire::operation::{ListMultipartUploads, ListObjects, Operation};
 
 /// The most pages of one listing: ten million names, which nobody keeps in one directory.
@@ -161,7 +161,7 @@ mod tests {
     use std::time::SystemTime;
 
     use super::*;
-    use crate::wire::ETag;
+    use crate::object::ETag;
     use crate::wire::answer::Contents;
 
     fn result(keys: &[&str], prefixes: &[&str]) -> ListBucketResult {

@@ -16,7 +16,7 @@ use super::{
     Source, StoreError, StoreErrorKind,
 };
 use crate::clock::Clock;
-use crate::wire::{
+use crate::object::{
     ByteRange, Crc64, ETag, Limits, ObjectAttributes, ObjectHead, ObjectKey, PartNumber, UploadId, UploadedPart,
 };
 
@@ -327,8 +327,14 @@ pub(super) fn verify(
 mod tests {
     use super::*;
 
-    const TINY: Limits =
-        Limits { part_bytes_min: 4, part_bytes_max: 8, part_count_max: 3, put_bytes_max: 16, object_bytes_max: 24 };
+    const TINY: Limits = Limits {
+        part_bytes_min: 4,
+        part_bytes_max: 8,
+        part_count_max: 3,
+        put_bytes_max: 16,
+        object_bytes_max: 24,
+        ..Limits::COS
+    };
 
     fn key(text: &str) -> ObjectKey {
         ObjectKey::new(text).unwrap()

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use super::{
     CopyRequest, ListPage, ListRequest, ListedObject, ListedUpload, Op, Published, StoreError, StoreErrorKind,
 };
-use crate::wire::{
+use crate::object::{
     ByteRange, Crc64, ETag, Limits, ObjectAttributes, ObjectHead, ObjectKey, PartNumber, UploadId, UploadedPart,
 };
 

@@ -7,10 +7,10 @@ use bytes::Bytes;
 use futures_util::stream::BoxStream;
 
 use super::{Body, StoreError};
-use crate::wire::attributes::STANDARD;
-use crate::wire::{
+use crate::object::{
     ByteRange, Crc64, ETag, Limits, ObjectAttributes, ObjectHead, ObjectKey, PartNumber, UploadId, UploadedPart,
 };
+use crate::wire::attributes::STANDARD;
 
 /// One bucket of an object store. Every call is one request (repeats aside), and is cancelled by dropping its future.
 #[async_trait]

@@ -16,13 +16,13 @@ use super::http::{Incoming, IncomingBody};
 use super::pace::time_of;
 use super::session::{Failed, Request, Session, Tries, broken};
 use super::{GetRequest, Reading, StoreError, StoreErrorKind};
+use crate::object::{ByteRange, ETag, ObjectHead, ObjectKey};
 use crate::stats::Stats;
 use crate::wire::answer::{ContentRange, decode_head};
 use crate::wire::condition::Conditions;
 use crate::wire::operation::{GetObject, Operation};
 use crate::wire::range::RangeSpec;
 use crate::wire::request::Headers;
-use crate::wire::{ByteRange, ETag, ObjectHead, ObjectKey};
 
 /// Opens an object or a range of it.
 pub(super) async fn open(session: Arc<Session>, wanted: GetRequest) -> Result<Reading, StoreError> {

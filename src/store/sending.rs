@@ -8,11 +8,11 @@ use super::complete::{self, Expected};
 use super::retry::Remedy;
 use super::session::{Answer, Failed, Request, Session};
 use super::{Body, Op, Published, StoreError, StoreErrorKind};
+use crate::object::{Crc64, Crc64Hasher, ETag, ObjectAttributes, ObjectKey};
 use crate::wire::answer::header_crc64;
 use crate::wire::digest::ContentMd5;
 use crate::wire::operation::{BodyChecks, Operation, PutObject};
 use crate::wire::request::Headers;
-use crate::wire::{Crc64, Crc64Hasher, ETag, ObjectAttributes, ObjectKey};
 
 /// Bodies above this are digested where they hold up nobody: it takes 0.4 ms here, and going elsewhere 0.1 ms.
 const INLINE_BYTES_MAX: u64 = 256 << 10;

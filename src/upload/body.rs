@@ -9,8 +9,8 @@ use super::content::{Check, Fetch};
 use super::copying::read_all;
 use super::extents::{Extents, Matter, Source, SourceObject};
 use super::uploader::Uploader;
+use crate::object::{ByteRange, Crc64};
 use crate::store::{Body, GetRequest, StoreError, StoreErrorKind};
-use crate::wire::{ByteRange, Crc64};
 
 /// Stretches that are fetched at once for one body.
 const FETCH_CONCURRENCY: usize = 4;

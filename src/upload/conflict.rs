@@ -5,14 +5,13 @@
 
 use std::future::Future;
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use super::content::Base;
 use super::copying::copy_object;
 use super::open_file::OpenFile;
 use super::uploader::{OnConflict, UploadError};
+use crate::object::{ETag, ObjectHead, ObjectKey, time};
 use crate::store::{Published, StoreError, StoreErrorKind};
-use crate::wire::{ETag, ObjectHead, ObjectKey};
 
 /// What a file does about another's object.
 enum Verdict {
@@ -122,7 +121,7 @@ impl OpenFile {
     /// `NAME.conflict-HOST-TIME`, the time in UTC.
     fn conflict_key(&self, key: &ObjectKey) -> ObjectKey {
         let OnConflict::KeepBoth { host } = &self.uploader.options.on_conflict else { return key.clone() };
-        suffixed(key, &format!(".conflict-{host}-{}", time_text(self.uploader.clock.now())))
+        suffixed(key, &format!(".conflict-{host}-{}", time::compact(self.uploader.clock.now())))
     }
 }
 
@@ -144,15 +143,9 @@ fn changed(key: &ObjectKey) -> StoreError {
     StoreError::new(StoreErrorKind::Changed, "HeadObject", key.as_str(), "another object is there by now")
 }
 
-/// A time as `20261125T153239Z`.
-fn time_text(time: SystemTime) -> String {
-    crate::wire::date::iso_seconds(time).replace(['-', ':'], "")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::{Duration, UNIX_EPOCH};
 
     #[test]
     fn a_conflict_is_named_after_the_file_and_fits_a_key() {
@@ -161,6 +154,5 @@ mod tests {
         let long = ObjectKey::new("ü".repeat(425)).unwrap();
         let shortened = suffixed(&long, ".conflict-h-T");
         assert!(shortened.as_str().ends_with("ü.conflict-h-T") && shortened.as_str().len() <= 850);
-        assert_eq!(time_text(UNIX_EPOCH + Duration::from_secs(1_700_000_000)), "20231114T221320Z");
     }
 }

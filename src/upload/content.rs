@@ -18,7 +18,7 @@ use self::ledger::Ledger;
 use super::copying::even_ranges;
 use super::extents::{Extent, Extents, Matter, Source, SourceObject};
 use crate::memory::Block;
-use crate::wire::{ByteRange, Crc64, ETag, ObjectKey, UploadedPart};
+use crate::object::{ByteRange, Crc64, ETag, ObjectKey, UploadedPart};
 
 /// The object as last published.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -3,9 +3,9 @@
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 
 use super::content::Base;
+use crate::object::limits::GIB;
+use crate::object::{ByteRange, Crc64, ETag, ObjectAttributes, ObjectKey, PartNumber, UploadId, UploadedPart};
 use crate::store::{CopyRequest, GetRequest, ObjectStore, Source, StoreError, StoreErrorKind};
-use crate::wire::limits::GIB;
-use crate::wire::{ByteRange, Crc64, ETag, ObjectAttributes, ObjectKey, PartNumber, UploadId, UploadedPart};
 
 /// Ranges of a large copy that are made at once. They cost this machine nothing but a connection each.
 const COPY_CONCURRENCY: usize = 8;

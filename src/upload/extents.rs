@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::piece::{Piece, block_bytes};
 use crate::memory::Block;
-use crate::wire::{Crc64, ETag, ObjectKey};
+use crate::object::{Crc64, ETag, ObjectKey};
 
 /// One version of an object, whose bytes a file consists of.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

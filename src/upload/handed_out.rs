@@ -14,9 +14,9 @@ use super::body::FETCH_ATTEMPTS;
 use super::extents::{Source, SourceObject};
 use super::open_file::{OpenFile, State};
 use super::uploader::UploadError;
+use crate::object::limits::MIB;
+use crate::object::{ByteRange, Crc64, Crc64Hasher};
 use crate::store::{GetRequest, StoreError, StoreErrorKind};
-use crate::wire::limits::MIB;
-use crate::wire::{ByteRange, Crc64, Crc64Hasher};
 
 /// Stretches that are remembered of a file: some 4 MiB. What is read beyond these is fetched once more at once.
 const STRETCHES_MAX: usize = 1 << 16;

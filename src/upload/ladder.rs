@@ -1,7 +1,7 @@
 //! How large the parts of one upload are: small at first so that the first leaves early, larger with the number so
 //! that the numbers do not run out.
 
-use crate::wire::Limits;
+use crate::object::Limits;
 
 /// The sizes of the parts of an upload, by index.
 ///
@@ -50,7 +50,7 @@ impl Ladder {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::limits::{GIB, MIB};
+    use crate::object::limits::{GIB, MIB};
 
     #[test]
     fn the_sizes_climb_at_the_edges() {

@@ -5,7 +5,7 @@
 
 use std::time::SystemTime;
 
-use crate::wire::ObjectAttributes;
+use crate::object::ObjectAttributes;
 
 /// The metadata that a file has or will have in the bucket.
 pub(super) struct Metadata {

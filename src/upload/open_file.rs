@@ -18,8 +18,8 @@ use super::sending::Session;
 use super::uploader::{UploadError, Uploader};
 use super::zeros::Zeros;
 use crate::memory::Block;
+use crate::object::{ByteRange, ETag, ObjectAttributes, ObjectKey};
 use crate::store::{StoreError, StoreErrorKind};
-use crate::wire::{ByteRange, ETag, ObjectAttributes, ObjectKey};
 
 /// The content of a file that is open for writing, shared by all its handles.
 pub struct OpenFile {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::memory::Block;
-use crate::wire::{Crc64, Crc64Hasher};
+use crate::object::{Crc64, Crc64Hasher};
 
 /// The largest piece, in bytes. Small enough that hundreds of writers can hold one each, large enough that a part is
 /// sent with a few dozen of them.

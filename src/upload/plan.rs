@@ -13,7 +13,7 @@ use std::cmp::Reverse;
 use std::iter::{Peekable, from_fn, once, repeat_n, successors};
 use std::ops::Range;
 
-use crate::wire::Limits;
+use crate::object::Limits;
 
 /// A run of the file's content, in file order with its neighbours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -13,10 +13,10 @@ use super::open_file::{OpenFile, State};
 use super::plan::{Action, TooManyParts};
 use super::sending::Session;
 use super::uploader::{Flight, UploadError};
+use crate::object::limits::GIB;
+use crate::object::{Crc64, ETag, ObjectAttributes, ObjectKey, UploadedPart};
 use crate::stats::Stats;
 use crate::store::{Published, StoreError, StoreErrorKind};
-use crate::wire::limits::GIB;
-use crate::wire::{Crc64, ETag, ObjectAttributes, ObjectKey, UploadedPart};
 
 /// Holes of a file that nobody waits for, in bytes, whatever else it has: more than ten copies of the largest part, which
 /// take minutes.

@@ -9,8 +9,8 @@ use super::content::{Check, Fetch, Job, Outgoing};
 use super::extents::SourceObject;
 use super::open_file::{OpenFile, State};
 use super::uploader::{Flight, UploadError};
+use crate::object::{ByteRange, Crc64, Limits, ObjectAttributes, ObjectKey, PartNumber, UploadId, UploadedPart};
 use crate::store::{Source, StoreError, StoreErrorKind};
-use crate::wire::{ByteRange, Crc64, ObjectAttributes, ObjectKey, PartNumber, UploadId, UploadedPart};
 
 /// A running multipart upload. Whoever has a request of it on its way holds a clone of its `Arc`, which keeps it from
 /// being aborted meanwhile.
@@ -121,7 +121,7 @@ impl OpenFile {
     ) -> Result<SentPart, UploadError> {
         self.expect_running(session)?;
         let (store, upload) = (&self.uploader.store, self.upload_id(session).await?);
-        let number = session.number(index)?;
+        let number = session.number(index, &self.uploader.limits())?;
         match task {
             Task::Upload(chunks, mut wanted) => {
                 for (wanted, _) in wanted.iter_mut().filter(|(_, check)| *check == Check::Apart) {
@@ -246,10 +246,8 @@ impl State {
 
 impl Session {
     /// The number of the part with 0-based `index`.
-    fn number(&self, index: usize) -> Result<PartNumber, UploadError> {
-        PartNumber::new(index as u64 + 1).ok_or_else(|| {
-            let bytes_max = crate::wire::Limits::COS.object_bytes_max;
-            UploadError::TooLarge { key: self.key.to_string(), bytes_max }
-        })
+    fn number(&self, index: usize, limits: &Limits) -> Result<PartNumber, UploadError> {
+        PartNumber::new(index as u64 + 1)
+            .ok_or_else(|| UploadError::TooLarge { key: self.key.to_string(), bytes_max: limits.object_bytes_max })
     }
 }

@@ -11,10 +11,10 @@ use super::ladder::Ladder;
 use super::open_file::OpenFile;
 use crate::clock::Clock;
 use crate::memory::{Memory, Relief};
+use crate::object::limits::{GIB, MIB};
+use crate::object::{Limits, ObjectKey};
 use crate::stats::Stats;
 use crate::store::{ObjectStore, StoreError};
-use crate::wire::limits::{GIB, MIB};
-use crate::wire::{Limits, ObjectKey};
 
 /// What happens to a file whose object somebody else has changed since it was opened, where what was written is all of
 /// the file. Where a part of the old object is needed it is always an error: nothing is ever mixed.

@@ -9,10 +9,10 @@ use super::extents::Extents;
 use super::{Ladder, OpenFile, Taken, UploadOptions, Uploader};
 use crate::clock::Clock;
 use crate::memory::Memory;
+use crate::object::limits::{GIB, MIB};
+use crate::object::{ByteRange, Crc64, ETag, Limits, ObjectAttributes, ObjectKey};
 use crate::stats::Stats;
 use crate::store::MemoryStore;
-use crate::wire::limits::{GIB, MIB};
-use crate::wire::{ByteRange, Crc64, ETag, Limits, ObjectAttributes, ObjectKey};
 
 thread_local! {
     static EXTENTS: Cell<u64> = const { Cell::new(0) };
@@ -109,7 +109,7 @@ fn plan_and_seal(changes: u64) -> u64 {
         content.seal(&actions);
         content.plan_fetches(&rules);
         while let Some(outgoing) = content.next_outgoing(|_| false) {
-            let sent = crate::wire::UploadedPart { etag: ETag::new("p"), size: 0, crc64: None };
+            let sent = crate::object::UploadedPart { etag: ETag::new("p"), size: 0, crc64: None };
             content.acknowledge(outgoing.index, outgoing.version, sent, &[]);
         }
         content.release_acknowledged(0);

@@ -11,8 +11,8 @@ use super::copying::copy_ranges;
 use super::extents::SourceObject;
 use super::open_file::OpenFile;
 use super::uploader::{UploadError, Uploader};
+use crate::object::{ByteRange, Crc64, ETag, Limits, ObjectAttributes, ObjectKey};
 use crate::store::{Source, StoreError};
-use crate::wire::{ByteRange, Crc64, ETag, Limits, ObjectAttributes, ObjectKey};
 
 /// Copies that a hole may take before larger zeros are made: more than their making takes.
 const COPIES_MAX: u64 = 128;
@@ -137,7 +137,7 @@ impl Drop for Zeros {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::limits::{GIB, MIB, TIB};
+    use crate::object::limits::{GIB, MIB, TIB};
 
     #[test]
     fn zeros_are_as_large_as_the_hole_is_worth() {

@@ -4,7 +4,8 @@
 //! [`Addressed`] is the server's: from `Host` and path to bucket and key.
 
 use super::escape::escape;
-use super::{BucketName, code::Code, operation::RequestError};
+use super::{code::Code, operation::RequestError};
+use crate::object::BucketName;
 
 /// The suffix of the standard hosts.
 const SUFFIX: &str = "myqcloud.com";

@@ -2,9 +2,9 @@
 
 use std::time::{Duration, SystemTime};
 
-use super::ETag;
 use super::date;
 use super::request::{HeaderPair, Headers};
+use crate::object::ETag;
 
 /// Which ETags a condition names.
 #[derive(Clone, Debug, PartialEq, Eq)]

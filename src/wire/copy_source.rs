@@ -3,7 +3,7 @@
 use super::code::Code;
 use super::escape::{push_escaped, push_escaped_path, unescape};
 use super::operation::RequestError;
-use super::{BucketName, ObjectKey};
+use crate::object::{BucketName, ObjectKey};
 
 /// A source of a copy: `<bucket>.<domain>/<escaped key>[?versionId=<id>]`, or, as cosfs and OpenDAL send it,
 /// `[/]<bucket>/<escaped key>`.

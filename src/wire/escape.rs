@@ -5,6 +5,8 @@
 
 use std::borrow::Cow;
 
+use crate::object::key::UNREADABLE;
+
 /// One query parameter, decoded. `None` is a parameter without `=`, which means the same as an empty value.
 pub type QueryPair = (Cow<'static, str>, Option<String>);
 
@@ -82,9 +84,6 @@ fn push_byte(out: &mut String, byte: u8) {
 pub fn unescape(escaped: &str) -> Result<String, EscapeError> {
     unescape_bytes(escaped.as_bytes(), false)
 }
-
-/// What stands for a byte that cannot be read in a key. No key that can be a file's name has it.
-pub const UNREADABLE: char = '\0';
 
 /// The text that `escaped` stands for, whatever it is: a `%` that is no escape stands for itself, and [`UNREADABLE`] for
 /// what is no UTF-8.

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use cosmount::object::{ByteRange, Crc64, ObjectAttributes, ObjectKey};
 use cosmount::store::{Body, GetRequest, HttpStore, ObjectStore, Published, RetryOptions, StoreError, StoreErrorKind};
 use cosmount::wire::address::Endpoint;
-use cosmount::wire::{ByteRange, Crc64, ObjectAttributes, ObjectKey};
 use futures_util::TryStreamExt;
 
 use super::{Bed, http_in_memory};

@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use cosmount::fs::{AttrChange, FsError};
+use cosmount::object::{Crc64, ObjectAttributes, ObjectKey};
 use cosmount::store::{Body, HttpOptions, HttpStore, RetryOptions};
 use cosmount::wire::address::Endpoint;
-use cosmount::wire::{Crc64, ObjectAttributes, ObjectKey};
 
 use crate::mounted::{APPEND, Mounted, Open, READ, WRITE};
 use crate::obstructing::{Obstructing, Obstruction, endless};

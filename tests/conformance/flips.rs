@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use cosmount::fs::FsError;
+use cosmount::object::{Crc64, ObjectAttributes, ObjectKey};
 use cosmount::store::{Body, GetRequest, HttpStore, ListRequest, ObjectStore, RetryOptions};
 use cosmount::wire::address::Endpoint;
-use cosmount::wire::{Crc64, ObjectAttributes, ObjectKey};
 use futures_util::TryStreamExt;
 
 use crate::flipping::Flipping;

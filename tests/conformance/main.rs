@@ -17,11 +17,11 @@ use std::any::Any;
 use std::sync::Arc;
 use std::time::Duration;
 
+use cosmount::object::{BucketName, Crc64, ObjectAttributes, ObjectKey, PartNumber, UploadId};
 use cosmount::server::{self, ServerOptions};
 use cosmount::store::{Body, FaultStore, HttpOptions, HttpStore, MemoryStore, ObjectStore, StoreErrorKind};
 use cosmount::wire::address::Endpoint;
 use cosmount::wire::sign::Credentials;
-use cosmount::wire::{BucketName, Crc64, ObjectAttributes, ObjectKey, PartNumber, UploadId};
 use tokio::net::TcpListener;
 
 /// A store with an empty bucket, and what must live as long.

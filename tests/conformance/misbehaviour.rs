@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use cosmount::clock::Clock;
+use cosmount::object::{BucketName, ByteRange, Crc64, ETag, ObjectAttributes, ObjectKey, PartNumber, UploadId};
 use cosmount::store::{
     Body, CopyRequest, GetRequest, HttpOptions, HttpStore, ListRequest, ObjectStore, Published, RetryOptions, Source,
     StoreError, StoreErrorKind,
 };
 use cosmount::wire::address::Endpoint;
 use cosmount::wire::sign::Credentials;
-use cosmount::wire::{BucketName, ByteRange, Crc64, ETag, ObjectAttributes, ObjectKey, PartNumber, UploadId};
 use futures_util::TryStreamExt;
 
 use crate::scripted::{Reply, Scripted, answer, error, error_xml};

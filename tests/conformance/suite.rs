@@ -7,11 +7,11 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
+use cosmount::object::{
+    ByteRange, Crc64, ETag, ObjectAttributes, ObjectHead, ObjectKey, PartNumber, UploadId, UploadedPart,
+};
 use cosmount::store::{
     Body, CopyRequest, GetRequest, ListPage, ListRequest, ObjectStore, Published, Source, StoreError, StoreErrorKind,
-};
-use cosmount::wire::{
-    ByteRange, Crc64, ETag, ObjectAttributes, ObjectHead, ObjectKey, PartNumber, UploadId, UploadedPart,
 };
 use futures_util::TryStreamExt;
 

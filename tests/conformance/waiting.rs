@@ -2,10 +2,10 @@
 
 use std::time::{Duration, Instant};
 
+use cosmount::object::{ByteRange, Crc64, ETag, ObjectAttributes, ObjectKey, PartNumber, UploadId};
 use cosmount::store::{
     Body, CopyRequest, GetRequest, HttpStore, ListRequest, ObjectStore, Source, StoreError, StoreErrorKind,
 };
-use cosmount::wire::{ByteRange, Crc64, ETag, ObjectAttributes, ObjectKey, PartNumber, UploadId};
 use futures_util::TryStreamExt;
 
 use crate::misbehaviour::{head_lines, key, options, partial};

@@ -12,11 +12,11 @@ use cosmount::fs::{
     Others, Owner, ROOT, Special, WriteOutcome,
 };
 use cosmount::memory::Memory;
+use cosmount::object::Limits;
 use cosmount::read::ReadOptions;
 use cosmount::stats::Stats;
 use cosmount::store::{Fault, FaultStore, MemoryStore, Op};
 use cosmount::upload::{OnConflict, UploadOptions};
-use cosmount::wire::Limits;
 
 pub(crate) const KIB: usize = 1 << 10;
 pub(crate) const MIB: usize = 1 << 20;

@@ -2,8 +2,8 @@
 //! is compared with the object before anything replaces it.
 
 use cosmount::fs::FsError;
+use cosmount::object::Limits;
 use cosmount::store::{Fault, Op, StoreErrorKind};
-use cosmount::wire::Limits;
 
 use crate::bed::{APPEND, Bed, Choices, File, KIB, MIB, PART, READ, WRITE, bytes};
 

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use cosmount::fs::{FileName, FsError};
+use cosmount::object::ObjectAttributes;
 use cosmount::store::{Fault, Gate, Op, StoreErrorKind};
-use cosmount::wire::ObjectAttributes;
 
 use futures_util::poll;
 

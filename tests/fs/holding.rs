@@ -344,7 +344,7 @@ async fn attributes_of_a_published_file_are_gathered_into_one_copy() {
 #[tokio::test]
 async fn a_change_of_attributes_loses_nothing_else_and_keeps_the_time() {
     let bed = Bed::new();
-    let put = |user: &[(&str, &str)]| cosmount::wire::ObjectAttributes {
+    let put = |user: &[(&str, &str)]| cosmount::object::ObjectAttributes {
         content_type: Some("text/x-own".into()),
         cache_control: Some("max-age=5".into()),
         content_disposition: Some("attachment".into()),

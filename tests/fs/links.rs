@@ -1,8 +1,8 @@
 //! Symbolic links and extended attributes.
 
 use cosmount::fs::{AttrChange, FsError, Kind, XattrMode};
+use cosmount::object::ObjectAttributes;
 use cosmount::store::{Fault, Gate, Op};
-use cosmount::wire::ObjectAttributes;
 use futures_util::poll;
 
 use crate::bed::{Bed, ME, WRITE};
@@ -90,7 +90,7 @@ async fn directories_have_extended_attributes_too() {
 /// An object with the mode of a link whose content is no path that the kernel would take.
 #[tokio::test]
 async fn what_cannot_be_a_link_is_a_file_whose_bytes_can_be_read() {
-    let mut attributes = cosmount::wire::ObjectAttributes::default();
+    let mut attributes = cosmount::object::ObjectAttributes::default();
     attributes.user.insert("mode".into(), "41471".into());
     let long = vec![b'l'; 4096];
     for content in [&long[..], b"", b"a\0b"] {

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use cosmount::fs::{Allocation, FsError, OpenMode, SeekTo};
-use cosmount::wire::Limits;
+use cosmount::object::Limits;
 use proptest::prelude::*;
 
 use crate::bed::{APPEND, Bed, Choices, File, KIB, MIB, READ, REPLACE, WRITE, assert_same, bytes};
@@ -17,6 +17,7 @@ const LIMITS: Limits = Limits {
     part_count_max: 12,
     put_bytes_max: 128 << 10,
     object_bytes_max: 12 * (128 << 10),
+    ..Limits::COS
 };
 
 const PART_BYTES: usize = 16 * KIB;

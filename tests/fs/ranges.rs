@@ -1,8 +1,8 @@
 //! Whole ranges: copies on the service, holes, room.
 
 use cosmount::fs::{Allocation, FsError, SeekTo};
+use cosmount::object::Limits;
 use cosmount::store::{Fault, Gate, Op, StoreErrorKind};
-use cosmount::wire::Limits;
 use futures_util::poll;
 
 use crate::bed::{Bed, Choices, File, KIB, PART, READ, WRITE, assert_same, bytes};

@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 use cosmount::fs::FsError;
+use cosmount::object::{Crc64, ObjectAttributes, ObjectKey, PartNumber};
 use cosmount::store::{Body, Fault, Gate, ObjectStore, Op, StoreErrorKind};
-use cosmount::wire::{Crc64, ObjectAttributes, ObjectKey, PartNumber};
 use futures_util::future::join_all;
 use futures_util::poll;
 

@@ -3,8 +3,8 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use cosmount::fs::{Allocation, AttrChange};
+use cosmount::object::{Crc64, ObjectAttributes, ObjectKey};
 use cosmount::store::{ObjectStore, Op};
-use cosmount::wire::{Crc64, ObjectAttributes, ObjectKey};
 
 use crate::bed::{APPEND, Bed, File, PART, READ, REPLACE, TEMPORARY, WRITE, bytes};
 

@@ -12,11 +12,11 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
+use cosmount::object::{BucketName, ObjectKey};
 use cosmount::server::DEFAULT_BUCKET;
 use cosmount::store::{GetRequest, HttpOptions, HttpStore, ObjectStore};
 use cosmount::wire::address::Endpoint;
 use cosmount::wire::sign::Credentials;
-use cosmount::wire::{BucketName, ObjectKey};
 use futures_util::TryStreamExt;
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
@@ -343,11 +343,11 @@ impl Bucket {
 
     /// Puts an object there, without any metadata.
     pub(crate) fn put(&self, key: &str, content: &[u8]) {
-        self.put_with(key, content, &cosmount::wire::ObjectAttributes::default());
+        self.put_with(key, content, &cosmount::object::ObjectAttributes::default());
     }
 
-    pub(crate) fn put_with(&self, key: &str, content: &[u8], attributes: &cosmount::wire::ObjectAttributes) {
-        let (key, crc64) = (ObjectKey::new(key).unwrap(), cosmount::wire::Crc64::of(content));
+    pub(crate) fn put_with(&self, key: &str, content: &[u8], attributes: &cosmount::object::ObjectAttributes) {
+        let (key, crc64) = (ObjectKey::new(key).unwrap(), cosmount::object::Crc64::of(content));
         let put = self.run(|store| store.put(&key, content.to_vec().into(), crc64, attributes));
         put.unwrap();
     }

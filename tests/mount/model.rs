@@ -15,8 +15,8 @@ use std::path::PathBuf;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use cosmount::object::{Crc64, ObjectKey};
 use cosmount::store::{ListRequest, ObjectStore};
-use cosmount::wire::{Crc64, ObjectKey};
 use proptest::test_runner::{Config, TestCaseError, TestRunner};
 use rustix::fs::{FallocateFlags, fallocate};
 use tempfile::TempDir;

@@ -1,7 +1,7 @@
 //! Names: made, moved, listed and removed by the tools that people use, and refused with the errno that says why.
 
+use cosmount::object::{Crc64, ObjectAttributes, ObjectKey};
 use cosmount::store::{Body, ObjectStore};
-use cosmount::wire::{Crc64, ObjectAttributes, ObjectKey};
 use futures_util::{StreamExt, stream};
 
 use crate::bed::{Bed, MIB, is_root, random_file};

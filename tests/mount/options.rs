@@ -73,8 +73,8 @@ fn the_mount_may_say_whose_everything_is() {
 
 #[test]
 fn modes_of_objects_without_any_are_the_mounts() {
+    use cosmount::object::{Crc64, ObjectAttributes, ObjectKey};
     use cosmount::store::{Body, ObjectStore};
-    use cosmount::wire::{Crc64, ObjectAttributes, ObjectKey};
     let mut bed = Bed::unmounted(&[]);
     bed.bucket().run(|store| async move {
         let key = ObjectKey::new("d/f").unwrap();

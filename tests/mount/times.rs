@@ -106,7 +106,7 @@ os.utime('f', ns=(5, -1_500_000_000))
     assert_eq!(bed.python("import os; print(os.stat('f').st_mtime_ns)").trim(), "-1500000000");
     let told = bed.bucket().run(|store| async move {
         use cosmount::store::ObjectStore;
-        store.head(&cosmount::wire::ObjectKey::new("f").unwrap()).await
+        store.head(&cosmount::object::ObjectKey::new("f").unwrap()).await
     });
     assert_eq!(told.unwrap().attributes.user["mtime"], "-1.500000000");
 }

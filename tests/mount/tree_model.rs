@@ -9,8 +9,8 @@ use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
+use cosmount::object::ObjectKey;
 use cosmount::store::ObjectStore;
-use cosmount::wire::ObjectKey;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestCaseError, TestRunner};
 use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, XattrFlags, utimensat};
@@ -186,7 +186,7 @@ fn dump(top: &Path, directory: &Path, lines: &mut Vec<String>) {
         };
         let inside = match () {
             () if metadata.is_symlink() => fs::read_link(&path).unwrap().display().to_string(),
-            () if metadata.is_file() => format!("{:?}", cosmount::wire::Crc64::of(&fs::read(&path).unwrap())),
+            () if metadata.is_file() => format!("{:?}", cosmount::object::Crc64::of(&fs::read(&path).unwrap())),
             () => String::new(),
         };
         let name = path.strip_prefix(top).unwrap().display();

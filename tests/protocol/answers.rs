@@ -2,6 +2,8 @@
 
 use std::time::{Duration, SystemTime};
 
+use cosmount::object::{Crc64, ETag, ObjectHead, UploadId};
+use cosmount::wire::Code;
 use cosmount::wire::answer::{
     AnswerError, BucketEntry, CompleteMultipartUploadResult, ContentRange, Contents, CopyObjectResult, CopyPartResult,
     DeleteFailure, DeleteResult, Deleted, ErrorBody, InitiateMultipartUploadResult, ListAllMyBucketsResult,
@@ -10,7 +12,6 @@ use cosmount::wire::answer::{
 };
 use cosmount::wire::operation::{DeleteMultipleObjects, Operation};
 use cosmount::wire::request::Headers;
-use cosmount::wire::{Code, Crc64, ETag, ObjectHead, UploadId};
 use proptest::collection::vec;
 use proptest::option::of;
 use proptest::prelude::*;

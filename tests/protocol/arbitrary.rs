@@ -2,13 +2,12 @@
 
 use std::time::{Duration, SystemTime};
 
+use cosmount::object::key::KEY_BYTES_MAX;
+use cosmount::object::{BucketName, ByteRange, ETag, ObjectAttributes, ObjectKey, PartNumber, UploadId};
 use cosmount::wire::answer::{Contents, Versioning};
 use cosmount::wire::condition::{Conditions, ETagMatch};
-use cosmount::wire::key::KEY_BYTES_MAX;
 use cosmount::wire::operation::*;
-use cosmount::wire::{
-    BucketName, ByteRange, CopySource, ETag, ObjectAttributes, ObjectKey, PartNumber, RangeSpec, UploadId,
-};
+use cosmount::wire::{CopySource, RangeSpec};
 use proptest::collection::{btree_map, vec};
 use proptest::option::of;
 use proptest::prelude::*;

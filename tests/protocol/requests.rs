@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use cosmount::object::{ObjectAttributes, ObjectKey, PartNumber, UploadId};
 use cosmount::wire::escape::{parse_query, unescape};
 use cosmount::wire::operation::*;
 use cosmount::wire::request::{Headers, Method, split_target};
-use cosmount::wire::{Addressed, Code, ObjectAttributes, ObjectKey, PartNumber, UploadId};
+use cosmount::wire::{Addressed, Code};
 use proptest::prelude::*;
 
 use crate::arbitrary::*;

@@ -5,10 +5,10 @@ use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use cosmount::object::{BucketName, Limits, ObjectKey};
 use cosmount::server::{DEFAULT_BUCKET, ServerOptions, run};
 use cosmount::wire::request::{HeaderPair, Method, RequestHead};
 use cosmount::wire::sign::{Credentials, KeyTime, SigningKey};
-use cosmount::wire::{BucketName, Limits, ObjectKey};
 use tempfile::TempDir;
 use tokio::sync::oneshot;
 

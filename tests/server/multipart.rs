@@ -1,7 +1,7 @@
 //! Multipart uploads.
 
+use cosmount::object::{Crc64, Limits};
 use cosmount::wire::request::Method;
-use cosmount::wire::{Crc64, Limits};
 
 use crate::bed::{Bed, bucket};
 

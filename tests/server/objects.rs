@@ -1,9 +1,9 @@
 //! Objects: put, get, head, delete, copy.
 
 use base64::Engine as _;
+use cosmount::object::{Crc64, Limits};
 use cosmount::wire::request::Method;
 use cosmount::wire::sign::SigningKey;
-use cosmount::wire::{Crc64, Limits};
 
 use crate::bed::{Bed, HOST, head, key_time, unsigned};
 

@@ -5,9 +5,9 @@ use std::time::{Duration, SystemTime};
 use super::Ino;
 use crate::fs::attributes::{Kind, unmarked_attributes};
 use crate::fs::moving_directories::Copy;
+use crate::object::{Crc64, ETag, ObjectAttributes, ObjectHead, ObjectKey};
 use crate::read::Version;
 use crate::upload::PublishedFile;
-use crate::wire::{Crc64, ETag, ObjectAttributes, ObjectHead, ObjectKey};
 
 /// The service's time of an object may differ from when this mount had published it by so much: whole seconds, and the way
 /// of the answer. Where clocks differ by more, attributes are asked for once more.

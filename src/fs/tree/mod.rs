@@ -28,8 +28,8 @@ use super::moving_directories::Copy;
 use super::name::FileName;
 use super::options::{AttributeSource, FsOptions};
 use super::times::{Shown, Times};
+use crate::object::{ETag, ObjectAttributes, ObjectKey};
 use crate::read::Object;
-use crate::wire::{ETag, ObjectAttributes, ObjectKey};
 
 /// The number of an inode; stable for as long as anybody refers to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -11,7 +11,7 @@ use crate::fs::attributes::Kind;
 use crate::fs::flat::Stashed;
 use crate::fs::name::FileName;
 use crate::fs::reading_directories::DirEntry;
-use crate::wire::ObjectHead;
+use crate::object::ObjectHead;
 
 /// How much memory an entry with attributes takes, in entries without.
 pub(super) const ATTRIBUTES_WEIGHT: usize = 4;

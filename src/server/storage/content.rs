@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use redb::ReadableTable;
 
-use crate::wire::Crc64;
+use crate::object::Crc64;
 
 use super::StorageError;
 use super::error::Rule;

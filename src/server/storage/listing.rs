@@ -7,7 +7,7 @@ use std::ops::Bound;
 
 use redb::ReadableTable;
 
-use crate::wire::BucketName;
+use crate::object::BucketName;
 
 use super::error::Rule;
 use super::index::Bytewise;

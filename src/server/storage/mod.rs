@@ -28,7 +28,7 @@ use std::sync::Arc;
 
 use redb::ReadableTable;
 
-use crate::wire::BucketName;
+use crate::object::BucketName;
 use cosmount_digests::Md5Lanes;
 
 pub use error::Unusable;

@@ -6,8 +6,8 @@ use std::ops::Range;
 
 use redb::ReadableTable;
 
+use crate::object::{BucketName, ObjectKey};
 use crate::server::digest::hex;
-use crate::wire::{BucketName, ObjectKey};
 
 use super::content::{give_up, require_bucket, share, take_segment};
 use super::error::Rule;

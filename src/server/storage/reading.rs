@@ -16,7 +16,7 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use tokio::task::JoinHandle;
 
-use crate::wire::{Crc64, Crc64Hasher};
+use crate::object::{Crc64, Crc64Hasher};
 
 use super::StorageError;
 use super::index::Snapshot;

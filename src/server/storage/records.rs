@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
-use crate::wire::{Crc64, ETag, ObjectAttributes, ObjectHead};
+use crate::object::{Crc64, ETag, ObjectAttributes, ObjectHead};
 
 use super::StorageError;
 

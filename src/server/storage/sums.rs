@@ -1,6 +1,6 @@
 //! Checksums of the blocks of a segment, so that a small range can be verified without reading all of it.
 
-use crate::wire::{Crc64, Crc64Hasher};
+use crate::object::{Crc64, Crc64Hasher};
 
 /// Bytes of one block: what a range reads at most too much at either end. A checksum of 8 bytes for each costs a
 /// sixteen-thousandth of the bytes.

@@ -5,8 +5,8 @@ use std::future::poll_fn;
 use bytes::Bytes;
 use tempfile::TempDir;
 
+use crate::object::{ByteRange, Crc64, ETag, ObjectKey, PartNumber, UploadId};
 use crate::wire::operation::CompletedPart;
-use crate::wire::{ByteRange, Crc64, ETag, ObjectKey, PartNumber, UploadId};
 
 use std::fs;
 use std::path::{Path, PathBuf};

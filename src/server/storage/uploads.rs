@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use redb::ReadableTable;
 
+use crate::object::{BucketName, ByteRange, Crc64, ETag, ObjectKey, PartNumber, UploadId};
 use crate::server::digest::hex;
 use crate::wire::operation::CompletedPart;
-use crate::wire::{BucketName, ByteRange, Crc64, ETag, ObjectKey, PartNumber, UploadId};
 
 use super::content::{arrange, crc64_of, give_up_slices, require_bucket, take_segment, take_slices};
 use super::error::Rule;

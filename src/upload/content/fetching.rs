@@ -10,9 +10,9 @@ use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 
 use super::{Content, Part, PartBody, PartRules};
+use crate::object::{ByteRange, Crc64};
 use crate::upload::cover::{Need, chain, cover};
 use crate::upload::extents::{Extents, Matter, Source};
-use crate::wire::{ByteRange, Crc64};
 
 /// Stretches of one object that are closer than this are fetched with one request, in bytes: about what a request costs.
 const GAP_BYTES_MAX: u64 = 256 << 10;

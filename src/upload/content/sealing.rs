@@ -6,10 +6,10 @@
 use std::collections::HashMap;
 
 use super::{Content, NotHeld, Part, PartBody};
+use crate::object::Limits;
 use crate::upload::extents::{Extent, Extents, Matter, Source};
 use crate::upload::ladder::Ladder;
 use crate::upload::plan::{self, Action, Rules, Stretch, TooManyParts, plan, plan_longer_parts};
-use crate::wire::Limits;
 
 /// Extents in a tail that is planned whenever a full part was written: many parts of pieces of 256 KiB. A plan of so many
 /// takes about as long as the system call of a write.

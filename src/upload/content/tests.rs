@@ -2,12 +2,18 @@
 
 use super::*;
 use crate::memory::Memory;
+use crate::object::Limits;
 use crate::upload::Ladder;
 use crate::upload::plan::TooManyParts;
-use crate::wire::Limits;
 
-const LIMITS: Limits =
-    Limits { part_bytes_min: 4, part_bytes_max: 16, part_count_max: 12, put_bytes_max: 16, object_bytes_max: 192 };
+const LIMITS: Limits = Limits {
+    part_bytes_min: 4,
+    part_bytes_max: 16,
+    part_count_max: 12,
+    put_bytes_max: 16,
+    object_bytes_max: 192,
+    ..Limits::COS
+};
 
 fn rules() -> PartRules {
     PartRules { limits: LIMITS, ladder: Ladder::new(8, 8, LIMITS), mixed_bytes: 8, hole_bytes_min: None }

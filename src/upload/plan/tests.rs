@@ -4,7 +4,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::*;
-use crate::wire::limits::{GIB, MIB};
+use crate::object::limits::{GIB, MIB};
 
 const KIB: u64 = 1 << 10;
 

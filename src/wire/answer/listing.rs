@@ -3,10 +3,10 @@
 use std::time::SystemTime;
 
 use super::{AnswerError, listed, root_of, says_url, unlisted, unlisted_or_marked};
+use crate::object::{ETag, UploadId};
 use crate::wire::attributes::STANDARD;
 use crate::wire::date;
 use crate::wire::xml::{Element, XmlError, XmlWriter};
-use crate::wire::{ETag, UploadId};
 
 /// The most entries of one page.
 pub const PAGE_ENTRIES_MAX: u32 = 1000;

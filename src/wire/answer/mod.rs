@@ -65,7 +65,7 @@ fn unlisted(name: &'static str, text: &str, url_encoded: bool) -> Result<String,
 }
 
 /// The reverse of [`listed`] for what somebody else has named: one key that cannot be read must not make all others
-/// unreadable. It has the character [`UNREADABLE`](crate::wire::escape::UNREADABLE) then.
+/// unreadable. It has the character [`UNREADABLE`](crate::object::key::UNREADABLE) then.
 fn unlisted_or_marked(text: &str, url_encoded: bool) -> String {
     if url_encoded { unescape_lossy(text) } else { text.to_owned() }
 }

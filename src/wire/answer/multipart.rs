@@ -5,9 +5,9 @@ use std::time::SystemTime;
 use super::listing::{PAGE_ENTRIES_MAX, read_party, storage_class, write_party};
 use super::object::{crc64_of, etag_of};
 use super::{AnswerError, listed, root_of, says_url, unlisted};
+use crate::object::{Crc64, ETag, PartNumber, UploadId};
 use crate::wire::date;
 use crate::wire::xml::{Element, XmlError, XmlWriter};
-use crate::wire::{Crc64, ETag, PartNumber, UploadId};
 
 /// The answer to Initiate Multipart Upload.
 #[derive(Clone, Debug, PartialEq, Eq)]

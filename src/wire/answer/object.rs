@@ -3,10 +3,10 @@
 use std::time::SystemTime;
 
 use super::{AnswerError, root_of};
+use crate::object::{ByteRange, Crc64, ETag, ObjectAttributes, ObjectHead};
 use crate::wire::date;
 use crate::wire::request::{HeaderPair, Headers};
 use crate::wire::xml::{Element, XmlError, XmlWriter};
-use crate::wire::{ByteRange, Crc64, ETag, ObjectAttributes, ObjectHead};
 
 /// The header with the CRC-64 of what was stored.
 pub(super) const CRC64: &str = "x-cos-hash-crc64ecma";

@@ -3,11 +3,11 @@
 use std::fmt;
 
 use super::{CompletedPart, DeleteMultipleObjects, ObjectVersion, RequestError};
+use crate::object::{ETag, PartNumber};
 use crate::wire::code::Code;
 use crate::wire::digest::content_md5;
 use crate::wire::request::RequestHead;
 use crate::wire::xml::{Element, XmlWriter, parse};
-use crate::wire::{ETag, PartNumber};
 
 /// The most keys of one Delete Multiple Objects (`cos-api.md` 3.5).
 pub(super) const DELETE_COUNT_MAX: usize = 1000;

@@ -4,11 +4,11 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use super::RequestError;
+use crate::object::key::KeyError;
+use crate::object::{ObjectKey, PartNumber, UploadId};
 use crate::wire::code::Code;
 use crate::wire::escape::{QueryPair, header_value};
-use crate::wire::key::KeyError;
 use crate::wire::request::{HeaderPair, Headers, query_value};
-use crate::wire::{ObjectKey, PartNumber, UploadId};
 
 /// Digests of the body that the client vouches for (`cos-api.md` 3.1). Kept as text: the server judges them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

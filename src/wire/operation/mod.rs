@@ -155,7 +155,7 @@ impl Operation {
     }
 
     /// The key that the request is about; `None` for those about a bucket or the service.
-    pub fn key(&self) -> Option<&super::ObjectKey> {
+    pub fn key(&self) -> Option<&crate::object::ObjectKey> {
         match self {
             Operation::PutObject(payload) => Some(&payload.key),
             Operation::HeadObject(payload) => Some(&payload.key),

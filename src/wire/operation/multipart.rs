@@ -3,12 +3,12 @@
 use super::fields::{self, push_forbid_overwrite, push_header, push_param, push_passed};
 use super::object::head_of;
 use super::{BodyChecks, PassedHeaders, RequestError, body};
+use crate::object::{ByteRange, ETag, ObjectAttributes, ObjectKey, PartNumber, UploadId};
 use crate::wire::condition::Conditions;
 use crate::wire::copy_source::CopySource;
 use crate::wire::escape::QueryPair;
 use crate::wire::range::RangeSpec;
 use crate::wire::request::{Headers, Method, RequestHead};
-use crate::wire::{ByteRange, ETag, ObjectAttributes, ObjectKey, PartNumber, UploadId};
 
 /// Initiate Multipart Upload: begin one. The metadata of the object is fixed here.
 #[derive(Clone, Debug, PartialEq, Eq)]

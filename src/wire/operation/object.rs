@@ -2,13 +2,13 @@
 
 use super::fields::{self, push_forbid_overwrite, push_header, push_param, push_passed};
 use super::{BodyChecks, MetadataDirective, Operation, PassedHeaders, RequestError, ResponseOverrides, multipart};
+use crate::object::{ObjectAttributes, ObjectKey};
 use crate::wire::code::Code;
 use crate::wire::condition::Conditions;
 use crate::wire::copy_source::CopySource;
 use crate::wire::escape::QueryPair;
 use crate::wire::range::RangeSpec;
 use crate::wire::request::{Headers, Method, RequestHead};
-use crate::wire::{ObjectAttributes, ObjectKey};
 
 /// Sub-resources of objects that exist and that this product does not speak (`cos-api.md` 3.7 to 3.9).
 const UNSPOKEN: [&str; 9] =

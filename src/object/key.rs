@@ -6,6 +6,9 @@ use std::sync::Arc;
 /// The longest key, in bytes of UTF-8 (`cos-api.md` 6.6).
 pub const KEY_BYTES_MAX: usize = 850;
 
+/// What stands for a byte that cannot be read in a key. No key that can be a file's name has it.
+pub const UNREADABLE: char = '\0';
+
 /// The key of an object: 1 to 850 bytes of UTF-8 that the service accepts (`cos-api.md` 6.6).
 ///
 /// INVARIANT: not empty, at most [`KEY_BYTES_MAX`] bytes, does not begin with `/` or `\`, and holds none of the

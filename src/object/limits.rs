@@ -1,5 +1,7 @@
 //! The service's limits as a value, so that planners can be tested with tiny ones.
 
+use std::collections::BTreeMap;
+
 /// A binary mebibyte.
 pub const MIB: u64 = 1 << 20;
 /// A binary gibibyte.
@@ -20,6 +22,10 @@ pub struct Limits {
     pub put_bytes_max: u64,
     /// The largest object, in bytes.
     pub object_bytes_max: u64,
+    /// The largest value of one user metadatum, in bytes (`cos-api.md` 3.12).
+    pub metadatum_bytes_max: usize,
+    /// The largest sum of all user metadata of an object, names and values, in bytes (`cos-api.md` 3.12).
+    pub metadata_bytes_max: usize,
 }
 
 impl Limits {
@@ -31,7 +37,15 @@ impl Limits {
         put_bytes_max: 5 * GIB,
         // 10,000 parts of 5 GiB: the "48.82 TB" of the documentation.
         object_bytes_max: 50_000 * GIB,
+        metadatum_bytes_max: 2 << 10,
+        metadata_bytes_max: 4 << 10,
     };
+
+    /// Whether an object can have so much user metadata.
+    pub fn hold_metadata(&self, user: &BTreeMap<String, String>) -> bool {
+        let sum: usize = user.iter().map(|(name, value)| name.len() + value.len()).sum();
+        sum <= self.metadata_bytes_max && user.values().all(|value| value.len() <= self.metadatum_bytes_max)
+    }
 }
 
 const _: () = assert!(Limits::COS.part_bytes_max * Limits::COS.part_count_max >= Limits::COS.object_bytes_max);

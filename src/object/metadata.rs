@@ -1,0 +1,157 @@
+//! What the service keeps beside an object's bytes.
+
+use std::collections::BTreeMap;
+use std::time::SystemTime;
+
+use super::{Crc64, ETag, time};
+
+/// The user metadatum that tells when the content was last changed, as cosfs, s3fs and rclone keep it.
+pub const META_MTIME: &str = "mtime";
+
+/// The user metadatum in which s3cmd keeps what it knows of a file, `md5:` and `mtime:` among it, separated by `/`.
+const S3CMD_ATTRS: &str = "s3cmd-attrs";
+/// How the names begin under which the service's own tools keep how to decrypt an object that they have encrypted.
+const CLIENT_SIDE_ENCRYPTION: &str = "client-side-encryption";
+/// How words begin that name a digest.
+const DIGESTS: [&str; 7] = ["md5", "sha1", "sha2", "sha5", "crc", "checksum", "digest"];
+
+/// The metadata that a writer gives an object and that a copy with `Replaced` gives anew.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ObjectAttributes {
+    /// `Content-Type`.
+    pub content_type: Option<String>,
+    /// `Cache-Control`.
+    pub cache_control: Option<String>,
+    /// `Content-Disposition`.
+    pub content_disposition: Option<String>,
+    /// `Content-Encoding`.
+    pub content_encoding: Option<String>,
+    /// `Expires`.
+    pub expires: Option<String>,
+    /// `x-cos-storage-class`; `None` is `STANDARD`.
+    pub storage_class: Option<String>,
+    /// `x-cos-meta-*`, by lower-case suffix (`cos-api.md` 3.12).
+    pub user: BTreeMap<String, String>,
+}
+
+impl ObjectAttributes {
+    /// When the content was last changed, as whoever wrote it has told; `None` if nobody did.
+    pub fn mtime(&self) -> Option<SystemTime> {
+        self.user.get(META_MTIME).and_then(|text| time::parse_unix(text))
+    }
+
+    /// Tells when the content was last changed, to the nanosecond.
+    pub fn set_mtime(&mut self, time: SystemTime) {
+        self.user.insert(META_MTIME.to_owned(), time::unix(time));
+    }
+
+    /// The same metadata with `time` as that of the last change, unless they tell one: a copy of an object is a newer
+    /// object, and must not look as if its content had changed.
+    pub fn with_mtime_or(mut self, time: SystemTime) -> ObjectAttributes {
+        if self.mtime().is_none() {
+            self.set_mtime(time);
+        }
+        self
+    }
+
+    /// Forgets what tools keep of the bytes to compare them by: the bytes change.
+    ///
+    /// Names are judged by their words, because each tool has its own: `md5chksum` of rclone, `md5` of coscmd, `sha256`,
+    /// `content-md5`, `crc32c`, and `s3cmd-attrs`, which holds a digest among others.
+    pub fn forget_digests(&mut self) {
+        self.user.retain(|name, _| !is_digest(name));
+        if let Some(attributes) = self.user.get_mut(S3CMD_ATTRS) {
+            let is_of_object = |part: &&str| !["md5:", "mtime:"].iter().any(|prefix| part.starts_with(prefix));
+            *attributes = attributes.split('/').filter(is_of_object).collect::<Vec<_>>().join("/");
+        }
+    }
+
+    /// Forgets all that describes the bytes, because others take their place: digests, and how to decode them.
+    pub fn forget_bytes(&mut self) {
+        self.forget_digests();
+        self.content_encoding = None;
+        self.user.retain(|name, _| !name.starts_with(CLIENT_SIDE_ENCRYPTION));
+    }
+}
+
+/// What HEAD and GET say of an object (`cos-api.md` 3.2).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ObjectHead {
+    /// Bytes in the object.
+    pub size: u64,
+    /// The version of the bytes.
+    pub etag: ETag,
+    /// When the object was last written, in whole seconds.
+    pub last_modified: SystemTime,
+    /// CRC-64 of the whole object, also on the answer to a range; `None` for objects older than the feature.
+    pub crc64: Option<Crc64>,
+    /// The metadata that the writer gave.
+    pub attributes: ObjectAttributes,
+}
+
+/// Whether a user metadatum of this name is a digest of the bytes.
+fn is_digest(name: &str) -> bool {
+    let is_one = |word: &str| word == "sha" || DIGESTS.iter().any(|digest| word.starts_with(digest));
+    name.split(['-', '_', '.']).any(is_one)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn with_meta(suffix: &str, value: &str) -> ObjectAttributes {
+        let mut attributes = ObjectAttributes::default();
+        attributes.user.insert(suffix.to_owned(), value.to_owned());
+        attributes
+    }
+
+    #[test]
+    fn a_copy_keeps_the_time_of_the_last_change() {
+        let (then, later) = (SystemTime::UNIX_EPOCH + Duration::new(5, 7), SystemTime::UNIX_EPOCH);
+        let kept = ObjectAttributes::default().with_mtime_or(then);
+        assert_eq!(kept.mtime(), Some(then));
+        assert_eq!(kept.with_mtime_or(later).mtime(), Some(then), "one that somebody set stays");
+        assert_eq!(with_meta(META_MTIME, "yesterday").with_mtime_or(then).mtime(), Some(then), "no time at all");
+    }
+
+    #[test]
+    fn digests_are_told_from_what_describes_the_object() {
+        let digests = [
+            "md5chksum",
+            "md5",
+            "content-md5",
+            "sha1",
+            "sha256",
+            "sha-512",
+            "crc32c",
+            "x-crc64",
+            "hash-crc64ecma",
+            "checksum",
+        ];
+        let others = ["mode", "mtime", "uid", "xattr", "colour", "author", "shape", "share-id", "encryption"];
+        for name in digests.iter().chain(&others) {
+            let mut attributes = with_meta(name, "x");
+            attributes.forget_digests();
+            assert_eq!(attributes.user.is_empty(), digests.contains(name), "{name}");
+        }
+        let mut attributes = with_meta(S3CMD_ATTRS, "atime:1/gid:0/md5:abc/mode:33188/mtime:2/uname:root");
+        attributes.forget_digests();
+        assert_eq!(attributes.user[S3CMD_ATTRS], "atime:1/gid:0/mode:33188/uname:root");
+    }
+
+    #[test]
+    fn what_takes_the_place_of_all_bytes_is_not_decoded_as_they_were() {
+        let mut attributes = with_meta("client-side-encryption-key", "x");
+        attributes.user.insert("colour".into(), "red".into());
+        attributes.content_encoding = Some("gzip".into());
+        attributes.content_type = Some("text/css".into());
+        attributes.forget_digests();
+        assert_eq!((attributes.user.len(), attributes.content_encoding.as_deref()), (2, Some("gzip")));
+        attributes.forget_bytes();
+        let mut expected = with_meta("colour", "red");
+        expected.content_type = Some("text/css".into());
+        assert_eq!(attributes, expected);
+    }
+}

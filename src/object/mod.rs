@@ -1,0 +1,19 @@
+//! What an object store has, whatever protocol it speaks: keys, versions, parts, ranges, checksums, metadata and limits.
+//!
+//! Pure values. How they travel is [`crate::wire`]'s to say.
+
+pub mod etag;
+pub mod key;
+pub mod limits;
+pub mod metadata;
+pub mod part;
+pub mod range;
+pub mod time;
+
+pub use cosmount_digests::{Crc64, Crc64Hasher};
+pub use etag::ETag;
+pub use key::{BucketName, ObjectKey};
+pub use limits::Limits;
+pub use metadata::{META_MTIME, ObjectAttributes, ObjectHead};
+pub use part::{PartNumber, UploadId, UploadedPart};
+pub use range::ByteRange;
