@@ -245,7 +245,7 @@ impl Storage {
             tables.uploads.remove(upload.row())?;
             let (size, crc64) = (judged.size, judged.crc64().0);
             let content = arrange(tables, judged.slices, layout)?;
-            let etag = plan.etag.as_str().to_owned();
+            let etag = plan.etag.to_string();
             let record = ObjectRecord { size, etag, modified: now, crc64, attributes: record.attributes, content };
             store(tables, &write, &record)?;
             Ok(record)
@@ -343,7 +343,7 @@ fn judge_parts(
     for (index, part) in named.iter().enumerate() {
         let row = rows.get((id.as_str(), part.number.get()))?.ok_or(Rule::InvalidPart)?;
         let record: PartRecord = decode(row.value())?;
-        if record.etag != part.etag.as_str() {
+        if record.etag != *part.etag.text() {
             return Err(Rule::InvalidPart.into());
         }
         if record.size < part_bytes_min && index + 1 < named.len() {

@@ -127,7 +127,7 @@ impl CopyObjectResult {
 /// The ETag of an answer, which alone tells that it is a success (`cos-api.md` 3.6, 4.4).
 pub(super) fn etag_of(root: &Element) -> Result<ETag, XmlError> {
     let etag = ETag::new(root.text("ETag")?);
-    if etag.as_str().is_empty() { Err(XmlError::Missing("ETag")) } else { Ok(etag) }
+    if etag.text().is_empty() { Err(XmlError::Missing("ETag")) } else { Ok(etag) }
 }
 
 pub(super) fn crc64_of(root: &Element) -> Result<Option<Crc64>, XmlError> {

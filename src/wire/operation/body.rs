@@ -103,7 +103,7 @@ mod tests {
             <Part><PartNumber>1</PartNumber><ETag>\"a\"</ETag></Part>\
             <Part><ETag>&quot;b&quot;</ETag><PartNumber> 2 </PartNumber></Part>\
             <Part><PartNumber>3</PartNumber><ETag>c</ETag></Part></CompleteMultipartUpload>";
-        let etags: Vec<_> = decode_parts(xml).unwrap().iter().map(|part| part.etag.as_str().to_owned()).collect();
+        let etags: Vec<_> = decode_parts(xml).unwrap().iter().map(|part| part.etag.to_string()).collect();
         assert_eq!(etags, ["a", "b", "c"]);
     }
 
