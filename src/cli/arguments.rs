@@ -129,6 +129,9 @@ struct TransferFlags {
     /// Every buffer together [default: 512MiB or a quarter of the memory, whichever is less]
     #[arg(long, value_name = "SIZE")]
     memory: Option<ByteSize>,
+    /// What is kept of names and attributes, beside what the kernel refers to [default: an eighth of --memory]
+    #[arg(long, value_name = "SIZE")]
+    metadata_memory: Option<ByteSize>,
     /// When somebody else has changed a file that is published: overwrite, fail or keep-both [default: overwrite]
     #[arg(long, value_name = "HOW")]
     on_conflict: Option<crate::config::ConflictChoice>,
@@ -270,6 +273,7 @@ impl MountArguments {
             part_size: transfer.part_size,
             upload_concurrency: transfer.upload_concurrency,
             memory: transfer.memory,
+            metadata_memory: transfer.metadata_memory,
             on_conflict: transfer.on_conflict,
             hold_temporary: transfer.hold_temporary,
             hold_seconds: transfer.hold_seconds,

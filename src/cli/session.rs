@@ -172,6 +172,7 @@ impl Care {
         }
         let (used, limit) = self.fs.memory_bytes();
         tell(format!("{used} of {limit} bytes of memory in use"));
+        tell(format!("{} bytes of names and attributes", state.metadata_bytes));
         let Stats { requests, retries, bytes_up, bytes_down, published, keys_skipped } = &*self.stats;
         let [requests, retries, up, down] = [requests, retries, bytes_up, bytes_down].map(Stats::get);
         tell(format!("{requests} requests, {retries} of them repeats, {up} bytes up, {down} bytes down"));

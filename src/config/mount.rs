@@ -183,7 +183,7 @@ impl MountConfig {
             retry: RetryOptions { deadline: settings.request_timeout.map_or(retry.deadline, |span| span.0), ..retry },
             memory_bytes,
             read: ReadOptions::default(),
-            fs: fs_options(&settings, &source),
+            fs: fs_options(&settings, &source, memory_bytes),
             fuse: fuse_options(&settings, &source, memory_bytes),
             unmount_timeout: settings.unmount_timeout.map_or(UNMOUNT_TIMEOUT_DEFAULT, |span| span.0),
             region: settings.region.clone(),
@@ -305,11 +305,13 @@ fn endpoint(settings: &Settings) -> Result<Endpoint, ConfigError> {
     }
 }
 
-fn fs_options(settings: &Settings, source: &MountSource) -> FsOptions {
+fn fs_options(settings: &Settings, source: &MountSource, memory_bytes: u64) -> FsOptions {
     let default = FsOptions::default();
     let bits = |mode: Option<Mode>, default: u32| mode.map_or(default, |mode| mode.0);
     FsOptions {
         prefix: source.prefix.clone(),
+        metadata_bytes: usize::try_from(settings.metadata_memory.map_or(memory_bytes / 8, |size| size.0))
+            .unwrap_or(usize::MAX),
         metadata_ttl: settings.metadata_ttl.map_or(default.metadata_ttl, |Span(ttl)| ttl),
         owner: Owner {
             uid: settings.uid.map_or_else(|| rustix::process::geteuid().as_raw(), |Account(uid)| uid),
@@ -375,6 +377,12 @@ fn check(settings: &Settings) -> Result<(), ConfigError> {
     {
         return Err(invalid("memory", format!("{size} is too little to work with; the least is {MEMORY_MIN}")));
     }
+    if let Some(size) = settings.metadata_memory
+        && size < METADATA_MEMORY_MIN
+    {
+        let reason = format!("{size} is too little to work with; the least is {METADATA_MEMORY_MIN}");
+        return Err(invalid("metadata_memory", reason));
+    }
     let counts = [
         ("upload_concurrency", settings.upload_concurrency, UPLOAD_CONCURRENCY_MAX),
         ("threads", settings.threads, THREADS_MAX),
@@ -389,6 +397,8 @@ fn check(settings: &Settings) -> Result<(), ConfigError> {
 
 /// Parts are held to an eighth of the memory, and the service takes none below 1 MiB; twice that leaves room to read.
 const MEMORY_MIN: ByteSize = ByteSize(16 << 20);
+/// A few pages of listings.
+const METADATA_MEMORY_MIN: ByteSize = ByteSize(1 << 20);
 /// More connections than this for one file only queue in the network.
 const UPLOAD_CONCURRENCY_MAX: u32 = 256;
 /// Threads answer the kernel and never wait, so more than there are cores in any machine help nobody.

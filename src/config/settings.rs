@@ -81,6 +81,8 @@ settings! {
     upload_concurrency: u32,
     /// Every buffer of the mount together.
     memory: ByteSize,
+    /// What is kept of names and attributes.
+    metadata_memory: ByteSize,
     /// How long names, attributes and listings are believed without asking.
     metadata_ttl: Span,
     /// How long one request may take, its repeats included.

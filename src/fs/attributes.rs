@@ -22,6 +22,7 @@ const TYPES: [(Kind, u32); 7] = [
 const MODE_TYPE: u32 = 0o170_000;
 pub(super) const MODE_SET_USER: u32 = 0o4000;
 pub(super) const MODE_SET_GROUP: u32 = 0o2000;
+pub(super) const MODE_STICKY: u32 = 0o1000;
 const MODE_GROUP_EXECUTES: u32 = 0o010;
 /// The permission bits of every symbolic link.
 pub(super) const LINK_PERMISSIONS: u32 = 0o777;

@@ -281,7 +281,7 @@ impl FileSystem {
             directory.has_marker
                 || staying.is_some_and(|(directory, _)| directory == parent)
                 || directory
-                    .children
+                    .children()
                     .iter()
                     .any(|(name, entry)| name != going && entry.what != What::New && stays(name))
         };

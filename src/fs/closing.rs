@@ -127,8 +127,8 @@ impl FileSystem {
         }
         let Some(published) = writing.newly_published().filter(|_| is_this) else { return };
         let now = self.clock.now();
-        if let Some(entry) = tree.entry_of_mut(ino) {
-            entry.what = What::Object(Facts::published(published, now));
+        let what = What::Object(Facts::published(published, now));
+        if tree.change_entry_of(ino, |entry| entry.what = what).is_some() {
             tree.touch_upwards(ino, now, self.options.metadata_ttl);
         }
     }

@@ -513,12 +513,12 @@ impl FileSystem {
     fn confirm(&self, ino: Ino, object: &Object) {
         let Some(ago) = object.confirmed_ago() else { return };
         let Some(at) = self.clock.now().checked_sub(ago) else { return };
-        if let Some(entry) = self.tree().entry_of_mut(ino)
-            && entry.seen_at < at
-            && matches!(&entry.what, What::Object(facts) if facts.etag == object.version().etag)
-        {
-            entry.seen_at = at;
-        }
+        let etag = object.version().etag;
+        self.tree().change_entry_of(ino, |entry| {
+            if entry.seen_at < at && matches!(&entry.what, What::Object(facts) if facts.etag == etag) {
+                entry.seen_at = at;
+            }
+        });
     }
 
     /// Reads a file that is being written: what is in memory from there, what is in stored objects from those, and what is

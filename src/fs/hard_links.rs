@@ -221,7 +221,6 @@ impl FileSystem {
     ) -> Result<Facts, FsError> {
         let copied = copy_object(&*self.store, source, &base, key, &attributes).await;
         let etag = copied.map_err(|error| self.told(error))?;
-        let (last_modified, attributes) = (self.clock.now(), Some(Box::new(attributes)));
-        Ok(Facts { size: base.size, etag, last_modified, is_exact: false, crc64: base.crc64, attributes })
+        Ok(Facts::made(Base { etag, ..base }, attributes, self.clock.now()))
     }
 }

@@ -1,7 +1,7 @@
 //! The metadata of files and directories: a HEAD each, side by side, ahead of who goes through a directory.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
@@ -12,36 +12,24 @@ use super::attributes::{Kind, LINK_BYTES_MAX};
 use super::files::METADATA_ATTEMPTS;
 use super::name::FileName;
 use super::tree::AHEAD_MAX;
-use super::tree::{Facts, Ino, Marker, What};
+use super::tree::{Facts, Ino, Marker, Tree, What};
 use super::{AttributeSource, FileSystem, FsError};
 use crate::object::{ObjectHead, ObjectKey};
 use crate::store::StoreErrorKind;
 
-/// So many small objects are asked whether they are symbolic links or special files when they are listed. If none of them
-/// was, a bucket is taken to have none, until one is met.
-const LINK_QUESTIONS_MAX: i64 = 10_000;
-
-/// So many empty objects of those that are listed together are asked whether they are special files, where none has been met
-/// yet: pipes and sockets come in ones and twos, and who has many empty objects in a directory has something else.
-const EMPTY_QUESTIONS_MAX: usize = 16;
-
 /// Questions that are on their way, and what has been learned from the answers.
+#[derive(Default)]
 pub(super) struct Heads {
     /// Std mutex: map operations only.
     asked: Mutex<HashMap<(Ino, FileName), Arc<Notify>>>,
-    link_questions: AtomicI64,
+    /// Some small object was a symbolic link or a special file.
+    has_met_link: AtomicBool,
 }
 
 /// One question on its way; dropping it lets those go on who wait for the answer.
 struct Question<'a> {
     heads: &'a Heads,
     about: (Ino, FileName),
-}
-
-impl Default for Heads {
-    fn default() -> Heads {
-        Heads { asked: Mutex::default(), link_questions: AtomicI64::new(LINK_QUESTIONS_MAX) }
-    }
 }
 
 impl Heads {
@@ -65,21 +53,10 @@ impl Heads {
         None
     }
 
-    /// Whether small objects may be symbolic links or special files, as far as anybody has seen.
-    fn may_be_links(&self) -> bool {
-        self.link_questions.load(Ordering::Relaxed) > 0
-    }
-
-    /// Whether one of them was.
-    fn has_met_one(&self) -> bool {
-        self.link_questions.load(Ordering::Relaxed) > LINK_QUESTIONS_MAX
-    }
-
     /// Takes note of what a small object was.
     pub(super) fn learn(&self, kind: Kind) {
-        match kind {
-            Kind::File => drop(self.link_questions.fetch_sub(1, Ordering::Relaxed)),
-            _ => self.link_questions.store(i64::MAX, Ordering::Relaxed),
+        if kind != Kind::File {
+            self.has_met_link.store(true, Ordering::Relaxed);
         }
     }
 }
@@ -172,7 +149,7 @@ impl FileSystem {
         tree.take_metadata(parent, name, &head);
         let what = What::Object(Facts::told(head));
         tree.take_listed(parent, name.clone(), what, asked_at, self.options.metadata_ttl);
-        tree.note_attributes(parent);
+        tree.evict(parent, asked_at);
         Ok(())
     }
 
@@ -182,11 +159,11 @@ impl FileSystem {
         let told =
             |head: ObjectHead| Box::new(Marker { attributes: head.attributes, last_modified: head.last_modified });
         let marker = answer.map_or_else(Marker::absent, told);
-        if let Some(entry) = self.tree().entry_mut(parent, name)
-            && entry.what == What::Directory(None)
-        {
-            entry.what = What::Directory(Some(marker));
-        }
+        self.tree().change_entry(parent, name, |entry| {
+            if entry.what == What::Directory(None) {
+                entry.what = What::Directory(Some(marker));
+            }
+        });
     }
 
     /// Somebody looks a name up: asks for those that will be looked up next, if that can be foreseen.
@@ -222,23 +199,49 @@ impl FileSystem {
         errors.into_iter().find(|error| *error != FsError::NotFound).map(|error| (count, error))
     }
 
-    /// Of these names those whose kind is not known: a small object may be a symbolic link, and an empty one a special file,
-    /// which a listing does not tell.
-    pub(super) fn of_unknown_kind(&self, parent: Ino, names: impl Iterator<Item = FileName>) -> Vec<FileName> {
-        if self.options.attributes == AttributeSource::Listing || !self.heads.may_be_links() {
-            return Vec::new();
+    /// Finds out what the names of a listing are: a small object may be a symbolic link, and an empty one a special file, which
+    /// a listing does not tell.
+    ///
+    /// Where this mount has met no such thing yet, one object is asked for each directory, the shortest, and the others are taken
+    /// to be what it is. For a directory of more than one page one object would tell nothing.
+    pub(super) async fn learn_kinds(&self, parent: Ino, names: &[FileName]) -> Option<(usize, FsError)> {
+        if self.options.attributes == AttributeSource::Listing {
+            return None;
         }
-        let tree = self.tree();
-        let may_be_link = |name: &FileName| match tree.entry(parent, name).map(|entry| &entry.what) {
-            Some(What::Object(facts)) => facts.attributes.is_none() && facts.size <= LINK_BYTES_MAX,
+        if !self.heads.has_met_link.load(Ordering::Relaxed) {
+            let sample = self.tree().sample_of_unknown_kind(parent, names)?;
+            let failed = self.fetch_attributes_of(parent, vec![sample]).await;
+            if failed.is_some() || !self.heads.has_met_link.load(Ordering::Relaxed) {
+                return failed;
+            }
+        }
+        let unknown = self.tree().of_unknown_kind(parent, names);
+        self.fetch_attributes_of(parent, unknown).await
+    }
+}
+
+impl Tree {
+    /// Of these names those whose kind is not known.
+    fn of_unknown_kind(&self, parent: Ino, names: &[FileName]) -> Vec<FileName> {
+        let is_unknown = |name: &&FileName| match self.entry(parent, name).map(|entry| &entry.what) {
+            Some(What::Object(facts)) => facts.kind.is_none() && facts.size <= LINK_BYTES_MAX,
             _ => false,
         };
-        let mut unknown: Vec<FileName> = names.filter(may_be_link).collect();
-        let is_empty = |name: &FileName| matches!(tree.entry(parent, name).map(|entry| &entry.what), Some(What::Object(facts)) if facts.size == 0);
-        let empty = unknown.iter().filter(|name| is_empty(name)).count();
-        if empty > EMPTY_QUESTIONS_MAX && !self.heads.has_met_one() {
-            unknown.retain(|name| !is_empty(name));
+        names.iter().filter(is_unknown).cloned().collect()
+    }
+
+    /// The one of them that is likeliest to be a symbolic link, unless what another small object of the directory is has been
+    /// asked for already.
+    fn sample_of_unknown_kind(&mut self, parent: Ino, names: &[FileName]) -> Option<FileName> {
+        if self.directory(parent).is_none_or(|directory| directory.is_large || directory.has_sampled_kinds) {
+            return None;
         }
-        unknown
+        let size = |name: &FileName| match self.entry(parent, name).map(|entry| &entry.what) {
+            Some(What::Object(facts)) if facts.size > 0 => facts.size,
+            _ => u64::MAX,
+        };
+        let sample = self.of_unknown_kind(parent, names).into_iter().min_by_key(size)?;
+        self.directory_mut(parent)?.has_sampled_kinds = true;
+        Some(sample)
     }
 }

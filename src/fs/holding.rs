@@ -235,9 +235,9 @@ impl FileSystem {
         {
             let mut tree = self.tree();
             let shown = tree.directory_mtime(ino, tree.marker(ino));
-            let marker = tree.marker_mut(ino).ok_or(FsError::Stale)?;
             // Whoever sets other attributes leaves the time what it is shown to be.
-            let mut before = marker.attributes.clone();
+            let told = tree.marker(ino).ok_or(FsError::Stale)?.attributes.clone();
+            let mut before = told.clone();
             if shown != SystemTime::UNIX_EPOCH {
                 before.set_mtime(shown);
             }
@@ -247,8 +247,8 @@ impl FileSystem {
             }
             let changed = changed.with_mtime_or(self.clock.now());
             // The time of a directory that was filled is set back to what the marker tells: nothing to be saved.
-            let is_told = marker.attributes == changed;
-            marker.attributes = changed;
+            let is_told = told == changed;
+            tree.change_marker(ino, |marker| marker.attributes = changed);
             let Some(directory) = tree.directory_mut(ino) else { return Err(FsError::Stale) };
             directory.modified_at = None;
             if is_told {

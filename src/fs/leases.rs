@@ -33,7 +33,7 @@ tokio::task_local! {
 }
 
 /// The caller by whatever number; all are one where nobody has said whose call it is.
-fn caller() -> u32 {
+pub(super) fn caller() -> u32 {
     CALLER.try_with(|caller| *caller).unwrap_or_default()
 }
 

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::attributes::Attr;
+use super::attributes::{Attr, MODE_STICKY};
+use super::leases::caller;
 use super::name::FileName;
 use super::reading_directories::Start;
 use super::tree::{Asked, Directory, Facts, HIDDEN_DIRECTORY, Ino, Known, Marker, ROOT, Tree, What};
@@ -15,16 +16,28 @@ use crate::store::{ListPage, ListRequest, ListedObject, StoreError, StoreErrorKi
 impl FileSystem {
     /// Tells the kernel of a name that was found.
     pub(super) async fn tell(&self, parent: Ino, name: &FileName) -> Result<Attr, FsError> {
-        self.look_ahead(parent, name);
-        self.fetch_attributes(parent, name).await?;
+        if !self.is_about_to_remove(parent, name) {
+            self.look_ahead(parent, name);
+            self.fetch_attributes(parent, name).await?;
+        }
         let mut tree = self.tree();
         let ino = tree.remember(parent, name).ok_or(FsError::NotFound)?;
         tree.attr(ino, &self.options, self.clock.now()).ok_or(FsError::NotFound)
     }
 
+    /// Whether the caller looks a name up in order to remove it, as far as can be foreseen.
+    fn is_about_to_remove(&self, parent: Ino, name: &FileName) -> bool {
+        let mut tree = self.tree();
+        // Who may remove something from a directory with the sticky bit its owner decides.
+        let is_sticky =
+            tree.attr(parent, &self.options, self.clock.now()).is_none_or(|attr| attr.permissions & MODE_STICKY != 0);
+        tree.removes_next(parent, name, caller()) && !is_sticky
+    }
+
     /// The kernel has forgotten an inode `lookups` times.
     pub fn forget(&self, ino: Ino, lookups: u64) {
-        self.tree().forget(ino, lookups);
+        let now = self.clock.now();
+        self.tree().forget(ino, lookups, now);
     }
 
     /// What `stat` shows of an inode.
@@ -295,5 +308,5 @@ pub(super) fn list_request(prefix: &str, marker: Option<String>) -> ListRequest 
 
 pub(super) fn facts_of(object: ListedObject) -> What {
     let ListedObject { size, etag, last_modified, .. } = object;
-    What::Object(Facts { size, etag, last_modified, is_exact: true, crc64: None, attributes: None })
+    What::Object(Facts { size, etag, last_modified, is_exact: true, crc64: None, kind: None, attributes: None })
 }

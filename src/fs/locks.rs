@@ -455,9 +455,8 @@ impl FileSystem {
             }
         }
         file.cached = None;
-        if let Some(entry) = tree.entry_of_mut(ino) {
-            (entry.what, entry.seen_at) = (What::Object(Facts::told(head)), self.clock.now());
-        }
+        let (what, now) = (What::Object(Facts::told(head)), self.clock.now());
+        tree.change_entry_of(ino, |entry| (entry.what, entry.seen_at) = (what, now));
     }
 
     /// A lock that is in the way of one that somebody wants.

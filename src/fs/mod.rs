@@ -138,7 +138,7 @@ impl FileSystem {
             Uploader::new(store.clone(), memory.clone(), upload, clock.clone(), stats.clone(), runtime.clone());
         uploader.hide_under(format!("{}{}/", options.prefix, tree::HIDDEN_DIRECTORY));
         let readers = Readers::new(store.clone(), memory.clone(), read, runtime.clone());
-        let tree = Mutex::new(Tree::new());
+        let tree = Mutex::new(Tree::new(options.metadata_bytes));
         let locks = others.as_deref().map(Locks::new);
         Arc::new_cyclic(|me| FileSystem {
             store,
@@ -165,6 +165,12 @@ impl FileSystem {
     /// The options it was made with.
     pub fn options(&self) -> &FsOptions {
         &self.options
+    }
+
+    /// Panics unless what must always hold of names does. For tests.
+    #[doc(hidden)]
+    pub fn expect_consistent(&self) {
+        self.tree().expect_consistent();
     }
 
     fn tree(&self) -> MutexGuard<'_, Tree> {

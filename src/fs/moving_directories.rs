@@ -353,11 +353,12 @@ impl FileSystem {
     fn settle_moved(&self, ino: Ino, writing: &Writing) {
         let now = self.clock.now();
         let mut tree = self.tree();
-        if let Some(published) = writing.file.published()
-            && let Some(entry) = tree.entry_of_mut(ino)
-            && (published.serial > 0 || entry.what == What::New)
-        {
-            entry.what = What::Object(Facts::published(published, now));
+        if let Some(published) = writing.file.published() {
+            tree.change_entry_of(ino, |entry| {
+                if published.serial > 0 || entry.what == What::New {
+                    entry.what = What::Object(Facts::published(published, now));
+                }
+            });
         }
     }
 

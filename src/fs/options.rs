@@ -11,6 +11,9 @@ pub struct FsOptions {
     pub prefix: String,
     /// How long names and attributes are believed without asking again.
     pub metadata_ttl: Duration,
+    /// What is kept of names and attributes at most, in bytes, beside what the kernel refers to. A name costs some 240 bytes,
+    /// and its attributes 800 more.
+    pub metadata_bytes: usize,
     /// The owner of files that do not say, and of the root.
     pub owner: Owner,
     /// Whether every file shows `owner`, whatever its object says.
@@ -74,6 +77,7 @@ impl Default for FsOptions {
             prefix: String::new(),
             // Long enough that one tool's run asks once, short enough that a person does not notice.
             metadata_ttl: Duration::from_secs(5),
+            metadata_bytes: 64 << 20,
             owner: Owner { uid: 0, gid: 0 },
             owner_is_forced: false,
             file_mode: 0o644,

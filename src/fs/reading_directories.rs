@@ -139,8 +139,8 @@ impl FileSystem {
 
     fn known_entries(&self, ino: Ino) -> Result<Vec<DirEntry>, FsError> {
         let tree = self.tree();
-        let children = &tree.directory(ino).ok_or(FsError::NotDirectory)?.children;
-        let entry = |(name, entry): (&FileName, &super::tree::Entry)| DirEntry {
+        let children = &tree.directory(ino).ok_or(FsError::NotDirectory)?.children();
+        let entry = |(name, entry): (&FileName, &Box<super::tree::Entry>)| DirEntry {
             ino: entry.ino,
             name: name.clone(),
             kind: tree.kind_of(entry),
@@ -201,9 +201,8 @@ impl FileSystem {
     pub async fn readdir(&self, handle: HandleId, offset: u64, count: usize) -> Result<Vec<DirEntry>, FsError> {
         let handle = self.handles.directory(handle)?;
         let mut entries = self.entries_from(&handle, offset, count).await?;
-        let names = entries.iter().map(|entry| entry.name.clone());
-        let unknown = self.of_unknown_kind(handle.ino, names);
-        self.fetch_for_listing(handle.ino, unknown).await;
+        let names: Vec<FileName> = entries.iter().map(|entry| entry.name.clone()).collect();
+        warn_of(self.learn_kinds(handle.ino, &names).await);
         let tree = self.tree();
         for entry in &mut entries {
             if let Some(known) = tree.entry(handle.ino, &entry.name).filter(|known| known.ino == entry.ino) {
@@ -278,9 +277,13 @@ impl FileSystem {
     ) -> Result<Vec<(DirEntry, Option<Attr>)>, FsError> {
         let ino = handle.ino;
         let entries = self.entries_from(handle, offset, count).await?;
-        let names = entries.iter().map(|entry| entry.name.clone()).filter(|name| !name.is_dot());
-        let wanted = if offset == 0 { self.of_unknown_kind(ino, names) } else { names.collect() };
-        self.fetch_for_listing(ino, wanted).await;
+        let names: Vec<FileName> =
+            entries.iter().map(|entry| entry.name.clone()).filter(|name| !name.is_dot()).collect();
+        let are_wanted = offset > 0 && !self.tree().is_being_emptied(ino);
+        warn_of(match are_wanted {
+            true => self.fetch_attributes_of(ino, names).await,
+            false => self.learn_kinds(ino, &names).await,
+        });
         let mut tree = self.tree();
         let now = self.clock.now();
         let with_attr = |entry: DirEntry| {
@@ -295,13 +298,6 @@ impl FileSystem {
         Ok(entries.into_iter().map(with_attr).collect())
     }
 
-    async fn fetch_for_listing(&self, ino: Ino, names: Vec<FileName>) {
-        // Whatever could not be fetched shows the mount's defaults; its own lookup will tell why.
-        if let Some((count, error)) = self.fetch_attributes_of(ino, names).await {
-            log::warn!("attributes of {count} entries could not be fetched: {error}");
-        }
-    }
-
     /// Closes a directory.
     pub fn releasedir(&self, handle: HandleId) {
         if let Some(Handle::Directory(handle)) = self.handles.remove(handle)
@@ -309,5 +305,12 @@ impl FileSystem {
         {
             directory.readers = directory.readers.saturating_sub(1);
         }
+    }
+}
+
+/// Whatever could not be fetched shows the mount's defaults; its own lookup will tell why.
+fn warn_of(failed: Option<(usize, FsError)>) {
+    if let Some((count, error)) = failed {
+        log::warn!("attributes of {count} entries could not be fetched: {error}");
     }
 }

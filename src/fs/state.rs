@@ -13,6 +13,8 @@ pub struct FsState {
     pub directories: usize,
     /// Keys of what is not in the bucket yet, and the bytes of each that are in memory.
     pub unpublished: Vec<(String, u64)>,
+    /// What is known of names and attributes takes so many bytes.
+    pub metadata_bytes: usize,
 }
 
 /// A file that programs have open.
@@ -45,7 +47,8 @@ impl FileSystem {
             .into_iter()
             .map(|(ino, (handles, writers))| OpenFileState { path: self.path(Ino(ino)), handles, writers })
             .collect();
-        FsState { open, directories, unpublished: self.unpublished_bytes() }
+        let (unpublished, metadata_bytes) = (self.unpublished_bytes(), self.tree().cost_bytes());
+        FsState { open, directories, unpublished, metadata_bytes }
     }
 
     /// The bytes of memory that are in use, and how many there may be.

@@ -70,7 +70,8 @@ mod tests {
 
     #[test]
     fn a_text_comes_back_as_it_was() {
-        for text in ["d41d8cd98f00b204e9800998ecf8427e", "0041d8cd98f00b204e9800998ecf8427", "D41D8CD98F00B204E9800998ECF8427E"]
+        for text in
+            ["d41d8cd98f00b204e9800998ecf8427e", "0041d8cd98f00b204e9800998ecf8427", "D41D8CD98F00B204E9800998ECF8427E"]
         {
             assert_eq!(ETag::new(text).text(), text);
         }

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use super::entry::Entry;
+use super::evict::Cost;
 use super::told::Covers;
-use super::walk::{Ascent, Walk};
+use super::walk::{Ascent, Emptying, Walk};
 use crate::fs::flat::Stashed;
 use crate::fs::name::FileName;
 use crate::fs::refresh::Refresh;
@@ -24,7 +25,9 @@ const CHANGES_PER_PAGE: u64 = 50;
 /// What is known of a directory's entries.
 #[derive(Debug)]
 pub(in crate::fs) struct Directory {
-    pub(in crate::fs) children: BTreeMap<FileName, Entry>,
+    children: BTreeMap<FileName, Box<Entry>>,
+    /// What they cost.
+    pub(super) cost: Cost,
     /// When `children` was last known to be all there is.
     pub(super) complete_at: Option<SystemTime>,
     /// The names of the last page that was listed of it, and when it was asked for.
@@ -36,6 +39,8 @@ pub(in crate::fs) struct Directory {
     pub(super) own_changes: u64,
     /// Whether the last listing had more than one page.
     pub(in crate::fs) is_large: bool,
+    /// Whether a small object in it was asked whether it is a link.
+    pub(in crate::fs) has_sampled_kinds: bool,
     /// Whether its marker object is known to be there.
     pub(in crate::fs) has_marker: bool,
     /// When entries of it last came or went by this mount, unless somebody has set a time since.
@@ -57,15 +62,15 @@ pub(in crate::fs) struct Directory {
     /// The directory in it that was listed last.
     pub(super) listed_last: Option<FileName>,
     /// What a flat listing has said of directories in it, and when it was asked for.
-    pub(super) stash: BTreeMap<FileName, (SystemTime, Stashed)>,
+    stash: BTreeMap<FileName, (SystemTime, Stashed)>,
     /// A directory in it had more entries than a flat listing has room for.
     pub(super) is_flat_useless: bool,
     /// How often other mounts of this machine had changed it when they were last asked.
     pub(super) others_changes: u64,
     /// When some of its entries were forgotten.
     pub(super) evicted_at: Option<SystemTime>,
-    /// About how much memory its entries take, in entries without attributes.
-    pub(super) weight: usize,
+    /// Whether somebody removes one name after the other.
+    pub(super) emptying: Emptying,
     /// Names that this mount removed, and when: a listing that was asked for earlier may still show them.
     pub(super) removed: HashMap<FileName, SystemTime>,
     /// One listing at a time.
@@ -79,11 +84,13 @@ impl Directory {
     pub(super) fn new(made_at: Option<SystemTime>) -> Directory {
         Directory {
             children: BTreeMap::new(),
+            cost: Cost::default(),
             complete_at: made_at,
             covered: None,
             own_since: made_at,
             own_changes: 0,
             is_large: false,
+            has_sampled_kinds: false,
             has_marker: made_at.is_some(),
             modified_at: None,
             newest_at: None,
@@ -98,11 +105,95 @@ impl Directory {
             is_flat_useless: false,
             others_changes: 0,
             evicted_at: None,
-            weight: 0,
+            emptying: Emptying::default(),
             removed: HashMap::new(),
             refresh: Arc::default(),
             marking: Arc::default(),
         }
+    }
+
+    /// What is known of its names, in order.
+    pub(in crate::fs) fn children(&self) -> &BTreeMap<FileName, Box<Entry>> {
+        &self.children
+    }
+
+    pub(super) fn insert(&mut self, name: FileName, entry: Entry) -> Option<Entry> {
+        self.cost += Cost::of(&name, &entry);
+        let before = self.children.insert(name.clone(), Box::new(entry));
+        before.map(|before| {
+            self.cost -= Cost::of(&name, &before);
+            *before
+        })
+    }
+
+    pub(super) fn remove(&mut self, name: &FileName) -> Option<Entry> {
+        let entry = self.children.remove(name)?;
+        self.cost -= Cost::of(name, &entry);
+        Some(*entry)
+    }
+
+    /// Changes an entry.
+    pub(super) fn change<T>(&mut self, name: &FileName, change: impl FnOnce(&mut Entry) -> T) -> Option<T> {
+        let entry = self.children.get_mut(name)?;
+        self.cost -= Cost::of(name, entry);
+        let changed = change(entry);
+        self.cost += Cost::of(name, entry);
+        Some(changed)
+    }
+
+    /// Changes all entries.
+    pub(super) fn change_all(&mut self, mut change: impl FnMut(&mut Entry)) {
+        let Directory { children, cost, .. } = self;
+        for (name, entry) in children {
+            *cost -= Cost::of(name, entry);
+            change(entry);
+            *cost += Cost::of(name, entry);
+        }
+    }
+
+    /// Forgets all entries but those that are to be kept.
+    pub(super) fn retain(&mut self, mut is_kept: impl FnMut(&Entry) -> bool) {
+        let Directory { children, cost, .. } = self;
+        children.retain(|name, entry| {
+            let kept = is_kept(entry);
+            if !kept {
+                *cost -= Cost::of(name, entry);
+            }
+            kept
+        });
+    }
+
+    /// Panics unless what must always hold does. Returns what its entries cost.
+    pub(super) fn expect_consistent(&self) -> Cost {
+        let mut cost = Cost::of_names(self.stashed_names());
+        self.children.iter().for_each(|(name, entry)| cost += Cost::of(name, entry));
+        assert_eq!(cost, self.cost, "what the names of a directory cost");
+        cost
+    }
+
+    /// Keeps what a flat listing has said of a directory in it.
+    pub(super) fn stash(&mut self, name: FileName, asked_at: SystemTime, stashed: Stashed) {
+        self.unstash(&name);
+        self.cost += Cost::of_names(stashed.names.len());
+        self.stash.insert(name, (asked_at, stashed));
+    }
+
+    /// Takes out what a flat listing has said of a directory in it.
+    pub(super) fn unstash(&mut self, name: &FileName) -> Option<(SystemTime, Stashed)> {
+        let (asked_at, stashed) = self.stash.remove(name)?;
+        self.cost -= Cost::of_names(stashed.names.len());
+        Some((asked_at, stashed))
+    }
+
+    /// Names in all that flat listings have said of directories in it.
+    pub(super) fn stashed_names(&self) -> usize {
+        self.stash.values().map(|(_, stashed)| stashed.names.len()).sum()
+    }
+
+    pub(super) fn clear_stash(&mut self) {
+        let names = self.stashed_names();
+        self.stash.clear();
+        self.cost -= Cost::of_names(names);
     }
 
     /// Whether `children` is all there is, as far as anybody can know at `now`.

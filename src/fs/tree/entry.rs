@@ -7,7 +7,7 @@ use crate::fs::attributes::{Kind, unmarked_attributes};
 use crate::fs::moving_directories::Copy;
 use crate::object::{Crc64, ETag, ObjectAttributes, ObjectHead, ObjectKey};
 use crate::read::Version;
-use crate::upload::PublishedFile;
+use crate::upload::{Base, PublishedFile};
 
 /// The service's time of an object may differ from when this mount had published it by so much: whole seconds, and the way
 /// of the answer. Where clocks differ by more, attributes are asked for once more.
@@ -49,7 +49,9 @@ pub(in crate::fs) struct Facts {
     /// Whether `last_modified` is the service's word; otherwise it is when this mount published.
     pub(in crate::fs) is_exact: bool,
     pub(in crate::fs) crc64: Option<Crc64>,
-    /// The metadata; `None` until somebody asked for them.
+    /// What it is; `None` until somebody asked. Stays known when the metadata are evicted.
+    pub(in crate::fs) kind: Option<Kind>,
+    /// The metadata; `None` until somebody asked for them, and where they have been evicted.
     pub(in crate::fs) attributes: Option<Box<ObjectAttributes>>,
 }
 
@@ -69,8 +71,17 @@ impl What {
     pub(in crate::fs) fn kind(&self) -> Kind {
         match self {
             What::Directory(_) => Kind::Directory,
-            What::Object(facts) => Kind::of_object(facts.attributes.as_deref(), facts.size),
+            What::Object(facts) => facts.kind.unwrap_or(Kind::File),
             What::New => Kind::File,
+        }
+    }
+
+    /// The metadata, as far as they are known.
+    pub(super) fn attributes(&self) -> Option<&ObjectAttributes> {
+        match self {
+            What::Directory(marker) => marker.as_ref().map(|marker| &marker.attributes),
+            What::Object(facts) => facts.attributes.as_deref(),
+            What::New => None,
         }
     }
 
@@ -105,21 +116,34 @@ impl Facts {
     /// What a HEAD said.
     pub(in crate::fs) fn told(head: ObjectHead) -> Facts {
         let ObjectHead { size, etag, last_modified, crc64, attributes } = head;
-        Facts { size, etag, last_modified, is_exact: true, crc64, attributes: Some(Box::new(attributes)) }
+        let kind = Some(Kind::of_object(Some(&attributes), size));
+        Facts { size, etag, last_modified, is_exact: true, crc64, kind, attributes: Some(Box::new(attributes)) }
+    }
+
+    /// What is known of an object that this mount has made at `now`.
+    pub(in crate::fs) fn made(base: Base, attributes: ObjectAttributes, now: SystemTime) -> Facts {
+        let Base { size, etag, crc64 } = base;
+        let kind = Some(Kind::of_object(Some(&attributes), size));
+        Facts { size, etag, last_modified: now, is_exact: false, crc64, kind, attributes: Some(Box::new(attributes)) }
+    }
+
+    /// The metadata of this version have been asked for.
+    pub(super) fn take_attributes(&mut self, attributes: ObjectAttributes) {
+        self.kind = Some(Kind::of_object(Some(&attributes), self.size));
+        self.attributes = Some(Box::new(attributes));
     }
 
     /// What is known after this mount published the file.
     pub(in crate::fs) fn published(file: PublishedFile, now: SystemTime) -> Facts {
         let PublishedFile { base, attributes, key: _, serial: _ } = file;
-        let (size, etag, crc64, attributes) = (base.size, base.etag, base.crc64, Some(Box::new(attributes)));
-        Facts { size, etag, last_modified: now, is_exact: false, crc64, attributes }
+        Facts::made(base, attributes, now)
     }
 
     /// The object is now a copy of the version that somebody has copied, made at `now`: of what is known that holds which is
     /// known of this version.
     pub(super) fn take_copy(&mut self, copy: &Copy, now: SystemTime) {
         if self.etag != copy.etag || !self.was_last_modified_at(copy.last_modified) {
-            (self.size, self.crc64, self.attributes) = (copy.size, None, None);
+            (self.size, self.crc64, self.kind, self.attributes) = (copy.size, None, None, None);
         }
         (self.etag, self.last_modified, self.is_exact) = (copy.copied.clone(), now, false);
     }
@@ -140,6 +164,7 @@ impl Facts {
         if !same {
             return self;
         }
-        Facts { crc64: self.crc64.or(before.crc64), attributes: self.attributes.or(before.attributes), ..self }
+        let (crc64, kind) = (self.crc64.or(before.crc64), self.kind.or(before.kind));
+        Facts { crc64, kind, attributes: self.attributes.or(before.attributes), ..self }
     }
 }

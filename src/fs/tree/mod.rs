@@ -5,6 +5,7 @@
 
 mod directory;
 mod entry;
+mod evict;
 mod told;
 mod walk;
 
@@ -16,7 +17,7 @@ use std::time::{Duration, SystemTime};
 pub(super) use directory::Directory;
 use directory::is_fresh;
 pub(super) use entry::{Entry, Facts, Known, Marker, What};
-use told::ATTRIBUTES_WEIGHT;
+use evict::Budget;
 pub(super) use told::{Asked, Covers, Listing};
 pub(super) use walk::AHEAD_MAX;
 
@@ -56,8 +57,7 @@ pub(super) struct Tree {
     top: Option<Box<Marker>>,
     /// How often any directory was found to be changed by other mounts.
     pub(super) heeds: u64,
-    /// How much was learned since what is known was last weighed.
-    added: usize,
+    budget: Budget,
 }
 
 /// An inode that somebody refers to.
@@ -69,8 +69,8 @@ pub(super) struct Node {
     /// How often the kernel was told of it and did not forget it.
     lookups: u64,
     /// What it was when it lost its name, for whoever has it open still.
-    removed: Option<Entry>,
-    times: Times,
+    removed: Option<Box<Entry>>,
+    times: Option<Box<Times>>,
     pub(super) body: Body,
 }
 
@@ -99,11 +99,6 @@ pub(super) struct File {
 }
 
 impl File {
-    /// Whether somebody has it open, or something of it waits to be published.
-    fn is_in_use(&self) -> bool {
-        self.writing.is_some() || !self.handles.is_empty()
-    }
-
     /// Whether somebody changes its content, or has changed it and that is not published.
     pub(super) fn is_being_written(&self) -> bool {
         self.writing.as_ref().is_some_and(|writing| !writing.is_only_attributes())
@@ -128,7 +123,8 @@ impl File {
 }
 
 impl Tree {
-    pub(super) fn new() -> Tree {
+    /// Names of which at most `limit_bytes` are known, and what nothing can be forgotten of.
+    pub(super) fn new(limit_bytes: usize) -> Tree {
         let mut directory = Directory::new(None);
         // The root needs no marker.
         directory.has_marker = true;
@@ -137,7 +133,7 @@ impl Tree {
             name: None,
             lookups: 1,
             removed: None,
-            times: Times::default(),
+            times: None,
             body: Body::Directory(Box::new(directory)),
         };
         Tree {
@@ -146,7 +142,7 @@ impl Tree {
             kernel_ttl: KERNEL_TTL,
             top: None,
             heeds: 0,
-            added: 0,
+            budget: Budget::new(limit_bytes),
         }
     }
 
@@ -189,11 +185,7 @@ impl Tree {
     }
 
     pub(super) fn entry(&self, parent: Ino, name: &FileName) -> Option<&Entry> {
-        self.directory(parent)?.children.get(name)
-    }
-
-    pub(super) fn entry_mut(&mut self, parent: Ino, name: &FileName) -> Option<&mut Entry> {
-        self.directory_mut(parent)?.children.get_mut(name)
+        self.directory(parent)?.children().get(name).map(|entry| &**entry)
     }
 
     /// The entry of an inode; `None` for the root and for what has lost its name.
@@ -202,10 +194,11 @@ impl Tree {
         self.entry(node.parent, node.name.as_ref()?).filter(|entry| entry.ino == ino)
     }
 
-    pub(super) fn entry_of_mut(&mut self, ino: Ino) -> Option<&mut Entry> {
-        let node = self.nodes.get(&ino)?;
-        let (parent, name) = (node.parent, node.name.clone()?);
-        self.entry_mut(parent, &name).filter(|entry| entry.ino == ino)
+    /// Changes the entry of an inode, if it has one.
+    pub(super) fn change_entry_of<T>(&mut self, ino: Ino, change: impl FnOnce(&mut Entry) -> T) -> Option<T> {
+        self.entry_of(ino)?;
+        let (parent, name) = self.place(ino)?;
+        self.change_entry(parent, &name, change)
     }
 
     /// The version that a file has in the bucket, as far as is known.
@@ -250,7 +243,7 @@ impl Tree {
     /// What is known about a name at `now`.
     pub(super) fn known(&self, parent: Ino, name: &FileName, now: SystemTime, ttl: Duration) -> Known {
         let Some(directory) = self.directory(parent) else { return Known::Unknown };
-        match directory.children.get(name) {
+        match directory.children().get(name) {
             Some(entry) if self.is_ours(entry) || is_fresh(entry.seen_at, now, ttl) => Known::Present,
             entry if directory.covers(name, now, ttl) => match entry {
                 Some(_) => Known::Present,
@@ -271,12 +264,10 @@ impl Tree {
         if let Some(directory) = self.directory_mut(parent) {
             directory.removed.remove(name);
             directory.changes += 1;
-            let ino = entry.ino;
-            let replaced = directory.children.insert(name.clone(), entry).filter(|replaced| replaced.ino != ino);
-            directory.weight += ATTRIBUTES_WEIGHT;
             directory.note_entry(now, ttl);
+            let ino = entry.ino;
+            let replaced = self.insert_entry(parent, name.clone(), entry).filter(|replaced| replaced.ino != ino);
             self.lose_name(replaced, now);
-            self.added += 1;
             self.evict(parent, now);
         }
         if let Some(times) = self.times_mut(parent) {
@@ -289,8 +280,8 @@ impl Tree {
         if let Some(entry) = entry
             && let Some(node) = self.nodes.get_mut(&entry.ino)
         {
-            node.times.note_change(now);
-            node.removed = Some(entry);
+            node.times.get_or_insert_default().note_change(now);
+            node.removed = Some(Box::new(entry));
         }
     }
 
@@ -306,8 +297,9 @@ impl Tree {
         directory.removed.retain(|_, at| is_fresh(*at, now, ttl));
         directory.removed.insert(name.clone(), now);
         directory.changes += 1;
-        let entry = directory.children.remove(name);
+        directory.emptying.note_removal(name);
         directory.note_entry(now, ttl);
+        let entry = self.remove_entry(parent, name);
         self.lose_name(entry.clone(), now);
         if let Some(times) = self.times_mut(parent) {
             times.note_change(now);
@@ -319,17 +311,18 @@ impl Tree {
     /// takes one that changes its type for broken.
     pub(super) fn take_for_file(&mut self, ino: Ino) {
         let number = self.new_ino();
-        if let Some(entry) = self.entry_of_mut(ino)
-            && let What::Object(Facts { attributes: Some(attributes), .. }) = &mut entry.what
-        {
-            **attributes = of_file(std::mem::take(&mut **attributes));
-            entry.ino = number;
-        }
+        self.change_entry_of(ino, |entry| {
+            if let What::Object(Facts { attributes: Some(attributes), kind, .. }) = &mut entry.what {
+                **attributes = of_file(std::mem::take(&mut **attributes));
+                *kind = Some(Kind::File);
+                entry.ino = number;
+            }
+        });
     }
 
     /// What an inode has of times in memory.
     pub(super) fn times_mut(&mut self, ino: Ino) -> Option<&mut Times> {
-        self.nodes.get_mut(&ino).map(|node| &mut node.times)
+        self.nodes.get_mut(&ino).map(|node| &mut **node.times.get_or_insert_default())
     }
 
     /// What the marker of a directory says, as far as that is known.
@@ -341,15 +334,15 @@ impl Tree {
         }
     }
 
-    /// The same, to be changed.
-    pub(super) fn marker_mut(&mut self, ino: Ino) -> Option<&mut Marker> {
+    /// Changes what is known of the marker of a directory.
+    pub(super) fn change_marker<T>(&mut self, ino: Ino, change: impl FnOnce(&mut Marker) -> T) -> Option<T> {
         if ino == ROOT {
-            return self.top.as_deref_mut();
+            return self.top.as_deref_mut().map(change);
         }
-        match &mut self.entry_of_mut(ino)?.what {
-            What::Directory(marker) => marker.as_deref_mut(),
+        self.change_entry_of(ino, |entry| match &mut entry.what {
+            What::Directory(marker) => marker.as_deref_mut().map(change),
             _ => None,
-        }
+        })?
     }
 
     /// Takes note of what carries the attributes of the top, unless that is known.
@@ -388,7 +381,7 @@ impl Tree {
             name: Some(name.clone()),
             lookups: 0,
             removed: None,
-            times: Times::default(),
+            times: None,
             body: new_body(),
         });
         node.lookups += 1;
@@ -397,30 +390,30 @@ impl Tree {
 
     /// Notes that this mount has made the directory `ino`, so that all its entries are known.
     pub(super) fn mark_made(&mut self, ino: Ino, now: SystemTime) {
-        if let Some(directory) = self.directory_mut(ino) {
-            *directory = Directory::new(Some(now));
-        }
+        self.change_directory(ino, |directory| *directory = Directory::new(Some(now)));
     }
 
     /// The kernel forgot an inode `lookups` times.
-    pub(super) fn forget(&mut self, ino: Ino, lookups: u64) {
+    pub(super) fn forget(&mut self, ino: Ino, lookups: u64, now: SystemTime) {
         if let Some(node) = self.nodes.get_mut(&ino) {
             node.lookups = node.lookups.saturating_sub(lookups);
         }
         self.drop_unused(ino);
+        self.note_forgotten(now);
     }
 
     /// Drops an inode that nobody refers to any more, and the directories that only it kept.
     pub(super) fn drop_unused(&mut self, ino: Ino) {
         let mut at = ino;
         while at != ROOT && self.is_unused(at) {
-            if let Some(modified_at) = self.directory(at).and_then(|directory| directory.modified_at)
-                && let Some(marker) = self.marker_mut(at)
-            {
+            if let Some(modified_at) = self.directory(at).and_then(|directory| directory.modified_at) {
                 // It goes on from there when somebody comes again.
-                marker.attributes.set_mtime(modified_at);
+                self.change_marker(at, |marker| marker.attributes.set_mtime(modified_at));
             }
             let Some(node) = self.nodes.remove(&at) else { return };
+            if let Body::Directory(directory) = &node.body {
+                self.drop_cost(at, directory.cost);
+            }
             at = node.parent;
         }
     }
@@ -432,7 +425,7 @@ impl Tree {
             // A directory stays for as long as something new or open is in it.
             Body::Directory(directory) => {
                 !directory.is_unsaved
-                    && directory.children.values().all(|e| e.what != What::New && !self.nodes.contains_key(&e.ino))
+                    && directory.children().values().all(|e| e.what != What::New && !self.nodes.contains_key(&e.ino))
             }
         }
     }
@@ -440,9 +433,7 @@ impl Tree {
     /// What is known of an inode's name, and of the directory that it is in, may be wrong: the next who wants to know asks.
     pub(super) fn doubt(&mut self, ino: Ino) {
         let Some((parent, _)) = self.place(ino) else { return };
-        if let Some(entry) = self.entry_of_mut(ino) {
-            entry.seen_at = SystemTime::UNIX_EPOCH;
-        }
+        self.change_entry_of(ino, |entry| entry.seen_at = SystemTime::UNIX_EPOCH);
         if let Some(directory) = self.directory_mut(parent) {
             (directory.complete_at, directory.covered) = (None, None);
         }
@@ -478,17 +469,19 @@ impl Tree {
         let is_unsaved = self.directory(ino).is_some_and(|directory| directory.is_unsaved);
         if ino == ROOT && !is_unsaved {
             self.top = None;
-        } else if let Some(entry) = self.entry_of_mut(ino).filter(|_| !is_unsaved) {
-            entry.what = What::Directory(None);
+        } else if !is_unsaved {
+            self.change_entry_of(ino, |entry| entry.what = What::Directory(None));
         }
         self.doubt(ino);
     }
 
     /// The marker of a directory is there since `now`.
     pub(super) fn note_marker(&mut self, ino: Ino, now: SystemTime) {
-        if let Some(marker) = self.marker_mut(ino).filter(|marker| !marker.is_there()) {
-            marker.last_modified = now;
-        }
+        self.change_marker(ino, |marker| {
+            if !marker.is_there() {
+                marker.last_modified = now;
+            }
+        });
         if let Some(directory) = self.directory_mut(ino) {
             directory.has_marker = true;
         }
@@ -496,7 +489,7 @@ impl Tree {
 
     /// Whether a directory holds a file that is not in the bucket yet.
     pub(super) fn holds_new(&self, ino: Ino) -> bool {
-        self.directory(ino).is_some_and(|directory| directory.children.values().any(|entry| entry.what == What::New))
+        self.directory(ino).is_some_and(|directory| directory.children().values().any(|entry| entry.what == What::New))
     }
 
     /// Every file below a directory that is being written or waits to be published, and whether it has no object yet.
@@ -521,13 +514,15 @@ impl Tree {
     pub(super) fn take_copy(&mut self, directory: Ino, rest: &str, key: &ObjectKey, copy: &Copy, now: SystemTime) {
         let (mut at, mut names) = (directory, rest.split('/').peekable());
         while let Some(name) = names.next().and_then(FileName::new) {
-            let Some(entry) = self.directory_mut(at).and_then(|directory| directory.children.get_mut(&name)) else {
-                return;
-            };
-            at = entry.ino;
-            if let (None, What::Object(facts)) = (names.peek(), &mut entry.what) {
-                facts.take_copy(copy, now);
-            }
+            let is_last = names.peek().is_none();
+            let found = self.change_entry(at, &name, |entry| {
+                if let (true, What::Object(facts)) = (is_last, &mut entry.what) {
+                    facts.take_copy(copy, now);
+                }
+                entry.ino
+            });
+            let Some(ino) = found else { return };
+            at = ino;
         }
         if let Some(file) = self.file_mut(at) {
             file.object_moved(&copy.etag, key, &copy.copied);
@@ -538,14 +533,30 @@ impl Tree {
     pub(super) fn touch_upwards(&mut self, ino: Ino, now: SystemTime, ttl: Duration) {
         let mut at = ino;
         while at != ROOT {
-            let Some(entry) = self.entry_of_mut(at) else { return };
-            entry.seen_at = now;
+            if self.change_entry_of(at, |entry| entry.seen_at = now).is_none() {
+                return;
+            }
             let Some((parent, _)) = self.place(at) else { return };
             if let Some(directory) = self.directory_mut(parent) {
                 directory.renew(now, ttl);
             }
             at = parent;
         }
+    }
+
+    /// Panics unless what must always hold of names does. For tests; takes time in proportion to all that is known.
+    pub(super) fn expect_consistent(&self) {
+        let mut cost = evict::Cost::default();
+        for (ino, node) in &self.nodes {
+            if let Body::Directory(directory) = &node.body {
+                cost += directory.expect_consistent();
+            }
+            let is_linked = *ino == ROOT || node.removed.is_some() || self.entry_of(*ino).is_some();
+            assert!(is_linked, "{ino:?} is neither linked nor removed: {node:?}");
+            let is_above = |above: Ino| self.directory(above).is_some();
+            assert!(node.removed.is_some() || is_above(node.parent), "the parent of {ino:?} is gone");
+        }
+        assert_eq!(cost, self.budget.used(), "the running sum of what names cost");
     }
 
     /// What `stat` shows. What has lost its name is what it was then, but for the name.
@@ -557,7 +568,7 @@ impl Tree {
         let Seen { kind, size, mtime, attributes, links, valid_for } = seen;
         let (permissions, owner) = permissions_and_owner(kind, attributes.as_deref(), options);
         let device = device_of(kind, attributes.as_deref());
-        let times = self.nodes.get(&ino).map(|node| node.times).unwrap_or_default();
+        let times = self.nodes.get(&ino).and_then(|node| node.times.as_deref()).copied().unwrap_or_default();
         let Shown { atime, mtime, ctime } = times.shown(mtime, now);
         // The kernel does not expect that a write or a truncating open takes these bits away, and would go on showing them.
         let is_privileged = kind == Kind::File && permissions & (MODE_SET_USER | MODE_SET_GROUP) != 0;
@@ -581,7 +592,7 @@ impl Tree {
 
     fn seen(&self, ino: Ino, options: &FsOptions, now: SystemTime) -> Option<Seen<'_>> {
         let named = self.entry_of(ino);
-        let entry = named.or_else(|| self.nodes.get(&ino)?.removed.as_ref());
+        let entry = named.or_else(|| self.nodes.get(&ino)?.removed.as_deref());
         let (size, mtime, attributes) = match entry.map(|entry| &entry.what) {
             Some(What::Object(facts)) => (facts.size, facts.mtime(), facts.attributes.as_deref()),
             Some(What::New) => (0, SystemTime::UNIX_EPOCH, None),
@@ -628,6 +639,7 @@ mod tests {
     use std::time::UNIX_EPOCH;
 
     pub(super) const TTL: Duration = Duration::from_secs(5);
+    pub(super) const LIMIT: usize = 64 << 20;
 
     pub(super) fn at(seconds: u64) -> SystemTime {
         UNIX_EPOCH + Duration::from_secs(seconds)
@@ -645,6 +657,7 @@ mod tests {
             last_modified,
             is_exact: true,
             crc64: None,
+            kind: None,
             attributes: None,
         })
     }
@@ -660,7 +673,7 @@ mod tests {
 
     #[test]
     fn a_directory_of_this_mount_stays_known_while_it_is_filled() {
-        let mut tree = Tree::new();
+        let mut tree = Tree::new(LIMIT);
         let ino = tree.new_ino();
         tree.link(ROOT, &name("d"), Entry { ino, seen_at: at(100), what: What::Directory(None) }, at(100), TTL);
         tree.remember(ROOT, &name("d"));
@@ -676,13 +689,13 @@ mod tests {
 
     #[test]
     fn an_inode_lives_until_it_is_forgotten_as_often_as_it_was_told_of() {
-        let mut tree = Tree::new();
+        let mut tree = Tree::new(LIMIT);
         tree.take_listing(ROOT, listing([("a", object("1"))], 10, Covers::ALL));
         let ino = tree.remember(ROOT, &name("a")).unwrap();
         assert_eq!(tree.remember(ROOT, &name("a")), Some(ino));
-        tree.forget(ino, 1);
+        tree.forget(ino, 1, at(11));
         assert!(tree.node(ino).is_some());
-        tree.forget(ino, 1);
+        tree.forget(ino, 1, at(11));
         assert!(tree.node(ino).is_none());
         assert_eq!(tree.remember(ROOT, &name("a")), Some(ino), "the number stays with the entry");
     }

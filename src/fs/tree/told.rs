@@ -4,26 +4,13 @@ use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::time::{Duration, SystemTime};
 
-use super::directory::{Directory, is_fresh};
+use super::directory::is_fresh;
 use super::entry::{Entry, Marker, What};
-use super::{Body, File, Ino, ROOT, Tree};
-use crate::fs::attributes::Kind;
+use super::{Ino, ROOT, Tree};
 use crate::fs::flat::Stashed;
 use crate::fs::name::FileName;
 use crate::fs::reading_directories::DirEntry;
 use crate::object::ObjectHead;
-
-/// How much memory an entry with attributes takes, in entries without.
-pub(super) const ATTRIBUTES_WEIGHT: usize = 4;
-
-/// How much is known of names at most, in entries without attributes of some 250 bytes each. Beyond that it is evicted.
-const WEIGHT_MAX: usize = 250_000;
-
-/// What is known is weighed each time that so much more is known: to weigh it, all directories are looked at.
-const EVICT_EVERY: usize = 10_000;
-
-/// Attributes that were asked for so short a time ago are about to be shown.
-const JUST_ASKED: Duration = Duration::from_secs(5);
 
 /// Names that are kept of flat listings in one directory.
 const STASH_NAMES_MAX: usize = 20_000;
@@ -75,7 +62,10 @@ impl Covers {
     }
 
     /// Those that may be covered.
-    fn range<'a>(&self, children: &'a BTreeMap<FileName, Entry>) -> impl Iterator<Item = (&'a FileName, &'a Entry)> {
+    fn range<'a>(
+        &self,
+        children: &'a BTreeMap<FileName, Box<Entry>>,
+    ) -> impl Iterator<Item = (&'a FileName, &'a Box<Entry>)> {
         let after = self.after.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
         let up_to = self.up_to.as_deref().map_or(Bound::Unbounded, Bound::Included);
         // An empty range would panic.
@@ -104,18 +94,16 @@ impl Tree {
         let Listing { names, asked_at, covers, ttl } = listing;
         let Some(directory) = self.directory(ino) else { return };
         let vanished: Vec<FileName> = covers
-            .range(&directory.children)
+            .range(directory.children())
             .filter(|(name, entry)| {
                 covers.includes(name) && !names.contains_key(*name) && entry.seen_at < asked_at && !self.is_ours(entry)
             })
             .map(|(name, _)| name.clone())
             .collect();
         for name in vanished {
-            let vanished = self.directory_mut(ino).and_then(|directory| directory.children.remove(&name));
+            let vanished = self.remove_entry(ino, &name);
             self.lose_name(vanished, asked_at);
         }
-        let count = names.len();
-        self.added += count;
         let modified = |what: &What| if let What::Object(facts) = what { Some(facts.last_modified) } else { None };
         let newest = names.values().filter_map(modified).max();
         if let Some(directory) = self.directory_mut(ino) {
@@ -133,83 +121,6 @@ impl Tree {
         self.evict(ino, asked_at);
     }
 
-    /// Makes room, once in a while, where too much is known: first attributes go, which are asked for one by one when they are
-    /// wanted again, and then names, of those directories first that have been known for longest. Names of directories that this
-    /// mount works in stay. `listed` is being read.
-    pub(super) fn evict(&mut self, listed: Ino, now: SystemTime) {
-        if self.added < EVICT_EVERY {
-            return;
-        }
-        self.added = 0;
-        let mut weight = 0;
-        let mut oldest = Vec::new();
-        for (ino, node) in &mut self.nodes {
-            let Body::Directory(directory) = &mut node.body else { continue };
-            let names = directory.children.len();
-            directory.weight = directory.weight.clamp(names, names * ATTRIBUTES_WEIGHT);
-            weight += directory.weight;
-            let known_since = directory.complete_at.unwrap_or(SystemTime::UNIX_EPOCH);
-            oldest.push((*ino == listed, known_since, *ino));
-        }
-        if weight <= WEIGHT_MAX {
-            return;
-        }
-        oldest.sort();
-        for (.., ino) in &oldest {
-            if weight <= WEIGHT_MAX / 2 {
-                return;
-            }
-            weight -= self.forget_attributes(*ino, now);
-        }
-        for (is_listed, _, ino) in oldest {
-            let can_go = |directory: &Directory| !directory.is_own(now) && (is_listed || directory.readers == 0);
-            if weight > WEIGHT_MAX / 2 && self.directory(ino).is_some_and(can_go) {
-                weight -= self.forget_entries(ino, now, is_listed);
-            }
-        }
-    }
-
-    /// Forgets the attributes of files in a directory that nobody has open and nobody has just asked for. Returns the weight
-    /// that is gone.
-    fn forget_attributes(&mut self, ino: Ino, now: SystemTime) -> usize {
-        let Some(directory) = self.directory_mut(ino) else { return 0 };
-        let mut children = std::mem::take(&mut directory.children);
-        let mut kept = 0;
-        for entry in children.values_mut() {
-            let is_open = || self.file(entry.ino).is_some_and(File::is_in_use);
-            // Of what is no file a listing does not tell that.
-            let is_kept = is_fresh(entry.seen_at, now, JUST_ASKED) || entry.what.kind() != Kind::File || is_open();
-            match &mut entry.what {
-                What::Object(facts) if !is_kept => facts.attributes = None,
-                What::Object(_) => kept += 1,
-                What::Directory(_) | What::New => {}
-            }
-        }
-        let Some(directory) = self.directory_mut(ino) else { return 0 };
-        directory.children = children;
-        let before = directory.weight;
-        directory.weight = directory.weight.min(directory.children.len() + kept * (ATTRIBUTES_WEIGHT - 1));
-        before - directory.weight
-    }
-
-    /// Forgets the entries of a directory that nobody refers to, but for those just listed if they `are_kept`. Returns the
-    /// weight that is gone.
-    fn forget_entries(&mut self, ino: Ino, asked_at: SystemTime, are_kept: bool) -> usize {
-        let Some(directory) = self.directory(ino) else { return 0 };
-        let is_needed = |entry: &Entry| {
-            are_kept && entry.seen_at >= asked_at || self.nodes.contains_key(&entry.ino) || entry.what == What::New
-        };
-        let gone: Vec<FileName> =
-            directory.children.iter().filter(|(_, entry)| !is_needed(entry)).map(|(name, _)| name.clone()).collect();
-        let Some(directory) = self.directory_mut(ino) else { return 0 };
-        let weight = directory.weight;
-        gone.iter().for_each(|name| drop(directory.children.remove(name)));
-        directory.stash.clear();
-        (directory.complete_at, directory.covered, directory.evicted_at) = (None, None, Some(asked_at));
-        directory.weight = directory.children.len();
-        weight.saturating_sub(directory.weight)
-    }
-
     /// All pages of a directory have been listed, the first of them at `began_at`.
     pub(in crate::fs) fn note_complete(&mut self, ino: Ino, began_at: SystemTime) {
         if let Some(directory) = self.directory_mut(ino)
@@ -223,12 +134,12 @@ impl Tree {
     /// knows of and nobody else.
     pub(in crate::fs) fn shown(&self, ino: Ino, listed: Vec<FileName>, covers: &Covers) -> Vec<DirEntry> {
         let Some(directory) = self.directory(ino) else { return Vec::new() };
-        let ours = covers.range(&directory.children).filter(|(name, entry)| {
+        let ours = covers.range(directory.children()).filter(|(name, entry)| {
             self.is_ours(entry) && covers.has_place_of(name) && listed.binary_search(name).is_err()
         });
         let ours = ours.map(|(name, _)| name.clone()).collect::<Vec<_>>();
         let shown = |name: FileName| {
-            let entry = directory.children.get(&name)?;
+            let entry = directory.children().get(&name)?;
             Some(DirEntry { ino: entry.ino, kind: self.kind_of(entry), name })
         };
         listed.into_iter().chain(ours).filter_map(shown).collect()
@@ -249,23 +160,21 @@ impl Tree {
         let Some(directory) = self.directory_mut(ino) else { return };
         let keeps_marker = ino != ROOT || directory.is_unsaved;
         directory.removed.clear();
-        let mut children = std::mem::take(&mut directory.children);
-        for entry in children.values_mut() {
-            entry.seen_at = SystemTime::UNIX_EPOCH;
-            let is_unsaved = self.directory(entry.ino).is_some_and(|directory| directory.is_unsaved);
-            match &mut entry.what {
-                What::Directory(marker) if !is_unsaved => *marker = None,
-                // New metadata may come with the same bytes, in the same second.
-                What::Object(facts) => facts.attributes = None,
-                What::Directory(_) | What::New => {}
-            }
-        }
+        let unsaved: Vec<Ino> = self.unsaved_directories();
+        self.change_directory(ino, |directory| {
+            directory.clear_stash();
+            directory.change_all(|entry| {
+                entry.seen_at = SystemTime::UNIX_EPOCH;
+                match &mut entry.what {
+                    What::Directory(marker) if !unsaved.contains(&entry.ino) => *marker = None,
+                    // New metadata may come with the same bytes, in the same second.
+                    What::Object(facts) => (facts.attributes, facts.kind) = (None, None),
+                    What::Directory(_) | What::New => {}
+                }
+            });
+        });
         if !keeps_marker {
             self.top = None;
-        }
-        if let Some(directory) = self.directory_mut(ino) {
-            directory.children = children;
-            directory.stash.clear();
         }
         self.forget_stashed_of(ino);
     }
@@ -281,30 +190,24 @@ impl Tree {
 
     /// What a HEAD said of the version that is known of a name.
     pub(in crate::fs) fn take_metadata(&mut self, parent: Ino, name: &FileName, head: &ObjectHead) {
-        if let Some(What::Object(facts)) = self.entry_mut(parent, name).map(|entry| &mut entry.what)
-            && facts.etag == head.etag
-            && facts.attributes.is_none()
-        {
-            facts.attributes = Some(Box::new(head.attributes.clone()));
-            facts.crc64 = facts.crc64.or(head.crc64);
-        }
+        self.change_entry(parent, name, |entry| {
+            if let What::Object(facts) = &mut entry.what
+                && facts.etag == head.etag
+                && facts.attributes.is_none()
+            {
+                facts.take_attributes(head.attributes.clone());
+                facts.crc64 = facts.crc64.or(head.crc64);
+            }
+        });
     }
 
     /// There was nothing of a name when that was asked for.
     pub(in crate::fs) fn take_absence(&mut self, parent: Ino, name: &FileName, asked_at: SystemTime) {
         let is_gone = self.entry(parent, name).is_some_and(|entry| !self.is_ours(entry) && entry.seen_at <= asked_at);
-        if let Some(directory) = self.directory_mut(parent).filter(|_| is_gone) {
-            let vanished = directory.children.remove(name);
+        if is_gone {
+            let vanished = self.remove_entry(parent, name);
             self.lose_name(vanished, asked_at);
         }
-    }
-
-    /// Attributes of a name in the directory are known by now.
-    pub(in crate::fs) fn note_attributes(&mut self, parent: Ino) {
-        if let Some(directory) = self.directory_mut(parent) {
-            directory.weight += ATTRIBUTES_WEIGHT - 1;
-        }
-        self.added += 1;
     }
 
     /// Keeps what a flat listing from `first` on has said of directories in `parent`. Returns those whose markers are to be
@@ -316,54 +219,50 @@ impl Tree {
         stashed: BTreeMap<FileName, Stashed>,
         asked_at: SystemTime,
     ) -> Vec<FileName> {
-        let Some(directory) = self.directory_mut(parent) else { return Vec::new() };
-        directory.is_flat_useless |= !stashed.contains_key(first);
-        let kept: usize = directory.stash.values().map(|(_, stashed)| stashed.names.len()).sum();
-        if kept > STASH_NAMES_MAX {
-            directory.stash.clear();
-        }
         let mut with_markers = Vec::new();
-        for (name, stashed) in stashed {
-            // This mount may have put another directory there since.
-            let is_newer = |at: &SystemTime| *at >= asked_at;
-            if directory.removed.get(&name).is_some_and(is_newer)
-                || directory.children.get(&name).is_some_and(|entry| entry.seen_at > asked_at)
-            {
-                continue;
+        self.change_directory(parent, |directory| {
+            directory.is_flat_useless |= !stashed.contains_key(first);
+            if directory.stashed_names() > STASH_NAMES_MAX {
+                directory.clear_stash();
             }
-            if let Some(Entry { what: what @ What::Directory(None), .. }) = directory.children.get_mut(&name) {
-                match stashed.has_marker {
-                    true => with_markers.push(name.clone()),
-                    false => *what = What::Directory(Some(Marker::absent())),
+            for (name, stashed) in stashed {
+                // This mount may have put another directory there since.
+                let is_newer = |at: &SystemTime| *at >= asked_at;
+                if directory.removed.get(&name).is_some_and(is_newer)
+                    || directory.children().get(&name).is_some_and(|entry| entry.seen_at > asked_at)
+                {
+                    continue;
                 }
+                let has_marker = stashed.has_marker;
+                directory.change(&name, |entry| match (&entry.what, has_marker) {
+                    (What::Directory(None), true) => with_markers.push(name.clone()),
+                    (What::Directory(None), false) => entry.what = What::Directory(Some(Marker::absent())),
+                    _ => {}
+                });
+                directory.stash(name, asked_at, stashed);
             }
-            directory.stash.insert(name, (asked_at, stashed));
-        }
+        });
         with_markers
     }
 
     /// Forgets what a flat listing has said of the directory `name` and of `parent`: this mount changes `name`.
     pub(super) fn forget_stashed(&mut self, parent: Ino, name: &FileName) {
-        if let Some(directory) = self.directory_mut(parent) {
-            directory.stash.remove(name);
-        }
+        self.change_directory(parent, |directory| directory.unstash(name));
         self.forget_stashed_of(parent);
     }
 
     /// The same of the directory `ino` alone.
     fn forget_stashed_of(&mut self, ino: Ino) {
-        if let Some((parent, name)) = self.place(ino)
-            && let Some(parent) = self.directory_mut(parent)
-        {
-            parent.stash.remove(&name);
+        if let Some((parent, name)) = self.place(ino) {
+            self.change_directory(parent, |parent| parent.unstash(&name));
         }
     }
 
     /// Takes in what a flat listing has said of a directory, if it has and that is fresh.
     pub(in crate::fs) fn take_stashed(&mut self, ino: Ino, now: SystemTime, ttl: Duration) -> bool {
         let Some((parent, name)) = self.place(ino) else { return false };
-        let stash = self.directory_mut(parent).map(|directory| &mut directory.stash);
-        let Some((asked_at, stashed)) = stash.and_then(|stash| stash.remove(&name)) else { return false };
+        let unstashed = self.change_directory(parent, |directory| directory.unstash(&name)).flatten();
+        let Some((asked_at, stashed)) = unstashed else { return false };
         if !is_fresh(asked_at, now, ttl) {
             return false;
         }
@@ -393,8 +292,8 @@ impl Tree {
         if directory.removed.get(&name).is_some_and(|at| is_fresh(*at, asked_at, ttl) || *at >= asked_at) {
             return;
         }
-        let before = directory.children.get(&name).cloned();
-        let entry = match before {
+        let before = directory.children().get(&name).cloned();
+        let entry = match before.map(|before| *before) {
             Some(before) if self.is_ours(&before) || before.seen_at > asked_at => return,
             Some(before) if before.what.is_directory() == what.is_directory() => {
                 let what = match (what, before.what) {
@@ -406,23 +305,21 @@ impl Tree {
             }
             _ => Entry { ino: self.new_ino(), seen_at: asked_at, what },
         };
-        if let Some(directory) = self.directory_mut(parent) {
-            let ino = entry.ino;
-            let replaced = directory.children.insert(name, entry).filter(|replaced| replaced.ino != ino);
-            self.lose_name(replaced, asked_at);
-        }
+        let ino = entry.ino;
+        let replaced = self.insert_entry(parent, name, entry).filter(|replaced| replaced.ino != ino);
+        self.lose_name(replaced, asked_at);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fs::tree::tests::{TTL, at, listing, name, object};
-    use crate::fs::tree::{Facts, Known, ROOT};
+    use crate::fs::tree::tests::{LIMIT, TTL, at, listing, name, object};
+    use crate::fs::tree::{Known, ROOT};
 
     #[test]
     fn a_complete_listing_answers_for_every_name_while_it_is_fresh() {
-        let mut tree = Tree::new();
+        let mut tree = Tree::new(LIMIT);
         assert_eq!(tree.known(ROOT, &name("a"), at(10), TTL), Known::Unknown);
         tree.take_listing(ROOT, listing([("a", object("1"))], 10, Covers::ALL));
         assert_eq!(tree.known(ROOT, &name("a"), at(14), TTL), Known::Present);
@@ -434,7 +331,7 @@ mod tests {
 
     #[test]
     fn a_page_answers_only_for_what_it_covers() {
-        let mut tree = Tree::new();
+        let mut tree = Tree::new(LIMIT);
         tree.take_listing(ROOT, listing([("a", object("1")), ("m", object("1")), ("z", object("1"))], 10, Covers::ALL));
         tree.take_listing(ROOT, listing([("a", object("1"))], 20, Covers { after: None, up_to: Some("m/".into()) }));
         let known = ["a", "m", "z"].map(|text| tree.entry(ROOT, &name(text)).is_some());
@@ -443,7 +340,7 @@ mod tests {
 
     #[test]
     fn a_listing_does_not_undo_what_this_mount_did_meanwhile() {
-        let mut tree = Tree::new();
+        let mut tree = Tree::new(LIMIT);
         tree.take_listing(ROOT, listing([("gone", object("1"))], 10, Covers::ALL));
         tree.unlink(ROOT, &name("gone"), at(12), TTL);
         let ino = tree.new_ino();
@@ -458,11 +355,13 @@ mod tests {
 
     #[test]
     fn metadata_are_kept_for_as_long_as_the_version_is_the_same() {
-        let mut tree = Tree::new();
+        let mut tree = Tree::new(LIMIT);
         tree.take_listing(ROOT, listing([("a", object("1"))], 10, Covers::ALL));
         let ino = tree.entry(ROOT, &name("a")).unwrap().ino;
-        let Some(Entry { what: What::Object(facts), .. }) = tree.entry_mut(ROOT, &name("a")) else { panic!() };
-        facts.attributes = Some(Box::default());
+        tree.change_entry(ROOT, &name("a"), |entry| {
+            let What::Object(facts) = &mut entry.what else { panic!() };
+            facts.attributes = Some(Box::default());
+        });
         tree.take_listing(ROOT, listing([("a", object("1"))], 20, Covers::ALL));
         let entry = tree.entry(ROOT, &name("a")).unwrap();
         assert!(matches!(&entry.what, What::Object(facts) if facts.attributes.is_some()));
@@ -472,47 +371,10 @@ mod tests {
         assert_eq!(entry.ino, ino);
     }
 
-    /// Attributes make way for names, and old names for those of a directory that this mount works in.
-    #[test]
-    fn a_directory_that_is_filled_stays_known_however_much_there_is() {
-        const FILES: usize = WEIGHT_MAX + EVICT_EVERY;
-        let mut tree = Tree::new();
-        let make = |tree: &mut Tree, parent, text: &str, what| {
-            let ino = tree.new_ino();
-            tree.link(parent, &name(text), Entry { ino, seen_at: at(100), what }, at(100), TTL);
-            ino
-        };
-        let [old, new] = ["old", "new"].map(|text| {
-            let ino = make(&mut tree, ROOT, text, What::Directory(None));
-            tree.remember(ROOT, &name(text));
-            ino
-        });
-        tree.take_listing(old, listing([("a", object("1"))], 90, Covers::ALL));
-        tree.mark_made(new, at(100));
-        let file = || {
-            let What::Object(facts) = object("1") else { panic!() };
-            What::Object(Facts { attributes: Some(Box::default()), ..facts })
-        };
-        for index in 0..FILES {
-            let ino = tree.new_ino();
-            let entry = Entry { ino, seen_at: at(100 + index as u64 / 10_000), what: file() };
-            tree.link(new, &name(&format!("{index:06}")), entry, at(100 + index as u64 / 10_000), TTL);
-        }
-        let now = at(100 + FILES as u64 / 10_000);
-        assert_eq!(tree.known(new, &name("another"), now, TTL), Known::Absent);
-        assert_eq!(tree.entry(old, &name("a")).map(|entry| entry.ino), None);
-        let with_attributes =
-            |(_, entry): &(&FileName, &Entry)| matches!(&entry.what, What::Object(facts) if facts.attributes.is_some());
-        let children = &tree.directory(new).unwrap().children;
-        let (all, whole) = (children.len(), children.iter().filter(with_attributes).count());
-        assert!(all == FILES && whole < WEIGHT_MAX / ATTRIBUTES_WEIGHT + EVICT_EVERY, "{whole} of {all}");
-        assert!(tree.lacks_attributes(new, &name("259999")).is_none(), "those of the last seconds are there");
-    }
-
     /// `mv d d.old; mv e d` within the time that a flat listing is believed.
     #[test]
     fn what_a_flat_listing_said_of_a_name_does_not_hold_for_the_next_directory_of_that_name() {
-        let mut tree = Tree::new();
+        let mut tree = Tree::new(LIMIT);
         tree.take_listing(ROOT, listing([("d", What::Directory(None)), ("e", What::Directory(None))], 10, Covers::ALL));
         let ino = tree.remember(ROOT, &name("e")).unwrap();
         let stashed = |text| {

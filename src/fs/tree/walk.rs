@@ -40,6 +40,37 @@ impl Ascent {
     }
 }
 
+/// After so many names that were looked up and removed one after the other, the next is taken to go the same way.
+const EMPTYING: u32 = 4;
+
+/// Whether somebody removes the names of a directory one after the other, and wants to know nothing of them.
+#[derive(Debug, Default)]
+pub(super) struct Emptying {
+    caller: u32,
+    /// What was looked up last, unless it was removed.
+    looked_up: Option<FileName>,
+    steps: u32,
+}
+
+impl Emptying {
+    /// Takes in that `caller` looks up a name, and says whether it is likely to be removed next.
+    fn step(&mut self, caller: u32, name: &FileName) -> bool {
+        let last = self.looked_up.replace(name.clone());
+        if std::mem::replace(&mut self.caller, caller) != caller || last.is_some_and(|last| last != *name) {
+            self.steps = 0;
+        }
+        self.is_going_on()
+    }
+
+    fn is_going_on(&self) -> bool {
+        self.steps >= EMPTYING
+    }
+
+    pub(super) fn note_removal(&mut self, name: &FileName) {
+        self.steps = if self.looked_up.take().is_none_or(|last| last == *name) { self.steps + 1 } else { 0 };
+    }
+}
+
 /// What is known of where a lookup leads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Step {
@@ -94,11 +125,11 @@ impl Tree {
         let follows_walk = above.and_then(|above| self.directory(above)).is_some_and(|above| above.is_walked_below);
         let Some(directory) = self.directory_mut(parent) else { return Vec::new() };
         let after = |last: &FileName| {
-            directory.children.range::<str, _>((Bound::Excluded(last.as_str()), Bound::Unbounded)).next()
+            directory.children().range::<str, _>((Bound::Excluded(last.as_str()), Bound::Unbounded)).next()
         };
         let is_next =
             directory.walk.last.as_ref().is_some_and(|last| after(last).is_some_and(|(next, _)| next == name));
-        let is_first = directory.children.keys().next() == Some(name);
+        let is_first = directory.children().keys().next() == Some(name);
         let step = match () {
             () if directory.readers > 0 || is_first && follows_walk => Step::Certain,
             () if is_next => Step::Next,
@@ -107,7 +138,7 @@ impl Tree {
         let count = directory.walk.step(name, step);
         let from = directory.walk.asked_to.clone().unwrap_or_else(|| name.clone());
         let ahead: Vec<FileName> = directory
-            .children
+            .children()
             .range::<str, _>((Bound::Excluded(from.as_str()), Bound::Unbounded))
             .take(count)
             .map(|(name, _)| name.clone())
@@ -122,6 +153,18 @@ impl Tree {
         ahead.into_iter().filter(|name| self.lacks_attributes(parent, name) == Some(false)).collect()
     }
 
+    /// `caller` looks a name up. Says whether that is to remove it, as far as can be foreseen: what it is is of no interest
+    /// then, not even whether it is a link. In a directory with the sticky bit whose it is decides who may remove it.
+    pub(in crate::fs) fn removes_next(&mut self, parent: Ino, name: &FileName, caller: u32) -> bool {
+        let is_file = self.entry(parent, name).is_some_and(|entry| !entry.what.is_directory());
+        self.directory_mut(parent).is_some_and(|directory| directory.emptying.step(caller, name) && is_file)
+    }
+
+    /// Whether somebody removes one name of a directory after the other.
+    pub(in crate::fs) fn is_being_emptied(&self, ino: Ino) -> bool {
+        self.directory(ino).is_some_and(|directory| directory.emptying.is_going_on())
+    }
+
     /// Somebody looks up a name that is not known. Says whether he goes on in order.
     pub(in crate::fs) fn ascends_to(&mut self, parent: Ino, name: &FileName) -> bool {
         self.directory_mut(parent).is_some_and(|directory| directory.ascent.step(name))
@@ -132,7 +175,7 @@ impl Tree {
         let Some(directory) = self.directory(parent).filter(|directory| !directory.is_flat_useless) else {
             return false;
         };
-        let mut directories = directory.children.iter().filter(|(_, entry)| entry.what.is_directory());
+        let mut directories = directory.children().iter().filter(|(_, entry)| entry.what.is_directory());
         let is_first_of_many =
             directories.next().is_some_and(|(first, _)| first == name) && directories.next().is_some();
         directory.readers > 0 || directory.walk.is_in_order() || is_first_of_many
@@ -143,7 +186,7 @@ impl Tree {
         let Some(directory) = self.directory_mut(parent) else { return false };
         let last = directory.listed_last.replace(name.clone());
         let is_next = last.is_some_and(|last| {
-            let mut after = directory.children.range::<str, _>((Bound::Excluded(last.as_str()), Bound::Unbounded));
+            let mut after = directory.children().range::<str, _>((Bound::Excluded(last.as_str()), Bound::Unbounded));
             after.find(|(_, entry)| entry.what.is_directory()).is_some_and(|(next, _)| next == name)
         });
         (is_next || directory.readers > 0) && !directory.is_flat_useless
