@@ -230,11 +230,11 @@ impl FileSystem {
         }
         let tree = self.tree();
         let may_be_link = |name: &FileName| match tree.entry(parent, name).map(|entry| &entry.what) {
-            Some(What::Object(facts)) => facts.attributes.is_none() && facts.size <= LINK_BYTES_MAX,
+            Some(What::Object(facts)) => facts.attributes.is_none() && facts.version.size <= LINK_BYTES_MAX,
             _ => false,
         };
         let mut unknown: Vec<FileName> = names.filter(may_be_link).collect();
-        let is_empty = |name: &FileName| matches!(tree.entry(parent, name).map(|entry| &entry.what), Some(What::Object(facts)) if facts.size == 0);
+        let is_empty = |name: &FileName| matches!(tree.entry(parent, name).map(|entry| &entry.what), Some(What::Object(facts)) if facts.version.size == 0);
         let empty = unknown.iter().filter(|name| is_empty(name)).count();
         if empty > EMPTY_QUESTIONS_MAX && !self.heads.has_met_one() {
             unknown.retain(|name| !is_empty(name));

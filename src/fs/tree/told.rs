@@ -282,11 +282,11 @@ impl Tree {
     /// What a HEAD said of the version that is known of a name.
     pub(in crate::fs) fn take_metadata(&mut self, parent: Ino, name: &FileName, head: &ObjectHead) {
         if let Some(What::Object(facts)) = self.entry_mut(parent, name).map(|entry| &mut entry.what)
-            && facts.etag == head.etag
+            && facts.version.etag == head.etag
             && facts.attributes.is_none()
         {
             facts.attributes = Some(Box::new(head.attributes.clone()));
-            facts.crc64 = facts.crc64.or(head.crc64);
+            facts.version.checksum = facts.version.checksum.or(head.crc64);
         }
     }
 
