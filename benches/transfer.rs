@@ -21,8 +21,10 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use cosmount::memory::Memory;
-use cosmount::object::{BucketName, ByteRange, Crc64, Crc64Hasher, ETag, ObjectAttributes, ObjectKey, PartNumber};
-use cosmount::read::{ReadOptions, Readers, Version};
+use cosmount::object::{
+    BucketName, ByteRange, Crc64, Crc64Hasher, ETag, ObjectAttributes, ObjectKey, PartNumber, Version,
+};
+use cosmount::read::{ReadOptions, Readers};
 use cosmount::store::{Body, GetRequest, HttpOptions, HttpStore, ObjectStore, Runtimes};
 use cosmount::wire::address::Endpoint;
 use cosmount::wire::sign::Credentials;
@@ -169,8 +171,8 @@ async fn read_on(plan: &Plan, options: HttpOptions, transfers: &Handle) -> Outco
     let head = store.head(&plan.key).await?;
     let crc64 = head.crc64.ok_or("an object without a checksum")?;
     let readers = Readers::new(store, Memory::new(MEMORY_BYTES), ReadOptions::default(), transfers.clone());
-    let version = Version { key: plan.key.clone(), etag: head.etag, size: plan.bytes, crc64: Some(crc64) };
-    let reader = readers.object(version).reader();
+    let version = Version { etag: head.etag, size: plan.bytes, checksum: Some(crc64) };
+    let reader = readers.object(version.under(plan.key.clone())).reader();
     let (mut buffer, mut at) = (vec![0; READ_BYTES], 0);
     while at < plan.bytes {
         let bytes = reader.read(at, READ_BYTES).await?;

@@ -123,7 +123,7 @@ impl FileSystem {
         let known = |this: &FileSystem| {
             let tree = this.tree();
             let (etag, target) = tree.file(ino)?.target.clone()?;
-            matches!(&tree.entry_of(ino)?.what, What::Object(facts) if facts.etag == etag).then_some(target)
+            matches!(&tree.entry_of(ino)?.what, What::Object(facts) if facts.version.etag == etag).then_some(target)
         };
         if let Some(target) = known(self) {
             return Ok(target);
@@ -359,7 +359,7 @@ impl FileSystem {
         let (writing, is_by_path) = match self.hold_writing(ino) {
             Some(writing) => (writing, false),
             // By path, with no handle: an open, a truncation and a close in one.
-            None if self.facts_of(ino).await?.0.size == size => {
+            None if self.facts_of(ino).await?.0.version.size == size => {
                 if modifies {
                     let touch = AttrChange { mtime: Some(self.clock.now()), ..AttrChange::default() };
                     self.change_attributes(ino, |_, before| Ok(touch.apply(false, before))).await?;

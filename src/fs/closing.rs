@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::files::{Writing, version_of};
+use super::files::Writing;
 use super::handles::{Handle, HandleId};
 use super::holding::BACKGROUND_MAX;
 use super::tree::{Facts, Ino, Tree, What};
@@ -136,7 +136,7 @@ impl FileSystem {
     /// Whether a conflict made a file be published under another name than its own.
     fn has_moved_aside(&self, tree: &Tree, ino: Ino, published: &PublishedFile) -> bool {
         let path = tree.place(ino).and_then(|(parent, name)| Some(format!("{}{name}", tree.directory_path(parent)?)));
-        path.and_then(|path| self.key(&path).ok()).is_some_and(|key| key != published.key)
+        path.and_then(|path| self.key(&path).ok()).is_some_and(|key| key != published.object.key)
     }
 
     /// The last descriptor of a handle is gone. Publishes what is still unpublished, which nobody can be told of but
@@ -341,7 +341,7 @@ impl FileSystem {
         file.writing = None;
         let readers: Vec<HandleId> = file.handles.clone();
         if let Some(published) = writing.file.published() {
-            let object = self.readers.object(version_of(&published));
+            let object = self.readers.object(published.object);
             file.object = Arc::downgrade(&object);
             for reader in readers.into_iter().filter_map(|id| self.handles.file(id).ok()) {
                 reader.read_from(&object);
@@ -358,10 +358,10 @@ impl FileSystem {
         let mut tree = self.tree();
         let Some(file) = tree.file_mut(ino) else { return };
         if let Some(object) = file.object.upgrade() {
-            object.moved(published.key, published.base.etag.clone());
+            object.moved(published.object.key, published.object.version.etag.clone());
         }
         if file.cached.is_some() {
-            file.cached = Some(published.base.etag);
+            file.cached = Some(published.object.version.etag);
         }
     }
 

@@ -13,10 +13,10 @@ use super::temporary::Making;
 use super::traffic::Claim;
 use super::tree::{Entry, Facts, Ino, Tree, What};
 use super::{FileSystem, FsError};
-use crate::object::{ByteRange, Crc64, ETag};
-use crate::read::{Object, ReadBytes, Reader, Version};
+use crate::object::{ByteRange, Crc64, ETag, StoredObject};
+use crate::read::{Object, ReadBytes, Reader};
 use crate::store::{StoreError, StoreErrorKind};
-use crate::upload::{Base, OpenFile, PublishedFile, Segment, SourceObject, Taken};
+use crate::upload::{OpenFile, PublishedFile, Segment, Taken};
 
 /// How often a read of a file that is being written starts anew, because it had to publish bytes that are only in parts,
 /// or because somebody else published meanwhile what it was reading. Once is enough unless somebody writes on.
@@ -46,7 +46,7 @@ pub(super) struct Progress {
     /// How long the next failure to publish it in the background makes it wait.
     pub(super) retry_after: Duration,
     /// Read what is only in stored objects, most of all in the file's own. Those that were used last.
-    readers: Vec<(Version, Arc<Reader>)>,
+    readers: Vec<(StoredObject, Arc<Reader>)>,
     /// Of which publishing the names know.
     settled_serial: u64,
 }
@@ -271,7 +271,7 @@ impl FileSystem {
         let mut tree = self.tree();
         let version = object.as_ref().map(|object| object.version().etag);
         let is_current = match tree.entry_of(ino).map(|entry| &entry.what) {
-            Some(What::Object(facts)) => version.as_ref().is_none_or(|etag| facts.etag == *etag),
+            Some(What::Object(facts)) => version.as_ref().is_none_or(|etag| facts.version.etag == *etag),
             _ => version.is_none(),
         };
         let file = tree.file_mut(ino).ok_or(FsError::Stale)?;
@@ -354,19 +354,18 @@ impl FileSystem {
             let fresh = || Fresh { writing: empty(), version: None };
             return failure.map_or_else(|| Ok(fresh()), |failure| Err(failure.into()));
         }
-        let (facts, version) = self.all_facts_of(ino).await?;
+        let (facts, object) = self.all_facts_of(ino).await?;
         // It may be left of a rename that has failed.
-        self.cleanings.stop(version.key.as_str()).await;
+        self.cleanings.stop(object.key.as_str()).await;
         let attributes = of_file(facts.attributes.unwrap_or_default().with_mtime_or(facts.last_modified));
-        let begins_with = Some(version.etag.clone());
+        let begins_with = Some(object.version.etag.clone());
         if truncates {
             let mut attributes = attributes;
             attributes.forget_bytes();
-            let file = OpenFile::empty(&self.uploader, version.key, attributes, Some(version.etag));
+            let file = OpenFile::empty(&self.uploader, object.key, attributes, Some(object.version.etag));
             return Ok(Fresh { writing: Writing::new(file, true), version: begins_with });
         }
-        let base = Base { etag: version.etag, size: version.size, crc64: version.crc64 };
-        let file = OpenFile::existing(&self.uploader, version.key, attributes, base);
+        let file = OpenFile::existing(&self.uploader, object, attributes);
         Ok(Fresh { writing: Writing::new(file, false), version: begins_with })
     }
 
@@ -378,7 +377,7 @@ impl FileSystem {
     }
 
     /// The same with all metadata, wherever attributes come from otherwise.
-    pub(super) async fn all_facts_of(&self, ino: Ino) -> Result<(Facts, Version), FsError> {
+    pub(super) async fn all_facts_of(&self, ino: Ino) -> Result<(Facts, StoredObject), FsError> {
         for _ in 0..METADATA_ATTEMPTS {
             let known = self.facts_of(ino).await?;
             if known.0.attributes.is_some() {
@@ -392,7 +391,7 @@ impl FileSystem {
     }
 
     /// What is known of a published file, freshly enough.
-    pub(super) async fn facts_of(&self, ino: Ino) -> Result<(Facts, Version), FsError> {
+    pub(super) async fn facts_of(&self, ino: Ino) -> Result<(Facts, StoredObject), FsError> {
         let attr = self.getattr(ino).await?;
         if attr.kind == Kind::Directory {
             return Err(FsError::IsDirectory);
@@ -406,21 +405,21 @@ impl FileSystem {
                 _ => return Err(FsError::Stale),
             }
         };
-        let version = facts.version(self.key(&path)?);
-        Ok((facts, version))
+        let stored = facts.version.clone().under(self.key(&path)?);
+        Ok((facts, stored))
     }
 
     /// The object behind a published file, shared by all who read it.
     pub(super) async fn object_of(&self, ino: Ino) -> Result<Arc<Object>, FsError> {
-        let (_, version) = self.facts_of(ino).await?;
+        let (_, stored) = self.facts_of(ino).await?;
         let mut tree = self.tree();
         let file = tree.file_mut(ino).ok_or(FsError::Stale)?;
         let current = file.object.upgrade().filter(|object| {
-            let read = object.version();
-            read.etag == version.etag && read.key == version.key && !object.is_damaged()
+            let read = object.stored();
+            read.version.etag == stored.version.etag && read.key == stored.key && !object.is_damaged()
         });
         Ok(current.unwrap_or_else(|| {
-            let object = self.readers.object(version);
+            let object = self.readers.object(stored);
             file.object = Arc::downgrade(&object);
             object
         }))
@@ -515,7 +514,7 @@ impl FileSystem {
         let Some(at) = self.clock.now().checked_sub(ago) else { return };
         let etag = object.version().etag;
         self.tree().change_entry_of(ino, |entry| {
-            if entry.seen_at < at && matches!(&entry.what, What::Object(facts) if facts.etag == etag) {
+            if entry.seen_at < at && matches!(&entry.what, What::Object(facts) if facts.version.etag == etag) {
                 entry.seen_at = at;
             }
         });
@@ -564,7 +563,7 @@ impl FileSystem {
         let mut bytes = Vec::new();
         for segment in segments {
             let mut serial = None;
-            let (version, range) = match segment {
+            let (stored, range) = match segment {
                 Segment::Held(held) if bytes.is_empty() => {
                     bytes = held;
                     continue;
@@ -576,15 +575,12 @@ impl FileSystem {
                 Segment::Base(range) => {
                     let published = published.ok_or_else(gone)?;
                     serial = Some(published.serial).filter(|_| offset + bytes.len() as u64 == range.start());
-                    (version_of(published), range)
+                    (published.object.clone(), range)
                 }
-                Segment::Other(object, range) => {
-                    let SourceObject { key, etag, size, crc64 } = (*object).clone();
-                    (Version { key, etag, size, crc64 }, range)
-                }
+                Segment::Other(object, range) => ((*object).clone(), range),
                 Segment::Unreadable => return Err(gone()),
             };
-            let reader = self.reader_of(writing, version);
+            let reader = self.reader_of(writing, stored);
             let piece = reader.read(range.start(), range.len() as usize).await?;
             if (piece.as_ref().len() as u64) < range.len() {
                 return Err(gone());
@@ -616,19 +612,18 @@ impl FileSystem {
         if serial.is_some_and(|serial| writing.file.note_unverified(range, crc64, object.number(), serial)) {
             return Ok(());
         }
-        let Version { key, etag, size, crc64: whole } = object.version();
-        writing.file.compare(&SourceObject { key, etag, size, crc64: whole }, range, crc64).await
+        writing.file.compare(&object.stored(), range, crc64).await
     }
 
-    fn reader_of(&self, writing: &Writing, version: Version) -> Arc<Reader> {
+    fn reader_of(&self, writing: &Writing, stored: StoredObject) -> Arc<Reader> {
         let mut progress = writing.progress();
-        if let Some(at) = progress.readers.iter().position(|(known, _)| *known == version) {
+        if let Some(at) = progress.readers.iter().position(|(known, _)| *known == stored) {
             progress.readers[..=at].rotate_right(1);
             return progress.readers[0].1.clone();
         }
-        let reader = Arc::new(self.readers.object(version.clone()).reader());
+        let reader = Arc::new(self.readers.object(stored.clone()).reader());
         progress.readers.truncate(READERS_MAX - 1);
-        progress.readers.insert(0, (version, reader.clone()));
+        progress.readers.insert(0, (stored, reader.clone()));
         reader
     }
 
@@ -672,10 +667,4 @@ impl FileSystem {
             other => other,
         }
     }
-}
-
-/// The version that a file is in the bucket.
-pub(super) fn version_of(published: &PublishedFile) -> Version {
-    let PublishedFile { key, base: Base { etag, size, crc64 }, .. } = published.clone();
-    Version { key, etag, size, crc64 }
 }

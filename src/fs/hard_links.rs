@@ -18,8 +18,8 @@ use super::name::FileName;
 use super::options::HardLinks;
 use super::tree::{Entry, Facts, Ino, Tree, What};
 use super::{FileSystem, FsError};
-use crate::object::{ETag, ObjectAttributes, ObjectKey};
-use crate::upload::{Base, OpenFile, copy_object};
+use crate::object::{ETag, ObjectAttributes, ObjectKey, StoredObject, Version};
+use crate::upload::{OpenFile, copy_object};
 
 /// What waits is copied in memory in pieces of so many bytes: what is held twice at any moment.
 const PIECE_BYTES: u64 = 1 << 20;
@@ -48,7 +48,7 @@ impl Tree {
     fn unchanged(&self, ino: Ino) -> Option<Unchanged> {
         let file = self.file(ino).filter(|file| file.writers == 0)?;
         match (&self.entry_of(ino)?.what, &file.writing) {
-            (What::Object(facts), None) => Some(Unchanged::Version(facts.etag.clone())),
+            (What::Object(facts), None) => Some(Unchanged::Version(facts.version.etag.clone())),
             (_, Some(writing)) => writing.current_hold().map(Unchanged::Hold),
             _ => None,
         }
@@ -180,12 +180,11 @@ impl FileSystem {
     /// Copies the object of a file, which is published before if it is not. Attributes that wait go to the copy at once.
     async fn copy_published(&self, ino: Ino, key: &ObjectKey, name: &FileName) -> Result<Facts, FsError> {
         let Some(writing) = self.hold_writing(ino) else {
-            let (facts, version) = self.all_facts_of(ino).await?;
+            let (facts, object) = self.all_facts_of(ino).await?;
             let (_, old_name) = self.tree().place(ino).ok_or(FsError::NotFound)?;
             let attributes = *facts.attributes.unwrap_or_default();
             let attributes = self.retyped(attributes, old_name.as_str(), name.as_str());
-            let base = Base { etag: version.etag, size: version.size, crc64: version.crc64 };
-            return self.copy_base(&version.key, base, key, attributes.with_mtime_or(facts.last_modified)).await;
+            return self.copy_stored(object, key, attributes.with_mtime_or(facts.last_modified)).await;
         };
         let copied = self.copy_of_written(ino, &writing, key, name).await;
         let let_go = self.let_go(ino, &writing).await;
@@ -209,18 +208,17 @@ impl FileSystem {
         let published = writing.file.published().ok_or(FsError::Stale)?;
         let (_, old_name) = self.tree().place(ino).ok_or(FsError::NotFound)?;
         let attributes = self.attributes_of_copy(published.attributes, (&old_name, name));
-        self.copy_base(&published.key, published.base, key, attributes).await
+        self.copy_stored(published.object, key, attributes).await
     }
 
-    async fn copy_base(
+    async fn copy_stored(
         &self,
-        source: &ObjectKey,
-        base: Base,
+        object: StoredObject,
         key: &ObjectKey,
         attributes: ObjectAttributes,
     ) -> Result<Facts, FsError> {
-        let copied = copy_object(&*self.store, source, &base, key, &attributes).await;
+        let copied = copy_object(&*self.store, &object, key, &attributes).await;
         let etag = copied.map_err(|error| self.told(error))?;
-        Ok(Facts::made(Base { etag, ..base }, attributes, self.clock.now()))
+        Ok(Facts::made(Version { etag, ..object.version }, attributes, self.clock.now()))
     }
 }

@@ -224,7 +224,7 @@ impl Tree {
     /// Of these names those whose kind is not known.
     fn of_unknown_kind(&self, parent: Ino, names: &[FileName]) -> Vec<FileName> {
         let is_unknown = |name: &&FileName| match self.entry(parent, name).map(|entry| &entry.what) {
-            Some(What::Object(facts)) => facts.kind.is_none() && facts.size <= LINK_BYTES_MAX,
+            Some(What::Object(facts)) => facts.kind.is_none() && facts.version.size <= LINK_BYTES_MAX,
             _ => false,
         };
         names.iter().filter(is_unknown).cloned().collect()
@@ -237,7 +237,7 @@ impl Tree {
             return None;
         }
         let size = |name: &FileName| match self.entry(parent, name).map(|entry| &entry.what) {
-            Some(What::Object(facts)) if facts.size > 0 => facts.size,
+            Some(What::Object(facts)) if facts.version.size > 0 => facts.version.size,
             _ => u64::MAX,
         };
         let sample = self.of_unknown_kind(parent, names).into_iter().min_by_key(size)?;

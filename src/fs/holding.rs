@@ -16,10 +16,9 @@ use super::name::FileName;
 use super::traffic::Claim;
 use super::tree::{Ino, Marker, What};
 use super::{FileSystem, FsError};
-use crate::object::ObjectAttributes;
-use crate::read::Version;
+use crate::object::{ObjectAttributes, StoredObject};
 use crate::store::{CopyRequest, Source};
-use crate::upload::{Base, OpenFile};
+use crate::upload::OpenFile;
 
 /// How long to wait after the first failed attempt to publish what was closed. Doubles with each, up to [`RETRY_LAST`].
 const RETRY_FIRST: Duration = Duration::from_secs(5);
@@ -167,11 +166,11 @@ impl FileSystem {
                     };
                 }
             }
-            let (facts, version) = self.all_facts_of(ino).await?;
+            let (facts, object) = self.all_facts_of(ino).await?;
             // A copy is a newer object; the time of the last change is what it was.
             let before = facts.attributes.unwrap_or_default().with_mtime_or(facts.last_modified);
             let changed = change(false, &before)?;
-            if changed == before || self.gather(ino, version, before, changed)? {
+            if changed == before || self.gather(ino, object, before, changed)? {
                 return Ok(());
             }
         }
@@ -182,13 +181,12 @@ impl FileSystem {
     fn gather(
         &self,
         ino: Ino,
-        version: Version,
+        object: StoredObject,
         before: ObjectAttributes,
         changed: ObjectAttributes,
     ) -> Result<bool, FsError> {
-        let Version { key, etag, size, crc64 } = version;
-        let base = Base { etag: etag.clone(), size, crc64 };
-        let file = OpenFile::existing(&self.uploader, key, before, base);
+        let etag = object.version.etag.clone();
+        let file = OpenFile::existing(&self.uploader, object, before);
         file.change_attributes(|_| Ok::<_, FsError>(changed))?;
         let writing = Writing::of_attributes(file);
         {

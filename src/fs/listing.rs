@@ -9,7 +9,7 @@ use super::reading_directories::Start;
 use super::tree::{Asked, Directory, Facts, HIDDEN_DIRECTORY, Ino, Known, Marker, ROOT, Tree, What};
 use super::unnameable::{Unnameable, nameable};
 use super::{AttributeSource, FileSystem, FsError};
-use crate::object::ObjectKey;
+use crate::object::{ObjectKey, Version};
 use crate::stats::Stats;
 use crate::store::{ListPage, ListRequest, ListedObject, StoreError, StoreErrorKind};
 
@@ -308,5 +308,6 @@ pub(super) fn list_request(prefix: &str, marker: Option<String>) -> ListRequest 
 
 pub(super) fn facts_of(object: ListedObject) -> What {
     let ListedObject { size, etag, last_modified, .. } = object;
-    What::Object(Facts { size, etag, last_modified, is_exact: true, crc64: None, kind: None, attributes: None })
+    let version = Version { etag, size, checksum: None };
+    What::Object(Facts { version, last_modified, is_exact: true, kind: None, attributes: None })
 }

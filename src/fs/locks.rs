@@ -27,8 +27,7 @@ use super::handles::HandleId;
 use super::tree::{Facts, Ino, What};
 use super::{FileSystem, FsError, Others};
 use crate::object::{Crc64, ObjectHead, ObjectKey};
-use crate::read::{Object, Version};
-use crate::upload::Base;
+use crate::read::Object;
 
 /// How often somebody who waits looks whether another mount has unlocked. A look costs some microseconds.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
@@ -435,20 +434,19 @@ impl FileSystem {
 
     /// Whoever has a file open goes on with a version of it that another mount has made.
     fn take_others_version(&self, ino: Ino, key: ObjectKey, head: ObjectHead) {
-        let base = Base { etag: head.etag.clone(), size: head.size, crc64: head.crc64 };
-        let version = Version { key, etag: head.etag.clone(), size: head.size, crc64: head.crc64 };
+        let version = head.version();
         let mut tree = self.tree();
         let Some(file) = tree.file_mut(ino) else { return };
         let is_same = |object: &Arc<Object>| object.version().etag == version.etag;
         match &file.writing {
             Some(writing) => {
-                if !writing.file.adopt(base, head.attributes.clone()) {
+                if !writing.file.adopt(version, head.attributes.clone()) {
                     return;
                 }
             }
             None if file.object.upgrade().as_ref().is_some_and(is_same) => return,
             None => {
-                let object = self.readers.object(version);
+                let object = self.readers.object(version.under(key));
                 file.object = Arc::downgrade(&object);
                 let handles = file.handles.iter().filter_map(|id| self.handles.file(*id).ok());
                 handles.for_each(|handle| handle.read_from(&object));

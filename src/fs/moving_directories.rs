@@ -17,9 +17,9 @@ use super::renaming::Way;
 use super::traffic::{Claim, Claimed};
 use super::tree::{Entry, Facts, Ino, What};
 use super::{FileSystem, FsError};
-use crate::object::{ETag, ObjectKey};
+use crate::object::{ETag, ObjectKey, Version};
 use crate::store::{CopyRequest, ListRequest, ListedObject, ObjectStore, Source, StoreError};
-use crate::upload::{Base, copy_object};
+use crate::upload::copy_object;
 
 /// Copies that are made at once.
 const COPY_CONCURRENCY: usize = 64;
@@ -377,7 +377,7 @@ impl FileSystem {
         if let Some((before, now)) = before.zip(writing.file.published())
             && let Some(file) = self.tree().file_mut(ino)
         {
-            file.object_moved(&before.base.etag, &now.key, &now.base.etag);
+            file.object_moved(&before.object.version.etag, &now.object.key, &now.object.version.etag);
         }
         Ok(true)
     }
@@ -396,8 +396,8 @@ async fn copy_listed(
         return Ok(store.copy(copy).await?.etag);
     }
     let head = store.head(old).await?;
-    let base = Base { etag: object.etag.clone(), size: object.size, crc64: head.crc64 };
-    copy_object(store, old, &base, new, &head.attributes).await
+    let version = Version { etag: object.etag.clone(), size: object.size, checksum: head.crc64 };
+    copy_object(store, &version.under(old.clone()), new, &head.attributes).await
 }
 
 /// Removes copies below `prefix` that are not wanted. Goes on in the background if the service does not let it, and until

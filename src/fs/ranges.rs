@@ -2,13 +2,10 @@
 
 use std::sync::Arc;
 
-use super::files::version_of;
 use super::handles::{FileHandle, HandleId};
 use super::{FileSystem, FsError};
-use crate::object::ByteRange;
-use crate::read::Version;
+use crate::object::{ByteRange, StoredObject};
 use crate::store::StoreErrorKind;
-use crate::upload::SourceObject;
 
 /// How often a copy is begun anew because its source is published meanwhile.
 const COPY_ATTEMPTS: usize = 5;
@@ -62,12 +59,11 @@ impl FileSystem {
         // From when the target refers to it, this mount neither replaces nor removes the source's object before that is copied.
         let _working = self.work_on(source.ino).await;
         for _ in 1..COPY_ATTEMPTS {
-            let version = self.source_version(&source).await?;
-            let Some(range) = ByteRange::new(from_offset, end.min(version.size)) else { return Ok(0) };
-            let Version { key, etag, size, crc64 } = version.clone();
-            writing.file.copy_from(&SourceObject { key, etag, size, crc64 }, range, to_offset).await?;
+            let object = self.source_object(&source).await?;
+            let Some(range) = ByteRange::new(from_offset, end.min(object.version.size)) else { return Ok(0) };
+            writing.file.copy_from(&object, range, to_offset).await?;
             writing.note_change();
-            if self.is_source_still(&source, &version).await {
+            if self.is_source_still(&source, &object).await {
                 return Ok(range.len());
             }
         }
@@ -75,28 +71,28 @@ impl FileSystem {
     }
 
     /// The object to copy from, which has all that was written.
-    async fn source_version(&self, source: &FileHandle) -> Result<Version, FsError> {
+    async fn source_object(&self, source: &FileHandle) -> Result<StoredObject, FsError> {
         match self.writing_of(source) {
             Some(other) => {
                 other.file.publish_step().await?;
                 self.settle(source.ino, &other);
-                Ok(version_of(&other.file.published().ok_or(FsError::Stale)?))
+                Ok(other.file.published().ok_or(FsError::Stale)?.object)
             }
-            None => Ok(self.object_of(source.ino).await?.version()),
+            None => Ok(self.object_of(source.ino).await?.stored()),
         }
     }
 
     /// Whether the source is the version that was copied from, and nobody has been about to replace that since before anybody
     /// could know that it is needed.
-    async fn is_source_still(&self, source: &FileHandle, version: &Version) -> bool {
+    async fn is_source_still(&self, source: &FileHandle, object: &StoredObject) -> bool {
         let Some(other) = self.writing_of(source) else {
-            return self.tree().version_of(source.ino).as_ref() == Some(&version.etag);
+            return self.tree().version_of(source.ino).as_ref() == Some(&object.version.etag);
         };
         let is_publishing = other.file.is_publishing();
         if is_publishing {
             drop(other.file.hold_still().await);
         }
-        !is_publishing && other.file.published().is_some_and(|published| version_of(&published) == *version)
+        !is_publishing && other.file.published().is_some_and(|published| published.object == *object)
     }
 
     /// Makes room for a range, or zeros of it.

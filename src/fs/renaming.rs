@@ -5,8 +5,8 @@ use super::name::FileName;
 use super::traffic::Claim;
 use super::tree::{Entry, Facts, Ino, Tree, What};
 use super::{FileSystem, FsError};
-use crate::object::ObjectKey;
-use crate::upload::{Base, copy_object};
+use crate::object::{ObjectKey, Version};
+use crate::upload::copy_object;
 
 /// From one name to another.
 pub(super) type Way<'a> = ((Ino, &'a FileName), (Ino, &'a FileName));
@@ -177,17 +177,16 @@ impl FileSystem {
         let attributes = *facts.attributes.clone().unwrap_or_default();
         let attributes = self.retyped(attributes, from.1.as_str(), to.1.as_str());
         let attributes = attributes.with_mtime_or(facts.last_modified);
-        let base = Base { etag: facts.etag.clone(), size: facts.size, crc64: facts.crc64 };
-        let copied = copy_object(&*self.store, &old_key, &base, new_key, &attributes).await;
+        let object = facts.version.under(old_key);
+        let copied = copy_object(&*self.store, &object, new_key, &attributes).await;
         let etag = copied.map_err(|error| self.told(error))?;
         let now = self.clock.now();
         if let Some(file) = self.tree().file_mut(source.ino) {
-            file.object_moved(&base.etag, new_key, &etag);
+            file.object_moved(&object.version.etag, new_key, &etag);
         }
-        let removed = self.delete_old_name((from, to), &old_key).await;
-        let facts =
-            Facts { etag, last_modified: now, is_exact: false, attributes: Some(Box::new(attributes)), ..facts };
-        Ok((What::Object(facts), removed))
+        let removed = self.delete_old_name((from, to), &object.key).await;
+        let version = Version { etag, ..object.version };
+        Ok((What::Object(Facts::made(version, attributes, now)), removed))
     }
 
     /// Removes the object that a file had before it moved. After a conflict that is not the one of its name, which is

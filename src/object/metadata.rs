@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::SystemTime;
 
-use super::{Crc64, ETag, time};
+use super::{Crc64, ETag, Version, time};
 
 /// The user metadatum that tells when the content was last changed, as cosfs, s3fs and rclone keep it.
 pub const META_MTIME: &str = "mtime";
@@ -87,6 +87,13 @@ pub struct ObjectHead {
     pub crc64: Option<Crc64>,
     /// The metadata that the writer gave.
     pub attributes: ObjectAttributes,
+}
+
+impl ObjectHead {
+    /// Which bytes the object has.
+    pub fn version(&self) -> Version {
+        Version { etag: self.etag.clone(), size: self.size, checksum: self.crc64 }
+    }
 }
 
 /// Whether a user metadatum of this name is a digest of the bytes.

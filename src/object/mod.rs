@@ -9,6 +9,7 @@ pub mod metadata;
 pub mod part;
 pub mod range;
 pub mod time;
+pub mod version;
 
 pub use cosmount_digests::{Crc64, Crc64Hasher};
 pub use etag::ETag;
@@ -17,3 +18,4 @@ pub use limits::Limits;
 pub use metadata::{META_MTIME, ObjectAttributes, ObjectHead};
 pub use part::{PartNumber, UploadId, UploadedPart};
 pub use range::ByteRange;
+pub use version::{StoredObject, Version};

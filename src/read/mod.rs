@@ -14,7 +14,7 @@ mod readers;
 mod verifier;
 mod window;
 
-pub use object::{Object, Version};
+pub use object::Object;
 pub use reader::{ReadBytes, Reader};
 pub use readers::{ReadOptions, Readers};
 

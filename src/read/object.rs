@@ -19,7 +19,7 @@ use super::readers::Readers;
 use super::verifier::{Stretch, Verdict, Verifier};
 use super::{FETCH_BYTES_MAX, LARGE_BYTES};
 use crate::memory::Block;
-use crate::object::{ByteRange, Crc64, Crc64Hasher, ETag, ObjectKey};
+use crate::object::{ByteRange, Crc64, Crc64Hasher, ETag, ObjectKey, StoredObject, Version};
 use crate::store::{GetRequest, Reading, StoreError, StoreErrorKind};
 
 /// How often damaged bytes are fetched again. A damage on the way hits the same bytes twice only where something is
@@ -30,26 +30,14 @@ pub(super) const FETCHES_AGAIN: usize = 2;
 /// window of 32 MiB comes in that time at 50 Mbit/s, and a slower line is better used than waited for.
 const WHOLE_WITHIN: Duration = Duration::from_secs(5);
 
-/// One version of one object.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Version {
-    /// Where it is. Moves when the object is renamed.
-    pub key: ObjectKey,
-    /// Its ETag, which every request is pinned to.
-    pub etag: ETag,
-    /// Its size in bytes.
-    pub size: u64,
-    /// Its checksum, where it is known; otherwise the first answer tells it.
-    pub crc64: Option<Crc64>,
-}
-
 /// A version of an object that is being read, shared by all who read it. Its blocks go when the last of them does.
 pub struct Object {
     pub(super) readers: Arc<Readers>,
     /// The name of its blocks.
     number: u64,
-    /// Std mutex: copies only.
-    version: Mutex<Version>,
+    /// What is read. Moves when the object is renamed, and gets its checksum from the first answer where it has none. Std
+    /// mutex: copies only.
+    stored: Mutex<StoredObject>,
     pub(super) verifier: Verifier,
     /// Where its large blocks begin, once somebody has begun to read.
     layout: OnceLock<Layout>,
@@ -94,11 +82,11 @@ pub(super) struct Wanted {
 }
 
 impl Object {
-    pub(super) fn new(readers: &Arc<Readers>, number: u64, version: Version) -> Object {
+    pub(super) fn new(readers: &Arc<Readers>, number: u64, stored: StoredObject) -> Object {
         Object {
             readers: readers.clone(),
             number,
-            version: Mutex::new(version),
+            stored: Mutex::new(stored),
             verifier: Verifier::default(),
             layout: OnceLock::new(),
             contradicted: Mutex::default(),
@@ -110,13 +98,18 @@ impl Object {
         }
     }
 
+    /// What is read, and where it is now.
+    pub fn stored(&self) -> StoredObject {
+        lock(&self.stored).clone()
+    }
+
     /// The version that is read.
     pub fn version(&self) -> Version {
-        lock(&self.version).clone()
+        lock(&self.stored).version.clone()
     }
 
     pub(super) fn size(&self) -> u64 {
-        lock(&self.version).size
+        lock(&self.stored).version.size
     }
 
     /// How long ago the service last confirmed that this is the object's version.
@@ -141,8 +134,8 @@ impl Object {
 
     /// The same bytes are now under another key or another ETag: the object was renamed, or got new metadata.
     pub fn moved(&self, key: ObjectKey, etag: ETag) {
-        let mut version = lock(&self.version);
-        (version.key, version.etag) = (key, etag);
+        let mut stored = lock(&self.stored);
+        (stored.key, stored.version.etag) = (key, etag);
     }
 
     pub(super) fn block_key(&self, block_bytes: usize, index: u64) -> BlockKey {
@@ -185,21 +178,21 @@ impl Object {
 
     /// The least that can be verified, in bytes, if more of the object than all of it can be.
     pub(super) fn verified_grain_bytes(&self) -> Option<usize> {
-        let Version { size, crc64, .. } = self.version();
-        self.verifier.map(&self.readers.maps, crc64, size).map(|map| map.grain_bytes())
+        let Version { size, checksum, .. } = self.version();
+        self.verifier.map(&self.readers.maps, checksum, size).map(|map| map.grain_bytes())
     }
 
     pub(super) fn damage(&self, message: impl Into<String>) -> StoreError {
-        StoreError::new(StoreErrorKind::Corrupted, "GetObject", self.version().key.as_str(), message)
+        StoreError::new(StoreErrorKind::Corrupted, "GetObject", lock(&self.stored).key.as_str(), message)
     }
 
     /// Makes sure of all of the object before more than its beginning is handed out, if that can be had at once.
     pub(super) async fn verify_whole(self: &Arc<Object>) -> Result<(), StoreError> {
         let is_settled = || {
-            let Version { size, crc64, .. } = self.version();
+            let Version { size, checksum, .. } = self.version();
             let fits = size <= self.readers.window_bytes_max && self.readers.maps.grain_for(size).is_some();
             !fits
-                || crc64.is_none()
+                || checksum.is_none()
                 || self.goes_on_unverified.load(Ordering::SeqCst)
                 || self.verified_grain_bytes().is_some()
         };
@@ -280,14 +273,14 @@ impl Object {
         let mut wanted = VecDeque::from(wanted);
         let mut again = FETCHES_AGAIN;
         let error = loop {
-            let version = self.version();
-            match self.fetch_blocks(block_bytes, &version, &mut wanted).await {
+            let stored = self.stored();
+            match self.fetch_blocks(block_bytes, &stored, &mut wanted).await {
                 Ok(()) => return,
                 // Renamed by this mount: the rest is where it is now.
-                Err(Trouble::Store(error)) if error.is_of_version_gone() && self.has_moved_since(&version) => {}
+                Err(Trouble::Store(error)) if error.is_of_version_gone() && self.has_moved_since(&stored) => {}
                 // Stored once more as it was: a copy that the network delivered twice, for example.
                 Err(Trouble::Store(error))
-                    if error.kind == StoreErrorKind::Changed && again > 0 && self.is_there_anew(&version).await =>
+                    if error.kind == StoreErrorKind::Changed && again > 0 && self.is_there_anew(&stored).await =>
                 {
                     again -= 1;
                 }
@@ -314,44 +307,45 @@ impl Object {
     }
 
     /// Whether a new version of the object has the very bytes of the old one, which is read from then on.
-    async fn is_there_anew(&self, old: &Version) -> bool {
+    async fn is_there_anew(&self, old: &StoredObject) -> bool {
         let Ok(head) = self.readers.store.head(&old.key).await else { return false };
-        let is_same = head.size == old.size && old.crc64.is_some() && head.crc64 == old.crc64;
+        let Version { size, checksum, .. } = &old.version;
+        let is_same = head.size == *size && checksum.is_some() && head.crc64 == *checksum;
         if is_same && !self.has_moved_since(old) {
             self.moved(old.key.clone(), head.etag);
         }
         is_same
     }
 
-    fn has_moved_since(&self, version: &Version) -> bool {
-        let now = self.version();
-        (&now.key, &now.etag) != (&version.key, &version.etag)
+    fn has_moved_since(&self, before: &StoredObject) -> bool {
+        let now = self.stored();
+        (&now.key, &now.version.etag) != (&before.key, &before.version.etag)
     }
 
     /// Fetches blocks from the front of `wanted` with one request, and settles those that have come.
     async fn fetch_blocks(
         &self,
         block_bytes: usize,
-        version: &Version,
+        stored: &StoredObject,
         wanted: &mut VecDeque<Wanted>,
     ) -> Result<(), Trouble> {
         let (Some(first), Some(last)) = (wanted.front(), wanted.back()) else { return Ok(()) };
         let start = self.range_of(block_bytes, first.index).start;
-        let end = self.range_of(block_bytes, last.index).end.min(version.size);
-        let (key, if_match) = (version.key.clone(), Some(version.etag.clone()));
-        let request = GetRequest { key, range: ByteRange::new(start, end), if_match };
+        let size = stored.version.size;
+        let end = self.range_of(block_bytes, last.index).end.min(size);
+        let request = GetRequest::of(stored, ByteRange::new(start, end));
         let Reading { head, mut body } = self.readers.store.get(request).await?;
         *lock(&self.answered_at) = Some(Instant::now());
         self.heed_checksum(head.crc64)?;
         let mut piece = bytes::Bytes::new();
         while let Some(want) = wanted.front_mut() {
             let Range { start, end } = self.range_of(block_bytes, want.index);
-            let len = (end.min(version.size) - start) as usize;
+            let len = (end.min(size) - start) as usize;
             let block = match &mut want.block {
                 Some(block) => block,
                 empty => empty.insert(self.readers.memory.take(block_bytes).await),
             };
-            let mut sums = Sums::new(self.grain_of_sums(block_bytes, version.size));
+            let mut sums = Sums::new(self.grain_of_sums(block_bytes, size));
             while sums.taken < len {
                 if piece.is_empty() {
                     let ended =
@@ -385,9 +379,10 @@ impl Object {
     /// An answer tells the checksum of the object. If it is another one than is known, one of the two was damaged on its
     /// way: which, a second answer decides.
     fn heed_checksum(&self, told: Option<Crc64>) -> Result<(), Trouble> {
-        let mut version = lock(&self.version);
-        let (Some(told), Some(known)) = (told, version.crc64) else {
-            version.crc64 = version.crc64.or(told);
+        let mut stored = lock(&self.stored);
+        let checksum = &mut stored.version.checksum;
+        let (Some(told), Some(known)) = (told, *checksum) else {
+            *checksum = checksum.or(told);
             return Ok(());
         };
         let before = std::mem::replace(&mut *lock(&self.contradicted), (told != known).then_some(told));
@@ -395,16 +390,16 @@ impl Object {
             return Ok(());
         }
         if before == Some(told) {
-            version.crc64 = Some(told);
+            *checksum = Some(told);
             return Ok(());
         }
-        drop(version);
+        drop(stored);
         Err(Trouble::Damaged(self.damage(format!("checksum {told} was answered, the object has {known}"))))
     }
 
     /// Whether a stretch that came is known to be right.
     fn judge(&self, stretch: Stretch) -> Result<bool, Trouble> {
-        let Version { size, crc64: expected, .. } = self.version();
+        let Version { size, checksum: expected, .. } = self.version();
         let (start, end) = (stretch.start, stretch.start + stretch.len);
         match self.verifier.judge(&self.readers.maps, stretch, expected, size) {
             Verdict::Verified => Ok(true),

@@ -303,7 +303,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 mod tests {
     use super::*;
     use crate::object::ObjectKey;
-    use crate::read::{ReadOptions, Readers, Version};
+    use crate::read::{ReadOptions, Readers};
     use crate::store::{MemoryStore, ObjectStore};
 
     const KIB: usize = 1 << 10;
@@ -317,12 +317,11 @@ mod tests {
         let store = Arc::new(MemoryStore::new());
         store.insert("a", content.clone());
         let key = ObjectKey::new("a").unwrap();
-        let head = store.head(&key).await.unwrap();
-        let version = Version { key, etag: head.etag, size: head.size, crc64: head.crc64 };
+        let stored = store.head(&key).await.unwrap().version().under(key);
         let (options, runtime) = (ReadOptions::default(), tokio::runtime::Handle::current());
         let readers = Readers::new(store, Memory::new(256 << 20), options, runtime);
         for growing in REQUESTS {
-            let reader = readers.object(version.clone()).reader();
+            let reader = readers.object(stored.clone()).reader();
             let mut offset = 0;
             for len in growing.iter().copied().chain([1024; 5]).map(|kib| kib * KIB) {
                 let read = reader.read(offset as u64, len).await.unwrap();

@@ -7,8 +7,9 @@ use tokio::runtime::Handle;
 
 use super::blocks::Blocks;
 use super::map::Maps;
-use super::object::{Object, Version};
+use super::object::Object;
 use crate::memory::{Memory, Relief};
+use crate::object::StoredObject;
 use crate::object::limits::MIB;
 use crate::store::ObjectStore;
 
@@ -58,9 +59,9 @@ impl Readers {
     }
 
     /// Prepares to read a version of an object. Makes no request.
-    pub fn object(self: &Arc<Readers>, version: Version) -> Arc<Object> {
+    pub fn object(self: &Arc<Readers>, stored: StoredObject) -> Arc<Object> {
         let number = self.next_object.fetch_add(1, Ordering::Relaxed);
-        Arc::new(Object::new(self, number, version))
+        Arc::new(Object::new(self, number, stored))
     }
 }
 

@@ -8,7 +8,8 @@ use futures_util::stream::BoxStream;
 
 use super::{Body, StoreError};
 use crate::object::{
-    ByteRange, Crc64, ETag, Limits, ObjectAttributes, ObjectHead, ObjectKey, PartNumber, UploadId, UploadedPart,
+    ByteRange, Crc64, ETag, Limits, ObjectAttributes, ObjectHead, ObjectKey, PartNumber, StoredObject, UploadId,
+    UploadedPart,
 };
 use crate::wire::attributes::STANDARD;
 
@@ -106,6 +107,13 @@ pub struct GetRequest {
     pub if_match: Option<ETag>,
 }
 
+impl GetRequest {
+    /// Asks for a range of this version.
+    pub fn of(object: &StoredObject, range: Option<ByteRange>) -> GetRequest {
+        GetRequest { key: object.key.clone(), range, if_match: Some(object.version.etag.clone()) }
+    }
+}
+
 /// An object that is being read.
 pub struct Reading {
     /// The whole object's size, version and metadata.
@@ -130,6 +138,13 @@ pub struct Source {
     pub key: ObjectKey,
     /// The version it must have; another one is [`super::StoreErrorKind::Changed`].
     pub if_match: Option<ETag>,
+}
+
+impl Source {
+    /// This version and no other.
+    pub fn of(object: &StoredObject) -> Source {
+        Source { key: object.key.clone(), if_match: Some(object.version.etag.clone()) }
+    }
 }
 
 /// What to copy.

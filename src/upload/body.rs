@@ -7,9 +7,9 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::content::{Check, Fetch};
 use super::copying::read_all;
-use super::extents::{Extents, Matter, Source, SourceObject};
+use super::extents::{Extents, Matter, Source};
 use super::uploader::Uploader;
-use crate::object::{ByteRange, Crc64};
+use crate::object::{ByteRange, Crc64, StoredObject};
 use crate::store::{Body, GetRequest, StoreError, StoreErrorKind};
 
 /// Stretches that are fetched at once for one body.
@@ -30,7 +30,7 @@ pub(super) enum Chunk {
     /// So many zeros.
     Zeros(u64),
     /// A range of a stored object.
-    Stored(SourceObject, ByteRange),
+    Stored(StoredObject, ByteRange),
 }
 
 /// A body that is ready to be sent.
@@ -53,7 +53,7 @@ impl Loaded {
 }
 
 /// The stretches of `extents`; `resolve` tells which object a source is.
-pub(super) fn chunks(mut extents: Extents, resolve: impl Fn(&Source) -> Option<SourceObject>) -> Vec<Chunk> {
+pub(super) fn chunks(mut extents: Extents, resolve: impl Fn(&Source) -> Option<StoredObject>) -> Vec<Chunk> {
     let lens: Vec<u64> = extents.iter().map(|extent| extent.len).collect();
     let chunk = |(matter, len): (&mut Matter, u64)| match matter {
         Matter::Dirty(piece) | Matter::Stored { held: Some(piece), .. } => {
@@ -71,7 +71,7 @@ pub(super) fn chunks(mut extents: Extents, resolve: impl Fn(&Source) -> Option<S
 /// A range to be fetched, which several chunks lie in.
 #[derive(Clone, Debug)]
 pub(super) struct Wanted {
-    pub(super) object: SourceObject,
+    pub(super) object: StoredObject,
     pub(super) range: ByteRange,
     /// The checksum that it must have, where that is known beforehand.
     pub(super) crc64: Option<Crc64>,
@@ -79,12 +79,12 @@ pub(super) struct Wanted {
 
 impl Wanted {
     /// What `fetch` asks for of `object`, which it is resolved to. What is verified by a copy gets its checksum from that.
-    pub(super) fn new(fetch: &Fetch, object: SourceObject) -> Wanted {
-        let crc64 = object.crc64.filter(|_| fetch.check == Check::Whole);
+    pub(super) fn new(fetch: &Fetch, object: StoredObject) -> Wanted {
+        let crc64 = object.version.checksum.filter(|_| fetch.check == Check::Whole);
         Wanted { object, range: fetch.range, crc64 }
     }
 
-    fn has(&self, object: &SourceObject, range: ByteRange) -> bool {
+    fn has(&self, object: &StoredObject, range: ByteRange) -> bool {
         self.object == *object && self.range.start() <= range.start() && range.end() <= self.range.end()
     }
 }
@@ -129,18 +129,17 @@ impl Uploader {
 
     /// Fetches a range, again if it is not what it must be.
     async fn fetch(&self, wanted: &Wanted) -> Result<(Bytes, Crc64), StoreError> {
-        let Wanted { object: SourceObject { key, etag, size, .. }, range, crc64 } = wanted;
+        let Wanted { object, range, crc64 } = wanted;
         let mut attempts = 1;
         loop {
-            let request = GetRequest { key: key.clone(), range: Some(*range), if_match: Some(etag.clone()) };
-            let (bytes, told) = read_all(&*self.store, request).await?;
+            let (bytes, told) = read_all(&*self.store, GetRequest::of(object, Some(*range))).await?;
             let found = Crc64::of(&bytes);
-            let expected = crc64.or(told.filter(|_| range.len() == *size));
+            let expected = crc64.or(told.filter(|_| range.len() == object.version.size));
             if bytes.len() as u64 == range.len() && expected.is_none_or(|expected| expected == found) {
                 return Ok((bytes.into(), found));
             }
             let message = format!("{} bytes of {}, with checksum {found}", bytes.len(), range.len());
-            let error = StoreError::new(StoreErrorKind::Corrupted, "GetObject", key.as_str(), message);
+            let error = StoreError::new(StoreErrorKind::Corrupted, "GetObject", object.key.as_str(), message);
             if attempts == FETCH_ATTEMPTS {
                 return Err(error);
             }
@@ -151,7 +150,7 @@ impl Uploader {
 }
 
 /// Bytes that nobody thought of fetching: a mistake of ours, and better told than left out.
-fn not_fetched(object: &SourceObject, range: ByteRange) -> StoreError {
+fn not_fetched(object: &StoredObject, range: ByteRange) -> StoreError {
     let message = format!("{range} was not fetched");
     StoreError::new(StoreErrorKind::Internal, "GetObject", object.key.as_str(), message)
 }

@@ -6,11 +6,10 @@
 use std::future::Future;
 use std::sync::Arc;
 
-use super::content::Base;
 use super::copying::copy_object;
 use super::open_file::OpenFile;
 use super::uploader::{OnConflict, UploadError};
-use crate::object::{ETag, ObjectHead, ObjectKey, time};
+use crate::object::{ETag, ObjectHead, ObjectKey, StoredObject, Version, time};
 use crate::store::{Published, StoreError, StoreErrorKind};
 
 /// What a file does about another's object.
@@ -80,12 +79,15 @@ impl OpenFile {
         F: Future<Output = Result<Published, StoreError>>,
     {
         let store = &*self.uploader.store;
-        let base = |etag: ETag, head: &ObjectHead| Base { etag, size: head.size, crc64: head.crc64 };
-        let at_aside = copy_object(store, key, &base(theirs.etag.clone(), theirs), aside, &theirs.attributes).await?;
+        let object = |key: &ObjectKey, etag: ETag, head: &ObjectHead| -> StoredObject {
+            Version { etag, ..head.version() }.under(key.clone())
+        };
+        let theirs_at = |key, etag| object(key, etag, theirs);
+        let at_aside = copy_object(store, &theirs_at(key, theirs.etag.clone()), aside, &theirs.attributes).await?;
         let ours = completing().await?;
         let head = store.head(key).await?;
-        let at_beside = copy_object(store, key, &base(ours.etag, &head), beside, &head.attributes).await?;
-        copy_object(store, aside, &base(at_aside, theirs), key, &theirs.attributes).await?;
+        let at_beside = copy_object(store, &object(key, ours.etag, &head), beside, &head.attributes).await?;
+        copy_object(store, &theirs_at(aside, at_aside), key, &theirs.attributes).await?;
         store.delete(aside).await?;
         Ok(Published { etag: at_beside, crc64: ours.crc64 })
     }

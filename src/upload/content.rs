@@ -16,20 +16,9 @@ pub(super) use sealing::PartRules;
 
 use self::ledger::Ledger;
 use super::copying::even_ranges;
-use super::extents::{Extent, Extents, Matter, Source, SourceObject};
+use super::extents::{Extent, Extents, Matter, Source};
 use crate::memory::Block;
-use crate::object::{ByteRange, Crc64, ETag, ObjectKey, UploadedPart};
-
-/// The object as last published.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Base {
-    /// Its version, which every read and copy of it is pinned to.
-    pub etag: ETag,
-    /// Its size in bytes.
-    pub size: u64,
-    /// Its checksum, where the service told it.
-    pub crc64: Option<Crc64>,
-}
+use crate::object::{ByteRange, Crc64, ObjectKey, StoredObject, UploadedPart, Version};
 
 /// The bytes of an open file, from 0 to [`Content::size`].
 ///
@@ -39,7 +28,8 @@ pub struct Base {
 /// INVARIANT: `ledger` has every part as it is.
 #[derive(Debug, Default)]
 pub(super) struct Content {
-    pub(super) base: Option<Base>,
+    /// The object as last published.
+    pub(super) base: Option<Version>,
     parts: Vec<Part>,
     tail: Extents,
     /// While a step is published: what comes only with a later one, from here to the end of the file. The parts and the
@@ -108,7 +98,7 @@ pub enum Segment {
     /// They are this range of the published object.
     Base(ByteRange),
     /// They are this range of another object.
-    Other(Arc<SourceObject>, ByteRange),
+    Other(Arc<StoredObject>, ByteRange),
     /// They are in a part that is only at the service, where nobody can read it before the upload is complete.
     Unreadable,
 }
@@ -121,7 +111,7 @@ impl Part {
 
 impl Content {
     /// The content of a file that is `base` from beginning to end; an empty file without one.
-    pub(super) fn of(base: Option<Base>) -> Content {
+    pub(super) fn of(base: Option<Version>) -> Content {
         let mut content = Content::default();
         content.tail.push(base.as_ref().map_or(0, |base| base.size), Matter::stored(Source::Base, 0));
         Content { base, ..content }
@@ -382,12 +372,12 @@ impl Content {
     }
 
     /// Points large holes at an object of zeros, in stretches that are as long as it allows and much alike.
-    pub(super) fn point_holes_at(&mut self, zeros: &Arc<SourceObject>, rules: &PartRules) {
+    pub(super) fn point_holes_at(&mut self, zeros: &Arc<StoredObject>, rules: &PartRules) {
         let Some(bytes_min) = rules.hole_bytes_min else { return };
         for (start, len) in self.tail.holes(bytes_min).collect::<Vec<_>>() {
             let stretch =
                 |range: ByteRange| Extent { len: range.len(), matter: Matter::stored(Source::Zeros(zeros.clone()), 0) };
-            let stretches = even_ranges(len, zeros.size).into_iter().map(stretch).collect();
+            let stretches = even_ranges(len, zeros.version.size).into_iter().map(stretch).collect();
             self.tail.replace(start..start + len, stretches);
         }
     }
@@ -404,7 +394,7 @@ impl Content {
     }
 
     /// The parts and the tail are now the object `base`. What `keeps` says stays in memory, ready to be changed again.
-    pub(super) fn rest_on(&mut self, base: Base, keeps: bool) {
+    pub(super) fn rest_on(&mut self, base: Version, keeps: bool) {
         let size = self.tail.end();
         let mut tail = Extents::new(0);
         if keeps && self.parts.is_empty() {

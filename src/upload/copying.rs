@@ -2,9 +2,10 @@
 
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 
-use super::content::Base;
 use crate::object::limits::GIB;
-use crate::object::{ByteRange, Crc64, ETag, ObjectAttributes, ObjectKey, PartNumber, UploadId, UploadedPart};
+use crate::object::{
+    ByteRange, Crc64, ETag, ObjectAttributes, ObjectKey, PartNumber, StoredObject, UploadId, UploadedPart,
+};
 use crate::store::{CopyRequest, GetRequest, ObjectStore, Source, StoreError, StoreErrorKind};
 
 /// Ranges of a large copy that are made at once. They cost this machine nothing but a connection each.
@@ -17,25 +18,23 @@ const COPY_RANGE_BYTES: u64 = GIB;
 /// How often ranges are copied in all whose checksums are not, together, that of the object.
 const COPY_ATTEMPTS: usize = 3;
 
-/// Copies the object `source`, which must be the version `base`, to `key`, on the service, and returns the copy's
-/// version. `attributes` become the copy's; they are the source's own where nothing shall change.
+/// Copies the object `source` to `key`, on the service, and returns the copy's ETag. `attributes` become the copy's; they
+/// are the source's own where nothing shall change.
 ///
 /// A source that is another version by now is [`StoreErrorKind::Changed`]. On error nothing has changed at `key`.
 pub async fn copy_object(
     store: &dyn ObjectStore,
-    source: &ObjectKey,
-    base: &Base,
+    source: &StoredObject,
     key: &ObjectKey,
     attributes: &ObjectAttributes,
 ) -> Result<ETag, StoreError> {
-    let source = Source { key: source.clone(), if_match: Some(base.etag.clone()) };
-    if base.size > store.limits().put_bytes_max {
-        return copy_in_parts(store, &source, base, key, attributes).await;
+    if source.version.size > store.limits().put_bytes_max {
+        return copy_in_parts(store, source, key, attributes).await;
     }
-    let (key, replace) = (key.clone(), Some(attributes.clone()));
-    let copy = CopyRequest { source, key: key.clone(), replace, storage_class: None, bytes: Some(base.size) };
+    let (key, replace, bytes) = (key.clone(), Some(attributes.clone()), Some(source.version.size));
+    let copy = CopyRequest { source: Source::of(source), key: key.clone(), replace, storage_class: None, bytes };
     let copied = store.copy(copy).await?;
-    match (copied.crc64, base.crc64) {
+    match (copied.crc64, source.version.checksum) {
         (Some(copy), Some(original)) if copy != original => {
             let message = format!("the copy's checksum is {copy}, the original's {original}");
             Err(StoreError::new(StoreErrorKind::Corrupted, "CopyObject", key.as_str(), message))
@@ -47,24 +46,22 @@ pub async fn copy_object(
 /// Gives an object new metadata, which on this service is a copy onto itself.
 pub async fn rewrite_attributes(
     store: &dyn ObjectStore,
-    key: &ObjectKey,
-    base: &Base,
+    object: &StoredObject,
     attributes: &ObjectAttributes,
 ) -> Result<ETag, StoreError> {
-    copy_object(store, key, base, key, attributes).await
+    copy_object(store, object, &object.key, attributes).await
 }
 
 async fn copy_in_parts(
     store: &dyn ObjectStore,
-    source: &Source,
-    base: &Base,
+    source: &StoredObject,
     key: &ObjectKey,
     attributes: &ObjectAttributes,
 ) -> Result<ETag, StoreError> {
-    let limits = store.limits();
-    let range_bytes = COPY_RANGE_BYTES.max(base.size.div_ceil(limits.part_count_max)).min(limits.part_bytes_max);
+    let (limits, size) = (store.limits(), source.version.size);
+    let range_bytes = COPY_RANGE_BYTES.max(size.div_ceil(limits.part_count_max)).min(limits.part_bytes_max);
     let upload = store.initiate(key, attributes).await?;
-    let result = copy_parts(store, source, base, key, &upload, range_bytes).await;
+    let result = copy_parts(store, source, key, &upload, range_bytes).await;
     if result.is_err()
         && let Err(error) = store.abort(key, &upload).await
     {
@@ -75,19 +72,19 @@ async fn copy_in_parts(
 
 async fn copy_parts(
     store: &dyn ObjectStore,
-    source: &Source,
-    base: &Base,
+    source: &StoredObject,
     key: &ObjectKey,
     upload: &UploadId,
     range_bytes: u64,
 ) -> Result<ETag, StoreError> {
-    let ranges: Vec<(usize, ByteRange)> = even_ranges(base.size, range_bytes).into_iter().enumerate().collect();
+    let version = &source.version;
+    let ranges: Vec<(usize, ByteRange)> = even_ranges(version.size, range_bytes).into_iter().enumerate().collect();
     let mut attempts = 1;
     let parts = loop {
-        let parts = copy_ranges(store, source, key, upload, &ranges).await?;
+        let parts = copy_ranges(store, &Source::of(source), key, upload, &ranges).await?;
         let put_together = |crc64: Crc64, part: &UploadedPart| Some(crc64.followed_by(part.crc64?, part.size));
         // Before the parts are an object. A service that does not tell the checksums of parts is compared afterwards.
-        match (parts.iter().try_fold(Crc64::EMPTY, put_together), base.crc64) {
+        match (parts.iter().try_fold(Crc64::EMPTY, put_together), version.checksum) {
             (Some(copied), Some(original)) if copied != original => {
                 let message = format!("the parts' checksum is {copied}, the original's {original}");
                 let error = StoreError::new(StoreErrorKind::Corrupted, "UploadPartCopy", key.as_str(), message);
@@ -101,7 +98,7 @@ async fn copy_parts(
         }
     };
     let etags: Vec<ETag> = parts.into_iter().map(|part| part.etag).collect();
-    Ok(store.complete(key, upload, &etags, base.size, base.crc64).await?.etag)
+    Ok(store.complete(key, upload, &etags, version.size, version.checksum).await?.etag)
 }
 
 /// Makes the parts from 1 of ranges of an object.

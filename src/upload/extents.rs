@@ -9,20 +9,7 @@ use std::sync::Arc;
 
 use super::piece::{Piece, block_bytes};
 use crate::memory::Block;
-use crate::object::{Crc64, ETag, ObjectKey};
-
-/// One version of an object, whose bytes a file consists of.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct SourceObject {
-    /// Where it is.
-    pub key: ObjectKey,
-    /// Its version, which every read and copy of it is pinned to.
-    pub etag: ETag,
-    /// Its size in bytes.
-    pub size: u64,
-    /// Its checksum, where the service told it.
-    pub crc64: Option<Crc64>,
-}
+use crate::object::{ObjectKey, StoredObject};
 
 /// The object that stored bytes are in.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -30,9 +17,9 @@ pub(super) enum Source {
     /// The file's own, as last published.
     Base,
     /// Another one, from which a range was copied.
-    Other(Arc<SourceObject>),
+    Other(Arc<StoredObject>),
     /// One that has nothing but zeros, and is there only for as long as this file is published.
-    Zeros(Arc<SourceObject>),
+    Zeros(Arc<StoredObject>),
 }
 
 /// What an extent consists of.

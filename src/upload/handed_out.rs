@@ -11,11 +11,11 @@ use std::ops::Range;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 
 use super::body::FETCH_ATTEMPTS;
-use super::extents::{Source, SourceObject};
+use super::extents::Source;
 use super::open_file::{OpenFile, State};
 use super::uploader::UploadError;
 use crate::object::limits::MIB;
-use crate::object::{ByteRange, Crc64, Crc64Hasher};
+use crate::object::{ByteRange, Crc64, Crc64Hasher, StoredObject};
 use crate::store::{GetRequest, StoreError, StoreErrorKind};
 
 /// Stretches that are remembered of a file: some 4 MiB. What is read beyond these is fetched once more at once.
@@ -105,12 +105,11 @@ impl OpenFile {
     }
 
     /// Fetches a range once more, and fails unless it comes with the checksum that it came with before.
-    pub async fn compare(&self, object: &SourceObject, range: ByteRange, crc64: Crc64) -> Result<(), StoreError> {
+    pub async fn compare(&self, object: &StoredObject, range: ByteRange, crc64: Crc64) -> Result<(), StoreError> {
         let key = &object.key;
         let mut attempts = 1;
         loop {
-            let request = GetRequest { key: key.clone(), range: Some(range), if_match: Some(object.etag.clone()) };
-            let mut body = self.uploader.store.get(request).await?.body;
+            let mut body = self.uploader.store.get(GetRequest::of(object, Some(range))).await?.body;
             let mut hasher = Crc64Hasher::new();
             while let Some(piece) = body.try_next().await? {
                 hasher.update(&piece);

@@ -26,7 +26,6 @@ mod work;
 mod zeros;
 
 pub use copying::{copy_object, rewrite_attributes};
-pub use extents::SourceObject;
 pub use ladder::Ladder;
-pub use open_file::{Base, OpenFile, PublishedFile, Segment, Taken};
+pub use open_file::{OpenFile, PublishedFile, Segment, Taken};
 pub use uploader::{OnConflict, UploadError, UploadOptions, Uploader};

@@ -9,16 +9,16 @@ use std::time::SystemTime;
 use futures_util::future::BoxFuture;
 use tokio::sync::Notify;
 
-pub use super::content::{Base, Segment};
+pub use super::content::Segment;
 use super::content::{Content, NotHeld};
-use super::extents::{Extent, Matter, Source, SourceObject};
+use super::extents::{Extent, Matter, Source};
 use super::handed_out::HandedOut;
 use super::metadata::Metadata;
 use super::sending::Session;
 use super::uploader::{UploadError, Uploader};
 use super::zeros::Zeros;
 use crate::memory::Block;
-use crate::object::{ByteRange, ETag, ObjectAttributes, ObjectKey};
+use crate::object::{ByteRange, ETag, ObjectAttributes, ObjectKey, StoredObject, Version};
 use crate::store::{StoreError, StoreErrorKind};
 
 /// The content of a file that is open for writing, shared by all its handles.
@@ -90,10 +90,8 @@ pub enum Taken {
 /// A file's state in the bucket.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PublishedFile {
-    /// Where it is.
-    pub key: ObjectKey,
     /// The object.
-    pub base: Base,
+    pub object: StoredObject,
     /// The metadata it has.
     pub attributes: ObjectAttributes,
     /// How often this open file has made, rewritten or moved the object; 0 for one that it found.
@@ -131,14 +129,9 @@ impl OpenFile {
         OpenFile::with_content(uploader, key, attributes, Content::of(None), replaces)
     }
 
-    /// A file that is the object `base` under `key`.
-    pub fn existing(
-        uploader: &Arc<Uploader>,
-        key: ObjectKey,
-        attributes: ObjectAttributes,
-        base: Base,
-    ) -> Arc<OpenFile> {
-        OpenFile::with_content(uploader, key, attributes, Content::of(Some(base)), None)
+    /// A file that is `object`.
+    pub fn existing(uploader: &Arc<Uploader>, object: StoredObject, attributes: ObjectAttributes) -> Arc<OpenFile> {
+        OpenFile::with_content(uploader, object.key, attributes, Content::of(Some(object.version)), None)
     }
 
     fn with_content(
@@ -191,7 +184,7 @@ impl OpenFile {
 
     /// Goes on from what somebody else has made of the object, if everything here is published. Returns whether this is that
     /// version now, and was another one before.
-    pub fn adopt(&self, base: Base, attributes: ObjectAttributes) -> bool {
+    pub fn adopt(&self, base: Version, attributes: ObjectAttributes) -> bool {
         let mut state = self.lock();
         let is_at_rest = !state.dirty && !state.attributes_changed && !state.is_publishing && state.session.is_none();
         let is_usable = is_at_rest && state.failure.is_none() && !state.is_nameless;
@@ -213,8 +206,8 @@ impl OpenFile {
     /// The object as last published, and the attributes it has or will have.
     pub fn published(&self) -> Option<PublishedFile> {
         let state = self.lock();
-        let (key, attributes, serial) = (state.key.clone(), state.metadata.all(), state.serial);
-        state.content.base.clone().map(|base| PublishedFile { key, base, attributes, serial })
+        let (attributes, serial) = (state.metadata.all(), state.serial);
+        state.object().map(|object| PublishedFile { object, attributes, serial })
     }
 
     /// The first failure. A file that has failed takes and publishes nothing any more.
@@ -509,14 +502,15 @@ impl OpenFile {
     /// Puts the bytes of `range` of the object `source` at `offset`, without moving them.
     pub async fn copy_from(
         self: &Arc<OpenFile>,
-        source: &SourceObject,
+        source: &StoredObject,
         range: ByteRange,
         offset: u64,
     ) -> Result<(), UploadError> {
         self.uploader.register_copier(self);
         self.change(offset + range.len(), |State { content, key, has_new_bytes, .. }| {
             *has_new_bytes = true;
-            let is_own = content.base.as_ref().is_some_and(|base| base.etag == source.etag) && *key == source.key;
+            let is_base = |base: &Version| base.etag == source.version.etag;
+            let is_own = content.base.as_ref().is_some_and(is_base) && *key == source.key;
             let source = if is_own { Source::Base } else { Source::Other(Arc::new(source.clone())) };
             let extent = Extent { len: range.len(), matter: Matter::stored(source, range.start()) };
             content.extend(offset);
@@ -636,15 +630,16 @@ impl OpenFile {
 }
 
 impl State {
+    /// The object as last published.
+    pub(super) fn object(&self) -> Option<StoredObject> {
+        self.content.base.clone().map(|base| base.under(self.key.clone()))
+    }
+
     /// The object that a source is.
-    pub(super) fn resolve(&self, source: &Source) -> Option<SourceObject> {
+    pub(super) fn resolve(&self, source: &Source) -> Option<StoredObject> {
         match source {
-            Source::Other(object) => Some(SourceObject::clone(object)),
-            Source::Base => {
-                let Base { etag, size, crc64 } = self.content.base.clone()?;
-                Some(SourceObject { key: self.key.clone(), etag, size, crc64 })
-            }
-            Source::Zeros(object) => Some(SourceObject::clone(object)),
+            Source::Base => self.object(),
+            Source::Other(object) | Source::Zeros(object) => Some(StoredObject::clone(object)),
         }
     }
 
@@ -662,7 +657,7 @@ impl State {
     }
 
     /// The object is now a copy of what it was, with `attributes`.
-    pub(super) fn rest_on_copy(&mut self, base: Base, attributes: &ObjectAttributes) {
+    pub(super) fn rest_on_copy(&mut self, base: Version, attributes: &ObjectAttributes) {
         self.content.base = Some(base);
         self.serial += 1;
         self.attributes_changed = self.metadata.settle(attributes);

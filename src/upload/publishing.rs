@@ -6,15 +6,15 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::body::{Chunk, FETCH_ATTEMPTS, Wanted, chunks};
-use super::content::{Base, Doubt, Fetch, NotHeld};
+use super::content::{Doubt, Fetch, NotHeld};
 use super::copying::{copy_object, rewrite_attributes};
-use super::extents::{Extent, Matter, SourceObject};
+use super::extents::{Extent, Matter};
 use super::open_file::{OpenFile, State};
 use super::plan::{Action, TooManyParts};
 use super::sending::Session;
 use super::uploader::{Flight, UploadError};
 use crate::object::limits::GIB;
-use crate::object::{Crc64, ETag, ObjectAttributes, ObjectKey, UploadedPart};
+use crate::object::{Crc64, ETag, ObjectAttributes, ObjectKey, StoredObject, UploadedPart, Version};
 use crate::stats::Stats;
 use crate::store::{Published, StoreError, StoreErrorKind};
 
@@ -27,14 +27,14 @@ enum How {
     /// By one PUT of these bytes, after fetching what is stored.
     Put(Vec<Chunk>, Vec<Wanted>),
     /// By one copy of a whole object.
-    Copy(SourceObject),
+    Copy(StoredObject),
     /// By completing an upload whose parts are on their way.
     Parts(Arc<Session>),
 }
 
 /// What was made.
 struct Made {
-    base: Base,
+    version: Version,
     attributes: ObjectAttributes,
     part_count: usize,
 }
@@ -172,14 +172,14 @@ impl OpenFile {
         E: From<UploadError>,
         F: Future<Output = Result<(), E>>,
     {
-        let (key, needed, attributes, has_object) = {
+        let (needed, attributes, has_object) = {
             let state = self.lock();
-            let needed = state.content.base.clone().filter(|_| state.failure.is_none() && state.content.needs_base());
-            (state.key.clone(), needed, state.metadata.all(), state.content.base.is_some())
+            let needed = state.object().filter(|_| state.failure.is_none() && state.content.needs_base());
+            (needed, state.metadata.all(), state.content.base.is_some())
         };
         let store = &*self.uploader.store;
         let kept = match &needed {
-            Some(base) => copy_object(store, &key, base, hidden, &attributes).await.map(Some),
+            Some(object) => copy_object(store, object, hidden, &attributes).await.map(Some),
             None => Ok(None),
         };
         let kept = match kept {
@@ -201,7 +201,7 @@ impl OpenFile {
         let mut state = self.lock();
         (state.key, state.is_nameless, state.replaces) = (hidden.clone(), true, None);
         match (kept, needed) {
-            (Some(etag), Some(base)) => state.rest_on_copy(Base { etag, ..base }, &attributes),
+            (Some(etag), Some(object)) => state.rest_on_copy(Version { etag, ..object.version }, &attributes),
             _ => {
                 state.content.let_go_of_base();
                 state.dirty = true;
@@ -249,15 +249,15 @@ impl OpenFile {
 
     /// Copies the object, with the attributes that the file has now, to `key`, which becomes the file's.
     async fn copy_to(self: &Arc<OpenFile>, key: &ObjectKey) -> Result<(), UploadError> {
-        let (source, base, attributes) = {
+        let (object, attributes) = {
             let state = self.lock();
-            let Some(base) = state.content.base.clone() else { return Ok(()) };
-            (state.key.clone(), base, state.metadata.all())
+            let Some(object) = state.object() else { return Ok(()) };
+            (object, state.metadata.all())
         };
-        let etag = copy_object(&*self.uploader.store, &source, &base, key, &attributes).await?;
+        let etag = copy_object(&*self.uploader.store, &object, key, &attributes).await?;
         let mut state = self.lock();
         state.key = key.clone();
-        state.rest_on_copy(Base { etag, ..base }, &attributes);
+        state.rest_on_copy(Version { etag, ..object.version }, &attributes);
         Ok(())
     }
 
@@ -285,17 +285,16 @@ impl OpenFile {
         if self.lock().dirty {
             self.publish_content(flight).await?;
         }
-        let (key, base, attributes) = {
+        let (object, attributes) = {
             let state = self.lock();
-            let Some(base) = state.content.base.clone().filter(|_| state.attributes_changed && !state.is_nameless)
-            else {
+            let Some(object) = state.object().filter(|_| state.attributes_changed && !state.is_nameless) else {
                 return Ok(());
             };
-            (state.key.clone(), base, state.metadata.all())
+            (object, state.metadata.all())
         };
-        self.uploader.release_source(&key, Some(self)).await;
-        let etag = rewrite_attributes(&*self.uploader.store, &key, &base, &attributes).await?;
-        self.lock().rest_on_copy(Base { etag, ..base }, &attributes);
+        self.uploader.release_source(&object.key, Some(self)).await;
+        let etag = rewrite_attributes(&*self.uploader.store, &object, &attributes).await?;
+        self.lock().rest_on_copy(Version { etag, ..object.version }, &attributes);
         Ok(())
     }
 
@@ -321,7 +320,7 @@ impl OpenFile {
                 How::Put(chunks, wanted) => self.put(chunks, &wanted).await,
                 // One that has begun to need this file's object meanwhile must not wait for what waits for it.
                 How::Copy(_) if self.is_source() => continue,
-                How::Copy(object) => self.copy_whole(&object).await,
+                How::Copy(object) => self.copy_whole(object).await,
                 How::Parts(session) => self.finish_upload(&session).await,
             };
             match made {
@@ -368,7 +367,7 @@ impl OpenFile {
         if content.len() == 0 {
             return all();
         }
-        let whole = whole_object(state).filter(|object| object.size <= put_bytes_max);
+        let whole = whole_object(state).filter(|object| object.version.size <= put_bytes_max);
         if let Some(object) = whole.filter(|_| !is_source) {
             return Some(How::Copy(object));
         }
@@ -405,20 +404,18 @@ impl OpenFile {
         }
         self.uploader.release_source(&key, Some(self)).await;
         self.expect_wanted()?;
-        let (size, crc64) = (loaded.body.len(), loaded.crc64);
-        let Published { etag, .. } = self.uploader.store.put(&key, loaded.body, crc64, &attributes).await?;
-        Ok(Made { base: Base { etag, size, crc64: Some(crc64) }, attributes, part_count: 1 })
+        let (size, checksum) = (loaded.body.len(), loaded.crc64);
+        let Published { etag, .. } = self.uploader.store.put(&key, loaded.body, checksum, &attributes).await?;
+        Ok(Made { version: Version { etag, size, checksum: Some(checksum) }, attributes, part_count: 1 })
     }
 
-    async fn copy_whole(self: &Arc<OpenFile>, object: &SourceObject) -> Result<Made, UploadError> {
+    async fn copy_whole(self: &Arc<OpenFile>, object: StoredObject) -> Result<Made, UploadError> {
         let (key, attributes) = {
             let state = self.lock();
             (state.key.clone(), state.metadata.all())
         };
-        let SourceObject { key: source, etag, size, crc64 } = object.clone();
-        let base = Base { etag, size, crc64 };
-        let etag = copy_object(&*self.uploader.store, &source, &base, &key, &attributes).await?;
-        Ok(Made { base: Base { etag, ..base }, attributes, part_count: 1 })
+        let etag = copy_object(&*self.uploader.store, &object, &key, &attributes).await?;
+        Ok(Made { version: Version { etag, ..object.version }, attributes, part_count: 1 })
     }
 
     /// Waits until every part is acknowledged, and completes the upload.
@@ -427,13 +424,15 @@ impl OpenFile {
         // Only now, for the same reason as with a PUT.
         self.uploader.release_source(&session.key, Some(self)).await;
         let size = parts.iter().map(|part| part.size).sum();
-        let crc64 = parts.iter().try_fold(Crc64::EMPTY, |crc64, part| Some(crc64.followed_by(part.crc64?, part.size)));
+        let put_together = |whole: Crc64, part: &UploadedPart| Some(whole.followed_by(part.crc64?, part.size));
+        let checksum = parts.iter().try_fold(Crc64::EMPTY, put_together);
         let etags: Vec<ETag> = parts.into_iter().map(|part| part.etag).collect();
         let (upload, attributes) = (self.upload_id(session).await?, session.attributes.clone());
         self.expect_wanted()?;
-        let completing = || self.uploader.store.complete(&session.key, upload, &etags, size, crc64);
+        let completing = || self.uploader.store.complete(&session.key, upload, &etags, size, checksum);
         let Published { etag, crc64: told } = self.complete_unless_conflict(&session.key, completing).await?;
-        Ok(Made { base: Base { etag, size, crc64: crc64.or(told) }, attributes, part_count: etags.len() })
+        let version = Version { etag, size, checksum: checksum.or(told) };
+        Ok(Made { version, attributes, part_count: etags.len() })
     }
 
     /// The parts, all of which are acknowledged, and what they have of other objects is what those have.
@@ -513,12 +512,12 @@ impl OpenFile {
 
     /// Takes note of the object that was made, and returns whether it is all of the file.
     fn take_published(&self, made: Made, began: Instant) -> bool {
-        let Made { base, attributes, part_count } = made;
+        let Made { version, attributes, part_count } = made;
         let mut state = self.lock();
-        log_published(&state.key, &base, part_count, began);
+        log_published(&state.key, &version, part_count, began);
         let is_all = !state.content.is_step();
-        let keeps = base.size <= self.uploader.ladder.first_bytes() && !self.uploader.memory.is_short();
-        state.content.rest_on(base, keeps);
+        let keeps = version.size <= self.uploader.ladder.first_bytes() && !self.uploader.memory.is_short();
+        state.content.rest_on(version, keeps);
         state.session = None;
         (state.replaces, state.may_replace_any) = (None, false);
         state.is_loaded = false;
@@ -624,22 +623,22 @@ impl OpenFile {
 }
 
 /// The object that the file is a copy of, from beginning to end.
-fn whole_object(state: &State) -> Option<SourceObject> {
+fn whole_object(state: &State) -> Option<StoredObject> {
     let mut extents = state.content.unsealed()?.iter();
     let (Some(Extent { len, matter: Matter::Stored { source, start: 0, held: None } }), None) =
         (extents.next(), extents.next())
     else {
         return None;
     };
-    state.resolve(source).filter(|object| object.size == *len)
+    state.resolve(source).filter(|object| object.version.size == *len)
 }
 
-fn log_published(key: &ObjectKey, base: &Base, part_count: usize, began: Instant) {
+fn log_published(key: &ObjectKey, version: &Version, part_count: usize, began: Instant) {
     let how = if part_count == 1 { "1 part".to_owned() } else { format!("{part_count} parts") };
     log::info!(
         "published {key}: {} bytes, {how}, etag {}, {} ms at the end",
-        base.size,
-        base.etag,
+        version.size,
+        version.etag,
         began.elapsed().as_millis()
     );
 }

@@ -6,10 +6,11 @@ use tokio::sync::OnceCell;
 
 use super::body::{Chunk, Wanted, chunks};
 use super::content::{Check, Fetch, Job, Outgoing};
-use super::extents::SourceObject;
 use super::open_file::{OpenFile, State};
 use super::uploader::{Flight, UploadError};
-use crate::object::{ByteRange, Crc64, Limits, ObjectAttributes, ObjectKey, PartNumber, UploadId, UploadedPart};
+use crate::object::{
+    ByteRange, Crc64, Limits, ObjectAttributes, ObjectKey, PartNumber, StoredObject, UploadId, UploadedPart,
+};
 use crate::store::{Source, StoreError, StoreErrorKind};
 
 /// A running multipart upload. Whoever has a request of it on its way holds a clone of its `Arc`, which keeps it from
@@ -25,7 +26,7 @@ pub(super) struct Session {
 /// A part ready to be sent or copied.
 enum Task {
     Upload(Vec<Chunk>, Vec<(Wanted, Check)>),
-    Copy(SourceObject, ByteRange),
+    Copy(StoredObject, ByteRange),
 }
 
 /// A part that is at the service, with the checksums of what was fetched for it.
@@ -150,11 +151,10 @@ impl OpenFile {
         session: &Session,
         upload: &UploadId,
         number: PartNumber,
-        object: &SourceObject,
+        object: &StoredObject,
         range: ByteRange,
     ) -> Result<UploadedPart, StoreError> {
-        let source = Source { key: object.key.clone(), if_match: Some(object.etag.clone()) };
-        self.uploader.store.upload_part_copy(&session.key, upload, number, &source, range).await
+        self.uploader.store.upload_part_copy(&session.key, upload, number, &Source::of(object), range).await
     }
 
     /// An error if the file is about to be removed, or has failed: what has not begun by then is for nothing.

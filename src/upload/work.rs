@@ -4,13 +4,13 @@
 use std::cell::Cell;
 use std::sync::Arc;
 
-use super::content::{Base, Content, PartRules};
+use super::content::{Content, PartRules};
 use super::extents::Extents;
 use super::{Ladder, OpenFile, Taken, UploadOptions, Uploader};
 use crate::clock::Clock;
 use crate::memory::Memory;
 use crate::object::limits::{GIB, MIB};
-use crate::object::{ByteRange, Crc64, ETag, Limits, ObjectAttributes, ObjectKey};
+use crate::object::{ByteRange, Crc64, ETag, Limits, ObjectAttributes, ObjectKey, Version};
 use crate::stats::Stats;
 use crate::store::MemoryStore;
 
@@ -39,14 +39,15 @@ fn uploader() -> Arc<Uploader> {
     Uploader::new(store, memory, options, Clock::System, Arc::new(Stats::default()), runtime)
 }
 
-fn published(size: u64) -> Base {
-    Base { etag: ETag::new("e"), size, crc64: Some(Crc64(1)) }
+fn published(size: u64) -> Version {
+    Version { etag: ETag::new("e"), size, checksum: Some(Crc64(1)) }
 }
 
 /// A file that is all of an object, and one that is one hole, of a GiB each.
 fn files(uploader: &Arc<Uploader>) -> [Arc<OpenFile>; 2] {
     let key = |name: &str| ObjectKey::new(name).unwrap();
-    let existing = OpenFile::existing(uploader, key("published"), ObjectAttributes::default(), published(GIB));
+    let object = published(GIB).under(key("published"));
+    let existing = OpenFile::existing(uploader, object, ObjectAttributes::default());
     let sparse = OpenFile::empty(uploader, key("sparse"), ObjectAttributes::default(), None);
     futures_util::FutureExt::now_or_never(sparse.truncate(GIB)).expect("a hole waits for nothing").unwrap();
     [existing, sparse]

@@ -8,10 +8,9 @@ use std::sync::Arc;
 
 use super::body::zeros;
 use super::copying::copy_ranges;
-use super::extents::SourceObject;
 use super::open_file::OpenFile;
 use super::uploader::{UploadError, Uploader};
-use crate::object::{ByteRange, Crc64, ETag, Limits, ObjectAttributes, ObjectKey};
+use crate::object::{ByteRange, Crc64, ETag, Limits, ObjectAttributes, ObjectKey, StoredObject, Version};
 use crate::store::{Source, StoreError};
 
 /// Copies that a hole may take before larger zeros are made: more than their making takes.
@@ -28,7 +27,7 @@ const PARTS_MIN: u64 = 4;
 pub(super) struct Zeros {
     uploader: Arc<Uploader>,
     /// The last and largest is what is copied.
-    objects: Vec<Arc<SourceObject>>,
+    objects: Vec<Arc<StoredObject>>,
 }
 
 /// The sizes of the objects of zeros to make one of the other, in bytes, the last of which a hole is copied from; none if
@@ -66,7 +65,8 @@ impl Uploader {
                 None => self.put_zeros(&key, size).await?,
                 Some(smaller) => self.copy_zeros(&key, smaller, size).await?,
             };
-            made.objects.push(Arc::new(SourceObject { key, etag, size, crc64: Some(Crc64::of_zeros(size)) }));
+            let version = Version { etag, size, checksum: Some(Crc64::of_zeros(size)) };
+            made.objects.push(Arc::new(version.under(key)));
         }
         Ok(Some(made).filter(|made| !made.objects.is_empty()))
     }
@@ -77,10 +77,10 @@ impl Uploader {
     }
 
     /// Makes `size` zeros, a multiple, of `smaller`.
-    async fn copy_zeros(&self, key: &ObjectKey, smaller: &SourceObject, size: u64) -> Result<ETag, StoreError> {
-        let source = Source { key: smaller.key.clone(), if_match: Some(smaller.etag.clone()) };
-        let count = (size / smaller.size) as usize;
-        let ranges: Vec<_> = (0..count).filter_map(|index| Some((index, ByteRange::new(0, smaller.size)?))).collect();
+    async fn copy_zeros(&self, key: &ObjectKey, smaller: &StoredObject, size: u64) -> Result<ETag, StoreError> {
+        let (source, bytes) = (Source::of(smaller), smaller.version.size);
+        let count = (size / bytes) as usize;
+        let ranges: Vec<_> = (0..count).filter_map(|index| Some((index, ByteRange::new(0, bytes)?))).collect();
         let upload = self.store.initiate(key, &ObjectAttributes::default()).await?;
         let completed = async {
             let parts = copy_ranges(&*self.store, &source, key, &upload, &ranges).await?;
@@ -101,7 +101,7 @@ impl Uploader {
 
 impl Zeros {
     /// What is copied.
-    pub(super) fn object(&self) -> &Arc<SourceObject> {
+    pub(super) fn object(&self) -> &Arc<StoredObject> {
         self.objects.last().expect("it was given out only with an object")
     }
 
@@ -111,7 +111,7 @@ impl Zeros {
     }
 }
 
-async fn remove(uploader: &Uploader, objects: Vec<Arc<SourceObject>>) {
+async fn remove(uploader: &Uploader, objects: Vec<Arc<StoredObject>>) {
     for object in objects {
         if let Err(error) = uploader.store.delete(&object.key).await {
             log::error!("{}, zeros that a hole was copied from, stays: {error}", object.key);

@@ -5,9 +5,8 @@ use std::time::{Duration, SystemTime};
 use super::Ino;
 use crate::fs::attributes::{Kind, unmarked_attributes};
 use crate::fs::moving_directories::Copy;
-use crate::object::{Crc64, ETag, ObjectAttributes, ObjectHead, ObjectKey};
-use crate::read::Version;
-use crate::upload::{Base, PublishedFile};
+use crate::object::{ObjectAttributes, ObjectHead, Version};
+use crate::upload::PublishedFile;
 
 /// The service's time of an object may differ from when this mount had published it by so much: whole seconds, and the way
 /// of the answer. Where clocks differ by more, attributes are asked for once more.
@@ -43,12 +42,10 @@ pub(in crate::fs) struct Marker {
 /// What is known of an object.
 #[derive(Clone, Debug, PartialEq)]
 pub(in crate::fs) struct Facts {
-    pub(in crate::fs) size: u64,
-    pub(in crate::fs) etag: ETag,
+    pub(in crate::fs) version: Version,
     pub(in crate::fs) last_modified: SystemTime,
     /// Whether `last_modified` is the service's word; otherwise it is when this mount published.
     pub(in crate::fs) is_exact: bool,
-    pub(in crate::fs) crc64: Option<Crc64>,
     /// What it is; `None` until somebody asked. Stays known when the metadata are evicted.
     pub(in crate::fs) kind: Option<Kind>,
     /// The metadata; `None` until somebody asked for them, and where they have been evicted.
@@ -108,44 +105,39 @@ impl Facts {
         self.attributes.as_ref().and_then(|attributes| attributes.mtime()).unwrap_or(self.last_modified)
     }
 
-    /// The version, for reading.
-    pub(in crate::fs) fn version(&self, key: ObjectKey) -> Version {
-        Version { key, etag: self.etag.clone(), size: self.size, crc64: self.crc64 }
-    }
-
     /// What a HEAD said.
     pub(in crate::fs) fn told(head: ObjectHead) -> Facts {
-        let ObjectHead { size, etag, last_modified, crc64, attributes } = head;
-        let kind = Some(Kind::of_object(Some(&attributes), size));
-        Facts { size, etag, last_modified, is_exact: true, crc64, kind, attributes: Some(Box::new(attributes)) }
+        let last_modified = head.last_modified;
+        Facts { last_modified, is_exact: true, ..Facts::made(head.version(), head.attributes, last_modified) }
     }
 
     /// What is known of an object that this mount has made at `now`.
-    pub(in crate::fs) fn made(base: Base, attributes: ObjectAttributes, now: SystemTime) -> Facts {
-        let Base { size, etag, crc64 } = base;
-        let kind = Some(Kind::of_object(Some(&attributes), size));
-        Facts { size, etag, last_modified: now, is_exact: false, crc64, kind, attributes: Some(Box::new(attributes)) }
+    pub(in crate::fs) fn made(version: Version, attributes: ObjectAttributes, now: SystemTime) -> Facts {
+        let kind = Some(Kind::of_object(Some(&attributes), version.size));
+        Facts { version, last_modified: now, is_exact: false, kind, attributes: Some(Box::new(attributes)) }
     }
 
     /// The metadata of this version have been asked for.
     pub(super) fn take_attributes(&mut self, attributes: ObjectAttributes) {
-        self.kind = Some(Kind::of_object(Some(&attributes), self.size));
+        self.kind = Some(Kind::of_object(Some(&attributes), self.version.size));
         self.attributes = Some(Box::new(attributes));
     }
 
     /// What is known after this mount published the file.
     pub(in crate::fs) fn published(file: PublishedFile, now: SystemTime) -> Facts {
-        let PublishedFile { base, attributes, key: _, serial: _ } = file;
-        Facts::made(base, attributes, now)
+        let PublishedFile { object, attributes, serial: _ } = file;
+        Facts::made(object.version, attributes, now)
     }
 
     /// The object is now a copy of the version that somebody has copied, made at `now`: of what is known that holds which is
     /// known of this version.
     pub(super) fn take_copy(&mut self, copy: &Copy, now: SystemTime) {
-        if self.etag != copy.etag || !self.was_last_modified_at(copy.last_modified) {
-            (self.size, self.crc64, self.kind, self.attributes) = (copy.size, None, None, None);
+        let is_of_this = self.version.etag == copy.etag && self.was_last_modified_at(copy.last_modified);
+        let version = &mut self.version;
+        if !is_of_this {
+            (version.size, version.checksum, self.kind, self.attributes) = (copy.size, None, None, None);
         }
-        (self.etag, self.last_modified, self.is_exact) = (copy.copied.clone(), now, false);
+        (version.etag, self.last_modified, self.is_exact) = (copy.copied.clone(), now, false);
     }
 
     /// Whether the service's time of the last change may be that of this version. Where that has not been asked for, it is
@@ -160,11 +152,12 @@ impl Facts {
 
     /// What a new answer says, and what was known before and still holds.
     pub(super) fn updated(self, before: Facts) -> Facts {
-        let same = self.etag == before.etag && before.was_last_modified_at(self.last_modified);
+        let same = self.version.etag == before.version.etag && before.was_last_modified_at(self.last_modified);
         if !same {
             return self;
         }
-        let (crc64, kind) = (self.crc64.or(before.crc64), self.kind.or(before.kind));
-        Facts { crc64, kind, attributes: self.attributes.or(before.attributes), ..self }
+        let checksum = self.version.checksum.or(before.version.checksum);
+        let (version, kind) = (Version { checksum, ..self.version }, self.kind.or(before.kind));
+        Facts { version, kind, attributes: self.attributes.or(before.attributes), ..self }
     }
 }

@@ -204,7 +204,7 @@ impl Tree {
     /// The version that a file has in the bucket, as far as is known.
     pub(super) fn version_of(&self, ino: Ino) -> Option<ETag> {
         match &self.entry_of(ino)?.what {
-            What::Object(facts) => Some(facts.etag.clone()),
+            What::Object(facts) => Some(facts.version.etag.clone()),
             What::Directory(_) | What::New => None,
         }
     }
@@ -594,7 +594,7 @@ impl Tree {
         let named = self.entry_of(ino);
         let entry = named.or_else(|| self.nodes.get(&ino)?.removed.as_deref());
         let (size, mtime, attributes) = match entry.map(|entry| &entry.what) {
-            Some(What::Object(facts)) => (facts.size, facts.mtime(), facts.attributes.as_deref()),
+            Some(What::Object(facts)) => (facts.version.size, facts.mtime(), facts.attributes.as_deref()),
             Some(What::New) => (0, SystemTime::UNIX_EPOCH, None),
             Some(What::Directory(marker)) => {
                 let marker = marker.as_deref();
@@ -638,6 +638,8 @@ mod tests {
     use super::*;
     use std::time::UNIX_EPOCH;
 
+    use crate::object::Version;
+
     pub(super) const TTL: Duration = Duration::from_secs(5);
     pub(super) const LIMIT: usize = 64 << 20;
 
@@ -652,11 +654,9 @@ mod tests {
     pub(super) fn object(etag: &str) -> What {
         let last_modified = at(1);
         What::Object(Facts {
-            size: 3,
-            etag: ETag::new(etag),
+            version: Version { etag: ETag::new(etag), size: 3, checksum: None },
             last_modified,
             is_exact: true,
-            crc64: None,
             kind: None,
             attributes: None,
         })

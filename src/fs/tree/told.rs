@@ -192,11 +192,11 @@ impl Tree {
     pub(in crate::fs) fn take_metadata(&mut self, parent: Ino, name: &FileName, head: &ObjectHead) {
         self.change_entry(parent, name, |entry| {
             if let What::Object(facts) = &mut entry.what
-                && facts.etag == head.etag
+                && facts.version.etag == head.etag
                 && facts.attributes.is_none()
             {
                 facts.take_attributes(head.attributes.clone());
-                facts.crc64 = facts.crc64.or(head.crc64);
+                facts.version.checksum = facts.version.checksum.or(head.crc64);
             }
         });
     }

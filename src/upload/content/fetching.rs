@@ -71,8 +71,8 @@ impl Content {
     /// Size and checksum of an object.
     fn facts_of(&self, source: &Source) -> (u64, Option<Crc64>) {
         match source {
-            Source::Base => self.base.as_ref().map_or((0, None), |base| (base.size, base.crc64)),
-            Source::Other(object) | Source::Zeros(object) => (object.size, object.crc64),
+            Source::Base => self.base.as_ref().map_or((0, None), |base| (base.size, base.checksum)),
+            Source::Other(object) | Source::Zeros(object) => (object.version.size, object.version.checksum),
         }
     }
 

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::memory::Memory;
-use crate::object::Limits;
+use crate::object::{ETag, Limits};
 use crate::upload::Ladder;
 use crate::upload::plan::TooManyParts;
 
@@ -23,8 +23,8 @@ fn uploaded(size: u64) -> UploadedPart {
     UploadedPart { etag: ETag::new("part"), size, crc64: None }
 }
 
-fn base(size: u64) -> Base {
-    Base { etag: ETag::new("base"), size, crc64: None }
+fn base(size: u64) -> Version {
+    Version { etag: ETag::new("base"), size, checksum: None }
 }
 
 struct Bed {
