@@ -170,7 +170,7 @@ impl Care {
         for (key, bytes) in state.unpublished.iter().take(STATE_FILES_MAX) {
             tell(format!("unpublished: {key}, {bytes} bytes in memory"));
         }
-        let (used, limit) = self.fs.memory_bytes();
+        let (used, limit) = (state.memory_bytes, state.memory_bytes_max);
         tell(format!("{used} of {limit} bytes of memory in use"));
         tell(format!("{} bytes of names and attributes", state.metadata_bytes));
         let Stats { requests, retries, bytes_up, bytes_down, published, keys_skipped } = &*self.stats;
@@ -418,7 +418,7 @@ impl Session {
     async fn tell_progress(&self, mut asker: Option<&mut Asker>) {
         loop {
             tokio::time::sleep(PROGRESS_EVERY).await;
-            let waiting = self.fs.unpublished_bytes();
+            let waiting = self.fs.state().unpublished;
             let bytes = waiting.iter().map(|(_, bytes)| bytes).sum();
             log::info!("waiting for {} files with {bytes} bytes to be published", waiting.len());
             if let Some(asker) = &mut asker {

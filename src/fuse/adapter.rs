@@ -254,7 +254,7 @@ impl Filesystem for Adapter {
         ];
         // Without others to share them with, locks are the kernel's own, which cost no request.
         let locks = [InitFlags::FUSE_POSIX_LOCKS, InitFlags::FUSE_FLOCK_LOCKS];
-        let locks = locks.into_iter().filter(|_| self.fs.shares_locks());
+        let locks = locks.into_iter().filter(|_| self.fs.locks().shares_locks());
         for flag in wanted.into_iter().chain(locks) {
             // An older kernel does without.
             let _ = config.add_capabilities(flag);
@@ -326,10 +326,10 @@ impl Filesystem for Adapter {
         let (fs, asker, ino) = (self.fs.clone(), asker(request), Ino(ino.0));
         let call = async move {
             if says_nothing {
-                return fs.set_nothing(ino, &asker).await;
+                return fs.attributes().set_nothing(ino, &asker).await;
             }
             if gives_or_cuts {
-                fs.drop_privileges(ino, &asker).await?;
+                fs.attributes().drop_privileges(ino, &asker).await?;
             }
             fs.setattr(ino, change).await
         };
@@ -435,7 +435,7 @@ impl Filesystem for Adapter {
         };
         let (fs, value) = (self.fs.clone(), value.to_vec());
         let asked = Call::new(request, "setxattr", ino);
-        let call = async move { fs.setxattr(Ino(ino.0), &name, &value, mode).await };
+        let call = async move { fs.attributes().setxattr(Ino(ino.0), &name, &value, mode).await };
         self.answer(asked, call, |result| empty(reply, result));
     }
 
@@ -443,7 +443,7 @@ impl Filesystem for Adapter {
         let Some(name) = name.to_str().map(str::to_owned) else { return reply.error(Errno::ENODATA) };
         let fs = self.fs.clone();
         let asked = Call::new(request, "getxattr", ino);
-        let call = async move { fs.getxattr(Ino(ino.0), &name).await };
+        let call = async move { fs.attributes().getxattr(Ino(ino.0), &name).await };
         self.answer(asked, call, move |result| xattr(reply, size, result));
     }
 
@@ -451,7 +451,7 @@ impl Filesystem for Adapter {
         let fs = self.fs.clone();
         let asked = Call::new(request, "listxattr", ino);
         let call = async move {
-            let names = fs.listxattr(Ino(ino.0)).await?;
+            let names = fs.attributes().listxattr(Ino(ino.0)).await?;
             Ok(names.into_iter().flat_map(|name| name.into_bytes().into_iter().chain([0])).collect())
         };
         self.answer(asked, call, move |result| xattr(reply, size, result));
@@ -461,7 +461,7 @@ impl Filesystem for Adapter {
         let Some(name) = name.to_str().map(str::to_owned) else { return reply.error(Errno::ENODATA) };
         let fs = self.fs.clone();
         let asked = Call::new(request, "removexattr", ino);
-        let call = async move { fs.removexattr(Ino(ino.0), &name).await };
+        let call = async move { fs.attributes().removexattr(Ino(ino.0), &name).await };
         self.answer(asked, call, |result| empty(reply, result));
     }
 
@@ -556,7 +556,7 @@ impl Filesystem for Adapter {
         let (fs, asker, ino) = (self.fs.clone(), asker(request), Ino(ino.0));
         let call = async move {
             if mode.truncates {
-                fs.drop_privileges(ino, &asker).await?;
+                fs.attributes().drop_privileges(ino, &asker).await?;
             }
             fs.open(ino, mode).await
         };
@@ -611,7 +611,7 @@ impl Filesystem for Adapter {
         let _runtime = self.runtime.enter();
         let write = || {
             if write_flags.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID) {
-                self.fs.drop_privileges_of(handle, &asker(request))?;
+                self.fs.attributes().drop_privileges_of(handle, &asker(request))?;
             }
             self.fs.write(handle, offset, data)
         };
@@ -653,7 +653,7 @@ impl Filesystem for Adapter {
         let asked = Call::new(request, "flush", ino);
         let call = async move {
             let flushed = fs.flush(HandleId(handle.0), still_open).await;
-            fs.unlock_process(Ino(ino.0), lock_owner.0);
+            fs.locks().unlock_process(Ino(ino.0), lock_owner.0);
             flushed
         };
         self.answer_or_stop(asked, Ino(ino.0), call, |result| empty(reply, result));
@@ -673,7 +673,7 @@ impl Filesystem for Adapter {
         // Nobody waits for the reply of a release.
         self.run(async move {
             fs.release(HandleId(handle.0)).await;
-            fs.unlock_handle(Ino(ino.0), HandleId(handle.0));
+            fs.locks().unlock_handle(Ino(ino.0), HandleId(handle.0));
             reply.ok();
         });
     }
@@ -702,7 +702,7 @@ impl Filesystem for Adapter {
         let family = LockFamily::Record;
         let (owner, handle, end) = (lock_owner.0, HandleId(handle.0), end.saturating_add(1));
         let wanted = LockRequest { family, owner, handle, pid: pid.max(request.pid()), kind, start, end };
-        match self.fs.lock_in_the_way(Ino(ino.0), wanted) {
+        match self.fs.locks().lock_in_the_way(Ino(ino.0), wanted) {
             Ok(None) => reply.locked(start, end - 1, libc::F_UNLCK, 0),
             Ok(Some(LockInTheWay { kind, start, end, pid })) => reply.locked(start, end - 1, lock_type(kind), pid),
             Err(error) => reply.error(errno(&error)),
@@ -734,7 +734,7 @@ impl Filesystem for Adapter {
                 families.map(|family| LockRequest { family, owner, handle, pid, kind, start, end }).collect();
             if kind == LockKind::None {
                 let publishing = fs.clone();
-                let published = runtime.spawn(async move { publishing.publish_before_unlocking(ino).await });
+                let published = runtime.spawn(async move { publishing.locks().publish_before_unlocking(ino).await });
                 // Nobody is kept from unlocking by a service that gives nothing.
                 tokio::select! {
                     _ = published => {}
@@ -743,10 +743,10 @@ impl Filesystem for Adapter {
                 }
             }
             // The file is what he has made of it, and he knows.
-            let is_known = wanted.iter().all(|wanted| fs.has_locked(ino, wanted));
+            let is_known = wanted.iter().all(|wanted| fs.locks().has_locked(ino, wanted));
             let lock = async |wanted: &[LockRequest]| {
                 for wanted in wanted {
-                    fs.lock_range(ino, *wanted, sleep).await?;
+                    fs.locks().lock_range(ino, *wanted, sleep).await?;
                 }
                 Ok(())
             };
@@ -761,7 +761,7 @@ impl Filesystem for Adapter {
             // Who took what he sees for what is there could overwrite what others have made of it.
             let renewed = tokio::select! {
                 biased;
-                renewed = with_cause(fs.renew_after_locking(ino)) => asked.told(&fs, renewed),
+                renewed = with_cause(fs.locks().renew_after_locking(ino)) => asked.told(&fs, renewed),
                 () = watchdog.starves() => Err(asked.out_of_time(&fs, &watchdog)),
             };
             if renewed.is_err() {
@@ -798,7 +798,7 @@ impl Filesystem for Adapter {
         let asked = Call::new(request, "fallocate", ino);
         let (fs, asker, ino) = (self.fs.clone(), asker(request), Ino(ino.0));
         let call = async move {
-            fs.drop_privileges(ino, &asker).await?;
+            fs.attributes().drop_privileges(ino, &asker).await?;
             fs.allocate(HandleId(handle.0), offset, len, how).await
         };
         self.answer(asked, call, |result| empty(reply, result));
@@ -845,7 +845,7 @@ impl Filesystem for Adapter {
         let asked = Call::new(request, "copy_file_range", ino_out);
         let (fs, asker, ino) = (self.fs.clone(), asker(request), Ino(ino_out.0));
         let call = async move {
-            fs.drop_privileges(ino, &asker).await?;
+            fs.attributes().drop_privileges(ino, &asker).await?;
             fs.copy_range(from, to, len).await
         };
         self.answer(asked, call, |result| match result {

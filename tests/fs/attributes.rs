@@ -304,12 +304,12 @@ async fn a_change_by_others_than_root_takes_privileges_away() {
         let bed = Bed::new();
         bed.put("a", b"x").await.unwrap();
         let ino = bed.chmod("a", before).await.unwrap().ino;
-        bed.fs.drop_privileges(ino, &asker(uid, groups)).await.unwrap();
+        bed.fs.attributes().drop_privileges(ino, &asker(uid, groups)).await.unwrap();
         assert_eq!(bed.stat("a").await.unwrap().permissions, after, "{uid} {groups:?} {before:o}");
         bed.chmod("a", before).await.unwrap();
         let file = bed.open("a", WRITE).await.unwrap();
         if uid != 0 {
-            bed.fs.drop_privileges_of(file.handle, &asker(uid, groups)).unwrap();
+            bed.fs.attributes().drop_privileges_of(file.handle, &asker(uid, groups)).unwrap();
             assert_eq!(bed.stat("a").await.unwrap().permissions, after, "{uid} {groups:?} {before:o}, by handle");
         }
         file.close().await.unwrap();
@@ -332,17 +332,17 @@ async fn to_set_nothing_takes_privileges_and_needs_the_right_to() {
         bed.put("a", b"x").await.unwrap();
         let ino = bed.chmod("a", before).await.unwrap().ino;
         let groups: &[u32] = if uid == ME.uid { &[1000] } else { &[] };
-        let set = bed.fs.set_nothing(ino, &asker(uid, groups)).await.map(|attr| attr.permissions);
+        let set = bed.fs.attributes().set_nothing(ino, &asker(uid, groups)).await.map(|attr| attr.permissions);
         assert_eq!(set, expected, "{uid} {before:o}");
         // The kernel asks the same before it lets somebody change what he has open.
         let file = bed.open("a", WRITE).await.unwrap();
-        assert!(bed.fs.set_nothing(ino, &asker(uid, groups)).await.is_ok(), "{uid} {before:o}");
+        assert!(bed.fs.attributes().set_nothing(ino, &asker(uid, groups)).await.is_ok(), "{uid} {before:o}");
         file.close().await.unwrap();
     }
     let bed = Bed::new();
     let ino = bed.mkdir("d").await.unwrap().ino;
     bed.chmod("d", 0o2777).await.unwrap();
-    assert_eq!(bed.fs.set_nothing(ino, &asker(1, &[])).await.unwrap().permissions, 0o2777);
+    assert_eq!(bed.fs.attributes().set_nothing(ino, &asker(1, &[])).await.unwrap().permissions, 0o2777);
 }
 
 /// `cp -a x/. mnt/`, `rsync -a x/ mnt/` and `tar x` set them.
@@ -353,13 +353,13 @@ async fn attributes_of_the_top_last() {
         let options = FsOptions { prefix: prefix.into(), ..FsOptions::default() };
         let bed = Bed::with(Choices { options, ..Choices::default() });
         bed.fs.setattr(ROOT, change()).await.unwrap();
-        bed.fs.setxattr(ROOT, "user.colour", b"red", XattrMode::Any).await.unwrap();
+        bed.fs.attributes().setxattr(ROOT, "user.colour", b"red", XattrMode::Any).await.unwrap();
         bed.publish_all().await;
         bed.assert_bucket(&[(key, b"")]);
         let bed = bed.remount();
         let attr = bed.fs.getattr(ROOT).await.unwrap();
         assert_eq!((attr.permissions, attr.owner, attr.mtime), (0o640, Owner { uid: 7, gid: 8 }, at(1_234_567)));
-        assert_eq!(bed.fs.getxattr(ROOT, "user.colour").await.unwrap(), b"red");
+        assert_eq!(bed.fs.attributes().getxattr(ROOT, "user.colour").await.unwrap(), b"red");
         assert_eq!(bed.take_ops(), [Op::HeadObject], "once in the life of a mount");
         // Nobody sees what carries them.
         assert_eq!(bed.list(ROOT).await, [""; 0]);

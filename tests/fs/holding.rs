@@ -328,7 +328,7 @@ async fn attributes_of_a_published_file_are_gathered_into_one_copy() {
     bed.take_ops();
     bed.chmod("a.html", 0o640).await.unwrap();
     utimens(&bed, "a.html", 1_000_000).await;
-    bed.fs.setxattr(ino, "user.k", b"v", cosmount::fs::XattrMode::Any).await.unwrap();
+    bed.fs.attributes().setxattr(ino, "user.k", b"v", cosmount::fs::XattrMode::Any).await.unwrap();
     assert_eq!(bed.stat("a.html").await.unwrap().permissions, 0o640);
     assert_eq!(bed.take_ops(), []);
     bed.pass(1100).await;
@@ -412,10 +412,10 @@ async fn metadata_that_the_service_does_not_take_is_refused_by_the_call_that_set
     let ino = bed.stat("a").await.unwrap().ino;
     let set = |name: &'static str, len: usize| {
         let fs = bed.fs.clone();
-        async move { fs.setxattr(ino, name, &vec![b'v'; len], cosmount::fs::XattrMode::Any).await }
+        async move { fs.attributes().setxattr(ino, name, &vec![b'v'; len], cosmount::fs::XattrMode::Any).await }
     };
     set("user.small", 100).await.unwrap();
     assert_eq!(set("user.large", 2000).await, Err(FsError::MetadataFull));
-    assert_eq!(bed.fs.listxattr(ino).await.unwrap(), ["user.small"]);
+    assert_eq!(bed.fs.attributes().listxattr(ino).await.unwrap(), ["user.small"]);
     bed.publish_all().await;
 }

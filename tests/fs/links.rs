@@ -53,24 +53,24 @@ async fn extended_attributes_are_set_listed_and_removed() {
     bed.put("a", b"content").await.unwrap();
     let ino = bed.stat("a").await.unwrap().ino;
     let fs = &bed.fs;
-    assert_eq!(fs.getxattr(ino, "user.a").await, Err(FsError::NoSuchAttribute));
-    assert_eq!(fs.setxattr(ino, "user.a", b"1", XattrMode::Replace).await, Err(FsError::NoSuchAttribute));
-    fs.setxattr(ino, "user.a", b"1", XattrMode::Create).await.unwrap();
-    assert_eq!(fs.setxattr(ino, "user.a", b"2", XattrMode::Create).await, Err(FsError::Exists));
-    fs.setxattr(ino, "user.a", b"\0\xff", XattrMode::Replace).await.unwrap();
-    fs.setxattr(ino, "user.b", b"", XattrMode::Any).await.unwrap();
-    assert_eq!(fs.setxattr(ino, "security.x", b"", XattrMode::Any).await, Err(FsError::NotSupported));
-    assert_eq!(fs.setxattr(ino, "user.", b"", XattrMode::Any).await, Err(FsError::Invalid));
-    assert_eq!(fs.getxattr(ino, "user.").await, Err(FsError::Invalid));
-    assert_eq!(fs.removexattr(ino, "user.").await, Err(FsError::Invalid));
-    assert_eq!(fs.removexattr(ino, "user.none").await, Err(FsError::NoSuchAttribute));
+    assert_eq!(fs.attributes().getxattr(ino, "user.a").await, Err(FsError::NoSuchAttribute));
+    assert_eq!(fs.attributes().setxattr(ino, "user.a", b"1", XattrMode::Replace).await, Err(FsError::NoSuchAttribute));
+    fs.attributes().setxattr(ino, "user.a", b"1", XattrMode::Create).await.unwrap();
+    assert_eq!(fs.attributes().setxattr(ino, "user.a", b"2", XattrMode::Create).await, Err(FsError::Exists));
+    fs.attributes().setxattr(ino, "user.a", b"\0\xff", XattrMode::Replace).await.unwrap();
+    fs.attributes().setxattr(ino, "user.b", b"", XattrMode::Any).await.unwrap();
+    assert_eq!(fs.attributes().setxattr(ino, "security.x", b"", XattrMode::Any).await, Err(FsError::NotSupported));
+    assert_eq!(fs.attributes().setxattr(ino, "user.", b"", XattrMode::Any).await, Err(FsError::Invalid));
+    assert_eq!(fs.attributes().getxattr(ino, "user.").await, Err(FsError::Invalid));
+    assert_eq!(fs.attributes().removexattr(ino, "user.").await, Err(FsError::Invalid));
+    assert_eq!(fs.attributes().removexattr(ino, "user.none").await, Err(FsError::NoSuchAttribute));
     bed.publish_all().await;
     let bed = bed.remount();
     let ino = bed.stat("a").await.unwrap().ino;
-    assert_eq!(bed.fs.listxattr(ino).await.unwrap(), ["user.a", "user.b"]);
-    assert_eq!(bed.fs.getxattr(ino, "user.a").await.unwrap(), b"\0\xff");
-    bed.fs.removexattr(ino, "user.a").await.unwrap();
-    bed.fs.removexattr(ino, "user.b").await.unwrap();
+    assert_eq!(bed.fs.attributes().listxattr(ino).await.unwrap(), ["user.a", "user.b"]);
+    assert_eq!(bed.fs.attributes().getxattr(ino, "user.a").await.unwrap(), b"\0\xff");
+    bed.fs.attributes().removexattr(ino, "user.a").await.unwrap();
+    bed.fs.attributes().removexattr(ino, "user.b").await.unwrap();
     bed.publish_all().await;
     assert!(!bed.bucket.object_head("a").unwrap().attributes.user.contains_key("xattr"));
 }
@@ -80,11 +80,11 @@ async fn directories_have_extended_attributes_too() {
     let bed = Bed::new();
     bed.mkdir("d").await.unwrap();
     let ino = bed.stat("d").await.unwrap().ino;
-    bed.fs.setxattr(ino, "user.a", b"1", XattrMode::Any).await.unwrap();
+    bed.fs.attributes().setxattr(ino, "user.a", b"1", XattrMode::Any).await.unwrap();
     bed.publish_all().await;
     let bed = bed.remount();
     let ino = bed.stat("d").await.unwrap().ino;
-    assert_eq!(bed.fs.getxattr(ino, "user.a").await.unwrap(), b"1");
+    assert_eq!(bed.fs.attributes().getxattr(ino, "user.a").await.unwrap(), b"1");
 }
 
 /// An object with the mode of a link whose content is no path that the kernel would take.
@@ -119,9 +119,9 @@ async fn an_extended_attribute_needs_a_name_behind_its_prefix() {
     let bed = Bed::new();
     bed.put("a", b"content").await.unwrap();
     let ino = bed.stat("a").await.unwrap().ino;
-    assert_eq!(bed.fs.setxattr(ino, "user.", b"1", XattrMode::Any).await, Err(FsError::Invalid));
-    assert_eq!(bed.fs.getxattr(ino, "user.").await, Err(FsError::Invalid));
-    assert_eq!(bed.fs.removexattr(ino, "user.").await, Err(FsError::Invalid));
+    assert_eq!(bed.fs.attributes().setxattr(ino, "user.", b"1", XattrMode::Any).await, Err(FsError::Invalid));
+    assert_eq!(bed.fs.attributes().getxattr(ino, "user.").await, Err(FsError::Invalid));
+    assert_eq!(bed.fs.attributes().removexattr(ino, "user.").await, Err(FsError::Invalid));
 }
 
 /// `ln -s 2 new; mv -T new current`, right after the same with another target.

@@ -98,13 +98,13 @@ fn request(file: &File, kind: LockKind) -> LockRequest {
 }
 
 async fn lock(bed: &Bed, file: &File, kind: LockKind) -> Result<(), FsError> {
-    bed.fs.lock_range(file.ino, request(file, kind), false).await?;
-    bed.fs.renew_after_locking(file.ino).await
+    bed.fs.locks().lock_range(file.ino, request(file, kind), false).await?;
+    bed.fs.locks().renew_after_locking(file.ino).await
 }
 
 async fn unlock(bed: &Bed, file: &File) {
-    bed.fs.publish_before_unlocking(file.ino).await;
-    bed.fs.lock_range(file.ino, request(file, LockKind::None), false).await.unwrap();
+    bed.fs.locks().publish_before_unlocking(file.ino).await;
+    bed.fs.locks().lock_range(file.ino, request(file, LockKind::None), false).await.unwrap();
 }
 
 /// What data bases do that several processes have open: each locks, looks what is there, and adds to it.
@@ -141,24 +141,24 @@ async fn a_lock_by_one_mount_keeps_the_other_out_until_it_ends_by_whatever_way()
     for way in 0..3 {
         lock(&a, &of_a, LockKind::Exclusive).await.unwrap();
         assert_eq!(lock(&b, &of_b, LockKind::Shared).await, Err(FsError::Locked));
-        let mut waits = Box::pin(b.fs.lock_range(of_b.ino, request(&of_b, LockKind::Shared), true));
+        let mut waits = Box::pin(b.fs.locks().lock_range(of_b.ino, request(&of_b, LockKind::Shared), true));
         assert!(poll!(&mut waits).is_pending());
         match way {
             0 => unlock(&a, &of_a).await,
-            1 => a.fs.unlock_process(of_a.ino, 1),
-            _ => a.fs.unlock_handle(of_a.ino, of_a.handle),
+            1 => a.fs.locks().unlock_process(of_a.ino, 1),
+            _ => a.fs.locks().unlock_handle(of_a.ino, of_a.handle),
         }
         waits.await.unwrap();
         unlock(&b, &of_b).await;
     }
     lock(&a, &of_a, LockKind::Exclusive).await.unwrap();
-    let mut waits = Box::pin(b.fs.lock_range(of_b.ino, request(&of_b, LockKind::Shared), true));
+    let mut waits = Box::pin(b.fs.locks().lock_range(of_b.ino, request(&of_b, LockKind::Shared), true));
     assert!(poll!(&mut waits).is_pending());
     drop(waits);
     unlock(&a, &of_a).await;
     lock(&a, &of_a, LockKind::Exclusive).await.expect("who gave up waiting does not get it");
     let flock = LockRequest { family: LockFamily::Flock, ..request(&of_b, LockKind::Exclusive) };
-    b.fs.lock_range(of_b.ino, flock, false).await.expect("the two families do not see each other");
+    b.fs.locks().lock_range(of_b.ino, flock, false).await.expect("the two families do not see each other");
 }
 
 /// Who may see an old version under his lock must not believe that he has it.
@@ -231,7 +231,7 @@ async fn locks_go_with_the_file_when_it_is_renamed_or_removed() {
     let by_b = async |path: &str| {
         let file = b.open(path, READ).await.unwrap();
         let locked = lock(&b, &file, LockKind::Shared).await;
-        b.fs.unlock_handle(file.ino, file.handle);
+        b.fs.locks().unlock_handle(file.ino, file.handle);
         file.close().await.unwrap();
         locked
     };
@@ -246,6 +246,6 @@ async fn locks_go_with_the_file_when_it_is_renamed_or_removed() {
     a.unlink("g").await.unwrap();
     a.put("g", b"new").await.unwrap();
     assert_eq!(by_b("g").await, Ok(()), "a new file of a name that was removed");
-    let again = a.fs.lock_range(f.ino, LockRequest { owner: 2, ..request(&f, LockKind::Shared) }, false).await;
+    let again = a.fs.locks().lock_range(f.ino, LockRequest { owner: 2, ..request(&f, LockKind::Shared) }, false).await;
     assert_eq!(again, Err(FsError::Locked), "who has it open without a name");
 }

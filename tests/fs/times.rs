@@ -343,7 +343,7 @@ async fn every_change_of_attributes_or_name_is_a_change_of_the_inode() {
         let ino = bed.stat("a").await.unwrap().ino;
         match step {
             0 => drop(bed.chmod("a", 0o600).await.unwrap()),
-            1 => bed.fs.setxattr(ino, "user.a", b"1", cosmount::fs::XattrMode::Any).await.unwrap(),
+            1 => bed.fs.attributes().setxattr(ino, "user.a", b"1", cosmount::fs::XattrMode::Any).await.unwrap(),
             2 => {
                 let change = AttrChange { atime: Some(at(5)), ..AttrChange::default() };
                 let attr = bed.fs.setattr(ino, change).await.unwrap();

@@ -1,0 +1,22 @@
+//! Who changes names.
+
+use std::sync::Arc;
+
+use crate::fs::context::service::Context;
+use crate::fs::locks::file_locks::FileLocks;
+use crate::fs::markers::Markers;
+use crate::fs::names::cache::Names;
+use crate::fs::open::files::Files;
+use crate::fs::open::publisher::Publisher;
+use crate::fs::traffic::calls::Traffic;
+
+/// Makes, removes and renames.
+pub(in crate::fs) struct Changes {
+    pub(in crate::fs) context: Arc<Context>,
+    pub(in crate::fs) names: Arc<Names>,
+    pub(in crate::fs) traffic: Arc<Traffic>,
+    pub(in crate::fs) markers: Arc<Markers>,
+    pub(in crate::fs) publisher: Arc<Publisher>,
+    pub(in crate::fs) files: Arc<Files>,
+    pub(in crate::fs) locks: Arc<FileLocks>,
+}

@@ -1,0 +1,243 @@
+//! Renaming files. Directories are in `moving_directories`.
+
+use super::changes::Changes;
+use crate::fs::context::error::FsError;
+use crate::fs::names::entry::{Entry, Facts, What};
+use crate::fs::names::heads::METADATA_ATTEMPTS;
+use crate::fs::names::inodes::Ino;
+use crate::fs::names::name::FileName;
+use crate::fs::names::tree::Tree;
+use crate::fs::open::inode::open_inode;
+use crate::fs::open::writing::Writing;
+use crate::fs::traffic::claims::Claim;
+use crate::object::{ObjectKey, Version};
+use crate::upload::copy_object;
+
+/// From one name to another.
+pub(in crate::fs) type Way<'a> = ((Ino, &'a FileName), (Ino, &'a FileName));
+
+/// What a rename finds.
+struct Renamed {
+    source: Entry,
+    /// What has the new name.
+    target: Option<Entry>,
+}
+
+impl Renamed {
+    /// `None` where both names are the same file's.
+    fn look(tree: &Tree, (from, to): Way<'_>, no_replace: bool) -> Result<Option<Renamed>, FsError> {
+        let source = tree.entry(from.0, from.1).cloned().ok_or(FsError::NotFound)?;
+        let target = tree.entry(to.0, to.1).cloned();
+        if target.as_ref().is_some_and(|target| target.ino == source.ino) {
+            return Ok(None);
+        }
+        if target.is_some() && no_replace {
+            return Err(FsError::Exists);
+        }
+        match (source.what.is_directory(), target.as_ref().map(|target| target.what.is_directory())) {
+            (false, Some(true)) => return Err(FsError::IsDirectory),
+            (true, Some(false)) => return Err(FsError::NotDirectory),
+            // The kernel refuses it as far as it knows: one of two renames that it was interrupted in it does not.
+            (true, _) if to.0 == source.ino || tree.ancestors(to.0).any(|above| above == source.ino) => {
+                return Err(FsError::Invalid);
+            }
+            _ => {}
+        }
+        Ok(Some(Renamed { source, target }))
+    }
+
+    fn claims(&self, (from, to): Way<'_>) -> Vec<Claim> {
+        let mut claims = vec![Claim::Name(from.0, from.1.clone()), Claim::Name(to.0, to.1.clone())];
+        if self.source.what.is_directory() {
+            // Of what is below, most is copied while others go on there.
+            claims.extend([Claim::Move(self.source.ino), Claim::Stay(from.0), Claim::Stay(to.0)]);
+            claims.extend(self.target.iter().map(|target| Claim::Move(target.ino)));
+        } else {
+            claims.push(Claim::Alone(self.source.ino));
+        }
+        claims.extend(self.target.iter().map(|target| Claim::Alone(target.ino)));
+        claims
+    }
+}
+
+impl Changes {
+    /// Renames a file or a directory, replacing a file or an empty directory of the new name unless `no_replace`.
+    pub(crate) async fn rename(
+        &self,
+        from: (Ino, &FileName),
+        to: (Ino, &FileName),
+        no_replace: bool,
+    ) -> Result<(), FsError> {
+        self.context.refuse_if_read_only()?;
+        let look = |tree: &Tree| {
+            let renamed = Renamed::look(tree, (from, to), no_replace)?;
+            let claims = renamed.as_ref().map_or_else(Vec::new, |renamed| renamed.claims((from, to)));
+            Ok((renamed, claims))
+        };
+        let (renamed, claimed) = self.traffic.claim(&[from, to], look).await?;
+        match renamed {
+            None => Ok(()),
+            Some(renamed) if renamed.source.what.is_directory() => {
+                self.rename_directory(from, to, renamed.source, renamed.target.is_some(), claimed).await
+            }
+            Some(Renamed { source, target }) => self.rename_file(from, to, source, target).await,
+        }
+    }
+
+    /// The caller has both names and both files to itself.
+    async fn rename_file(
+        &self,
+        from: (Ino, &FileName),
+        to: (Ino, &FileName),
+        source: Entry,
+        target: Option<Entry>,
+    ) -> Result<(), FsError> {
+        let _stopped = target.as_ref().map(|target| self.publisher.stop_publishing(target.ino));
+        let new_key =
+            self.context.key(&format!("{}{}", self.names.tree().directory_path(to.0).ok_or(FsError::Stale)?, to.1))?;
+        self.traffic.cleanups.stop(new_key.as_str()).await;
+        let Some(target) = target else { return self.move_file(from, to, source, &new_key, false).await? };
+        let mut outcome = Ok(());
+        let moving = |has_object: bool| {
+            let outcome = &mut outcome;
+            async move {
+                self.context.uploader.release_source(&new_key, None).await;
+                let is_there = self.names.tree().entry(to.0, to.1).is_some_and(|target| target.what != What::New);
+                *outcome = self.move_file(from, to, source, &new_key, has_object || is_there).await?;
+                Ok(())
+            }
+        };
+        self.take_name_from(target.ino, moving).await?;
+        outcome
+    }
+
+    /// Moves a file. An error is one that leaves everything where it was; once the object is at its new key the file has
+    /// its new name, and what goes wrong then, the removal of the old object, is told by the inner result.
+    async fn move_file(
+        &self,
+        from: (Ino, &FileName),
+        to: (Ino, &FileName),
+        source: Entry,
+        new_key: &ObjectKey,
+        replaces_object: bool,
+    ) -> Result<Result<(), FsError>, FsError> {
+        // Held, so that the last release does not forget the content, with its old key, in the middle.
+        let writing = self.publisher.hold_writing(source.ino);
+        let moved = match &writing {
+            Some(writing) => self.move_written((from, to), new_key, &source, writing, replaces_object).await,
+            None => self.move_object((from, to), new_key, &source).await,
+        };
+        let moved = moved.map(|(what, removed)| {
+            self.move_entry(from, to, Entry { what, ..source.clone() });
+            removed
+        });
+        let published = match &writing {
+            Some(writing) => {
+                // A close may have come in between, when key and name did not agree.
+                self.publisher.settle(source.ino, writing);
+                self.publisher.let_go(source.ino, writing).await
+            }
+            None => Ok(()),
+        };
+        moved.map(|removed| removed.and(published))
+    }
+
+    /// Gives a file that is being written another key. Returns what it is there, and whether the old name is gone.
+    async fn move_written(
+        &self,
+        (from, to): Way<'_>,
+        new_key: &ObjectKey,
+        source: &Entry,
+        writing: &Writing,
+        replaces_object: bool,
+    ) -> Result<(What, Result<(), FsError>), FsError> {
+        let old_key = writing.file.key();
+        // It is closed, and has waited for this.
+        let is_due = writing.is_held();
+        let was_temporary = writing.set_temporary(false);
+        let retyped = |attributes| Ok::<_, FsError>(self.context.retyped(attributes, from.1.as_str(), to.1.as_str()));
+        let only_here = source.what == What::New && writing.file.rename_unpublished(new_key);
+        writing.file.change_attributes(retyped)?;
+        let removed = if !only_here {
+            writing.file.move_to(new_key).await?;
+            self.delete_old_name((from, to), &old_key).await
+        } else if replaces_object || is_due {
+            // The object that is replaced must not come back if this file is removed before it is published.
+            if let Err(error) = writing.file.publish().await {
+                writing.file.rename_unpublished(&old_key);
+                writing.set_temporary(was_temporary);
+                return Err(error.into());
+            }
+            Ok(())
+        } else {
+            Ok(())
+        };
+        let facts = |published| What::Object(Facts::published(published, self.context.clock.now()));
+        Ok((writing.file.published().map_or(What::New, facts), removed))
+    }
+
+    /// Copies the object of a file to its new key and removes the old one. Returns what it is there, and whether the old
+    /// name is gone.
+    async fn move_object(
+        &self,
+        (from, to): Way<'_>,
+        new_key: &ObjectKey,
+        source: &Entry,
+    ) -> Result<(What, Result<(), FsError>), FsError> {
+        let (facts, old_key) = self.facts_with_attributes(from).await?;
+        let attributes = *facts.attributes.clone().unwrap_or_default();
+        let attributes = self.context.retyped(attributes, from.1.as_str(), to.1.as_str());
+        let attributes = attributes.with_mtime_or(facts.last_modified);
+        let object = facts.version.under(old_key);
+        let copied = copy_object(&*self.context.store, &object, new_key, &attributes).await;
+        let etag = copied.map_err(|error| self.context.told(error))?;
+        let now = self.context.clock.now();
+        if let Some(inode) = open_inode(&self.names.tree(), source.ino) {
+            inode.lock().object_moved(&object.version.etag, new_key, &etag);
+        }
+        let removed = self.delete_old_name((from, to), &object.key).await;
+        let version = Version { etag, ..object.version };
+        Ok((What::Object(Facts::made(version, attributes, now)), removed))
+    }
+
+    /// Removes the object that a file had before it moved. After a conflict that is not the one of its name, which is
+    /// another's and stays.
+    async fn delete_old_name(&self, (from, to): Way<'_>, old_key: &ObjectKey) -> Result<(), FsError> {
+        self.markers.keep_directory(from, Some(to)).await?;
+        self.context.remove_object(old_key).await
+    }
+
+    pub(in crate::fs) fn move_entry(&self, from: (Ino, &FileName), to: (Ino, &FileName), entry: Entry) {
+        let (now, ttl) = (self.context.clock.now(), self.context.options.metadata_ttl);
+        let ino = entry.ino;
+        let mut tree = self.names.tree();
+        tree.unlink(from.0, from.1, now, ttl);
+        tree.link(to.0, to.1, Entry { seen_at: now, ..entry }, now, ttl);
+        tree.move_node(ino, to.0, to.1.clone());
+        if let Some(times) = tree.times_mut(ino) {
+            times.note_change(now);
+        }
+        tree.touch_upwards(to.0, now, ttl);
+        drop(tree);
+        self.locks.move_locks();
+    }
+
+    /// The facts of a published file with its metadata, by name, and its key.
+    async fn facts_with_attributes(&self, place: (Ino, &FileName)) -> Result<(Facts, ObjectKey), FsError> {
+        let key = self.context.key(&format!(
+            "{}{}",
+            self.names.tree().directory_path(place.0).ok_or(FsError::Stale)?,
+            place.1
+        ))?;
+        for _ in 0..METADATA_ATTEMPTS {
+            self.names.fetch_all_attributes(place.0, place.1).await?;
+            match self.names.tree().entry(place.0, place.1).map(|entry| &entry.what) {
+                Some(What::Object(facts)) if facts.attributes.is_some() => return Ok((facts.clone(), key)),
+                Some(What::Object(_)) => {}
+                _ => return Err(FsError::Stale),
+            }
+        }
+        // Never guessed: they become the copy's.
+        Err(FsError::Stale)
+    }
+}

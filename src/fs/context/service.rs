@@ -1,0 +1,115 @@
+//! The bucket as the file system sees it: keys of paths, and what the errors of the service mean.
+
+use std::sync::Arc;
+
+use tokio::sync::Semaphore;
+
+use super::error::FsError;
+use super::options::FsOptions;
+use super::others::Others;
+use crate::clock::Clock;
+use crate::fs::names::attributes::type_of_name;
+use crate::memory::Memory;
+use crate::object::ObjectAttributes;
+use crate::object::ObjectKey;
+use crate::object::key::KeyError;
+use crate::read::Readers;
+use crate::stats::Stats;
+use crate::store::{ObjectStore, StoreError, StoreErrorKind};
+use crate::upload::Uploader;
+
+/// What waited and is published in the background, at once.
+pub(in crate::fs) const BACKGROUND_MAX: usize = 64;
+
+/// The key of the object whose metadata are the attributes of a bucket's top. It is there once somebody has set some.
+pub(in crate::fs) const TOP_OBJECT: &str = ".cosmount-root";
+
+/// Where files live that were removed while they are open, below the top of the mount. Nobody sees it there.
+pub(in crate::fs) const HIDDEN_DIRECTORY: &str = ".cosmount-unlinked";
+
+/// What every part of the file system works with.
+pub(in crate::fs) struct Context {
+    pub(in crate::fs) store: Arc<dyn ObjectStore>,
+    pub(in crate::fs) options: FsOptions,
+    pub(in crate::fs) clock: Clock,
+    pub(in crate::fs) stats: Arc<Stats>,
+    pub(in crate::fs) memory: Memory,
+    pub(in crate::fs) uploader: Arc<Uploader>,
+    pub(in crate::fs) readers: Arc<Readers>,
+    pub(in crate::fs) runtime: tokio::runtime::Handle,
+    /// Other mounts of the bucket on this machine; `None` if nobody is to know of this one.
+    pub(in crate::fs) others: Option<Arc<Others>>,
+    /// A permit for each publishing in the background. Who has one waits for answers alone, or for those who do: taken before
+    /// anything else that somebody may wait for.
+    pub(in crate::fs) background: Semaphore,
+}
+
+impl Context {
+    /// The key of a path below the mount.
+    pub(in crate::fs) fn key(&self, path: &str) -> Result<ObjectKey, FsError> {
+        if path.strip_prefix(HIDDEN_DIRECTORY).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')) {
+            return Err(FsError::NotPermitted);
+        }
+        if self.is_top_object(path) {
+            return Err(FsError::NotPermitted);
+        }
+        ObjectKey::new(format!("{}{path}", self.options.prefix)).map_err(|error| match error {
+            KeyError::TooLong => FsError::NameTooLong,
+            KeyError::Empty | KeyError::Forbidden => FsError::NameInvalid,
+        })
+    }
+
+    /// The key of the object that carries the attributes of the directory at `path`, which is empty or ends in `/`.
+    pub(in crate::fs) fn marker_key(&self, path: &str) -> Result<ObjectKey, FsError> {
+        if path.is_empty() && self.options.prefix.is_empty() {
+            return ObjectKey::new(TOP_OBJECT).map_err(|_| FsError::NameInvalid);
+        }
+        self.key(path)
+    }
+
+    /// Whether `name` at the top of the mount is not for others because it carries the top's attributes.
+    pub(in crate::fs) fn is_top_object(&self, name: &str) -> bool {
+        name == TOP_OBJECT && self.options.prefix.is_empty()
+    }
+
+    /// A key that nobody else uses, in a directory that the mount does not show.
+    pub(in crate::fs) fn hidden_key(&self) -> ObjectKey {
+        let path = format!("{}{HIDDEN_DIRECTORY}/{:016x}", self.options.prefix, fastrand::u64(..));
+        ObjectKey::new(path).unwrap_or_else(|_| unreachable!("prefixes leave room for names"))
+    }
+
+    pub(in crate::fs) fn refuse_if_read_only(&self) -> Result<(), FsError> {
+        if self.options.read_only { Err(FsError::ReadOnly) } else { Ok(()) }
+    }
+
+    /// The meaning of an error of the service. In a call it is logged with the call's failure; where no call waits, here.
+    pub(in crate::fs) fn told(&self, error: StoreError) -> FsError {
+        if !super::cause::note(&error) && error.kind != StoreErrorKind::NotFound {
+            log::error!("{error}");
+        }
+        error.into()
+    }
+
+    /// The same of an object that is being read: one that vanished under a reader is stale, not missing.
+    pub(in crate::fs) fn lost(&self, error: StoreError) -> FsError {
+        match self.told(error) {
+            FsError::NotFound => FsError::Stale,
+            other => other,
+        }
+    }
+
+    /// Removes an object, after letting go on their way whoever wants to copy from it.
+    pub(in crate::fs) async fn remove_object(&self, key: &ObjectKey) -> Result<(), FsError> {
+        self.uploader.release_source(key, None).await;
+        self.store.delete(key).await.map_err(|error| self.told(error))
+    }
+
+    /// The content type of a file that moves, where nobody has chosen another one than its old name's.
+    pub(in crate::fs) fn retyped(&self, mut attributes: ObjectAttributes, old: &str, new: &str) -> ObjectAttributes {
+        let is_of_name = attributes.content_type.as_deref().is_none_or(|known| known == type_of_name(old));
+        if self.options.types_by_name && is_of_name {
+            attributes.content_type = Some(type_of_name(new).to_owned());
+        }
+        attributes
+    }
+}

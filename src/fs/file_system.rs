@@ -1,0 +1,412 @@
+//! The file system as the kernel's side sees it: each call, handed on to who answers it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+
+use tokio::sync::Semaphore;
+
+use crate::clock::Clock;
+use crate::fs::change::attributes::Attributes;
+use crate::fs::change::changes::Changes;
+use crate::fs::change::special_files::Special;
+use crate::fs::context::error::FsError;
+use crate::fs::context::handles::HandleId;
+use crate::fs::context::options::{FsOptions, Owner};
+use crate::fs::context::others::{Others, Telling};
+use crate::fs::context::service::{BACKGROUND_MAX, Context, HIDDEN_DIRECTORY};
+use crate::fs::locks::file_locks::FileLocks;
+use crate::fs::markers::Markers;
+use crate::fs::names::attributes::{Attr, AttrChange};
+use crate::fs::names::cache::Names;
+use crate::fs::names::inodes::Ino;
+use crate::fs::names::listed::DirEntry;
+use crate::fs::names::name::FileName;
+use crate::fs::names::reading_directories::Directories;
+use crate::fs::open::closing::Holder;
+use crate::fs::open::files::{Files, Opened};
+use crate::fs::open::handles::OpenMode;
+use crate::fs::open::linked::looks_like;
+use crate::fs::open::publisher::Publisher;
+use crate::fs::open::ranges::{Allocation, SeekTo};
+use crate::fs::open::reading::WriteOutcome;
+use crate::fs::state::{FsState, OpenFileState};
+use crate::fs::traffic::calls::Traffic;
+use crate::memory::Memory;
+use crate::read::{ReadBytes, ReadOptions, Readers};
+use crate::stats::Stats;
+use crate::store::ObjectStore;
+use crate::upload::{UploadOptions, Uploader};
+
+/// A bucket, or a part of one, as a file system.
+pub struct FileSystem {
+    pub(super) context: Arc<Context>,
+    pub(super) names: Arc<Names>,
+    traffic: Arc<Traffic>,
+    pub(super) directories: Directories,
+    pub(super) publisher: Arc<Publisher>,
+    files: Arc<Files>,
+    locks: Arc<FileLocks>,
+    attributes: Arc<Attributes>,
+    changes: Changes,
+}
+
+/// What a file system is made of.
+pub struct FileSystemParts {
+    /// The bucket.
+    pub store: Arc<dyn ObjectStore>,
+    /// Names and attributes.
+    pub options: FsOptions,
+    /// How files are uploaded.
+    pub upload: UploadOptions,
+    /// How files are read.
+    pub read: ReadOptions,
+    /// The budget of all buffers.
+    pub memory: Memory,
+    /// What time it is.
+    pub clock: Clock,
+    /// What is counted.
+    pub stats: Arc<Stats>,
+    /// Where transfers run.
+    pub runtime: tokio::runtime::Handle,
+    /// Other mounts of the bucket on this machine; `None` if nobody is to know of this one.
+    pub others: Option<Arc<Others>>,
+}
+
+impl FileSystem {
+    /// A file system over a bucket. Makes no request.
+    pub fn new(parts: FileSystemParts) -> Arc<FileSystem> {
+        let FileSystemParts { store, options, upload, read, memory, clock, stats, runtime, others } = parts;
+        let store: Arc<dyn ObjectStore> = match &others {
+            Some(others) => Arc::new(Telling { store, others: others.clone() }),
+            None => store,
+        };
+        let uploader =
+            Uploader::new(store.clone(), memory.clone(), upload, clock.clone(), stats.clone(), runtime.clone());
+        uploader.hide_under(format!("{}{}/", options.prefix, HIDDEN_DIRECTORY));
+        let readers = Readers::new(store.clone(), memory.clone(), read, runtime.clone());
+        let background = Semaphore::new(BACKGROUND_MAX);
+        let context = Context { store, options, clock, stats, memory, uploader, readers, runtime, others, background };
+        FileSystem::over(Arc::new(context))
+    }
+
+    fn over(context: Arc<Context>) -> Arc<FileSystem> {
+        let names = Names::new(context.clone());
+        let traffic = Traffic::new(context.clone(), names.clone());
+        let markers = Markers::new(context.clone(), names.clone(), traffic.clone());
+        let publisher = Publisher::new(context.clone(), names.clone(), markers.clone());
+        let files = Files::new(context.clone(), names.clone(), traffic.clone(), publisher.clone());
+        let locks = FileLocks::new(context.clone(), names.clone(), publisher.clone());
+        let attributes = Arc::new(Attributes {
+            context: context.clone(),
+            names: names.clone(),
+            traffic: traffic.clone(),
+            markers: markers.clone(),
+            publisher: publisher.clone(),
+            files: files.clone(),
+        });
+        let changes = Changes {
+            context: context.clone(),
+            names: names.clone(),
+            traffic: traffic.clone(),
+            markers,
+            publisher: publisher.clone(),
+            files: files.clone(),
+            locks: locks.clone(),
+        };
+        let directories = Directories::new(context.clone(), names.clone());
+        Arc::new(FileSystem { context, names, traffic, directories, publisher, files, locks, attributes, changes })
+    }
+
+    /// The options it was made with.
+    pub fn options(&self) -> &FsOptions {
+        &self.context.options
+    }
+
+    /// Locks of files.
+    pub fn locks(&self) -> &FileLocks {
+        &self.locks
+    }
+
+    /// Extended attributes, and the privileges that a change takes from a file.
+    pub fn attributes(&self) -> &Attributes {
+        &self.attributes
+    }
+
+    /// Answers a call of this caller: what one of them has looked up is kept for that one alone.
+    pub fn called_by<F: Future>(caller: u32, call: F) -> impl Future<Output = F::Output> {
+        super::context::cause::called_by(caller, call)
+    }
+
+    /// The number that `stat` shows of an inode.
+    pub fn shown_number(&self, ino: Ino) -> Ino {
+        looks_like(&self.names.tree(), ino, self.context.clock.now()).unwrap_or(ino)
+    }
+
+    /// Opens a file.
+    pub async fn open(&self, ino: Ino, mode: OpenMode) -> Result<Opened, FsError> {
+        if mode.truncates && !mode.writes {
+            // Linux empties a file that is opened for reading, too.
+            self.setattr(ino, AttrChange { size: Some(0), modifies: true, ..AttrChange::default() }).await?;
+        }
+        self.files.open(ino, mode).await
+    }
+
+    /// Panics unless what must always hold of names does. For tests.
+    #[doc(hidden)]
+    pub fn expect_consistent(&self) {
+        self.names.expect_consistent();
+    }
+
+    /// Looks a name up. The kernel is told of the inode by this, and must be made to [`FileSystem::forget`] it.
+    pub async fn lookup(&self, parent: Ino, name: &FileName) -> Result<Attr, FsError> {
+        self.traffic.lookup(parent, name).await
+    }
+
+    /// What `stat` shows of an inode.
+    pub async fn getattr(&self, ino: Ino) -> Result<Attr, FsError> {
+        self.traffic.getattr(ino).await
+    }
+
+    /// The kernel has forgotten an inode `lookups` times.
+    pub fn forget(&self, ino: Ino, lookups: u64) {
+        self.names.forget(ino, lookups)
+    }
+
+    /// The path of an inode below the mount, for people; empty for the top, `None` where it has no name any more.
+    pub fn path(&self, ino: Ino) -> Option<String> {
+        self.names.path(ino)
+    }
+
+    /// Makes a new file and opens it; one that somebody else has made meanwhile is opened, unless it must be new. The kernel
+    /// is told of the inode by this.
+    pub async fn create(
+        &self,
+        parent: Ino,
+        name: &FileName,
+        permissions: u32,
+        owner: Owner,
+        mode: OpenMode,
+    ) -> Result<(Attr, Opened), FsError> {
+        self.files.create(parent, name, permissions, owner, mode).await
+    }
+
+    /// Reads up to `len` bytes from `offset`; fewer only at the end of the file.
+    pub async fn read(&self, handle: HandleId, offset: u64, len: usize) -> Result<ReadBytes, FsError> {
+        self.files.read(handle, offset, len).await
+    }
+
+    /// Takes as many of the bytes as go in without waiting. Never blocks.
+    pub fn write(&self, handle: HandleId, offset: u64, data: &[u8]) -> Result<WriteOutcome, FsError> {
+        self.files.write(handle, offset, data)
+    }
+
+    /// Takes the rest of a write, waiting for whatever it needs. `done` counts the bytes that are in the file; whoever
+    /// drops the future leaves it at that.
+    pub async fn write_rest(
+        &self,
+        handle: HandleId,
+        offset: u64,
+        data: &[u8],
+        done: &AtomicUsize,
+    ) -> Result<(), FsError> {
+        self.files.write_rest(handle, offset, data, done).await
+    }
+
+    /// Whether somebody has a file open for writing.
+    pub fn is_open_for_writing(&self, ino: Ino) -> bool {
+        self.files.is_open_for_writing(ino)
+    }
+
+    /// A descriptor of the handle was closed: publishes what is unpublished and tells the outcome.
+    ///
+    /// Not every close is the last word: `still_open` says whether a process still has the file open by another
+    /// descriptor, whose own close will publish and tell. It is asked only if there is something to publish: of the one
+    /// that closed if the file was made or emptied and not yet written, which is how shells open what they redirect to;
+    /// and of the one that opened it, if that is another, because a program that lets its children write cares about its
+    /// own close. Where it does not know, this close is the last word.
+    pub async fn flush<F: Future<Output = bool> + Send>(
+        &self,
+        handle: HandleId,
+        still_open: impl Fn(Holder) -> F + Send,
+    ) -> Result<(), FsError> {
+        self.publisher.flush(handle, still_open).await
+    }
+
+    /// Makes everything that was written to the file durable, by whatever handle. The handle stays usable.
+    pub async fn fsync(&self, handle: HandleId) -> Result<(), FsError> {
+        self.publisher.fsync(handle).await
+    }
+
+    /// Makes the entries of a directory durable: publishes what waits of it and of the files in it.
+    pub async fn fsync_directory(&self, ino: Ino) -> Result<(), FsError> {
+        self.publisher.fsync_directory(ino).await
+    }
+
+    /// The last descriptor of a handle is gone. Publishes what is still unpublished, which nobody can be told of but
+    /// the log.
+    pub async fn release(&self, id: HandleId) {
+        self.publisher.release(id).await
+    }
+
+    /// Undoes an opening whose caller has gone before it was told: a file that was made or emptied by it, and that nobody
+    /// else has written since, is as if that had never been asked for.
+    pub async fn abandon(&self, id: HandleId) {
+        self.publisher.abandon(id).await
+    }
+
+    /// A program that waited for the file to be published was told to end. What is hardly anything but holes is not published
+    /// for somebody who is gone, unless another one has the file open, too.
+    pub fn stop_filling(&self, ino: Ino) {
+        self.publisher.stop_filling(ino)
+    }
+
+    /// The end of the mount: leaves nothing of files that could not be published, and of those that have lost their names.
+    pub async fn dispose_all(&self) {
+        self.publisher.dispose_all().await
+    }
+
+    /// Publishes every file that is being written, and returns those that could not be, with the reason.
+    pub async fn publish_all(&self) -> Vec<(String, FsError)> {
+        self.publisher.publish_all().await
+    }
+
+    /// The keys of files that programs have open for writing, and have written to.
+    pub fn being_written(&self) -> Vec<String> {
+        self.publisher.being_written()
+    }
+
+    /// The keys of files that hold something which is not in the bucket.
+    pub fn unpublished(&self) -> Vec<String> {
+        self.publisher.unpublished()
+    }
+
+    /// Opens a directory.
+    pub async fn opendir(&self, ino: Ino) -> Result<HandleId, FsError> {
+        self.directories.opendir(ino).await
+    }
+
+    /// The entries of an open directory from `offset` on, at most `count`.
+    pub async fn readdir(&self, handle: HandleId, offset: u64, count: usize) -> Result<Vec<DirEntry>, FsError> {
+        self.directories.readdir(handle, offset, count).await
+    }
+
+    /// The entries from `offset`, or behind it where all that were there are gone, at most `count`, with their attributes where
+    /// the name is still there; `.` and `..` come without. Returns the offset of the first, too. The kernel is told of every inode that comes with attributes.
+    ///
+    /// The kernel asks for the first of them whether or not somebody wants attributes, and for more only if somebody does:
+    /// from then on those that are not known are fetched, side by side.
+    pub async fn readdirplus(
+        &self,
+        handle: HandleId,
+        offset: u64,
+        count: usize,
+    ) -> Result<(u64, Vec<(DirEntry, Option<Attr>)>), FsError> {
+        self.directories.readdirplus(handle, offset, count).await
+    }
+
+    /// Closes a directory.
+    pub fn releasedir(&self, handle: HandleId) {
+        self.directories.releasedir(handle)
+    }
+
+    /// Makes a directory, which is a marker object. The kernel is told of the inode by this.
+    pub async fn mkdir(&self, parent: Ino, name: &FileName, permissions: u32, owner: Owner) -> Result<Attr, FsError> {
+        self.changes.mkdir(parent, name, permissions, owner).await
+    }
+
+    /// Makes a special file. It waits a moment for the times and the owner that archivers set next. The kernel is told of the
+    /// inode by this.
+    pub async fn mknod(
+        &self,
+        parent: Ino,
+        name: &FileName,
+        special: Special,
+        permissions: u32,
+        owner: Owner,
+    ) -> Result<Attr, FsError> {
+        self.changes.mknod(parent, name, special, permissions, owner).await
+    }
+
+    /// Makes a symbolic link, as cosfs does: an object whose content is the target. It waits a moment for the times and the
+    /// owner that archivers set next. The kernel is told of the inode by this.
+    pub async fn symlink(&self, parent: Ino, name: &FileName, target: &[u8], owner: Owner) -> Result<Attr, FsError> {
+        self.changes.symlink(parent, name, target, owner).await
+    }
+
+    /// The target of a symbolic link.
+    pub async fn readlink(&self, ino: Ino) -> Result<Vec<u8>, FsError> {
+        self.changes.readlink(ino).await
+    }
+
+    /// Removes an empty directory.
+    pub async fn rmdir(&self, parent: Ino, name: &FileName) -> Result<(), FsError> {
+        self.changes.rmdir(parent, name).await
+    }
+
+    /// Removes a file. Whoever has it open goes on with it, under a key that nobody sees, until the last handle is closed;
+    /// nothing of it is published any more.
+    pub async fn unlink(&self, parent: Ino, name: &FileName) -> Result<(), FsError> {
+        self.changes.unlink(parent, name).await
+    }
+
+    /// Renames a file or a directory, replacing a file or an empty directory of the new name unless `no_replace`.
+    pub async fn rename(&self, from: (Ino, &FileName), to: (Ino, &FileName), no_replace: bool) -> Result<(), FsError> {
+        self.changes.rename(from, to, no_replace).await
+    }
+
+    /// Makes a copy of a file, a symbolic link or a special file under another name. The kernel is told of the copy's inode
+    /// by this.
+    pub async fn link(&self, ino: Ino, parent: Ino, name: &FileName) -> Result<Attr, FsError> {
+        self.changes.link(ino, parent, name).await
+    }
+
+    /// Changes attributes, the length among them, and returns what `stat` shows then.
+    ///
+    /// Of a file that is being written they travel with its publishing; a published object gets them by one copy onto
+    /// itself, a directory by a new marker.
+    pub async fn setattr(&self, ino: Ino, change: AttrChange) -> Result<Attr, FsError> {
+        self.attributes.setattr(ino, change).await
+    }
+
+    /// Makes room for a range, or zeros of it.
+    pub async fn allocate(&self, handle: HandleId, offset: u64, len: u64, how: Allocation) -> Result<(), FsError> {
+        self.files.allocate(handle, offset, len, how).await
+    }
+
+    /// The first byte at or behind `offset` of a kind. Only a file that is being written has holes: what is in the bucket
+    /// is all data.
+    pub fn seek(&self, handle: HandleId, offset: u64, to: SeekTo) -> Result<u64, FsError> {
+        self.files.seek(handle, offset, to)
+    }
+
+    /// Puts `len` bytes from `from_offset` of one file at `to_offset` of another, or of the same, as far as there are so
+    /// many, and returns how many that was. What is in the bucket is copied there, and moves nowhere.
+    ///
+    /// Changes of another file that are not published are published by this.
+    pub async fn copy_range(&self, from: (HandleId, u64), to: (HandleId, u64), len: u64) -> Result<u64, FsError> {
+        self.files.copy_range(from, to, len).await
+    }
+
+    /// Looks at everything that is open. Takes time in proportion to it.
+    pub fn state(&self) -> FsState {
+        let mut files: BTreeMap<u64, (usize, usize)> = BTreeMap::new();
+        for handle in self.publisher.handles.all() {
+            let (handles, writers) = files.entry(handle.ino.0).or_default();
+            *handles += 1;
+            *writers += usize::from(handle.writing.is_some());
+        }
+        let open = files
+            .into_iter()
+            .map(|(ino, (handles, writers))| OpenFileState { path: self.path(Ino(ino)), handles, writers })
+            .collect();
+        FsState {
+            open,
+            directories: self.directories.handles.all().len(),
+            unpublished: self.publisher.unpublished_bytes(),
+            metadata_bytes: self.names.cost_bytes(),
+            memory_bytes: self.context.memory.used_bytes(),
+            memory_bytes_max: self.context.memory.limit_bytes(),
+        }
+    }
+}

@@ -1,0 +1,358 @@
+//! What the service says of names, by listings and answers to HEAD.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, SystemTime};
+
+use super::covers::Covers;
+use super::directory::is_fresh;
+use super::entry::{Entry, Marker, What};
+use super::inodes::{Ino, Inodes, ROOT};
+use super::listed::DirEntry;
+use super::name::FileName;
+use super::stash::Stashed;
+use super::tree::Tree;
+use crate::object::ObjectHead;
+
+/// Names that are kept of flat listings in one directory.
+const STASH_NAMES_MAX: usize = 20_000;
+
+/// When something was asked about a directory, and how often other mounts were known to have changed it by then.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::fs) struct Asked {
+    pub(in crate::fs) at: SystemTime,
+    others_changes: u64,
+}
+
+/// What a listing of a directory said.
+pub(in crate::fs) struct Listing {
+    /// The names in it.
+    pub(in crate::fs) names: BTreeMap<FileName, What>,
+    /// When it was asked for.
+    pub(in crate::fs) asked_at: SystemTime,
+    /// Which names it would have shown.
+    pub(in crate::fs) covers: Covers,
+    /// How long things are believed.
+    pub(in crate::fs) ttl: Duration,
+}
+
+impl Inodes {
+    /// Somebody is about to ask about a directory.
+    pub(in crate::fs) fn asked(&self, ino: Ino, at: SystemTime) -> Asked {
+        Asked { at, others_changes: self.directory(ino).map_or(0, |directory| directory.others_changes) }
+    }
+
+    /// When an answer about a directory was asked for. Where another mount has been seen to change the directory since, that
+    /// counts as long ago: the answer may tell what there was before.
+    pub(in crate::fs) fn asked_at(&self, ino: Ino, asked: Asked) -> SystemTime {
+        let is_outdated = self.asked(ino, asked.at).others_changes != asked.others_changes;
+        if is_outdated { SystemTime::UNIX_EPOCH } else { asked.at }
+    }
+
+    /// All pages of a directory have been listed, the first of them at `began_at`.
+    pub(in crate::fs) fn note_complete(&mut self, ino: Ino, began_at: SystemTime) {
+        if let Some(directory) = self.directory_mut(ino)
+            && directory.evicted_at.is_none_or(|at| at < began_at)
+        {
+            directory.complete_at = Some(began_at);
+        }
+    }
+
+    /// Whether the metadata of a name have to be asked for, and if so whether it is a directory.
+    pub(in crate::fs) fn lacks_attributes(&self, parent: Ino, name: &FileName) -> Option<bool> {
+        match self.entry(parent, name).map(|entry| &entry.what) {
+            Some(What::Object(facts)) if facts.attributes.is_none() => Some(false),
+            Some(What::Directory(None)) => Some(true),
+            _ => None,
+        }
+    }
+
+    /// What a HEAD said of the version that is known of a name.
+    pub(in crate::fs) fn take_metadata(&mut self, parent: Ino, name: &FileName, head: &ObjectHead) {
+        self.change_entry(parent, name, |entry| {
+            if let What::Object(facts) = &mut entry.what
+                && facts.version.etag == head.etag
+                && facts.attributes.is_none()
+            {
+                facts.take_attributes(head.attributes.clone());
+                facts.version.checksum = facts.version.checksum.or(head.crc64);
+            }
+        });
+    }
+
+    /// Keeps what a flat listing from `first` on has said of directories in `parent`. Returns those whose markers are to be
+    /// asked for.
+    pub(in crate::fs) fn stash(
+        &mut self,
+        parent: Ino,
+        first: &FileName,
+        stashed: BTreeMap<FileName, Stashed>,
+        asked_at: SystemTime,
+    ) -> Vec<FileName> {
+        let mut with_markers = Vec::new();
+        self.change_directory(parent, |directory| {
+            directory.is_flat_useless |= !stashed.contains_key(first);
+            if directory.stashed_names() > STASH_NAMES_MAX {
+                directory.clear_stash();
+            }
+            for (name, stashed) in stashed {
+                // This mount may have put another directory there since.
+                let is_newer = |at: &SystemTime| *at >= asked_at;
+                if directory.removed.get(&name).is_some_and(is_newer)
+                    || directory.children().get(&name).is_some_and(|entry| entry.seen_at > asked_at)
+                {
+                    continue;
+                }
+                let has_marker = stashed.has_marker;
+                directory.change(&name, |entry| match (&entry.what, has_marker) {
+                    (What::Directory(None), true) => with_markers.push(name.clone()),
+                    (What::Directory(None), false) => entry.what = What::Directory(Some(Marker::absent())),
+                    _ => {}
+                });
+                directory.stash(name, asked_at, stashed);
+            }
+        });
+        with_markers
+    }
+
+    /// Forgets what a flat listing has said of the directory `name` and of `parent`: this mount changes `name`.
+    pub(super) fn forget_stashed(&mut self, parent: Ino, name: &FileName) {
+        self.change_directory(parent, |directory| directory.unstash(name));
+        self.forget_stashed_of(parent);
+    }
+
+    /// The same of the directory `ino` alone.
+    fn forget_stashed_of(&mut self, ino: Ino) {
+        if let Some((parent, name)) = self.place(ino) {
+            self.change_directory(parent, |parent| parent.unstash(&name));
+        }
+    }
+}
+
+impl Tree {
+    /// Takes in a listing that was asked for at `asked_at`: what it shows is there, and what it does not show although
+    /// `covers` it is not. What this mount did since, or does right now, it knows better.
+    pub(in crate::fs) fn take_listing(&mut self, ino: Ino, listing: Listing) {
+        let Listing { names, asked_at, covers, ttl } = listing;
+        let Some(directory) = self.directory(ino) else { return };
+        let vanished: Vec<FileName> = covers
+            .range(directory.children())
+            .filter(|(name, entry)| {
+                covers.includes(name) && !names.contains_key(*name) && entry.seen_at < asked_at && !self.is_ours(entry)
+            })
+            .map(|(name, _)| name.clone())
+            .collect();
+        for name in vanished {
+            let vanished = self.inodes.remove_entry(ino, &name);
+            self.lose_name(vanished, asked_at);
+        }
+        let modified = |what: &What| if let What::Object(facts) = what { Some(facts.last_modified) } else { None };
+        let newest = names.values().filter_map(modified).max();
+        if let Some(directory) = self.directory_mut(ino) {
+            directory.newest_at = directory.newest_at.max(newest);
+        }
+        for (name, what) in names {
+            self.take_listed(ino, name, what, asked_at, ttl);
+        }
+        let Some(directory) = self.directory_mut(ino) else { return };
+        if covers.is_all() {
+            directory.complete_at = Some(asked_at);
+        } else {
+            directory.covered = Some((covers, asked_at));
+        }
+        self.inodes.evict(ino, asked_at);
+    }
+
+    /// What a page of a listing shows: the names that are on it and still there, and those in its range that this mount
+    /// knows of and nobody else.
+    pub(in crate::fs) fn shown(&self, ino: Ino, listed: Vec<FileName>, covers: &Covers) -> Vec<DirEntry> {
+        let Some(directory) = self.directory(ino) else { return Vec::new() };
+        let ours = covers.range(directory.children()).filter(|(name, entry)| {
+            self.is_ours(entry) && covers.has_place_of(name) && listed.binary_search(name).is_err()
+        });
+        let ours = ours.map(|(name, _)| name.clone()).collect::<Vec<_>>();
+        let shown = |name: FileName| {
+            let entry = directory.children().get(&name)?;
+            Some(DirEntry { ino: entry.ino, kind: self.kind_of(entry), name })
+        };
+        listed.into_iter().chain(ours).filter_map(shown).collect()
+    }
+
+    /// Other mounts have changed a directory `count` times by now. If that is more than when this was last asked, what is
+    /// known of it may be wrong.
+    pub(in crate::fs) fn heed_others(&mut self, ino: Ino, count: u64) {
+        // What the kernel believes by itself nobody can heed.
+        self.kernel_ttl = Duration::ZERO;
+        let Some(directory) = self.directory_mut(ino) else { return };
+        if std::mem::replace(&mut directory.others_changes, count) == count {
+            return;
+        }
+        (directory.complete_at, directory.covered, directory.own_since) = (None, None, None);
+        directory.is_large = false;
+        self.heeds += 1;
+        let Some(directory) = self.directory_mut(ino) else { return };
+        let keeps_marker = ino != ROOT || directory.is_unsaved;
+        directory.removed.clear();
+        let unsaved: Vec<Ino> = self.unsaved_directories();
+        self.inodes.change_directory(ino, |directory| {
+            directory.clear_stash();
+            directory.change_all(|entry| {
+                entry.seen_at = SystemTime::UNIX_EPOCH;
+                match &mut entry.what {
+                    What::Directory(marker) if !unsaved.contains(&entry.ino) => *marker = None,
+                    // New metadata may come with the same bytes, in the same second.
+                    What::Object(facts) => (facts.attributes, facts.kind) = (None, None),
+                    What::Directory(_) | What::New => {}
+                }
+            });
+        });
+        if !keeps_marker {
+            self.top = None;
+        }
+        self.inodes.forget_stashed_of(ino);
+    }
+
+    /// There was nothing of a name when that was asked for.
+    pub(in crate::fs) fn take_absence(&mut self, parent: Ino, name: &FileName, asked_at: SystemTime) {
+        let is_gone = self.entry(parent, name).is_some_and(|entry| !self.is_ours(entry) && entry.seen_at <= asked_at);
+        if is_gone {
+            let vanished = self.inodes.remove_entry(parent, name);
+            self.lose_name(vanished, asked_at);
+        }
+    }
+
+    /// Takes in what a flat listing has said of a directory, if it has and that is fresh.
+    pub(in crate::fs) fn take_stashed(&mut self, ino: Ino, now: SystemTime, ttl: Duration) -> bool {
+        let Some((parent, name)) = self.place(ino) else { return false };
+        let unstashed = self.inodes.change_directory(parent, |directory| directory.unstash(&name)).flatten();
+        let Some((asked_at, stashed)) = unstashed else { return false };
+        if !is_fresh(asked_at, now, ttl) {
+            return false;
+        }
+        let Stashed { names, has_marker, .. } = stashed;
+        if let Some(directory) = self.directory_mut(ino) {
+            directory.has_marker |= has_marker;
+            directory.is_large = false;
+        }
+        self.take_listing(ino, Listing { names, asked_at, covers: Covers::ALL, ttl });
+        if let Some(parent) = self.directory_mut(parent) {
+            parent.listed_last = Some(name);
+        }
+        true
+    }
+
+    /// Takes in what the service said of one name when asked at `asked_at`.
+    pub(in crate::fs) fn take_listed(
+        &mut self,
+        parent: Ino,
+        name: FileName,
+        what: What,
+        asked_at: SystemTime,
+        ttl: Duration,
+    ) {
+        let Some(directory) = self.directory(parent) else { return };
+        // A listing lags behind by up to `ttl`, as far as this mount is concerned.
+        if directory.removed.get(&name).is_some_and(|at| is_fresh(*at, asked_at, ttl) || *at >= asked_at) {
+            return;
+        }
+        let before = directory.children().get(&name).cloned();
+        let entry = match before.map(|before| *before) {
+            Some(before) if self.is_ours(&before) || before.seen_at > asked_at => return,
+            Some(before) if before.what.is_directory() == what.is_directory() => {
+                let what = match (what, before.what) {
+                    (What::Object(facts), What::Object(known)) => What::Object(facts.updated(known)),
+                    (What::Directory(None), What::Directory(known)) => What::Directory(known),
+                    (what, _) => what,
+                };
+                Entry { ino: before.ino, seen_at: asked_at, what }
+            }
+            _ => Entry { ino: self.inodes.new_ino(), seen_at: asked_at, what },
+        };
+        let ino = entry.ino;
+        let replaced = self.inodes.insert_entry(parent, name, entry).filter(|replaced| replaced.ino != ino);
+        self.lose_name(replaced, asked_at);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fs::names::entry::Known;
+    use crate::fs::names::inodes::ROOT;
+    use crate::fs::names::tree::tests::{LIMIT, TTL, at, listing, name, object};
+
+    #[test]
+    fn a_complete_listing_answers_for_every_name_while_it_is_fresh() {
+        let mut tree = Tree::new(LIMIT);
+        assert_eq!(tree.known(ROOT, &name("a"), at(10), TTL), Known::Unknown);
+        tree.take_listing(ROOT, listing([("a", object("1"))], 10, Covers::ALL));
+        assert_eq!(tree.known(ROOT, &name("a"), at(14), TTL), Known::Present);
+        assert_eq!(tree.known(ROOT, &name("b"), at(14), TTL), Known::Absent);
+        assert_eq!(tree.known(ROOT, &name("a"), at(15), TTL), Known::Unknown);
+        assert_eq!(tree.known(ROOT, &name("b"), at(15), TTL), Known::Unknown);
+        assert_eq!(tree.known(ROOT, &name("a"), at(9), TTL), Known::Unknown, "the clock was set back");
+    }
+
+    #[test]
+    fn a_page_answers_only_for_what_it_covers() {
+        let mut tree = Tree::new(LIMIT);
+        tree.take_listing(ROOT, listing([("a", object("1")), ("m", object("1")), ("z", object("1"))], 10, Covers::ALL));
+        tree.take_listing(ROOT, listing([("a", object("1"))], 20, Covers { after: None, up_to: Some("m/".into()) }));
+        let known = ["a", "m", "z"].map(|text| tree.entry(ROOT, &name(text)).is_some());
+        assert_eq!(known, [true, false, true]);
+    }
+
+    #[test]
+    fn a_listing_does_not_undo_what_this_mount_did_meanwhile() {
+        let mut tree = Tree::new(LIMIT);
+        tree.take_listing(ROOT, listing([("gone", object("1"))], 10, Covers::ALL));
+        tree.unlink(ROOT, &name("gone"), at(12), TTL);
+        let ino = tree.new_ino();
+        tree.link(ROOT, &name("new"), Entry { ino, seen_at: at(12), what: object("2") }, at(12), TTL);
+        tree.take_listing(ROOT, listing([("gone", object("1"))], 11, Covers::ALL));
+        assert!(tree.entry(ROOT, &name("gone")).is_none());
+        assert!(tree.entry(ROOT, &name("new")).is_some());
+        tree.take_listing(ROOT, listing([("gone", object("3"))], 30, Covers::ALL));
+        assert!(tree.entry(ROOT, &name("gone")).is_some(), "made again by somebody else");
+        assert!(tree.entry(ROOT, &name("new")).is_none());
+    }
+
+    #[test]
+    fn metadata_are_kept_for_as_long_as_the_version_is_the_same() {
+        let mut tree = Tree::new(LIMIT);
+        tree.take_listing(ROOT, listing([("a", object("1"))], 10, Covers::ALL));
+        let ino = tree.entry(ROOT, &name("a")).unwrap().ino;
+        tree.inodes.change_entry(ROOT, &name("a"), |entry| {
+            let What::Object(facts) = &mut entry.what else { panic!() };
+            facts.attributes = Some(Box::default());
+        });
+        tree.take_listing(ROOT, listing([("a", object("1"))], 20, Covers::ALL));
+        let entry = tree.entry(ROOT, &name("a")).unwrap();
+        assert!(matches!(&entry.what, What::Object(facts) if facts.attributes.is_some()));
+        tree.take_listing(ROOT, listing([("a", object("2"))], 30, Covers::ALL));
+        let entry = tree.entry(ROOT, &name("a")).unwrap();
+        assert!(matches!(&entry.what, What::Object(facts) if facts.attributes.is_none()));
+        assert_eq!(entry.ino, ino);
+    }
+
+    /// `mv d d.old; mv e d` within the time that a flat listing is believed.
+    #[test]
+    fn what_a_flat_listing_said_of_a_name_does_not_hold_for_the_next_directory_of_that_name() {
+        let mut tree = Tree::new(LIMIT);
+        tree.take_listing(ROOT, listing([("d", What::Directory(None)), ("e", What::Directory(None))], 10, Covers::ALL));
+        let ino = tree.remember(ROOT, &name("e")).unwrap();
+        let stashed = |text| {
+            let names = BTreeMap::from([(name(text), object("1"))]);
+            BTreeMap::from([(name("d"), Stashed::of(names))])
+        };
+        tree.inodes.stash(ROOT, &name("d"), stashed("old"), at(10));
+        tree.unlink(ROOT, &name("d"), at(11), TTL);
+        let entry = tree.unlink(ROOT, &name("e"), at(11), TTL).unwrap();
+        tree.link(ROOT, &name("d"), Entry { seen_at: at(11), ..entry }, at(11), TTL);
+        tree.move_node(ino, ROOT, name("d"));
+        assert!(!tree.take_stashed(ino, at(12), TTL));
+        tree.inodes.stash(ROOT, &name("d"), stashed("late"), at(10));
+        assert!(!tree.take_stashed(ino, at(12), TTL), "asked for before the directory moved");
+        tree.inodes.stash(ROOT, &name("d"), stashed("new"), at(12));
+        assert!(tree.take_stashed(ino, at(12), TTL));
+    }
+}

@@ -1,0 +1,91 @@
+//! The cache of names: a tree of what is known, bounded by bytes, and what asks the service for the rest. One request for
+//! each question, however many wait for its answer.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use super::attributes::{Kind, MODE_SET_GROUP, new_attributes};
+use super::inodes::Ino;
+use super::questions::Questions;
+use super::tree::Tree;
+use crate::fs::context::options::Owner;
+use crate::fs::context::service::Context;
+use crate::object::ObjectAttributes;
+
+/// All names of the mount.
+pub(in crate::fs) struct Names {
+    pub(in crate::fs) context: Arc<Context>,
+    /// Std mutex, 6 in the order of locks: guards all names and inodes, and what is open of files. Sections are a few map
+    /// operations, but for the taking in of a listing's page of 1,000 names.
+    tree: Mutex<Tree>,
+    pub(in crate::fs) questions: Questions,
+    /// For tasks that ask ahead.
+    pub(in crate::fs) me: Weak<Names>,
+}
+
+impl Names {
+    pub(in crate::fs) fn new(context: Arc<Context>) -> Arc<Names> {
+        let tree = Mutex::new(Tree::new(context.options.metadata_bytes));
+        Arc::new_cyclic(|me| Names { context, tree, questions: Questions::default(), me: me.clone() })
+    }
+
+    pub(in crate::fs) fn tree(&self) -> MutexGuard<'_, Tree> {
+        self.tree.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What is known of names and attributes costs so many bytes.
+    pub(in crate::fs) fn cost_bytes(&self) -> usize {
+        self.tree().inodes.budget.used.bytes
+    }
+
+    /// Panics unless what must always hold of names does. For tests; takes time in proportion to all that is known.
+    pub(in crate::fs) fn expect_consistent(&self) {
+        self.tree().inodes.expect_consistent();
+    }
+
+    /// Looks whether others have changed a directory since this was last asked, and believes nothing of it then.
+    pub(in crate::fs) fn heed_others(&self, ino: Ino) {
+        let Some(others) = self.context.others.as_ref().filter(|others| others.are_there()) else { return };
+        let Ok(prefix) = self.directory_prefix(ino) else { return };
+        let changes = others.changes(&prefix);
+        self.tree().heed_others(ino, changes);
+    }
+
+    /// Anything but the content of an inode has changed just now.
+    pub(in crate::fs) fn note_change_of(&self, ino: Ino) {
+        let now = self.context.clock.now();
+        if let Some(times) = self.tree().times_mut(ino) {
+            times.note_change(now);
+        }
+    }
+
+    /// An inode is being read.
+    pub(in crate::fs) fn note_read_of(&self, ino: Ino) {
+        if self.context.options.read_only {
+            return;
+        }
+        let now = self.context.clock.now();
+        let mut tree = self.tree();
+        if let Some(attr) = tree.attr(ino, &self.context.options, now)
+            && let Some(times) = tree.times_mut(ino)
+        {
+            times.note_read(attr.mtime, now);
+        }
+    }
+
+    /// The metadata of what is about to be made in `parent`. In a directory with the set-group-id bit it belongs to the
+    /// directory's group, and a directory passes the bit on.
+    pub(in crate::fs) fn attributes_of_new(
+        &self,
+        parent: Ino,
+        kind: Kind,
+        permissions: u32,
+        owner: Owner,
+    ) -> ObjectAttributes {
+        let parent = self.tree().attr(parent, &self.context.options, self.context.clock.now());
+        let Some(parent) = parent.filter(|parent| parent.permissions & MODE_SET_GROUP != 0) else {
+            return new_attributes(kind, permissions, owner);
+        };
+        let inherited = if kind == Kind::Directory { MODE_SET_GROUP } else { 0 };
+        new_attributes(kind, permissions | inherited, Owner { gid: parent.owner.gid, ..owner })
+    }
+}

@@ -1,0 +1,170 @@
+//! Names in a directory, and what they stand for.
+
+use std::time::{Duration, SystemTime};
+
+use super::attributes::{Kind, unmarked_attributes};
+use super::inodes::Ino;
+use crate::object::{ETag, ObjectAttributes, ObjectHead, Version};
+use crate::upload::PublishedFile;
+
+/// The service's time of an object may differ from when this mount had published it by so much: whole seconds, and the way
+/// of the answer. Where clocks differ by more, attributes are asked for once more.
+const PUBLISHED_WITHIN: Duration = Duration::from_secs(3);
+
+/// A name in a directory.
+#[derive(Clone, Debug)]
+pub(in crate::fs) struct Entry {
+    pub(in crate::fs) ino: Ino,
+    /// When it was last known to be so.
+    pub(in crate::fs) seen_at: SystemTime,
+    pub(in crate::fs) what: What,
+}
+
+/// What a name stands for.
+#[derive(Clone, Debug, PartialEq)]
+pub(in crate::fs) enum What {
+    /// A directory, with its marker where somebody asked for it.
+    Directory(Option<Box<Marker>>),
+    /// A file that is in the bucket.
+    Object(Facts),
+    /// A file that was made here and is not in the bucket yet.
+    New,
+}
+
+/// What the marker object of a directory says of it. A directory without one has what a new marker would say.
+#[derive(Clone, Debug, PartialEq)]
+pub(in crate::fs) struct Marker {
+    pub(in crate::fs) attributes: ObjectAttributes,
+    pub(in crate::fs) last_modified: SystemTime,
+}
+
+/// What is known of an object.
+#[derive(Clone, Debug, PartialEq)]
+pub(in crate::fs) struct Facts {
+    pub(in crate::fs) version: Version,
+    pub(in crate::fs) last_modified: SystemTime,
+    /// Whether `last_modified` is the service's word; otherwise it is when this mount published.
+    pub(in crate::fs) is_exact: bool,
+    /// What it is; `None` until somebody asked. Stays known when the metadata are evicted.
+    pub(in crate::fs) kind: Option<Kind>,
+    /// The metadata; `None` until somebody asked for them, and where they have been evicted.
+    pub(in crate::fs) attributes: Option<Box<ObjectAttributes>>,
+}
+
+/// An object that was copied: the version that it was, and the one that the copy is.
+pub(in crate::fs) struct Copy {
+    pub(in crate::fs) etag: ETag,
+    pub(in crate::fs) last_modified: SystemTime,
+    pub(in crate::fs) size: u64,
+    pub(in crate::fs) copied: ETag,
+}
+
+/// What is known about a name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::fs) enum Known {
+    /// It is there.
+    Present,
+    /// It is not there.
+    Absent,
+    /// Somebody has to ask.
+    Unknown,
+}
+
+impl What {
+    /// What it is, as far as is known: a symbolic link shows by its metadata.
+    pub(in crate::fs) fn kind(&self) -> Kind {
+        match self {
+            What::Directory(_) => Kind::Directory,
+            What::Object(facts) => facts.kind.unwrap_or(Kind::File),
+            What::New => Kind::File,
+        }
+    }
+
+    /// The metadata, as far as they are known.
+    pub(super) fn attributes(&self) -> Option<&ObjectAttributes> {
+        match self {
+            What::Directory(marker) => marker.as_ref().map(|marker| &marker.attributes),
+            What::Object(facts) => facts.attributes.as_deref(),
+            What::New => None,
+        }
+    }
+
+    pub(in crate::fs) fn is_directory(&self) -> bool {
+        matches!(self, What::Directory(_))
+    }
+}
+
+impl Marker {
+    /// Whether there is one.
+    pub(in crate::fs) fn is_there(&self) -> bool {
+        self.last_modified != SystemTime::UNIX_EPOCH
+    }
+
+    /// What stands for the marker of a directory that exists only as a prefix.
+    pub(in crate::fs) fn absent() -> Box<Marker> {
+        Box::new(Marker { attributes: unmarked_attributes(), last_modified: SystemTime::UNIX_EPOCH })
+    }
+}
+
+impl Facts {
+    /// When the content was last changed: as whoever did tells, or as the service does.
+    pub(super) fn mtime(&self) -> SystemTime {
+        self.attributes.as_ref().and_then(|attributes| attributes.mtime()).unwrap_or(self.last_modified)
+    }
+
+    /// What a HEAD said.
+    pub(in crate::fs) fn told(head: ObjectHead) -> Facts {
+        let last_modified = head.last_modified;
+        Facts { last_modified, is_exact: true, ..Facts::made(head.version(), head.attributes, last_modified) }
+    }
+
+    /// What is known of an object that this mount has made at `now`.
+    pub(in crate::fs) fn made(version: Version, attributes: ObjectAttributes, now: SystemTime) -> Facts {
+        let kind = Some(Kind::of_object(Some(&attributes), version.size));
+        Facts { version, last_modified: now, is_exact: false, kind, attributes: Some(Box::new(attributes)) }
+    }
+
+    /// The metadata of this version have been asked for.
+    pub(super) fn take_attributes(&mut self, attributes: ObjectAttributes) {
+        self.kind = Some(Kind::of_object(Some(&attributes), self.version.size));
+        self.attributes = Some(Box::new(attributes));
+    }
+
+    /// What is known after this mount published the file.
+    pub(in crate::fs) fn published(file: PublishedFile, now: SystemTime) -> Facts {
+        let PublishedFile { object, attributes, serial: _ } = file;
+        Facts::made(object.version, attributes, now)
+    }
+
+    /// The object is now a copy of the version that somebody has copied, made at `now`: of what is known that holds which is
+    /// known of this version.
+    pub(super) fn take_copy(&mut self, copy: &Copy, now: SystemTime) {
+        let is_of_this = self.version.etag == copy.etag && self.was_last_modified_at(copy.last_modified);
+        let version = &mut self.version;
+        if !is_of_this {
+            (version.size, version.checksum, self.kind, self.attributes) = (copy.size, None, None, None);
+        }
+        (version.etag, self.last_modified, self.is_exact) = (copy.copied.clone(), now, false);
+    }
+
+    /// Whether the service's time of the last change may be that of this version. Where that has not been asked for, it is
+    /// about when this mount published.
+    fn was_last_modified_at(&self, at: SystemTime) -> bool {
+        if self.is_exact {
+            return self.last_modified == at;
+        }
+        let apart = at.duration_since(self.last_modified).unwrap_or_else(|before| before.duration());
+        apart <= PUBLISHED_WITHIN
+    }
+
+    /// What a new answer says, and what was known before and still holds.
+    pub(super) fn updated(self, before: Facts) -> Facts {
+        let same = self.version.etag == before.version.etag && before.was_last_modified_at(self.last_modified);
+        if !same {
+            return self;
+        }
+        let checksum = self.version.checksum.or(before.version.checksum);
+        let (version, kind) = (Version { checksum, ..self.version }, self.kind.or(before.kind));
+        Facts { version, kind, attributes: self.attributes.or(before.attributes), ..self }
+    }
+}

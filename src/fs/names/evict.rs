@@ -1,0 +1,294 @@
+//! How much memory what is known of names takes, and what of it is forgotten where that is too much.
+//!
+//! Attributes are evicted first, those that have been known for longest before others: they can be asked for one by one, and
+//! a directory stays complete without them. Then names go, a directory at a time, of those directories first that nobody has
+//! used for longest. Names stay that the kernel refers to, that are not in the bucket yet, or that are in a directory that
+//! this mount works in or somebody reads.
+
+use std::collections::VecDeque;
+use std::ops::{AddAssign, SubAssign};
+use std::time::SystemTime;
+
+use lru::LruCache;
+
+use super::directory::Directory;
+use super::entry::{Entry, What};
+use super::inodes::{Ino, Inodes};
+use super::name::FileName;
+use crate::object::ObjectAttributes;
+
+/// What a name costs without its characters and attributes, in bytes: the entry, its place in a tree whose nodes are half
+/// full, and what an allocator adds to each.
+const NAME_BYTES: usize = 224;
+
+/// What attributes cost beside their text: six standard ones, a tree of the others, and what an allocator adds.
+const ATTRIBUTES_BYTES: usize = 720;
+
+/// Stale places in the queue of attributes that are worth no sweep.
+const STALE_MAX: usize = 1024;
+
+/// What is known of a directory's names costs so much.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Cost {
+    /// Of memory.
+    pub(super) bytes: usize,
+    /// Entries with attributes.
+    with_attributes: usize,
+}
+
+impl Cost {
+    /// What an entry costs under its name.
+    pub(super) fn of(name: &FileName, entry: &Entry) -> Cost {
+        let attributes = entry.what.attributes();
+        let bytes = NAME_BYTES + name.as_str().len() + attributes.map_or(0, attributes_bytes);
+        Cost { bytes, with_attributes: usize::from(attributes.is_some()) }
+    }
+
+    /// What so many names cost of which little is known.
+    pub(super) fn of_names(count: usize) -> Cost {
+        Cost { bytes: count * NAME_BYTES, with_attributes: 0 }
+    }
+}
+
+impl AddAssign for Cost {
+    fn add_assign(&mut self, other: Cost) {
+        self.bytes += other.bytes;
+        self.with_attributes += other.with_attributes;
+    }
+}
+
+impl SubAssign for Cost {
+    fn sub_assign(&mut self, other: Cost) {
+        self.bytes -= other.bytes;
+        self.with_attributes -= other.with_attributes;
+    }
+}
+
+fn attributes_bytes(attributes: &ObjectAttributes) -> usize {
+    let text: usize = attributes.user.iter().map(|(name, value)| name.len() + value.len()).sum();
+    ATTRIBUTES_BYTES + text
+}
+
+/// The budget of what is known of names.
+#[derive(Debug)]
+pub(super) struct Budget {
+    limit_bytes: usize,
+    /// The sum over all directories.
+    pub(super) used: Cost,
+    /// Directories, by when they were used.
+    directories: LruCache<Ino, ()>,
+    /// Names of which attributes are known, in the order in which they came. Also some of which they are not any more.
+    attributes: VecDeque<(Ino, FileName)>,
+    /// Names are evicted where more than so much is used: where nothing could be evicted the last time, it is not tried
+    /// again at once.
+    names_above: usize,
+    /// Names that the kernel has forgotten since that was tried, in bytes.
+    forgotten: usize,
+}
+
+impl Budget {
+    /// A directory is not known any more.
+    pub(super) fn forget(&mut self, ino: Ino, cost: Cost) {
+        self.used -= cost;
+        self.directories.pop(&ino);
+    }
+
+    pub(super) fn new(limit_bytes: usize) -> Budget {
+        Budget {
+            limit_bytes,
+            used: Cost::default(),
+            directories: LruCache::unbounded(),
+            attributes: VecDeque::new(),
+            names_above: limit_bytes,
+            forgotten: 0,
+        }
+    }
+}
+
+impl Inodes {
+    /// The attributes of a name have become known.
+    pub(in crate::fs) fn note_attributes(&mut self, parent: Ino, name: &FileName) {
+        self.budget.attributes.push_back((parent, name.clone()));
+        if self.budget.attributes.len() <= 2 * self.budget.used.with_attributes + STALE_MAX {
+            return;
+        }
+        let mut queue = std::mem::take(&mut self.budget.attributes);
+        queue.retain(|(parent, name)| self.entry(*parent, name).is_some_and(|entry| entry.what.attributes().is_some()));
+        self.budget.attributes = queue;
+    }
+
+    /// A directory is used.
+    pub(super) fn note_use(&mut self, ino: Ino) {
+        if self.budget.directories.get(&ino).is_none() && self.directory(ino).is_some() {
+            self.budget.directories.put(ino, ());
+        }
+    }
+
+    /// Makes room where too much is known. `used` is the directory that is being used.
+    pub(super) fn evict(&mut self, used: Ino, now: SystemTime) {
+        self.note_use(used);
+        self.make_room(Some(used), now);
+    }
+
+    /// The kernel has forgotten an inode, so that its name may go.
+    pub(super) fn note_forgotten(&mut self, now: SystemTime) {
+        let Budget { used, limit_bytes, forgotten, names_above, .. } = &mut self.budget;
+        *forgotten += NAME_BYTES;
+        if used.bytes > *limit_bytes && *forgotten > *limit_bytes / 8 {
+            *names_above = *limit_bytes;
+            self.make_room(None, now);
+        }
+    }
+
+    fn make_room(&mut self, used: Option<Ino>, now: SystemTime) {
+        while self.budget.used.bytes > self.budget.limit_bytes
+            && let Some((parent, name)) = self.budget.attributes.pop_front()
+        {
+            self.change_directory(parent, |directory| {
+                directory.change(&name, |entry| {
+                    if let What::Object(facts) = &mut entry.what {
+                        facts.attributes = None;
+                    }
+                })
+            });
+        }
+        let Budget { used: Cost { bytes, .. }, limit_bytes, names_above, .. } = &mut self.budget;
+        *names_above = (*names_above).min(*bytes + *limit_bytes / 8).max(*limit_bytes);
+        if *bytes <= *names_above {
+            return;
+        }
+        // With room to spare, so that not every name that comes makes another one go.
+        let enough = self.budget.limit_bytes - self.budget.limit_bytes / 8;
+        let least_recent: Vec<Ino> = self.budget.directories.iter().rev().map(|(ino, ())| *ino).collect();
+        for ino in least_recent {
+            let can_go =
+                |directory: &Directory| !directory.is_own(now) && (Some(ino) == used || directory.readers == 0);
+            if self.budget.used.bytes > enough && self.directory(ino).is_some_and(can_go) {
+                self.evict_names(ino, now, Some(ino) == used);
+            }
+        }
+        self.budget.forgotten = 0;
+        self.budget.names_above = self.budget.limit_bytes.max(self.budget.used.bytes + self.budget.limit_bytes / 8);
+    }
+
+    /// Forgets the entries of a directory that nobody refers to, but for those just listed if they `are_kept`.
+    fn evict_names(&mut self, ino: Ino, now: SystemTime, are_kept: bool) {
+        let Some(directory) = self.directory(ino) else { return };
+        let is_needed = |entry: &Entry| {
+            are_kept && entry.seen_at >= now || self.nodes.contains_key(&entry.ino) || entry.what == What::New
+        };
+        let needed: std::collections::HashSet<Ino> =
+            directory.children().values().filter(|entry| is_needed(entry)).map(|entry| entry.ino).collect();
+        self.change_directory(ino, |directory| {
+            directory.retain(|entry| needed.contains(&entry.ino));
+            directory.clear_stash();
+            (directory.complete_at, directory.covered, directory.evicted_at) = (None, None, Some(now));
+        });
+        if needed.is_empty() {
+            self.budget.directories.pop(&ino);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fs::names::covers::Covers;
+    use crate::fs::names::entry::{Facts, Known};
+    use crate::fs::names::inodes::ROOT;
+    use crate::fs::names::tree::Tree;
+    use crate::fs::names::tree::tests::{TTL, at, listing, name, object};
+
+    const LIMIT: usize = 1 << 20;
+
+    fn with_attributes() -> What {
+        let What::Object(facts) = object("1") else { panic!() };
+        What::Object(Facts { attributes: Some(Box::default()), ..facts })
+    }
+
+    fn make(tree: &mut Tree, parent: Ino, text: &str, what: What, seconds: u64) -> Ino {
+        let ino = tree.new_ino();
+        tree.link(parent, &name(text), Entry { ino, seen_at: at(seconds), what }, at(seconds), TTL);
+        ino
+    }
+
+    /// Attributes make way for names, and old names for those of a directory that this mount works in.
+    #[test]
+    fn a_directory_that_is_filled_stays_known_however_much_there_is() {
+        const FILES: usize = 2 * LIMIT / NAME_BYTES;
+        let mut tree = Tree::new(LIMIT);
+        let [old, new] = ["old", "new"].map(|text| {
+            let ino = make(&mut tree, ROOT, text, What::Directory(None), 100);
+            tree.remember(ROOT, &name(text));
+            ino
+        });
+        tree.take_listing(old, listing([("a", object("1"))], 90, Covers::ALL));
+        tree.mark_made(new, at(100));
+        for index in 0..FILES {
+            make(&mut tree, new, &format!("{index:06}"), with_attributes(), 100 + index as u64 / 1000);
+            assert!(
+                tree.inodes.budget.used.bytes <= LIMIT || tree.inodes.lacks_attributes(new, &name("000000")).is_some()
+            );
+        }
+        tree.inodes.expect_consistent();
+        let now = at(100 + FILES as u64 / 1000);
+        assert_eq!(tree.known(new, &name("another"), now, TTL), Known::Absent);
+        assert_eq!(tree.entry(old, &name("a")).map(|entry| entry.ino), None);
+        assert_eq!(tree.directory(new).unwrap().children().len(), FILES);
+        assert!(tree.inodes.budget.used.with_attributes <= 1 && tree.inodes.budget.attributes.len() < STALE_MAX + 10);
+    }
+
+    #[test]
+    fn the_attributes_that_were_known_first_go_first() {
+        const FILES: usize = LIMIT / NAME_BYTES / 2;
+        let mut tree = Tree::new(LIMIT);
+        let ino = make(&mut tree, ROOT, "d", What::Directory(None), 100);
+        tree.remember(ROOT, &name("d"));
+        tree.mark_made(ino, at(100));
+        for index in 0..FILES {
+            make(&mut tree, ino, &format!("{index:06}"), with_attributes(), 100);
+        }
+        let known = |index: usize| tree.inodes.lacks_attributes(ino, &name(&format!("{index:06}"))).is_none();
+        let first = (0..FILES).find(|index| known(*index)).unwrap();
+        assert!(first > 0 && (first..FILES).all(known), "{first} of {FILES}");
+        assert!(tree.inodes.budget.used.bytes <= LIMIT && tree.inodes.budget.used.bytes > LIMIT - 2 * ATTRIBUTES_BYTES);
+    }
+
+    /// Whoever works in a small directory does not lose it to a large one that somebody has read.
+    #[test]
+    fn the_names_of_the_directory_that_nobody_has_used_for_longest_go_first() {
+        let mut tree = Tree::new(LIMIT);
+        let directories = ["a", "b", "c"].map(|text| {
+            let ino = make(&mut tree, ROOT, text, What::Directory(None), 100);
+            tree.remember(ROOT, &name(text));
+            ino
+        });
+        let names: Vec<String> = (0..LIMIT / NAME_BYTES * 2 / 5).map(|index| format!("{index:05}")).collect();
+        let list = |tree: &mut Tree, ino, seconds| {
+            let names = names.iter().map(|text| (text.as_str(), object("1")));
+            tree.take_listing(ino, listing(names, seconds, Covers::ALL));
+            tree.inodes.expect_consistent();
+        };
+        list(&mut tree, directories[0], 200);
+        list(&mut tree, directories[1], 200);
+        tree.inodes.note_use(directories[0]);
+        list(&mut tree, directories[2], 200);
+        let known = directories.map(|ino| tree.known(ino, &name("00000"), at(201), TTL));
+        assert_eq!(known, [Known::Present, Known::Unknown, Known::Present]);
+    }
+
+    #[test]
+    fn what_the_kernel_refers_to_stays_until_it_forgets_it() {
+        let mut tree = Tree::new(LIMIT);
+        let ino = make(&mut tree, ROOT, "d", What::Directory(None), 100);
+        tree.remember(ROOT, &name("d"));
+        let names: Vec<String> = (0..2 * LIMIT / NAME_BYTES).map(|index| format!("{index:05}")).collect();
+        tree.take_listing(ino, listing(names.iter().map(|text| (text.as_str(), object("1"))), 200, Covers::ALL));
+        let told: Vec<Ino> = names.iter().filter_map(|text| tree.remember(ino, &name(text))).collect();
+        tree.inodes.evict(ROOT, at(300));
+        assert!(told.len() == names.len() && tree.inodes.budget.used.bytes > 2 * LIMIT);
+        told.into_iter().for_each(|file| tree.forget(file, 1, at(300)));
+        tree.inodes.expect_consistent();
+        assert!(tree.inodes.budget.used.bytes <= LIMIT, "{}", tree.inodes.budget.used.bytes);
+    }
+}

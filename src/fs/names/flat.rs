@@ -1,0 +1,130 @@
+//! Flat listings: where somebody goes through one directory after the other, one request without a delimiter tells what is in
+//! many of them, and which have markers.
+
+use std::collections::BTreeMap;
+
+use super::cache::Names;
+use super::entry::What;
+use super::inodes::Ino;
+use super::listing::facts_of;
+use super::name::FileName;
+use super::stash::Stashed;
+use crate::fs::context::error::FsError;
+use crate::fs::context::service::HIDDEN_DIRECTORY;
+use crate::store::{ListPage, ListRequest};
+
+impl Names {
+    /// Finds out about `name`, a directory, and those that follow it in `parent`, with one request, if somebody is going
+    /// through them. Returns whether that tells whether it has a marker; if it has none there is nothing more to ask.
+    pub(in crate::fs) async fn find_markers_ahead(&self, parent: Ino, name: &FileName) -> Result<bool, FsError> {
+        if !self.tree().inodes.goes_through_directories(parent, name) {
+            return Ok(false);
+        }
+        self.list_flat(parent, name).await?;
+        Ok(self.tree().inodes.lacks_attributes(parent, name).is_none())
+    }
+
+    /// Takes in what a flat listing has told of a directory, or will tell if somebody is going through those around it.
+    /// Returns whether the directory's entries are known now.
+    pub(in crate::fs) async fn list_with_neighbours(&self, ino: Ino) -> Result<bool, FsError> {
+        let Some((parent, name)) = self.tree().place(ino) else { return Ok(false) };
+        if self.tree().take_stashed(ino, self.context.clock.now(), self.context.options.metadata_ttl) {
+            return Ok(true);
+        }
+        if !self.tree().inodes.goes_into_directories(parent, &name) {
+            return Ok(false);
+        }
+        self.list_flat(parent, &name).await?;
+        Ok(self.tree().take_stashed(ino, self.context.clock.now(), self.context.options.metadata_ttl))
+    }
+
+    async fn list_flat(&self, parent: Ino, first: &FileName) -> Result<(), FsError> {
+        let prefix = self.directory_prefix(parent)?;
+        let (asked_at, heeds) = (self.context.clock.now(), self.tree().heeds);
+        // What comes right before the marker of `first`.
+        let marker = Some(format!("{prefix}{first}.\u{10FFFF}"));
+        let page =
+            self.context.store.list(ListRequest { prefix: prefix.clone(), marker, ..ListRequest::default() }).await?;
+        let stashed = stashed_of(page, &prefix);
+        let with_markers = {
+            let mut tree = self.tree();
+            self.expect_at(&tree, parent, &prefix)?;
+            if tree.heeds != heeds {
+                // Another mount has changed something meanwhile, and this may tell what there was before.
+                return Ok(());
+            }
+            tree.inodes.stash(parent, first, stashed, asked_at)
+        };
+        self.ask_ahead(parent, with_markers);
+        Ok(())
+    }
+}
+
+/// What a page says of the directories in `prefix` that are on it as a whole.
+fn stashed_of(page: ListPage, prefix: &str) -> BTreeMap<FileName, Stashed> {
+    let mut directories: BTreeMap<FileName, Stashed> = BTreeMap::new();
+    let mut last = None;
+    for object in page.objects {
+        let Some((directory, rest)) = object.key.strip_prefix(prefix).and_then(|path| path.split_once('/')) else {
+            last = None;
+            continue;
+        };
+        let Some(directory) = FileName::new(directory).filter(|name| name.as_str() != HIDDEN_DIRECTORY) else {
+            last = None;
+            continue;
+        };
+        let stashed = directories.entry(directory.clone()).or_default();
+        last = Some(directory);
+        match rest.split_once('/') {
+            None if rest.is_empty() => stashed.has_marker = true,
+            None => match FileName::new(rest) {
+                Some(name) => drop(stashed.names.entry(name).or_insert(facts_of(object))),
+                None => stashed.has_nameless = true,
+            },
+            Some((below, _)) => match FileName::new(below) {
+                Some(name) => drop(stashed.names.insert(name, What::Directory(None))),
+                None => stashed.has_nameless = true,
+            },
+        }
+    }
+    // Those are listed one by one, which counts what is left out.
+    directories.retain(|_, stashed| !stashed.has_nameless);
+    // The last one may go on behind the page.
+    if let (Some(last), true) = (last, page.next_marker.is_some()) {
+        directories.remove(&last);
+    }
+    directories
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::object::ETag;
+    use crate::store::ListedObject;
+
+    fn page(keys: &[&str], next_marker: Option<&str>) -> ListPage {
+        let object = |key: &&str| ListedObject {
+            key: (*key).to_owned(),
+            size: 1,
+            etag: ETag::new("e"),
+            last_modified: std::time::UNIX_EPOCH,
+            storage_class: String::new(),
+        };
+        let objects = keys.iter().map(object).collect();
+        ListPage { objects, prefixes: Vec::new(), next_marker: next_marker.map(str::to_owned) }
+    }
+
+    #[test]
+    fn a_page_tells_of_the_directories_that_are_on_it_as_a_whole() {
+        let keys = ["p/a/", "p/a/x", "p/a/y/1", "p/a/y/2", "p/a0", "p/b/x", "p/c/x"];
+        let told = |next| {
+            let stashed = stashed_of(page(&keys, next), "p/");
+            let names = |stashed: &Stashed| stashed.names.keys().map(ToString::to_string).collect::<Vec<_>>().join(" ");
+            let one =
+                |(name, stashed): (&FileName, &Stashed)| format!("{name} {} {}", stashed.has_marker, names(stashed));
+            stashed.iter().map(one).collect::<Vec<_>>()
+        };
+        assert_eq!(told(None), ["a true x y", "b false x", "c false x"]);
+        assert_eq!(told(Some("p/c/x")), ["a true x y", "b false x"], "the last one may go on");
+    }
+}

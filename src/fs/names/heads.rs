@@ -1,0 +1,176 @@
+//! The metadata of files and directories: a HEAD each, side by side, ahead of who goes through a directory.
+
+use std::time::SystemTime;
+
+use futures_util::stream::{self, StreamExt};
+
+use super::attributes::{Kind, LINK_BYTES_MAX};
+use super::cache::Names;
+use super::entry::{Facts, Marker, What};
+use super::inodes::Ino;
+use super::name::FileName;
+use super::walk::AHEAD_MAX;
+use crate::fs::context::error::FsError;
+use crate::fs::context::options::AttributeSource;
+use crate::object::{ObjectHead, ObjectKey};
+use crate::store::StoreErrorKind;
+
+/// How often metadata are asked for that others change at the same time.
+pub(in crate::fs) const METADATA_ATTEMPTS: usize = 5;
+
+impl Names {
+    /// The metadata of a file or a directory where they come from the objects.
+    pub(in crate::fs) async fn fetch_attributes(&self, parent: Ino, name: &FileName) -> Result<(), FsError> {
+        match self.context.options.attributes {
+            AttributeSource::Full => self.fetch_all_attributes(parent, name).await,
+            AttributeSource::Listing => Ok(()),
+        }
+    }
+
+    /// The metadata of a file or a directory, from a HEAD unless they are known: for this version of a file, and for a
+    /// directory, whose listing does not tell versions, for as long as it is known at all.
+    pub(in crate::fs) async fn fetch_all_attributes(&self, parent: Ino, name: &FileName) -> Result<(), FsError> {
+        if self.tree().inodes.lacks_attributes(parent, name) == Some(true)
+            && self.find_markers_ahead(parent, name).await?
+        {
+            return Ok(());
+        }
+        self.fetch_by_head(parent, name).await
+    }
+
+    /// The same without looking around.
+    async fn fetch_by_head(&self, parent: Ino, name: &FileName) -> Result<(), FsError> {
+        let lacks = || self.tree().inodes.lacks_attributes(parent, name);
+        while lacks().is_some() {
+            if let Some(_question) = self.questions.ask(parent, name).await {
+                // Somebody else's answer may have come in between.
+                return match lacks() {
+                    Some(is_directory) => self.head(parent, name, is_directory).await,
+                    None => Ok(()),
+                };
+            }
+        }
+        Ok(())
+    }
+
+    async fn head(&self, parent: Ino, name: &FileName, is_directory: bool) -> Result<(), FsError> {
+        let end = if is_directory { "/" } else { "" };
+        let prefix = self.directory_prefix(parent)?;
+        let key = ObjectKey::new(format!("{prefix}{name}{end}")).map_err(|_| FsError::NameTooLong)?;
+        let mut attempts = 1;
+        let (asked_at, answer) = loop {
+            let asked = self.asked(parent);
+            let answer = match self.context.store.head(&key).await {
+                Ok(head) => Some(head),
+                Err(error) if error.kind == StoreErrorKind::NotFound => None,
+                Err(error) => return Err(self.context.told(error)),
+            };
+            let asked_at = self.tree().inodes.asked_at(parent, asked);
+            // What another mount has changed meanwhile is asked for again.
+            if asked_at == asked.at || attempts == METADATA_ATTEMPTS {
+                break (asked_at, answer);
+            }
+            attempts += 1;
+        };
+        self.expect_at(&self.tree(), parent, &prefix)?;
+        if is_directory {
+            self.take_marker(parent, name, answer);
+            return Ok(());
+        }
+        self.take_head(parent, name, answer, asked_at)
+    }
+
+    fn take_head(
+        &self,
+        parent: Ino,
+        name: &FileName,
+        answer: Option<ObjectHead>,
+        asked_at: SystemTime,
+    ) -> Result<(), FsError> {
+        let mut tree = self.tree();
+        let Some(head) = answer else {
+            // Removed since it was listed; unless somebody has made it anew since it was asked for.
+            tree.take_absence(parent, name, asked_at);
+            return Err(FsError::NotFound);
+        };
+        if head.size <= LINK_BYTES_MAX {
+            self.questions.learn(Kind::of_object(Some(&head.attributes), head.size));
+        }
+        // A listing that was asked for later may have come in earlier, and tells less of the same version.
+        tree.inodes.take_metadata(parent, name, &head);
+        let what = What::Object(Facts::told(head));
+        tree.take_listed(parent, name.clone(), what, asked_at, self.context.options.metadata_ttl);
+        tree.inodes.evict(parent, asked_at);
+        Ok(())
+    }
+
+    /// Takes in what a directory's marker says; a directory that exists only as a prefix has none, and the mount's
+    /// defaults are its attributes.
+    fn take_marker(&self, parent: Ino, name: &FileName, answer: Option<ObjectHead>) {
+        let told =
+            |head: ObjectHead| Box::new(Marker { attributes: head.attributes, last_modified: head.last_modified });
+        let marker = answer.map_or_else(Marker::absent, told);
+        self.tree().inodes.change_entry(parent, name, |entry| {
+            if entry.what == What::Directory(None) {
+                entry.what = What::Directory(Some(marker));
+            }
+        });
+    }
+
+    /// Somebody looks a name up: asks for those that will be looked up next, if that can be foreseen.
+    pub(in crate::fs) fn look_ahead(&self, parent: Ino, name: &FileName) {
+        if self.context.options.attributes == AttributeSource::Listing {
+            return;
+        }
+        let names = self.tree().inodes.walk_to(parent, name);
+        self.ask_ahead(parent, names);
+    }
+
+    /// Asks for the attributes of these names in the background.
+    pub(in crate::fs) fn ask_ahead(&self, parent: Ino, names: Vec<FileName>) {
+        if names.is_empty() {
+            return;
+        }
+        let fs = self.me.clone();
+        self.context.runtime.spawn(async move {
+            let Some(fs) = fs.upgrade() else { return };
+            // Whoever looks one up is told of its error.
+            let _ = fs.fetch_attributes_of(parent, names).await;
+        });
+    }
+
+    /// The attributes of many names, side by side. Returns how many could not be had, and why not the first.
+    pub(in crate::fs) async fn fetch_attributes_of(
+        &self,
+        parent: Ino,
+        names: Vec<FileName>,
+    ) -> Option<(usize, FsError)> {
+        let is_wanted = self.context.options.attributes == AttributeSource::Full;
+        let fetch = |name: FileName| async move { self.fetch_by_head(parent, &name).await.err() };
+        let fetches: Vec<_> = names.into_iter().filter(|_| is_wanted).map(fetch).collect();
+        let errors: Vec<FsError> =
+            stream::iter(fetches).buffer_unordered(AHEAD_MAX).filter_map(|error| async { error }).collect().await;
+        let count = errors.len();
+        errors.into_iter().find(|error| *error != FsError::NotFound).map(|error| (count, error))
+    }
+
+    /// Finds out what the names of a listing are: a small object may be a symbolic link, and an empty one a special file, which
+    /// a listing does not tell.
+    ///
+    /// Where this mount has met no such thing yet, one object is asked for each directory, the shortest, and the others are taken
+    /// to be what it is. For a directory of more than one page one object would tell nothing.
+    pub(in crate::fs) async fn learn_kinds(&self, parent: Ino, names: &[FileName]) -> Option<(usize, FsError)> {
+        if self.context.options.attributes == AttributeSource::Listing {
+            return None;
+        }
+        if !self.questions.has_met_link() {
+            let sample = self.tree().inodes.sample_of_unknown_kind(parent, names)?;
+            let failed = self.fetch_attributes_of(parent, vec![sample]).await;
+            if failed.is_some() || !self.questions.has_met_link() {
+                return failed;
+            }
+        }
+        let unknown = self.tree().inodes.of_unknown_kind(parent, names);
+        self.fetch_attributes_of(parent, unknown).await
+    }
+}

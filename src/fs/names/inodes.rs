@@ -1,0 +1,182 @@
+//! Inodes that somebody refers to, and what their entries cost.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::directory::Directory;
+use super::entry::Entry;
+use super::evict::{Budget, Cost};
+use super::name::FileName;
+use super::open_state::OpenState;
+use super::times::Times;
+
+/// The number of an inode; stable for as long as anybody refers to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Ino(pub u64);
+
+/// The top directory of the mount.
+pub const ROOT: Ino = Ino(1);
+
+/// All inodes.
+#[derive(Debug)]
+pub(super) struct Inodes {
+    /// INVARIANT: the parent of every linked inode is in here and is a directory whose entry of that name has its number.
+    pub(super) nodes: HashMap<Ino, Node>,
+    pub(super) budget: Budget,
+    next_ino: u64,
+}
+
+/// An inode that somebody refers to. Small, because the kernel refers to as many as it has memory for.
+#[derive(Debug)]
+pub(in crate::fs) struct Node {
+    pub(in crate::fs) parent: Ino,
+    /// `None` only for the root.
+    pub(in crate::fs) name: Option<FileName>,
+    /// How often the kernel was told of it and did not forget it.
+    pub(super) lookups: u64,
+    /// What it was when it lost its name, for whoever has it open still.
+    pub(super) removed: Option<Box<Entry>>,
+    pub(super) times: Option<Box<Times>>,
+    pub(super) body: Body,
+}
+
+#[derive(Debug)]
+pub(super) enum Body {
+    Directory(Box<Directory>),
+    /// What is open of a file.
+    File(Option<Arc<dyn OpenState>>),
+}
+
+impl Node {
+    pub(super) fn directory(parent: Ino, name: Option<FileName>) -> Node {
+        Node::new(parent, name, Body::Directory(Box::new(Directory::new(None))))
+    }
+
+    pub(super) fn file(parent: Ino, name: FileName) -> Node {
+        Node::new(parent, Some(name), Body::File(None))
+    }
+
+    fn new(parent: Ino, name: Option<FileName>, body: Body) -> Node {
+        Node { parent, name, lookups: 0, removed: None, times: None, body }
+    }
+}
+
+impl Inodes {
+    pub(super) fn new(limit_bytes: usize) -> Inodes {
+        let mut root = Node::directory(ROOT, None);
+        root.lookups = 1;
+        let (nodes, budget) = (HashMap::from([(ROOT, root)]), Budget::new(limit_bytes));
+        Inodes { nodes, budget, next_ino: ROOT.0 + 1 }
+    }
+
+    pub(super) fn new_ino(&mut self) -> Ino {
+        let ino = Ino(self.next_ino);
+        self.next_ino += 1;
+        ino
+    }
+
+    pub(super) fn directory(&self, ino: Ino) -> Option<&Directory> {
+        match &self.nodes.get(&ino)?.body {
+            Body::Directory(directory) => Some(directory),
+            Body::File(_) => None,
+        }
+    }
+
+    pub(super) fn directory_mut(&mut self, ino: Ino) -> Option<&mut Directory> {
+        match &mut self.nodes.get_mut(&ino)?.body {
+            Body::Directory(directory) => Some(directory),
+            Body::File(_) => None,
+        }
+    }
+
+    pub(super) fn open_state(&self, ino: Ino) -> Option<&Arc<dyn OpenState>> {
+        match &self.nodes.get(&ino)?.body {
+            Body::File(opened) => opened.as_ref(),
+            Body::Directory(_) => None,
+        }
+    }
+
+    pub(super) fn entry(&self, parent: Ino, name: &FileName) -> Option<&Entry> {
+        self.directory(parent)?.children().get(name).map(|entry| &**entry)
+    }
+
+    /// The entry of an inode; `None` for the root and for what has lost its name.
+    pub(super) fn entry_of(&self, ino: Ino) -> Option<&Entry> {
+        let node = self.nodes.get(&ino)?;
+        self.entry(node.parent, node.name.as_ref()?).filter(|entry| entry.ino == ino)
+    }
+
+    /// Where an inode is.
+    pub(super) fn place(&self, ino: Ino) -> Option<(Ino, FileName)> {
+        let node = self.nodes.get(&ino)?;
+        Some((node.parent, node.name.clone()?))
+    }
+
+    /// Changes what is known of a directory's entries, and keeps account of what they cost.
+    pub(super) fn change_directory<T>(&mut self, ino: Ino, change: impl FnOnce(&mut Directory) -> T) -> Option<T> {
+        let Body::Directory(directory) = &mut self.nodes.get_mut(&ino)?.body else { return None };
+        self.budget.used -= directory.cost;
+        let changed = change(directory);
+        self.budget.used += directory.cost;
+        Some(changed)
+    }
+
+    /// Changes an entry.
+    pub(super) fn change_entry<T>(
+        &mut self,
+        parent: Ino,
+        name: &FileName,
+        change: impl FnOnce(&mut Entry) -> T,
+    ) -> Option<T> {
+        let (changed, is_told) = self.change_directory(parent, |directory| {
+            directory.change(name, |entry| {
+                let had_attributes = entry.what.attributes().is_some();
+                let changed = change(entry);
+                (changed, !had_attributes && entry.what.attributes().is_some())
+            })
+        })??;
+        if is_told {
+            self.note_attributes(parent, name);
+        }
+        Some(changed)
+    }
+
+    /// Puts an entry into a directory. Returns the one that had its name.
+    pub(super) fn insert_entry(&mut self, parent: Ino, name: FileName, entry: Entry) -> Option<Entry> {
+        let has_attributes = entry.what.attributes().is_some();
+        let replaced = self.change_directory(parent, |directory| directory.insert(name.clone(), entry)).flatten();
+        if has_attributes && replaced.as_ref().is_none_or(|replaced| replaced.what.attributes().is_none()) {
+            self.note_attributes(parent, &name);
+        }
+        replaced
+    }
+
+    /// Takes an entry out of a directory.
+    pub(super) fn remove_entry(&mut self, parent: Ino, name: &FileName) -> Option<Entry> {
+        self.change_directory(parent, |directory| directory.remove(name)).flatten()
+    }
+
+    /// Drops an inode, and if it is a directory all that is known of its entries.
+    pub(super) fn remove(&mut self, ino: Ino) -> Option<Node> {
+        let node = self.nodes.remove(&ino)?;
+        if let Body::Directory(directory) = &node.body {
+            self.budget.forget(ino, directory.cost);
+        }
+        Some(node)
+    }
+
+    /// Panics unless what must always hold does.
+    pub(super) fn expect_consistent(&self) {
+        let mut cost = Cost::default();
+        for (ino, node) in &self.nodes {
+            if let Body::Directory(directory) = &node.body {
+                cost += directory.expect_consistent();
+            }
+            let is_linked = *ino == ROOT || node.removed.is_some() || self.entry_of(*ino).is_some();
+            assert!(is_linked, "{ino:?} is neither linked nor removed: {node:?}");
+            let is_below_directory = node.removed.is_some() || self.directory(node.parent).is_some();
+            assert!(is_below_directory, "the parent of {ino:?} is gone");
+        }
+        assert_eq!(cost, self.budget.used, "the running sum of what names cost");
+    }
+}

@@ -1,0 +1,339 @@
+//! Finding names: lookups and listings, with as few requests as what is known allows. Attributes are in `heads`.
+
+use std::collections::BTreeMap;
+
+use super::answers::{Asked, Listing};
+use super::attributes::{Attr, MODE_STICKY};
+use super::cache::Names;
+use super::covers::Covers;
+use super::directory::Directory;
+use super::entry::{Facts, Known, Marker, What};
+use super::inodes::{Ino, ROOT};
+use super::listed::{DirEntry, NamesPage, Start, Undecided};
+use super::name::FileName;
+use super::tree::Tree;
+use super::unnameable::{Unnameable, nameable};
+use crate::fs::context::cause::caller;
+use crate::fs::context::error::FsError;
+use crate::fs::context::options::AttributeSource;
+use crate::fs::context::service::HIDDEN_DIRECTORY;
+use crate::object::{ObjectKey, Version};
+use crate::stats::Stats;
+use crate::store::{ListPage, ListRequest, ListedObject, StoreErrorKind};
+
+impl Names {
+    /// Tells the kernel of a name that was found.
+    pub(in crate::fs) async fn tell(&self, parent: Ino, name: &FileName) -> Result<Attr, FsError> {
+        if !self.is_about_to_remove(parent, name) {
+            self.look_ahead(parent, name);
+            self.fetch_attributes(parent, name).await?;
+        }
+        let mut tree = self.tree();
+        let ino = tree.remember(parent, name).ok_or(FsError::NotFound)?;
+        tree.attr(ino, &self.context.options, self.context.clock.now()).ok_or(FsError::NotFound)
+    }
+
+    /// Whether the caller looks a name up in order to remove it, as far as can be foreseen.
+    fn is_about_to_remove(&self, parent: Ino, name: &FileName) -> bool {
+        let mut tree = self.tree();
+        // Who may remove something from a directory with the sticky bit its owner decides.
+        let is_sticky = tree
+            .attr(parent, &self.context.options, self.context.clock.now())
+            .is_none_or(|attr| attr.permissions & MODE_STICKY != 0);
+        tree.inodes.removes_next(parent, name, caller()) && !is_sticky
+    }
+
+    /// The kernel has forgotten an inode `lookups` times.
+    pub(crate) fn forget(&self, ino: Ino, lookups: u64) {
+        let now = self.context.clock.now();
+        self.tree().forget(ino, lookups, now);
+    }
+
+    pub(in crate::fs) async fn attr_of(&self, ino: Ino) -> Result<Attr, FsError> {
+        if ino == ROOT && self.context.options.attributes == AttributeSource::Full {
+            // Where it cannot be asked the defaults show.
+            let _ = self.learn_top().await;
+        }
+        let place = {
+            let tree = self.tree();
+            let node = tree.node(ino).ok_or(FsError::Stale)?;
+            // Of a directory's marker nothing may be known any more.
+            let is_known_directory = tree.directory(ino).is_some()
+                && !matches!(tree.entry_of(ino).map(|entry| &entry.what), Some(What::Directory(None)));
+            let known_here = tree.is_removed(ino)
+                || is_known_directory
+                || tree.open_state(ino).is_some_and(|state| state.is_unpublished());
+            if known_here {
+                return tree.attr(ino, &self.context.options, self.context.clock.now()).ok_or(FsError::NotFound);
+            }
+            (node.parent, node.name.clone().ok_or(FsError::Stale)?)
+        };
+        let (parent, name) = place;
+        if self.find(parent, &name).await? {
+            self.fetch_attributes(parent, &name).await?;
+        }
+        self.tree().attr(ino, &self.context.options, self.context.clock.now()).ok_or(FsError::Stale)
+    }
+
+    /// Whether a name is there: by what is known, or by asking.
+    pub(in crate::fs) async fn find(&self, parent: Ino, name: &FileName) -> Result<bool, FsError> {
+        let ttl = self.context.options.metadata_ttl;
+        if is_hidden(parent, name) || parent == ROOT && self.context.is_top_object(name.as_str()) {
+            // Not "there is none": `rm -rf` of it would report success and have done nothing.
+            return Err(FsError::NotPermitted);
+        }
+        self.heed_others(parent);
+        let refresh = {
+            let tree = self.tree();
+            let directory = tree.directory(parent).ok_or(FsError::NotDirectory)?;
+            match tree.known(parent, name, self.context.clock.now(), ttl) {
+                Known::Present => return Ok(true),
+                Known::Absent => return Ok(false),
+                Known::Unknown => directory.refresh.clone(),
+            }
+        };
+        let ask = async {
+            // Somebody else may have asked in the meantime.
+            match self.tree().known(parent, name, self.context.clock.now(), ttl) {
+                Known::Present => return Ok(true),
+                Known::Absent => return Ok(false),
+                Known::Unknown => {}
+            }
+            let is_large = self.tree().directory(parent).is_some_and(|directory| directory.is_large);
+            let is_settled = match is_large {
+                true => self.list_ahead(parent, name).await?,
+                false => self.list_first_page(parent, name).await?,
+            };
+            if !is_settled {
+                self.probe(parent, name).await?;
+            }
+            Ok(self.tree().entry(parent, name).is_some())
+        };
+        refresh.one_at_a_time(ask).await
+    }
+
+    /// Lists the first page of a directory. Returns whether that settles the question for `name`.
+    async fn list_first_page(&self, parent: Ino, name: &FileName) -> Result<bool, FsError> {
+        if self.list_with_neighbours(parent).await? {
+            return Ok(true);
+        }
+        self.list_from(parent, name, None).await
+    }
+
+    /// Lists the page of a directory that follows `marker`. Returns whether that settles the question for `name`, which is
+    /// behind the marker.
+    async fn list_from(&self, parent: Ino, name: &FileName, marker: Option<String>) -> Result<bool, FsError> {
+        let name_as_directory = format!("{}{name}/", self.directory_prefix(parent)?);
+        let (_, next) = self.list_page(parent, Start { marker, undecided: Vec::new() }).await?;
+        Ok(next.and_then(|next| next.marker).is_none_or(|last| name_as_directory <= last))
+    }
+
+    /// Lists a page of a large directory around `name` where the names that follow are likely to be wanted next, or all of it
+    /// where that is worth it. Returns whether that settles the question for `name`.
+    async fn list_ahead(&self, parent: Ino, name: &FileName) -> Result<bool, FsError> {
+        let (ascends, pages) = {
+            let mut tree = self.tree();
+            let pages = tree.directory(parent).and_then(Directory::pages_worth_listing);
+            (tree.inodes.ascends_to(parent, name), pages)
+        };
+        if let Some(pages) = pages {
+            return self.list_all(parent, pages).await;
+        }
+        if !ascends {
+            return Ok(false);
+        }
+        let marker = format!("{}{}", self.directory_prefix(parent)?, right_before(name));
+        self.list_from(parent, name, Some(marker)).await
+    }
+
+    /// Somebody is about to ask about a directory.
+    pub(in crate::fs) fn asked(&self, ino: Ino) -> Asked {
+        let now = self.context.clock.now();
+        self.tree().inodes.asked(ino, now)
+    }
+
+    /// An error if a directory has moved since its keys began with `prefix`: what was asked of them says nothing of where it
+    /// is now. The kernel looks the path up once more then.
+    pub(in crate::fs) fn expect_at(&self, tree: &Tree, ino: Ino, prefix: &str) -> Result<(), FsError> {
+        let path = tree.directory_path(ino).ok_or(FsError::Stale)?;
+        if prefix.strip_prefix(&*self.context.options.prefix) == Some(&path) { Ok(()) } else { Err(FsError::Stale) }
+    }
+
+    /// Asks for one name of a large directory: as an object and as a directory, side by side.
+    async fn probe(&self, parent: Ino, name: &FileName) -> Result<(), FsError> {
+        let asked = self.asked(parent);
+        let prefix = self.directory_prefix(parent)?;
+        let path = format!("{prefix}{name}");
+        let key = ObjectKey::new(&path).map_err(|_| FsError::NameTooLong)?;
+        let below = ListRequest { prefix: format!("{path}/"), max_keys: Some(1), ..ListRequest::default() };
+        let (object, below) =
+            futures_util::future::join(self.context.store.head(&key), self.context.store.list(below)).await;
+        let below = below?;
+        let what = match (below.objects.first(), object) {
+            // A marker would be the first below.
+            (Some(first), _) if first.key != format!("{path}/") => Some(What::Directory(Some(Marker::absent()))),
+            (Some(_), _) => Some(What::Directory(None)),
+            (None, Ok(head)) => Some(What::Object(Facts::told(head))),
+            (None, Err(error)) if error.kind == StoreErrorKind::NotFound => None,
+            (None, Err(error)) => return Err(error.into()),
+        };
+        let mut tree = self.tree();
+        self.expect_at(&tree, parent, &prefix)?;
+        let asked_at = tree.inodes.asked_at(parent, asked);
+        match what {
+            Some(what) => tree.take_listed(parent, name.clone(), what, asked_at, self.context.options.metadata_ttl),
+            None => tree.take_absence(parent, name, asked_at),
+        }
+        Ok(())
+    }
+
+    /// Lists one page of the directory whose keys begin with `prefix`.
+    ///
+    /// A name that is both an object and a prefix is a directory, also where a page's end comes between the two: objects of
+    /// which this page does not tell whether they are such are left to the next page, which gets them as `undecided`.
+    pub(in crate::fs) async fn list_names(
+        &self,
+        prefix: &str,
+        marker: Option<String>,
+        undecided: Undecided,
+    ) -> Result<NamesPage, FsError> {
+        let page = self.context.store.list(list_request(prefix, marker)).await?;
+        let mut listed = self.names_of(page, prefix);
+        for (name, what) in undecided {
+            listed.names.entry(name).or_insert(what);
+        }
+        if let Some(last) = listed.next.as_ref().and_then(|next| next.strip_prefix(prefix)) {
+            // Only what the page's last key begins with can have its directory behind that key.
+            let is_undecided = |(name, what): &(FileName, What)| {
+                !what.is_directory() && last.starts_with(name.as_str()) && last < format!("{name}/").as_str()
+            };
+            (listed.undecided, listed.names) = {
+                let (undecided, names): (Undecided, Undecided) = listed.names.into_iter().partition(is_undecided);
+                (undecided, names.into_iter().collect())
+            };
+        }
+        Ok(listed)
+    }
+
+    /// The names in a page of a listing of `prefix`.
+    fn names_of(&self, page: ListPage, prefix: &str) -> NamesPage {
+        let mut listed =
+            NamesPage { names: BTreeMap::new(), has_marker: false, next: page.next_marker, undecided: Vec::new() };
+        let mut skipped: Vec<String> = Vec::new();
+        for object in page.objects {
+            match nameable(&object.key, prefix) {
+                Some(name) if prefix == self.context.options.prefix && self.context.is_top_object(name.as_str()) => {}
+                Some(name) => drop(listed.names.entry(name).or_insert(facts_of(object))),
+                None if object.key == prefix => listed.has_marker = true,
+                None => skipped.push(object.key),
+            }
+        }
+        for path in page.prefixes {
+            match path.strip_suffix('/').and_then(|path| nameable(path, prefix)) {
+                Some(name) if name.as_str() == HIDDEN_DIRECTORY && prefix == self.context.options.prefix => {}
+                Some(name) => drop(listed.names.insert(name, What::Directory(None))),
+                None => skipped.push(path),
+            }
+        }
+        if !skipped.is_empty() {
+            Stats::add(&self.context.stats.keys_skipped, skipped.len() as u64);
+            log::warn!("{prefix:?} holds {}, which the mount does not show", Unnameable::of(&skipped));
+        }
+        listed
+    }
+
+    /// Lists one page, and returns what is on it, with what this mount knows better, and where the next one
+    /// begins.
+    pub(in crate::fs) async fn list_page(
+        &self,
+        ino: Ino,
+        start: Start,
+    ) -> Result<(Vec<DirEntry>, Option<Start>), FsError> {
+        let Start { marker, undecided } = start;
+        let asked = self.asked(ino);
+        let prefix = self.directory_prefix(ino)?;
+        let page = self.list_names(&prefix, marker.clone(), undecided).await?;
+        let NamesPage { names, has_marker, next, undecided } = page;
+        let within = |marker: Option<&String>| marker.map(|key| key.strip_prefix(&prefix).unwrap_or(key).to_owned());
+        let covers = Covers { after: within(marker.as_ref()), up_to: within(next.as_ref()) };
+        let listed: Vec<FileName> = names.keys().cloned().collect();
+        let mut tree = self.tree();
+        self.expect_at(&tree, ino, &prefix)?;
+        if let Some(directory) = tree.directory_mut(ino) {
+            directory.is_large = marker.is_some() || next.is_some();
+            directory.has_marker |= has_marker;
+        }
+        let asked_at = tree.inodes.asked_at(ino, asked);
+        tree.take_listing(
+            ino,
+            Listing { names, asked_at, covers: covers.clone(), ttl: self.context.options.metadata_ttl },
+        );
+        let entries = tree.shown(ino, listed, &covers);
+        Ok((entries, next.map(|marker| Start { marker: Some(marker), undecided })))
+    }
+
+    /// Lists a directory that this mount has changed much of, page by page, unless it has more than `pages`. Returns whether that
+    /// was all of it.
+    pub(in crate::fs) async fn list_all(&self, ino: Ino, pages: u64) -> Result<bool, FsError> {
+        let began = self.asked(ino);
+        if let Some(directory) = self.tree().directory_mut(ino) {
+            directory.make_own(began.at);
+        }
+        let mut next = Start::default();
+        for _ in 0..pages {
+            let (_, start) = self.list_page(ino, next).await?;
+            let Some(start) = start else {
+                self.note_all_listed(ino, began);
+                return Ok(true);
+            };
+            next = start;
+        }
+        Ok(false)
+    }
+
+    /// All pages of a directory have been listed, from `began` on.
+    pub(in crate::fs) fn note_all_listed(&self, ino: Ino, began: Asked) {
+        let mut tree = self.tree();
+        let began_at = tree.inodes.asked_at(ino, began);
+        tree.inodes.note_complete(ino, began_at);
+    }
+
+    /// The path of an inode below the mount, for people; empty for the top, `None` where it has no name any more.
+    pub(crate) fn path(&self, ino: Ino) -> Option<String> {
+        let tree = self.tree();
+        if ino == ROOT {
+            return Some(String::new());
+        }
+        let (parent, name) = tree.place(ino)?;
+        Some(format!("{}{name}", tree.directory_path(parent)?))
+    }
+
+    /// The prefix of the keys in a directory: empty, or ending in `/`.
+    pub(in crate::fs) fn directory_prefix(&self, ino: Ino) -> Result<String, FsError> {
+        let path = self.tree().directory_path(ino).ok_or(FsError::Stale)?;
+        Ok(format!("{}{path}", self.context.options.prefix))
+    }
+}
+
+/// What comes before a name in the order of keys, with hardly anything in between.
+fn right_before(name: &FileName) -> String {
+    let mut text = name.as_str().to_owned();
+    let last = text.pop().and_then(|last| char::from_u32(u32::from(last).saturating_sub(1)));
+    text.extend(last.into_iter().flat_map(|last| [last, char::MAX]));
+    text
+}
+
+/// Whether a name is not for others: what is below it belongs to files that have lost theirs.
+fn is_hidden(parent: Ino, name: &FileName) -> bool {
+    parent == ROOT && name.as_str() == HIDDEN_DIRECTORY
+}
+
+pub(in crate::fs) fn list_request(prefix: &str, marker: Option<String>) -> ListRequest {
+    ListRequest { prefix: prefix.to_owned(), delimited: true, marker, max_keys: None }
+}
+
+pub(in crate::fs) fn facts_of(object: ListedObject) -> What {
+    let ListedObject { size, etag, last_modified, .. } = object;
+    let version = Version { etag, size, checksum: None };
+    What::Object(Facts { version, last_modified, is_exact: true, kind: None, attributes: None })
+}

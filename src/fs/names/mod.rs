@@ -1,0 +1,37 @@
+//! Names: what is known of them, what that costs, and what finds out about the rest.
+//!
+//! `tree` is what is known: inodes, for as long as the kernel or a handle refers to them (`inodes`), directories with their
+//! entries (`directory`, `entry`), what the service said of them (`answers`), which of it goes first where it is too much
+//! (`evict`), what `stat` shows (`stat`), and how somebody goes through a directory (`walk`, `lookups`). It asks nobody.
+//! `cache` holds it; `listing` finds a name by what is known or by a listing, `heads` metadata by HEADs, `flat` lists many
+//! directories at once, and `reading_directories` is what an open directory shows.
+
+pub(super) mod answers;
+pub(super) mod attributes;
+pub(super) mod cache;
+pub(super) mod covers;
+pub(super) mod directory;
+pub(super) mod entry;
+pub(super) mod evict;
+pub(super) mod flat;
+pub(super) mod heads;
+pub(super) mod inodes;
+pub(super) mod listed;
+pub(super) mod listing;
+pub(super) mod lookups;
+pub(super) mod name;
+pub(super) mod open_state;
+pub(super) mod questions;
+pub(super) mod reading_directories;
+pub(super) mod refresh;
+pub(super) mod stash;
+pub(super) mod stat;
+pub(super) mod times;
+pub(super) mod top;
+pub(super) mod tree;
+pub(super) mod unnameable;
+pub(super) mod walk;
+
+pub use inodes::{Ino, ROOT};
+pub use listed::DirEntry;
+pub use name::FileName;

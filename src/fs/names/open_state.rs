@@ -1,0 +1,36 @@
+//! What the names have to know of a file that somebody has open.
+
+use std::any::Any;
+use std::fmt::Debug;
+use std::time::SystemTime;
+
+use crate::object::ObjectAttributes;
+
+/// What is open of a file, as its inode sees it. Who opens files knows more of it.
+///
+/// Asked, and changed, under the lock of the names.
+pub(in crate::fs) trait OpenState: Any + Debug + Send + Sync {
+    /// Whether somebody has it open, or something of it waits to be published.
+    fn is_in_use(&self) -> bool;
+
+    /// Whether there is nothing to be remembered of it.
+    fn is_idle(&self) -> bool;
+
+    /// Whether this mount has content or attributes of it that are not in the bucket yet.
+    fn is_unpublished(&self) -> bool;
+
+    /// What these are.
+    fn unpublished(&self) -> Option<Unpublished>;
+
+    /// Whether `stat` may show it as another file for a moment.
+    fn looks_like_another(&self, now: SystemTime) -> bool;
+}
+
+/// What a file is while something of it is not in the bucket.
+pub(in crate::fs) struct Unpublished {
+    pub(in crate::fs) attributes: ObjectAttributes,
+    pub(in crate::fs) size: u64,
+    pub(in crate::fs) has_name: bool,
+    /// The time of its last change may be an earlier one once it is published.
+    pub(in crate::fs) may_tell_another_time: bool,
+}

@@ -1,0 +1,508 @@
+//! What is known of names and inodes. Pure: asks nobody and waits for nothing.
+//!
+//! A directory keeps what is known of its entries; an inode exists for as long as the kernel or a handle refers to it.
+//! The entry says what is in the bucket, the inode what is open.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use super::attributes::{Kind, of_file};
+use super::directory::{Directory, is_fresh};
+use super::entry::{Copy, Entry, Facts, Known, Marker, What};
+use super::inodes::{Body, Ino, Inodes, Node, ROOT};
+use super::name::FileName;
+use super::open_state::{OpenState, Unpublished};
+use super::times::Times;
+use crate::object::ETag;
+
+/// The most the kernel believes by itself, so that changes that this mount learns of show soon.
+const KERNEL_TTL: Duration = Duration::from_secs(1);
+
+/// All names.
+#[derive(Debug)]
+pub(in crate::fs) struct Tree {
+    pub(super) inodes: Inodes,
+    /// The most the kernel believes by itself.
+    pub(super) kernel_ttl: Duration,
+    /// What carries the attributes of the top, once somebody has asked.
+    pub(super) top: Option<Box<Marker>>,
+    /// Files of which something is open, or remembered.
+    open: BTreeSet<Ino>,
+    /// How often any directory was found to be changed by other mounts.
+    pub(super) heeds: u64,
+}
+
+impl Tree {
+    /// Names of which at most `limit_bytes` are known, and what nothing can be forgotten of.
+    pub(super) fn new(limit_bytes: usize) -> Tree {
+        let mut tree = Tree {
+            inodes: Inodes::new(limit_bytes),
+            kernel_ttl: KERNEL_TTL,
+            top: None,
+            open: BTreeSet::new(),
+            heeds: 0,
+        };
+        if let Some(root) = tree.inodes.directory_mut(ROOT) {
+            // The root needs no marker.
+            root.has_marker = true;
+        }
+        tree
+    }
+
+    pub(in crate::fs) fn new_ino(&mut self) -> Ino {
+        self.inodes.new_ino()
+    }
+
+    pub(in crate::fs) fn node(&self, ino: Ino) -> Option<&Node> {
+        self.inodes.nodes.get(&ino)
+    }
+
+    pub(in crate::fs) fn directory(&self, ino: Ino) -> Option<&Directory> {
+        self.inodes.directory(ino)
+    }
+
+    pub(in crate::fs) fn directory_mut(&mut self, ino: Ino) -> Option<&mut Directory> {
+        self.inodes.directory_mut(ino)
+    }
+
+    /// What is open of a file, if there is anything to be remembered of it.
+    pub(in crate::fs) fn open_state(&self, ino: Ino) -> Option<&Arc<dyn OpenState>> {
+        self.inodes.open_state(ino)
+    }
+
+    /// The same, made where there is nothing yet. `None` if the inode is no file, or gone.
+    pub(in crate::fs) fn open_state_or(
+        &mut self,
+        ino: Ino,
+        new: impl FnOnce() -> Arc<dyn OpenState>,
+    ) -> Option<&Arc<dyn OpenState>> {
+        match &mut self.inodes.nodes.get_mut(&ino)?.body {
+            Body::File(state) => {
+                self.open.insert(ino);
+                Some(state.get_or_insert_with(new))
+            }
+            Body::Directory(_) => None,
+        }
+    }
+
+    /// Files of which something is open, or remembered.
+    pub(in crate::fs) fn open_files(&self) -> impl Iterator<Item = Ino> {
+        self.open.iter().copied()
+    }
+
+    /// Whether an inode is no directory.
+    pub(in crate::fs) fn is_file(&self, ino: Ino) -> bool {
+        self.node(ino).is_some_and(|node| matches!(node.body, Body::File(_)))
+    }
+
+    pub(in crate::fs) fn entry(&self, parent: Ino, name: &FileName) -> Option<&Entry> {
+        self.inodes.entry(parent, name)
+    }
+
+    /// The entry of an inode; `None` for the root and for what has lost its name.
+    pub(in crate::fs) fn entry_of(&self, ino: Ino) -> Option<&Entry> {
+        self.inodes.entry_of(ino)
+    }
+
+    /// Changes the entry of an inode, if it has one.
+    pub(in crate::fs) fn change_entry_of<T>(&mut self, ino: Ino, change: impl FnOnce(&mut Entry) -> T) -> Option<T> {
+        self.entry_of(ino)?;
+        let (parent, name) = self.place(ino)?;
+        self.inodes.change_entry(parent, &name, change)
+    }
+
+    /// Where an inode is.
+    pub(in crate::fs) fn place(&self, ino: Ino) -> Option<(Ino, FileName)> {
+        self.inodes.place(ino)
+    }
+
+    /// What is not in the bucket yet of a file.
+    pub(super) fn unpublished(&self, ino: Ino) -> Option<Unpublished> {
+        self.open_state(ino)?.unpublished()
+    }
+
+    /// What an entry is, as far as is known.
+    pub(in crate::fs) fn kind_of(&self, entry: &Entry) -> Kind {
+        let unpublished = self.unpublished(entry.ino);
+        unpublished.map_or_else(|| entry.what.kind(), |file| Kind::of_object(Some(&file.attributes), file.size))
+    }
+
+    /// Whether this mount knows better than any listing: the file is new, or is being written.
+    pub(super) fn is_ours(&self, entry: &Entry) -> bool {
+        entry.what == What::New || self.open_state(entry.ino).is_some_and(|opened| opened.is_unpublished())
+    }
+
+    /// What an inode has of times in memory.
+    pub(in crate::fs) fn times_mut(&mut self, ino: Ino) -> Option<&mut Times> {
+        self.inodes.nodes.get_mut(&ino).map(|node| &mut **node.times.get_or_insert_default())
+    }
+
+    /// The inode of a name, which the kernel is told of once more.
+    pub(in crate::fs) fn remember(&mut self, parent: Ino, name: &FileName) -> Option<Ino> {
+        let entry = self.entry(parent, name)?;
+        let (ino, is_directory) = (entry.ino, entry.what.is_directory());
+        let node = self.inodes.nodes.entry(ino).or_insert_with(|| match is_directory {
+            true => Node::directory(parent, Some(name.clone())),
+            false => Node::file(parent, name.clone()),
+        });
+        node.lookups += 1;
+        Some(ino)
+    }
+
+    /// Notes that this mount has made the directory `ino`, so that all its entries are known.
+    pub(in crate::fs) fn mark_made(&mut self, ino: Ino, now: SystemTime) {
+        self.inodes.change_directory(ino, |directory| *directory = Directory::new(Some(now)));
+    }
+
+    /// The kernel forgot an inode `lookups` times.
+    pub(super) fn forget(&mut self, ino: Ino, lookups: u64, now: SystemTime) {
+        if let Some(node) = self.inodes.nodes.get_mut(&ino) {
+            node.lookups = node.lookups.saturating_sub(lookups);
+        }
+        self.drop_unused(ino);
+        self.inodes.note_forgotten(now);
+    }
+
+    /// Drops an inode that nobody refers to any more, and the directories that only it kept.
+    pub(in crate::fs) fn drop_unused(&mut self, ino: Ino) {
+        if let Some(Body::File(state)) = self.inodes.nodes.get_mut(&ino).map(|node| &mut node.body)
+            && state.take_if(|state| state.is_idle()).is_some()
+        {
+            self.open.remove(&ino);
+        }
+        let mut at = ino;
+        while at != ROOT && self.is_unused(at) {
+            if let Some(modified_at) = self.directory(at).and_then(|directory| directory.modified_at) {
+                // It goes on from there when somebody comes again.
+                self.change_marker(at, |marker| marker.attributes.set_mtime(modified_at));
+            }
+            let Some(node) = self.inodes.remove(at) else { return };
+            self.open.remove(&at);
+            at = node.parent;
+        }
+    }
+
+    fn is_unused(&self, ino: Ino) -> bool {
+        let Some(node) = self.node(ino).filter(|node| node.lookups == 0) else { return false };
+        match &node.body {
+            Body::File(opened) => opened.as_ref().is_none_or(|opened| !opened.is_in_use()),
+            // A directory stays for as long as something new or open is in it.
+            Body::Directory(directory) => {
+                let is_needed = |entry: &Entry| entry.what == What::New || self.node(entry.ino).is_some();
+                !directory.is_unsaved && !directory.children().values().any(|entry| is_needed(entry))
+            }
+        }
+    }
+
+    /// Directories with attributes that their markers do not have yet.
+    pub(in crate::fs) fn unsaved_directories(&self) -> Vec<Ino> {
+        let is_unsaved = |node: &Node| matches!(&node.body, Body::Directory(directory) if directory.is_unsaved);
+        self.inodes.nodes.iter().filter(|(_, node)| is_unsaved(node)).map(|(ino, _)| *ino).collect()
+    }
+
+    /// The object of a file below `directory`, at the relative path `rest`, is now a copy of it. Returns the file's inode.
+    pub(in crate::fs) fn take_copy(&mut self, directory: Ino, rest: &str, copy: &Copy, now: SystemTime) -> Option<Ino> {
+        let (mut at, mut names) = (directory, rest.split('/').peekable());
+        while let Some(name) = names.next().and_then(FileName::new) {
+            let is_last = names.peek().is_none();
+            at = self.inodes.change_entry(at, &name, |entry| {
+                if let (true, What::Object(facts)) = (is_last, &mut entry.what) {
+                    facts.take_copy(copy, now);
+                }
+                entry.ino
+            })?;
+        }
+        Some(at)
+    }
+
+    /// Whether an inode is at a directory, or below it.
+    pub(in crate::fs) fn is_at_or_below(&self, ino: Ino, top: Ino) -> bool {
+        ino == top || self.ancestors(ino).any(|above| above == top)
+    }
+
+    /// Whether an inode is below a directory, by names that all of them have still.
+    pub(in crate::fs) fn is_linked_below(&self, ino: Ino, top: Ino) -> bool {
+        let mut at = ino;
+        while at != ROOT && self.entry_of(at).is_some() {
+            let Some((parent, _)) = self.place(at) else { return false };
+            at = parent;
+            if at == top {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// The version that a file has in the bucket, as far as is known.
+    pub(in crate::fs) fn version_of(&self, ino: Ino) -> Option<ETag> {
+        match &self.entry_of(ino)?.what {
+            What::Object(facts) => Some(facts.version.etag.clone()),
+            What::Directory(_) | What::New => None,
+        }
+    }
+
+    /// The directories that an inode is in, from its own up to the root.
+    pub(in crate::fs) fn ancestors(&self, ino: Ino) -> impl Iterator<Item = Ino> {
+        let above = |ino: &Ino| self.node(*ino).filter(|_| *ino != ROOT).map(|node| node.parent);
+        std::iter::successors(above(&ino), above)
+    }
+
+    /// The path of a directory below the mount, empty or ending in `/`; `None` if it has lost its name.
+    pub(in crate::fs) fn directory_path(&self, ino: Ino) -> Option<String> {
+        let mut names = Vec::new();
+        let mut at = ino;
+        while at != ROOT {
+            self.entry_of(at)?;
+            let node = self.node(at)?;
+            names.push(node.name.as_ref()?.as_str());
+            at = node.parent;
+        }
+        Some(names.iter().rev().flat_map(|name| [*name, "/"]).collect())
+    }
+
+    /// What is known about a name at `now`.
+    pub(in crate::fs) fn known(&self, parent: Ino, name: &FileName, now: SystemTime, ttl: Duration) -> Known {
+        let Some(directory) = self.directory(parent) else { return Known::Unknown };
+        match directory.children().get(name) {
+            Some(entry) if self.is_ours(entry) || is_fresh(entry.seen_at, now, ttl) => Known::Present,
+            entry if directory.covers(name, now, ttl) => match entry {
+                Some(_) => Known::Present,
+                None => Known::Absent,
+            },
+            _ => Known::Unknown,
+        }
+    }
+
+    /// Puts a name into a directory, in place of whatever had it.
+    pub(in crate::fs) fn link(&mut self, parent: Ino, name: &FileName, entry: Entry, now: SystemTime, ttl: Duration) {
+        self.inodes.forget_stashed(parent, name);
+        if let Some(directory) = self.directory_mut(parent) {
+            directory.removed.remove(name);
+            directory.changes += 1;
+            directory.note_entry(now, ttl);
+            let ino = entry.ino;
+            let replaced = self.inodes.insert_entry(parent, name.clone(), entry).filter(|replaced| replaced.ino != ino);
+            self.lose_name(replaced, now);
+            self.inodes.evict(parent, now);
+        }
+        if let Some(times) = self.times_mut(parent) {
+            times.note_change(now);
+        }
+    }
+
+    /// Something has no name any more, which whoever has it open goes on with.
+    pub(in crate::fs) fn lose_name(&mut self, entry: Option<Entry>, now: SystemTime) {
+        if let Some(entry) = entry
+            && let Some(node) = self.inodes.nodes.get_mut(&entry.ino)
+        {
+            node.times.get_or_insert_default().note_change(now);
+            node.removed = Some(Box::new(entry));
+        }
+    }
+
+    /// Whether an inode has lost its name.
+    pub(in crate::fs) fn is_removed(&self, ino: Ino) -> bool {
+        self.node(ino).is_some_and(|node| node.removed.is_some())
+    }
+
+    /// Takes a name out of a directory.
+    pub(in crate::fs) fn unlink(
+        &mut self,
+        parent: Ino,
+        name: &FileName,
+        now: SystemTime,
+        ttl: Duration,
+    ) -> Option<Entry> {
+        self.inodes.forget_stashed(parent, name);
+        let directory = self.directory_mut(parent)?;
+        directory.removed.retain(|_, at| is_fresh(*at, now, ttl));
+        directory.removed.insert(name.clone(), now);
+        directory.changes += 1;
+        directory.emptying.note_removal(name);
+        directory.note_entry(now, ttl);
+        let entry = self.inodes.remove_entry(parent, name);
+        self.lose_name(entry.clone(), now);
+        if let Some(times) = self.times_mut(parent) {
+            times.note_change(now);
+        }
+        entry
+    }
+
+    /// The content of what looked like a link is no path: from now on it is a file, and another inode, because the kernel
+    /// takes one that changes its type for broken.
+    pub(in crate::fs) fn take_for_file(&mut self, ino: Ino) {
+        let number = self.new_ino();
+        self.change_entry_of(ino, |entry| {
+            if let What::Object(Facts { attributes: Some(attributes), kind, .. }) = &mut entry.what {
+                **attributes = of_file(std::mem::take(&mut **attributes));
+                *kind = Some(Kind::File);
+                entry.ino = number;
+            }
+        });
+    }
+
+    /// What the marker of a directory says, as far as that is known.
+    pub(in crate::fs) fn marker(&self, ino: Ino) -> Option<&Marker> {
+        match self.entry_of(ino).map(|entry| &entry.what) {
+            Some(What::Directory(marker)) => marker.as_deref(),
+            None if ino == ROOT => self.top.as_deref(),
+            _ => None,
+        }
+    }
+
+    /// Changes what is known of the marker of a directory.
+    pub(in crate::fs) fn change_marker<T>(&mut self, ino: Ino, change: impl FnOnce(&mut Marker) -> T) -> Option<T> {
+        if ino == ROOT {
+            return self.top.as_deref_mut().map(change);
+        }
+        self.change_entry_of(ino, |entry| match &mut entry.what {
+            What::Directory(marker) => marker.as_deref_mut().map(change),
+            _ => None,
+        })?
+    }
+
+    /// Takes note of what carries the attributes of the top, unless that is known.
+    pub(in crate::fs) fn learn_top(&mut self, marker: Box<Marker>) {
+        self.top.get_or_insert(marker);
+    }
+
+    /// When a directory last changed: by this mount, as its marker tells, or when the newest thing in it did.
+    pub(in crate::fs) fn directory_mtime(&self, ino: Ino, marker: Option<&Marker>) -> SystemTime {
+        let directory = self.directory(ino);
+        let told = || {
+            let newest = directory.and_then(|directory| directory.newest_at);
+            let modified = marker.map(|marker| marker.last_modified).max(newest).unwrap_or(SystemTime::UNIX_EPOCH);
+            marker.and_then(|marker| marker.attributes.mtime()).unwrap_or(modified)
+        };
+        directory.and_then(|directory| directory.modified_at).unwrap_or_else(told)
+    }
+
+    /// Moves an inode to another name. The entry is moved by [`Tree::unlink`] and [`Tree::link`].
+    pub(in crate::fs) fn move_node(&mut self, ino: Ino, parent: Ino, name: FileName) {
+        if let Some(node) = self.inodes.nodes.get_mut(&ino) {
+            (node.parent, node.name, node.removed) = (parent, Some(name), None);
+        }
+    }
+
+    /// What is known of an inode's name, and of the directory that it is in, may be wrong: the next who wants to know asks.
+    pub(in crate::fs) fn doubt(&mut self, ino: Ino) {
+        let Some((parent, _)) = self.place(ino) else { return };
+        self.change_entry_of(ino, |entry| entry.seen_at = SystemTime::UNIX_EPOCH);
+        if let Some(directory) = self.directory_mut(parent) {
+            (directory.complete_at, directory.covered) = (None, None);
+        }
+    }
+
+    /// Nobody knows what the marker of a directory says.
+    pub(in crate::fs) fn doubt_marker(&mut self, ino: Ino) {
+        let is_unsaved = self.directory(ino).is_some_and(|directory| directory.is_unsaved);
+        if ino == ROOT && !is_unsaved {
+            self.top = None;
+        } else if !is_unsaved {
+            self.change_entry_of(ino, |entry| entry.what = What::Directory(None));
+        }
+        self.doubt(ino);
+    }
+
+    /// The marker of a directory is there since `now`.
+    pub(in crate::fs) fn note_marker(&mut self, ino: Ino, now: SystemTime) {
+        self.change_marker(ino, |marker| {
+            if !marker.is_there() {
+                marker.last_modified = now;
+            }
+        });
+        if let Some(directory) = self.directory_mut(ino) {
+            directory.has_marker = true;
+        }
+    }
+
+    /// Whether a directory holds a file that is not in the bucket yet.
+    pub(in crate::fs) fn holds_new(&self, ino: Ino) -> bool {
+        self.directory(ino).is_some_and(|directory| directory.children().values().any(|entry| entry.what == What::New))
+    }
+
+    /// Something below `ino` was published: its directories, all the way up, are known to be there.
+    pub(in crate::fs) fn touch_upwards(&mut self, ino: Ino, now: SystemTime, ttl: Duration) {
+        let mut at = ino;
+        while at != ROOT {
+            if self.change_entry_of(at, |entry| entry.seen_at = now).is_none() {
+                return;
+            }
+            let Some((parent, _)) = self.place(at) else { return };
+            if let Some(directory) = self.directory_mut(parent) {
+                directory.renew(now, ttl);
+            }
+            at = parent;
+        }
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::fs::names::answers::Listing;
+    use crate::fs::names::covers::Covers;
+    use crate::object::Version;
+    use std::time::UNIX_EPOCH;
+
+    pub(in crate::fs::names) const TTL: Duration = Duration::from_secs(5);
+    pub(in crate::fs::names) const LIMIT: usize = 64 << 20;
+
+    pub(in crate::fs::names) fn at(seconds: u64) -> SystemTime {
+        UNIX_EPOCH + Duration::from_secs(seconds)
+    }
+
+    pub(in crate::fs::names) fn name(text: &str) -> FileName {
+        FileName::new(text).unwrap()
+    }
+
+    pub(in crate::fs::names) fn object(etag: &str) -> What {
+        let last_modified = at(1);
+        What::Object(Facts {
+            version: Version { etag: ETag::new(etag), size: 3, checksum: None },
+            last_modified,
+            is_exact: true,
+            kind: None,
+            attributes: None,
+        })
+    }
+
+    pub(in crate::fs::names) fn listing<'a>(
+        names: impl IntoIterator<Item = (&'a str, What)>,
+        seconds: u64,
+        covers: Covers,
+    ) -> Listing {
+        let names = names.into_iter().map(|(text, what)| (name(text), what)).collect();
+        Listing { names, asked_at: at(seconds), covers, ttl: TTL }
+    }
+
+    #[test]
+    fn a_directory_of_this_mount_stays_known_while_it_is_filled() {
+        let mut tree = Tree::new(LIMIT);
+        let ino = tree.new_ino();
+        tree.link(ROOT, &name("d"), Entry { ino, seen_at: at(100), what: What::Directory(None) }, at(100), TTL);
+        tree.remember(ROOT, &name("d"));
+        tree.mark_made(ino, at(100));
+        for second in 100..=170 {
+            let expected = if second < 160 + TTL.as_secs() - 1 { Known::Absent } else { Known::Unknown };
+            assert_eq!(tree.known(ino, &name("x"), at(second), TTL), expected, "second {second}");
+            let file = tree.new_ino();
+            let entry = Entry { ino: file, seen_at: at(second), what: object("1") };
+            tree.link(ino, &name(&format!("f{second}")), entry, at(second), TTL);
+        }
+    }
+
+    #[test]
+    fn an_inode_lives_until_it_is_forgotten_as_often_as_it_was_told_of() {
+        let mut tree = Tree::new(LIMIT);
+        tree.take_listing(ROOT, listing([("a", object("1"))], 10, Covers::ALL));
+        let ino = tree.remember(ROOT, &name("a")).unwrap();
+        assert_eq!(tree.remember(ROOT, &name("a")), Some(ino));
+        tree.forget(ino, 1, at(11));
+        assert!(tree.node(ino).is_some());
+        tree.forget(ino, 1, at(11));
+        assert!(tree.node(ino).is_none());
+        assert_eq!(tree.remember(ROOT, &name("a")), Some(ino), "the number stays with the entry");
+    }
+}

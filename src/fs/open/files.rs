@@ -1,0 +1,325 @@
+//! Open files: opening, reading and writing. What publishes them is in `closing`.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::handles::{FileHandle, OpenMode};
+use super::inode::{inode_of, lock_inode, open_inode, writing_of};
+use super::publisher::Publisher;
+use super::writing::Writing;
+use crate::fs::context::error::FsError;
+use crate::fs::context::handles::HandleId;
+use crate::fs::context::options::Owner;
+use crate::fs::context::service::Context;
+use crate::fs::context::temporary::Making;
+use crate::fs::names::attributes::{Attr, Kind, of_file, type_of_name};
+use crate::fs::names::cache::Names;
+use crate::fs::names::entry::{Entry, Facts, What};
+use crate::fs::names::heads::METADATA_ATTEMPTS;
+use crate::fs::names::inodes::Ino;
+use crate::fs::names::name::FileName;
+use crate::fs::names::tree::Tree;
+use crate::fs::traffic::calls::Traffic;
+use crate::fs::traffic::claims::Claim;
+use crate::object::{ETag, StoredObject};
+use crate::read::Object;
+use crate::upload::OpenFile;
+
+/// What opening a file gave.
+#[derive(Clone, Debug)]
+pub struct Opened {
+    /// The new handle.
+    pub handle: HandleId,
+    /// Whether pages that the kernel cached of this file are still right.
+    pub keep_cache: bool,
+    /// Whether the kernel must keep no pages of what is read or written by it.
+    pub is_direct: bool,
+}
+
+/// Content that nobody writes yet, and the version that it begins with, or that it replaces.
+struct Fresh {
+    writing: Arc<Writing>,
+    version: Option<ETag>,
+}
+
+/// Opens files, reads and writes them.
+pub(in crate::fs) struct Files {
+    pub(in crate::fs) context: Arc<Context>,
+    pub(in crate::fs) names: Arc<Names>,
+    pub(in crate::fs) traffic: Arc<Traffic>,
+    pub(in crate::fs) publisher: Arc<Publisher>,
+}
+
+impl Files {
+    pub(in crate::fs) fn new(
+        context: Arc<Context>,
+        names: Arc<Names>,
+        traffic: Arc<Traffic>,
+        publisher: Arc<Publisher>,
+    ) -> Arc<Files> {
+        Arc::new(Files { context, names, traffic, publisher })
+    }
+
+    /// Makes a new file and opens it; one that somebody else has made meanwhile is opened, unless it must be new. The kernel
+    /// is told of the inode by this.
+    pub(crate) async fn create(
+        &self,
+        parent: Ino,
+        name: &FileName,
+        permissions: u32,
+        owner: Owner,
+        mode: OpenMode,
+    ) -> Result<(Attr, Opened), FsError> {
+        self.context.refuse_if_read_only()?;
+        let look = |tree: &Tree| match tree.entry(parent, name) {
+            None => Ok((None, vec![Claim::Name(parent, name.clone())])),
+            Some(_) if mode.exclusive => Err(FsError::Exists),
+            Some(entry) if entry.what.is_directory() => Err(FsError::IsDirectory),
+            // It keeps its name for as long as somebody works on it.
+            Some(entry) => Ok((Some(entry.ino), vec![Claim::Work(entry.ino)])),
+        };
+        let (found, _claimed) = self.traffic.claim(&[(parent, name)], look).await?;
+        if found.is_some() {
+            return self.open_found(parent, name, mode).await;
+        }
+        let key = self.traffic.key_of_new(parent, name, "").await?;
+        let now = self.context.clock.now();
+        let mut attributes = self.names.attributes_of_new(parent, Kind::File, permissions, owner);
+        if self.context.options.types_by_name {
+            attributes.content_type = Some(type_of_name(name.as_str()).to_owned());
+        }
+        let making = Making { reads: mode.reads, exclusive: mode.exclusive, permissions };
+        let writing = Writing::new(OpenFile::empty(&self.context.uploader, key, attributes, None), true);
+        writing.temporary.store(self.context.options.temporary.includes(name.as_str(), making), Ordering::Relaxed);
+        let mut tree = self.names.tree();
+        let entry = Entry { ino: tree.new_ino(), seen_at: now, what: What::New };
+        tree.link(parent, name, entry, now, self.context.options.metadata_ttl);
+        let ino = tree.remember(parent, name).ok_or(FsError::Stale)?;
+        let inode = inode_of(&mut tree, ino).ok_or(FsError::Stale)?;
+        let opening = FileHandle::new((ino, inode.clone()), mode, Some(writing.clone()), None);
+        let handle = self.publisher.handles.insert(Arc::new(opening));
+        {
+            let mut inode = inode.lock();
+            (inode.writing, inode.writers) = (Some(writing), 1);
+            inode.handles.push(handle);
+        }
+        let attr = tree.attr(ino, &self.context.options, now).ok_or(FsError::Stale)?;
+        Ok((attr, Opened { handle, keep_cache: false, is_direct: true }))
+    }
+
+    /// Opens what the kernel took for a name that nobody has. The caller works on it.
+    async fn open_found(&self, parent: Ino, name: &FileName, mode: OpenMode) -> Result<(Attr, Opened), FsError> {
+        let found = self.names.tell(parent, name).await?;
+        let opened = match found.kind {
+            Kind::File => self.open_for_writing(found.ino, mode).await,
+            Kind::Directory => Err(FsError::IsDirectory),
+            // Where it leads, or who answers for it, the kernel has to find out.
+            _ => Err(FsError::Exists),
+        };
+        if opened.is_err() {
+            self.names.forget(found.ino, 1);
+        }
+        let opened = opened?;
+        // Emptied, perhaps.
+        let attr = self.names.tree().attr(found.ino, &self.context.options, self.context.clock.now());
+        Ok((attr.unwrap_or(found), opened))
+    }
+
+    /// Opens a file.
+    pub(crate) async fn open(&self, ino: Ino, mode: OpenMode) -> Result<Opened, FsError> {
+        let opened = self.open_as(ino, mode).await;
+        self.traffic.note_arrival(ino, opened)
+    }
+
+    async fn open_as(&self, ino: Ino, mode: OpenMode) -> Result<Opened, FsError> {
+        if mode.writes {
+            self.context.refuse_if_read_only()?;
+            let _working = self.traffic.arrive(ino).await;
+            return self.open_for_writing(ino, mode).await;
+        }
+        let _working = self.traffic.arrive(ino).await;
+        loop {
+            let being_written = {
+                let tree = self.names.tree();
+                if !tree.is_file(ino) {
+                    return Err(FsError::IsDirectory);
+                }
+                open_inode(&tree, ino).is_some_and(|inode| inode.lock().is_being_written())
+            };
+            let object = if being_written { None } else { Some(self.object_of(ino).await?) };
+            if let Some(opened) = self.open_version(ino, mode, object)? {
+                return Ok(opened);
+            }
+        }
+    }
+
+    /// Opens a file for reading, `object` or what is being written. `None` if that is not what the file is any more: others
+    /// write and close while it is looked at.
+    fn open_version(&self, ino: Ino, mode: OpenMode, object: Option<Arc<Object>>) -> Result<Option<Opened>, FsError> {
+        let mut tree = self.names.tree();
+        let version = object.as_ref().map(|object| object.version().etag);
+        let is_current = match tree.entry_of(ino).map(|entry| &entry.what) {
+            Some(What::Object(facts)) => version.as_ref().is_none_or(|etag| facts.version.etag == *etag),
+            _ => version.is_none(),
+        };
+        let inode = inode_of(&mut tree, ino).ok_or(FsError::Stale)?;
+        let mut file = inode.lock();
+        if file.is_being_written() == version.is_some() || !is_current {
+            return Ok(None);
+        }
+        let opening = FileHandle::new((ino, inode.clone()), mode, None, object.clone());
+        let handle = self.publisher.handles.insert(Arc::new(opening));
+        file.handles.push(handle);
+        let Some((object, etag)) = object.zip(version) else {
+            file.cached = None;
+            // The kernel may show zeros at the end of a page where somebody is just appending.
+            return Ok(Some(Opened { handle, keep_cache: false, is_direct: true }));
+        };
+        for other in file.handles.iter().filter_map(|handle| self.publisher.handles.get(*handle).ok()) {
+            other.note_version(&etag);
+        }
+        let keep_cache = file.cached.as_ref() == Some(&etag) && !object.is_damaged();
+        file.cached = Some(etag);
+        Ok(Some(Opened { handle, keep_cache, is_direct: false }))
+    }
+
+    pub(in crate::fs) async fn open_for_writing(&self, ino: Ino, mode: OpenMode) -> Result<Opened, FsError> {
+        let writing = self.open_content(ino, mode.truncates).await?;
+        let handle = {
+            let mut tree = self.names.tree();
+            let inode = inode_of(&mut tree, ino).ok_or(FsError::Stale)?;
+            let opening = FileHandle::new((ino, inode.clone()), mode, Some(writing.clone()), None);
+            let handle = self.publisher.handles.insert(Arc::new(opening));
+            inode.lock().handles.push(handle);
+            handle
+        };
+        if mode.truncates && writing.file.size() == 0 {
+            // Also an empty file is changed by being emptied.
+            writing.file.touch();
+        } else if mode.truncates {
+            let truncated = writing.file.truncate(0).await;
+            writing.note_change();
+            if let Err(error) = truncated {
+                self.publisher.release(handle).await;
+                return Err(error.into());
+            }
+        }
+        Ok(Opened { handle, keep_cache: false, is_direct: true })
+    }
+
+    /// The content of a file, for one more writer.
+    pub(in crate::fs) async fn open_content(&self, ino: Ino, truncates: bool) -> Result<Arc<Writing>, FsError> {
+        let mut fresh = None;
+        loop {
+            // Whoever wrote may have gone, and somebody else come, while the file was being looked at.
+            if let Some(writing) = self.join_writers(ino, fresh.take())? {
+                return Ok(writing);
+            }
+            fresh = Some(self.begin_writing(ino, truncates).await?);
+        }
+    }
+
+    /// Counts one more writer of what is being written, unless that has failed, or else of `fresh`, if the file still is the
+    /// version that this begins with.
+    fn join_writers(&self, ino: Ino, fresh: Option<Fresh>) -> Result<Option<Arc<Writing>>, FsError> {
+        let mut tree = self.names.tree();
+        let version = tree.version_of(ino);
+        let mut file = lock_inode(&mut tree, ino).ok_or(FsError::IsDirectory)?;
+        let usable = file.writing.clone().filter(|writing| writing.file.failure().is_none());
+        let fresh = fresh.filter(|fresh| fresh.version == version).map(|fresh| fresh.writing);
+        let Some(writing) = usable.or(fresh) else { return Ok(None) };
+        if file.writing.as_ref().is_none_or(|current| !Arc::ptr_eq(current, &writing)) {
+            (file.writing, file.writers) = (Some(writing.clone()), 0);
+        }
+        file.writers += 1;
+        file.cached = None;
+        writing.take_for_content();
+        Ok(Some(writing))
+    }
+
+    /// The content of a published file, ready to be changed.
+    async fn begin_writing(&self, ino: Ino, truncates: bool) -> Result<Fresh, FsError> {
+        if let Some(failed) = self.new_and_failed(ino) {
+            // There is nothing in the bucket to go on from.
+            let failure = failed.file.failure().filter(|_| !truncates);
+            let (key, attributes) = (failed.file.key(), failed.file.attributes());
+            let empty = || Writing::new(OpenFile::empty(&self.context.uploader, key, attributes, None), true);
+            let fresh = || Fresh { writing: empty(), version: None };
+            return failure.map_or_else(|| Ok(fresh()), |failure| Err(failure.into()));
+        }
+        let (facts, object) = self.all_facts_of(ino).await?;
+        // It may be left of a rename that has failed.
+        self.traffic.cleanups.stop(object.key.as_str()).await;
+        let attributes = of_file(facts.attributes.unwrap_or_default().with_mtime_or(facts.last_modified));
+        let begins_with = Some(object.version.etag.clone());
+        if truncates {
+            let mut attributes = attributes;
+            attributes.forget_bytes();
+            let file = OpenFile::empty(&self.context.uploader, object.key, attributes, Some(object.version.etag));
+            return Ok(Fresh { writing: Writing::new(file, true), version: begins_with });
+        }
+        let file = OpenFile::existing(&self.context.uploader, object, attributes);
+        Ok(Fresh { writing: Writing::new(file, false), version: begins_with })
+    }
+
+    /// What is being written of a file that was made here, is not in the bucket, and could not be published.
+    fn new_and_failed(&self, ino: Ino) -> Option<Arc<Writing>> {
+        let tree = self.names.tree();
+        let is_new = tree.entry_of(ino).is_some_and(|entry| entry.what == What::New);
+        writing_of(&tree, ino).filter(|writing| is_new && writing.file.failure().is_some())
+    }
+
+    /// The same with all metadata, wherever attributes come from otherwise.
+    pub(in crate::fs) async fn all_facts_of(&self, ino: Ino) -> Result<(Facts, StoredObject), FsError> {
+        for _ in 0..METADATA_ATTEMPTS {
+            let known = self.facts_of(ino).await?;
+            if known.0.attributes.is_some() {
+                return Ok(known);
+            }
+            let (parent, name) = self.names.tree().place(ino).ok_or(FsError::Stale)?;
+            self.names.fetch_all_attributes(parent, &name).await?;
+        }
+        // Never guessed: what is made of them replaces those of the object.
+        Err(FsError::Stale)
+    }
+
+    /// What is known of a published file, freshly enough.
+    pub(in crate::fs) async fn facts_of(&self, ino: Ino) -> Result<(Facts, StoredObject), FsError> {
+        let attr = self.traffic.getattr(ino).await?;
+        if attr.kind == Kind::Directory {
+            return Err(FsError::IsDirectory);
+        }
+        let (facts, path) = {
+            let tree = self.names.tree();
+            let (parent, name) = tree.place(ino).ok_or(FsError::Stale)?;
+            let path = format!("{}{name}", tree.directory_path(parent).ok_or(FsError::Stale)?);
+            match tree.entry_of(ino).map(|entry| &entry.what) {
+                Some(What::Object(facts)) => (facts.clone(), path),
+                _ => return Err(FsError::Stale),
+            }
+        };
+        let stored = facts.version.clone().under(self.context.key(&path)?);
+        Ok((facts, stored))
+    }
+
+    /// The object behind a published file, shared by all who read it.
+    pub(in crate::fs) async fn object_of(&self, ino: Ino) -> Result<Arc<Object>, FsError> {
+        let (_, stored) = self.facts_of(ino).await?;
+        let mut tree = self.names.tree();
+        let mut file = lock_inode(&mut tree, ino).ok_or(FsError::Stale)?;
+        let current = file.object.upgrade().filter(|object| {
+            let read = object.stored();
+            read.version.etag == stored.version.etag && read.key == stored.key && !object.is_damaged()
+        });
+        Ok(current.unwrap_or_else(|| {
+            let object = self.context.readers.object(stored);
+            file.object = Arc::downgrade(&object);
+            object
+        }))
+    }
+
+    /// Whether somebody has a file open for writing.
+    pub(crate) fn is_open_for_writing(&self, ino: Ino) -> bool {
+        super::inode::is_open_for_writing(&self.names.tree(), ino)
+    }
+}

@@ -1,0 +1,158 @@
+//! What is open of a file, by its inode.
+
+use std::sync::{Arc, Weak};
+use std::time::SystemTime;
+
+use parking_lot::{ArcMutexGuard, Mutex, RawMutex};
+
+use super::linked::Linked;
+use super::writing::Writing;
+use crate::fs::context::handles::HandleId;
+use crate::fs::names::entry::What;
+use crate::fs::names::inodes::Ino;
+use crate::fs::names::open_state::{OpenState, Unpublished};
+use crate::fs::names::tree::Tree;
+use crate::object::{ETag, ObjectKey};
+use crate::read::Object;
+
+/// What is open of a file. A mutex, 7 in the order of locks: a few assignments. Changed while the names are locked, too, so
+/// that what is known of a file and what is open of it agree; who reads it need not lock them.
+pub(in crate::fs) type Inode = Mutex<OpenInode>;
+
+/// What is open of a file, locked.
+pub(in crate::fs) type InodeGuard = ArcMutexGuard<RawMutex, OpenInode>;
+
+/// What is open of a file.
+#[derive(Debug, Default)]
+pub(in crate::fs) struct OpenInode {
+    /// The content that is being written.
+    pub(in crate::fs) writing: Option<Arc<Writing>>,
+    /// Handles that are open for writing.
+    pub(in crate::fs) writers: usize,
+    /// The version that is being read, shared by all who read it.
+    pub(in crate::fs) object: Weak<Object>,
+    pub(in crate::fs) handles: Vec<HandleId>,
+    /// The version whose bytes the kernel may have cached.
+    pub(in crate::fs) cached: Option<ETag>,
+    /// What it is a copy of that looks like the same file for a moment.
+    pub(in crate::fs) linked: Option<Linked>,
+    /// Of a symbolic link: where the version leads.
+    pub(in crate::fs) target: Option<(ETag, Vec<u8>)>,
+}
+
+impl OpenInode {
+    /// Whether somebody changes its content, or has changed it and that is not published.
+    pub(in crate::fs) fn is_being_written(&self) -> bool {
+        self.writing.as_ref().is_some_and(|writing| !writing.is_only_attributes())
+    }
+
+    /// Whether nobody has it open, or changes it without.
+    pub(in crate::fs) fn is_closed(&self) -> bool {
+        self.handles.is_empty() && self.writers == 0
+    }
+
+    /// The version `from` is now `etag` under `key`, with the same bytes: whoever reads it goes on with that, and what the
+    /// kernel has cached of it is still right. Whoever reads an older one, which somebody else has replaced, does not.
+    pub(in crate::fs) fn object_moved(&mut self, from: &ETag, key: &ObjectKey, etag: &ETag) {
+        if let Some(object) = self.object.upgrade().filter(|object| object.version().etag == *from) {
+            object.moved(key.clone(), etag.clone());
+        }
+        if let Some(cached) = self.cached.as_mut().filter(|cached| *cached == from) {
+            // A copy of an object that was uploaded in parts has another ETag.
+            *cached = etag.clone();
+        }
+    }
+
+    /// Whether `writing` is the content that is being written.
+    pub(in crate::fs) fn is_written_by(&self, writing: &Writing) -> bool {
+        self.writing.as_ref().is_some_and(|current| std::ptr::eq(&**current, writing))
+    }
+}
+
+impl OpenState for Inode {
+    fn is_in_use(&self) -> bool {
+        let inode = self.lock();
+        inode.writing.is_some() || !inode.handles.is_empty()
+    }
+
+    fn is_idle(&self) -> bool {
+        let inode = self.lock();
+        let is_open = inode.writing.is_some() || !inode.is_closed();
+        let is_remembered = inode.cached.is_some() || inode.linked.is_some() || inode.target.is_some();
+        !is_open && !is_remembered
+    }
+
+    fn is_unpublished(&self) -> bool {
+        self.lock().writing.is_some()
+    }
+
+    fn unpublished(&self) -> Option<Unpublished> {
+        let writing = self.lock().writing.clone()?;
+        let file = &writing.file;
+        Some(Unpublished {
+            attributes: file.attributes(),
+            size: file.size(),
+            has_name: !file.is_nameless(),
+            may_tell_another_time: file.may_tell_another_time(),
+        })
+    }
+
+    fn looks_like_another(&self, now: SystemTime) -> bool {
+        self.lock().linked.as_ref().is_some_and(|linked| linked.is_new(now))
+    }
+}
+
+/// What is open of a file; `None` where nothing is, or it is no file.
+pub(in crate::fs) fn open_inode(tree: &Tree, ino: Ino) -> Option<Arc<Inode>> {
+    let any: Arc<dyn std::any::Any + Send + Sync> = tree.open_state(ino)?.clone();
+    any.downcast().ok()
+}
+
+/// What is open of a file: nothing at first. `None` if the inode is no file, or gone.
+pub(in crate::fs) fn inode_of(tree: &mut Tree, ino: Ino) -> Option<Arc<Inode>> {
+    tree.open_state_or(ino, || Arc::new(Inode::default()))?;
+    open_inode(tree, ino)
+}
+
+/// The same, to be changed. The names must not be asked about this inode for as long as it is locked.
+pub(in crate::fs) fn lock_inode(tree: &mut Tree, ino: Ino) -> Option<InodeGuard> {
+    inode_of(tree, ino).map(|inode| inode.lock_arc())
+}
+
+/// Whether somebody has a file open.
+pub(in crate::fs) fn is_open(tree: &Tree, ino: Ino) -> bool {
+    open_inode(tree, ino).is_some_and(|inode| !inode.lock().handles.is_empty())
+}
+
+/// Whether somebody has a file open for writing.
+pub(in crate::fs) fn is_open_for_writing(tree: &Tree, ino: Ino) -> bool {
+    open_inode(tree, ino).is_some_and(|inode| inode.lock().writers > 0)
+}
+
+/// The content that is being written of a file.
+pub(in crate::fs) fn writing_of(tree: &Tree, ino: Ino) -> Option<Arc<Writing>> {
+    open_inode(tree, ino)?.lock().writing.clone()
+}
+
+/// Every file that is being written.
+pub(in crate::fs) fn writings(tree: &Tree) -> Vec<(Ino, Arc<Writing>)> {
+    tree.open_files().filter_map(|ino| Some((ino, writing_of(tree, ino)?))).collect()
+}
+
+/// Files in a directory that wait to be published, and that nobody has open for writing.
+pub(in crate::fs) fn waiting_in(tree: &Tree, directory: Ino) -> Vec<(Ino, Arc<Writing>)> {
+    let is_in = |ino: &Ino| tree.node(*ino).is_some_and(|node| node.parent == directory);
+    let waits = |ino: Ino| {
+        let inode = open_inode(tree, ino)?;
+        let inode = inode.lock();
+        inode.writing.clone().filter(|_| inode.writers == 0).map(|writing| (ino, writing))
+    };
+    tree.open_files().filter(is_in).filter_map(waits).collect()
+}
+
+/// Every file below a directory that is being written or waits to be published, and whether it has no object yet.
+pub(in crate::fs) fn writings_below(tree: &Tree, directory: Ino) -> Vec<(Ino, bool, Arc<Writing>)> {
+    let is_new = |ino: Ino| tree.entry_of(ino).is_some_and(|entry| entry.what == What::New);
+    let below = writings(tree).into_iter().filter(|(ino, _)| tree.is_linked_below(*ino, directory));
+    below.map(|(ino, writing)| (ino, is_new(ino), writing)).collect()
+}

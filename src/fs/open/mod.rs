@@ -1,0 +1,18 @@
+//! Files that are open: their handles, what is being written of them, and what publishes it.
+
+pub(super) mod closing;
+pub(super) mod files;
+pub(super) mod handles;
+pub(super) mod holding;
+pub(super) mod inode;
+pub(super) mod linked;
+pub(super) mod publisher;
+pub(super) mod ranges;
+pub(super) mod reading;
+pub(super) mod writing;
+
+pub use closing::Holder;
+pub use files::Opened;
+pub use handles::OpenMode;
+pub use ranges::{Allocation, SeekTo};
+pub use reading::WriteOutcome;

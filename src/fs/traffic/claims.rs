@@ -1,0 +1,262 @@
+//! Who has which names and inodes to himself. Calls of the same names do not meet in the middle: one that finds a name taken
+//! waits, and looks again who has it when it is its turn.
+//!
+//! A call claims all that it needs at once, and what it has seen of the names is as true then as its claims are its own: both
+//! happen under the lock of the names. Who has a claim does not wait for another one, but for a directory's rename, which
+//! goes before all who wait; so nobody waits in a ring. Of those whose claims conflict the one that came first goes first.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::Notify;
+
+/// What a call needs for itself, or keeps from others.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::fs) enum Claim {
+    /// Nobody else makes, replaces or removes what has this name.
+    Name(Ino, FileName),
+    /// The inode is opened or changed. Many may do so at once.
+    Work(Ino),
+    /// Nobody works on the inode or below it, or has a name there.
+    Alone(Ino),
+    /// The directory is renamed or removed: no other directory is from it upwards, or below it. Files are.
+    Move(Ino),
+    /// The directory stays where it is.
+    Stay(Ino),
+}
+
+use Claim::{Alone, Move, Name, Stay, Work};
+
+use crate::fs::names::cache::Names;
+use crate::fs::names::inodes::Ino;
+use crate::fs::names::name::FileName;
+use crate::fs::names::tree::Tree;
+
+/// Claims of all calls that are being answered.
+#[derive(Debug, Default)]
+pub(in crate::fs) struct Claims {
+    /// Std mutex: map operations, and steps upwards in the tree. Taken while the tree is locked, and never the other way
+    /// round.
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// How many work on each inode, which most calls do and nothing else.
+    working: HashMap<Ino, usize>,
+    /// All other claims, by who has them.
+    held: Vec<(u64, Claim)>,
+    /// Those who wait, by their turns. Who has claims already goes first.
+    waiting: BTreeMap<Turn, Waiter>,
+    last: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Turn {
+    is_newcomer: bool,
+    number: u64,
+}
+
+#[derive(Debug)]
+struct Waiter {
+    claims: Vec<Claim>,
+    woken: Arc<Notify>,
+}
+
+/// A call that has what it claimed, until this is dropped.
+pub(in crate::fs) struct Claimed {
+    all: Arc<Claims>,
+    holder: u64,
+    claims: Vec<Claim>,
+}
+
+/// A call's place among those who wait; dropping it lets those behind it go.
+pub(in crate::fs) struct Queued {
+    all: Arc<Claims>,
+    turn: Turn,
+    woken: Arc<Notify>,
+}
+
+impl Claims {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Names in a directory that somebody has claimed.
+    pub(in crate::fs) fn names_in(&self, directory: Ino) -> Vec<FileName> {
+        let name = |(_, claim): &(u64, Claim)| match claim {
+            Name(ino, name) if *ino == directory => Some(name.clone()),
+            _ => None,
+        };
+        self.lock().held.iter().filter_map(name).collect()
+    }
+
+    /// Claims to work on an inode that somebody works on right now, and keeps to, before all who wait for it.
+    pub(in crate::fs) fn join(self: &Arc<Claims>, ino: Ino) -> Claimed {
+        let mut state = self.lock();
+        let (holder, claims) = (state.next(), vec![Work(ino)]);
+        state.hold(holder, &claims);
+        Claimed { all: self.clone(), holder, claims }
+    }
+
+    /// Grants the claims, or lets their call wait for its turn: what is returned then tells when to look again.
+    pub(in crate::fs) fn enter(
+        self: &Arc<Claims>,
+        tree: &Tree,
+        claims: Vec<Claim>,
+        waiting: &mut Option<Queued>,
+    ) -> Result<Claimed, Arc<Notify>> {
+        let mut state = self.lock();
+        let turn = match waiting.as_ref() {
+            Some(waiting) => waiting.turn,
+            None => Turn { is_newcomer: true, number: state.next() },
+        };
+        if state.is_free(tree, turn, &claims) {
+            state.leave(turn);
+            let holder = turn.number;
+            state.hold(holder, &claims);
+            return Ok(Claimed { all: self.clone(), holder, claims });
+        }
+        let waiting = waiting.get_or_insert_with(|| Queued { all: self.clone(), turn, woken: Arc::default() });
+        state.wait(turn, claims, &waiting.woken);
+        Err(waiting.woken.clone())
+    }
+}
+
+impl Claimed {
+    /// Claims `more`, which must lie within what this call has [to itself](Claim::Move), before all who wait: what they have
+    /// claimed they may wait for this call to give back.
+    pub(in crate::fs) async fn claim_too(&mut self, names: &Names, more: Vec<Claim>) {
+        let turn = Turn { is_newcomer: false, number: self.holder };
+        let waiting = Queued { all: self.all.clone(), turn, woken: Arc::default() };
+        loop {
+            {
+                let tree = names.tree();
+                let mut state = self.all.lock();
+                if state.is_free(&tree, turn, &more) {
+                    state.leave(turn);
+                    state.hold(self.holder, &more);
+                    self.claims.extend(more);
+                    return;
+                }
+                state.wait(turn, more.clone(), &waiting.woken);
+            }
+            waiting.woken.notified().await;
+        }
+    }
+
+    /// Gives back all claims but those that are to be kept.
+    pub(in crate::fs) fn keep(&mut self, is_kept: impl Fn(&Claim) -> bool) {
+        let (kept, given_back) = std::mem::take(&mut self.claims).into_iter().partition(is_kept);
+        self.claims = kept;
+        self.all.lock().give_back(self.holder, &given_back);
+    }
+}
+
+impl Drop for Claimed {
+    fn drop(&mut self) {
+        self.keep(|_| false);
+    }
+}
+
+impl Drop for Queued {
+    fn drop(&mut self) {
+        self.all.lock().leave(self.turn);
+    }
+}
+
+impl State {
+    fn next(&mut self) -> u64 {
+        self.last += 1;
+        self.last
+    }
+
+    /// Whether nobody else has anything that conflicts with the claims, or waits for it and came earlier.
+    fn is_free(&self, tree: &Tree, turn: Turn, claims: &[Claim]) -> bool {
+        let is_held = |claim: &Claim| {
+            let others = self.held.iter().filter(|(holder, _)| *holder != turn.number);
+            let is_worked_on = || self.working.keys().any(|ino| conflict(tree, claim, &Work(*ino)));
+            others.map(|(_, other)| other).any(|other| conflict(tree, claim, other))
+                || matches!(claim, Alone(_)) && is_worked_on()
+        };
+        let is_waited_for = |claim: &Claim| {
+            let earlier = self.waiting.range(..turn).flat_map(|(_, waiter)| &waiter.claims);
+            earlier.into_iter().any(|other| conflict(tree, claim, other))
+        };
+        !claims.iter().any(|claim| is_held(claim) || is_waited_for(claim))
+    }
+
+    fn hold(&mut self, holder: u64, claims: &[Claim]) {
+        for claim in claims {
+            match claim {
+                Work(ino) => *self.working.entry(*ino).or_default() += 1,
+                claim => self.held.push((holder, claim.clone())),
+            }
+        }
+    }
+
+    fn give_back(&mut self, holder: u64, claims: &[Claim]) {
+        for claim in claims {
+            if let Work(ino) = claim {
+                if let Some(count) = self.working.get_mut(ino) {
+                    *count -= 1;
+                    if *count == 0 {
+                        self.working.remove(ino);
+                    }
+                }
+            } else if let Some(at) = self.held.iter().position(|(by, held)| *by == holder && held == claim) {
+                self.held.swap_remove(at);
+            }
+        }
+        self.wake(claims);
+    }
+
+    fn wait(&mut self, turn: Turn, claims: Vec<Claim>, woken: &Arc<Notify>) {
+        let before = self.waiting.insert(turn, Waiter { claims, woken: woken.clone() });
+        if let Some(before) = before.filter(|before| before.claims != self.waiting[&turn].claims) {
+            // Those behind it may have waited for what it does not want any more.
+            self.wake(&before.claims);
+        }
+    }
+
+    fn leave(&mut self, turn: Turn) {
+        if let Some(waiter) = self.waiting.remove(&turn) {
+            self.wake(&waiter.claims);
+        }
+    }
+
+    /// Lets those look again who may have waited for the claims.
+    fn wake(&self, claims: &[Claim]) {
+        for waiter in self.waiting.values() {
+            if waiter.claims.iter().any(|waiting| claims.iter().any(|claim| may_conflict(waiting, claim))) {
+                waiter.woken.notify_one();
+            }
+        }
+    }
+}
+
+/// Whether two calls cannot have both at once.
+fn conflict(tree: &Tree, one: &Claim, other: &Claim) -> bool {
+    may_conflict(one, other)
+        && match (one, other) {
+            (Name(..), Name(..)) => true,
+            (Name(ino, _) | Work(ino), Alone(top)) | (Alone(top), Name(ino, _) | Work(ino)) => {
+                tree.is_at_or_below(*ino, *top)
+            }
+            (Stay(ino), Move(top)) | (Move(top), Stay(ino)) => tree.is_at_or_below(*ino, *top),
+            (Alone(one) | Move(one), Alone(other) | Move(other)) => {
+                tree.is_at_or_below(*one, *other) || tree.is_at_or_below(*other, *one)
+            }
+            _ => false,
+        }
+}
+
+/// The same, as far as can be said without the tree.
+fn may_conflict(one: &Claim, other: &Claim) -> bool {
+    match (one, other) {
+        (Name(..), Name(..)) => one == other,
+        (Name(..) | Work(_), Alone(_)) | (Alone(_), Name(..) | Work(_) | Alone(_)) => true,
+        (Stay(_), Move(_)) | (Move(_), Stay(_) | Move(_)) => true,
+        (Name(..) | Work(_) | Stay(_), _) | (Alone(_) | Move(_), _) => false,
+    }
+}

@@ -1,0 +1,71 @@
+//! Names that a call came too late for: after the kernel had looked one up, and before the call on what it had found, another
+//! file took the name.
+//!
+//! The kernel answers `ESTALE` by looking the name up once more, and only once: where a program replaces a file again and
+//! again, one that opens it could come too late twice. So what the second look finds keeps its name until the call of the same
+//! caller comes that it was for.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::claims::Claimed;
+use crate::fs::context::cause::caller;
+use crate::fs::names::inodes::Ino;
+use crate::fs::names::name::FileName;
+
+/// How long a name counts as one that somebody came too late for. The kernel looks again at once.
+const MISSED_FOR: Duration = Duration::from_secs(1);
+
+/// How long a name is kept for a call that does not come: its program was killed, or has only looked. Far longer than the way
+/// from one request of the kernel to the next, and short enough that who waits to replace the file hardly notices.
+///
+/// Who replaces the file holds the kernel's lock of the directory meanwhile, which the one who looks may need once more; then
+/// this time passes, and the look after it needs the lock no more.
+pub(in crate::fs) const LEASE: Duration = Duration::from_millis(100);
+
+/// Files that keep their names for calls that are about to come.
+#[derive(Default)]
+pub(in crate::fs) struct Leases {
+    /// Std mutex: map operations only.
+    state: Mutex<LeaseState>,
+}
+
+#[derive(Default)]
+pub(in crate::fs) struct LeaseState {
+    /// Names that somebody came too late for, and when.
+    pub(in crate::fs) missed: HashMap<(u32, Ino, FileName), Instant>,
+    /// By callers.
+    pub(in crate::fs) held: HashMap<(u32, Ino), Lease>,
+    pub(in crate::fs) last: u64,
+}
+
+pub(in crate::fs) struct Lease {
+    pub(in crate::fs) number: u64,
+    pub(in crate::fs) place: (u32, Ino, FileName),
+    pub(in crate::fs) claimed: Claimed,
+}
+
+impl Leases {
+    pub(in crate::fs) fn lock(&self) -> MutexGuard<'_, LeaseState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(in crate::fs) fn is_missed(&self, parent: Ino, name: &FileName) -> bool {
+        let mut state = self.lock();
+        if state.missed.is_empty() {
+            return false;
+        }
+        state.missed.retain(|_, at| at.elapsed() < MISSED_FOR);
+        state.missed.contains_key(&(caller(), parent, name.clone()))
+    }
+
+    /// A caller's lease of an inode, if it is this one, or whichever it is.
+    pub(in crate::fs) fn end(&self, of: (u32, Ino), number: Option<u64>) -> Option<Lease> {
+        let mut state = self.lock();
+        let is_it = state.held.get(&of).is_some_and(|lease| number.is_none_or(|number| lease.number == number));
+        if is_it { state.held.remove(&of) } else { None }
+    }
+}
