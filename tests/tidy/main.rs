@@ -1,10 +1,11 @@
-//! The shape of the source, kept by tests: [`layers`] that import downward only, and the size of what a reader has to keep
-//! in mind at once ([`measures`]).
+//! The shape of the source, kept by tests: [`layers`] that import downward only, the size of what a reader has to keep
+//! in mind at once ([`measures`]), and documents that name what is there ([`documents`]).
 //!
 //! `cargo test --test tidy -- --nocapture` shows what is largest.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod documents;
 mod imports;
 mod layers;
 mod measures;
