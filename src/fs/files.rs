@@ -15,7 +15,7 @@ use super::tree::{Entry, Facts, Ino, Tree, What};
 use super::{FileSystem, FsError};
 use crate::object::{ByteRange, Crc64, ETag};
 use crate::read::{Object, ReadBytes, Reader, Version};
-use crate::store::{StoreError, StoreErrorKind};
+use crate::store::{Op, StoreError, StoreErrorKind};
 use crate::upload::{Base, OpenFile, PublishedFile, Segment, SourceObject, Taken};
 
 /// How often a read of a file that is being written starts anew, because it had to publish bytes that are only in parts,
@@ -559,7 +559,7 @@ impl FileSystem {
     ) -> Result<Vec<u8>, StoreError> {
         let gone = || {
             let key = writing.file.key();
-            StoreError::new(StoreErrorKind::Changed, "GetObject", key.as_str(), "the version to read from is gone")
+            StoreError::new(StoreErrorKind::Changed, Op::GetObject, key.as_str(), "the version to read from is gone")
         };
         let mut bytes = Vec::new();
         for segment in segments {

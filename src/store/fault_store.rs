@@ -88,7 +88,7 @@ impl Call {
     }
 
     fn error(&self, kind: StoreErrorKind) -> StoreError {
-        StoreError::new(kind, self.op.name(), self.key.as_str(), "injected fault")
+        StoreError::new(kind, self.op, self.key.as_str(), "injected fault")
     }
 
     fn has(&self, effect: impl Fn(Effect) -> bool) -> bool {

@@ -119,7 +119,7 @@ impl HttpStore {
         let (timeouts, watchdog) = (timeouts.within(retry.deadline), Arc::new(Watchdog::new(retry.deadline)));
         let transport = Transport::new(timeouts, tls, proxy.as_deref(), runtimes, watchdog).map_err(|error| {
             let obstacle = error.obstacle;
-            StoreError { obstacle, ..StoreError::new(error.kind, "connect", bucket.as_str(), error.message) }
+            StoreError { obstacle, ..StoreError::new(error.kind, None, bucket.as_str(), error.message) }
         })?;
         let session = Arc::new(Session::new(transport, route, credentials, retry, clock, stats));
         let (copy_domain, listings) = (endpoint.copy_source_domain().to_owned(), Arc::default());

@@ -254,7 +254,7 @@ impl ObjectStore for MemoryStore {
         let mut state = self.note(request);
         let (head, bytes) = state.bucket.read(op, &source.key, source.if_match.as_ref(), Some(range))?;
         if range.end() > head.size {
-            return Err(StoreError::new(StoreErrorKind::InvalidRange, op.name(), key.as_str(), "beyond the source"));
+            return Err(StoreError::new(StoreErrorKind::InvalidRange, op, key.as_str(), "beyond the source"));
         }
         state.bucket.put_part(op, key, upload, number, bytes)
     }
@@ -273,7 +273,7 @@ impl ObjectStore for MemoryStore {
         verify(op, key, crc64, published.crc64)?;
         if size != published_bytes {
             let message = format!("the object has {published_bytes} bytes instead of {size}");
-            return Err(StoreError::new(StoreErrorKind::Corrupted, op.name(), key.as_str(), message));
+            return Err(StoreError::new(StoreErrorKind::Corrupted, op, key.as_str(), message));
         }
         Ok(published)
     }
@@ -320,7 +320,7 @@ pub(super) fn verify(
         return Ok(());
     }
     let message = format!("checksum {answered} at the service, {expected} here");
-    Err(StoreError::new(StoreErrorKind::Corrupted, op.name(), key.as_str(), message))
+    Err(StoreError::new(StoreErrorKind::Corrupted, op, key.as_str(), message))
 }
 
 #[cfg(test)]

@@ -302,7 +302,7 @@ fn whole_seconds(time: SystemTime) -> SystemTime {
 }
 
 fn refusal(op: Op, key: &str, kind: StoreErrorKind, status: u16, code: &str) -> StoreError {
-    let mut error = StoreError::new(kind, op.name(), key, "");
+    let mut error = StoreError::new(kind, op, key, "");
     error.status = status;
     error.code = code.to_owned();
     error

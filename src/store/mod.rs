@@ -15,7 +15,6 @@ mod listing;
 mod memory;
 mod memory_bucket;
 mod object_store;
-mod op;
 mod pace;
 mod reach;
 mod reading;
@@ -35,6 +34,7 @@ pub use object_store::{
     Copied, CopyRequest, GetRequest, ListPage, ListRequest, ListedObject, ListedUpload, ObjectStore, Published,
     Reading, Source,
 };
-pub use op::Op;
 pub use retry::RetryOptions;
 pub use watchdog::Watchdog;
+
+pub use crate::wire::Op;

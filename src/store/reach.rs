@@ -69,9 +69,10 @@ impl Reach {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::Op;
 
     fn error(kind: StoreErrorKind) -> StoreError {
-        StoreError::new(kind, "HeadObject", "k", "told")
+        StoreError::new(kind, Op::HeadObject, "k", "told")
     }
 
     #[tokio::test(start_paused = true)]

@@ -22,7 +22,7 @@ use crate::stats::Stats;
 use crate::wire::address::Route;
 use crate::wire::answer::{AnswerError, ErrorBody};
 use crate::wire::date;
-use crate::wire::operation::{Operation, UploadPartCopy};
+use crate::wire::operation::{Op, Operation, UploadPartCopy};
 use crate::wire::request::{HeaderPair, Method, RequestHead};
 use crate::wire::sign::{Credentials, KeyTime, SigningKey};
 
@@ -62,7 +62,7 @@ pub(super) struct Session {
 /// One request, before it is signed.
 #[derive(Debug)]
 pub(super) struct Request {
-    pub(super) op: &'static str,
+    pub(super) op: Op,
     /// The key or prefix, for errors.
     pub(super) key: String,
     head: RequestHead,
@@ -96,7 +96,7 @@ const LIGHT_BYTES_MAX: u64 = 64 << 10;
 impl Request {
     /// Whether it moves the bytes of an object.
     fn weight(&self) -> Weight {
-        let reads = self.op == "GetObject";
+        let reads = self.op == Op::GetObject;
         if reads || self.body.len() > LIGHT_BYTES_MAX { Weight::Bulk } else { Weight::Light }
     }
 
@@ -111,7 +111,7 @@ impl Request {
             Operation::CopyObject(_) | Operation::UploadPartCopy(_) => Work::Copies(COPY_BYTES_UNKNOWN),
             _ => Work::None,
         };
-        Request { op: operation.name(), key, head, body, work }
+        Request { op: operation.op(), key, head, body, work }
     }
 
     /// The same copy, of so many bytes.
@@ -547,7 +547,8 @@ impl Tries {
         let pause = self.attempts.after_failure(failed.remedy, elapsed, &mut self.random);
         self.reach.failed(&failed.error, pause.is_none());
         let Some(pause) = pause else { return Err(failed.error) };
-        log::trace!("{} {:?}: trying again in {} ms", failed.error.op, failed.error.key, pause.as_millis());
+        let op = failed.error.op.map_or("", Op::name);
+        log::trace!("{op} {:?}: trying again in {} ms", failed.error.key, pause.as_millis());
         Stats::add(&self.stats.retries, 1);
         tokio::time::sleep(pause).await;
         Ok(())

@@ -10,7 +10,7 @@ use super::copying::read_all;
 use super::extents::{Extents, Matter, Source, SourceObject};
 use super::uploader::Uploader;
 use crate::object::{ByteRange, Crc64};
-use crate::store::{Body, GetRequest, StoreError, StoreErrorKind};
+use crate::store::{Body, GetRequest, Op, StoreError, StoreErrorKind};
 
 /// Stretches that are fetched at once for one body.
 const FETCH_CONCURRENCY: usize = 4;
@@ -140,7 +140,7 @@ impl Uploader {
                 return Ok((bytes.into(), found));
             }
             let message = format!("{} bytes of {}, with checksum {found}", bytes.len(), range.len());
-            let error = StoreError::new(StoreErrorKind::Corrupted, "GetObject", key.as_str(), message);
+            let error = StoreError::new(StoreErrorKind::Corrupted, Op::GetObject, key.as_str(), message);
             if attempts == FETCH_ATTEMPTS {
                 return Err(error);
             }
@@ -153,7 +153,7 @@ impl Uploader {
 /// Bytes that nobody thought of fetching: a mistake of ours, and better told than left out.
 fn not_fetched(object: &SourceObject, range: ByteRange) -> StoreError {
     let message = format!("{range} was not fetched");
-    StoreError::new(StoreErrorKind::Internal, "GetObject", object.key.as_str(), message)
+    StoreError::new(StoreErrorKind::Internal, Op::GetObject, object.key.as_str(), message)
 }
 
 pub(super) fn zeros(len: u64) -> impl Iterator<Item = Bytes> {
