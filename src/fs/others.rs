@@ -22,8 +22,7 @@ use crate::object::{
     ByteRange, Crc64, ETag, Limits, ObjectAttributes, ObjectHead, ObjectKey, PartNumber, UploadId, UploadedPart,
 };
 use crate::store::{
-    Body, Copied, CopyRequest, GetRequest, ListPage, ListRequest, ListedUpload, ObjectStore, Published, Reading,
-    Source, StoreError,
+    Body, Copied, CopyRequest, GetRequest, ListPage, ListRequest, ObjectStore, Published, Reading, Source, StoreError,
 };
 
 /// Groups of directories. Two that share one are looked at again more often than they need to be, and that is all.
@@ -346,10 +345,6 @@ impl ObjectStore for Telling {
 
     async fn abort(&self, key: &ObjectKey, upload: &UploadId) -> Result<(), StoreError> {
         self.store.abort(key, upload).await
-    }
-
-    async fn list_uploads(&self, prefix: &str) -> Result<Vec<ListedUpload>, StoreError> {
-        self.store.list_uploads(prefix).await
     }
 }
 

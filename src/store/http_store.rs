@@ -18,8 +18,8 @@ use super::retry::{self, RetryOptions};
 use super::session::{Request, Session};
 use super::watchdog::Watchdog;
 use super::{
-    Body, Copied, CopyRequest, GetRequest, ListPage, ListRequest, ListedUpload, ObjectStore, Obstacle, Published,
-    Reading, Source, StoreError, StoreErrorKind,
+    Body, Copied, CopyRequest, GetRequest, ListPage, ListRequest, ObjectStore, Obstacle, Published, Reading, Source,
+    StoreError, StoreErrorKind,
 };
 use super::{copying, reading, sending};
 use crate::clock::Clock;
@@ -87,7 +87,7 @@ impl HttpOptions {
 
 /// One bucket over HTTP.
 pub struct HttpStore {
-    session: Arc<Session>,
+    pub(super) session: Arc<Session>,
     bucket: BucketName,
     copy_domain: String,
     limits: Limits,
@@ -329,10 +329,6 @@ impl ObjectStore for HttpStore {
         }
         self.note_upload(key, upload, false);
         Ok(())
-    }
-
-    async fn list_uploads(&self, prefix: &str) -> Result<Vec<ListedUpload>, StoreError> {
-        listing::uploads(&self.session, prefix).await
     }
 }
 

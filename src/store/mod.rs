@@ -7,13 +7,9 @@ mod body;
 mod complete;
 mod copying;
 mod error;
-mod fault;
-mod fault_store;
 mod http;
 mod http_store;
 mod listing;
-mod memory;
-mod memory_bucket;
 mod object_store;
 mod pace;
 mod reach;
@@ -21,18 +17,16 @@ mod reading;
 mod retry;
 mod sending;
 mod session;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod watchdog;
 
 pub use body::Body;
 pub use error::{Obstacle, StoreError, StoreErrorKind};
-pub use fault::{Fault, Gate};
-pub use fault_store::FaultStore;
 pub use http::{Runtimes, Timeouts};
 pub use http_store::{HttpOptions, HttpStore};
-pub use memory::{LoggedRequest, MemoryStore};
 pub use object_store::{
-    Copied, CopyRequest, GetRequest, ListPage, ListRequest, ListedObject, ListedUpload, ObjectStore, Published,
-    Reading, Source,
+    Copied, CopyRequest, GetRequest, ListPage, ListRequest, ListedObject, ObjectStore, Published, Reading, Source,
 };
 pub use retry::RetryOptions;
 pub use watchdog::Watchdog;

@@ -10,14 +10,15 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::StreamExt;
 
+use super::ListedUpload;
 use super::memory_bucket::MemoryBucket;
-use super::{
-    Body, Copied, CopyRequest, GetRequest, ListPage, ListRequest, ListedUpload, ObjectStore, Op, Published, Reading,
-    Source, StoreError, StoreErrorKind,
-};
 use crate::clock::Clock;
 use crate::object::{
     ByteRange, Crc64, ETag, Limits, ObjectAttributes, ObjectHead, ObjectKey, PartNumber, UploadId, UploadedPart,
+};
+use crate::store::{
+    Body, Copied, CopyRequest, GetRequest, ListPage, ListRequest, ObjectStore, Op, Published, Reading, Source,
+    StoreError, StoreErrorKind,
 };
 
 /// Bytes of one piece of a body that is read; small, so that readers meet pieces that fit nothing of theirs.
@@ -99,7 +100,7 @@ impl MemoryStore {
 
     /// All uploads that were begun and neither completed nor aborted.
     pub fn unfinished_uploads(&self) -> Vec<ListedUpload> {
-        self.state().bucket.uploads("")
+        self.state().bucket.uploads()
     }
 
     /// Every request so far, in order.
@@ -281,10 +282,6 @@ impl ObjectStore for MemoryStore {
     async fn abort(&self, key: &ObjectKey, upload: &UploadId) -> Result<(), StoreError> {
         self.begin(Op::AbortMultipartUpload, key.as_str()).bucket.abort(key, upload);
         Ok(())
-    }
-
-    async fn list_uploads(&self, prefix: &str) -> Result<Vec<ListedUpload>, StoreError> {
-        Ok(self.begin(Op::ListMultipartUploads, prefix).bucket.uploads(prefix))
     }
 }
 

@@ -11,12 +11,12 @@ use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
 
 use super::fault::{Effect, Fault};
-use super::{
-    Body, Copied, CopyRequest, GetRequest, ListPage, ListRequest, ListedUpload, ObjectStore, Op, Published, Reading,
-    Source, StoreError, StoreErrorKind,
-};
 use crate::object::{
     ByteRange, Crc64, ETag, Limits, ObjectAttributes, ObjectHead, ObjectKey, PartNumber, UploadId, UploadedPart,
+};
+use crate::store::{
+    Body, Copied, CopyRequest, GetRequest, ListPage, ListRequest, ObjectStore, Op, Published, Reading, Source,
+    StoreError, StoreErrorKind,
 };
 
 /// An [`ObjectStore`] that does what another one does, except where a fault strikes.
@@ -271,11 +271,6 @@ impl ObjectStore for FaultStore {
         let call = self.call(Op::AbortMultipartUpload, key.as_str(), None).await?;
         call.answer(self.inner.abort(key, upload).await).await
     }
-
-    async fn list_uploads(&self, prefix: &str) -> Result<Vec<ListedUpload>, StoreError> {
-        let call = self.call(Op::ListMultipartUploads, prefix, None).await?;
-        call.answer(self.inner.list_uploads(prefix).await).await
-    }
 }
 
 #[cfg(test)]
@@ -283,7 +278,7 @@ mod tests {
     use futures_util::TryStreamExt;
 
     use super::*;
-    use crate::store::{Gate, MemoryStore};
+    use crate::store::testing::{Gate, MemoryStore};
 
     fn key(text: &str) -> ObjectKey {
         ObjectKey::new(text).unwrap()
