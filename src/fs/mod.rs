@@ -65,14 +65,13 @@ use crate::clock::Clock;
 use crate::memory::Memory;
 use crate::read::{ReadOptions, Readers};
 use crate::stats::Stats;
-use crate::store::ObjectStore;
+use crate::store::{ChangeNotifier, ObjectStore};
 use crate::upload::{UploadOptions, Uploader};
 use handles::Handles;
 use heads::Heads;
 use leases::Leases;
 use locks::Locks;
 use moving_directories::Cleanings;
-use others::Telling;
 use traffic::Traffic;
 use tree::Tree;
 
@@ -131,7 +130,7 @@ impl FileSystem {
     pub fn new(parts: FileSystemParts) -> Arc<FileSystem> {
         let FileSystemParts { store, options, upload, read, memory, clock, stats, runtime, others } = parts;
         let store: Arc<dyn ObjectStore> = match &others {
-            Some(others) => Arc::new(Telling { store, others: others.clone() }),
+            Some(others) => Arc::new(ChangeNotifier::new(store, others.clone())),
             None => store,
         };
         let uploader =

@@ -4,11 +4,13 @@
 //! a caller that gets an error need not try again.
 
 mod body;
+mod change_notifier;
 mod complete;
 mod copying;
 mod error;
 mod http;
 mod http_store;
+mod layered;
 mod listing;
 mod object_store;
 mod pace;
@@ -22,6 +24,7 @@ pub mod testing;
 mod watchdog;
 
 pub use body::Body;
+pub use change_notifier::{ChangeNotifier, ChangeObserver};
 pub use error::{Obstacle, StoreError, StoreErrorKind};
 pub use http::{Runtimes, Timeouts};
 pub use http_store::{HttpOptions, HttpStore};

@@ -1,4 +1,4 @@
-//! One suite that every store passes: in memory, behind the fault wrapper, and over HTTP against the local service.
+//! One suite that every store passes: in memory, behind layers, and over HTTP against the local service.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
@@ -20,7 +20,7 @@ use std::time::Duration;
 use cosmount::object::{BucketName, Crc64, ObjectAttributes, ObjectKey, PartNumber, UploadId};
 use cosmount::server::{self, ServerOptions};
 use cosmount::store::testing::{FaultStore, MemoryStore};
-use cosmount::store::{Body, HttpOptions, HttpStore, ObjectStore, StoreErrorKind};
+use cosmount::store::{Body, ChangeNotifier, ChangeObserver, HttpOptions, HttpStore, ObjectStore, StoreErrorKind};
 use cosmount::wire::address::Endpoint;
 use cosmount::wire::sign::Credentials;
 use tokio::net::TcpListener;
@@ -39,6 +39,16 @@ async fn memory() -> Bed {
 
 async fn fault_free() -> Bed {
     Bed { store: Arc::new(FaultStore::new(MemoryStore::new())), options: None, _keep: None }
+}
+
+/// A layer that passes on most calls as they are.
+async fn notifying() -> Bed {
+    struct Nobody;
+    impl ChangeObserver for Nobody {
+        fn object_changed(&self, _: &ObjectKey) {}
+    }
+    let store = ChangeNotifier::new(Arc::new(MemoryStore::new()), Arc::new(Nobody));
+    Bed { store: Arc::new(store), options: None, _keep: None }
 }
 
 async fn http_in_memory() -> Bed {
@@ -95,7 +105,7 @@ macro_rules! every_behaviour {
     )+ };
 }
 
-every_behaviour!(memory, fault_free, http_in_memory, http_on_disk);
+every_behaviour!(memory, fault_free, notifying, http_in_memory, http_on_disk);
 
 /// Over HTTP alone: only tests ask.
 #[tokio::test]

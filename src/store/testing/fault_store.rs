@@ -12,8 +12,9 @@ use futures_util::stream::BoxStream;
 
 use super::fault::{Effect, Fault};
 use crate::object::{
-    ByteRange, Crc64, ETag, Limits, ObjectAttributes, ObjectHead, ObjectKey, PartNumber, UploadId, UploadedPart,
+    ByteRange, Crc64, ETag, ObjectAttributes, ObjectHead, ObjectKey, PartNumber, UploadId, UploadedPart,
 };
+use crate::store::layered::LayeredStore;
 use crate::store::{
     Body, Copied, CopyRequest, GetRequest, ListPage, ListRequest, ObjectStore, Op, Published, Reading, Source,
     StoreError, StoreErrorKind,
@@ -168,9 +169,9 @@ fn broken(pieces: Pieces, after_bytes: u64, error: StoreError) -> Pieces {
 }
 
 #[async_trait]
-impl ObjectStore for FaultStore {
-    fn limits(&self) -> Limits {
-        self.inner.limits()
+impl LayeredStore for FaultStore {
+    fn inner(&self) -> &dyn ObjectStore {
+        &*self.inner
     }
 
     async fn head_bucket(&self) -> Result<(), StoreError> {
@@ -284,13 +285,13 @@ mod tests {
         ObjectKey::new(text).unwrap()
     }
 
-    async fn put(store: &FaultStore, name: &str) -> Result<Published, StoreErrorKind> {
+    async fn put(store: &dyn ObjectStore, name: &str) -> Result<Published, StoreErrorKind> {
         let body = Body::from_iter([Bytes::from("abc"), Bytes::from("def")]);
         let answer = store.put(&key(name), body, Crc64::of(b"abcdef"), &ObjectAttributes::default()).await;
         answer.map_err(|error| error.kind)
     }
 
-    async fn read(store: &FaultStore, name: &str) -> (Vec<u8>, Option<StoreErrorKind>) {
+    async fn read(store: &dyn ObjectStore, name: &str) -> (Vec<u8>, Option<StoreErrorKind>) {
         let mut body = store.get(GetRequest { key: key(name), range: None, if_match: None }).await.unwrap().body;
         let mut bytes = Vec::new();
         loop {
@@ -356,10 +357,10 @@ mod tests {
         let store = Arc::new(FaultStore::with(memory.clone(), [Fault::hold(Op::PutObject, &gate)]));
         let held = tokio::spawn({
             let store = store.clone();
-            async move { put(&store, "held").await }
+            async move { put(&*store, "held").await }
         });
         gate.reached_by(1).await;
-        assert!(put(&store, "free").await.is_ok());
+        assert!(put(&*store, "free").await.is_ok());
         assert_eq!(memory.keys(), ["free"]);
         gate.open();
         assert!(held.await.unwrap().is_ok());
