@@ -15,7 +15,7 @@ use crate::wire::{Op, date};
 /// The file of the log.
 pub(super) struct AccessLog {
     path: PathBuf,
-    /// Std mutex: held for one write of one line, so that lines stay whole.
+    /// Std mutex: held for one write of one line, so that lines stay whole. Level 8 in the order of locks.
     file: Mutex<File>,
 }
 

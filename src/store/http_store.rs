@@ -96,7 +96,7 @@ pub struct HttpStore {
 }
 
 /// Multipart uploads that were begun by this store and neither completed nor aborted, by key and id. Std mutex: set
-/// operations only.
+/// operations only. Level 8 in the order of locks.
 type Unfinished = Mutex<BTreeSet<(ObjectKey, String)>>;
 
 impl fmt::Debug for HttpStore {

@@ -25,7 +25,7 @@ const FOLLOWED_MAX: usize = 256;
 /// How far the listings have come that are asked for page by page.
 #[derive(Debug, Default)]
 pub(super) struct Listings {
-    /// Those with a page to come, the newest last. Std mutex: one search at most.
+    /// Those with a page to come, the newest last. Std mutex: one search at most. Level 8 in the order of locks.
     followed: Mutex<VecDeque<(ListRequest, Length)>>,
 }
 

@@ -42,7 +42,8 @@ const SIGNED_FOR_SECONDS: u64 = 3600;
 pub(super) struct Session {
     transport: Transport,
     route: Route,
-    /// Std lock: read when a signing key is derived, replaced when somebody has new ones.
+    /// Std lock: read when a signing key is derived, under the lock of that; replaced when somebody has new ones.
+    /// Level 9 in the order of locks.
     credentials: RwLock<Credentials>,
     retry: RetryOptions,
     clock: Clock,
@@ -50,6 +51,7 @@ pub(super) struct Session {
     /// Seconds that the service's clock is ahead of ours, as learned from its `Date`.
     clock_offset: AtomicI64,
     /// The key that was derived last. Std mutex: held for one derivation at most, never across an await.
+    /// Level 8 in the order of locks.
     signing_key: Mutex<Option<Arc<SigningKey>>>,
     /// Whether the ETag of a PUT has been seen to be something else than the MD5 of its bytes.
     etags_are_opaque: AtomicBool,

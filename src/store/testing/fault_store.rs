@@ -23,7 +23,7 @@ use crate::store::{
 /// An [`ObjectStore`] that does what another one does, except where a fault strikes.
 pub struct FaultStore {
     inner: Arc<dyn ObjectStore>,
-    /// Std mutex: never held across an await, sections only count.
+    /// Std mutex: never held across an await, sections only count. Level 8 in the order of locks.
     faults: Mutex<Vec<Fault>>,
 }
 

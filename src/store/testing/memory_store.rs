@@ -30,7 +30,7 @@ const DELETE_KEYS_MAX: usize = 1000;
 #[derive(Clone)]
 pub struct MemoryStore {
     clock: Clock,
-    /// Std mutex: never held across an await, sections copy one body at most.
+    /// Std mutex: never held across an await, sections copy one body at most. Level 8 in the order of locks.
     state: Arc<Mutex<State>>,
 }
 
