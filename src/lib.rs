@@ -1,7 +1,7 @@
 //! `cosmount` mounts a Tencent COS bucket as a directory.
 //!
 //! The modules are layers. An import runs only from a later line of this list to an earlier one, which
-//! `tests/tidy.rs` enforces; `docs/ARCHITECTURE.md` shows the picture.
+//! `tests/tidy` enforces; `docs/ARCHITECTURE.md` shows the picture.
 
 pub mod clock;
 pub mod memory;

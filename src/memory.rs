@@ -39,7 +39,8 @@ pub trait Relief: Send + Sync {
 struct Shared {
     /// Only ever gets less.
     limit_bytes: AtomicUsize,
-    /// Std mutex: never held across an await; sections are a few list operations.
+    /// Std mutex: never held across an await; sections are a few list operations. Blocks come free under any lock, so this
+    /// is level 8 in the order of locks; to wait for a block is level 5.
     state: Mutex<State>,
 }
 

@@ -125,6 +125,7 @@ fn denied(error: &StoreError, subject: &Subject) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::Op;
 
     fn subject() -> Subject {
         Subject {
@@ -150,7 +151,7 @@ mod tests {
             (StoreErrorKind::Protocol, "", "does not answer as COS does"),
         ];
         for (kind, code, expected) in table {
-            let mut error = StoreError::new(kind, "HeadBucket", "", "told");
+            let mut error = StoreError::new(kind, Op::HeadBucket, "", "told");
             error.code = code.into();
             let failure = explain(&error, &subject());
             assert_eq!(failure.exit, Exit::Service);
@@ -161,7 +162,7 @@ mod tests {
 
     #[test]
     fn a_reason_may_stand_in_the_message() {
-        let mut error = StoreError::new(StoreErrorKind::Denied, "ListObjects", "", "InvalidAccessKeyId");
+        let mut error = StoreError::new(StoreErrorKind::Denied, Op::ListObjects, "", "InvalidAccessKeyId");
         error.code = "AccessDenied".into();
         assert!(explain(&error, &subject()).sentence.contains("does not know the secret id AKIDx"));
     }

@@ -105,7 +105,7 @@ pub(super) fn innermost(error: &StoreError) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::StoreErrorKind;
+    use crate::store::{Op, StoreErrorKind};
 
     fn subject(region: Option<&str>, proxy: Option<&str>) -> Subject {
         let origin = match region {
@@ -130,7 +130,7 @@ mod tests {
             (Obstacle::S3, None, "is an S3 service and not COS"),
         ];
         for (obstacle, proxy, expected) in table {
-            let error = StoreError::new(StoreErrorKind::Unreachable, "HeadBucket", "", "told");
+            let error = StoreError::new(StoreErrorKind::Unreachable, Op::HeadBucket, "", "told");
             let error = StoreError { obstacle: Some(obstacle), ..error };
             let sentence = sentence(&error, &subject(Some("ap-guangzou"), proxy)).unwrap();
             assert!(sentence.contains(expected) && !sentence.contains("secret"), "{obstacle:?}: {sentence}");
@@ -140,7 +140,7 @@ mod tests {
 
     #[test]
     fn what_a_proxy_answers_is_not_taken_for_the_services() {
-        let mut error = StoreError::new(StoreErrorKind::Internal, "HeadBucket", "", "");
+        let mut error = StoreError::new(StoreErrorKind::Internal, Op::HeadBucket, "", "");
         error.status = 502;
         let of_proxy = sentence(&error, &subject(None, Some("http://proxy.corp:3128"))).unwrap();
         assert!(of_proxy.contains("the proxy proxy.corp:3128 answers 502"), "{of_proxy}");

@@ -13,13 +13,13 @@ use crate::fs::change::special_files::Special;
 use crate::fs::context::error::FsError;
 use crate::fs::context::handles::HandleId;
 use crate::fs::context::options::{FsOptions, Owner};
-use crate::fs::context::others::{Others, Telling};
+use crate::fs::context::others::Others;
 use crate::fs::context::service::{BACKGROUND_MAX, Context, HIDDEN_DIRECTORY};
 use crate::fs::locks::file_locks::FileLocks;
 use crate::fs::markers::Markers;
 use crate::fs::names::attributes::{Attr, AttrChange};
 use crate::fs::names::cache::Names;
-use crate::fs::names::inodes::Ino;
+use crate::fs::names::ino::Ino;
 use crate::fs::names::listed::DirEntry;
 use crate::fs::names::name::FileName;
 use crate::fs::names::reading_directories::Directories;
@@ -35,7 +35,7 @@ use crate::fs::traffic::calls::Traffic;
 use crate::memory::Memory;
 use crate::read::{ReadBytes, ReadOptions, Readers};
 use crate::stats::Stats;
-use crate::store::ObjectStore;
+use crate::store::{ChangeNotifier, ObjectStore};
 use crate::upload::{UploadOptions, Uploader};
 
 /// A bucket, or a part of one, as a file system.
@@ -78,7 +78,7 @@ impl FileSystem {
     pub fn new(parts: FileSystemParts) -> Arc<FileSystem> {
         let FileSystemParts { store, options, upload, read, memory, clock, stats, runtime, others } = parts;
         let store: Arc<dyn ObjectStore> = match &others {
-            Some(others) => Arc::new(Telling { store, others: others.clone() }),
+            Some(others) => Arc::new(ChangeNotifier::new(store, others.clone())),
             None => store,
         };
         let uploader =

@@ -12,7 +12,7 @@ use crate::fs::names::attributes::unmarked_attributes;
 use crate::fs::names::cache::Names;
 use crate::fs::names::directory::Directory;
 use crate::fs::names::entry::{Marker, What};
-use crate::fs::names::inodes::Ino;
+use crate::fs::names::ino::Ino;
 use crate::fs::names::name::FileName;
 use crate::fs::traffic::calls::Traffic;
 use crate::fs::traffic::claims::Claim;
@@ -102,7 +102,7 @@ impl Markers {
             if is_told {
                 return Ok(());
             }
-            if std::mem::replace(&mut directory.is_unsaved, true) {
+            if std::mem::replace(&mut directory.marker.is_unsaved, true) {
                 return Ok(());
             }
         }
@@ -127,11 +127,11 @@ impl Markers {
 
     /// The same of one that does not move.
     async fn save_marker(&self, ino: Ino) -> Result<(), FsError> {
-        let marking = self.names.tree().directory(ino).map(|directory| directory.marking.clone());
+        let marking = self.names.tree().directory(ino).map(|directory| directory.marker.writing.clone());
         let Some(marking) = marking else { return Ok(()) };
         // Whoever saves it already comes to the end of that first.
         drop(marking.lock().await);
-        if !self.names.tree().directory(ino).is_some_and(|directory| directory.is_unsaved) {
+        if !self.names.tree().directory(ino).is_some_and(|directory| directory.marker.is_unsaved) {
             return Ok(());
         }
         // The permit comes first: those who have one may wait for a file that is being removed, whose removal waits for the
@@ -142,10 +142,10 @@ impl Markers {
             let mut tree = self.names.tree();
             let path = tree.directory_path(ino);
             let attributes = tree.marker(ino).map(|marker| (marker.attributes.clone(), marker.is_there()));
-            let Some(directory) = tree.directory_mut(ino).filter(|directory| directory.is_unsaved) else {
+            let Some(directory) = tree.directory_mut(ino).filter(|directory| directory.marker.is_unsaved) else {
                 return Ok(());
             };
-            directory.is_unsaved = false;
+            directory.marker.is_unsaved = false;
             // It may have been removed since.
             let Some((path, (attributes, is_there))) = path.zip(attributes) else { return Ok(()) };
             (path, attributes, is_there)
@@ -191,7 +191,7 @@ impl Markers {
             // Those that others have claimed may be about to go, too, and each would count on the other.
             let claimed = self.traffic.claims.names_in(parent);
             let stays = |name: &FileName| staying == Some((parent, name)) || !claimed.contains(name);
-            directory.has_marker
+            directory.marker.is_there
                 || staying.is_some_and(|(directory, _)| directory == parent)
                 || directory
                     .children()
@@ -204,12 +204,12 @@ impl Markers {
             if is_kept(directory) {
                 return Ok(());
             }
-            directory.marking.clone()
+            directory.marker.writing.clone()
         };
         let _one_at_a_time = marking.lock().await;
         let path = {
             let tree = self.names.tree();
-            if tree.directory(parent).is_none_or(|directory| directory.has_marker) {
+            if tree.directory(parent).is_none_or(|directory| directory.marker.is_there) {
                 return Ok(());
             }
             tree.directory_path(parent).ok_or(FsError::Stale)?
@@ -219,7 +219,7 @@ impl Markers {
             self.put_marker(&self.context.key(&path)?, &unmarked_attributes()).await?;
         }
         if let Some(directory) = self.names.tree().directory_mut(parent) {
-            directory.has_marker = true;
+            directory.marker.is_there = true;
         }
         Ok(())
     }

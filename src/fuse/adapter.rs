@@ -1117,7 +1117,7 @@ mod tests {
     use crate::fs::{FileSystemParts, FsOptions};
     use crate::memory::Memory;
     use crate::read::ReadOptions;
-    use crate::store::MemoryStore;
+    use crate::store::testing::MemoryStore;
     use crate::upload::UploadOptions;
 
     /// Whoever waits behind others, each of whom waits for answers of his own, would wait for the sum of it.

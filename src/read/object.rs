@@ -20,7 +20,7 @@ use super::verifier::{Stretch, Verdict, Verifier};
 use super::{FETCH_BYTES_MAX, LARGE_BYTES};
 use crate::memory::Block;
 use crate::object::{ByteRange, Crc64, Crc64Hasher, ETag, ObjectKey, StoredObject, Version};
-use crate::store::{GetRequest, Reading, StoreError, StoreErrorKind};
+use crate::store::{GetRequest, Op, Reading, StoreError, StoreErrorKind};
 
 /// How often damaged bytes are fetched again. A damage on the way hits the same bytes twice only where something is
 /// broken, and then no number of attempts helps.
@@ -183,7 +183,7 @@ impl Object {
     }
 
     pub(super) fn damage(&self, message: impl Into<String>) -> StoreError {
-        StoreError::new(StoreErrorKind::Corrupted, "GetObject", lock(&self.stored).key.as_str(), message)
+        StoreError::new(StoreErrorKind::Corrupted, Op::GetObject, lock(&self.stored).key.as_str(), message)
     }
 
     /// Makes sure of all of the object before more than its beginning is handed out, if that can be had at once.

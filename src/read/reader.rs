@@ -304,7 +304,8 @@ mod tests {
     use super::*;
     use crate::object::ObjectKey;
     use crate::read::{ReadOptions, Readers};
-    use crate::store::{MemoryStore, ObjectStore};
+    use crate::store::ObjectStore;
+    use crate::store::testing::MemoryStore;
 
     const KIB: usize = 1 << 10;
 

@@ -10,12 +10,12 @@ use std::time::{Instant, SystemTime};
 
 use serde::Serialize;
 
-use crate::wire::date;
+use crate::wire::{Op, date};
 
 /// The file of the log.
 pub(super) struct AccessLog {
     path: PathBuf,
-    /// Std mutex: held for one write of one line, so that lines stay whole.
+    /// Std mutex: held for one write of one line, so that lines stay whole. Level 8 in the order of locks.
     file: Mutex<File>,
 }
 
@@ -101,8 +101,8 @@ impl Exchange {
     }
 
     /// Notes which operation it is.
-    pub(super) fn is(&mut self, op: &'static str) {
-        self.line.op = op;
+    pub(super) fn is(&mut self, op: Op) {
+        self.line.op = op.name();
     }
 
     /// Notes the upload and part that it belongs to.
@@ -147,7 +147,7 @@ mod tests {
         let log = Arc::new(AccessLog::open(&path).unwrap());
         let mut exchange = Exchange::begin(Some(Arc::clone(&log)), SystemTime::UNIX_EPOCH);
         exchange.about("b-1", "a \"key\"\n");
-        exchange.is("UploadPart");
+        exchange.is(Op::UploadPart);
         exchange.of_upload("id", Some(7));
         exchange.received(5);
         exchange.answered(200);

@@ -48,7 +48,7 @@ pub(super) struct ConnectionLimits {
 /// All connections.
 pub(super) struct Connections {
     limits: ConnectionLimits,
-    /// Std mutex: sections are a walk over the map at most.
+    /// Std mutex: sections are a walk over the map at most. Level 8 in the order of locks.
     open: Mutex<Open>,
     /// Told when a connection has nothing to do any more.
     at_rest: Notify,

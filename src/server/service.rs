@@ -154,7 +154,7 @@ impl Service {
         let method = head.method.ok_or(Code::MethodNotAllowed)?;
         let decoded = Operation::decode(method, &addressed, &head.query, headers);
         if let Ok(operation) = &decoded {
-            exchange.is(operation.name());
+            exchange.is(operation.op());
             match operation {
                 Operation::UploadPart(part) => exchange.of_upload(part.upload.as_str(), Some(part.number.get())),
                 Operation::UploadPartCopy(part) => exchange.of_upload(part.upload.as_str(), Some(part.number.get())),

@@ -45,7 +45,7 @@ pub(super) async fn complete(
 }
 
 fn request(key: &ObjectKey, upload: &UploadId, etags: &[ETag]) -> Result<Request, StoreError> {
-    let op = Op::CompleteMultipartUpload.name();
+    let op = Op::CompleteMultipartUpload;
     let invalid = |message| StoreError::new(StoreErrorKind::Invalid, op, key.as_str(), message);
     if etags.is_empty() {
         return Err(invalid("an upload without parts"));

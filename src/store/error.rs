@@ -3,6 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
+use crate::wire::Op;
+
 /// What an error of the service means to a file system.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum StoreErrorKind {
@@ -114,8 +116,8 @@ impl Obstacle {
 pub struct StoreError {
     /// The meaning.
     pub kind: StoreErrorKind,
-    /// The operation, as the COS documentation names it, for example `UploadPart`.
-    pub op: &'static str,
+    /// The operation; `None` where this side gave up before a request or between two.
+    pub op: Option<Op>,
     /// The key or prefix that the request was about; empty for the bucket itself.
     pub key: String,
     /// HTTP status; 0 where there was no answer.
@@ -141,13 +143,13 @@ impl StoreError {
     /// An error without an answer from the service.
     pub fn new(
         kind: StoreErrorKind,
-        op: &'static str,
+        op: impl Into<Option<Op>>,
         key: impl Into<String>,
         message: impl Into<String>,
     ) -> StoreError {
         StoreError {
             kind,
-            op,
+            op: op.into(),
             key: key.into(),
             status: 0,
             code: String::new(),
@@ -161,7 +163,10 @@ impl StoreError {
 
 impl fmt::Display for StoreError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {:?}: {}", self.op, self.key, self.kind)?;
+        if let Some(op) = self.op {
+            write!(f, "{op} ")?;
+        }
+        write!(f, "{:?}: {}", self.key, self.kind)?;
         let mut facts = Vec::new();
         if self.status != 0 {
             facts.push(format!("status {}", self.status));
@@ -194,7 +199,7 @@ mod tests {
 
     #[test]
     fn an_error_tells_what_was_tried_and_what_was_answered() {
-        let mut error = StoreError::new(StoreErrorKind::Denied, "UploadPart", "a/b", "Access Denied.");
+        let mut error = StoreError::new(StoreErrorKind::Denied, Op::UploadPart, "a/b", "Access Denied.");
         error.status = 403;
         error.code = "AccessDenied".into();
         error.request_id = "NTg3".into();

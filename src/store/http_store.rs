@@ -18,8 +18,8 @@ use super::retry::{self, RetryOptions};
 use super::session::{Request, Session};
 use super::watchdog::Watchdog;
 use super::{
-    Body, Copied, CopyRequest, GetRequest, ListPage, ListRequest, ListedUpload, ObjectStore, Obstacle, Published,
-    Reading, Source, StoreError, StoreErrorKind,
+    Body, Copied, CopyRequest, GetRequest, ListPage, ListRequest, ObjectStore, Obstacle, Published, Reading, Source,
+    StoreError, StoreErrorKind,
 };
 use super::{copying, reading, sending};
 use crate::clock::Clock;
@@ -87,7 +87,7 @@ impl HttpOptions {
 
 /// One bucket over HTTP.
 pub struct HttpStore {
-    session: Arc<Session>,
+    pub(super) session: Arc<Session>,
     bucket: BucketName,
     copy_domain: String,
     limits: Limits,
@@ -96,7 +96,7 @@ pub struct HttpStore {
 }
 
 /// Multipart uploads that were begun by this store and neither completed nor aborted, by key and id. Std mutex: set
-/// operations only.
+/// operations only. Level 8 in the order of locks.
 type Unfinished = Mutex<BTreeSet<(ObjectKey, String)>>;
 
 impl fmt::Debug for HttpStore {
@@ -119,7 +119,7 @@ impl HttpStore {
         let (timeouts, watchdog) = (timeouts.within(retry.deadline), Arc::new(Watchdog::new(retry.deadline)));
         let transport = Transport::new(timeouts, tls, proxy.as_deref(), runtimes, watchdog).map_err(|error| {
             let obstacle = error.obstacle;
-            StoreError { obstacle, ..StoreError::new(error.kind, "connect", bucket.as_str(), error.message) }
+            StoreError { obstacle, ..StoreError::new(error.kind, None, bucket.as_str(), error.message) }
         })?;
         let session = Arc::new(Session::new(transport, route, credentials, retry, clock, stats));
         let (copy_domain, listings) = (endpoint.copy_source_domain().to_owned(), Arc::default());
@@ -329,10 +329,6 @@ impl ObjectStore for HttpStore {
         }
         self.note_upload(key, upload, false);
         Ok(())
-    }
-
-    async fn list_uploads(&self, prefix: &str) -> Result<Vec<ListedUpload>, StoreError> {
-        listing::uploads(&self.session, prefix).await
     }
 }
 

@@ -8,13 +8,13 @@ use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
 
 use super::session::{Request, Session};
-use super::{ListPage, ListRequest, ListedObject, ListedUpload, StoreError, StoreErrorKind};
+use super::{ListPage, ListRequest, ListedObject, StoreError, StoreErrorKind};
 use crate::object::key::UNREADABLE;
-use crate::wire::answer::{ListBucketResult, ListMultipartUploadsResult, PAGE_ENTRIES_MAX};
-use crate::wire::operation::{ListMultipartUploads, ListObjects, Operation};
+use crate::wire::answer::{ListBucketResult, PAGE_ENTRIES_MAX};
+use crate::wire::operation::{ListObjects, Operation};
 
 /// The most pages of one listing: ten million names, which nobody keeps in one directory.
-const PAGES_MAX: u32 = 10_000;
+pub(super) const PAGES_MAX: u32 = 10_000;
 
 /// The most pages of one listing that are not full although more follow. The service fills every page but the last.
 const SHORT_PAGES_MAX: u32 = 1000;
@@ -25,7 +25,7 @@ const FOLLOWED_MAX: usize = 256;
 /// How far the listings have come that are asked for page by page.
 #[derive(Debug, Default)]
 pub(super) struct Listings {
-    /// Those with a page to come, the newest last. Std mutex: one search at most.
+    /// Those with a page to come, the newest last. Std mutex: one search at most. Level 8 in the order of locks.
     followed: Mutex<VecDeque<(ListRequest, Length)>>,
 }
 
@@ -128,32 +128,6 @@ fn is_plausible(result: &ListBucketResult, wanted: &ListRequest) -> bool {
         && names <= entries_max(wanted)
         && (!result.is_truncated || next_marker(result).as_deref() >= last)
         && (result.is_truncated || result.next_marker.is_none())
-}
-
-/// The unfinished uploads whose keys begin with `prefix`, all pages.
-pub(super) async fn uploads(session: &Session, prefix: &str) -> Result<Vec<ListedUpload>, StoreError> {
-    let mut listed = Vec::new();
-    let mut page = ListMultipartUploads { prefix: prefix.to_owned(), ..ListMultipartUploads::default() };
-    for _ in 0..PAGES_MAX {
-        let request = Request::new(&Operation::ListMultipartUploads(page.clone())).about(prefix);
-        let result = session.ask(&request, ListMultipartUploadsResult::decode).await?;
-        listed.extend(result.uploads.into_iter().map(|upload| ListedUpload {
-            key: upload.key,
-            upload: upload.upload,
-            initiated: upload.initiated,
-        }));
-        if !result.is_truncated {
-            return Ok(listed);
-        }
-        let next = (result.next_key_marker.unwrap_or_default(), result.next_upload_id_marker.unwrap_or_default());
-        // Ids are opaque, so only standing still is certain to lead nowhere.
-        if next.0 < page.key_marker || next == (page.key_marker.clone(), page.upload_id_marker.clone()) {
-            return Err(request.error(StoreErrorKind::Protocol, "a page of a listing that leads nowhere"));
-        }
-        (page.key_marker, page.upload_id_marker) = next;
-    }
-    let request = Request::new(&Operation::ListMultipartUploads(page)).about(prefix);
-    Err(request.error(StoreErrorKind::Protocol, format!("a listing without end: {PAGES_MAX} pages")))
 }
 
 #[cfg(test)]

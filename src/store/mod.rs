@@ -4,37 +4,34 @@
 //! a caller that gets an error need not try again.
 
 mod body;
+mod change_notifier;
 mod complete;
 mod copying;
 mod error;
-mod fault;
-mod fault_store;
 mod http;
 mod http_store;
+mod layered;
 mod listing;
-mod memory;
-mod memory_bucket;
 mod object_store;
-mod op;
 mod pace;
 mod reach;
 mod reading;
 mod retry;
 mod sending;
 mod session;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod watchdog;
 
 pub use body::Body;
+pub use change_notifier::{ChangeNotifier, ChangeObserver};
 pub use error::{Obstacle, StoreError, StoreErrorKind};
-pub use fault::{Fault, Gate};
-pub use fault_store::FaultStore;
 pub use http::{Runtimes, Timeouts};
 pub use http_store::{HttpOptions, HttpStore};
-pub use memory::{LoggedRequest, MemoryStore};
 pub use object_store::{
-    Copied, CopyRequest, GetRequest, ListPage, ListRequest, ListedObject, ListedUpload, ObjectStore, Published,
-    Reading, Source,
+    Copied, CopyRequest, GetRequest, ListPage, ListRequest, ListedObject, ObjectStore, Published, Reading, Source,
 };
-pub use op::Op;
 pub use retry::RetryOptions;
 pub use watchdog::Watchdog;
+
+pub use crate::wire::Op;

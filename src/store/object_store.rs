@@ -91,9 +91,6 @@ pub trait ObjectStore: Send + Sync + 'static {
 
     /// Gives up a multipart upload and frees its parts; one that is not known counts as given up.
     async fn abort(&self, key: &ObjectKey, upload: &UploadId) -> Result<(), StoreError>;
-
-    /// The unfinished uploads whose keys begin with `prefix`, all pages.
-    async fn list_uploads(&self, prefix: &str) -> Result<Vec<ListedUpload>, StoreError>;
 }
 
 /// What to read.
@@ -218,15 +215,4 @@ impl ListedObject {
         let is_of_every_day = self.storage_class.is_empty() || self.storage_class.eq_ignore_ascii_case(STANDARD);
         (!is_of_every_day).then(|| self.storage_class.clone())
     }
-}
-
-/// What a listing of unfinished uploads says of one.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ListedUpload {
-    /// The key that the upload would write.
-    pub key: String,
-    /// Its id.
-    pub upload: UploadId,
-    /// When it was begun.
-    pub initiated: SystemTime,
 }

@@ -19,7 +19,7 @@ pub(super) struct Reach {
     has_answered: AtomicBool,
     /// Whether `lost` is set, for the many requests that find it is not.
     is_lost: AtomicBool,
-    /// Std mutex: copies and comparisons only.
+    /// Std mutex: copies, comparisons, and a line in the log. Level 8 in the order of locks.
     lost: Mutex<Option<Lost>>,
 }
 
@@ -69,9 +69,10 @@ impl Reach {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::Op;
 
     fn error(kind: StoreErrorKind) -> StoreError {
-        StoreError::new(kind, "HeadObject", "k", "told")
+        StoreError::new(kind, Op::HeadObject, "k", "told")
     }
 
     #[tokio::test(start_paused = true)]

@@ -29,7 +29,7 @@ pub(super) async fn put(
     let digests = digests(&body).await;
     if digests.crc64 != crc64 {
         let message = format!("the bytes to be sent have checksum {}, {crc64} was written", digests.crc64);
-        return Err(StoreError::new(StoreErrorKind::Corrupted, Op::PutObject.name(), key.as_str(), message));
+        return Err(StoreError::new(StoreErrorKind::Corrupted, Op::PutObject, key.as_str(), message));
     }
     let mut put = PutObject::new(key.clone(), attributes.clone());
     put.checks = BodyChecks { content_md5: Some(digests.md5.header()), content_sha1: None };

@@ -22,7 +22,7 @@ use crate::stats::Stats;
 use crate::wire::address::Route;
 use crate::wire::answer::{AnswerError, ErrorBody};
 use crate::wire::date;
-use crate::wire::operation::{Operation, UploadPartCopy};
+use crate::wire::operation::{Op, Operation, UploadPartCopy};
 use crate::wire::request::{HeaderPair, Method, RequestHead};
 use crate::wire::sign::{Credentials, KeyTime, SigningKey};
 
@@ -42,7 +42,8 @@ const SIGNED_FOR_SECONDS: u64 = 3600;
 pub(super) struct Session {
     transport: Transport,
     route: Route,
-    /// Std lock: read when a signing key is derived, replaced when somebody has new ones.
+    /// Std lock: read when a signing key is derived, under the lock of that; replaced when somebody has new ones.
+    /// Level 9 in the order of locks.
     credentials: RwLock<Credentials>,
     retry: RetryOptions,
     clock: Clock,
@@ -50,6 +51,7 @@ pub(super) struct Session {
     /// Seconds that the service's clock is ahead of ours, as learned from its `Date`.
     clock_offset: AtomicI64,
     /// The key that was derived last. Std mutex: held for one derivation at most, never across an await.
+    /// Level 8 in the order of locks.
     signing_key: Mutex<Option<Arc<SigningKey>>>,
     /// Whether the ETag of a PUT has been seen to be something else than the MD5 of its bytes.
     etags_are_opaque: AtomicBool,
@@ -62,7 +64,7 @@ pub(super) struct Session {
 /// One request, before it is signed.
 #[derive(Debug)]
 pub(super) struct Request {
-    pub(super) op: &'static str,
+    pub(super) op: Op,
     /// The key or prefix, for errors.
     pub(super) key: String,
     head: RequestHead,
@@ -96,7 +98,7 @@ const LIGHT_BYTES_MAX: u64 = 64 << 10;
 impl Request {
     /// Whether it moves the bytes of an object.
     fn weight(&self) -> Weight {
-        let reads = self.op == "GetObject";
+        let reads = self.op == Op::GetObject;
         if reads || self.body.len() > LIGHT_BYTES_MAX { Weight::Bulk } else { Weight::Light }
     }
 
@@ -111,7 +113,7 @@ impl Request {
             Operation::CopyObject(_) | Operation::UploadPartCopy(_) => Work::Copies(COPY_BYTES_UNKNOWN),
             _ => Work::None,
         };
-        Request { op: operation.name(), key, head, body, work }
+        Request { op: operation.op(), key, head, body, work }
     }
 
     /// The same copy, of so many bytes.
@@ -547,7 +549,8 @@ impl Tries {
         let pause = self.attempts.after_failure(failed.remedy, elapsed, &mut self.random);
         self.reach.failed(&failed.error, pause.is_none());
         let Some(pause) = pause else { return Err(failed.error) };
-        log::trace!("{} {:?}: trying again in {} ms", failed.error.op, failed.error.key, pause.as_millis());
+        let op = failed.error.op.map_or("", Op::name);
+        log::trace!("{op} {:?}: trying again in {} ms", failed.error.key, pause.as_millis());
         Stats::add(&self.stats.retries, 1);
         tokio::time::sleep(pause).await;
         Ok(())

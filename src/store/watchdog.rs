@@ -20,7 +20,7 @@ const CALL_DEADLINES: u32 = 4;
 #[derive(Debug)]
 pub struct Watchdog {
     deadline: Duration,
-    /// Until when nobody has reason to give up. Std mutex: copies and comparisons only.
+    /// Until when nobody has reason to give up. Std mutex: copies and comparisons only. Level 8 in the order of locks.
     fed_until: Mutex<Instant>,
 }
 

@@ -10,7 +10,7 @@ use super::copying::read_all;
 use super::extents::{Extents, Matter, Source};
 use super::uploader::Uploader;
 use crate::object::{ByteRange, Crc64, StoredObject};
-use crate::store::{Body, GetRequest, StoreError, StoreErrorKind};
+use crate::store::{Body, GetRequest, Op, StoreError, StoreErrorKind};
 
 /// Stretches that are fetched at once for one body.
 const FETCH_CONCURRENCY: usize = 4;
@@ -139,7 +139,7 @@ impl Uploader {
                 return Ok((bytes.into(), found));
             }
             let message = format!("{} bytes of {}, with checksum {found}", bytes.len(), range.len());
-            let error = StoreError::new(StoreErrorKind::Corrupted, "GetObject", object.key.as_str(), message);
+            let error = StoreError::new(StoreErrorKind::Corrupted, Op::GetObject, object.key.as_str(), message);
             if attempts == FETCH_ATTEMPTS {
                 return Err(error);
             }
@@ -152,7 +152,7 @@ impl Uploader {
 /// Bytes that nobody thought of fetching: a mistake of ours, and better told than left out.
 fn not_fetched(object: &StoredObject, range: ByteRange) -> StoreError {
     let message = format!("{range} was not fetched");
-    StoreError::new(StoreErrorKind::Internal, "GetObject", object.key.as_str(), message)
+    StoreError::new(StoreErrorKind::Internal, Op::GetObject, object.key.as_str(), message)
 }
 
 pub(super) fn zeros(len: u64) -> impl Iterator<Item = Bytes> {

@@ -10,7 +10,7 @@ use super::copying::copy_object;
 use super::open_file::OpenFile;
 use super::uploader::{OnConflict, UploadError};
 use crate::object::{ETag, ObjectHead, ObjectKey, StoredObject, Version, time};
-use crate::store::{Published, StoreError, StoreErrorKind};
+use crate::store::{Op, Published, StoreError, StoreErrorKind};
 
 /// What a file does about another's object.
 enum Verdict {
@@ -142,7 +142,7 @@ fn suffixed(key: &ObjectKey, suffix: &str) -> ObjectKey {
 }
 
 fn changed(key: &ObjectKey) -> StoreError {
-    StoreError::new(StoreErrorKind::Changed, "HeadObject", key.as_str(), "another object is there by now")
+    StoreError::new(StoreErrorKind::Changed, Op::HeadObject, key.as_str(), "another object is there by now")
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use crate::object::limits::GIB;
 use crate::object::{
     ByteRange, Crc64, ETag, ObjectAttributes, ObjectKey, PartNumber, StoredObject, UploadId, UploadedPart,
 };
-use crate::store::{CopyRequest, GetRequest, ObjectStore, Source, StoreError, StoreErrorKind};
+use crate::store::{CopyRequest, GetRequest, ObjectStore, Op, Source, StoreError, StoreErrorKind};
 
 /// Ranges of a large copy that are made at once. They cost this machine nothing but a connection each.
 const COPY_CONCURRENCY: usize = 8;
@@ -37,7 +37,7 @@ pub async fn copy_object(
     match (copied.crc64, source.version.checksum) {
         (Some(copy), Some(original)) if copy != original => {
             let message = format!("the copy's checksum is {copy}, the original's {original}");
-            Err(StoreError::new(StoreErrorKind::Corrupted, "CopyObject", key.as_str(), message))
+            Err(StoreError::new(StoreErrorKind::Corrupted, Op::CopyObject, key.as_str(), message))
         }
         _ => Ok(copied.etag),
     }
@@ -87,7 +87,7 @@ async fn copy_parts(
         match (parts.iter().try_fold(Crc64::EMPTY, put_together), version.checksum) {
             (Some(copied), Some(original)) if copied != original => {
                 let message = format!("the parts' checksum is {copied}, the original's {original}");
-                let error = StoreError::new(StoreErrorKind::Corrupted, "UploadPartCopy", key.as_str(), message);
+                let error = StoreError::new(StoreErrorKind::Corrupted, Op::UploadPartCopy, key.as_str(), message);
                 if attempts == COPY_ATTEMPTS {
                     return Err(error);
                 }
@@ -111,7 +111,7 @@ pub(super) async fn copy_ranges(
 ) -> Result<Vec<UploadedPart>, StoreError> {
     let copy = |(index, range): (usize, ByteRange)| async move {
         let number = PartNumber::new(index as u64 + 1).ok_or_else(|| {
-            StoreError::new(StoreErrorKind::TooLarge, "UploadPartCopy", key.as_str(), "more than 10,000 ranges")
+            StoreError::new(StoreErrorKind::TooLarge, Op::UploadPartCopy, key.as_str(), "more than 10,000 ranges")
         })?;
         store.upload_part_copy(key, upload, number, source, range).await
     };

@@ -16,7 +16,7 @@ use super::open_file::{OpenFile, State};
 use super::uploader::UploadError;
 use crate::object::limits::MIB;
 use crate::object::{ByteRange, Crc64, Crc64Hasher, StoredObject};
-use crate::store::{GetRequest, StoreError, StoreErrorKind};
+use crate::store::{GetRequest, Op, StoreError, StoreErrorKind};
 
 /// Stretches that are remembered of a file: some 4 MiB. What is read beyond these is fetched once more at once.
 const STRETCHES_MAX: usize = 1 << 16;
@@ -118,7 +118,7 @@ impl OpenFile {
                 return Ok(());
             }
             let message = format!("{range} was read with checksum {crc64} before, and comes with {}", hasher.value());
-            let error = StoreError::new(StoreErrorKind::Corrupted, "GetObject", key.as_str(), message);
+            let error = StoreError::new(StoreErrorKind::Corrupted, Op::GetObject, key.as_str(), message);
             if attempts == FETCH_ATTEMPTS {
                 return Err(error);
             }

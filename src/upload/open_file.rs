@@ -350,7 +350,7 @@ impl OpenFile {
             Ok(result) => result,
             Err(panic) => {
                 let error = format!("publishing ended early: {panic}");
-                Err(StoreError::new(StoreErrorKind::Internal, "publish", self.key().as_str(), error).into())
+                Err(StoreError::new(StoreErrorKind::Internal, None, self.key().as_str(), error).into())
             }
         }
     }

@@ -16,7 +16,7 @@ use super::uploader::{Flight, UploadError};
 use crate::object::limits::GIB;
 use crate::object::{Crc64, ETag, ObjectAttributes, ObjectKey, StoredObject, UploadedPart, Version};
 use crate::stats::Stats;
-use crate::store::{Published, StoreError, StoreErrorKind};
+use crate::store::{Op, Published, StoreError, StoreErrorKind};
 
 /// Holes of a file that nobody waits for, in bytes, whatever else it has: more than ten copies of the largest part, which
 /// take minutes.
@@ -215,7 +215,7 @@ impl OpenFile {
         if self.is_dirty() {
             let mut state = self.lock();
             let message = "the mount ended before it was published";
-            let error = StoreError::new(StoreErrorKind::TimedOut, "publish", state.key.as_str(), message);
+            let error = StoreError::new(StoreErrorKind::TimedOut, None, state.key.as_str(), message);
             self.fail(&mut state, error.into());
         }
     }
@@ -448,7 +448,7 @@ impl OpenFile {
             };
             let from = state.resolve(&source).map_or_else(|| state.key.clone(), |object| object.key);
             let message = "what was fetched and copied of it has another checksum than the object";
-            let error = StoreError::new(StoreErrorKind::Corrupted, "publish", from.as_str(), message);
+            let error = StoreError::new(StoreErrorKind::Corrupted, None, from.as_str(), message);
             if attempts == FETCH_ATTEMPTS {
                 return Err(error.into());
             }
@@ -476,7 +476,7 @@ impl OpenFile {
                     if state.must_replan {
                         let message = "a part's number was refused";
                         let key = state.key.as_str();
-                        let error = StoreError::new(StoreErrorKind::TooManyParts, "UploadPart", key, message);
+                        let error = StoreError::new(StoreErrorKind::TooManyParts, Op::UploadPart, key, message);
                         return Err(error.into());
                     }
                     if let Some(parts) = state.content.acknowledged() {
@@ -574,7 +574,7 @@ impl OpenFile {
                 return;
             }
             let message = "the program that made a hole of it was told to end before it was published";
-            let error = StoreError::new(StoreErrorKind::TimedOut, "publish", state.key.as_str(), message);
+            let error = StoreError::new(StoreErrorKind::TimedOut, None, state.key.as_str(), message);
             self.fail(&mut state, error.into());
         }
         self.changed.notify_waiters();

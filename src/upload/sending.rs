@@ -11,7 +11,7 @@ use super::uploader::{Flight, UploadError};
 use crate::object::{
     ByteRange, Crc64, Limits, ObjectAttributes, ObjectKey, PartNumber, StoredObject, UploadId, UploadedPart,
 };
-use crate::store::{Source, StoreError, StoreErrorKind};
+use crate::store::{Op, Source, StoreError, StoreErrorKind};
 
 /// A running multipart upload. Whoever has a request of it on its way holds a clone of its `Arc`, which keeps it from
 /// being aborted meanwhile.
@@ -174,7 +174,7 @@ impl OpenFile {
             return Ok(());
         }
         let message = "the upload was given up";
-        Err(StoreError::new(StoreErrorKind::NoSuchUpload, "UploadPart", session.key.as_str(), message).into())
+        Err(StoreError::new(StoreErrorKind::NoSuchUpload, Op::UploadPart, session.key.as_str(), message).into())
     }
 
     /// The id of an upload, which is begun at the service if it was not yet.

@@ -12,7 +12,7 @@ use crate::memory::Memory;
 use crate::object::limits::{GIB, MIB};
 use crate::object::{ByteRange, Crc64, ETag, Limits, ObjectAttributes, ObjectKey, Version};
 use crate::stats::Stats;
-use crate::store::MemoryStore;
+use crate::store::testing::MemoryStore;
 
 thread_local! {
     static EXTENTS: Cell<u64> = const { Cell::new(0) };

@@ -23,7 +23,7 @@ pub use address::{Addressed, Endpoint};
 pub use code::{Code, Failure, Meaning, Retry};
 pub use condition::Conditions;
 pub use copy_source::CopySource;
-pub use operation::{Operation, RequestError};
+pub use operation::{Op, Operation, RequestError};
 pub use range::RangeSpec;
 pub use request::{Headers, Method, RequestHead};
 pub use sign::{Credentials, KeyTime, SigningKey};

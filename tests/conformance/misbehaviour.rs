@@ -7,8 +7,8 @@ use bytes::Bytes;
 use cosmount::clock::Clock;
 use cosmount::object::{BucketName, ByteRange, Crc64, ETag, ObjectAttributes, ObjectKey, PartNumber, UploadId};
 use cosmount::store::{
-    Body, CopyRequest, GetRequest, HttpOptions, HttpStore, ListRequest, ObjectStore, Published, RetryOptions, Source,
-    StoreError, StoreErrorKind,
+    Body, CopyRequest, GetRequest, HttpOptions, HttpStore, ListRequest, ObjectStore, Op, Published, RetryOptions,
+    Source, StoreError, StoreErrorKind,
 };
 use cosmount::wire::address::Endpoint;
 use cosmount::wire::sign::Credentials;
@@ -208,7 +208,7 @@ async fn silence_is_an_error_after_the_idle_time() {
 async fn an_error_tells_everything_but_the_secret() {
     let server = Scripted::start([Reply::Answer(error(403, "SignatureDoesNotMatch"))]).await;
     let error = put(&client(&server), &["abc"]).await.unwrap_err();
-    assert_eq!((error.kind, error.op, error.key.as_str()), (StoreErrorKind::Denied, "PutObject", "dir/k"));
+    assert_eq!((error.kind, error.op, error.key.as_str()), (StoreErrorKind::Denied, Some(Op::PutObject), "dir/k"));
     assert_eq!((error.status, error.code.as_str()), (403, "SignatureDoesNotMatch"));
     assert_eq!((error.request_id.as_str(), error.message.as_str()), ("cmVx", "m"));
     let store = client(&server);

@@ -4,7 +4,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use cosmount::fs::{Asker, AttrChange, FsError, FsOptions, Owner, ROOT, XattrMode};
 use cosmount::object::{Crc64, ObjectAttributes, ObjectKey};
-use cosmount::store::{Fault, Gate, ObjectStore, Op};
+use cosmount::store::testing::{Fault, Gate};
+use cosmount::store::{ObjectStore, Op};
 
 use crate::bed::{Bed, Choices, ME, PART, WRITE, bytes};
 

@@ -15,7 +15,8 @@ use cosmount::memory::Memory;
 use cosmount::object::Limits;
 use cosmount::read::ReadOptions;
 use cosmount::stats::Stats;
-use cosmount::store::{Fault, FaultStore, MemoryStore, Op};
+use cosmount::store::Op;
+use cosmount::store::testing::{Fault, FaultStore, MemoryStore};
 use cosmount::upload::{OnConflict, UploadOptions};
 
 pub(crate) const KIB: usize = 1 << 10;

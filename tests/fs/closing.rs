@@ -4,7 +4,8 @@ use std::future::ready;
 use std::time::{Duration, UNIX_EPOCH};
 
 use cosmount::fs::{AttrChange, FsError, Holder};
-use cosmount::store::{Fault, Gate, Op, StoreErrorKind};
+use cosmount::store::testing::{Fault, Gate};
+use cosmount::store::{Op, StoreErrorKind};
 use futures_util::poll;
 
 use crate::bed::{APPEND, Bed, PART, READ, REPLACE, WRITE, assert_same, bytes};

@@ -3,7 +3,8 @@
 
 use cosmount::fs::FsError;
 use cosmount::object::Limits;
-use cosmount::store::{Fault, Op, StoreErrorKind};
+use cosmount::store::testing::Fault;
+use cosmount::store::{Op, StoreErrorKind};
 
 use crate::bed::{APPEND, Bed, Choices, File, KIB, MIB, PART, READ, WRITE, bytes};
 

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use cosmount::fs::{FileName, FsError};
 use cosmount::object::ObjectAttributes;
-use cosmount::store::{Fault, Gate, Op, StoreErrorKind};
+use cosmount::store::testing::{Fault, Gate};
+use cosmount::store::{Op, StoreErrorKind};
 
 use futures_util::poll;
 

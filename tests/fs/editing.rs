@@ -1,6 +1,7 @@
 //! Writes that are not at the end, cuts, holes, and changes to files that are in the bucket already.
 
-use cosmount::store::{Fault, Gate, Op};
+use cosmount::store::Op;
+use cosmount::store::testing::{Fault, Gate};
 use futures_util::poll;
 
 use crate::bed::{APPEND, Bed, Choices, File, KIB, MIB, PART, REPLACE, WRITE, assert_same, bytes};

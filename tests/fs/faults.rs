@@ -1,7 +1,8 @@
 //! What goes wrong at the service ends in an error that is told, and leaves nothing behind.
 
 use cosmount::fs::FsError;
-use cosmount::store::{Fault, Gate, Op, StoreErrorKind};
+use cosmount::store::testing::{Fault, Gate};
+use cosmount::store::{Op, StoreErrorKind};
 use futures_util::poll;
 
 use crate::bed::{APPEND, Bed, File, PART, REPLACE, WRITE, bytes};

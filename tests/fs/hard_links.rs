@@ -1,7 +1,8 @@
 //! Hard links, which are copies.
 
 use cosmount::fs::{FsError, FsOptions, HardLinks, Kind, ROOT, Special};
-use cosmount::store::{Fault, Op, StoreErrorKind};
+use cosmount::store::testing::Fault;
+use cosmount::store::{Op, StoreErrorKind};
 
 use crate::bed::{Bed, Choices, ME, TEMPORARY, WRITE, bytes};
 

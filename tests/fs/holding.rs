@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use cosmount::fs::{AttrChange, FsError, FsOptions, Temporary};
-use cosmount::store::{Fault, Gate, Op, StoreErrorKind};
+use cosmount::store::testing::{Fault, Gate};
+use cosmount::store::{Op, StoreErrorKind};
 
 use crate::bed::{Bed, Choices, File, PART, READ, TEMPORARY, WRITE, bytes};
 

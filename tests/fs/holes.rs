@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cosmount::fs::{AttrChange, FsError};
-use cosmount::store::{Fault, Gate, Op, StoreErrorKind};
+use cosmount::store::testing::{Fault, Gate};
+use cosmount::store::{Op, StoreErrorKind};
 
 use crate::bed::{Bed, File, MIB, PART, READ, WRITE, bytes};
 

@@ -4,7 +4,8 @@
 use std::time::Duration;
 
 use cosmount::fs::{FileName, FsError, ROOT};
-use cosmount::store::{Fault, Gate, Op};
+use cosmount::store::Op;
+use cosmount::store::testing::{Fault, Gate};
 use tokio::task::JoinHandle;
 
 use crate::bed::{Bed, File, TEMPORARY, WRITE};

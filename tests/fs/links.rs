@@ -2,7 +2,8 @@
 
 use cosmount::fs::{AttrChange, FsError, Kind, XattrMode};
 use cosmount::object::ObjectAttributes;
-use cosmount::store::{Fault, Gate, Op};
+use cosmount::store::Op;
+use cosmount::store::testing::{Fault, Gate};
 use futures_util::poll;
 
 use crate::bed::{Bed, ME, WRITE};

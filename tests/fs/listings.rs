@@ -1,7 +1,8 @@
 //! What directories show that are open while they change, and keys that no directory can show.
 
 use cosmount::fs::{DirEntry, FsError, FsOptions, HandleId, Kind, ROOT};
-use cosmount::store::{Fault, Op, StoreErrorKind};
+use cosmount::store::testing::Fault;
+use cosmount::store::{Op, StoreErrorKind};
 
 use crate::bed::{Bed, Choices};
 

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use cosmount::store::{Fault, Gate, Op, StoreErrorKind};
+use cosmount::store::testing::{Fault, Gate};
+use cosmount::store::{Op, StoreErrorKind};
 use futures_util::future::join_all;
 use futures_util::poll;
 

@@ -4,7 +4,8 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use cosmount::fs::{FileName, FsError, FsOptions, Kind, ROOT};
 use cosmount::stats::Stats;
-use cosmount::store::{Fault, Gate, Op, StoreErrorKind};
+use cosmount::store::testing::{Fault, Gate};
+use cosmount::store::{Op, StoreErrorKind};
 use futures_util::poll;
 
 use crate::bed::{APPEND, Bed, Choices, READ, REPLACE, TEMPORARY, WRITE};

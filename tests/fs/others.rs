@@ -1,7 +1,8 @@
 //! Two mounts of one bucket on one machine, and changes that others make behind the mount's back.
 
 use cosmount::fs::{FsError, LockFamily, LockKind, LockRequest, Others, ROOT};
-use cosmount::store::{Fault, Gate, Op, StoreErrorKind};
+use cosmount::store::testing::{Fault, Gate};
+use cosmount::store::{Op, StoreErrorKind};
 use futures_util::poll;
 
 use crate::bed::{Bed, Choices, File, MIB, READ, WRITE, assert_same, bytes};

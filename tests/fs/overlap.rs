@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use cosmount::fs::{AttrChange, FsError};
-use cosmount::store::{Fault, Gate, Op};
+use cosmount::store::Op;
+use cosmount::store::testing::{Fault, Gate};
 use futures_util::FutureExt;
 use proptest::prelude::*;
 

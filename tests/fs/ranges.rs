@@ -2,7 +2,8 @@
 
 use cosmount::fs::{Allocation, FsError, SeekTo};
 use cosmount::object::Limits;
-use cosmount::store::{Fault, Gate, Op, StoreErrorKind};
+use cosmount::store::testing::{Fault, Gate};
+use cosmount::store::{Op, StoreErrorKind};
 use futures_util::poll;
 
 use crate::bed::{Bed, Choices, File, KIB, PART, READ, WRITE, assert_same, bytes};

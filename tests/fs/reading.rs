@@ -3,7 +3,8 @@
 use bytes::Bytes;
 use cosmount::fs::FsError;
 use cosmount::object::{Crc64, ObjectAttributes, ObjectKey, PartNumber};
-use cosmount::store::{Body, Fault, Gate, ObjectStore, Op, StoreErrorKind};
+use cosmount::store::testing::{Fault, Gate};
+use cosmount::store::{Body, ObjectStore, Op, StoreErrorKind};
 use futures_util::future::join_all;
 use futures_util::poll;
 

@@ -1,7 +1,8 @@
 //! Renaming files, published, streaming and not yet in the bucket, over nothing and over others.
 
 use cosmount::fs::{FsError, ROOT};
-use cosmount::store::{Fault, Gate, Op, StoreErrorKind};
+use cosmount::store::testing::{Fault, Gate};
+use cosmount::store::{Op, StoreErrorKind};
 use futures_util::poll;
 
 use crate::bed::{Bed, File, KIB, MIB, PART, READ, REPLACE, WRITE, assert_same, bytes};

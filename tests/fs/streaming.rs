@@ -3,7 +3,8 @@
 use std::future::ready;
 use std::sync::atomic::AtomicUsize;
 
-use cosmount::store::{Fault, Gate, Op};
+use cosmount::store::Op;
+use cosmount::store::testing::{Fault, Gate};
 use futures_util::poll;
 
 use crate::bed::{Bed, Choices, PART, WRITE, assert_same, bytes};

@@ -8,7 +8,7 @@ use crate::fs::context::service::Context;
 use crate::fs::markers::Markers;
 use crate::fs::names::attributes::{Attr, AttrChange};
 use crate::fs::names::cache::Names;
-use crate::fs::names::inodes::Ino;
+use crate::fs::names::ino::Ino;
 use crate::fs::open::files::Files;
 use crate::fs::open::inode::writing_of;
 use crate::fs::open::publisher::Publisher;

@@ -17,7 +17,7 @@ use crate::fs::context::options::HardLinks;
 use crate::fs::names::attributes::Attr;
 use crate::fs::names::entry::{Entry, Facts, What};
 use crate::fs::names::heads::METADATA_ATTEMPTS;
-use crate::fs::names::inodes::Ino;
+use crate::fs::names::ino::Ino;
 use crate::fs::names::name::FileName;
 use crate::fs::open::inode::open_inode;
 use crate::fs::open::linked::note_link;

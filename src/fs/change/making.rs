@@ -7,7 +7,7 @@ use crate::fs::context::error::FsError;
 use crate::fs::context::options::Owner;
 use crate::fs::names::attributes::{Attr, Kind, LINK_PERMISSIONS};
 use crate::fs::names::entry::{Entry, Marker, What};
-use crate::fs::names::inodes::Ino;
+use crate::fs::names::ino::Ino;
 use crate::fs::names::name::FileName;
 use crate::fs::names::tree::Tree;
 use crate::fs::open::handles::OpenMode;

@@ -14,8 +14,9 @@ use futures_util::stream::{self, StreamExt};
 use super::changes::Changes;
 use super::renaming::Way;
 use crate::fs::context::error::FsError;
-use crate::fs::names::entry::{Copy, Entry, Facts, What};
-use crate::fs::names::inodes::Ino;
+use crate::fs::names::directory::Directory;
+use crate::fs::names::entry::{CopyOf, Entry, Facts, What};
+use crate::fs::names::ino::Ino;
 use crate::fs::names::name::FileName;
 use crate::fs::open::inode::{open_inode, writings_below};
 use crate::fs::open::writing::Writing;
@@ -40,7 +41,7 @@ struct Move<'a> {
     old: String,
     new: String,
     /// What has been copied, by old key.
-    copied: HashMap<ObjectKey, Copy>,
+    copied: HashMap<ObjectKey, CopyOf>,
     /// Copies that failed, by old key: nobody knows whether they are there, or will be.
     doubtful: Vec<ObjectKey>,
     /// Files with content that is being written, which have moved, and whether their object is under its old key still.
@@ -100,7 +101,9 @@ impl Changes {
         let below = ListRequest { prefix: prefix.clone(), max_keys: Some(2), ..ListRequest::default() };
         let page = self.context.store.list(below).await.map_err(|error| self.context.told(error))?;
         let ino = self.names.tree().entry(place.0, place.1).ok_or(FsError::NotFound)?.ino;
-        if self.names.tree().holds_new(ino) || page.objects.iter().any(|object| object.key != prefix) {
+        if self.names.tree().directory(ino).is_some_and(Directory::holds_new)
+            || page.objects.iter().any(|object| object.key != prefix)
+        {
             return Err(FsError::NotEmpty);
         }
         Ok(self.markers.marker_at(place).await?.attributes)
@@ -192,7 +195,7 @@ impl Move<'_> {
             match copied {
                 Some(Ok(copied)) => {
                     let ListedObject { etag, last_modified, size, .. } = object;
-                    self.copied.insert(old, Copy { etag, last_modified, size, copied });
+                    self.copied.insert(old, CopyOf { etag, last_modified, size, copied });
                 }
                 // It was replaced or removed since it was listed, and nothing was copied. The next pass sees what there is.
                 Some(Err(error)) if error.is_of_version_gone() => {}
@@ -300,7 +303,7 @@ impl Move<'_> {
     }
 }
 
-impl Copy {
+impl CopyOf {
     fn is_of(&self, object: &ListedObject) -> bool {
         self.etag == object.etag && self.last_modified == object.last_modified
     }

@@ -8,7 +8,7 @@ use crate::fs::names::attributes::{
     Attr, Kind, MODE_SET_GROUP, MODE_SET_USER, permissions_and_owner, privileges_of, shows_privileges,
     without_privileges,
 };
-use crate::fs::names::inodes::Ino;
+use crate::fs::names::ino::Ino;
 use crate::object::ObjectAttributes;
 
 /// Somebody who asks for a change.

@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use super::changes::Changes;
 use crate::fs::context::error::FsError;
+use crate::fs::names::directory::Directory;
 use crate::fs::names::entry::What;
-use crate::fs::names::inodes::Ino;
+use crate::fs::names::ino::Ino;
 use crate::fs::names::name::FileName;
 use crate::fs::names::tree::Tree;
 use crate::fs::open::inode::is_open;
@@ -25,7 +26,7 @@ impl Changes {
             let path = format!("{}{name}/", tree.directory_path(parent).ok_or(FsError::Stale)?);
             let own = [Claim::Name(parent, name.clone()), Claim::Stay(parent)];
             let claims = own.into_iter().chain([Claim::Move(entry.ino), Claim::Alone(entry.ino)]).collect();
-            Ok(((path, tree.holds_new(entry.ino)), claims))
+            Ok(((path, tree.directory(entry.ino).is_some_and(Directory::holds_new)), claims))
         };
         let ((path, holds_new), _claimed) = self.traffic.claim(&[(parent, name)], look).await?;
         let marker = self.context.key(&path)?;

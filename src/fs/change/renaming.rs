@@ -4,7 +4,7 @@ use super::changes::Changes;
 use crate::fs::context::error::FsError;
 use crate::fs::names::entry::{Entry, Facts, What};
 use crate::fs::names::heads::METADATA_ATTEMPTS;
-use crate::fs::names::inodes::Ino;
+use crate::fs::names::ino::Ino;
 use crate::fs::names::name::FileName;
 use crate::fs::names::tree::Tree;
 use crate::fs::open::inode::open_inode;

@@ -10,7 +10,7 @@ use crate::fs::context::error::FsError;
 use crate::fs::context::options::Owner;
 use crate::fs::names::attributes::{Attr, Kind, with_device};
 use crate::fs::names::entry::{Entry, What};
-use crate::fs::names::inodes::Ino;
+use crate::fs::names::ino::Ino;
 use crate::fs::names::name::FileName;
 use crate::fs::open::inode::lock_inode;
 use crate::fs::open::writing::Writing;

@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 
 use super::attributes::Attributes;
 use crate::fs::context::error::FsError;
-use crate::fs::names::inodes::Ino;
+use crate::fs::names::ino::Ino;
 use crate::object::ObjectAttributes;
 
 const METADATUM: &str = "xattr";

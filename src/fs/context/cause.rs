@@ -67,10 +67,10 @@ pub(in crate::fs) fn note(error: &StoreError) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::StoreErrorKind;
+    use crate::store::{Op, StoreErrorKind};
 
     fn denied() -> StoreError {
-        let mut error = StoreError::new(StoreErrorKind::Denied, "DeleteObject", "a/b", "Access Denied.");
+        let mut error = StoreError::new(StoreErrorKind::Denied, Op::DeleteObject, "a/b", "Access Denied.");
         error.request_id = "NTg3".into();
         error
     }
@@ -88,7 +88,7 @@ mod tests {
         };
         assert!(with_cause(got_over).await.unwrap_err().cause.is_none());
         let at_once = with_cause_at_once(|| Err::<(), _>(denied().into())).unwrap_err();
-        assert_eq!(at_once.cause.unwrap().op, "DeleteObject");
+        assert_eq!(at_once.cause.unwrap().op, Some(Op::DeleteObject));
         assert!(!note(&denied()), "there is no call");
     }
 }

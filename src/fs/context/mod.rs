@@ -2,6 +2,7 @@
 
 pub(super) mod byte_locks;
 pub(super) mod cause;
+pub(super) mod content_type;
 pub(super) mod error;
 pub(super) mod handles;
 pub(super) mod options;

@@ -13,16 +13,9 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use async_trait::async_trait;
-
 use super::byte_locks::{LockKind, Range, try_lock};
-use crate::object::{
-    ByteRange, Crc64, ETag, Limits, ObjectAttributes, ObjectHead, ObjectKey, PartNumber, UploadId, UploadedPart,
-};
-use crate::store::{
-    Body, Copied, CopyRequest, GetRequest, ListPage, ListRequest, ListedUpload, ObjectStore, Published, Reading,
-    Source, StoreError,
-};
+use crate::object::{Crc64, ObjectKey};
+use crate::store::ChangeObserver;
 
 /// Groups of directories. Two that share one are looked at again more often than they need to be, and that is all.
 const GROUPS: usize = 4096;
@@ -172,9 +165,10 @@ impl Others {
             log::warn!("other mounts of this machine could not be told of a change: {error}");
         }
     }
+}
 
-    /// The object under `key` was made, replaced or removed.
-    fn tell_of(&self, key: &ObjectKey) {
+impl ChangeObserver for Others {
+    fn object_changed(&self, key: &ObjectKey) {
         let path = key.as_str();
         let name = path.strip_suffix('/').unwrap_or(path);
         let parent = name.rfind('/').map_or("", |end| &name[..=end]);
@@ -230,117 +224,6 @@ fn new_stamp() -> u64 {
     fastrand::u64(1..)
 }
 
-/// A store that tells the others of every change before the caller is answered.
-pub(in crate::fs) struct Telling {
-    pub(in crate::fs) store: Arc<dyn ObjectStore>,
-    pub(in crate::fs) others: Arc<Others>,
-}
-
-impl Telling {
-    /// Also of one that failed: nobody knows what of it was done.
-    fn told<T>(&self, key: &ObjectKey, result: Result<T, StoreError>) -> Result<T, StoreError> {
-        self.others.tell_of(key);
-        result
-    }
-}
-
-#[async_trait]
-impl ObjectStore for Telling {
-    fn limits(&self) -> Limits {
-        self.store.limits()
-    }
-
-    async fn head_bucket(&self) -> Result<(), StoreError> {
-        self.store.head_bucket().await
-    }
-
-    async fn head(&self, key: &ObjectKey) -> Result<ObjectHead, StoreError> {
-        self.store.head(key).await
-    }
-
-    async fn get(&self, request: GetRequest) -> Result<Reading, StoreError> {
-        self.store.get(request).await
-    }
-
-    async fn put(
-        &self,
-        key: &ObjectKey,
-        body: Body,
-        crc64: Crc64,
-        attributes: &ObjectAttributes,
-    ) -> Result<Published, StoreError> {
-        let result = self.store.put(key, body, crc64, attributes).await;
-        self.told(key, result)
-    }
-
-    async fn delete(&self, key: &ObjectKey) -> Result<(), StoreError> {
-        let result = self.store.delete(key).await;
-        self.told(key, result)
-    }
-
-    async fn delete_many(&self, keys: &[ObjectKey]) -> Result<Vec<(ObjectKey, StoreError)>, StoreError> {
-        let result = self.store.delete_many(keys).await;
-        keys.iter().for_each(|key| self.others.tell_of(key));
-        result
-    }
-
-    async fn copy(&self, request: CopyRequest) -> Result<Copied, StoreError> {
-        let key = request.key.clone();
-        let result = self.store.copy(request).await;
-        self.told(&key, result)
-    }
-
-    async fn list(&self, request: ListRequest) -> Result<ListPage, StoreError> {
-        self.store.list(request).await
-    }
-
-    async fn initiate(&self, key: &ObjectKey, attributes: &ObjectAttributes) -> Result<UploadId, StoreError> {
-        self.store.initiate(key, attributes).await
-    }
-
-    async fn upload_part(
-        &self,
-        key: &ObjectKey,
-        upload: &UploadId,
-        number: PartNumber,
-        body: Body,
-        crc64: Crc64,
-    ) -> Result<UploadedPart, StoreError> {
-        self.store.upload_part(key, upload, number, body, crc64).await
-    }
-
-    async fn upload_part_copy(
-        &self,
-        key: &ObjectKey,
-        upload: &UploadId,
-        number: PartNumber,
-        source: &Source,
-        range: ByteRange,
-    ) -> Result<UploadedPart, StoreError> {
-        self.store.upload_part_copy(key, upload, number, source, range).await
-    }
-
-    async fn complete(
-        &self,
-        key: &ObjectKey,
-        upload: &UploadId,
-        parts: &[ETag],
-        size: u64,
-        crc64: Option<Crc64>,
-    ) -> Result<Published, StoreError> {
-        let result = self.store.complete(key, upload, parts, size, crc64).await;
-        self.told(key, result)
-    }
-
-    async fn abort(&self, key: &ObjectKey, upload: &UploadId) -> Result<(), StoreError> {
-        self.store.abort(key, upload).await
-    }
-
-    async fn list_uploads(&self, prefix: &str) -> Result<Vec<ListedUpload>, StoreError> {
-        self.store.list_uploads(prefix).await
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -356,13 +239,13 @@ mod tests {
         let key = ObjectKey::new("d/a").unwrap();
         let counts = || (first.changes("d/"), second.changes("d/"));
         assert_eq!(counts(), (0, 0));
-        first.tell_of(&key);
-        first.tell_of(&key);
+        first.object_changed(&key);
+        first.object_changed(&key);
         assert_eq!(counts(), (0, 1));
-        second.tell_of(&key);
-        first.tell_of(&key);
+        second.object_changed(&key);
+        first.object_changed(&key);
         assert_eq!(counts(), (1, 2));
-        second.tell_of(&ObjectKey::new("d/sub/").unwrap());
+        second.object_changed(&ObjectKey::new("d/sub/").unwrap());
         assert_eq!((first.changes("d/"), first.changes("d/sub/"), first.changes("e/")), (2, 1, 0));
     }
 
@@ -389,7 +272,7 @@ mod tests {
             stopped.lock().unwrap();
             std::mem::forget(stopped);
         }
-        first.tell_of(&ObjectKey::new("d/a").unwrap());
+        first.object_changed(&ObjectKey::new("d/a").unwrap());
         assert_eq!((first.changes("d/"), second.changes("d/")), (0, 1));
         assert!(Others::join(&path).is_ok());
     }

@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use tokio::sync::Semaphore;
 
+use super::content_type::type_of_name;
 use super::error::FsError;
 use super::options::FsOptions;
 use super::others::Others;
 use crate::clock::Clock;
-use crate::fs::names::attributes::type_of_name;
 use crate::memory::Memory;
 use crate::object::ObjectAttributes;
 use crate::object::ObjectKey;

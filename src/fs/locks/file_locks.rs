@@ -9,7 +9,7 @@ use crate::fs::context::handles::HandleId;
 use crate::fs::context::service::Context;
 use crate::fs::names::cache::Names;
 use crate::fs::names::entry::{Facts, What};
-use crate::fs::names::inodes::Ino;
+use crate::fs::names::ino::Ino;
 use crate::fs::open::inode::{is_open_for_writing, open_inode};
 use crate::fs::open::publisher::Publisher;
 use crate::object::{ObjectHead, ObjectKey};

@@ -25,7 +25,7 @@ use tokio::sync::Notify;
 use crate::fs::context::byte_locks::{LockKind, Range};
 use crate::fs::context::handles::HandleId;
 use crate::fs::context::others::Others;
-use crate::fs::names::inodes::Ino;
+use crate::fs::names::ino::Ino;
 use crate::object::{Crc64, ObjectKey};
 
 /// How often somebody who waits looks whether another mount has unlocked. A look costs some microseconds.

@@ -6,7 +6,8 @@ use std::time::{Duration, SystemTime};
 use super::covers::Covers;
 use super::directory::is_fresh;
 use super::entry::{Entry, Marker, What};
-use super::inodes::{Ino, Inodes, ROOT};
+use super::ino::{Ino, ROOT};
+use super::inodes::Inodes;
 use super::listed::DirEntry;
 use super::name::FileName;
 use super::stash::Stashed;
@@ -90,7 +91,7 @@ impl Inodes {
     ) -> Vec<FileName> {
         let mut with_markers = Vec::new();
         self.change_directory(parent, |directory| {
-            directory.is_flat_useless |= !stashed.contains_key(first);
+            directory.visits.is_flat_useless |= !stashed.contains_key(first);
             if directory.stashed_names() > STASH_NAMES_MAX {
                 directory.clear_stash();
             }
@@ -128,163 +129,161 @@ impl Inodes {
     }
 }
 
-impl Tree {
-    /// Takes in a listing that was asked for at `asked_at`: what it shows is there, and what it does not show although
-    /// `covers` it is not. What this mount did since, or does right now, it knows better.
-    pub(in crate::fs) fn take_listing(&mut self, ino: Ino, listing: Listing) {
-        let Listing { names, asked_at, covers, ttl } = listing;
-        let Some(directory) = self.directory(ino) else { return };
-        let vanished: Vec<FileName> = covers
-            .range(directory.children())
-            .filter(|(name, entry)| {
-                covers.includes(name) && !names.contains_key(*name) && entry.seen_at < asked_at && !self.is_ours(entry)
-            })
-            .map(|(name, _)| name.clone())
-            .collect();
-        for name in vanished {
-            let vanished = self.inodes.remove_entry(ino, &name);
-            self.lose_name(vanished, asked_at);
-        }
-        let modified = |what: &What| if let What::Object(facts) = what { Some(facts.last_modified) } else { None };
-        let newest = names.values().filter_map(modified).max();
-        if let Some(directory) = self.directory_mut(ino) {
-            directory.newest_at = directory.newest_at.max(newest);
-        }
-        for (name, what) in names {
-            self.take_listed(ino, name, what, asked_at, ttl);
-        }
-        let Some(directory) = self.directory_mut(ino) else { return };
-        if covers.is_all() {
-            directory.complete_at = Some(asked_at);
-        } else {
-            directory.covered = Some((covers, asked_at));
-        }
-        self.inodes.evict(ino, asked_at);
+/// Takes in a listing that was asked for at `asked_at`: what it shows is there, and what it does not show although
+/// `covers` it is not. What this mount did since, or does right now, it knows better.
+pub(in crate::fs) fn take_listing(tree: &mut Tree, ino: Ino, listing: Listing) {
+    let Listing { names, asked_at, covers, ttl } = listing;
+    let Some(directory) = tree.directory(ino) else { return };
+    let vanished: Vec<FileName> = covers
+        .range(directory.children())
+        .filter(|(name, entry)| {
+            covers.includes(name) && !names.contains_key(*name) && entry.seen_at < asked_at && !tree.is_ours(entry)
+        })
+        .map(|(name, _)| name.clone())
+        .collect();
+    for name in vanished {
+        let vanished = tree.inodes.remove_entry(ino, &name);
+        tree.lose_name(vanished, asked_at);
     }
-
-    /// What a page of a listing shows: the names that are on it and still there, and those in its range that this mount
-    /// knows of and nobody else.
-    pub(in crate::fs) fn shown(&self, ino: Ino, listed: Vec<FileName>, covers: &Covers) -> Vec<DirEntry> {
-        let Some(directory) = self.directory(ino) else { return Vec::new() };
-        let ours = covers.range(directory.children()).filter(|(name, entry)| {
-            self.is_ours(entry) && covers.has_place_of(name) && listed.binary_search(name).is_err()
-        });
-        let ours = ours.map(|(name, _)| name.clone()).collect::<Vec<_>>();
-        let shown = |name: FileName| {
-            let entry = directory.children().get(&name)?;
-            Some(DirEntry { ino: entry.ino, kind: self.kind_of(entry), name })
-        };
-        listed.into_iter().chain(ours).filter_map(shown).collect()
+    let modified = |what: &What| if let What::Object(facts) = what { Some(facts.last_modified) } else { None };
+    let newest = names.values().filter_map(modified).max();
+    if let Some(directory) = tree.directory_mut(ino) {
+        directory.newest_at = directory.newest_at.max(newest);
     }
-
-    /// Other mounts have changed a directory `count` times by now. If that is more than when this was last asked, what is
-    /// known of it may be wrong.
-    pub(in crate::fs) fn heed_others(&mut self, ino: Ino, count: u64) {
-        // What the kernel believes by itself nobody can heed.
-        self.kernel_ttl = Duration::ZERO;
-        let Some(directory) = self.directory_mut(ino) else { return };
-        if std::mem::replace(&mut directory.others_changes, count) == count {
-            return;
-        }
-        (directory.complete_at, directory.covered, directory.own_since) = (None, None, None);
-        directory.is_large = false;
-        self.heeds += 1;
-        let Some(directory) = self.directory_mut(ino) else { return };
-        let keeps_marker = ino != ROOT || directory.is_unsaved;
-        directory.removed.clear();
-        let unsaved: Vec<Ino> = self.unsaved_directories();
-        self.inodes.change_directory(ino, |directory| {
-            directory.clear_stash();
-            directory.change_all(|entry| {
-                entry.seen_at = SystemTime::UNIX_EPOCH;
-                match &mut entry.what {
-                    What::Directory(marker) if !unsaved.contains(&entry.ino) => *marker = None,
-                    // New metadata may come with the same bytes, in the same second.
-                    What::Object(facts) => (facts.attributes, facts.kind) = (None, None),
-                    What::Directory(_) | What::New => {}
-                }
-            });
-        });
-        if !keeps_marker {
-            self.top = None;
-        }
-        self.inodes.forget_stashed_of(ino);
+    for (name, what) in names {
+        take_listed(tree, ino, name, what, asked_at, ttl);
     }
-
-    /// There was nothing of a name when that was asked for.
-    pub(in crate::fs) fn take_absence(&mut self, parent: Ino, name: &FileName, asked_at: SystemTime) {
-        let is_gone = self.entry(parent, name).is_some_and(|entry| !self.is_ours(entry) && entry.seen_at <= asked_at);
-        if is_gone {
-            let vanished = self.inodes.remove_entry(parent, name);
-            self.lose_name(vanished, asked_at);
-        }
+    let Some(directory) = tree.directory_mut(ino) else { return };
+    if covers.is_all() {
+        directory.complete_at = Some(asked_at);
+    } else {
+        directory.covered = Some((covers, asked_at));
     }
+    tree.inodes.evict(ino, asked_at);
+}
 
-    /// Takes in what a flat listing has said of a directory, if it has and that is fresh.
-    pub(in crate::fs) fn take_stashed(&mut self, ino: Ino, now: SystemTime, ttl: Duration) -> bool {
-        let Some((parent, name)) = self.place(ino) else { return false };
-        let unstashed = self.inodes.change_directory(parent, |directory| directory.unstash(&name)).flatten();
-        let Some((asked_at, stashed)) = unstashed else { return false };
-        if !is_fresh(asked_at, now, ttl) {
-            return false;
-        }
-        let Stashed { names, has_marker, .. } = stashed;
-        if let Some(directory) = self.directory_mut(ino) {
-            directory.has_marker |= has_marker;
-            directory.is_large = false;
-        }
-        self.take_listing(ino, Listing { names, asked_at, covers: Covers::ALL, ttl });
-        if let Some(parent) = self.directory_mut(parent) {
-            parent.listed_last = Some(name);
-        }
-        true
+/// What a page of a listing shows: the names that are on it and still there, and those in its range that this mount
+/// knows of and nobody else.
+pub(in crate::fs) fn shown(tree: &Tree, ino: Ino, listed: Vec<FileName>, covers: &Covers) -> Vec<DirEntry> {
+    let Some(directory) = tree.directory(ino) else { return Vec::new() };
+    let ours = covers.range(directory.children()).filter(|(name, entry)| {
+        tree.is_ours(entry) && covers.has_place_of(name) && listed.binary_search(name).is_err()
+    });
+    let ours = ours.map(|(name, _)| name.clone()).collect::<Vec<_>>();
+    let shown = |name: FileName| {
+        let entry = directory.children().get(&name)?;
+        Some(DirEntry { ino: entry.ino, kind: tree.kind_of(entry), name })
+    };
+    listed.into_iter().chain(ours).filter_map(shown).collect()
+}
+
+/// Other mounts have changed a directory `count` times by now. If that is more than when this was last asked, what is
+/// known of it may be wrong.
+pub(in crate::fs) fn heed_others(tree: &mut Tree, ino: Ino, count: u64) {
+    // What the kernel believes by itself nobody can heed.
+    tree.kernel_ttl = Duration::ZERO;
+    let Some(directory) = tree.directory_mut(ino) else { return };
+    if std::mem::replace(&mut directory.others_changes, count) == count {
+        return;
     }
-
-    /// Takes in what the service said of one name when asked at `asked_at`.
-    pub(in crate::fs) fn take_listed(
-        &mut self,
-        parent: Ino,
-        name: FileName,
-        what: What,
-        asked_at: SystemTime,
-        ttl: Duration,
-    ) {
-        let Some(directory) = self.directory(parent) else { return };
-        // A listing lags behind by up to `ttl`, as far as this mount is concerned.
-        if directory.removed.get(&name).is_some_and(|at| is_fresh(*at, asked_at, ttl) || *at >= asked_at) {
-            return;
-        }
-        let before = directory.children().get(&name).cloned();
-        let entry = match before.map(|before| *before) {
-            Some(before) if self.is_ours(&before) || before.seen_at > asked_at => return,
-            Some(before) if before.what.is_directory() == what.is_directory() => {
-                let what = match (what, before.what) {
-                    (What::Object(facts), What::Object(known)) => What::Object(facts.updated(known)),
-                    (What::Directory(None), What::Directory(known)) => What::Directory(known),
-                    (what, _) => what,
-                };
-                Entry { ino: before.ino, seen_at: asked_at, what }
+    (directory.complete_at, directory.covered, directory.own_since) = (None, None, None);
+    directory.is_large = false;
+    tree.heeds += 1;
+    let Some(directory) = tree.directory_mut(ino) else { return };
+    let keeps_marker = ino != ROOT || directory.marker.is_unsaved;
+    directory.removed.clear();
+    let unsaved: Vec<Ino> = tree.unsaved_directories();
+    tree.inodes.change_directory(ino, |directory| {
+        directory.clear_stash();
+        directory.change_all(|entry| {
+            entry.seen_at = SystemTime::UNIX_EPOCH;
+            match &mut entry.what {
+                What::Directory(marker) if !unsaved.contains(&entry.ino) => *marker = None,
+                // New metadata may come with the same bytes, in the same second.
+                What::Object(facts) => (facts.attributes, facts.kind) = (None, None),
+                What::Directory(_) | What::New => {}
             }
-            _ => Entry { ino: self.inodes.new_ino(), seen_at: asked_at, what },
-        };
-        let ino = entry.ino;
-        let replaced = self.inodes.insert_entry(parent, name, entry).filter(|replaced| replaced.ino != ino);
-        self.lose_name(replaced, asked_at);
+        });
+    });
+    if !keeps_marker {
+        tree.top = None;
     }
+    tree.inodes.forget_stashed_of(ino);
+}
+
+/// There was nothing of a name when that was asked for.
+pub(in crate::fs) fn take_absence(tree: &mut Tree, parent: Ino, name: &FileName, asked_at: SystemTime) {
+    let is_gone = tree.entry(parent, name).is_some_and(|entry| !tree.is_ours(entry) && entry.seen_at <= asked_at);
+    if is_gone {
+        let vanished = tree.inodes.remove_entry(parent, name);
+        tree.lose_name(vanished, asked_at);
+    }
+}
+
+/// Takes in what a flat listing has said of a directory, if it has and that is fresh.
+pub(in crate::fs) fn take_stashed(tree: &mut Tree, ino: Ino, now: SystemTime, ttl: Duration) -> bool {
+    let Some((parent, name)) = tree.place(ino) else { return false };
+    let unstashed = tree.inodes.change_directory(parent, |directory| directory.unstash(&name)).flatten();
+    let Some((asked_at, stashed)) = unstashed else { return false };
+    if !is_fresh(asked_at, now, ttl) {
+        return false;
+    }
+    let Stashed { names, has_marker, .. } = stashed;
+    if let Some(directory) = tree.directory_mut(ino) {
+        directory.marker.is_there |= has_marker;
+        directory.is_large = false;
+    }
+    take_listing(tree, ino, Listing { names, asked_at, covers: Covers::ALL, ttl });
+    if let Some(parent) = tree.directory_mut(parent) {
+        parent.visits.listed_last = Some(name);
+    }
+    true
+}
+
+/// Takes in what the service said of one name when asked at `asked_at`.
+pub(in crate::fs) fn take_listed(
+    tree: &mut Tree,
+    parent: Ino,
+    name: FileName,
+    what: What,
+    asked_at: SystemTime,
+    ttl: Duration,
+) {
+    let Some(directory) = tree.directory(parent) else { return };
+    // A listing lags behind by up to `ttl`, as far as this mount is concerned.
+    if directory.removed.get(&name).is_some_and(|at| is_fresh(*at, asked_at, ttl) || *at >= asked_at) {
+        return;
+    }
+    let before = directory.children().get(&name).cloned();
+    let entry = match before.map(|before| *before) {
+        Some(before) if tree.is_ours(&before) || before.seen_at > asked_at => return,
+        Some(before) if before.what.is_directory() == what.is_directory() => {
+            let what = match (what, before.what) {
+                (What::Object(facts), What::Object(known)) => What::Object(facts.updated(known)),
+                (What::Directory(None), What::Directory(known)) => What::Directory(known),
+                (what, _) => what,
+            };
+            Entry { ino: before.ino, seen_at: asked_at, what }
+        }
+        _ => Entry { ino: tree.inodes.new_ino(), seen_at: asked_at, what },
+    };
+    let ino = entry.ino;
+    let replaced = tree.inodes.insert_entry(parent, name, entry).filter(|replaced| replaced.ino != ino);
+    tree.lose_name(replaced, asked_at);
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::fs::names::entry::Known;
-    use crate::fs::names::inodes::ROOT;
+    use crate::fs::names::ino::ROOT;
     use crate::fs::names::tree::tests::{LIMIT, TTL, at, listing, name, object};
 
     #[test]
     fn a_complete_listing_answers_for_every_name_while_it_is_fresh() {
         let mut tree = Tree::new(LIMIT);
         assert_eq!(tree.known(ROOT, &name("a"), at(10), TTL), Known::Unknown);
-        tree.take_listing(ROOT, listing([("a", object("1"))], 10, Covers::ALL));
+        take_listing(&mut tree, ROOT, listing([("a", object("1"))], 10, Covers::ALL));
         assert_eq!(tree.known(ROOT, &name("a"), at(14), TTL), Known::Present);
         assert_eq!(tree.known(ROOT, &name("b"), at(14), TTL), Known::Absent);
         assert_eq!(tree.known(ROOT, &name("a"), at(15), TTL), Known::Unknown);
@@ -295,8 +294,16 @@ mod tests {
     #[test]
     fn a_page_answers_only_for_what_it_covers() {
         let mut tree = Tree::new(LIMIT);
-        tree.take_listing(ROOT, listing([("a", object("1")), ("m", object("1")), ("z", object("1"))], 10, Covers::ALL));
-        tree.take_listing(ROOT, listing([("a", object("1"))], 20, Covers { after: None, up_to: Some("m/".into()) }));
+        take_listing(
+            &mut tree,
+            ROOT,
+            listing([("a", object("1")), ("m", object("1")), ("z", object("1"))], 10, Covers::ALL),
+        );
+        take_listing(
+            &mut tree,
+            ROOT,
+            listing([("a", object("1"))], 20, Covers { after: None, up_to: Some("m/".into()) }),
+        );
         let known = ["a", "m", "z"].map(|text| tree.entry(ROOT, &name(text)).is_some());
         assert_eq!(known, [true, false, true]);
     }
@@ -304,14 +311,14 @@ mod tests {
     #[test]
     fn a_listing_does_not_undo_what_this_mount_did_meanwhile() {
         let mut tree = Tree::new(LIMIT);
-        tree.take_listing(ROOT, listing([("gone", object("1"))], 10, Covers::ALL));
+        take_listing(&mut tree, ROOT, listing([("gone", object("1"))], 10, Covers::ALL));
         tree.unlink(ROOT, &name("gone"), at(12), TTL);
         let ino = tree.new_ino();
         tree.link(ROOT, &name("new"), Entry { ino, seen_at: at(12), what: object("2") }, at(12), TTL);
-        tree.take_listing(ROOT, listing([("gone", object("1"))], 11, Covers::ALL));
+        take_listing(&mut tree, ROOT, listing([("gone", object("1"))], 11, Covers::ALL));
         assert!(tree.entry(ROOT, &name("gone")).is_none());
         assert!(tree.entry(ROOT, &name("new")).is_some());
-        tree.take_listing(ROOT, listing([("gone", object("3"))], 30, Covers::ALL));
+        take_listing(&mut tree, ROOT, listing([("gone", object("3"))], 30, Covers::ALL));
         assert!(tree.entry(ROOT, &name("gone")).is_some(), "made again by somebody else");
         assert!(tree.entry(ROOT, &name("new")).is_none());
     }
@@ -319,16 +326,16 @@ mod tests {
     #[test]
     fn metadata_are_kept_for_as_long_as_the_version_is_the_same() {
         let mut tree = Tree::new(LIMIT);
-        tree.take_listing(ROOT, listing([("a", object("1"))], 10, Covers::ALL));
+        take_listing(&mut tree, ROOT, listing([("a", object("1"))], 10, Covers::ALL));
         let ino = tree.entry(ROOT, &name("a")).unwrap().ino;
         tree.inodes.change_entry(ROOT, &name("a"), |entry| {
             let What::Object(facts) = &mut entry.what else { panic!() };
             facts.attributes = Some(Box::default());
         });
-        tree.take_listing(ROOT, listing([("a", object("1"))], 20, Covers::ALL));
+        take_listing(&mut tree, ROOT, listing([("a", object("1"))], 20, Covers::ALL));
         let entry = tree.entry(ROOT, &name("a")).unwrap();
         assert!(matches!(&entry.what, What::Object(facts) if facts.attributes.is_some()));
-        tree.take_listing(ROOT, listing([("a", object("2"))], 30, Covers::ALL));
+        take_listing(&mut tree, ROOT, listing([("a", object("2"))], 30, Covers::ALL));
         let entry = tree.entry(ROOT, &name("a")).unwrap();
         assert!(matches!(&entry.what, What::Object(facts) if facts.attributes.is_none()));
         assert_eq!(entry.ino, ino);
@@ -338,7 +345,11 @@ mod tests {
     #[test]
     fn what_a_flat_listing_said_of_a_name_does_not_hold_for_the_next_directory_of_that_name() {
         let mut tree = Tree::new(LIMIT);
-        tree.take_listing(ROOT, listing([("d", What::Directory(None)), ("e", What::Directory(None))], 10, Covers::ALL));
+        take_listing(
+            &mut tree,
+            ROOT,
+            listing([("d", What::Directory(None)), ("e", What::Directory(None))], 10, Covers::ALL),
+        );
         let ino = tree.remember(ROOT, &name("e")).unwrap();
         let stashed = |text| {
             let names = BTreeMap::from([(name(text), object("1"))]);
@@ -349,10 +360,10 @@ mod tests {
         let entry = tree.unlink(ROOT, &name("e"), at(11), TTL).unwrap();
         tree.link(ROOT, &name("d"), Entry { seen_at: at(11), ..entry }, at(11), TTL);
         tree.move_node(ino, ROOT, name("d"));
-        assert!(!tree.take_stashed(ino, at(12), TTL));
+        assert!(!take_stashed(&mut tree, ino, at(12), TTL));
         tree.inodes.stash(ROOT, &name("d"), stashed("late"), at(10));
-        assert!(!tree.take_stashed(ino, at(12), TTL), "asked for before the directory moved");
+        assert!(!take_stashed(&mut tree, ino, at(12), TTL), "asked for before the directory moved");
         tree.inodes.stash(ROOT, &name("d"), stashed("new"), at(12));
-        assert!(tree.take_stashed(ino, at(12), TTL));
+        assert!(take_stashed(&mut tree, ino, at(12), TTL));
     }
 }

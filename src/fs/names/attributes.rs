@@ -4,7 +4,8 @@
 
 use std::time::{Duration, SystemTime};
 
-use super::inodes::Ino;
+use super::ino::Ino;
+use crate::fs::context::content_type::UNKNOWN_TYPE;
 use crate::fs::context::options::{FsOptions, Owner};
 use crate::object::{META_MTIME, ObjectAttributes, time};
 
@@ -204,14 +205,6 @@ pub(in crate::fs) fn without_privileges(mut attributes: ObjectAttributes, taken:
     attributes
 }
 
-/// The content type of what nobody knows anything of.
-const UNKNOWN_TYPE: &str = "application/octet-stream";
-
-/// The content type of a file of this name.
-pub(in crate::fs) fn type_of_name(name: &str) -> &'static str {
-    mime_guess::from_path(name).first_raw().unwrap_or(UNKNOWN_TYPE)
-}
-
 fn number_in(attributes: Option<&ObjectAttributes>, name: &str) -> Option<u32> {
     attributes.and_then(|attributes| attributes.user.get(name)?.trim().parse::<u32>().ok())
 }
@@ -309,19 +302,6 @@ mod tests {
         let numbered = with_device(ObjectAttributes::default(), 0x0801);
         assert_eq!(device_of(Kind::BlockDevice, Some(&numbered)), 0x0801);
         assert_eq!((device_of(Kind::Fifo, Some(&numbered)), device_of(Kind::CharDevice, None)), (0, 0));
-    }
-
-    #[test]
-    fn a_name_tells_its_type() {
-        for (name, expected) in [
-            ("a.html", "text/html"),
-            ("A.JPG", "image/jpeg"),
-            ("a.tar.gz", "application/gzip"),
-            ("Makefile", UNKNOWN_TYPE),
-            (".a.html.Ab3dEf", UNKNOWN_TYPE),
-        ] {
-            assert_eq!(type_of_name(name), expected, "{name}");
-        }
     }
 
     #[test]

@@ -3,8 +3,9 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
+use super::answers;
 use super::attributes::{Kind, MODE_SET_GROUP, new_attributes};
-use super::inodes::Ino;
+use super::ino::Ino;
 use super::questions::Questions;
 use super::tree::Tree;
 use crate::fs::context::options::Owner;
@@ -47,7 +48,7 @@ impl Names {
         let Some(others) = self.context.others.as_ref().filter(|others| others.are_there()) else { return };
         let Ok(prefix) = self.directory_prefix(ino) else { return };
         let changes = others.changes(&prefix);
-        self.tree().heed_others(ino, changes);
+        answers::heed_others(&mut self.tree(), ino, changes);
     }
 
     /// Anything but the content of an inode has changed just now.

@@ -4,13 +4,13 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use super::cost::Cost;
 use super::covers::Covers;
-use super::entry::Entry;
-use super::evict::Cost;
+use super::entry::{Entry, What};
 use super::name::FileName;
 use super::refresh::Refresh;
 use super::stash::Stashed;
-use super::walk::{Ascent, Emptying, Walk};
+use super::walk::Visits;
 
 /// How long a directory of this mount's own is known without a listing, as long as the mount keeps working in it: long
 /// enough to copy thousands of files into it, short enough that what others put there shows soon.
@@ -21,6 +21,18 @@ const PAGE_NAMES: usize = 1000;
 
 /// Changes in a directory that are worth one page of listing it: two in a hundred requests.
 const CHANGES_PER_PAGE: u64 = 50;
+
+/// What is known of the object that carries a directory's attributes.
+#[derive(Debug, Default)]
+pub(in crate::fs) struct MarkerState {
+    /// It is known to be there.
+    pub(in crate::fs) is_there: bool,
+    /// Attributes were set that it does not have yet.
+    pub(in crate::fs) is_unsaved: bool,
+    /// One writing of it at a time, so that an older one does not land behind a newer one. Tokio's mutex, 4 in the order of
+    /// locks, because it is held while that is on its way.
+    pub(in crate::fs) writing: Arc<tokio::sync::Mutex<()>>,
+}
 
 /// What is known of a directory's entries.
 #[derive(Debug)]
@@ -41,43 +53,28 @@ pub(in crate::fs) struct Directory {
     pub(in crate::fs) is_large: bool,
     /// Whether a small object in it was asked whether it is a link.
     pub(in crate::fs) has_sampled_kinds: bool,
-    /// Whether its marker object is known to be there.
-    pub(in crate::fs) has_marker: bool,
+    /// What is known of its marker object.
+    pub(in crate::fs) marker: MarkerState,
     /// When entries of it last came or went by this mount, unless somebody has set a time since.
     pub(in crate::fs) modified_at: Option<SystemTime>,
     /// When the newest object that was listed in it was last modified.
     pub(super) newest_at: Option<SystemTime>,
-    /// Attributes were set that its marker does not have yet.
-    pub(in crate::fs) is_unsaved: bool,
     /// How often this mount has put a name in or taken one out.
     pub(in crate::fs) changes: u64,
     /// Handles that read it.
     pub(in crate::fs) readers: usize,
-    /// How its names are looked up.
-    pub(super) walk: Walk,
-    /// How its names are looked up that are not known.
-    pub(super) ascent: Ascent,
-    /// Some directory in it has been gone through name by name.
-    pub(super) is_walked_below: bool,
-    /// The directory in it that was listed last.
-    pub(super) listed_last: Option<FileName>,
+    /// How it is gone through.
+    pub(super) visits: Visits,
     /// What a flat listing has said of directories in it, and when it was asked for.
     stash: BTreeMap<FileName, (SystemTime, Stashed)>,
-    /// A directory in it had more entries than a flat listing has room for.
-    pub(super) is_flat_useless: bool,
     /// How often other mounts of this machine had changed it when they were last asked.
     pub(super) others_changes: u64,
     /// When some of its entries were forgotten.
     pub(super) evicted_at: Option<SystemTime>,
-    /// Whether somebody removes one name after the other.
-    pub(super) emptying: Emptying,
     /// Names that this mount removed, and when: a listing that was asked for earlier may still show them.
     pub(super) removed: HashMap<FileName, SystemTime>,
     /// One listing at a time.
     pub(super) refresh: Arc<Refresh>,
-    /// One writing of its marker at a time, so that an older one does not land behind a newer one. Tokio's mutex because it
-    /// is held while that is on its way.
-    pub(in crate::fs) marking: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl Directory {
@@ -91,24 +88,17 @@ impl Directory {
             own_changes: 0,
             is_large: false,
             has_sampled_kinds: false,
-            has_marker: made_at.is_some(),
+            marker: MarkerState { is_there: made_at.is_some(), ..MarkerState::default() },
             modified_at: None,
             newest_at: None,
-            is_unsaved: false,
             changes: 0,
             readers: 0,
-            walk: Walk::default(),
-            ascent: Ascent::default(),
-            is_walked_below: false,
-            listed_last: None,
+            visits: Visits::default(),
             stash: BTreeMap::new(),
-            is_flat_useless: false,
             others_changes: 0,
             evicted_at: None,
-            emptying: Emptying::default(),
             removed: HashMap::new(),
             refresh: Arc::default(),
-            marking: Arc::default(),
         }
     }
 
@@ -194,6 +184,11 @@ impl Directory {
         let names = self.stashed_names();
         self.stash.clear();
         self.cost -= Cost::of_names(names);
+    }
+
+    /// Whether it holds a file that is not in the bucket yet.
+    pub(in crate::fs) fn holds_new(&self) -> bool {
+        self.children.values().any(|entry| entry.what == What::New)
     }
 
     /// Whether `children` is all there is, as far as anybody can know at `now`.

@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use super::attributes::{Kind, unmarked_attributes};
-use super::inodes::Ino;
+use super::ino::Ino;
 use crate::object::{ETag, ObjectAttributes, ObjectHead, Version};
 use crate::upload::PublishedFile;
 
@@ -52,7 +52,7 @@ pub(in crate::fs) struct Facts {
 }
 
 /// An object that was copied: the version that it was, and the one that the copy is.
-pub(in crate::fs) struct Copy {
+pub(in crate::fs) struct CopyOf {
     pub(in crate::fs) etag: ETag,
     pub(in crate::fs) last_modified: SystemTime,
     pub(in crate::fs) size: u64,
@@ -138,7 +138,7 @@ impl Facts {
 
     /// The object is now a copy of the version that somebody has copied, made at `now`: of what is known that holds which is
     /// known of this version.
-    pub(super) fn take_copy(&mut self, copy: &Copy, now: SystemTime) {
+    pub(super) fn take_copy(&mut self, copy: &CopyOf, now: SystemTime) {
         let is_of_this = self.version.etag == copy.etag && self.was_last_modified_at(copy.last_modified);
         let version = &mut self.version;
         if !is_of_this {

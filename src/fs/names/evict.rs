@@ -6,68 +6,19 @@
 //! this mount works in or somebody reads.
 
 use std::collections::VecDeque;
-use std::ops::{AddAssign, SubAssign};
 use std::time::SystemTime;
 
 use lru::LruCache;
 
+use super::cost::{Cost, NAME_BYTES};
 use super::directory::Directory;
 use super::entry::{Entry, What};
-use super::inodes::{Ino, Inodes};
+use super::ino::Ino;
+use super::inodes::Inodes;
 use super::name::FileName;
-use crate::object::ObjectAttributes;
-
-/// What a name costs without its characters and attributes, in bytes: the entry, its place in a tree whose nodes are half
-/// full, and what an allocator adds to each.
-const NAME_BYTES: usize = 224;
-
-/// What attributes cost beside their text: six standard ones, a tree of the others, and what an allocator adds.
-const ATTRIBUTES_BYTES: usize = 720;
 
 /// Stale places in the queue of attributes that are worth no sweep.
 const STALE_MAX: usize = 1024;
-
-/// What is known of a directory's names costs so much.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Cost {
-    /// Of memory.
-    pub(super) bytes: usize,
-    /// Entries with attributes.
-    with_attributes: usize,
-}
-
-impl Cost {
-    /// What an entry costs under its name.
-    pub(super) fn of(name: &FileName, entry: &Entry) -> Cost {
-        let attributes = entry.what.attributes();
-        let bytes = NAME_BYTES + name.as_str().len() + attributes.map_or(0, attributes_bytes);
-        Cost { bytes, with_attributes: usize::from(attributes.is_some()) }
-    }
-
-    /// What so many names cost of which little is known.
-    pub(super) fn of_names(count: usize) -> Cost {
-        Cost { bytes: count * NAME_BYTES, with_attributes: 0 }
-    }
-}
-
-impl AddAssign for Cost {
-    fn add_assign(&mut self, other: Cost) {
-        self.bytes += other.bytes;
-        self.with_attributes += other.with_attributes;
-    }
-}
-
-impl SubAssign for Cost {
-    fn sub_assign(&mut self, other: Cost) {
-        self.bytes -= other.bytes;
-        self.with_attributes -= other.with_attributes;
-    }
-}
-
-fn attributes_bytes(attributes: &ObjectAttributes) -> usize {
-    let text: usize = attributes.user.iter().map(|(name, value)| name.len() + value.len()).sum();
-    ATTRIBUTES_BYTES + text
-}
 
 /// The budget of what is known of names.
 #[derive(Debug)]
@@ -193,9 +144,11 @@ impl Inodes {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fs::names::answers;
+    use crate::fs::names::cost::ATTRIBUTES_BYTES;
     use crate::fs::names::covers::Covers;
     use crate::fs::names::entry::{Facts, Known};
-    use crate::fs::names::inodes::ROOT;
+    use crate::fs::names::ino::ROOT;
     use crate::fs::names::tree::Tree;
     use crate::fs::names::tree::tests::{TTL, at, listing, name, object};
 
@@ -222,7 +175,7 @@ mod tests {
             tree.remember(ROOT, &name(text));
             ino
         });
-        tree.take_listing(old, listing([("a", object("1"))], 90, Covers::ALL));
+        answers::take_listing(&mut tree, old, listing([("a", object("1"))], 90, Covers::ALL));
         tree.mark_made(new, at(100));
         for index in 0..FILES {
             make(&mut tree, new, &format!("{index:06}"), with_attributes(), 100 + index as u64 / 1000);
@@ -266,7 +219,7 @@ mod tests {
         let names: Vec<String> = (0..LIMIT / NAME_BYTES * 2 / 5).map(|index| format!("{index:05}")).collect();
         let list = |tree: &mut Tree, ino, seconds| {
             let names = names.iter().map(|text| (text.as_str(), object("1")));
-            tree.take_listing(ino, listing(names, seconds, Covers::ALL));
+            answers::take_listing(tree, ino, listing(names, seconds, Covers::ALL));
             tree.inodes.expect_consistent();
         };
         list(&mut tree, directories[0], 200);
@@ -283,7 +236,11 @@ mod tests {
         let ino = make(&mut tree, ROOT, "d", What::Directory(None), 100);
         tree.remember(ROOT, &name("d"));
         let names: Vec<String> = (0..2 * LIMIT / NAME_BYTES).map(|index| format!("{index:05}")).collect();
-        tree.take_listing(ino, listing(names.iter().map(|text| (text.as_str(), object("1"))), 200, Covers::ALL));
+        answers::take_listing(
+            &mut tree,
+            ino,
+            listing(names.iter().map(|text| (text.as_str(), object("1"))), 200, Covers::ALL),
+        );
         let told: Vec<Ino> = names.iter().filter_map(|text| tree.remember(ino, &name(text))).collect();
         tree.inodes.evict(ROOT, at(300));
         assert!(told.len() == names.len() && tree.inodes.budget.used.bytes > 2 * LIMIT);

@@ -3,9 +3,10 @@
 
 use std::collections::BTreeMap;
 
+use super::answers;
 use super::cache::Names;
 use super::entry::What;
-use super::inodes::Ino;
+use super::ino::Ino;
 use super::listing::facts_of;
 use super::name::FileName;
 use super::stash::Stashed;
@@ -28,14 +29,14 @@ impl Names {
     /// Returns whether the directory's entries are known now.
     pub(in crate::fs) async fn list_with_neighbours(&self, ino: Ino) -> Result<bool, FsError> {
         let Some((parent, name)) = self.tree().place(ino) else { return Ok(false) };
-        if self.tree().take_stashed(ino, self.context.clock.now(), self.context.options.metadata_ttl) {
+        if answers::take_stashed(&mut self.tree(), ino, self.context.clock.now(), self.context.options.metadata_ttl) {
             return Ok(true);
         }
         if !self.tree().inodes.goes_into_directories(parent, &name) {
             return Ok(false);
         }
         self.list_flat(parent, &name).await?;
-        Ok(self.tree().take_stashed(ino, self.context.clock.now(), self.context.options.metadata_ttl))
+        Ok(answers::take_stashed(&mut self.tree(), ino, self.context.clock.now(), self.context.options.metadata_ttl))
     }
 
     async fn list_flat(&self, parent: Ino, first: &FileName) -> Result<(), FsError> {

@@ -4,10 +4,11 @@ use std::time::SystemTime;
 
 use futures_util::stream::{self, StreamExt};
 
+use super::answers;
 use super::attributes::{Kind, LINK_BYTES_MAX};
 use super::cache::Names;
 use super::entry::{Facts, Marker, What};
-use super::inodes::Ino;
+use super::ino::Ino;
 use super::name::FileName;
 use super::walk::AHEAD_MAX;
 use crate::fs::context::error::FsError;
@@ -90,7 +91,7 @@ impl Names {
         let mut tree = self.tree();
         let Some(head) = answer else {
             // Removed since it was listed; unless somebody has made it anew since it was asked for.
-            tree.take_absence(parent, name, asked_at);
+            answers::take_absence(&mut tree, parent, name, asked_at);
             return Err(FsError::NotFound);
         };
         if head.size <= LINK_BYTES_MAX {
@@ -99,7 +100,7 @@ impl Names {
         // A listing that was asked for later may have come in earlier, and tells less of the same version.
         tree.inodes.take_metadata(parent, name, &head);
         let what = What::Object(Facts::told(head));
-        tree.take_listed(parent, name.clone(), what, asked_at, self.context.options.metadata_ttl);
+        answers::take_listed(&mut tree, parent, name.clone(), what, asked_at, self.context.options.metadata_ttl);
         tree.inodes.evict(parent, asked_at);
         Ok(())
     }

@@ -3,19 +3,14 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::cost::Cost;
 use super::directory::Directory;
 use super::entry::Entry;
-use super::evict::{Budget, Cost};
+use super::evict::Budget;
+use super::ino::{Ino, ROOT};
 use super::name::FileName;
 use super::open_state::OpenState;
 use super::times::Times;
-
-/// The number of an inode; stable for as long as anybody refers to it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Ino(pub u64);
-
-/// The top directory of the mount.
-pub const ROOT: Ino = Ino(1);
 
 /// All inodes.
 #[derive(Debug)]

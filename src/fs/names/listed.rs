@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::attributes::Kind;
 use super::entry::What;
-use super::inodes::Ino;
+use super::ino::Ino;
 use super::name::FileName;
 
 /// One entry of a directory as it was when it was listed.

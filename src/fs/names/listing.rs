@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use super::answers;
 use super::answers::{Asked, Listing};
 use super::attributes::{Attr, MODE_STICKY};
 use super::cache::Names;
 use super::covers::Covers;
 use super::directory::Directory;
 use super::entry::{Facts, Known, Marker, What};
-use super::inodes::{Ino, ROOT};
+use super::ino::{Ino, ROOT};
 use super::listed::{DirEntry, NamesPage, Start, Undecided};
 use super::name::FileName;
 use super::tree::Tree;
@@ -181,8 +182,10 @@ impl Names {
         self.expect_at(&tree, parent, &prefix)?;
         let asked_at = tree.inodes.asked_at(parent, asked);
         match what {
-            Some(what) => tree.take_listed(parent, name.clone(), what, asked_at, self.context.options.metadata_ttl),
-            None => tree.take_absence(parent, name, asked_at),
+            Some(what) => {
+                answers::take_listed(&mut tree, parent, name.clone(), what, asked_at, self.context.options.metadata_ttl)
+            }
+            None => answers::take_absence(&mut tree, parent, name, asked_at),
         }
         Ok(())
     }
@@ -261,14 +264,15 @@ impl Names {
         self.expect_at(&tree, ino, &prefix)?;
         if let Some(directory) = tree.directory_mut(ino) {
             directory.is_large = marker.is_some() || next.is_some();
-            directory.has_marker |= has_marker;
+            directory.marker.is_there |= has_marker;
         }
         let asked_at = tree.inodes.asked_at(ino, asked);
-        tree.take_listing(
+        answers::take_listing(
+            &mut tree,
             ino,
             Listing { names, asked_at, covers: covers.clone(), ttl: self.context.options.metadata_ttl },
         );
-        let entries = tree.shown(ino, listed, &covers);
+        let entries = answers::shown(&tree, ino, listed, &covers);
         Ok((entries, next.map(|marker| Start { marker: Some(marker), undecided })))
     }
 

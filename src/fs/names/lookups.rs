@@ -4,7 +4,8 @@ use std::ops::Bound;
 
 use super::attributes::LINK_BYTES_MAX;
 use super::entry::What;
-use super::inodes::{Ino, Inodes};
+use super::ino::Ino;
+use super::inodes::Inodes;
 use super::name::FileName;
 use super::walk::Step;
 
@@ -12,21 +13,22 @@ impl Inodes {
     /// Somebody looks a name up. Returns files that are to be asked for because they are likely to be next.
     pub(super) fn walk_to(&mut self, parent: Ino, name: &FileName) -> Vec<FileName> {
         let above = self.place(parent).map(|(above, _)| above);
-        let follows_walk = above.and_then(|above| self.directory(above)).is_some_and(|above| above.is_walked_below);
+        let follows_walk =
+            above.and_then(|above| self.directory(above)).is_some_and(|above| above.visits.is_walked_below);
         let Some(directory) = self.directory_mut(parent) else { return Vec::new() };
         let after = |last: &FileName| {
             directory.children().range::<str, _>((Bound::Excluded(last.as_str()), Bound::Unbounded)).next()
         };
         let is_next =
-            directory.walk.last.as_ref().is_some_and(|last| after(last).is_some_and(|(next, _)| next == name));
+            directory.visits.walk.last.as_ref().is_some_and(|last| after(last).is_some_and(|(next, _)| next == name));
         let is_first = directory.children().keys().next() == Some(name);
         let step = match () {
             () if directory.readers > 0 || is_first && follows_walk => Step::Certain,
             () if is_next => Step::Next,
             () => Step::Elsewhere,
         };
-        let count = directory.walk.step(name, step);
-        let from = directory.walk.asked_to.clone().unwrap_or_else(|| name.clone());
+        let count = directory.visits.walk.step(name, step);
+        let from = directory.visits.walk.asked_to.clone().unwrap_or_else(|| name.clone());
         let ahead: Vec<FileName> = directory
             .children()
             .range::<str, _>((Bound::Excluded(from.as_str()), Bound::Unbounded))
@@ -34,11 +36,11 @@ impl Inodes {
             .map(|(name, _)| name.clone())
             .collect();
         if let Some(last) = ahead.last() {
-            directory.walk.ask_to(last.clone(), ahead.len());
+            directory.visits.walk.ask_to(last.clone(), ahead.len());
         }
-        let is_walk = directory.walk.is_going_on();
+        let is_walk = directory.visits.walk.is_going_on();
         if let Some(above) = above.filter(|_| is_walk).and_then(|above| self.directory_mut(above)) {
-            above.is_walked_below = true;
+            above.visits.is_walked_below = true;
         }
         ahead.into_iter().filter(|name| self.lacks_attributes(parent, name) == Some(false)).collect()
     }
@@ -47,39 +49,39 @@ impl Inodes {
     /// then, not even whether it is a link. In a directory with the sticky bit whose it is decides who may remove it.
     pub(super) fn removes_next(&mut self, parent: Ino, name: &FileName, caller: u32) -> bool {
         let is_file = self.entry(parent, name).is_some_and(|entry| !entry.what.is_directory());
-        self.directory_mut(parent).is_some_and(|directory| directory.emptying.step(caller, name) && is_file)
+        self.directory_mut(parent).is_some_and(|directory| directory.visits.emptying.step(caller, name) && is_file)
     }
 
     /// Whether somebody removes one name of a directory after the other.
     pub(super) fn is_being_emptied(&self, ino: Ino) -> bool {
-        self.directory(ino).is_some_and(|directory| directory.emptying.is_going_on())
+        self.directory(ino).is_some_and(|directory| directory.visits.emptying.is_going_on())
     }
 
     /// Somebody looks up a name that is not known. Says whether he goes on in order.
     pub(super) fn ascends_to(&mut self, parent: Ino, name: &FileName) -> bool {
-        self.directory_mut(parent).is_some_and(|directory| directory.ascent.step(name))
+        self.directory_mut(parent).is_some_and(|directory| directory.visits.ascent.step(name))
     }
 
     /// Whether somebody who looks up `name`, a directory, goes through those in `parent`.
     pub(super) fn goes_through_directories(&self, parent: Ino, name: &FileName) -> bool {
-        let Some(directory) = self.directory(parent).filter(|directory| !directory.is_flat_useless) else {
+        let Some(directory) = self.directory(parent).filter(|directory| !directory.visits.is_flat_useless) else {
             return false;
         };
         let mut directories = directory.children().iter().filter(|(_, entry)| entry.what.is_directory());
         let is_first_of_many =
             directories.next().is_some_and(|(first, _)| first == name) && directories.next().is_some();
-        directory.readers > 0 || directory.walk.is_in_order() || is_first_of_many
+        directory.readers > 0 || directory.visits.walk.is_in_order() || is_first_of_many
     }
 
     /// Whether somebody who lists `name`, a directory, goes through those in `parent`. Takes note of it.
     pub(super) fn goes_into_directories(&mut self, parent: Ino, name: &FileName) -> bool {
         let Some(directory) = self.directory_mut(parent) else { return false };
-        let last = directory.listed_last.replace(name.clone());
+        let last = directory.visits.listed_last.replace(name.clone());
         let is_next = last.is_some_and(|last| {
             let mut after = directory.children().range::<str, _>((Bound::Excluded(last.as_str()), Bound::Unbounded));
             after.find(|(_, entry)| entry.what.is_directory()).is_some_and(|(next, _)| next == name)
         });
-        (is_next || directory.readers > 0) && !directory.is_flat_useless
+        (is_next || directory.readers > 0) && !directory.visits.is_flat_useless
     }
 
     /// Of these names those whose kind is not known.

@@ -9,12 +9,14 @@
 pub(super) mod answers;
 pub(super) mod attributes;
 pub(super) mod cache;
+pub(super) mod cost;
 pub(super) mod covers;
 pub(super) mod directory;
 pub(super) mod entry;
 pub(super) mod evict;
 pub(super) mod flat;
 pub(super) mod heads;
+pub(super) mod ino;
 pub(super) mod inodes;
 pub(super) mod listed;
 pub(super) mod listing;
@@ -32,6 +34,6 @@ pub(super) mod tree;
 pub(super) mod unnameable;
 pub(super) mod walk;
 
-pub use inodes::{Ino, ROOT};
+pub use ino::{Ino, ROOT};
 pub use listed::DirEntry;
 pub use name::FileName;

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 
 use super::attributes::Kind;
-use super::inodes::Ino;
+use super::ino::Ino;
 use super::name::FileName;
 
 /// Questions that are on their way, and what has been learned from the answers.

@@ -11,7 +11,7 @@ use super::answers::Asked;
 use super::attributes::{Attr, Kind};
 use super::cache::Names;
 use super::entry::Entry;
-use super::inodes::{Ino, ROOT};
+use super::ino::{Ino, ROOT};
 use super::listed::{DirEntry, Start};
 use super::name::FileName;
 use crate::fs::context::error::FsError;
@@ -136,13 +136,10 @@ impl Directories {
 
     fn known_entries(&self, ino: Ino) -> Result<Vec<DirEntry>, FsError> {
         let tree = self.names.tree();
-        let children = &tree.directory(ino).ok_or(FsError::NotDirectory)?.children();
-        let entry = |(name, entry): (&FileName, &Box<Entry>)| DirEntry {
-            ino: entry.ino,
-            name: name.clone(),
-            kind: tree.kind_of(entry),
-        };
-        Ok(children.iter().map(entry).collect())
+        let children = tree.directory(ino).ok_or(FsError::NotDirectory)?.children();
+        let shown =
+            |name: &FileName, entry: &Entry| DirEntry { ino: entry.ino, name: name.clone(), kind: tree.kind_of(entry) };
+        Ok(children.iter().map(|(name, entry)| shown(name, entry)).collect())
     }
 
     /// The entries of an open directory from `offset` on, at most `count`.

@@ -3,7 +3,7 @@
 
 use super::cache::Names;
 use super::entry::Marker;
-use super::inodes::ROOT;
+use super::ino::ROOT;
 use crate::fs::context::error::FsError;
 use crate::store::StoreErrorKind;
 

@@ -9,8 +9,9 @@ use std::time::{Duration, SystemTime};
 
 use super::attributes::{Kind, of_file};
 use super::directory::{Directory, is_fresh};
-use super::entry::{Copy, Entry, Facts, Known, Marker, What};
-use super::inodes::{Body, Ino, Inodes, Node, ROOT};
+use super::entry::{CopyOf, Entry, Facts, Known, Marker, What};
+use super::ino::{Ino, ROOT};
+use super::inodes::{Body, Inodes, Node};
 use super::name::FileName;
 use super::open_state::{OpenState, Unpublished};
 use super::times::Times;
@@ -45,7 +46,7 @@ impl Tree {
         };
         if let Some(root) = tree.inodes.directory_mut(ROOT) {
             // The root needs no marker.
-            root.has_marker = true;
+            root.marker.is_there = true;
         }
         tree
     }
@@ -190,19 +191,25 @@ impl Tree {
             // A directory stays for as long as something new or open is in it.
             Body::Directory(directory) => {
                 let is_needed = |entry: &Entry| entry.what == What::New || self.node(entry.ino).is_some();
-                !directory.is_unsaved && !directory.children().values().any(|entry| is_needed(entry))
+                !directory.marker.is_unsaved && !directory.children().values().any(|entry| is_needed(entry))
             }
         }
     }
 
     /// Directories with attributes that their markers do not have yet.
     pub(in crate::fs) fn unsaved_directories(&self) -> Vec<Ino> {
-        let is_unsaved = |node: &Node| matches!(&node.body, Body::Directory(directory) if directory.is_unsaved);
+        let is_unsaved = |node: &Node| matches!(&node.body, Body::Directory(directory) if directory.marker.is_unsaved);
         self.inodes.nodes.iter().filter(|(_, node)| is_unsaved(node)).map(|(ino, _)| *ino).collect()
     }
 
     /// The object of a file below `directory`, at the relative path `rest`, is now a copy of it. Returns the file's inode.
-    pub(in crate::fs) fn take_copy(&mut self, directory: Ino, rest: &str, copy: &Copy, now: SystemTime) -> Option<Ino> {
+    pub(in crate::fs) fn take_copy(
+        &mut self,
+        directory: Ino,
+        rest: &str,
+        copy: &CopyOf,
+        now: SystemTime,
+    ) -> Option<Ino> {
         let (mut at, mut names) = (directory, rest.split('/').peekable());
         while let Some(name) = names.next().and_then(FileName::new) {
             let is_last = names.peek().is_none();
@@ -319,7 +326,7 @@ impl Tree {
         directory.removed.retain(|_, at| is_fresh(*at, now, ttl));
         directory.removed.insert(name.clone(), now);
         directory.changes += 1;
-        directory.emptying.note_removal(name);
+        directory.visits.emptying.note_removal(name);
         directory.note_entry(now, ttl);
         let entry = self.inodes.remove_entry(parent, name);
         self.lose_name(entry.clone(), now);
@@ -396,7 +403,7 @@ impl Tree {
 
     /// Nobody knows what the marker of a directory says.
     pub(in crate::fs) fn doubt_marker(&mut self, ino: Ino) {
-        let is_unsaved = self.directory(ino).is_some_and(|directory| directory.is_unsaved);
+        let is_unsaved = self.directory(ino).is_some_and(|directory| directory.marker.is_unsaved);
         if ino == ROOT && !is_unsaved {
             self.top = None;
         } else if !is_unsaved {
@@ -413,13 +420,8 @@ impl Tree {
             }
         });
         if let Some(directory) = self.directory_mut(ino) {
-            directory.has_marker = true;
+            directory.marker.is_there = true;
         }
-    }
-
-    /// Whether a directory holds a file that is not in the bucket yet.
-    pub(in crate::fs) fn holds_new(&self, ino: Ino) -> bool {
-        self.directory(ino).is_some_and(|directory| directory.children().values().any(|entry| entry.what == What::New))
     }
 
     /// Something below `ino` was published: its directories, all the way up, are known to be there.
@@ -441,7 +443,7 @@ impl Tree {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::fs::names::answers::Listing;
+    use crate::fs::names::answers::{self, Listing};
     use crate::fs::names::covers::Covers;
     use crate::object::Version;
     use std::time::UNIX_EPOCH;
@@ -496,7 +498,7 @@ pub(super) mod tests {
     #[test]
     fn an_inode_lives_until_it_is_forgotten_as_often_as_it_was_told_of() {
         let mut tree = Tree::new(LIMIT);
-        tree.take_listing(ROOT, listing([("a", object("1"))], 10, Covers::ALL));
+        answers::take_listing(&mut tree, ROOT, listing([("a", object("1"))], 10, Covers::ALL));
         let ino = tree.remember(ROOT, &name("a")).unwrap();
         assert_eq!(tree.remember(ROOT, &name("a")), Some(ino));
         tree.forget(ino, 1, at(11));

@@ -23,7 +23,7 @@ const ASCENT: u32 = 8;
 
 /// Whether the names that nobody knows come in order, as those of a directory that is copied or removed do.
 #[derive(Debug, Default)]
-pub(in crate::fs) struct Ascent {
+pub(super) struct Ascent {
     last: Option<FileName>,
     steps: u32,
 }
@@ -66,6 +66,23 @@ impl Emptying {
     pub(super) fn note_removal(&mut self, name: &FileName) {
         self.steps = if self.looked_up.take().is_none_or(|last| last == *name) { self.steps + 1 } else { 0 };
     }
+}
+
+/// How a directory is gone through.
+#[derive(Debug, Default)]
+pub(super) struct Visits {
+    /// How its names are looked up.
+    pub(super) walk: Walk,
+    /// How its names are looked up that are not known.
+    pub(super) ascent: Ascent,
+    /// Whether somebody removes one name after the other.
+    pub(super) emptying: Emptying,
+    /// Some directory in it has been gone through name by name.
+    pub(super) is_walked_below: bool,
+    /// The directory in it that was listed last.
+    pub(super) listed_last: Option<FileName>,
+    /// A directory in it had more entries than a flat listing has room for.
+    pub(super) is_flat_useless: bool,
 }
 
 /// What is known of where a lookup leads.

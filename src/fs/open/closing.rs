@@ -13,7 +13,7 @@ use crate::fs::context::error::FsError;
 use crate::fs::context::handles::HandleId;
 use crate::fs::context::service::BACKGROUND_MAX;
 use crate::fs::names::entry::{Facts, What};
-use crate::fs::names::inodes::Ino;
+use crate::fs::names::ino::Ino;
 use crate::fs::names::tree::Tree;
 use crate::upload::{PublishedFile, UploadError};
 

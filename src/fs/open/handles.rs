@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::inode::Inode;
 use super::writing::Writing;
-use crate::fs::names::inodes::Ino;
+use crate::fs::names::ino::Ino;
 use crate::object::ETag;
 use crate::read::{Object, Reader};
 

@@ -11,7 +11,7 @@ use super::inode::{lock_inode, open_inode};
 use super::publisher::Publisher;
 use super::writing::Writing;
 use crate::fs::context::error::FsError;
-use crate::fs::names::inodes::Ino;
+use crate::fs::names::ino::Ino;
 use crate::object::{ObjectAttributes, StoredObject};
 use crate::upload::OpenFile;
 

@@ -9,7 +9,7 @@ use super::linked::Linked;
 use super::writing::Writing;
 use crate::fs::context::handles::HandleId;
 use crate::fs::names::entry::What;
-use crate::fs::names::inodes::Ino;
+use crate::fs::names::ino::Ino;
 use crate::fs::names::open_state::{OpenState, Unpublished};
 use crate::fs::names::tree::Tree;
 use crate::object::{ETag, ObjectKey};

@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use super::inode::{lock_inode, open_inode};
 use crate::fs::names::entry::What;
-use crate::fs::names::inodes::Ino;
+use crate::fs::names::ino::Ino;
 use crate::fs::names::tree::Tree;
 use crate::object::ETag;
 

@@ -7,10 +7,10 @@ use super::writing::Writing;
 use crate::fs::context::error::FsError;
 use crate::fs::context::handles::HandleId;
 use crate::fs::names::entry::What;
-use crate::fs::names::inodes::Ino;
+use crate::fs::names::ino::Ino;
 use crate::object::{ByteRange, Crc64, StoredObject};
 use crate::read::{Object, ReadBytes, Reader};
-use crate::store::{StoreError, StoreErrorKind};
+use crate::store::{Op, StoreError, StoreErrorKind};
 use crate::upload::{PublishedFile, Segment, Taken};
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
@@ -162,7 +162,7 @@ impl Files {
     ) -> Result<Vec<u8>, StoreError> {
         let gone = || {
             let key = writing.file.key();
-            StoreError::new(StoreErrorKind::Changed, "GetObject", key.as_str(), "the version to read from is gone")
+            StoreError::new(StoreErrorKind::Changed, Op::GetObject, key.as_str(), "the version to read from is gone")
         };
         let mut bytes = Vec::new();
         for segment in segments {

@@ -12,7 +12,7 @@ use crate::fs::context::error::FsError;
 use crate::fs::context::service::Context;
 use crate::fs::names::attributes::Attr;
 use crate::fs::names::cache::Names;
-use crate::fs::names::inodes::Ino;
+use crate::fs::names::ino::Ino;
 use crate::fs::names::name::FileName;
 use crate::fs::names::tree::Tree;
 use crate::object::ObjectKey;

@@ -28,7 +28,7 @@ pub(in crate::fs) enum Claim {
 use Claim::{Alone, Move, Name, Stay, Work};
 
 use crate::fs::names::cache::Names;
-use crate::fs::names::inodes::Ino;
+use crate::fs::names::ino::Ino;
 use crate::fs::names::name::FileName;
 use crate::fs::names::tree::Tree;
 

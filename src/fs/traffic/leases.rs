@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use super::claims::Claimed;
 use crate::fs::context::cause::caller;
-use crate::fs::names::inodes::Ino;
+use crate::fs::names::ino::Ino;
 use crate::fs::names::name::FileName;
 
 /// How long a name counts as one that somebody came too late for. The kernel looks again at once.

@@ -108,7 +108,8 @@ pub(super) fn give_up(tables: &mut Tables<'_>, content: &Content) -> Result<(), 
 }
 
 /// The list of slices that was read last. Whoever reads or copies a large object piece by piece needs the same list each
-/// time, which may have millions of entries. A list never changes, and its id is never given to another.
+/// time, which may have millions of entries. A list never changes, and its id is never given to another. Std mutex: copies of
+/// a pointer only. Level 8 in the order of locks.
 #[derive(Default)]
 pub(super) struct LatestLayout(Mutex<Option<(u64, Arc<[Slice]>)>>);
 

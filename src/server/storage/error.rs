@@ -12,7 +12,7 @@ const LOG_EVERY: Duration = Duration::from_secs(60);
 /// Failures that are remembered for that; with more than these, the memory starts anew.
 const LOGGED_MAX: usize = 256;
 
-/// Std mutex: sections are one map operation.
+/// Std mutex: sections are one map operation, and a line in the log. Level 8 in the order of locks.
 static LOGGED: Mutex<Option<HashMap<String, (Instant, u64)>>> = Mutex::new(None);
 
 /// A refusal names the rule that was broken; a failure is the machine's.

@@ -175,6 +175,7 @@ pub(super) struct DataBase {
     /// `None` in memory.
     path: Option<PathBuf>,
     /// Std lock: held while a transaction begins, which waits for nobody, or while the file is opened anew.
+    /// Level 8 in the order of locks.
     open: RwLock<Option<Database>>,
 }
 

@@ -22,9 +22,10 @@ use super::StorageError;
 pub(in crate::server) struct Segments {
     home: Home,
     next_id: AtomicU64,
-    /// Std mutex: sections are a few operations on small maps.
+    /// Std mutex: sections are a few operations on small maps. Level 8 in the order of locks.
     readers: Mutex<Readers>,
     /// What files of segments were when they were last verified. Std mutex: sections are one map operation.
+    /// Level 8 in the order of locks.
     verified: Mutex<HashMap<u64, FileState>>,
 }
 
@@ -42,7 +43,7 @@ const VERIFIED_MAX: usize = 1 << 16;
 enum Home {
     /// One file per segment, spread over 256 directories.
     Disk(PathBuf),
-    /// Std lock: sections are one map operation.
+    /// Std lock: sections are one map operation. Level 8 in the order of locks.
     Memory(RwLock<HashMap<u64, Arc<MemorySegment>>>),
 }
 

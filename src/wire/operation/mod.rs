@@ -9,6 +9,7 @@ mod bucket;
 mod fields;
 mod multipart;
 mod object;
+mod op;
 
 use std::fmt;
 
@@ -19,6 +20,7 @@ pub use multipart::{
     UploadPartCopy,
 };
 pub use object::{CopyObject, DeleteObject, GetObject, HeadObject, PutObject};
+pub use op::Op;
 
 use super::address::Addressed;
 use super::code::Code;
@@ -53,30 +55,30 @@ pub enum Operation {
 }
 
 impl Operation {
-    /// The documentation's name in CamelCase, for logs and errors.
-    pub fn name(&self) -> &'static str {
+    /// Which operation it is.
+    pub fn op(&self) -> Op {
         match self {
-            Operation::GetService => "GetService",
-            Operation::PutBucket => "PutBucket",
-            Operation::HeadBucket => "HeadBucket",
-            Operation::DeleteBucket => "DeleteBucket",
-            Operation::GetBucketLocation => "GetBucketLocation",
-            Operation::GetBucketVersioning => "GetBucketVersioning",
-            Operation::PutBucketVersioning(_) => "PutBucketVersioning",
-            Operation::ListObjects(_) => "ListObjects",
-            Operation::ListMultipartUploads(_) => "ListMultipartUploads",
-            Operation::DeleteMultipleObjects(_) => "DeleteMultipleObjects",
-            Operation::PutObject(_) => "PutObject",
-            Operation::HeadObject(_) => "HeadObject",
-            Operation::GetObject(_) => "GetObject",
-            Operation::DeleteObject(_) => "DeleteObject",
-            Operation::CopyObject(_) => "CopyObject",
-            Operation::InitiateMultipartUpload(_) => "InitiateMultipartUpload",
-            Operation::UploadPart(_) => "UploadPart",
-            Operation::UploadPartCopy(_) => "UploadPartCopy",
-            Operation::CompleteMultipartUpload(_) => "CompleteMultipartUpload",
-            Operation::AbortMultipartUpload(_) => "AbortMultipartUpload",
-            Operation::ListParts(_) => "ListParts",
+            Operation::GetService => Op::GetService,
+            Operation::PutBucket => Op::PutBucket,
+            Operation::HeadBucket => Op::HeadBucket,
+            Operation::DeleteBucket => Op::DeleteBucket,
+            Operation::GetBucketLocation => Op::GetBucketLocation,
+            Operation::GetBucketVersioning => Op::GetBucketVersioning,
+            Operation::PutBucketVersioning(_) => Op::PutBucketVersioning,
+            Operation::ListObjects(_) => Op::ListObjects,
+            Operation::ListMultipartUploads(_) => Op::ListMultipartUploads,
+            Operation::DeleteMultipleObjects(_) => Op::DeleteMultipleObjects,
+            Operation::PutObject(_) => Op::PutObject,
+            Operation::HeadObject(_) => Op::HeadObject,
+            Operation::GetObject(_) => Op::GetObject,
+            Operation::DeleteObject(_) => Op::DeleteObject,
+            Operation::CopyObject(_) => Op::CopyObject,
+            Operation::InitiateMultipartUpload(_) => Op::InitiateMultipartUpload,
+            Operation::UploadPart(_) => Op::UploadPart,
+            Operation::UploadPartCopy(_) => Op::UploadPartCopy,
+            Operation::CompleteMultipartUpload(_) => Op::CompleteMultipartUpload,
+            Operation::AbortMultipartUpload(_) => Op::AbortMultipartUpload,
+            Operation::ListParts(_) => Op::ListParts,
         }
     }
 

@@ -1,10 +1,10 @@
-//! The shape of the source, kept by a test: layers import downward only, a third-party crate is named in its home
-//! only, every file says what it is, and only the top layers touch the process around them.
+//! Layers import downward only, a third-party crate is named in its home only, every file says what it is, and only the
+//! top layers touch the process around them.
 //!
 //! A small scanner reads `src` as tokens, so that comments and texts do not count. Code under `#[cfg(test)]` may use
 //! any crate, but it keeps to the layers too.
 
-use std::path::{Path, PathBuf};
+use super::texts_below;
 
 /// The layers by rank. An import goes to a lower rank, or stays inside the module; equal ranks are siblings that do
 /// not name each other, except at the ground, where there is nothing to keep apart.
@@ -60,7 +60,7 @@ const EMPTY_NAMES: [&str; 7] = ["util", "utils", "common", "helper", "helpers", 
 const PRINTING: [&str; 5] = ["print", "println", "eprint", "eprintln", "dbg"];
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Token {
+pub(super) enum Token {
     Word(String),
     /// `::`.
     Path,
@@ -108,7 +108,7 @@ impl Scanner<'_> {
             self.complain(format_args!("the name {part} says nothing"));
         }
         if let Some(layer) = self.layer.filter(|layer| rank(layer).is_none()) {
-            self.complain(format_args!("{layer} has no rank in tests/tidy.rs"));
+            self.complain(format_args!("{layer} has no rank in tests/tidy/layers.rs"));
         }
     }
 
@@ -294,7 +294,7 @@ fn module_depths(file: &str, tokens: &[Token]) -> Vec<usize> {
 }
 
 /// The words and marks of a source text, without comments and without what is in quotes.
-fn tokens(text: &str) -> Vec<Token> {
+pub(super) fn tokens(text: &str) -> Vec<Token> {
     let mut tokens = Vec::new();
     let mut rest = text;
     while let Some(first) = rest.chars().next() {
@@ -381,32 +381,11 @@ fn escaped_end(text: &str, quote: char) -> usize {
     text.len()
 }
 
-fn source_files(directory: &Path, files: &mut Vec<PathBuf>) {
-    let entries = std::fs::read_dir(directory).expect("src can be listed");
-    for entry in entries {
-        let path = entry.expect("src can be listed").path();
-        if path.is_dir() {
-            source_files(&path, files);
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
-            files.push(path);
-        }
-    }
-}
-
 #[test]
 fn the_source_keeps_its_shape() {
-    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    let mut files = Vec::new();
-    source_files(&src, &mut files);
-    assert!(files.len() > 20, "only {} files were found", files.len());
-    let mut found: Vec<String> = files
-        .iter()
-        .flat_map(|path| {
-            let file = path.strip_prefix(&src).expect("found below src").to_string_lossy().replace('\\', "/");
-            violations(&file, &std::fs::read_to_string(path).expect("a source file can be read"))
-        })
-        .collect();
-    found.sort();
+    let texts = texts_below("src", "rs");
+    assert!(texts.len() > 20, "only {} files were found", texts.len());
+    let found: Vec<String> = texts.iter().flat_map(|(file, text)| violations(file, text)).collect();
     assert!(found.is_empty(), "\n{}\n", found.join("\n"));
 }
 
@@ -434,7 +413,7 @@ fn what_breaks_the_shape_is_found() {
         ),
         ("upload/util.rs", "", "the name util says nothing"),
         ("fs/helpers/mod.rs", "", "the name helpers says nothing"),
-        ("gadgets/mod.rs", "", "gadgets has no rank in tests/tidy.rs"),
+        ("gadgets/mod.rs", "", "gadgets has no rank in tests/tidy/layers.rs"),
         ("fuse/mod.rs", "let home = std::env::var(\"HOME\");", "reads the environment"),
         ("fuse/mod.rs", "let home = env::var_os(\"HOME\");", "reads the environment"),
         ("config/mod.rs", "println!(\"hello\");", "prints with println!"),

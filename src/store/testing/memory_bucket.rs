@@ -9,12 +9,11 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 
-use super::{
-    CopyRequest, ListPage, ListRequest, ListedObject, ListedUpload, Op, Published, StoreError, StoreErrorKind,
-};
+use super::ListedUpload;
 use crate::object::{
     ByteRange, Crc64, ETag, Limits, ObjectAttributes, ObjectHead, ObjectKey, PartNumber, UploadId, UploadedPart,
 };
+use crate::store::{CopyRequest, ListPage, ListRequest, ListedObject, Op, Published, StoreError, StoreErrorKind};
 
 /// Keys of one listing page at most (`cos-api.md` 5.2).
 const LIST_KEYS_MAX: u16 = 1000;
@@ -269,12 +268,11 @@ impl MemoryBucket {
         }
     }
 
-    /// Unfinished uploads of keys that begin with `prefix`, by key and then in the order they were begun.
-    pub(super) fn uploads(&self, prefix: &str) -> Vec<ListedUpload> {
+    /// Unfinished uploads, by key and then in the order they were begun.
+    pub(super) fn uploads(&self) -> Vec<ListedUpload> {
         let mut listed: Vec<ListedUpload> = self
             .uploads
             .iter()
-            .filter(|(_, upload)| upload.key.starts_with(prefix))
             .map(|(id, upload)| ListedUpload {
                 key: upload.key.clone(),
                 upload: UploadId::new(id),
@@ -302,7 +300,7 @@ fn whole_seconds(time: SystemTime) -> SystemTime {
 }
 
 fn refusal(op: Op, key: &str, kind: StoreErrorKind, status: u16, code: &str) -> StoreError {
-    let mut error = StoreError::new(kind, op.name(), key, "");
+    let mut error = StoreError::new(kind, op, key, "");
     error.status = status;
     error.code = code.to_owned();
     error

@@ -10,14 +10,15 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::StreamExt;
 
+use super::ListedUpload;
 use super::memory_bucket::MemoryBucket;
-use super::{
-    Body, Copied, CopyRequest, GetRequest, ListPage, ListRequest, ListedUpload, ObjectStore, Op, Published, Reading,
-    Source, StoreError, StoreErrorKind,
-};
 use crate::clock::Clock;
 use crate::object::{
     ByteRange, Crc64, ETag, Limits, ObjectAttributes, ObjectHead, ObjectKey, PartNumber, UploadId, UploadedPart,
+};
+use crate::store::{
+    Body, Copied, CopyRequest, GetRequest, ListPage, ListRequest, ObjectStore, Op, Published, Reading, Source,
+    StoreError, StoreErrorKind,
 };
 
 /// Bytes of one piece of a body that is read; small, so that readers meet pieces that fit nothing of theirs.
@@ -29,7 +30,7 @@ const DELETE_KEYS_MAX: usize = 1000;
 #[derive(Clone)]
 pub struct MemoryStore {
     clock: Clock,
-    /// Std mutex: never held across an await, sections copy one body at most.
+    /// Std mutex: never held across an await, sections copy one body at most. Level 8 in the order of locks.
     state: Arc<Mutex<State>>,
 }
 
@@ -99,7 +100,7 @@ impl MemoryStore {
 
     /// All uploads that were begun and neither completed nor aborted.
     pub fn unfinished_uploads(&self) -> Vec<ListedUpload> {
-        self.state().bucket.uploads("")
+        self.state().bucket.uploads()
     }
 
     /// Every request so far, in order.
@@ -254,7 +255,7 @@ impl ObjectStore for MemoryStore {
         let mut state = self.note(request);
         let (head, bytes) = state.bucket.read(op, &source.key, source.if_match.as_ref(), Some(range))?;
         if range.end() > head.size {
-            return Err(StoreError::new(StoreErrorKind::InvalidRange, op.name(), key.as_str(), "beyond the source"));
+            return Err(StoreError::new(StoreErrorKind::InvalidRange, op, key.as_str(), "beyond the source"));
         }
         state.bucket.put_part(op, key, upload, number, bytes)
     }
@@ -273,7 +274,7 @@ impl ObjectStore for MemoryStore {
         verify(op, key, crc64, published.crc64)?;
         if size != published_bytes {
             let message = format!("the object has {published_bytes} bytes instead of {size}");
-            return Err(StoreError::new(StoreErrorKind::Corrupted, op.name(), key.as_str(), message));
+            return Err(StoreError::new(StoreErrorKind::Corrupted, op, key.as_str(), message));
         }
         Ok(published)
     }
@@ -281,10 +282,6 @@ impl ObjectStore for MemoryStore {
     async fn abort(&self, key: &ObjectKey, upload: &UploadId) -> Result<(), StoreError> {
         self.begin(Op::AbortMultipartUpload, key.as_str()).bucket.abort(key, upload);
         Ok(())
-    }
-
-    async fn list_uploads(&self, prefix: &str) -> Result<Vec<ListedUpload>, StoreError> {
-        Ok(self.begin(Op::ListMultipartUploads, prefix).bucket.uploads(prefix))
     }
 }
 
@@ -320,7 +317,7 @@ pub(super) fn verify(
         return Ok(());
     }
     let message = format!("checksum {answered} at the service, {expected} here");
-    Err(StoreError::new(StoreErrorKind::Corrupted, op.name(), key.as_str(), message))
+    Err(StoreError::new(StoreErrorKind::Corrupted, op, key.as_str(), message))
 }
 
 #[cfg(test)]

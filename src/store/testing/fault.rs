@@ -8,13 +8,14 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
-use super::{Op, StoreErrorKind};
 use crate::object::PartNumber;
+use crate::store::{Op, StoreErrorKind};
 
 /// What goes wrong, and with which calls.
 ///
 /// ```
-/// use cosmount::store::{Fault, Op, StoreErrorKind};
+/// use cosmount::store::testing::Fault;
+/// use cosmount::store::{Op, StoreErrorKind};
 /// // The third Upload Part and all after it are refused.
 /// Fault::nth(Op::UploadPart, 3, StoreErrorKind::Throttled).forever();
 /// // The answer to the first Complete gets lost, although the object was made.

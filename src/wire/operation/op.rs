@@ -1,45 +1,59 @@
-//! The calls of [`super::ObjectStore`] by name, for errors, logs and tests that count or fail them.
+//! The operations by name, for errors, the access log, and tests that count or fail them.
 
 use std::fmt;
 
-/// One kind of call, each a request of its own to the service.
+/// Which operation a request is, without what it asks for: that is an [`super::Operation`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[allow(missing_docs, reason = "each is the operation of that name in the COS documentation")]
 pub enum Op {
+    GetService,
+    PutBucket,
     HeadBucket,
+    DeleteBucket,
+    GetBucketLocation,
+    GetBucketVersioning,
+    PutBucketVersioning,
+    ListObjects,
+    ListMultipartUploads,
+    DeleteMultipleObjects,
+    PutObject,
     HeadObject,
     GetObject,
-    PutObject,
     DeleteObject,
-    DeleteMultipleObjects,
     CopyObject,
-    ListObjects,
     InitiateMultipartUpload,
     UploadPart,
     UploadPartCopy,
     CompleteMultipartUpload,
     AbortMultipartUpload,
-    ListMultipartUploads,
+    ListParts,
 }
 
 impl Op {
-    /// The operation's name in the COS documentation, in CamelCase.
+    /// The documentation's name, in CamelCase.
     pub fn name(self) -> &'static str {
         match self {
+            Op::GetService => "GetService",
+            Op::PutBucket => "PutBucket",
             Op::HeadBucket => "HeadBucket",
+            Op::DeleteBucket => "DeleteBucket",
+            Op::GetBucketLocation => "GetBucketLocation",
+            Op::GetBucketVersioning => "GetBucketVersioning",
+            Op::PutBucketVersioning => "PutBucketVersioning",
+            Op::ListObjects => "ListObjects",
+            Op::ListMultipartUploads => "ListMultipartUploads",
+            Op::DeleteMultipleObjects => "DeleteMultipleObjects",
+            Op::PutObject => "PutObject",
             Op::HeadObject => "HeadObject",
             Op::GetObject => "GetObject",
-            Op::PutObject => "PutObject",
             Op::DeleteObject => "DeleteObject",
-            Op::DeleteMultipleObjects => "DeleteMultipleObjects",
             Op::CopyObject => "CopyObject",
-            Op::ListObjects => "ListObjects",
             Op::InitiateMultipartUpload => "InitiateMultipartUpload",
             Op::UploadPart => "UploadPart",
             Op::UploadPartCopy => "UploadPartCopy",
             Op::CompleteMultipartUpload => "CompleteMultipartUpload",
             Op::AbortMultipartUpload => "AbortMultipartUpload",
-            Op::ListMultipartUploads => "ListMultipartUploads",
+            Op::ListParts => "ListParts",
         }
     }
 }

@@ -1,0 +1,56 @@
+//! What it costs to know a name.
+
+use std::ops::{AddAssign, SubAssign};
+
+use super::entry::Entry;
+use super::name::FileName;
+use crate::object::ObjectAttributes;
+
+/// What a name costs without its characters and attributes, in bytes: the entry, its place in a tree whose nodes are half
+/// full, and what an allocator adds to each.
+pub(super) const NAME_BYTES: usize = 224;
+
+/// What attributes cost beside their text: six standard ones, a tree of the others, and what an allocator adds.
+pub(super) const ATTRIBUTES_BYTES: usize = 720;
+
+/// What is known of a directory's names costs so much.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Cost {
+    /// Of memory.
+    pub(super) bytes: usize,
+    /// Entries with attributes.
+    pub(super) with_attributes: usize,
+}
+
+impl Cost {
+    /// What an entry costs under its name.
+    pub(super) fn of(name: &FileName, entry: &Entry) -> Cost {
+        let attributes = entry.what.attributes();
+        let bytes = NAME_BYTES + name.as_str().len() + attributes.map_or(0, attributes_bytes);
+        Cost { bytes, with_attributes: usize::from(attributes.is_some()) }
+    }
+
+    /// What so many names cost of which little is known.
+    pub(super) fn of_names(count: usize) -> Cost {
+        Cost { bytes: count * NAME_BYTES, with_attributes: 0 }
+    }
+}
+
+impl AddAssign for Cost {
+    fn add_assign(&mut self, other: Cost) {
+        self.bytes += other.bytes;
+        self.with_attributes += other.with_attributes;
+    }
+}
+
+impl SubAssign for Cost {
+    fn sub_assign(&mut self, other: Cost) {
+        self.bytes -= other.bytes;
+        self.with_attributes -= other.with_attributes;
+    }
+}
+
+fn attributes_bytes(attributes: &ObjectAttributes) -> usize {
+    let text: usize = attributes.user.iter().map(|(name, value)| name.len() + value.len()).sum();
+    ATTRIBUTES_BYTES + text
+}

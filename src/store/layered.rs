@@ -1,0 +1,185 @@
+//! Stores in front of other stores.
+//!
+//! A layer says what is behind it, and of the calls those that it does not pass on as they are. With that it is an
+//! [`ObjectStore`] like the one behind it.
+
+use async_trait::async_trait;
+
+use super::{
+    Body, Copied, CopyRequest, GetRequest, ListPage, ListRequest, ObjectStore, Published, Reading, Source, StoreError,
+};
+use crate::object::{
+    ByteRange, Crc64, ETag, Limits, ObjectAttributes, ObjectHead, ObjectKey, PartNumber, UploadId, UploadedPart,
+};
+
+/// A store that changes some calls of the one behind it. Each call is that of [`ObjectStore`] and passes on what it got.
+#[async_trait]
+pub(super) trait LayeredStore: Send + Sync + 'static {
+    /// The store behind this one.
+    fn inner(&self) -> &dyn ObjectStore;
+
+    async fn head_bucket(&self) -> Result<(), StoreError> {
+        self.inner().head_bucket().await
+    }
+
+    async fn head(&self, key: &ObjectKey) -> Result<ObjectHead, StoreError> {
+        self.inner().head(key).await
+    }
+
+    async fn get(&self, request: GetRequest) -> Result<Reading, StoreError> {
+        self.inner().get(request).await
+    }
+
+    async fn put(
+        &self,
+        key: &ObjectKey,
+        body: Body,
+        crc64: Crc64,
+        attributes: &ObjectAttributes,
+    ) -> Result<Published, StoreError> {
+        self.inner().put(key, body, crc64, attributes).await
+    }
+
+    async fn delete(&self, key: &ObjectKey) -> Result<(), StoreError> {
+        self.inner().delete(key).await
+    }
+
+    async fn delete_many(&self, keys: &[ObjectKey]) -> Result<Vec<(ObjectKey, StoreError)>, StoreError> {
+        self.inner().delete_many(keys).await
+    }
+
+    async fn copy(&self, request: CopyRequest) -> Result<Copied, StoreError> {
+        self.inner().copy(request).await
+    }
+
+    async fn list(&self, request: ListRequest) -> Result<ListPage, StoreError> {
+        self.inner().list(request).await
+    }
+
+    async fn initiate(&self, key: &ObjectKey, attributes: &ObjectAttributes) -> Result<UploadId, StoreError> {
+        self.inner().initiate(key, attributes).await
+    }
+
+    async fn upload_part(
+        &self,
+        key: &ObjectKey,
+        upload: &UploadId,
+        number: PartNumber,
+        body: Body,
+        crc64: Crc64,
+    ) -> Result<UploadedPart, StoreError> {
+        self.inner().upload_part(key, upload, number, body, crc64).await
+    }
+
+    async fn upload_part_copy(
+        &self,
+        key: &ObjectKey,
+        upload: &UploadId,
+        number: PartNumber,
+        source: &Source,
+        range: ByteRange,
+    ) -> Result<UploadedPart, StoreError> {
+        self.inner().upload_part_copy(key, upload, number, source, range).await
+    }
+
+    async fn complete(
+        &self,
+        key: &ObjectKey,
+        upload: &UploadId,
+        parts: &[ETag],
+        size: u64,
+        crc64: Option<Crc64>,
+    ) -> Result<Published, StoreError> {
+        self.inner().complete(key, upload, parts, size, crc64).await
+    }
+
+    async fn abort(&self, key: &ObjectKey, upload: &UploadId) -> Result<(), StoreError> {
+        self.inner().abort(key, upload).await
+    }
+}
+
+#[async_trait]
+impl<L: LayeredStore> ObjectStore for L {
+    fn limits(&self) -> Limits {
+        self.inner().limits()
+    }
+
+    async fn head_bucket(&self) -> Result<(), StoreError> {
+        LayeredStore::head_bucket(self).await
+    }
+
+    async fn head(&self, key: &ObjectKey) -> Result<ObjectHead, StoreError> {
+        LayeredStore::head(self, key).await
+    }
+
+    async fn get(&self, request: GetRequest) -> Result<Reading, StoreError> {
+        LayeredStore::get(self, request).await
+    }
+
+    async fn put(
+        &self,
+        key: &ObjectKey,
+        body: Body,
+        crc64: Crc64,
+        attributes: &ObjectAttributes,
+    ) -> Result<Published, StoreError> {
+        LayeredStore::put(self, key, body, crc64, attributes).await
+    }
+
+    async fn delete(&self, key: &ObjectKey) -> Result<(), StoreError> {
+        LayeredStore::delete(self, key).await
+    }
+
+    async fn delete_many(&self, keys: &[ObjectKey]) -> Result<Vec<(ObjectKey, StoreError)>, StoreError> {
+        LayeredStore::delete_many(self, keys).await
+    }
+
+    async fn copy(&self, request: CopyRequest) -> Result<Copied, StoreError> {
+        LayeredStore::copy(self, request).await
+    }
+
+    async fn list(&self, request: ListRequest) -> Result<ListPage, StoreError> {
+        LayeredStore::list(self, request).await
+    }
+
+    async fn initiate(&self, key: &ObjectKey, attributes: &ObjectAttributes) -> Result<UploadId, StoreError> {
+        LayeredStore::initiate(self, key, attributes).await
+    }
+
+    async fn upload_part(
+        &self,
+        key: &ObjectKey,
+        upload: &UploadId,
+        number: PartNumber,
+        body: Body,
+        crc64: Crc64,
+    ) -> Result<UploadedPart, StoreError> {
+        LayeredStore::upload_part(self, key, upload, number, body, crc64).await
+    }
+
+    async fn upload_part_copy(
+        &self,
+        key: &ObjectKey,
+        upload: &UploadId,
+        number: PartNumber,
+        source: &Source,
+        range: ByteRange,
+    ) -> Result<UploadedPart, StoreError> {
+        LayeredStore::upload_part_copy(self, key, upload, number, source, range).await
+    }
+
+    async fn complete(
+        &self,
+        key: &ObjectKey,
+        upload: &UploadId,
+        parts: &[ETag],
+        size: u64,
+        crc64: Option<Crc64>,
+    ) -> Result<Published, StoreError> {
+        LayeredStore::complete(self, key, upload, parts, size, crc64).await
+    }
+
+    async fn abort(&self, key: &ObjectKey, upload: &UploadId) -> Result<(), StoreError> {
+        LayeredStore::abort(self, key, upload).await
+    }
+}
