@@ -295,7 +295,7 @@ impl FileSystem {
         loop {
             if writing.is_held() {
                 // Its close has succeeded, and so it is not lost because it could not be published since.
-                writing.file.forgive();
+                writing.file.clear_error();
             }
             if writing.file.is_dirty() {
                 if writing.is_held() {

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use super::copying::copy_object;
 use super::open_file::OpenFile;
+use super::state::{Name, Replaces};
 use super::uploader::{OnConflict, UploadError};
 use crate::object::{ETag, ObjectHead, ObjectKey, StoredObject, Version, time};
 use crate::store::{Published, StoreError, StoreErrorKind};
@@ -99,11 +100,9 @@ impl OpenFile {
         }
         let (key, expected) = {
             let state = self.lock();
-            if state.is_nameless || state.may_replace_any {
-                return Ok(Verdict::Replace);
-            }
+            let Name::Own(Replaces::Found(found)) = &state.name else { return Ok(Verdict::Replace) };
             let base = state.content.base.as_ref().map(|base| base.etag.clone());
-            (state.key.clone(), base.or_else(|| state.replaces.clone()))
+            (state.key.clone(), base.or_else(|| found.clone()))
         };
         let head = match self.uploader.store.head(&key).await {
             // It is copied, and keeps its time in that.

@@ -12,7 +12,8 @@ use futures_util::stream::{self, StreamExt, TryStreamExt};
 
 use super::body::FETCH_ATTEMPTS;
 use super::extents::Source;
-use super::open_file::{OpenFile, State};
+use super::open_file::OpenFile;
+use super::state::State;
 use super::uploader::UploadError;
 use crate::object::limits::MIB;
 use crate::object::{ByteRange, Crc64, Crc64Hasher, StoredObject};

@@ -20,6 +20,7 @@ mod piece;
 mod plan;
 mod publishing;
 mod sending;
+mod state;
 mod uploader;
 #[cfg(test)]
 mod work;

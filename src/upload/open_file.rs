@@ -1,10 +1,8 @@
 //! One file that is open for writing: taking bytes from the kernel and giving them back.
 
-use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::SystemTime;
 
 use futures_util::future::BoxFuture;
 use tokio::sync::Notify;
@@ -12,11 +10,8 @@ use tokio::sync::Notify;
 pub use super::content::Segment;
 use super::content::{Content, NotHeld};
 use super::extents::{Extent, Matter, Source};
-use super::handed_out::HandedOut;
-use super::metadata::Metadata;
-use super::sending::Session;
+use super::state::{Failure, State};
 use super::uploader::{UploadError, Uploader};
-use super::zeros::Zeros;
 use crate::memory::Block;
 use crate::object::{ByteRange, ETag, ObjectAttributes, ObjectKey, StoredObject, Version};
 use crate::store::{StoreError, StoreErrorKind};
@@ -32,50 +27,6 @@ pub struct OpenFile {
     pub(super) is_copier: AtomicBool,
     /// One publishing at a time. Tokio's mutex because it is held while requests are on their way.
     pub(super) publishing: tokio::sync::Mutex<()>,
-}
-
-/// INVARIANT: the base, where there is one, is the object under `key`.
-/// INVARIANT: parts are sealed only while a session is running or about to begin.
-pub(super) struct State {
-    pub(super) key: ObjectKey,
-    pub(super) metadata: Metadata,
-    pub(super) content: Content,
-    /// What was read of it and is not verified.
-    pub(super) handed_out: HandedOut,
-    /// The running multipart upload.
-    pub(super) session: Option<Arc<Session>>,
-    /// Indices of parts that are on their way. A number in here is not sent a second time before the first answer:
-    /// the service keeps whichever comes in last.
-    pub(super) busy: BTreeSet<usize>,
-    /// The service refused a part's number: what is sealed is more than it takes.
-    pub(super) must_replan: bool,
-    /// There is something that is not in the bucket: bytes, a new length, or the file itself.
-    pub(super) dirty: bool,
-    /// The metadata differ from the published object's.
-    pub(super) attributes_changed: bool,
-    /// Writers wait until the publishing is over.
-    pub(super) is_publishing: bool,
-    /// All that is being published is in memory or at the service, so that no other object is needed any more.
-    pub(super) is_loaded: bool,
-    /// The file is about to be removed, and what is written with it: nothing more of it is sent until it is wanted again.
-    pub(super) is_unwanted: bool,
-    /// Something else than zeros was put into it since it was published.
-    pub(super) has_new_bytes: bool,
-    /// What holes are copied from while it is published.
-    pub(super) zeros: Option<Zeros>,
-    /// The first failure; it stays.
-    pub(super) failure: Option<UploadError>,
-    /// The file has failed, and its bytes have made way for others'.
-    pub(super) is_emptied: bool,
-    /// The name is gone: the file lives on for those who have it open, under a key that nobody sees, and is published
-    /// there only when memory runs short.
-    pub(super) is_nameless: bool,
-    /// Which object was found under the key, where the file is to replace one; see [`super::OnConflict`].
-    pub(super) replaces: Option<ETag>,
-    /// Whatever object is under the key, it is to be replaced.
-    pub(super) may_replace_any: bool,
-    /// How often the object was made, rewritten or moved.
-    pub(super) serial: u64,
 }
 
 /// What became of a write.
@@ -141,30 +92,7 @@ impl OpenFile {
         content: Content,
         replaces: Option<ETag>,
     ) -> Arc<OpenFile> {
-        // What is new or emptied has changed just now.
-        let written_at = content.base.is_none().then(|| uploader.clock.now());
-        let state = State {
-            dirty: content.base.is_none(),
-            key,
-            metadata: Metadata::new(attributes, written_at),
-            content,
-            handed_out: HandedOut::default(),
-            session: None,
-            busy: BTreeSet::new(),
-            must_replan: false,
-            attributes_changed: false,
-            is_publishing: false,
-            is_loaded: false,
-            is_unwanted: false,
-            has_new_bytes: false,
-            zeros: None,
-            failure: None,
-            is_emptied: false,
-            is_nameless: false,
-            replaces,
-            may_replace_any: false,
-            serial: 0,
-        };
+        let state = State::new(key, attributes, content, replaces, uploader.clock.now());
         let (uploader, state, publishing) = (uploader.clone(), Mutex::new(state), tokio::sync::Mutex::new(()));
         let (changed, is_copier) = (Notify::new(), AtomicBool::new(false));
         let file = Arc::new(OpenFile { uploader, state, changed, is_copier, publishing });
@@ -185,22 +113,12 @@ impl OpenFile {
     /// Goes on from what somebody else has made of the object, if everything here is published. Returns whether this is that
     /// version now, and was another one before.
     pub fn adopt(&self, base: Version, attributes: ObjectAttributes) -> bool {
-        let mut state = self.lock();
-        let is_at_rest = !state.dirty && !state.attributes_changed && !state.is_publishing && state.session.is_none();
-        let is_usable = is_at_rest && state.failure.is_none() && !state.is_nameless;
-        if !is_usable || state.content.base.as_ref() == Some(&base) {
-            return false;
-        }
-        (state.content, state.metadata) = (Content::of(Some(base)), Metadata::new(attributes, None));
-        state.handed_out.clear();
-        state.serial += 1;
-        true
+        self.lock().adopt(base, attributes)
     }
 
     /// Whether something is not in the bucket yet that should be.
     pub fn is_dirty(&self) -> bool {
-        let state = self.lock();
-        (state.dirty || state.attributes_changed) && !state.is_nameless && state.failure.is_none()
+        self.lock().is_dirty()
     }
 
     /// The object as last published, and the attributes it has or will have.
@@ -212,27 +130,18 @@ impl OpenFile {
 
     /// The first failure. A file that has failed takes and publishes nothing any more.
     pub fn failure(&self) -> Option<UploadError> {
-        self.lock().failure.clone()
+        self.lock().failure.as_ref().map(|failure| failure.error.clone())
     }
 
     /// Forgets the failure of a file all of whose bytes are here, so that it can be published yet. Returns whether it could:
     /// where what it was copied from is gone there is nothing to wait for.
-    pub fn forgive(&self) -> bool {
-        let mut state = self.lock();
-        if matches!(&state.failure, Some(UploadError::Store(error)) if error.is_of_version_gone()) {
-            return false;
-        }
-        let is_unsent = state.content.base.is_none() && state.content.part_count() == 0 && state.session.is_none();
-        let is_whole = is_unsent && !state.is_emptied && !state.is_nameless && !state.is_publishing;
-        if is_whole {
-            state.failure = None;
-        }
-        is_whole
+    pub fn clear_error(&self) -> bool {
+        self.lock().clear_error()
     }
 
     /// Whether the file has lost its name.
     pub fn is_nameless(&self) -> bool {
-        self.lock().is_nameless
+        self.lock().is_nameless()
     }
 
     /// The key that the file is published under.
@@ -255,7 +164,7 @@ impl OpenFile {
         &self,
         change: impl FnOnce(ObjectAttributes) -> Result<ObjectAttributes, E>,
     ) -> Result<(), E> {
-        self.change_metadata(false, change)
+        self.lock().change_attributes(false, change)
     }
 
     /// The same, and sets the time of the last change, be it to what that was: no publishing moves it then.
@@ -263,25 +172,14 @@ impl OpenFile {
         &self,
         change: impl FnOnce(ObjectAttributes) -> Result<ObjectAttributes, E>,
     ) -> Result<(), E> {
-        self.change_metadata(true, change)
-    }
-
-    fn change_metadata<E>(
-        &self,
-        sets_time: bool,
-        change: impl FnOnce(ObjectAttributes) -> Result<ObjectAttributes, E>,
-    ) -> Result<(), E> {
-        let mut state = self.lock();
-        let changed = change(state.metadata.all())?;
-        state.attributes_changed |= state.metadata.set(changed, sets_time);
-        Ok(())
+        self.lock().change_attributes(true, change)
     }
 
     /// The content counts as changed just now, although all its bytes are what they were.
     pub fn touch(&self) {
         let mut state = self.lock();
         state.metadata.touch(self.uploader.clock.now());
-        state.attributes_changed = true;
+        state.note_attributes();
     }
 
     /// Whether the time of the last change may be an earlier one once the file is published: an upload in parts has told one
@@ -294,28 +192,18 @@ impl OpenFile {
     /// Whether nothing of the file is in the bucket or on its way there, and all of it would go with one PUT.
     pub fn is_only_here(&self) -> bool {
         let state = self.lock();
-        let is_unsent = state.content.base.is_none() && state.session.is_none() && !state.is_publishing;
         let fits = state.content.size() <= self.uploader.ladder.first_bytes();
-        is_unsent && fits && !state.is_nameless && state.failure.is_none()
+        fits && state.is_unsent() && !state.is_nameless() && state.failure.is_none()
     }
 
     /// Whether the object has all of the content, and only attributes are not published yet.
     pub fn lacks_only_attributes(&self) -> bool {
-        let state = self.lock();
-        let is_content_there = state.content.base.is_some() && !state.dirty && !state.is_publishing;
-        is_content_there && state.attributes_changed && !state.is_nameless && state.failure.is_none()
+        self.lock().lacks_only_attributes()
     }
 
     /// Gives a file that has nothing in the bucket and nothing on its way there another key, and says whether it could.
     pub fn rename_unpublished(&self, key: &ObjectKey) -> bool {
-        let mut state = self.lock();
-        let movable = state.content.base.is_none() && state.session.is_none() && !state.is_publishing;
-        if movable {
-            state.key = key.clone();
-            // Whoever renames it over another file means to replace that.
-            state.may_replace_any = true;
-        }
-        movable
+        self.lock().rename_unpublished(key)
     }
 
     /// Takes as much of `data` as goes in without waiting. Never blocks.
@@ -393,7 +281,7 @@ impl OpenFile {
                 return Ok((taken, None));
             }
             state.note_change(self.uploader.clock.now());
-            state.has_new_bytes = true;
+            state.note_bytes();
             state.content.extend(offset);
             let piece = &data[taken..data.len().min(taken + TURN_BYTES)];
             let (bytes, wait) = self.take_piece(&mut state, offset + taken as u64, piece, granted);
@@ -433,14 +321,12 @@ impl OpenFile {
     /// Whether the content may be changed up to `end` (`None` for one beyond all numbers), or what has to be waited for
     /// before.
     fn admit(&self, state: &State, end: Option<u64>) -> Result<Option<Wait>, UploadError> {
-        if let Some(failure) = &state.failure {
-            return Err(failure.clone());
-        }
+        state.expect_sound()?;
         let limits = self.uploader.limits();
         if end.is_none_or(|end| end > limits.object_bytes_max) {
             return Err(UploadError::TooLarge { key: state.key.to_string(), bytes_max: limits.object_bytes_max });
         }
-        if state.is_publishing {
+        if state.is_publishing() {
             return Ok(Some(Wait::Change));
         }
         let part_count = state.content.part_count();
@@ -460,7 +346,7 @@ impl OpenFile {
 
     fn send_what_is_full(self: &Arc<OpenFile>, state: &mut State) {
         // What has no name leaves only when memory runs short.
-        if !state.is_nameless {
+        if !state.is_nameless() {
             state.content.seal_stream(&self.uploader.rules());
         }
         self.dispatch(state);
@@ -469,7 +355,7 @@ impl OpenFile {
     /// Sets the length of the file: cuts it, or lets it grow by a hole.
     pub async fn truncate(self: &Arc<OpenFile>, len: u64) -> Result<(), UploadError> {
         if len == self.size() {
-            return self.failure().map_or(Ok(()), Err);
+            return self.lock().expect_sound();
         }
         self.change(len, |State { content, metadata, .. }| {
             if len >= content.size() {
@@ -507,8 +393,9 @@ impl OpenFile {
         offset: u64,
     ) -> Result<(), UploadError> {
         self.uploader.register_copier(self);
-        self.change(offset + range.len(), |State { content, key, has_new_bytes, .. }| {
-            *has_new_bytes = true;
+        self.change(offset + range.len(), |state| {
+            state.note_bytes();
+            let State { content, key, .. } = state;
             let is_base = |base: &Version| base.etag == source.version.etag;
             let is_own = content.base.as_ref().is_some_and(is_base) && *key == source.key;
             let source = if is_own { Source::Base } else { Source::Other(Arc::new(source.clone())) };
@@ -574,7 +461,7 @@ impl OpenFile {
 
     /// Whether the file is being published or moved right now.
     pub fn is_publishing(&self) -> bool {
-        self.lock().is_publishing
+        self.lock().is_publishing()
     }
 
     /// Keeps the file from being published or moved until the guard is dropped. Writing goes on.
@@ -589,9 +476,7 @@ impl OpenFile {
 
     /// Bytes that publishing this file would get out of the memory.
     pub(super) fn publishable_bytes(&self) -> u64 {
-        let state = self.lock();
-        let is_stuck = state.is_publishing || state.is_unwanted || state.failure.is_some();
-        if state.dirty && !is_stuck { state.content.held_bytes() } else { 0 }
+        self.lock().publishable_bytes()
     }
 
     /// Gives back what is only kept for convenience. Skips a file that is busy right now: the caller may hold the lock.
@@ -606,10 +491,11 @@ impl OpenFile {
     pub(super) fn relieve(self: &Arc<OpenFile>) {
         let mut state = self.lock();
         state.release_idle();
-        if state.failure.is_some() {
-            state.content.drop_bytes();
-            state.is_emptied = true;
-        } else if state.dirty && !state.is_publishing && !state.must_replan {
+        let State { failure, content, .. } = &mut *state;
+        if let Some(Failure { is_emptied, .. }) = failure {
+            content.drop_bytes();
+            *is_emptied = true;
+        } else if state.lacks_content() && !state.is_publishing() && !state.must_replan {
             state.content.seal_available(&self.uploader.rules());
             self.dispatch(&mut state);
         }
@@ -626,54 +512,5 @@ impl OpenFile {
             }
         });
         runtime.spawn(publish);
-    }
-}
-
-impl State {
-    /// The object as last published.
-    pub(super) fn object(&self) -> Option<StoredObject> {
-        self.content.base.clone().map(|base| base.under(self.key.clone()))
-    }
-
-    /// The object that a source is.
-    pub(super) fn resolve(&self, source: &Source) -> Option<StoredObject> {
-        match source {
-            Source::Base => self.object(),
-            Source::Other(object) | Source::Zeros(object) => Some(StoredObject::clone(object)),
-        }
-    }
-
-    /// Whether the objects that the content comes from are needed yet.
-    pub(super) fn needs_sources(&self) -> bool {
-        self.failure.is_none() && !self.is_loaded && !self.is_unwanted
-    }
-
-    /// Part numbers to leave for what the base has behind the parts.
-    fn reserve(&self, part_bytes_max: u64) -> u64 {
-        let base_size = self.content.base.as_ref().map_or(0, |base| base.size);
-        let behind = base_size.saturating_sub(self.content.tail().start());
-        // One for the part that is filling, one where the base is cut unevenly.
-        if behind == 0 { 0 } else { behind.div_ceil(part_bytes_max) + 2 }
-    }
-
-    /// The object is now a copy of what it was, with `attributes`.
-    pub(super) fn rest_on_copy(&mut self, base: Version, attributes: &ObjectAttributes) {
-        self.content.base = Some(base);
-        self.serial += 1;
-        self.attributes_changed = self.metadata.settle(attributes);
-    }
-
-    /// The content changes at `now`.
-    fn note_change(&mut self, now: SystemTime) {
-        self.dirty = true;
-        self.metadata.note_write(now);
-    }
-
-    /// Gives the bytes of acknowledged parts back, and those that are in the bucket as they are.
-    fn release_idle(&mut self) {
-        if !self.is_publishing {
-            self.content.release_acknowledged(0);
-            self.content.release_clean();
-        }
     }
 }

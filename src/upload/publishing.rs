@@ -9,9 +9,10 @@ use super::body::{Chunk, FETCH_ATTEMPTS, Wanted, chunks};
 use super::content::{Doubt, Fetch, NotHeld};
 use super::copying::{copy_object, rewrite_attributes};
 use super::extents::{Extent, Matter};
-use super::open_file::{OpenFile, State};
+use super::open_file::OpenFile;
 use super::plan::{Action, TooManyParts};
 use super::sending::Session;
+use super::state::{Name, Phase, State, Unpublished};
 use super::uploader::{Flight, UploadError};
 use crate::object::limits::GIB;
 use crate::object::{Crc64, ETag, ObjectAttributes, ObjectKey, StoredObject, UploadedPart, Version};
@@ -85,15 +86,15 @@ impl OpenFile {
         let _one_at_a_time = self.publishing.lock().await;
         {
             let mut state = self.lock();
-            if let Some(failure) = &state.failure {
-                return Err(failure.clone());
-            }
-            let is_wanted =
-                if state.is_nameless { nameless_too && state.dirty } else { state.dirty || state.attributes_changed };
-            if !is_wanted {
+            state.expect_sound()?;
+            let is_needed = match state.is_nameless() {
+                true => nameless_too && state.lacks_content(),
+                false => state.unpublished != Unpublished::Nothing,
+            };
+            if !is_needed {
                 return Ok(());
             }
-            state.is_publishing = true;
+            state.phase = Phase::Publishing { is_loaded: false };
         }
         let mut flight = None;
         let result = self.publish_all(&mut flight).await;
@@ -109,11 +110,9 @@ impl OpenFile {
         let _one_at_a_time = self.publishing.lock().await;
         let is_dirty = {
             let mut state = self.lock();
-            if let Some(failure) = &state.failure {
-                return Err(failure.clone());
-            }
-            state.is_publishing = true;
-            state.dirty && !state.is_nameless
+            state.expect_sound()?;
+            state.phase = Phase::Publishing { is_loaded: false };
+            state.lacks_content() && !state.is_nameless()
         };
         let mut flight = None;
         let published = if is_dirty { self.publish_content(&mut flight).await } else { Ok(()) };
@@ -143,7 +142,7 @@ impl OpenFile {
         let is_readable = {
             let mut state = self.lock();
             // Those who have it open want it, whatever becomes of its name.
-            (state.is_publishing, state.is_unwanted) = (true, false);
+            (state.phase, state.is_unwanted) = (Phase::Publishing { is_loaded: false }, false);
             // What comes from other objects is fetched now, because one of them may be what takes the name.
             let is_readable = state.content.unseal_from(0).is_ok() && !state.content.has_other_sources();
             if is_readable {
@@ -199,12 +198,12 @@ impl OpenFile {
             return Err(error);
         }
         let mut state = self.lock();
-        (state.key, state.is_nameless, state.replaces) = (hidden.clone(), true, None);
+        (state.key, state.name) = (hidden.clone(), Name::Lost);
         match (kept, needed) {
             (Some(etag), Some(object)) => state.rest_on_copy(Version { etag, ..object.version }, &attributes),
             _ => {
                 state.content.let_go_of_base();
-                state.dirty = true;
+                state.note_content();
             }
         }
         Ok(())
@@ -224,9 +223,8 @@ impl OpenFile {
     pub fn forget(self: &Arc<OpenFile>) {
         let mut state = self.lock();
         self.give_up_session(&mut state);
-        (state.is_nameless, state.zeros) = (true, None);
-        state.content.drop_bytes();
-        (state.dirty, state.attributes_changed) = (false, false);
+        state.name = Name::Lost;
+        state.drop_all();
         drop(state);
         self.changed.notify_waiters();
     }
@@ -238,9 +236,7 @@ impl OpenFile {
         let mut state = self.lock();
         self.give_up_session(&mut state);
         let is_there = state.content.base.is_some();
-        state.zeros = None;
-        state.content.drop_bytes();
-        (state.dirty, state.attributes_changed) = (false, false);
+        state.drop_all();
         let key = state.key.clone();
         drop(state);
         self.changed.notify_waiters();
@@ -264,7 +260,7 @@ impl OpenFile {
     fn end_publishing(self: &Arc<OpenFile>, result: &Result<(), UploadError>) {
         {
             let mut state = self.lock();
-            (state.is_publishing, state.is_loaded) = (false, false);
+            state.phase = Phase::Open;
             match result {
                 // What is sent stays where it is until somebody says what becomes of the file.
                 Err(UploadError::Unwanted { .. }) => {}
@@ -282,12 +278,14 @@ impl OpenFile {
     }
 
     async fn publish_all(self: &Arc<OpenFile>, flight: &mut Option<Flight>) -> Result<(), UploadError> {
-        if self.lock().dirty {
+        if self.lock().lacks_content() {
             self.publish_content(flight).await?;
         }
         let (object, attributes) = {
             let state = self.lock();
-            let Some(object) = state.object().filter(|_| state.attributes_changed && !state.is_nameless) else {
+            let Some(object) =
+                state.object().filter(|_| state.unpublished == Unpublished::Attributes && !state.is_nameless())
+            else {
                 return Ok(());
             };
             (object, state.metadata.all())
@@ -394,7 +392,7 @@ impl OpenFile {
         let mut loaded = self.uploader.load(chunks, wanted).await?;
         let (key, attributes) = {
             let mut state = self.lock();
-            state.is_loaded = true;
+            state.phase = Phase::Publishing { is_loaded: true };
             (state.key.clone(), state.metadata.all())
         };
         // Two files that each copy from the other have what they need by this.
@@ -465,12 +463,7 @@ impl OpenFile {
             changed.as_mut().enable();
             {
                 let state = self.lock();
-                if let Some(failure) = &state.failure {
-                    return Err(failure.clone());
-                }
-                if state.is_unwanted {
-                    return Err(UploadError::Unwanted { key: state.key.to_string() });
-                }
+                state.expect_wanted()?;
                 // No earlier content of a part may still be on its way.
                 if state.busy.is_empty() {
                     if state.must_replan {
@@ -515,32 +508,23 @@ impl OpenFile {
         let Made { version, attributes, part_count } = made;
         let mut state = self.lock();
         log_published(&state.key, &version, part_count, began);
-        let is_all = !state.content.is_step();
         let keeps = version.size <= self.uploader.ladder.first_bytes() && !self.uploader.memory.is_short();
-        state.content.rest_on(version, keeps);
-        state.session = None;
-        (state.replaces, state.may_replace_any) = (None, false);
-        state.is_loaded = false;
-        state.serial += 1;
-        (state.dirty, state.has_new_bytes) = (!is_all, state.has_new_bytes && !is_all);
-        // What follows a step tells the time of the last write.
-        state.attributes_changed = is_all && state.metadata.settle(&attributes);
         Stats::add(&self.uploader.stats.published, 1);
-        is_all
+        state.take_published(version, &attributes, keeps)
     }
 
     /// Whether anything of this file that is not safe at the service yet comes from the object under `key`. Locks the file,
     /// and so is never asked by somebody who has another one locked.
     pub(super) fn copies_from(&self, key: &ObjectKey) -> bool {
         let state = self.lock();
-        state.needs_sources() && state.content.sources(state.is_publishing).any(|source| source == key)
+        state.needs_sources() && state.content.sources(state.is_publishing()).any(|source| source == key)
     }
 
     /// The objects of other files that anything of this file comes from that is not safe at the service yet.
     pub(super) fn sources(&self) -> BTreeSet<ObjectKey> {
         let state = self.lock();
         match state.needs_sources() {
-            true => state.content.sources(state.is_publishing).cloned().collect(),
+            true => state.content.sources(state.is_publishing()).cloned().collect(),
             false => BTreeSet::new(),
         }
     }
@@ -569,8 +553,8 @@ impl OpenFile {
         {
             let mut state = self.lock();
             let hole_bytes = state.content.hole_bytes();
-            let is_for_nothing = hole_bytes > 0 && !state.has_new_bytes || hole_bytes > ABANDONED_HOLE_BYTES;
-            if !state.is_publishing || !is_for_nothing {
+            let is_for_nothing = hole_bytes > 0 && !state.has_new_bytes() || hole_bytes > ABANDONED_HOLE_BYTES;
+            if !state.is_publishing() || !is_for_nothing {
                 return;
             }
             let message = "the program that made a hole of it was told to end before it was published";

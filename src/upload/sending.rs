@@ -6,7 +6,8 @@ use tokio::sync::OnceCell;
 
 use super::body::{Chunk, Wanted, chunks};
 use super::content::{Check, Fetch, Job, Outgoing};
-use super::open_file::{OpenFile, State};
+use super::open_file::OpenFile;
+use super::state::{Failure, State};
 use super::uploader::{Flight, UploadError};
 use crate::object::{
     ByteRange, Crc64, Limits, ObjectAttributes, ObjectKey, PartNumber, StoredObject, UploadId, UploadedPart,
@@ -38,7 +39,7 @@ struct SentPart {
 impl OpenFile {
     /// Sends every sealed part that is not on its way, as many at once as the options allow.
     pub(super) fn dispatch(self: &Arc<OpenFile>, state: &mut State) {
-        if state.failure.is_some() || state.must_replan || state.is_unwanted {
+        if state.must_replan || state.expect_wanted().is_err() {
             return;
         }
         while state.busy.len() < self.uploader.options.concurrency {
@@ -89,7 +90,7 @@ impl OpenFile {
                 Ok(SentPart { part, fetched }) if is_running => {
                     state.content.acknowledge(index, version, part, &fetched);
                     let keep_bytes = self.uploader.keep_bytes();
-                    if !state.is_publishing {
+                    if !state.is_publishing() {
                         state.content.release_acknowledged(keep_bytes);
                     }
                 }
@@ -159,12 +160,7 @@ impl OpenFile {
 
     /// An error if the file is about to be removed, or has failed: what has not begun by then is for nothing.
     pub(super) fn expect_wanted(&self) -> Result<(), UploadError> {
-        let state = self.lock();
-        match &state.failure {
-            Some(failure) => Err(failure.clone()),
-            None if state.is_unwanted => Err(UploadError::Unwanted { key: state.key.to_string() }),
-            None => Ok(()),
-        }
+        self.lock().expect_wanted()
     }
 
     /// An error if the upload was given up: what has not begun by then is for nothing.
@@ -184,9 +180,7 @@ impl OpenFile {
     ) -> Result<&'s UploadId, UploadError> {
         let initiate = || async {
             // Those who waited for an attempt that failed do not try again.
-            if let Some(failure) = self.failure() {
-                return Err(failure);
-            }
+            self.lock().expect_sound()?;
             let initiated = self.uploader.store.initiate(&session.key, &session.attributes).await;
             initiated.map_err(|error| {
                 let mut state = self.lock();
@@ -203,7 +197,7 @@ impl OpenFile {
     pub(super) fn fail(self: &Arc<OpenFile>, state: &mut State, error: UploadError) {
         if state.failure.is_none() {
             log::error!("{}: not published: {error}", state.key);
-            state.failure = Some(error);
+            state.failure = Some(Failure { error, is_emptied: false });
         }
         self.give_up_session(state);
     }
@@ -234,13 +228,6 @@ impl OpenFile {
                 Err(error) => log::error!("{key}: upload {upload} could not be aborted and stays unfinished: {error}"),
             }
         });
-    }
-}
-
-impl State {
-    /// Whether `session` is the upload that parts belong to now.
-    fn is_running(&self, session: &Arc<Session>) -> bool {
-        self.session.as_ref().is_some_and(|running| Arc::ptr_eq(running, session))
     }
 }
 
