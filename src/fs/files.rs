@@ -612,7 +612,7 @@ impl FileSystem {
         if serial.is_some_and(|serial| writing.file.note_unverified(range, crc64, object.number(), serial)) {
             return Ok(());
         }
-        writing.file.compare(&object.stored(), range, crc64).await
+        self.uploader.compare(&object.stored(), range, crc64).await
     }
 
     fn reader_of(&self, writing: &Writing, stored: StoredObject) -> Arc<Reader> {

@@ -8,7 +8,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use super::content::{Check, Fetch};
 use super::copying::read_all;
 use super::extents::{Extents, Matter, Source};
-use super::uploader::Uploader;
+use super::transfers::Transfers;
 use crate::object::{ByteRange, Crc64, StoredObject};
 use crate::store::{Body, GetRequest, StoreError, StoreErrorKind};
 
@@ -89,7 +89,7 @@ impl Wanted {
     }
 }
 
-impl Uploader {
+impl Transfers {
     /// Puts `chunks` together, those that are stored out of what is `wanted`.
     ///
     /// What is fetched takes room outside of the budget that writers share, so that publishing never waits for the very

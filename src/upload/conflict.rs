@@ -4,12 +4,12 @@
 //! pays a HEAD for each publishing.
 
 use std::future::Future;
-use std::sync::Arc;
 
 use super::copying::copy_object;
-use super::open_file::OpenFile;
+use super::error::UploadError;
+use super::options::OnConflict;
+use super::publishing::Publishing;
 use super::state::{Name, Replaces};
-use super::uploader::{OnConflict, UploadError};
 use crate::object::{ETag, ObjectHead, ObjectKey, StoredObject, Version, time};
 use crate::store::{Published, StoreError, StoreErrorKind};
 
@@ -21,7 +21,7 @@ enum Verdict {
     Beside(Box<ObjectHead>),
 }
 
-impl OpenFile {
+impl Publishing<'_> {
     /// Finds out about a conflict while nothing is on its way: keeping both is then a matter of another key.
     pub(super) async fn find_conflict_before(&self) -> Result<(), UploadError> {
         if self.lock().content.part_count() > 0 {
@@ -45,7 +45,7 @@ impl OpenFile {
     ///
     /// An upload cannot change its key. To keep both, the other's object steps aside for a moment.
     pub(super) async fn complete_unless_conflict<F>(
-        self: &Arc<OpenFile>,
+        &self,
         key: &ObjectKey,
         completing: impl FnOnce() -> F,
     ) -> Result<Published, UploadError>
@@ -79,7 +79,7 @@ impl OpenFile {
     where
         F: Future<Output = Result<Published, StoreError>>,
     {
-        let store = &*self.uploader.store;
+        let store = &*self.transfers().store;
         let object = |key: &ObjectKey, etag: ETag, head: &ObjectHead| -> StoredObject {
             Version { etag, ..head.version() }.under(key.clone())
         };
@@ -95,7 +95,7 @@ impl OpenFile {
 
     /// Asks for the object under the file's key, if the options want to know, and decides.
     async fn judge(&self) -> Result<Verdict, UploadError> {
-        if self.uploader.options.on_conflict == OnConflict::Overwrite {
+        if self.transfers().options.on_conflict == OnConflict::Overwrite {
             return Ok(Verdict::Replace);
         }
         let (key, expected) = {
@@ -104,7 +104,7 @@ impl OpenFile {
             let base = state.content.base.as_ref().map(|base| base.etag.clone());
             (state.key.clone(), base.or_else(|| found.clone()))
         };
-        let head = match self.uploader.store.head(&key).await {
+        let head = match self.transfers().store.head(&key).await {
             // It is copied, and keeps its time in that.
             Ok(head) => ObjectHead { attributes: head.attributes.with_mtime_or(head.last_modified), ..head },
             Err(error) if error.kind == StoreErrorKind::NotFound => return Ok(Verdict::Replace),
@@ -113,7 +113,7 @@ impl OpenFile {
         if expected.as_ref() == Some(&head.etag) {
             return Ok(Verdict::Replace);
         }
-        match self.uploader.options.on_conflict {
+        match self.transfers().options.on_conflict {
             OnConflict::KeepBoth { .. } => Ok(Verdict::Beside(Box::new(head))),
             OnConflict::Overwrite | OnConflict::Fail => Err(changed(&key).into()),
         }
@@ -121,8 +121,8 @@ impl OpenFile {
 
     /// `NAME.conflict-HOST-TIME`, the time in UTC.
     fn conflict_key(&self, key: &ObjectKey) -> ObjectKey {
-        let OnConflict::KeepBoth { host } = &self.uploader.options.on_conflict else { return key.clone() };
-        suffixed(key, &format!(".conflict-{host}-{}", time::compact(self.uploader.clock.now())))
+        let OnConflict::KeepBoth { host } = &self.transfers().options.on_conflict else { return key.clone() };
+        suffixed(key, &format!(".conflict-{host}-{}", time::compact(self.transfers().clock.now())))
     }
 }
 

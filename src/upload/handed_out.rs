@@ -8,16 +8,8 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use futures_util::stream::{self, StreamExt, TryStreamExt};
-
-use super::body::FETCH_ATTEMPTS;
-use super::extents::Source;
-use super::open_file::OpenFile;
-use super::state::State;
-use super::uploader::UploadError;
+use crate::object::Crc64;
 use crate::object::limits::MIB;
-use crate::object::{ByteRange, Crc64, Crc64Hasher, StoredObject};
-use crate::store::{GetRequest, StoreError, StoreErrorKind};
 
 /// Stretches that are remembered of a file: some 4 MiB. What is read beyond these is fetched once more at once.
 const STRETCHES_MAX: usize = 1 << 16;
@@ -25,15 +17,12 @@ const STRETCHES_MAX: usize = 1 << 16;
 /// The most that is fetched once more with one request, in bytes: a request's overhead is far below that.
 const COMPARED_BYTES_MAX: u64 = MIB;
 
-/// Stretches that are fetched at once.
-const COMPARE_CONCURRENCY: usize = 4;
-
 /// A stretch that was handed out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Stretch {
-    crc64: Crc64,
+pub(super) struct Stretch {
+    pub(super) crc64: Crc64,
     /// The number of the reader's object.
-    from: u64,
+    pub(super) from: u64,
 }
 
 /// The stretches by start and end. Each is at its own place in the object, and stays what it is in the next object that is
@@ -45,7 +34,7 @@ pub(super) struct HandedOut {
 
 impl HandedOut {
     /// Returns whether it is remembered.
-    fn note(&mut self, range: Range<u64>, stretch: Stretch) -> bool {
+    pub(super) fn note(&mut self, range: Range<u64>, stretch: Stretch) -> bool {
         let place = (range.start, range.end);
         match self.stretches.get(&place) {
             Some(before) => before.crc64 == stretch.crc64,
@@ -58,7 +47,7 @@ impl HandedOut {
     }
 
     /// Takes out what is to be compared, what lies side by side as one.
-    fn take(&mut self, is_wanted: impl Fn(Range<u64>) -> bool) -> Vec<(Range<u64>, Crc64)> {
+    pub(super) fn take(&mut self, is_wanted: impl Fn(Range<u64>) -> bool) -> Vec<(Range<u64>, Crc64)> {
         let mut taken: Vec<(Range<u64>, Crc64)> = Vec::new();
         self.stretches.retain(|(start, end), stretch| {
             if !is_wanted(*start..*end) {
@@ -77,88 +66,21 @@ impl HandedOut {
     }
 
     /// Whoever wants the file after all publishes it later.
-    fn put_back(&mut self, taken: Vec<(Range<u64>, Crc64)>) {
+    pub(super) fn put_back(&mut self, taken: Vec<(Range<u64>, Crc64)>) {
         // Of which reader's object they are is not known of several that are one now: of none that will say more.
         let stretch =
             |(range, crc64): (Range<u64>, Crc64)| ((range.start, range.end), Stretch { crc64, from: u64::MAX });
         self.stretches.extend(taken.into_iter().map(stretch));
     }
 
+    /// All of the reader's object `from` has turned out to be right.
+    pub(super) fn forget(&mut self, from: u64) {
+        self.stretches.retain(|_, stretch| stretch.from != from);
+    }
+
     /// Nobody asks any more.
     pub(super) fn clear(&mut self) {
         self.stretches.clear();
-    }
-}
-
-impl OpenFile {
-    /// Bytes of the file that lie at the same place in its object, as it was when it had been made `serial` times, are about
-    /// to be handed out unverified. Returns whether they are compared before anything replaces them; otherwise it is the
-    /// caller who has to do that: see [`OpenFile::compare`].
-    pub fn note_unverified(&self, range: ByteRange, crc64: Crc64, from: u64, serial: u64) -> bool {
-        let mut state = self.lock();
-        // Who reads a version that is not the file's any more reads again.
-        state.serial != serial || state.handed_out.note(range.start()..range.end(), Stretch { crc64, from })
-    }
-
-    /// All that was handed out of the reader's object `from` has turned out to be right.
-    pub fn note_verified(&self, from: u64) {
-        self.lock().handed_out.stretches.retain(|_, stretch| stretch.from != from);
-    }
-
-    /// Fetches a range once more, and fails unless it comes with the checksum that it came with before.
-    pub async fn compare(&self, object: &StoredObject, range: ByteRange, crc64: Crc64) -> Result<(), StoreError> {
-        let key = &object.key;
-        let mut attempts = 1;
-        loop {
-            let mut body = self.uploader.store.get(GetRequest::of(object, Some(range))).await?.body;
-            let mut hasher = Crc64Hasher::new();
-            while let Some(piece) = body.try_next().await? {
-                hasher.update(&piece);
-            }
-            if hasher.value() == crc64 {
-                return Ok(());
-            }
-            let message = format!("{range} was read with checksum {crc64} before, and comes with {}", hasher.value());
-            let error = StoreError::new(StoreErrorKind::Corrupted, "GetObject", key.as_str(), message);
-            if attempts == FETCH_ATTEMPTS {
-                return Err(error);
-            }
-            log::warn!("{error}; fetched again");
-            attempts += 1;
-        }
-    }
-
-    /// Makes sure of what was read where something has been written since. Writers wait meanwhile.
-    pub(super) async fn compare_handed_out(&self) -> Result<(), UploadError> {
-        let (object, written) = {
-            let mut state = self.lock();
-            let object = state.resolve(&Source::Base);
-            let State { handed_out, content, .. } = &mut *state;
-            (object, handed_out.take(|range| !content.is_as_in_base(range)))
-        };
-        let Some(object) = object else { return Ok(()) };
-        let compare = |(range, crc64): (Range<u64>, Crc64)| {
-            let object = &object;
-            async move {
-                self.expect_wanted()?;
-                let Some(range) = ByteRange::new(range.start, range.end) else { return Ok(()) };
-                self.compare(object, range, crc64).await.map_err(UploadError::from)
-            }
-        };
-        // Collected first: the compiler cannot show a lazily mapped stream of these futures to be `Send`.
-        let compared: Vec<_> = written.iter().cloned().map(compare).collect();
-        match stream::iter(compared).buffer_unordered(COMPARE_CONCURRENCY).try_collect::<Vec<()>>().await {
-            // Somebody else has replaced it. If anything of it is needed yet, that is an error anyway.
-            Err(UploadError::Store(error)) if error.is_of_version_gone() => {
-                log::warn!("{error}; what was read of it stays unverified");
-                Ok(())
-            }
-            Err(error @ UploadError::Unwanted { .. }) => {
-                self.lock().handed_out.put_back(written);
-                Err(error)
-            }
-            compared => compared.map(drop),
-        }
     }
 }
 

@@ -1,17 +1,17 @@
 //! What an open file is at one moment: its content, what of it is not in the bucket, and how far a publishing has come.
 //!
-//! Pure; does no I/O. The lock that guards it is [`super::OpenFile`]'s.
+//! Pure; does no I/O. The lock that guards it is [`super::sending::Sender`]'s.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::content::Content;
+use super::error::UploadError;
 use super::extents::Source;
 use super::handed_out::HandedOut;
 use super::metadata::Metadata;
-use super::sending::Session;
-use super::uploader::UploadError;
+use super::session::Session;
 use super::zeros::Zeros;
 use crate::object::{ETag, ObjectAttributes, ObjectKey, StoredObject, Version};
 
@@ -183,9 +183,22 @@ impl State {
         self.session.as_ref().is_some_and(|running| Arc::ptr_eq(running, session))
     }
 
-    /// Whether the objects that the content comes from are needed yet.
-    pub(super) fn needs_sources(&self) -> bool {
-        self.phase != Phase::Publishing { is_loaded: true } && self.expect_wanted().is_ok()
+    /// Whether anything of this file that is not safe at the service yet comes from the object under `key`. Never asked by
+    /// somebody who has another file locked.
+    pub(super) fn copies_from(&self, key: &ObjectKey) -> bool {
+        self.needs_sources() && self.content.sources(self.is_publishing()).any(|source| source == key)
+    }
+
+    /// The objects of other files that anything of this file comes from that is not safe at the service yet.
+    pub(super) fn sources(&self) -> BTreeSet<ObjectKey> {
+        match self.needs_sources() {
+            true => self.content.sources(self.is_publishing()).cloned().collect(),
+            false => BTreeSet::new(),
+        }
+    }
+
+    fn needs_sources(&self) -> bool {
+        self.phase != Phase::Publishing { is_loaded: true } && self.failure.is_none() && !self.is_unwanted
     }
 
     /// Bytes that publishing would get out of the memory.
