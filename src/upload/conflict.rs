@@ -24,12 +24,12 @@ enum Verdict {
 impl Publishing<'_> {
     /// Finds out about a conflict while nothing is on its way: keeping both is then a matter of another key.
     pub(super) async fn find_conflict_before(&self) -> Result<(), UploadError> {
-        if self.lock().content.part_count() > 0 {
+        if self.lock().content.parts.count() > 0 {
             return Ok(());
         }
         if let Verdict::Beside(_) = self.judge().await? {
             let mut state = self.lock();
-            if state.content.needs_base() {
+            if state.content.tail().needs_base() {
                 // The bytes that are missing were in the version that is gone.
                 return Err(changed(&state.key).into());
             }

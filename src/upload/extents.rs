@@ -217,6 +217,23 @@ impl Extents {
         self.map.values_mut().map(|extent| &mut extent.matter)
     }
 
+    /// Whether a byte is in an object that is not the file's own.
+    pub(super) fn is_of_others(&self) -> bool {
+        !self.sums.others.is_empty()
+    }
+
+    /// Where the last byte ends that is only in memory.
+    pub(super) fn dirty_end(&self) -> Option<u64> {
+        let mut end = self.end;
+        for extent in self.iter().rev() {
+            if matches!(extent.matter, Matter::Dirty(_)) {
+                return Some(end);
+            }
+            end -= extent.len;
+        }
+        None
+    }
+
     /// Gives back what is in memory and in an object as well.
     pub(super) fn release_clean(&mut self) {
         if self.sums.clean == 0 {

@@ -122,7 +122,7 @@ impl OpenFile {
             // Those who have it open want it, whatever becomes of its name.
             state.is_unwanted = false;
             // What comes from other objects is fetched now, because one of them may be what takes the name.
-            let is_readable = state.content.unseal_from(0).is_ok() && !state.content.has_other_sources();
+            let is_readable = state.content.unseal_from(0).is_ok() && !state.content.tail().is_of_others();
             if is_readable {
                 self.sender.give_up_session(&mut state);
             }
@@ -400,7 +400,7 @@ impl Publishing<'_> {
                 let error = StoreError::new(StoreErrorKind::TooManyParts, "UploadPart", key, message);
                 return Some(Err(error.into()));
             }
-            state.content.acknowledged().map(Ok)
+            state.content.parts.acknowledged().map(Ok)
         };
         self.sender().until(look).await
     }
@@ -498,7 +498,7 @@ impl Publishing<'_> {
     {
         let (needed, attributes, has_object) = {
             let state = self.lock();
-            let needed = state.object().filter(|_| state.failure.is_none() && state.content.needs_base());
+            let needed = state.object().filter(|_| state.failure.is_none() && state.content.tail().needs_base());
             (needed, state.metadata.all(), state.content.base.is_some())
         };
         let store = &*self.transfers().store;

@@ -86,7 +86,8 @@ impl Sender {
         }
         while state.busy.len() < self.transfers.options.concurrency {
             let State { content, busy, .. } = &mut *state;
-            let Some(Outgoing { index, version, job }) = content.next_outgoing(|index| busy.contains(&index)) else {
+            let Some(Outgoing { index, version, job }) = content.parts.next_outgoing(|index| busy.contains(&index))
+            else {
                 return;
             };
             let resolve = |source: &_| state.resolve(source);
@@ -130,10 +131,10 @@ impl Sender {
             state.busy.remove(&index);
             match result {
                 Ok(SentPart { part, fetched }) if is_running => {
-                    state.content.acknowledge(index, version, part, &fetched);
+                    state.content.parts.acknowledge(index, version, part, &fetched);
                     let keep_bytes = self.transfers.keep_bytes();
                     if !state.is_publishing() {
-                        state.content.release_acknowledged(keep_bytes);
+                        state.content.parts.release_acknowledged(keep_bytes);
                     }
                 }
                 Err(UploadError::Store(error)) if is_running && error.kind == StoreErrorKind::TooManyParts => {

@@ -225,7 +225,7 @@ impl State {
     pub(super) fn clear_error(&mut self) -> bool {
         let is_final = |error: &UploadError| matches!(error, UploadError::Store(error) if error.is_of_version_gone());
         let is_lost = self.failure.as_ref().is_some_and(|failure| failure.is_emptied || is_final(&failure.error));
-        let is_whole = self.is_unsent() && self.content.part_count() == 0 && !self.is_nameless() && !is_lost;
+        let is_whole = self.is_unsent() && self.content.parts.count() == 0 && !self.is_nameless() && !is_lost;
         if is_whole {
             self.failure = None;
         }
@@ -328,7 +328,7 @@ impl State {
     /// Gives the bytes of acknowledged parts back, and those that are in the bucket as they are.
     pub(super) fn release_idle(&mut self) {
         if !self.is_publishing() {
-            self.content.release_acknowledged(0);
+            self.content.parts.release_acknowledged(0);
             self.content.release_clean();
         }
     }

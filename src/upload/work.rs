@@ -109,11 +109,11 @@ fn plan_and_seal(changes: u64) -> u64 {
         let actions = content.plan(&rules).unwrap();
         content.seal(&actions);
         content.plan_fetches(&rules);
-        while let Some(outgoing) = content.next_outgoing(|_| false) {
+        while let Some(outgoing) = content.parts.next_outgoing(|_| false) {
             let sent = crate::object::UploadedPart { etag: ETag::new("p"), size: 0, crc64: None };
-            content.acknowledge(outgoing.index, outgoing.version, sent, &[]);
+            content.parts.acknowledge(outgoing.index, outgoing.version, sent, &[]);
         }
-        content.release_acknowledged(0);
+        content.parts.release_acknowledged(0);
         content.doubt();
         content.rest_on(published(GIB), false);
     })

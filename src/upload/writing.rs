@@ -236,16 +236,16 @@ fn admit(transfers: &Transfers, state: &State, end: Option<u64>) -> Result<Optio
     if state.is_publishing() {
         return Ok(Some(Wait::Change));
     }
-    let part_count = state.content.part_count();
+    let part_count = state.content.parts.count();
     let numbers_are_used_up =
         part_count > 0 && part_count as u64 + state.reserve(limits.part_bytes_max) >= limits.part_count_max;
     // What is wanted at other places of the base too cannot wait for a later step, and so must fit one plan.
     let is_intricate =
-        state.content.tail().count() as u64 > limits.part_count_max / 4 && state.content.refers_elsewhere();
+        state.content.tail().count() as u64 > limits.part_count_max / 4 && state.content.tail().refers_elsewhere();
     if state.must_replan || numbers_are_used_up || is_intricate {
         return Ok(Some(Wait::Publish));
     }
-    if state.content.outstanding() >= 2 * transfers.options.concurrency {
+    if state.content.parts.outstanding() >= 2 * transfers.options.concurrency {
         return Ok(Some(Wait::Change));
     }
     Ok(None)
@@ -273,7 +273,7 @@ async fn change(
         }
         let changed = change(&mut state);
         state.note_change(sender.transfers.clock.now());
-        if state.content.part_count() == 0 {
+        if state.content.parts.count() == 0 {
             // An upload without parts cannot be completed.
             sender.give_up_session(&mut state);
         }
