@@ -13,7 +13,7 @@ use super::options::Owner;
 use super::traffic::{Claim, Claimed};
 use super::tree::{Directory, Entry, HIDDEN_DIRECTORY, Ino, Marker, Tree, What};
 use super::{FileSystem, FsError};
-use crate::object::{Crc64, ObjectAttributes, ObjectKey};
+use crate::object::{ObjectAttributes, ObjectKey};
 use crate::store::Body;
 use crate::upload::OpenFile;
 
@@ -95,7 +95,7 @@ impl FileSystem {
 
     pub(super) async fn put_marker(&self, key: &ObjectKey, attributes: &ObjectAttributes) -> Result<(), FsError> {
         let attributes = attributes.clone().with_mtime_or(self.clock.now());
-        let put = self.store.put(key, Body::empty(), Crc64::EMPTY, &attributes).await;
+        let put = self.store.put(key, Body::empty(), self.store.limits().checksum.empty(), &attributes).await;
         put.map(|_| ()).map_err(|error| self.told(error))
     }
 

@@ -13,7 +13,7 @@ use super::temporary::Making;
 use super::traffic::Claim;
 use super::tree::{Entry, Facts, Ino, Tree, What};
 use super::{FileSystem, FsError};
-use crate::object::{ByteRange, Crc64, ETag, StoredObject};
+use crate::object::{ByteRange, ETag, StoredObject};
 use crate::read::{Object, ReadBytes, Reader};
 use crate::store::{StoreError, StoreErrorKind};
 use crate::upload::{OpenFile, PublishedFile, Segment, Taken};
@@ -608,11 +608,11 @@ impl FileSystem {
             }
             return Ok(());
         }
-        let crc64 = Crc64::of(piece.as_ref());
-        if serial.is_some_and(|serial| writing.file.note_unverified(range, crc64, object.number(), serial)) {
+        let checksum = self.store.limits().checksum.of(piece.as_ref());
+        if serial.is_some_and(|serial| writing.file.note_unverified(range, checksum, object.number(), serial)) {
             return Ok(());
         }
-        self.uploader.compare(&object.stored(), range, crc64).await
+        self.uploader.compare(&object.stored(), range, checksum).await
     }
 
     fn reader_of(&self, writing: &Writing, stored: StoredObject) -> Arc<Reader> {

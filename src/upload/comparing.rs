@@ -12,7 +12,7 @@ use super::extents::Source;
 use super::publishing::Publishing;
 use super::state::State;
 use super::transfers::Transfers;
-use crate::object::{ByteRange, Crc64, Crc64Hasher, StoredObject};
+use crate::object::{ByteRange, Checksum, StoredObject};
 use crate::store::{GetRequest, StoreError, StoreErrorKind};
 
 /// Stretches that are fetched at once.
@@ -28,12 +28,12 @@ impl Publishing<'_> {
             (object, handed_out.take(|range| !content.is_as_in_base(range)))
         };
         let Some(object) = object else { return Ok(()) };
-        let compare = |(range, crc64): (Range<u64>, Crc64)| {
+        let compare = |(range, checksum): (Range<u64>, Checksum)| {
             let object = &object;
             async move {
                 self.lock().expect_wanted()?;
                 let Some(range) = ByteRange::new(range.start, range.end) else { return Ok(()) };
-                self.file.uploader.compare(object, range, crc64).await.map_err(UploadError::from)
+                self.file.uploader.compare(object, range, checksum).await.map_err(UploadError::from)
             }
         };
         // Collected first: the compiler cannot show a lazily mapped stream of these futures to be `Send`.
@@ -59,20 +59,21 @@ impl Transfers {
         &self,
         object: &StoredObject,
         range: ByteRange,
-        crc64: Crc64,
+        checksum: Checksum,
     ) -> Result<(), StoreError> {
         let key = &object.key;
         let mut attempts = 1;
         loop {
             let mut body = self.store.get(GetRequest::of(object, Some(range))).await?.body;
-            let mut hasher = Crc64Hasher::new();
+            let mut hasher = self.checksum.hasher();
             while let Some(piece) = body.try_next().await? {
                 hasher.update(&piece);
             }
-            if hasher.value() == crc64 {
+            if hasher.value() == checksum {
                 return Ok(());
             }
-            let message = format!("{range} was read with checksum {crc64} before, and comes with {}", hasher.value());
+            let message =
+                format!("{range} was read with checksum {checksum} before, and comes with {}", hasher.value());
             let error = StoreError::new(StoreErrorKind::Corrupted, "GetObject", key.as_str(), message);
             if attempts == FETCH_ATTEMPTS {
                 return Err(error);

@@ -22,7 +22,7 @@ use self::part::PartBody;
 use self::parts::Parts;
 use super::copying::even_ranges;
 use super::extents::{Extent, Extents, Matter, Source};
-use crate::memory::Block;
+use super::piece::Piece;
 use crate::object::{ByteRange, ObjectKey, StoredObject, Version};
 
 /// The bytes of an open file, from 0 to [`Content::size`].
@@ -93,11 +93,11 @@ impl Content {
         &mut self,
         offset: u64,
         data: &[u8],
-        take_block: &mut dyn FnMut(usize) -> Option<Block>,
+        take_piece: &mut dyn FnMut(usize) -> Option<Piece>,
     ) -> Result<usize, NotHeld> {
         let taken = match self.parts.index_at(offset) {
-            Some(index) => self.parts.rewrite(index, offset, data, take_block)?,
-            None => self.tail.write(offset, data, take_block),
+            Some(index) => self.parts.rewrite(index, offset, data, take_piece)?,
+            None => self.tail.write(offset, data, take_piece),
         };
         // A large write counts as the small ones that it might have been, by a page each.
         self.writes_since_plan = self.writes_since_plan.saturating_add(1 + taken / 4096);

@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use crate::object::Crc64;
+use crate::object::Checksum;
 use crate::object::limits::MIB;
 
 /// Stretches that are remembered of a file: some 4 MiB. What is read beyond these is fetched once more at once.
@@ -20,7 +20,7 @@ const COMPARED_BYTES_MAX: u64 = MIB;
 /// A stretch that was handed out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Stretch {
-    pub(super) crc64: Crc64,
+    pub(super) checksum: Checksum,
     /// The number of the reader's object.
     pub(super) from: u64,
 }
@@ -37,7 +37,7 @@ impl HandedOut {
     pub(super) fn note(&mut self, range: Range<u64>, stretch: Stretch) -> bool {
         let place = (range.start, range.end);
         match self.stretches.get(&place) {
-            Some(before) => before.crc64 == stretch.crc64,
+            Some(before) => before.checksum == stretch.checksum,
             None if self.stretches.len() >= STRETCHES_MAX => false,
             None => {
                 self.stretches.insert(place, stretch);
@@ -47,18 +47,18 @@ impl HandedOut {
     }
 
     /// Takes out what is to be compared, what lies side by side as one.
-    pub(super) fn take(&mut self, is_wanted: impl Fn(Range<u64>) -> bool) -> Vec<(Range<u64>, Crc64)> {
-        let mut taken: Vec<(Range<u64>, Crc64)> = Vec::new();
+    pub(super) fn take(&mut self, is_wanted: impl Fn(Range<u64>) -> bool) -> Vec<(Range<u64>, Checksum)> {
+        let mut taken: Vec<(Range<u64>, Checksum)> = Vec::new();
         self.stretches.retain(|(start, end), stretch| {
             if !is_wanted(*start..*end) {
                 return true;
             }
             match taken.last_mut() {
-                Some((last, crc64)) if last.end == *start && end - last.start <= COMPARED_BYTES_MAX => {
-                    *crc64 = crc64.followed_by(stretch.crc64, end - start);
+                Some((last, checksum)) if last.end == *start && end - last.start <= COMPARED_BYTES_MAX => {
+                    *checksum = checksum.followed_by(stretch.checksum, end - start);
                     last.end = *end;
                 }
-                _ => taken.push((*start..*end, stretch.crc64)),
+                _ => taken.push((*start..*end, stretch.checksum)),
             }
             false
         });
@@ -66,10 +66,11 @@ impl HandedOut {
     }
 
     /// Whoever wants the file after all publishes it later.
-    pub(super) fn put_back(&mut self, taken: Vec<(Range<u64>, Crc64)>) {
+    pub(super) fn put_back(&mut self, taken: Vec<(Range<u64>, Checksum)>) {
         // Of which reader's object they are is not known of several that are one now: of none that will say more.
-        let stretch =
-            |(range, crc64): (Range<u64>, Crc64)| ((range.start, range.end), Stretch { crc64, from: u64::MAX });
+        let stretch = |(range, checksum): (Range<u64>, Checksum)| {
+            ((range.start, range.end), Stretch { checksum, from: u64::MAX })
+        };
         self.stretches.extend(taken.into_iter().map(stretch));
     }
 
@@ -93,13 +94,13 @@ mod tests {
         let bytes: Vec<u8> = (0..=99).collect();
         let mut handed_out = HandedOut::default();
         for (start, end) in [(0, 10), (10, 30), (40, 50), (50, 60), (90, 100)] {
-            let crc64 = Crc64::of(&bytes[start..end]);
-            assert!(handed_out.note(start as u64..end as u64, Stretch { crc64, from: 1 }));
+            let checksum = Checksum::of(&bytes[start..end]);
+            assert!(handed_out.note(start as u64..end as u64, Stretch { checksum, from: 1 }));
         }
-        assert!(!handed_out.note(0..10, Stretch { crc64: Crc64(1), from: 1 }), "the same place, other bytes");
+        assert!(!handed_out.note(0..10, Stretch { checksum: Checksum(1), from: 1 }), "the same place, other bytes");
         let taken = handed_out.take(|range| range.end <= 60);
         let expected =
-            [(0, 30), (40, 60)].map(|(start, end)| (start as u64..end as u64, Crc64::of(&bytes[start..end])));
+            [(0, 30), (40, 60)].map(|(start, end)| (start as u64..end as u64, Checksum::of(&bytes[start..end])));
         assert_eq!(taken, expected);
         assert_eq!(handed_out.stretches.len(), 1);
     }

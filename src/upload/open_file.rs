@@ -12,7 +12,7 @@ use super::sending::Sender;
 use super::state::{Name, State};
 use super::uploader::Uploader;
 use crate::object::limits::GIB;
-use crate::object::{ByteRange, Crc64, ETag, ObjectAttributes, ObjectKey, StoredObject, Version};
+use crate::object::{ByteRange, Checksum, ETag, ObjectAttributes, ObjectKey, StoredObject, Version};
 use crate::store::{StoreError, StoreErrorKind};
 
 /// Holes of a file that nobody waits for, in bytes, whatever else it has: more than ten copies of the largest part, which
@@ -200,10 +200,10 @@ impl OpenFile {
     /// Bytes of the file that lie at the same place in its object, as it was when it had been made `serial` times, are about
     /// to be handed out unverified. Returns whether they are compared before anything replaces them; otherwise it is the
     /// caller who has to do that: see [`Uploader::compare`].
-    pub fn note_unverified(&self, range: ByteRange, crc64: Crc64, from: u64, serial: u64) -> bool {
+    pub fn note_unverified(&self, range: ByteRange, checksum: Checksum, from: u64, serial: u64) -> bool {
         let mut state = self.sender.lock();
         // Who reads a version that is not the file's any more reads again.
-        state.serial != serial || state.handed_out.note(range.start()..range.end(), Stretch { crc64, from })
+        state.serial != serial || state.handed_out.note(range.start()..range.end(), Stretch { checksum, from })
     }
 
     /// All that was handed out of the reader's object `from` has turned out to be right.

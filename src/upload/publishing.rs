@@ -20,7 +20,7 @@ use super::sending::Sender;
 use super::session::Session;
 use super::state::{Name, Phase, State, Unpublished};
 use super::transfers::{Flight, Transfers};
-use crate::object::{Crc64, ETag, ObjectAttributes, ObjectKey, StoredObject, UploadedPart, Version};
+use crate::object::{ETag, ObjectAttributes, ObjectKey, StoredObject, UploadedPart, Version};
 use crate::stats::Stats;
 use crate::store::{Published, StoreError, StoreErrorKind};
 
@@ -331,7 +331,7 @@ impl Publishing<'_> {
         }
         self.release_source(&key).await;
         self.expect_wanted()?;
-        let (size, checksum) = (loaded.body.len(), loaded.crc64);
+        let (size, checksum) = (loaded.body.len(), loaded.checksum);
         let Published { etag, .. } = self.transfers().store.put(&key, loaded.body, checksum, &attributes).await?;
         Ok(Made { version: Version { etag, size, checksum: Some(checksum) }, attributes, part_count: 1 })
     }
@@ -351,8 +351,8 @@ impl Publishing<'_> {
         // Only now, for the same reason as with a PUT.
         self.release_source(&session.key).await;
         let size = parts.iter().map(|part| part.size).sum();
-        let put_together = |whole: Crc64, part: &UploadedPart| Some(whole.followed_by(part.crc64?, part.size));
-        let checksum = parts.iter().try_fold(Crc64::EMPTY, put_together);
+        let algorithm = self.transfers().checksum;
+        let checksum = algorithm.joined(parts.iter().map(|part| (part.crc64, part.size)));
         let etags: Vec<ETag> = parts.into_iter().map(|part| part.etag).collect();
         let (upload, attributes) = (self.sender().upload_id(session).await?, session.attributes.clone());
         self.expect_wanted()?;
@@ -368,7 +368,7 @@ impl Publishing<'_> {
         loop {
             let parts = self.all_acknowledged().await?;
             let mut state = self.lock();
-            let (source, apart) = match state.content.doubt() {
+            let (source, apart) = match state.content.doubt(self.transfers().checksum) {
                 None => return Ok(parts),
                 Some(Doubt::Mismatch(source)) => (source, false),
                 Some(Doubt::Gap(source)) => (source, true),

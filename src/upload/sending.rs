@@ -10,7 +10,7 @@ use super::error::UploadError;
 use super::session::Session;
 use super::state::{Failure, State};
 use super::transfers::{Flight, Transfers};
-use crate::object::{ByteRange, Crc64, PartNumber, StoredObject, UploadId, UploadedPart};
+use crate::object::{ByteRange, Checksum, PartNumber, StoredObject, UploadId, UploadedPart};
 use crate::store::{Source, StoreError, StoreErrorKind};
 
 /// What is sent of one file: its state, and the tasks that send parts of it, which go on without whoever began them.
@@ -31,7 +31,7 @@ enum Task {
 /// A part that is at the service, with the checksums of what was fetched for it.
 struct SentPart {
     part: UploadedPart,
-    fetched: Vec<Crc64>,
+    fetched: Vec<Checksum>,
 }
 
 impl Sender {
@@ -172,15 +172,15 @@ impl Sender {
                 for (wanted, _) in wanted.iter_mut().filter(|(_, check)| *check == Check::Apart) {
                     // Into the part that is sent over it: nobody but us will know that it was there.
                     let copied = self.copy_part(session, upload, number, &wanted.object, wanted.range).await?;
-                    wanted.crc64 = copied.crc64;
+                    wanted.checksum = copied.crc64;
                 }
                 let wanted: Vec<Wanted> = wanted.into_iter().map(|(wanted, _)| wanted).collect();
                 let loaded = self.transfers.load(chunks, &wanted).await?;
                 // The semaphore is never closed.
                 let _permit = self.transfers.wire.acquire().await;
                 self.expect_running(session)?;
-                let sent = store.upload_part(&session.key, upload, number, loaded.body, loaded.crc64).await?;
-                let part = UploadedPart { crc64: Some(loaded.crc64), ..sent };
+                let sent = store.upload_part(&session.key, upload, number, loaded.body, loaded.checksum).await?;
+                let part = UploadedPart { crc64: Some(loaded.checksum), ..sent };
                 Ok(SentPart { part, fetched: loaded.fetched })
             }
             Task::Copy(object, range) => {

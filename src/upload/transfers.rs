@@ -11,8 +11,8 @@ use super::ladder::Ladder;
 use super::options::UploadOptions;
 use crate::clock::Clock;
 use crate::memory::Memory;
-use crate::object::Limits;
 use crate::object::limits::MIB;
+use crate::object::{ChecksumAlgorithm, Limits};
 use crate::stats::Stats;
 use crate::store::ObjectStore;
 
@@ -28,6 +28,8 @@ pub(super) struct Transfers {
     pub(super) memory: Memory,
     pub(super) options: UploadOptions,
     pub(super) ladder: Ladder,
+    /// The checksum that the service tells.
+    pub(super) checksum: ChecksumAlgorithm,
     pub(super) stats: Arc<Stats>,
     pub(super) clock: Clock,
     pub(super) runtime: Handle,
@@ -65,6 +67,7 @@ impl Transfers {
         memory.set_aside(eighth as usize);
         let room_pages = u32::try_from(eighth / ROOM_PAGE_BYTES).unwrap_or(u32::MAX).max(1);
         Transfers {
+            checksum: store.limits().checksum,
             part_count_max: AtomicU64::new(store.limits().part_count_max),
             room: Arc::new(Semaphore::new(room_pages as usize)),
             room_pages,

@@ -10,7 +10,7 @@ use super::options::UploadOptions;
 use super::transfers::Transfers;
 use crate::clock::Clock;
 use crate::memory::{Memory, Relief};
-use crate::object::{ByteRange, Crc64, ObjectKey, StoredObject};
+use crate::object::{ByteRange, Checksum, ObjectKey, StoredObject};
 use crate::stats::Stats;
 use crate::store::{ObjectStore, StoreError};
 
@@ -70,7 +70,7 @@ impl Uploader {
     }
 
     /// Fetches a range once more, and fails unless it comes with the checksum that it came with before.
-    pub async fn compare(&self, object: &StoredObject, range: ByteRange, checksum: Crc64) -> Result<(), StoreError> {
+    pub async fn compare(&self, object: &StoredObject, range: ByteRange, checksum: Checksum) -> Result<(), StoreError> {
         self.transfers.compare(object, range, checksum).await
     }
 

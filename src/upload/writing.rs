@@ -10,10 +10,11 @@ use super::content::NotHeld;
 use super::error::UploadError;
 use super::extents::{Extent, Matter, Source};
 use super::open_file::{OpenFile, Taken};
+use super::piece::Piece;
 use super::sending::Sender;
 use super::state::State;
 use super::transfers::Transfers;
-use crate::memory::{Block, Memory};
+use crate::memory::Block;
 use crate::object::{ByteRange, StoredObject, Version};
 use crate::store::{StoreError, StoreErrorKind};
 
@@ -185,7 +186,7 @@ fn write_some(
         state.note_bytes();
         state.content.extend(offset);
         let piece = &data[taken..data.len().min(taken + TURN_BYTES)];
-        let (bytes, wait) = take_piece(&sender.transfers.memory, &mut state, offset + taken as u64, piece, granted);
+        let (bytes, wait) = take_piece(&sender.transfers, &mut state, offset + taken as u64, piece, granted);
         taken += bytes;
         send_what_is_full(sender, &mut state);
         // Of a large file only when it is published: the check looks at all of it.
@@ -201,20 +202,21 @@ fn write_some(
 
 /// Writes until something has to be waited for.
 fn take_piece(
-    memory: &Memory,
+    transfers: &Transfers,
     state: &mut State,
     offset: u64,
     data: &[u8],
     granted: &mut Granted,
 ) -> (usize, Option<Wait>) {
-    let mut taken = 0;
+    let (mut taken, algorithm) = (0, transfers.checksum);
     while taken < data.len() {
         let mut wanted = 0;
         let mut take = |bytes| {
             wanted = bytes;
             // What was waited for may have become needless, and something larger is needed now.
             let granted = granted.take_if(|block| block.len() >= bytes);
-            granted.or_else(|| memory.try_take(bytes))
+            let block = granted.or_else(|| transfers.memory.try_take(bytes))?;
+            Some(Piece::new(block, algorithm))
         };
         match state.content.write(offset + taken as u64, &data[taken..], &mut take) {
             Ok(0) => return (taken, Some(Wait::Memory(wanted))),

@@ -10,7 +10,7 @@ use super::body::zeros;
 use super::copying::copy_ranges;
 use super::error::UploadError;
 use super::transfers::Transfers;
-use crate::object::{ByteRange, Crc64, ETag, Limits, ObjectAttributes, ObjectKey, StoredObject, Version};
+use crate::object::{ByteRange, ETag, Limits, ObjectAttributes, ObjectKey, StoredObject, Version};
 use crate::store::{Source, StoreError};
 
 /// Copies that a hole may take before larger zeros are made: more than their making takes.
@@ -65,15 +65,15 @@ impl Transfers {
                 None => self.put_zeros(&key, size).await?,
                 Some(smaller) => self.copy_zeros(&key, smaller, size).await?,
             };
-            let version = Version { etag, size, checksum: Some(Crc64::of_zeros(size)) };
+            let version = Version { etag, size, checksum: Some(self.checksum.of_zeros(size)) };
             made.objects.push(Arc::new(version.under(key)));
         }
         Ok(Some(made).filter(|made| !made.objects.is_empty()))
     }
 
     async fn put_zeros(&self, key: &ObjectKey, size: u64) -> Result<ETag, StoreError> {
-        let (body, crc64) = (zeros(size).collect(), Crc64::of_zeros(size));
-        Ok(self.store.put(key, body, crc64, &ObjectAttributes::default()).await?.etag)
+        let (body, checksum) = (zeros(size).collect(), self.checksum.of_zeros(size));
+        Ok(self.store.put(key, body, checksum, &ObjectAttributes::default()).await?.etag)
     }
 
     /// Makes `size` zeros, a multiple, of `smaller`.
@@ -85,7 +85,7 @@ impl Transfers {
         let completed = async {
             let parts = copy_ranges(&*self.store, &source, key, &upload, &ranges).await?;
             let etags: Vec<ETag> = parts.into_iter().map(|part| part.etag).collect();
-            self.store.complete(key, &upload, &etags, size, Some(Crc64::of_zeros(size))).await
+            self.store.complete(key, &upload, &etags, size, Some(self.checksum.of_zeros(size))).await
         };
         match completed.await {
             Ok(published) => Ok(published.etag),

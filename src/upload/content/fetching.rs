@@ -13,7 +13,7 @@ use super::Content;
 use super::part::{Check, Fetch, Part, PartBody};
 use super::parts::Parts;
 use super::rules::PartRules;
-use crate::object::{ByteRange, Crc64, Version};
+use crate::object::{ByteRange, Checksum, ChecksumAlgorithm, Version};
 use crate::upload::cover::{Need, chain, cover};
 use crate::upload::extents::{Extents, Matter, Source};
 
@@ -30,7 +30,7 @@ pub(in crate::upload) enum Doubt {
 }
 
 /// A range of an object and its checksum, where that was told.
-type Stretch = (Range<u64>, Option<Crc64>);
+type Stretch = (Range<u64>, Option<Checksum>);
 
 /// What is known of one object, and needed of it.
 struct Uses {
@@ -48,18 +48,18 @@ impl Content {
         let mut widened: HashMap<usize, u64> = HashMap::new();
         self.parts.clear_fetches();
         for Uses { source, known, needs } in uses(&self.parts) {
-            let (size, crc64) = size_and_checksum(self.base.as_ref(), &source);
+            let (size, checksum) = size_and_checksum(self.base.as_ref(), &source);
             let covered = cover(size, &known, &needs, bytes_max).filter(|_| !self.apart.contains(&source));
             let covered = covered.filter(|covered| widen(&mut widened, &needs, covered, bytes_max));
-            let (fetched, check) = match (covered, crc64) {
+            let (fetched, check) = match (covered, checksum) {
                 (_, None) => (needs, Check::Nothing),
                 (Some(covered), Some(_)) => (covered, Check::Together),
                 (None, Some(_)) => (needs, Check::Apart),
             };
             for Need { part, range } in fetched {
-                let check = if crc64.is_some() && range == (0..size) { Check::Whole } else { check };
+                let check = if checksum.is_some() && range == (0..size) { Check::Whole } else { check };
                 let Some(range) = ByteRange::new(range.start, range.end) else { continue };
-                self.parts.add_fetch(part, Fetch { source: source.clone(), range, check, crc64: None });
+                self.parts.add_fetch(part, Fetch { source: source.clone(), range, check, checksum: None });
             }
         }
     }
@@ -68,20 +68,20 @@ impl Content {
     ///
     /// Of an object of which nothing was fetched there is a doubt only if all of it was copied, and is another one now.
     /// Where the service does not tell the checksums of copies nothing can be doubted.
-    pub(in crate::upload) fn doubt(&self) -> Option<Doubt> {
-        let mut zeros: HashMap<u64, Crc64> = HashMap::new();
+    pub(in crate::upload) fn doubt(&self, algorithm: ChecksumAlgorithm) -> Option<Doubt> {
+        let mut zeros: HashMap<u64, Checksum> = HashMap::new();
         let mut stretches: HashMap<&Source, Vec<Stretch>> = HashMap::new();
-        for (source, range, crc64) in self.parts.iter().flat_map(known) {
+        for (source, range, checksum) in self.parts.iter().flat_map(known) {
             if matches!(source, Source::Zeros(_)) {
                 // Each for itself: what zeros have is known.
                 let len = range.end - range.start;
-                let zeros = *zeros.entry(len).or_insert_with(|| Crc64::of_zeros(len));
-                if crc64.is_some_and(|crc64| crc64 != zeros) {
+                let zeros = *zeros.entry(len).or_insert_with(|| algorithm.of_zeros(len));
+                if checksum.is_some_and(|checksum| checksum != zeros) {
                     return Some(Doubt::Mismatch(source.clone()));
                 }
                 continue;
             }
-            stretches.entry(source).or_default().push((range, crc64));
+            stretches.entry(source).or_default().push((range, checksum));
         }
         let fetched = self.parts.iter().flat_map(|part| &part.fetches);
         let together: HashSet<&Source> =
@@ -91,9 +91,7 @@ impl Content {
             let Some(chained) = chain(size, stretches) else {
                 return together.contains(source).then(|| Doubt::Gap(source.clone()));
             };
-            let put_together =
-                |crc64: Crc64, (range, next): Stretch| Some(crc64.followed_by(next?, range.end - range.start));
-            let found = chained.into_iter().try_fold(Crc64::EMPTY, put_together)?;
+            let found = algorithm.joined(chained.into_iter().map(|(range, next)| (next, range.end - range.start)))?;
             (found != expected).then(|| Doubt::Mismatch(source.clone()))
         })
     }
@@ -114,14 +112,14 @@ impl Content {
         let mut fetches: Vec<Fetch> = Vec::new();
         let mut seen: HashSet<Source> = HashSet::new();
         for (source, need) in needs(0, &self.tail) {
-            let (size, crc64) = size_and_checksum(self.base.as_ref(), &source);
-            let (range, check) = match crc64 {
+            let (size, checksum) = size_and_checksum(self.base.as_ref(), &source);
+            let (range, check) = match checksum {
                 Some(_) if !seen.insert(source.clone()) => continue,
                 Some(_) => (0..size, Check::Whole),
                 None => (need.range, Check::Nothing),
             };
             let range = ByteRange::new(range.start, range.end)?;
-            fetches.push(Fetch { source, range, check, crc64: None });
+            fetches.push(Fetch { source, range, check, checksum: None });
         }
         let bytes: u64 = fetches.iter().map(|fetch| fetch.range.len()).sum();
         let is_verified = fetches.iter().any(|fetch| fetch.check != Check::Nothing);
@@ -130,7 +128,7 @@ impl Content {
 }
 
 /// Size and checksum of an object.
-fn size_and_checksum(base: Option<&Version>, source: &Source) -> (u64, Option<Crc64>) {
+fn size_and_checksum(base: Option<&Version>, source: &Source) -> (u64, Option<Checksum>) {
     let version = match source {
         Source::Base => base,
         Source::Other(object) | Source::Zeros(object) => Some(&object.version),
@@ -204,15 +202,15 @@ fn needs(part: usize, extents: &Extents) -> Vec<(Source, Need)> {
 }
 
 /// The stretches of stored objects that a part consists of and whose checksums are told, or will be.
-fn known(part: &Part) -> impl Iterator<Item = (&Source, Range<u64>, Option<Crc64>)> {
+fn known(part: &Part) -> impl Iterator<Item = (&Source, Range<u64>, Option<Checksum>)> {
     let copied = match &part.body {
         PartBody::Copy { source, start } => {
-            let crc64 = part.sent.as_ref().and_then(|sent| sent.crc64);
-            Some((source, *start..start + part.len, crc64))
+            let checksum = part.sent.as_ref().and_then(|sent| sent.crc64);
+            Some((source, *start..start + part.len, checksum))
         }
         PartBody::Upload(_) | PartBody::Gone => None,
     };
     let fetched = part.fetches.iter().filter(|_| part.sent.is_some());
-    let fetched = fetched.map(|fetch| (&fetch.source, fetch.range.start()..fetch.range.end(), fetch.crc64));
+    let fetched = fetched.map(|fetch| (&fetch.source, fetch.range.start()..fetch.range.end(), fetch.checksum));
     copied.into_iter().chain(fetched)
 }

@@ -1,6 +1,6 @@
 //! One part of an upload: where its bytes are, and what is fetched for it. Pure; does no I/O.
 
-use crate::object::{ByteRange, Crc64, UploadedPart};
+use crate::object::{ByteRange, Checksum, UploadedPart};
 use crate::upload::extents::{Extents, Source};
 
 /// A part that is sealed.
@@ -34,7 +34,7 @@ pub(in crate::upload) struct Fetch {
     pub(in crate::upload) range: ByteRange,
     pub(in crate::upload) check: Check,
     /// What was fetched for the part as it was acknowledged.
-    pub(super) crc64: Option<Crc64>,
+    pub(super) checksum: Option<Checksum>,
 }
 
 /// What a stretch that is fetched is compared with.

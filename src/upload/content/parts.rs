@@ -4,9 +4,9 @@ use std::ops::Range;
 
 use super::ledger::Ledger;
 use super::part::{Fetch, Job, NotHeld, Outgoing, Part, PartBody};
-use crate::memory::Block;
-use crate::object::{ByteRange, Crc64, ObjectKey, UploadedPart};
+use crate::object::{ByteRange, Checksum, ObjectKey, UploadedPart};
 use crate::upload::extents::{Extents, Source};
+use crate::upload::piece::Piece;
 
 /// Parts, which bear the numbers from 1.
 ///
@@ -106,13 +106,13 @@ impl Parts {
         index: usize,
         offset: u64,
         data: &[u8],
-        take_block: &mut dyn FnMut(usize) -> Option<Block>,
+        take_piece: &mut dyn FnMut(usize) -> Option<Piece>,
     ) -> Result<usize, NotHeld> {
         let version = self.new_version();
         self.change(index, |part| {
             let room = usize::try_from(part.end() - offset).unwrap_or(usize::MAX).min(data.len());
             let PartBody::Upload(extents) = &mut part.body else { return Err(NotHeld) };
-            let taken = extents.write(offset, &data[..room], take_block);
+            let taken = extents.write(offset, &data[..room], take_piece);
             if taken > 0 {
                 (part.version, part.sent) = (version, None);
                 part.fetches.clear();
@@ -141,12 +141,12 @@ impl Parts {
         index: usize,
         version: u64,
         uploaded: UploadedPart,
-        fetched: &[Crc64],
+        fetched: &[Checksum],
     ) {
         if self.list.get(index).is_some_and(|part| part.version == version) {
             self.change(index, |part| {
                 part.sent = Some(uploaded);
-                part.fetches.iter_mut().zip(fetched).for_each(|(fetch, crc64)| fetch.crc64 = Some(*crc64));
+                part.fetches.iter_mut().zip(fetched).for_each(|(fetch, checksum)| fetch.checksum = Some(*checksum));
             });
         }
     }

@@ -42,7 +42,7 @@ impl Bed {
         let mut done = 0;
         self.content.extend(offset);
         while done < data.len() {
-            let mut take = |bytes| self.memory.try_take(bytes);
+            let mut take = |bytes| Some(Piece::new(self.memory.try_take(bytes)?, LIMITS.checksum));
             done += self.content.write(offset + done as u64, &data[done..], &mut take)?;
             self.content.check_invariants();
         }
