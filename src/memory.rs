@@ -142,6 +142,13 @@ impl Memory {
         self.shared.lock().reliefs.push(Arc::downgrade(relief));
     }
 
+    /// Asks everybody again to hurry, if somebody waits: what came to its end just now was passed over earlier.
+    pub fn hurry_if_short(&self) {
+        if self.is_short() {
+            self.shared.relieve(|relief| relief.hurry());
+        }
+    }
+
     /// A block of `bytes` bytes with arbitrary content, if there is one without waiting.
     ///
     /// Shrinks caches where that helps. `None` also when somebody else is waiting already.
@@ -180,9 +187,7 @@ impl Memory {
         // Something may have come free between the attempt and the queueing.
         self.shared.serve();
         self.shared.relieve(|relief| relief.shrink(bytes));
-        if self.is_short() {
-            self.shared.relieve(|relief| relief.hurry());
-        }
+        self.hurry_if_short();
         granted.await.expect("the queue is dropped only with the budget, which `self` keeps alive")
     }
 }

@@ -16,7 +16,7 @@ use crate::fs::names::ino::Ino;
 use crate::fs::names::name::FileName;
 use crate::fs::traffic::calls::Traffic;
 use crate::fs::traffic::claims::Claim;
-use crate::object::{Crc64, ObjectAttributes, ObjectKey};
+use crate::object::{ObjectAttributes, ObjectKey};
 use crate::store::{Body, CopyRequest, Source};
 
 /// The directories' own objects.
@@ -176,7 +176,8 @@ impl Markers {
         attributes: &ObjectAttributes,
     ) -> Result<(), FsError> {
         let attributes = attributes.clone().with_mtime_or(self.context.clock.now());
-        let put = self.context.store.put(key, Body::empty(), Crc64::EMPTY, &attributes).await;
+        let put =
+            self.context.store.put(key, Body::empty(), self.context.store.limits().checksum.empty(), &attributes).await;
         put.map(|_| ()).map_err(|error| self.context.told(error))
     }
 

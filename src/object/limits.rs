@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use super::ChecksumAlgorithm;
+
 /// A binary mebibyte.
 pub const MIB: u64 = 1 << 20;
 /// A binary gibibyte.
@@ -26,6 +28,8 @@ pub struct Limits {
     pub metadatum_bytes_max: usize,
     /// The largest sum of all user metadata of an object, names and values, in bytes (`cos-api.md` 3.12).
     pub metadata_bytes_max: usize,
+    /// The checksum that it tells of objects and parts.
+    pub checksum: ChecksumAlgorithm,
 }
 
 impl Limits {
@@ -39,6 +43,7 @@ impl Limits {
         object_bytes_max: 50_000 * GIB,
         metadatum_bytes_max: 2 << 10,
         metadata_bytes_max: 4 << 10,
+        checksum: ChecksumAlgorithm::Crc64Xz,
     };
 
     /// Whether an object can have so much user metadata.

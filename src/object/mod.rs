@@ -2,6 +2,7 @@
 //!
 //! Pure values. How they travel is [`crate::wire`]'s to say.
 
+pub mod checksum;
 pub mod etag;
 pub mod key;
 pub mod limits;
@@ -11,7 +12,9 @@ pub mod range;
 pub mod time;
 pub mod version;
 
-pub use cosmount_digests::{Crc64, Crc64Hasher};
+pub use checksum::{Checksum, ChecksumAlgorithm, ChecksumHasher};
+/// The checksum of COS by its name, for who speaks its protocol.
+pub use checksum::{Checksum as Crc64, ChecksumHasher as Crc64Hasher};
 pub use etag::ETag;
 pub use key::{BucketName, ObjectKey};
 pub use limits::Limits;

@@ -2,7 +2,7 @@
 //!
 //! Whatever is read or copied is pinned to a version, so that two of them are never mixed.
 
-use super::{Crc64, ETag, ObjectKey};
+use super::{Checksum, ETag, ObjectKey};
 
 /// One version of an object's bytes.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -12,7 +12,7 @@ pub struct Version {
     /// Its size in bytes.
     pub size: u64,
     /// Its checksum, where it is known.
-    pub checksum: Option<Crc64>,
+    pub checksum: Option<Checksum>,
 }
 
 impl Version {

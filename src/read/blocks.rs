@@ -6,7 +6,7 @@ use lru::LruCache;
 use tokio::sync::Notify;
 
 use crate::memory::Block;
-use crate::object::Crc64;
+use crate::object::Checksum;
 use crate::store::StoreError;
 
 /// One block: the object's number, the block's size, and its index in blocks of that size.
@@ -29,7 +29,7 @@ pub(super) struct Slot {
 pub(super) struct Filled {
     pub(super) block: Block,
     pub(super) len: usize,
-    pub(super) crc64: Crc64,
+    pub(super) checksum: Checksum,
     /// It is known to be the object's.
     pub(super) is_verified: bool,
 }
@@ -144,7 +144,7 @@ mod tests {
                 slot.settle(Ok(Filled {
                     block: memory.try_take(1024).unwrap(),
                     len: 1024,
-                    crc64: Crc64::EMPTY,
+                    checksum: Checksum::EMPTY,
                     is_verified: true,
                 }));
             }

@@ -10,7 +10,7 @@ use lru::LruCache;
 
 use super::grain::GRAINS;
 use super::layout::Layout;
-use crate::object::Crc64;
+use crate::object::{Checksum, ChecksumAlgorithm};
 
 /// The checksums of one version, grain by grain.
 ///
@@ -22,20 +22,20 @@ pub(super) struct BlockMap {
     size: u64,
     /// Of the reader that it was learned from.
     layout: Layout,
-    sums: Vec<Crc64>,
+    sums: Vec<Checksum>,
 }
 
 impl BlockMap {
     /// A map for an object of `size` bytes, to be filled, with the finest grain of which the map takes no more than
     /// `bytes_max` bytes; `None` if even the coarsest takes more. The blocks of `layout` begin with grains.
-    pub(super) fn new(size: u64, layout: Layout, bytes_max: usize) -> Option<BlockMap> {
+    pub(super) fn new(algorithm: ChecksumAlgorithm, size: u64, layout: Layout, bytes_max: usize) -> Option<BlockMap> {
         let grain_bytes = BlockMap::finest_grain(size, bytes_max)?;
         let grains = size.div_ceil(grain_bytes as u64) as usize;
-        Some(BlockMap { grain_bytes, size, layout, sums: vec![Crc64::EMPTY; grains] })
+        Some(BlockMap { grain_bytes, size, layout, sums: vec![algorithm.empty(); grains] })
     }
 
     fn finest_grain(size: u64, bytes_max: usize) -> Option<usize> {
-        let fits = |grain: &usize| size.div_ceil(*grain as u64) * size_of::<Crc64>() as u64 <= bytes_max as u64;
+        let fits = |grain: &usize| size.div_ceil(*grain as u64) * size_of::<Checksum>() as u64 <= bytes_max as u64;
         GRAINS.into_iter().rev().find(fits)
     }
 
@@ -45,42 +45,45 @@ impl BlockMap {
     }
 
     /// Takes the sums of the block at `start`, one at the end of each grain.
-    pub(super) fn fill(&mut self, start: u64, sums: &[Crc64]) {
+    pub(super) fn fill(&mut self, start: u64, sums: &[Checksum]) {
         let first = (start / self.grain_bytes as u64) as usize;
         self.sums[first..first + sums.len()].copy_from_slice(sums);
     }
 
     /// Whether the `len` bytes at `start`, at most a block of whatever layout, have the checksum that they should; `None` if
     /// they do not begin and end with grains.
-    pub(super) fn agrees(&self, start: u64, len: u64, crc64: Crc64) -> Option<bool> {
+    pub(super) fn agrees(&self, start: u64, len: u64, checksum: Checksum) -> Option<bool> {
         let grain = self.grain_bytes as u64;
         let end = start + len;
         if len == 0 || !start.is_multiple_of(grain) || !(end.is_multiple_of(grain) || end == self.size) {
             return None;
         }
         let block = self.layout.around(start);
-        let before = if start == block.start { Crc64::EMPTY } else { self.sum_to(start)? };
+        let so_far = match start == block.start {
+            true => checksum,
+            false => self.sum_to(start)?.followed_by(checksum, len),
+        };
         let through = if end <= block.end {
             self.sum_to(end)?
         } else {
             self.sum_to(block.end)?.followed_by(self.sum_to(end)?, end - block.end)
         };
-        Some(before.followed_by(crc64, len) == through)
+        Some(so_far == through)
     }
 
     /// The checksum of what is before `end`, from the beginning of the block that it ends in.
-    fn sum_to(&self, end: u64) -> Option<Crc64> {
+    fn sum_to(&self, end: u64) -> Option<Checksum> {
         let grain = end.div_ceil(self.grain_bytes as u64).checked_sub(1)?;
         self.sums.get(usize::try_from(grain).ok()?).copied()
     }
 
     fn bytes(&self) -> usize {
-        self.sums.len() * size_of::<Crc64>()
+        self.sums.len() * size_of::<Checksum>()
     }
 }
 
 /// What a version is known by: the checksum and the size of the whole.
-type Whole = (Crc64, u64);
+type Whole = (Checksum, u64);
 
 /// The maps of a mount; the least recently used make way.
 #[derive(Debug)]
@@ -88,6 +91,7 @@ pub(super) struct Maps {
     /// Std mutex: map operations only.
     kept: Mutex<Kept>,
     bytes_max: usize,
+    algorithm: ChecksumAlgorithm,
 }
 
 #[derive(Debug)]
@@ -99,13 +103,13 @@ struct Kept {
 
 impl Maps {
     /// Room for maps of `bytes_max` bytes together.
-    pub(super) fn new(bytes_max: usize) -> Maps {
-        Maps { kept: Mutex::new(Kept { maps: LruCache::unbounded(), bytes: 0 }), bytes_max }
+    pub(super) fn new(algorithm: ChecksumAlgorithm, bytes_max: usize) -> Maps {
+        Maps { kept: Mutex::new(Kept { maps: LruCache::unbounded(), bytes: 0 }), bytes_max, algorithm }
     }
 
     /// An empty map for an object; no object gets more than a quarter of the room.
     pub(super) fn map_for(&self, size: u64, layout: Layout) -> Option<BlockMap> {
-        BlockMap::new(size, layout, self.bytes_max / 4)
+        BlockMap::new(self.algorithm, size, layout, self.bytes_max / 4)
     }
 
     /// The grain that it would have, in bytes; `None` if there would be none.
@@ -113,14 +117,14 @@ impl Maps {
         BlockMap::finest_grain(size, self.bytes_max / 4)
     }
 
-    pub(super) fn get(&self, crc64: Crc64, size: u64) -> Option<Arc<BlockMap>> {
-        self.lock().maps.get(&(crc64, size)).cloned()
+    pub(super) fn get(&self, checksum: Checksum, size: u64) -> Option<Arc<BlockMap>> {
+        self.lock().maps.get(&(checksum, size)).cloned()
     }
 
-    pub(super) fn keep(&self, crc64: Crc64, map: &Arc<BlockMap>) {
+    pub(super) fn keep(&self, checksum: Checksum, map: &Arc<BlockMap>) {
         let mut kept = self.lock();
         kept.bytes += map.bytes();
-        let before = kept.maps.put((crc64, map.size), map.clone());
+        let before = kept.maps.put((checksum, map.size), map.clone());
         kept.bytes -= before.map_or(0, |before| before.bytes());
         while kept.bytes > self.bytes_max
             && let Some((_, oldest)) = kept.maps.pop_lru()
@@ -137,22 +141,24 @@ impl Maps {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::object::Crc64Hasher;
+    use crate::object::ChecksumHasher;
 
     const KIB: usize = 1 << 10;
 
+    const ALGORITHM: ChecksumAlgorithm = ChecksumAlgorithm::Crc64Xz;
+
     fn map_of(bytes: &[u8], layout: Layout, bytes_max: usize) -> BlockMap {
         let size = bytes.len() as u64;
-        let mut map = BlockMap::new(size, layout, bytes_max).unwrap();
+        let mut map = BlockMap::new(ALGORITHM, size, layout, bytes_max).unwrap();
         for index in 0..layout.blocks_to(size) {
             let block = layout.range_of(index);
-            let mut hasher = Crc64Hasher::new();
+            let mut hasher = ChecksumHasher::new();
             let sum = |grain: &[u8]| {
                 hasher.update(grain);
                 hasher.value()
             };
             let of_block = &bytes[block.start as usize..block.end.min(size) as usize];
-            let sums: Vec<Crc64> = of_block.chunks(map.grain_bytes()).map(sum).collect();
+            let sums: Vec<Checksum> = of_block.chunks(map.grain_bytes()).map(sum).collect();
             map.fill(block.start, &sums);
         }
         map
@@ -175,12 +181,16 @@ mod tests {
                 (2_498_560, 1441),
             ] {
                 let mut range = bytes[start..start + len].to_vec();
-                assert_eq!(map.agrees(start as u64, len as u64, Crc64::of(&range)), Some(true), "{first_read} {start}");
+                assert_eq!(
+                    map.agrees(start as u64, len as u64, Checksum::of(&range)),
+                    Some(true),
+                    "{first_read} {start}"
+                );
                 range[len / 2] ^= 1;
-                assert_eq!(map.agrees(start as u64, len as u64, Crc64::of(&range)), Some(false), "{start}");
+                assert_eq!(map.agrees(start as u64, len as u64, Checksum::of(&range)), Some(false), "{start}");
             }
-            assert_eq!(map.agrees(1, 4096, Crc64::EMPTY), None);
-            assert_eq!(map.agrees(0, 100, Crc64::EMPTY), None);
+            assert_eq!(map.agrees(1, 4096, Checksum::EMPTY), None);
+            assert_eq!(map.agrees(0, 100, Checksum::EMPTY), None);
         }
     }
 
@@ -188,19 +198,23 @@ mod tests {
     fn larger_objects_have_coarser_maps_and_the_largest_none() {
         let table = [(1 << 20, Some(4 * KIB)), (8 << 30, Some(16 * KIB)), (32 << 30, Some(64 * KIB)), (1 << 40, None)];
         for (size, grain) in table {
-            assert_eq!(BlockMap::new(size, Layout::EVEN, 4 << 20).map(|map| map.grain_bytes()), grain, "{size}");
+            assert_eq!(
+                BlockMap::new(ALGORITHM, size, Layout::EVEN, 4 << 20).map(|map| map.grain_bytes()),
+                grain,
+                "{size}"
+            );
         }
     }
 
     #[test]
     fn the_maps_that_were_used_last_are_kept() {
-        let maps = Maps::new(1000 * size_of::<Crc64>());
+        let maps = Maps::new(ALGORITHM, 1000 * size_of::<Checksum>());
         for number in 0..5 {
-            let map = Arc::new(BlockMap::new(250 * 4096, Layout::EVEN, 1 << 20).unwrap());
-            maps.keep(Crc64(number), &map);
-            maps.get(Crc64(0), 250 * 4096);
+            let map = Arc::new(BlockMap::new(ALGORITHM, 250 * 4096, Layout::EVEN, 1 << 20).unwrap());
+            maps.keep(Checksum(number), &map);
+            maps.get(Checksum(0), 250 * 4096);
         }
-        let kept: Vec<u64> = (0..5).filter(|number| maps.get(Crc64(*number), 250 * 4096).is_some()).collect();
+        let kept: Vec<u64> = (0..5).filter(|number| maps.get(Checksum(*number), 250 * 4096).is_some()).collect();
         assert_eq!(kept, [0, 2, 3, 4]);
     }
 }

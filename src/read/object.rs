@@ -19,7 +19,7 @@ use super::readers::Readers;
 use super::verifier::{Stretch, Verdict, Verifier};
 use super::{FETCH_BYTES_MAX, LARGE_BYTES};
 use crate::memory::Block;
-use crate::object::{ByteRange, Crc64, Crc64Hasher, ETag, ObjectKey, StoredObject, Version};
+use crate::object::{ByteRange, Checksum, ChecksumAlgorithm, ChecksumHasher, ETag, ObjectKey, StoredObject, Version};
 use crate::store::{GetRequest, Op, Reading, StoreError, StoreErrorKind};
 
 /// How often damaged bytes are fetched again. A damage on the way hits the same bytes twice only where something is
@@ -42,7 +42,7 @@ pub struct Object {
     /// Where its large blocks begin, once somebody has begun to read.
     layout: OnceLock<Layout>,
     /// The last checksum that an answer told, if it was another than the version's. Std mutex: copies only.
-    contradicted: Mutex<Option<Crc64>>,
+    contradicted: Mutex<Option<Checksum>>,
     /// Held by the reader who sees to it that all of the object is verified.
     whole: tokio::sync::Mutex<()>,
     /// All of the object is being verified before it is handed out.
@@ -345,7 +345,7 @@ impl Object {
                 Some(block) => block,
                 empty => empty.insert(self.readers.memory.take(block_bytes).await),
             };
-            let mut sums = Sums::new(self.grain_of_sums(block_bytes, size));
+            let mut sums = Sums::new(self.readers.store.limits().checksum, self.grain_of_sums(block_bytes, size));
             while sums.taken < len {
                 if piece.is_empty() {
                     let ended =
@@ -356,11 +356,11 @@ impl Object {
                 block[sums.taken..sums.taken + part.len()].copy_from_slice(&part);
                 sums.take(&part);
             }
-            let crc64 = sums.hasher.value();
+            let checksum = sums.hasher.value();
             let sums = if block_bytes == LARGE_BYTES { sums.finish() } else { Vec::new() };
-            let is_verified = self.judge(Stretch { start, len: len as u64, crc64, sums: &sums })?;
+            let is_verified = self.judge(Stretch { start, len: len as u64, checksum, sums: &sums })?;
             if let Some(Wanted { slot, block: Some(block), .. }) = wanted.pop_front() {
-                slot.settle(Ok(Filled { block, len, crc64, is_verified }));
+                slot.settle(Ok(Filled { block, len, checksum, is_verified }));
             }
             if self.readers.memory.is_short() {
                 // Whoever waits asked before this block could be given back. Its own reader has it already.
@@ -378,7 +378,7 @@ impl Object {
 
     /// An answer tells the checksum of the object. If it is another one than is known, one of the two was damaged on its
     /// way: which, a second answer decides.
-    fn heed_checksum(&self, told: Option<Crc64>) -> Result<(), Trouble> {
+    fn heed_checksum(&self, told: Option<Checksum>) -> Result<(), Trouble> {
         let mut stored = lock(&self.stored);
         let checksum = &mut stored.version.checksum;
         let (Some(told), Some(known)) = (told, *checksum) else {
@@ -409,8 +409,7 @@ impl Object {
                 let message = format!("bytes {start} to {end} came before and were others");
                 Err(Trouble::Contradicted(self.damage(message)))
             }
-            Verdict::WholeDamaged { read } => {
-                let expected = expected.unwrap_or(Crc64::EMPTY);
+            Verdict::WholeDamaged { read, expected } => {
                 let message = format!("the bytes read have checksum {read}, the object has {expected}");
                 Err(Trouble::WholeDamaged(self.damage(message)))
             }
@@ -426,15 +425,15 @@ impl Drop for Object {
 
 /// The checksum of a block that is coming in, and what it is at the end of each grain.
 struct Sums {
-    hasher: Crc64Hasher,
+    hasher: ChecksumHasher,
     grain_bytes: usize,
     taken: usize,
-    sums: Vec<Crc64>,
+    sums: Vec<Checksum>,
 }
 
 impl Sums {
-    fn new(grain_bytes: usize) -> Sums {
-        Sums { hasher: Crc64Hasher::new(), grain_bytes, taken: 0, sums: Vec::new() }
+    fn new(algorithm: ChecksumAlgorithm, grain_bytes: usize) -> Sums {
+        Sums { hasher: algorithm.hasher(), grain_bytes, taken: 0, sums: Vec::new() }
     }
 
     fn take(&mut self, mut bytes: &[u8]) {
@@ -450,7 +449,7 @@ impl Sums {
         }
     }
 
-    fn finish(mut self) -> Vec<Crc64> {
+    fn finish(mut self) -> Vec<Checksum> {
         if !self.taken.is_multiple_of(self.grain_bytes) {
             self.sums.push(self.hasher.value());
         }

@@ -182,7 +182,7 @@ impl Reader {
                 let (start, len) = (self.object.range_of(block_bytes, index).start, filled.len as u64);
                 let handing = match filled.is_verified {
                     true => Handing::Verified,
-                    false => self.object.verifier.hand_out(start, len, filled.crc64),
+                    false => self.object.verifier.hand_out(start, len, filled.checksum),
                 };
                 if handing != Handing::Wrong {
                     return Ok(Handed { slot, is_verified: handing == Handing::Verified });

@@ -51,7 +51,8 @@ impl Readers {
         let maps_bytes_max = memory.limit_bytes() / MAPS_SHARE / MAPS_BYTES_UNIT * MAPS_BYTES_UNIT;
         memory.set_aside(maps_bytes_max);
         let window_bytes_max = options.window_bytes_max.min(memory.limit_bytes() as u64 / 4);
-        let (blocks, maps, next_object) = (Blocks::new(), Maps::new(maps_bytes_max), AtomicU64::new(0));
+        let (blocks, maps, next_object) =
+            (Blocks::new(), Maps::new(store.limits().checksum, maps_bytes_max), AtomicU64::new(0));
         let readers = Arc::new(Readers { store, memory, window_bytes_max, runtime, blocks, maps, next_object });
         let relief: Arc<dyn Relief> = readers.clone();
         readers.memory.on_shortage(&relief);

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use super::checksums::{Checksums, Noted};
 use super::layout::Layout;
 use super::map::{BlockMap, Maps};
-use crate::object::Crc64;
+use crate::object::Checksum;
 
 /// Stretches that were handed out unverified and are remembered: beyond these, whether they were right is not found out.
 const HANDED_OUT_MAX: usize = 4096;
@@ -30,7 +30,9 @@ pub(super) enum Verdict {
     /// With it everything has come, and something of that is not the object's.
     WholeDamaged {
         /// The checksum of what came.
-        read: Crc64,
+        read: Checksum,
+        /// That of the object.
+        expected: Checksum,
     },
 }
 
@@ -39,9 +41,9 @@ pub(super) enum Verdict {
 pub(super) struct Stretch<'a> {
     pub(super) start: u64,
     pub(super) len: u64,
-    pub(super) crc64: Crc64,
+    pub(super) checksum: Checksum,
     /// The sums at the end of each grain, if it is a whole block of a reader in order.
-    pub(super) sums: &'a [Crc64],
+    pub(super) sums: &'a [Checksum],
 }
 
 /// What is known of a stretch when it is handed out.
@@ -71,14 +73,14 @@ struct State {
     /// Becomes the map once the whole is known to be right.
     candidate: Option<BlockMap>,
     /// What was handed out of that, by start and length.
-    handed_out: HashMap<(u64, u64), Crc64>,
+    handed_out: HashMap<(u64, u64), Checksum>,
     /// There was more than is remembered, or than the map can tell.
     has_forgotten: bool,
 }
 
 impl Verifier {
     /// The map of this version, if all of it has come once and was right.
-    pub(super) fn map(&self, maps: &Maps, expected: Option<Crc64>, size: u64) -> Option<&Arc<BlockMap>> {
+    pub(super) fn map(&self, maps: &Maps, expected: Option<Checksum>, size: u64) -> Option<&Arc<BlockMap>> {
         if self.map.get().is_none()
             && let Some(map) = maps.get(expected?, size)
         {
@@ -108,13 +110,13 @@ impl Verifier {
     }
 
     /// Judges a stretch of an object of `size` bytes whose checksum is `expected`.
-    pub(super) fn judge(&self, maps: &Maps, stretch: Stretch, expected: Option<Crc64>, size: u64) -> Verdict {
-        let Stretch { start, len, crc64, sums } = stretch;
+    pub(super) fn judge(&self, maps: &Maps, stretch: Stretch, expected: Option<Checksum>, size: u64) -> Verdict {
+        let Stretch { start, len, checksum, sums } = stretch;
         let Some(expected) = expected else { return Verdict::Unknown };
         if len == size {
-            return if crc64 == expected { Verdict::Verified } else { Verdict::Damaged };
+            return if checksum == expected { Verdict::Verified } else { Verdict::Damaged };
         }
-        let agrees = self.map(maps, Some(expected), size).and_then(|map| map.agrees(start, len, crc64));
+        let agrees = self.map(maps, Some(expected), size).and_then(|map| map.agrees(start, len, checksum));
         match agrees {
             Some(true) => return Verdict::Verified,
             Some(false) => return Verdict::Damaged,
@@ -122,11 +124,11 @@ impl Verifier {
             None => {}
         }
         let mut state = self.lock();
-        let whole = state.checksums.whole_with(start, len, crc64, size);
+        let whole = state.checksums.whole_with(start, len, checksum, size);
         if let Some(read) = whole.filter(|read| *read != expected) {
-            return Verdict::WholeDamaged { read };
+            return Verdict::WholeDamaged { read, expected };
         }
-        let noted = state.checksums.note(start, len, crc64);
+        let noted = state.checksums.note(start, len, checksum);
         match (noted, &mut state.candidate) {
             (Noted::Otherwise, _) => return Verdict::Contradicted,
             // What is in the map has to be what the checksum of the whole was put together of.
@@ -147,11 +149,11 @@ impl Verifier {
     }
 
     /// A stretch that came unverified is about to be handed out.
-    pub(super) fn hand_out(&self, start: u64, len: u64, crc64: Crc64) -> Handing {
+    pub(super) fn hand_out(&self, start: u64, len: u64, checksum: Checksum) -> Handing {
         let mut state = self.lock();
         // The map is taken under the lock, too, so that nothing slips through between the two.
         if let Some(map) = self.map.get() {
-            return match map.agrees(start, len, crc64) {
+            return match map.agrees(start, len, checksum) {
                 Some(true) => Handing::Verified,
                 Some(false) => Handing::Wrong,
                 None => {
@@ -161,10 +163,10 @@ impl Verifier {
             };
         }
         if let Some(before) = state.handed_out.get(&(start, len)) {
-            return if *before == crc64 { Handing::Unknown } else { Handing::Wrong };
+            return if *before == checksum { Handing::Unknown } else { Handing::Wrong };
         }
         if state.handed_out.len() < HANDED_OUT_MAX {
-            state.handed_out.insert((start, len), crc64);
+            state.handed_out.insert((start, len), checksum);
         } else {
             state.has_forgotten = true;
         }
@@ -185,8 +187,8 @@ impl Verifier {
     fn take_map(&self, map: Arc<BlockMap>) {
         let mut state = self.lock();
         let handed_out = std::mem::take(&mut state.handed_out);
-        for ((start, len), crc64) in handed_out {
-            match map.agrees(start, len, crc64) {
+        for ((start, len), checksum) in handed_out {
+            match map.agrees(start, len, checksum) {
                 Some(true) => {}
                 Some(false) => self.set_damaged(),
                 None => state.has_forgotten = true,

@@ -8,8 +8,8 @@ use tokio::sync::OwnedSemaphorePermit;
 use super::content::{Check, Fetch};
 use super::copying::read_all;
 use super::extents::{Extents, Matter, Source};
-use super::uploader::Uploader;
-use crate::object::{ByteRange, Crc64, StoredObject};
+use super::transfers::Transfers;
+use crate::object::{ByteRange, Checksum, StoredObject};
 use crate::store::{Body, GetRequest, Op, StoreError, StoreErrorKind};
 
 /// Stretches that are fetched at once for one body.
@@ -26,7 +26,7 @@ static ZEROS: [u8; 256 << 10] = [0; 256 << 10];
 #[derive(Clone, Debug)]
 pub(super) enum Chunk {
     /// Bytes in memory and their checksum.
-    Bytes(Bytes, Crc64),
+    Bytes(Bytes, Checksum),
     /// So many zeros.
     Zeros(u64),
     /// A range of a stored object.
@@ -37,9 +37,9 @@ pub(super) enum Chunk {
 #[derive(Debug)]
 pub(super) struct Loaded {
     pub(super) body: Body,
-    pub(super) crc64: Crc64,
+    pub(super) checksum: Checksum,
     /// The checksums of what was fetched for it, in order.
-    pub(super) fetched: Vec<Crc64>,
+    pub(super) fetched: Vec<Checksum>,
     /// Room for what was fetched; to be kept as long as the body.
     room: Option<OwnedSemaphorePermit>,
 }
@@ -57,8 +57,8 @@ pub(super) fn chunks(mut extents: Extents, resolve: impl Fn(&Source) -> Option<S
     let lens: Vec<u64> = extents.iter().map(|extent| extent.len).collect();
     let chunk = |(matter, len): (&mut Matter, u64)| match matter {
         Matter::Dirty(piece) | Matter::Stored { held: Some(piece), .. } => {
-            let crc64 = piece.crc64();
-            Some(Chunk::Bytes(piece.to_bytes(), crc64))
+            let checksum = piece.checksum();
+            Some(Chunk::Bytes(piece.to_bytes(), checksum))
         }
         Matter::Zero | Matter::Stored { source: Source::Zeros(_), held: None, .. } => Some(Chunk::Zeros(len)),
         Matter::Stored { source, start, held: None } => {
@@ -74,14 +74,14 @@ pub(super) struct Wanted {
     pub(super) object: StoredObject,
     pub(super) range: ByteRange,
     /// The checksum that it must have, where that is known beforehand.
-    pub(super) crc64: Option<Crc64>,
+    pub(super) checksum: Option<Checksum>,
 }
 
 impl Wanted {
     /// What `fetch` asks for of `object`, which it is resolved to. What is verified by a copy gets its checksum from that.
     pub(super) fn new(fetch: &Fetch, object: StoredObject) -> Wanted {
-        let crc64 = object.version.checksum.filter(|_| fetch.check == Check::Whole);
-        Wanted { object, range: fetch.range, crc64 }
+        let checksum = object.version.checksum.filter(|_| fetch.check == Check::Whole);
+        Wanted { object, range: fetch.range, checksum }
     }
 
     fn has(&self, object: &StoredObject, range: ByteRange) -> bool {
@@ -89,7 +89,7 @@ impl Wanted {
     }
 }
 
-impl Uploader {
+impl Transfers {
     /// Puts `chunks` together, those that are stored out of what is `wanted`.
     ///
     /// What is fetched takes room outside of the budget that writers share, so that publishing never waits for the very
@@ -98,16 +98,17 @@ impl Uploader {
         let bytes: u64 = wanted.iter().map(|wanted| wanted.range.len()).sum();
         let room = if bytes > 0 { self.room_to_fetch(bytes).await } else { None };
         let reads: Vec<_> = wanted.iter().map(|wanted| self.fetch(wanted)).collect();
-        let fetched: Vec<(Bytes, Crc64)> = stream::iter(reads).buffered(FETCH_CONCURRENCY).try_collect().await?;
-        let (mut pieces, mut crc64, mut last) = (Vec::new(), Crc64::EMPTY, 0);
+        let fetched: Vec<(Bytes, Checksum)> = stream::iter(reads).buffered(FETCH_CONCURRENCY).try_collect().await?;
+        let algorithm = self.checksum;
+        let (mut pieces, mut checksum, mut last) = (Vec::new(), algorithm.empty(), 0);
         for chunk in chunks {
             match chunk {
                 Chunk::Bytes(bytes, crc) => {
-                    crc64 = crc64.followed_by(crc, bytes.len() as u64);
+                    checksum = checksum.followed_by(crc, bytes.len() as u64);
                     pieces.push(bytes);
                 }
                 Chunk::Zeros(len) => {
-                    crc64 = crc64.followed_by(Crc64::of_zeros(len), len);
+                    checksum = checksum.followed_by(algorithm.of_zeros(len), len);
                     pieces.extend(zeros(len));
                 }
                 Chunk::Stored(object, range) => {
@@ -117,24 +118,24 @@ impl Uploader {
                     let index = index.ok_or_else(|| not_fetched(&object, range))?;
                     let start = (range.start() - wanted[index].range.start()) as usize;
                     let piece = fetched[index].0.slice(start..start + range.len() as usize);
-                    crc64 = crc64.followed_by(Crc64::of(&piece), range.len());
+                    checksum = checksum.followed_by(algorithm.of(&piece), range.len());
                     pieces.push(piece);
                     last = index;
                 }
             }
         }
-        let fetched = fetched.into_iter().map(|(_, crc64)| crc64).collect();
-        Ok(Loaded { body: pieces.into_iter().collect(), crc64, fetched, room })
+        let fetched = fetched.into_iter().map(|(_, checksum)| checksum).collect();
+        Ok(Loaded { body: pieces.into_iter().collect(), checksum, fetched, room })
     }
 
     /// Fetches a range, again if it is not what it must be.
-    async fn fetch(&self, wanted: &Wanted) -> Result<(Bytes, Crc64), StoreError> {
-        let Wanted { object, range, crc64 } = wanted;
+    async fn fetch(&self, wanted: &Wanted) -> Result<(Bytes, Checksum), StoreError> {
+        let Wanted { object, range, checksum } = wanted;
         let mut attempts = 1;
         loop {
             let (bytes, told) = read_all(&*self.store, GetRequest::of(object, Some(*range))).await?;
-            let found = Crc64::of(&bytes);
-            let expected = crc64.or(told.filter(|_| range.len() == object.version.size));
+            let found = self.checksum.of(&bytes);
+            let expected = checksum.or(told.filter(|_| range.len() == object.version.size));
             if bytes.len() as u64 == range.len() && expected.is_none_or(|expected| expected == found) {
                 return Ok((bytes.into(), found));
             }

@@ -4,11 +4,12 @@
 //! pays a HEAD for each publishing.
 
 use std::future::Future;
-use std::sync::Arc;
 
 use super::copying::copy_object;
-use super::open_file::OpenFile;
-use super::uploader::{OnConflict, UploadError};
+use super::error::UploadError;
+use super::options::OnConflict;
+use super::publishing::Publishing;
+use super::state::{Name, Replaces};
 use crate::object::{ETag, ObjectHead, ObjectKey, StoredObject, Version, time};
 use crate::store::{Op, Published, StoreError, StoreErrorKind};
 
@@ -20,15 +21,15 @@ enum Verdict {
     Beside(Box<ObjectHead>),
 }
 
-impl OpenFile {
+impl Publishing<'_> {
     /// Finds out about a conflict while nothing is on its way: keeping both is then a matter of another key.
     pub(super) async fn find_conflict_before(&self) -> Result<(), UploadError> {
-        if self.lock().content.part_count() > 0 {
+        if self.lock().content.parts.count() > 0 {
             return Ok(());
         }
         if let Verdict::Beside(_) = self.judge().await? {
             let mut state = self.lock();
-            if state.content.needs_base() {
+            if state.content.tail().needs_base() {
                 // The bytes that are missing were in the version that is gone.
                 return Err(changed(&state.key).into());
             }
@@ -44,7 +45,7 @@ impl OpenFile {
     ///
     /// An upload cannot change its key. To keep both, the other's object steps aside for a moment.
     pub(super) async fn complete_unless_conflict<F>(
-        self: &Arc<OpenFile>,
+        &self,
         key: &ObjectKey,
         completing: impl FnOnce() -> F,
     ) -> Result<Published, UploadError>
@@ -78,7 +79,7 @@ impl OpenFile {
     where
         F: Future<Output = Result<Published, StoreError>>,
     {
-        let store = &*self.uploader.store;
+        let store = &*self.transfers().store;
         let object = |key: &ObjectKey, etag: ETag, head: &ObjectHead| -> StoredObject {
             Version { etag, ..head.version() }.under(key.clone())
         };
@@ -94,18 +95,16 @@ impl OpenFile {
 
     /// Asks for the object under the file's key, if the options want to know, and decides.
     async fn judge(&self) -> Result<Verdict, UploadError> {
-        if self.uploader.options.on_conflict == OnConflict::Overwrite {
+        if self.transfers().options.on_conflict == OnConflict::Overwrite {
             return Ok(Verdict::Replace);
         }
         let (key, expected) = {
             let state = self.lock();
-            if state.is_nameless || state.may_replace_any {
-                return Ok(Verdict::Replace);
-            }
+            let Name::Own(Replaces::Found(found)) = &state.name else { return Ok(Verdict::Replace) };
             let base = state.content.base.as_ref().map(|base| base.etag.clone());
-            (state.key.clone(), base.or_else(|| state.replaces.clone()))
+            (state.key.clone(), base.or_else(|| found.clone()))
         };
-        let head = match self.uploader.store.head(&key).await {
+        let head = match self.transfers().store.head(&key).await {
             // It is copied, and keeps its time in that.
             Ok(head) => ObjectHead { attributes: head.attributes.with_mtime_or(head.last_modified), ..head },
             Err(error) if error.kind == StoreErrorKind::NotFound => return Ok(Verdict::Replace),
@@ -114,7 +113,7 @@ impl OpenFile {
         if expected.as_ref() == Some(&head.etag) {
             return Ok(Verdict::Replace);
         }
-        match self.uploader.options.on_conflict {
+        match self.transfers().options.on_conflict {
             OnConflict::KeepBoth { .. } => Ok(Verdict::Beside(Box::new(head))),
             OnConflict::Overwrite | OnConflict::Fail => Err(changed(&key).into()),
         }
@@ -122,8 +121,8 @@ impl OpenFile {
 
     /// `NAME.conflict-HOST-TIME`, the time in UTC.
     fn conflict_key(&self, key: &ObjectKey) -> ObjectKey {
-        let OnConflict::KeepBoth { host } = &self.uploader.options.on_conflict else { return key.clone() };
-        suffixed(key, &format!(".conflict-{host}-{}", time::compact(self.uploader.clock.now())))
+        let OnConflict::KeepBoth { host } = &self.transfers().options.on_conflict else { return key.clone() };
+        suffixed(key, &format!(".conflict-{host}-{}", time::compact(self.transfers().clock.now())))
     }
 }
 

@@ -5,90 +5,46 @@
 
 mod fetching;
 mod ledger;
+mod part;
+mod parts;
+mod rules;
 mod sealing;
 
 use std::collections::HashSet;
 use std::ops::Range;
 use std::sync::Arc;
 
-pub(super) use fetching::{Check, Doubt, Fetch};
-pub(super) use sealing::PartRules;
+pub(super) use fetching::Doubt;
+pub(super) use part::{Check, Fetch, Job, NotHeld, Outgoing};
+pub(super) use rules::PartRules;
 
-use self::ledger::Ledger;
+use self::part::PartBody;
+use self::parts::Parts;
 use super::copying::even_ranges;
 use super::extents::{Extent, Extents, Matter, Source};
-use crate::memory::Block;
-use crate::object::{ByteRange, Crc64, ObjectKey, StoredObject, UploadedPart, Version};
+use super::piece::Piece;
+use crate::object::{ByteRange, ObjectKey, StoredObject, Version};
 
 /// The bytes of an open file, from 0 to [`Content::size`].
 ///
-/// INVARIANT: the parts follow one another without gaps from 0 to where the tail begins.
+/// INVARIANT: the tail begins where the last part ends.
 /// INVARIANT: extents of the base lie within the base.
-/// INVARIANT: a part that is not acknowledged still has its body.
-/// INVARIANT: `ledger` has every part as it is.
 #[derive(Debug, Default)]
 pub(super) struct Content {
     /// The object as last published.
     pub(super) base: Option<Version>,
-    parts: Vec<Part>,
+    pub(super) parts: Parts,
     tail: Extents,
     /// While a step is published: what comes only with a later one, from here to the end of the file. The parts and the
     /// tail are then the object of the step, which has there what the base has.
     held_back: Option<Extents>,
     /// What was written in order, without a jump, up to the last write.
     stream: Range<u64>,
-    ledger: Ledger,
     /// Writes since the last plan that was made only to see what can be sealed; see [`Content::may_plan`].
     writes_since_plan: usize,
-    /// The version that the next changed part gets.
-    next_version: u64,
     /// Objects whose bytes cannot be verified all together: each stretch that is fetched of one is verified by itself.
     apart: HashSet<Source>,
 }
-
-#[derive(Debug)]
-struct Part {
-    start: u64,
-    len: u64,
-    /// Told apart from every earlier content of this part and of parts that once had its place.
-    version: u64,
-    body: PartBody,
-    /// What is fetched for it. Empty until it is published.
-    fetches: Vec<Fetch>,
-    /// What the service acknowledged for this version.
-    sent: Option<UploadedPart>,
-}
-
-#[derive(Debug)]
-enum PartBody {
-    /// It is uploaded, and these are its bytes.
-    Upload(Extents),
-    /// It is copied on the service, from `start` of an object.
-    Copy { source: Source, start: u64 },
-    /// It is only at the service, where nobody can read it before the upload is complete.
-    Gone,
-}
-
-/// A part that must go to the service.
-#[derive(Debug)]
-pub(super) struct Outgoing {
-    pub(super) index: usize,
-    pub(super) version: u64,
-    pub(super) job: Job,
-}
-
-/// How a part gets to the service.
-#[derive(Debug)]
-pub(super) enum Job {
-    /// By sending these bytes, after fetching those that are stored.
-    Upload(Extents, Vec<Fetch>),
-    /// By a copy of a range of an object.
-    Copy { source: Source, range: ByteRange },
-}
-
-/// The range lies, at least in part, in bytes that are only in parts of the upload.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct NotHeld;
 
 /// Where a stretch of an open file can be read.
 #[derive(Debug, PartialEq, Eq)]
@@ -101,12 +57,6 @@ pub enum Segment {
     Other(Arc<StoredObject>, ByteRange),
     /// They are in a part that is only at the service, where nobody can read it before the upload is complete.
     Unreadable,
-}
-
-impl Part {
-    fn end(&self) -> u64 {
-        self.start + self.len
-    }
 }
 
 impl Content {
@@ -126,29 +76,15 @@ impl Content {
         &self.tail
     }
 
-    pub(super) fn part_count(&self) -> usize {
-        self.parts.len()
-    }
-
-    /// Parts that are not acknowledged.
-    pub(super) fn outstanding(&self) -> usize {
-        self.ledger.unsent().len()
-    }
-
     /// Bytes of memory that the content takes and that publishing would free.
     pub(super) fn held_bytes(&self) -> u64 {
         let held_back = self.held_back.as_ref().map_or(0, Extents::dirty_bytes);
-        self.tail.dirty_bytes() + held_back + self.ledger.held_bytes()
+        self.tail.dirty_bytes() + held_back + self.parts.held_bytes()
     }
 
     /// Bytes of the last write and what was written right before it, in order, and is in no part yet.
     pub(super) fn streamed_bytes(&self) -> u64 {
         self.stream.end.saturating_sub(self.stream.start.max(self.tail.start()))
-    }
-
-    fn new_version(&mut self) -> u64 {
-        self.next_version += 1;
-        self.next_version
     }
 
     /// Writes from `offset`, at most the size, as much of `data` as lies in one part or in the tail, and as there are
@@ -157,41 +93,17 @@ impl Content {
         &mut self,
         offset: u64,
         data: &[u8],
-        take_block: &mut dyn FnMut(usize) -> Option<Block>,
+        take_piece: &mut dyn FnMut(usize) -> Option<Piece>,
     ) -> Result<usize, NotHeld> {
-        let taken = match self.index_at(offset) {
-            Some(index) => self.rewrite_part(index, offset, data, take_block)?,
-            None => self.tail.write(offset, data, take_block),
+        let taken = match self.parts.index_at(offset) {
+            Some(index) => self.parts.rewrite(index, offset, data, take_piece)?,
+            None => self.tail.write(offset, data, take_piece),
         };
         // A large write counts as the small ones that it might have been, by a page each.
         self.writes_since_plan = self.writes_since_plan.saturating_add(1 + taken / 4096);
         let begins_anew = offset != self.stream.end;
         let start = if begins_anew { offset } else { self.stream.start };
         self.stream = start..offset + taken as u64;
-        Ok(taken)
-    }
-
-    fn rewrite_part(
-        &mut self,
-        index: usize,
-        offset: u64,
-        data: &[u8],
-        take_block: &mut dyn FnMut(usize) -> Option<Block>,
-    ) -> Result<usize, NotHeld> {
-        let version = self.new_version();
-        let part = &mut self.parts[index];
-        let room = usize::try_from(part.end() - offset).unwrap_or(usize::MAX).min(data.len());
-        if !matches!(part.body, PartBody::Upload(_)) {
-            return Err(NotHeld);
-        }
-        self.ledger.leave(index, part);
-        let PartBody::Upload(extents) = &mut part.body else { unreachable!("looked at above") };
-        let taken = extents.write(offset, &data[..room], take_block);
-        if taken > 0 {
-            (part.version, part.sent) = (version, None);
-            part.fetches.clear();
-        }
-        self.ledger.enter(index, part);
         Ok(taken)
     }
 
@@ -203,18 +115,17 @@ impl Content {
     /// Cuts the content to `len` bytes, at most its size.
     pub(super) fn truncate(&mut self, len: u64) -> Result<(), NotHeld> {
         // Of what is cut off nothing is needed; of the part that the cut goes through, its beginning is.
-        let kept = self.parts.partition_point(|part| part.start < len);
-        let through = kept.checked_sub(1).map(|last| &self.parts[last]).filter(|part| part.end() > len);
+        let kept = self.parts.count_before(len);
+        let through = self.parts.within(&(len..len + 1)).find(|part| part.start < len);
         if through.is_some_and(|part| matches!(part.body, PartBody::Gone)) {
             return Err(NotHeld);
         }
-        if let Some(first) = self.parts.get(kept) {
+        if let Some(first) = self.parts.take_from(kept).first() {
             self.tail = Extents::new(first.start);
-            for (index, part) in self.parts.drain(kept..).enumerate() {
-                self.ledger.leave(kept + index, &part);
-            }
         }
-        self.unseal(len)?;
+        if let Some(index) = self.parts.index_at(len) {
+            self.unseal_from(index)?;
+        }
         self.tail.split_off(len);
         self.stream = len..len;
         Ok(())
@@ -222,7 +133,9 @@ impl Content {
 
     /// Puts `extents`, as long as `range`, in the place of `range`, which begins at most at the file's end.
     pub(super) fn replace(&mut self, range: Range<u64>, extents: Vec<Extent>) -> Result<(), NotHeld> {
-        self.unseal(range.start)?;
+        if let Some(index) = self.parts.index_at(range.start) {
+            self.unseal_from(index)?;
+        }
         self.tail.replace(range, extents);
         Ok(())
     }
@@ -230,7 +143,7 @@ impl Content {
     /// The extents in `range`, which lies within the file.
     pub(super) fn extents(&self, range: Range<u64>) -> Result<Vec<Extent>, NotHeld> {
         let mut extents = Vec::new();
-        for part in self.parts_within(&range) {
+        for part in self.parts.within(&range) {
             let (start, end) = (range.start.max(part.start), range.end.min(part.end()));
             match &part.body {
                 PartBody::Upload(body) => extents.extend(body.within(start..end).map(|(_, extent)| extent)),
@@ -256,23 +169,15 @@ impl Content {
         range.end <= self.size() && self.extents(range).is_ok_and(|extents| extents.into_iter().all(is_own))
     }
 
-    /// Takes the part that `offset` is in, and all behind it, back into the tail.
-    fn unseal(&mut self, offset: u64) -> Result<(), NotHeld> {
-        match self.index_at(offset) {
-            Some(index) => self.unseal_from(index),
-            None => Ok(()),
-        }
-    }
-
     /// Takes the part `index` and all behind it back into the tail; fails if one of them is only at the service.
     pub(super) fn unseal_from(&mut self, index: usize) -> Result<(), NotHeld> {
-        let Some(first) = self.parts.get(index) else { return Ok(()) };
-        if self.parts[index..].iter().any(|part| matches!(part.body, PartBody::Gone)) {
+        if self.parts.iter().skip(index).any(|part| matches!(part.body, PartBody::Gone)) {
             return Err(NotHeld);
         }
+        let taken = self.parts.take_from(index);
+        let Some(first) = taken.first() else { return Ok(()) };
         let mut tail = Extents::new(first.start);
-        for (behind, part) in self.parts.drain(index..).enumerate() {
-            self.ledger.leave(index + behind, &part);
+        for part in taken {
             match part.body {
                 PartBody::Upload(extents) => tail.append(extents),
                 PartBody::Copy { source, start } => tail.push(part.len, Matter::stored(source, start)),
@@ -284,65 +189,6 @@ impl Content {
         Ok(())
     }
 
-    /// The part that `offset` lies in.
-    fn index_at(&self, offset: u64) -> Option<usize> {
-        if offset >= self.tail.start() {
-            return None;
-        }
-        Some(self.parts.partition_point(|part| part.end() <= offset))
-    }
-
-    fn parts_within(&self, range: &Range<u64>) -> impl Iterator<Item = &Part> {
-        let first = self.parts.partition_point(|part| part.end() <= range.start);
-        let end = range.end;
-        self.parts[first..].iter().take_while(move |part| part.start < end)
-    }
-
-    /// The first part that is not acknowledged and whose number is not `busy`.
-    pub(super) fn next_outgoing(&self, busy: impl Fn(usize) -> bool) -> Option<Outgoing> {
-        let index = *self.ledger.unsent().iter().find(|index| !busy(**index))?;
-        let part = &self.parts[index];
-        let job = match &part.body {
-            PartBody::Upload(extents) => Job::Upload(extents.clone(), part.fetches.clone()),
-            PartBody::Copy { source, start } => {
-                Job::Copy { source: source.clone(), range: ByteRange::new(*start, start + part.len)? }
-            }
-            PartBody::Gone => return None,
-        };
-        Some(Outgoing { index, version: part.version, job })
-    }
-
-    /// Notes what the service acknowledged and the checksums of what was fetched for it, unless the part has changed since
-    /// it was sent.
-    pub(super) fn acknowledge(&mut self, index: usize, version: u64, uploaded: UploadedPart, fetched: &[Crc64]) {
-        if let Some(part) = self.parts.get_mut(index).filter(|part| part.version == version) {
-            self.ledger.leave(index, part);
-            part.sent = Some(uploaded);
-            part.fetches.iter_mut().zip(fetched).for_each(|(fetch, crc64)| fetch.crc64 = Some(*crc64));
-            self.ledger.enter(index, part);
-        }
-    }
-
-    /// The acknowledged parts in order; `None` while one is missing.
-    pub(super) fn acknowledged(&self) -> Option<Vec<UploadedPart>> {
-        if !self.ledger.unsent().is_empty() {
-            return None;
-        }
-        self.parts.iter().map(|part| part.sent.clone()).collect()
-    }
-
-    /// Gives the bytes of acknowledged parts back until at most `keep_bytes` remain, the oldest first but the very first
-    /// last: programs that come back to write come back to the header or to the end.
-    pub(super) fn release_acknowledged(&mut self, keep_bytes: u64) {
-        while self.ledger.idle_bytes() > keep_bytes {
-            let Some(index) = self.ledger.oldest_idle() else { return };
-            let part = &mut self.parts[index];
-            self.ledger.leave(index, part);
-            part.body = PartBody::Gone;
-            self.ledger.enter(index, part);
-        }
-    }
-
     /// Gives back what is in memory and in the base as well.
     pub(super) fn release_clean(&mut self) {
         self.tail.release_clean();
@@ -351,9 +197,15 @@ impl Content {
     /// Gives all bytes back, of a file that has failed. Nothing can be read or published any more.
     pub(super) fn drop_bytes(&mut self) {
         let base = self.base.take();
-        *self = Content { next_version: self.next_version, ..Content::default() };
+        self.clear();
         self.tail.push(base.as_ref().map_or(0, |base| base.size), Matter::stored(Source::Base, 0));
         self.base = base;
+    }
+
+    fn clear(&mut self) {
+        let mut parts = std::mem::take(&mut self.parts);
+        parts.clear();
+        *self = Content { parts, ..Content::default() };
     }
 
     /// Bytes of the holes that are copied instead of sent.
@@ -363,12 +215,7 @@ impl Content {
 
     /// Bytes of all holes, in parts and in none, however they come to the service.
     pub(super) fn hole_bytes(&self) -> u64 {
-        let in_parts = self.parts.iter().map(|part| match &part.body {
-            PartBody::Upload(extents) => extents.zero_bytes(),
-            PartBody::Copy { source: Source::Zeros(_), .. } => part.len,
-            PartBody::Copy { .. } | PartBody::Gone => 0,
-        });
-        self.tail.zero_bytes() + in_parts.sum::<u64>()
+        self.tail.zero_bytes() + self.parts.hole_bytes()
     }
 
     /// Points large holes at an object of zeros, in stretches that are as long as it allows and much alike.
@@ -390,14 +237,14 @@ impl Content {
 
     /// The whole file, while nothing of it is sealed.
     pub(super) fn unsealed(&self) -> Option<&Extents> {
-        self.parts.is_empty().then_some(&self.tail)
+        (self.parts.count() == 0).then_some(&self.tail)
     }
 
     /// The parts and the tail are now the object `base`. What `keeps` says stays in memory, ready to be changed again.
     pub(super) fn rest_on(&mut self, base: Version, keeps: bool) {
         let size = self.tail.end();
         let mut tail = Extents::new(0);
-        if keeps && self.parts.is_empty() {
+        if keeps && self.parts.count() == 0 {
             for Extent { len, matter } in std::mem::take(&mut self.tail).into_iter() {
                 let held = match matter {
                     Matter::Dirty(piece) => Some(piece),
@@ -417,32 +264,13 @@ impl Content {
         (self.tail, self.base) = (tail, Some(base));
         self.parts.clear();
         self.apart.clear();
-        self.ledger = Ledger::default();
         self.restore_held_back();
     }
 
-    /// The keys of objects of others that parts and stretches come from, some more than once. Parts that are at the service do not need theirs any more if the content `is_final`: otherwise a change may take them back.
+    /// The keys of objects of others that parts and stretches come from, some more than once; see [`Parts::sources`].
     pub(super) fn sources(&self, is_final: bool) -> impl Iterator<Item = &ObjectKey> {
-        let wanted = self.parts.iter().filter(move |part| part.sent.is_none() || !is_final);
-        let in_parts = wanted.clone().filter_map(|part| match &part.body {
-            PartBody::Upload(extents) => Some(extents),
-            PartBody::Copy { .. } | PartBody::Gone => None,
-        });
-        let copied = wanted.filter_map(|part| match &part.body {
-            PartBody::Copy { source: Source::Other(object), .. } => Some(&object.key),
-            PartBody::Copy { .. } | PartBody::Upload(_) | PartBody::Gone => None,
-        });
-        std::iter::once(&self.tail).chain(&self.held_back).chain(in_parts).flat_map(Extents::others).chain(copied)
-    }
-
-    /// Whether a stretch of the base is wanted at another place than its own.
-    pub(super) fn refers_elsewhere(&self) -> bool {
-        self.tail.refers_elsewhere()
-    }
-
-    /// Whether a byte of the tail is in an object that is not the file's own.
-    pub(super) fn has_other_sources(&self) -> bool {
-        self.tail.others().next().is_some()
+        let stretches = std::iter::once(&self.tail).chain(&self.held_back);
+        stretches.flat_map(Extents::others).chain(self.parts.sources(is_final))
     }
 
     /// Whether parts and tail are not all of the file.
@@ -454,15 +282,10 @@ impl Content {
     /// left.
     pub(super) fn let_go_of_base(&mut self) {
         self.tail.make_dirty();
-        if self.needs_base() {
-            *self = Content { next_version: self.next_version, ..Content::default() };
+        if self.tail.needs_base() {
+            self.clear();
         }
         self.base = None;
-    }
-
-    /// Whether a byte of the file is only in the base.
-    pub(super) fn needs_base(&self) -> bool {
-        self.tail.needs_base()
     }
 
     /// Where the bytes `range`, within the file, can be read, in order. Copies what is held.
@@ -470,7 +293,7 @@ impl Content {
         let edge = self.held_back.as_ref().map_or(u64::MAX, Extents::start);
         let (before, behind) = (range.start()..range.end().min(edge), range.start().max(edge)..range.end());
         let mut segments = Vec::new();
-        for part in self.parts_within(&before) {
+        for part in self.parts.within(&before) {
             let (start, end) = (before.start.max(part.start), before.end.min(part.end()));
             match &part.body {
                 PartBody::Upload(extents) => segments.extend(extents.within(start..end).map(segment)),
@@ -507,22 +330,7 @@ impl Content {
     #[cfg(any(test, debug_assertions))]
     pub(super) fn check_invariants(&self) {
         let base_size = self.base.as_ref().map_or(0, |base| base.size);
-        let acknowledged = |part: &Part| part.sent.is_some();
-        assert_eq!(Ledger::of(&self.parts), self.ledger);
-        let mut end = 0;
-        for (index, part) in self.parts.iter().enumerate() {
-            assert_eq!(part.start, end, "a gap before part {index}");
-            assert!(part.len > 0, "part {index} is empty");
-            assert!(
-                acknowledged(part) || !matches!(part.body, PartBody::Gone),
-                "the bytes of part {index} are nowhere"
-            );
-            if let PartBody::Upload(extents) = &part.body {
-                extents.check_invariants();
-                assert_eq!((extents.start(), extents.end()), (part.start, part.end()), "part {index} has another body");
-            }
-            end = part.end();
-        }
+        let end = self.parts.check_invariants();
         assert_eq!(self.tail.start(), end, "a gap before the tail");
         self.tail.check_invariants();
         for extent in self.tail.iter() {

@@ -4,7 +4,7 @@ use futures_util::stream::{self, StreamExt, TryStreamExt};
 
 use crate::object::limits::GIB;
 use crate::object::{
-    ByteRange, Crc64, ETag, ObjectAttributes, ObjectKey, PartNumber, StoredObject, UploadId, UploadedPart,
+    ByteRange, Checksum, ETag, ObjectAttributes, ObjectKey, PartNumber, StoredObject, UploadId, UploadedPart,
 };
 use crate::store::{CopyRequest, GetRequest, ObjectStore, Op, Source, StoreError, StoreErrorKind};
 
@@ -82,9 +82,9 @@ async fn copy_parts(
     let mut attempts = 1;
     let parts = loop {
         let parts = copy_ranges(store, &Source::of(source), key, upload, &ranges).await?;
-        let put_together = |crc64: Crc64, part: &UploadedPart| Some(crc64.followed_by(part.crc64?, part.size));
+        let copied = store.limits().checksum.joined(parts.iter().map(|part| (part.crc64, part.size)));
         // Before the parts are an object. A service that does not tell the checksums of parts is compared afterwards.
-        match (parts.iter().try_fold(Crc64::EMPTY, put_together), version.checksum) {
+        match (copied, version.checksum) {
             (Some(copied), Some(original)) if copied != original => {
                 let message = format!("the parts' checksum is {copied}, the original's {original}");
                 let error = StoreError::new(StoreErrorKind::Corrupted, Op::UploadPartCopy, key.as_str(), message);
@@ -134,7 +134,7 @@ pub(super) fn even_ranges(len: u64, bytes_max: u64) -> Vec<ByteRange> {
 pub(super) async fn read_all(
     store: &dyn ObjectStore,
     request: GetRequest,
-) -> Result<(Vec<u8>, Option<Crc64>), StoreError> {
+) -> Result<(Vec<u8>, Option<Checksum>), StoreError> {
     let reading = store.get(request).await?;
     let bytes = reading
         .body

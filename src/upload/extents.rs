@@ -8,7 +8,6 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::piece::{Piece, block_bytes};
-use crate::memory::Block;
 use crate::object::{ObjectKey, StoredObject};
 
 /// The object that stored bytes are in.
@@ -217,6 +216,23 @@ impl Extents {
         self.map.values_mut().map(|extent| &mut extent.matter)
     }
 
+    /// Whether a byte is in an object that is not the file's own.
+    pub(super) fn is_of_others(&self) -> bool {
+        !self.sums.others.is_empty()
+    }
+
+    /// Where the last byte ends that is only in memory.
+    pub(super) fn dirty_end(&self) -> Option<u64> {
+        let mut end = self.end;
+        for extent in self.iter().rev() {
+            if matches!(extent.matter, Matter::Dirty(_)) {
+                return Some(end);
+            }
+            end -= extent.len;
+        }
+        None
+    }
+
     /// Gives back what is in memory and in an object as well.
     pub(super) fn release_clean(&mut self) {
         if self.sums.clean == 0 {
@@ -364,12 +380,12 @@ impl Extents {
         &mut self,
         offset: u64,
         data: &[u8],
-        take_block: &mut dyn FnMut(usize) -> Option<Block>,
+        take_piece: &mut dyn FnMut(usize) -> Option<Piece>,
     ) -> usize {
         debug_assert!((self.start..=self.end).contains(&offset), "a write begins within the extents or at their end");
         let mut taken = 0;
         while taken < data.len() {
-            match self.write_piece(offset + taken as u64, &data[taken..], take_block) {
+            match self.write_piece(offset + taken as u64, &data[taken..], take_piece) {
                 0 => break,
                 bytes => taken += bytes,
             }
@@ -378,8 +394,8 @@ impl Extents {
     }
 
     /// Writes into the one piece that the byte at `offset` is in or will be in.
-    fn write_piece(&mut self, offset: u64, data: &[u8], take_block: &mut dyn FnMut(usize) -> Option<Block>) -> usize {
-        if let Some(bytes) = self.overwrite_held(offset, data, take_block) {
+    fn write_piece(&mut self, offset: u64, data: &[u8], take_piece: &mut dyn FnMut(usize) -> Option<Piece>) -> usize {
+        if let Some(bytes) = self.overwrite_held(offset, data, take_piece) {
             return bytes;
         }
         // What is in memory behind this write is overwritten where it is, at the next turn.
@@ -394,8 +410,8 @@ impl Extents {
             self.clear(offset..offset + data.len() as u64);
             return self.append_to_piece(offset, data);
         }
-        let Some(block) = take_block(block_bytes(data.len(), before)) else { return 0 };
-        let piece = Piece::fill(block, data);
+        let Some(mut piece) = take_piece(block_bytes(data.len(), before)) else { return 0 };
+        piece.append(data);
         let len = piece.len() as u64;
         self.replace(offset..offset + len, vec![Extent { len, matter: Matter::Dirty(piece) }]);
         len as usize
@@ -424,7 +440,7 @@ impl Extents {
         &mut self,
         offset: u64,
         data: &[u8],
-        take_block: &mut dyn FnMut(usize) -> Option<Block>,
+        take_piece: &mut dyn FnMut(usize) -> Option<Piece>,
     ) -> Option<usize> {
         let (&start, extent) = self.map.range_mut(..=offset).next_back()?;
         if start + extent.len <= offset {
@@ -433,7 +449,7 @@ impl Extents {
         let (Matter::Dirty(piece) | Matter::Stored { held: Some(piece), .. }) = &mut extent.matter else { return None };
         let within = offset - start;
         let bytes = (extent.len - within).min(data.len() as u64) as usize;
-        if !piece.overwrite(within as usize, &data[..bytes], take_block) {
+        if !piece.overwrite(within as usize, &data[..bytes], take_piece) {
             return Some(0);
         }
         if let Matter::Stored { held: Some(piece), .. } = &extent.matter {
@@ -489,7 +505,12 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::memory::Memory;
+    use crate::memory::{Block, Memory};
+    use crate::object::ChecksumAlgorithm;
+
+    fn fresh(block: Block) -> Piece {
+        Piece::new(block, ChecksumAlgorithm::Crc64Xz)
+    }
 
     /// What a change does to a model that knows of every byte where it comes from: a base byte by its place, a zero, or
     /// the number of the change that wrote it.
@@ -548,7 +569,7 @@ mod tests {
             Change::Write { at, len } => {
                 let at = at.min(size);
                 let data = vec![number; len];
-                assert_eq!(extents.write(at, &data, &mut |bytes| memory.try_take(bytes)), len);
+                assert_eq!(extents.write(at, &data, &mut |bytes| memory.try_take(bytes).map(fresh)), len);
                 model.resize(model.len().max(at as usize + len), Byte::Zero);
                 model[at as usize..at as usize + len].fill(Byte::Written(number));
             }
@@ -623,7 +644,7 @@ mod tests {
         let memory = Memory::new(1 << 20);
         let mut extents = Extents::new(0);
         for index in 0..100 {
-            extents.write(index * 100, &[1; 100], &mut |bytes| memory.try_take(bytes));
+            extents.write(index * 100, &[1; 100], &mut |bytes| memory.try_take(bytes).map(fresh));
         }
         // 4 KiB and 8 KiB hold the 10,000 bytes.
         assert_eq!((extents.count(), memory.used_bytes()), (2, 12 << 10));
@@ -636,7 +657,7 @@ mod tests {
         let mut wanted = 0;
         let mut take = |bytes| {
             wanted = bytes;
-            memory.try_take(bytes)
+            memory.try_take(bytes).map(fresh)
         };
         assert_eq!(extents.write(7, &[1; 4096], &mut take), 4096);
         assert_eq!(extents.write(7 + 4096, &[1; 10], &mut take), 0);
@@ -647,11 +668,12 @@ mod tests {
     #[test]
     fn what_is_held_becomes_dirty_where_it_is_written_to() {
         let memory = Memory::new(64 << 10);
-        let piece = Piece::fill(memory.try_take(4096).unwrap(), b"0123456789");
+        let mut piece = fresh(memory.try_take(4096).unwrap());
+        piece.append(b"0123456789");
         let mut extents = Extents::new(0);
         extents.push(10, Matter::Stored { source: Source::Base, start: 0, held: Some(piece) });
         assert_eq!(extents.dirty_bytes(), 0);
-        assert_eq!(extents.write(3, b"abc", &mut |bytes| memory.try_take(bytes)), 3);
+        assert_eq!(extents.write(3, b"abc", &mut |bytes| memory.try_take(bytes).map(fresh)), 3);
         assert_eq!((extents.count(), extents.dirty_bytes()), (1, 10));
         extents.check_invariants();
     }

@@ -5,27 +5,40 @@
 //! memory, in the object as last published, in another object, or nowhere, because it is a zero. Publishing makes parts
 //! of all of it (`plan`) and an object of the parts. The lock of a file is never held across an await, so that taking
 //! bytes from the kernel never waits for the network.
+//!
+//! What happens at a write is in `writing`, at close in `publishing`, and to a part on its way in `sending`. All three work
+//! on what the file is at that moment, its `state`, with what the transfers of all files share (`transfers`).
 
 mod body;
+mod comparing;
 mod conflict;
 mod content;
 mod copying;
 mod cover;
+mod error;
 mod extents;
 mod handed_out;
 mod ladder;
 mod metadata;
 mod open_file;
+mod options;
 mod piece;
 mod plan;
 mod publishing;
 mod sending;
+mod session;
+mod state;
+mod transfers;
 mod uploader;
 #[cfg(test)]
 mod work;
+mod writing;
 mod zeros;
 
+pub use content::Segment;
 pub use copying::{copy_object, rewrite_attributes};
+pub use error::UploadError;
 pub use ladder::Ladder;
-pub use open_file::{OpenFile, PublishedFile, Segment, Taken};
-pub use uploader::{OnConflict, UploadError, UploadOptions, Uploader};
+pub use open_file::{OpenFile, PublishedFile, Taken};
+pub use options::{OnConflict, UploadOptions};
+pub use uploader::Uploader;

@@ -1,81 +1,32 @@
-//! One file that is open for writing: taking bytes from the kernel and giving them back.
+//! One file that is open for writing: what it is, what is asked of it, and how it ends.
+//!
+//! Bytes are taken in [`super::writing`], and become an object in [`super::publishing`].
 
-use std::collections::BTreeSet;
-use std::ops::Range;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::SystemTime;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
-use futures_util::future::BoxFuture;
-use tokio::sync::Notify;
-
-pub use super::content::Segment;
-use super::content::{Content, NotHeld};
-use super::extents::{Extent, Matter, Source};
-use super::handed_out::HandedOut;
-use super::metadata::Metadata;
-use super::sending::Session;
-use super::uploader::{UploadError, Uploader};
-use super::zeros::Zeros;
-use crate::memory::Block;
-use crate::object::{ByteRange, ETag, ObjectAttributes, ObjectKey, StoredObject, Version};
+use super::content::{Content, Segment};
+use super::error::UploadError;
+use super::handed_out::Stretch;
+use super::sending::Sender;
+use super::state::{Name, State};
+use super::uploader::Uploader;
+use crate::object::limits::GIB;
+use crate::object::{ByteRange, Checksum, ETag, ObjectAttributes, ObjectKey, StoredObject, Version};
 use crate::store::{StoreError, StoreErrorKind};
+
+/// Holes of a file that nobody waits for, in bytes, whatever else it has: more than ten copies of the largest part, which
+/// take minutes.
+const ABANDONED_HOLE_BYTES: u64 = 64 * GIB;
 
 /// The content of a file that is open for writing, shared by all its handles.
 pub struct OpenFile {
     pub(super) uploader: Arc<Uploader>,
-    /// Std mutex: guards everything that a write touches; never held across an await, sections copy at most 1 MiB.
-    state: Mutex<State>,
-    /// Told whenever something changed that somebody may wait for: a part landed, a publishing ended, a failure.
-    pub(super) changed: Notify,
+    pub(super) sender: Arc<Sender>,
     /// It has been given bytes of another object at some time.
     pub(super) is_copier: AtomicBool,
     /// One publishing at a time. Tokio's mutex because it is held while requests are on their way.
     pub(super) publishing: tokio::sync::Mutex<()>,
-}
-
-/// INVARIANT: the base, where there is one, is the object under `key`.
-/// INVARIANT: parts are sealed only while a session is running or about to begin.
-pub(super) struct State {
-    pub(super) key: ObjectKey,
-    pub(super) metadata: Metadata,
-    pub(super) content: Content,
-    /// What was read of it and is not verified.
-    pub(super) handed_out: HandedOut,
-    /// The running multipart upload.
-    pub(super) session: Option<Arc<Session>>,
-    /// Indices of parts that are on their way. A number in here is not sent a second time before the first answer:
-    /// the service keeps whichever comes in last.
-    pub(super) busy: BTreeSet<usize>,
-    /// The service refused a part's number: what is sealed is more than it takes.
-    pub(super) must_replan: bool,
-    /// There is something that is not in the bucket: bytes, a new length, or the file itself.
-    pub(super) dirty: bool,
-    /// The metadata differ from the published object's.
-    pub(super) attributes_changed: bool,
-    /// Writers wait until the publishing is over.
-    pub(super) is_publishing: bool,
-    /// All that is being published is in memory or at the service, so that no other object is needed any more.
-    pub(super) is_loaded: bool,
-    /// The file is about to be removed, and what is written with it: nothing more of it is sent until it is wanted again.
-    pub(super) is_unwanted: bool,
-    /// Something else than zeros was put into it since it was published.
-    pub(super) has_new_bytes: bool,
-    /// What holes are copied from while it is published.
-    pub(super) zeros: Option<Zeros>,
-    /// The first failure; it stays.
-    pub(super) failure: Option<UploadError>,
-    /// The file has failed, and its bytes have made way for others'.
-    pub(super) is_emptied: bool,
-    /// The name is gone: the file lives on for those who have it open, under a key that nobody sees, and is published
-    /// there only when memory runs short.
-    pub(super) is_nameless: bool,
-    /// Which object was found under the key, where the file is to replace one; see [`super::OnConflict`].
-    pub(super) replaces: Option<ETag>,
-    /// Whatever object is under the key, it is to be replaced.
-    pub(super) may_replace_any: bool,
-    /// How often the object was made, rewritten or moved.
-    pub(super) serial: u64,
 }
 
 /// What became of a write.
@@ -98,25 +49,6 @@ pub struct PublishedFile {
     pub serial: u64,
 }
 
-/// What a call has to wait for.
-#[derive(Clone, Copy)]
-enum Wait {
-    /// A block of so many bytes.
-    Memory(usize),
-    Change,
-    Publish,
-}
-
-/// What is taken of a write before full parts are sent, in bytes: the largest request of the kernel, or nearly so.
-const TURN_BYTES: usize = 1 << 20;
-
-/// Extents of a file whose invariants are checked after each write, where they are checked at all.
-#[cfg(debug_assertions)]
-const CHECKED_ALWAYS: usize = 500;
-
-/// A block that a writer has waited for. It is its own, so that nobody who is short takes it away again.
-type Granted = Option<Block>;
-
 impl OpenFile {
     /// A file that is new or emptied: nothing of what may be in the bucket under `key`, which is `replaces` as far as
     /// anybody knows, is kept. Dirty from the start.
@@ -126,128 +58,68 @@ impl OpenFile {
         attributes: ObjectAttributes,
         replaces: Option<ETag>,
     ) -> Arc<OpenFile> {
-        OpenFile::with_content(uploader, key, attributes, Content::of(None), replaces)
+        let now = uploader.transfers.clock.now();
+        open(uploader, State::new(key, attributes, Content::of(None), replaces, now))
     }
 
     /// A file that is `object`.
     pub fn existing(uploader: &Arc<Uploader>, object: StoredObject, attributes: ObjectAttributes) -> Arc<OpenFile> {
-        OpenFile::with_content(uploader, object.key, attributes, Content::of(Some(object.version)), None)
-    }
-
-    fn with_content(
-        uploader: &Arc<Uploader>,
-        key: ObjectKey,
-        attributes: ObjectAttributes,
-        content: Content,
-        replaces: Option<ETag>,
-    ) -> Arc<OpenFile> {
-        // What is new or emptied has changed just now.
-        let written_at = content.base.is_none().then(|| uploader.clock.now());
-        let state = State {
-            dirty: content.base.is_none(),
-            key,
-            metadata: Metadata::new(attributes, written_at),
-            content,
-            handed_out: HandedOut::default(),
-            session: None,
-            busy: BTreeSet::new(),
-            must_replan: false,
-            attributes_changed: false,
-            is_publishing: false,
-            is_loaded: false,
-            is_unwanted: false,
-            has_new_bytes: false,
-            zeros: None,
-            failure: None,
-            is_emptied: false,
-            is_nameless: false,
-            replaces,
-            may_replace_any: false,
-            serial: 0,
-        };
-        let (uploader, state, publishing) = (uploader.clone(), Mutex::new(state), tokio::sync::Mutex::new(()));
-        let (changed, is_copier) = (Notify::new(), AtomicBool::new(false));
-        let file = Arc::new(OpenFile { uploader, state, changed, is_copier, publishing });
-        file.uploader.register(&file);
-        file
-    }
-
-    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
-        // A handler that panicked answered an error; what it left is checked at Complete by CRC-64 and size.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        let now = uploader.transfers.clock.now();
+        open(uploader, State::new(object.key, attributes, Content::of(Some(object.version)), None, now))
     }
 
     /// Bytes in the file now.
     pub fn size(&self) -> u64 {
-        self.lock().content.size()
+        self.sender.lock().content.size()
     }
 
     /// Goes on from what somebody else has made of the object, if everything here is published. Returns whether this is that
     /// version now, and was another one before.
     pub fn adopt(&self, base: Version, attributes: ObjectAttributes) -> bool {
-        let mut state = self.lock();
-        let is_at_rest = !state.dirty && !state.attributes_changed && !state.is_publishing && state.session.is_none();
-        let is_usable = is_at_rest && state.failure.is_none() && !state.is_nameless;
-        if !is_usable || state.content.base.as_ref() == Some(&base) {
-            return false;
-        }
-        (state.content, state.metadata) = (Content::of(Some(base)), Metadata::new(attributes, None));
-        state.handed_out.clear();
-        state.serial += 1;
-        true
+        self.sender.lock().adopt(base, attributes)
     }
 
     /// Whether something is not in the bucket yet that should be.
     pub fn is_dirty(&self) -> bool {
-        let state = self.lock();
-        (state.dirty || state.attributes_changed) && !state.is_nameless && state.failure.is_none()
+        self.sender.lock().is_dirty()
     }
 
     /// The object as last published, and the attributes it has or will have.
     pub fn published(&self) -> Option<PublishedFile> {
-        let state = self.lock();
+        let state = self.sender.lock();
         let (attributes, serial) = (state.metadata.all(), state.serial);
         state.object().map(|object| PublishedFile { object, attributes, serial })
     }
 
     /// The first failure. A file that has failed takes and publishes nothing any more.
     pub fn failure(&self) -> Option<UploadError> {
-        self.lock().failure.clone()
+        self.sender.lock().failure.as_ref().map(|failure| failure.error.clone())
     }
 
     /// Forgets the failure of a file all of whose bytes are here, so that it can be published yet. Returns whether it could:
     /// where what it was copied from is gone there is nothing to wait for.
-    pub fn forgive(&self) -> bool {
-        let mut state = self.lock();
-        if matches!(&state.failure, Some(UploadError::Store(error)) if error.is_of_version_gone()) {
-            return false;
-        }
-        let is_unsent = state.content.base.is_none() && state.content.part_count() == 0 && state.session.is_none();
-        let is_whole = is_unsent && !state.is_emptied && !state.is_nameless && !state.is_publishing;
-        if is_whole {
-            state.failure = None;
-        }
-        is_whole
+    pub fn clear_error(&self) -> bool {
+        self.sender.lock().clear_error()
     }
 
     /// Whether the file has lost its name.
     pub fn is_nameless(&self) -> bool {
-        self.lock().is_nameless
+        self.sender.lock().is_nameless()
     }
 
     /// The key that the file is published under.
     pub fn key(&self) -> ObjectKey {
-        self.lock().key.clone()
+        self.sender.lock().key.clone()
     }
 
     /// The attributes that the file would be published with now, the time of its last change among them.
     pub fn attributes(&self) -> ObjectAttributes {
-        self.lock().metadata.all()
+        self.sender.lock().metadata.all()
     }
 
     /// One user attribute, but for the time of the last change. Cheaper than all of them.
     pub fn user_attribute(&self, name: &str) -> Option<String> {
-        self.lock().metadata.user_attribute(name)
+        self.sender.lock().metadata.user_attribute(name)
     }
 
     /// Changes the attributes by `change`; they travel with the next publishing. An error leaves them as they are.
@@ -255,7 +127,7 @@ impl OpenFile {
         &self,
         change: impl FnOnce(ObjectAttributes) -> Result<ObjectAttributes, E>,
     ) -> Result<(), E> {
-        self.change_metadata(false, change)
+        self.sender.lock().change_attributes(false, change)
     }
 
     /// The same, and sets the time of the last change, be it to what that was: no publishing moves it then.
@@ -263,305 +135,43 @@ impl OpenFile {
         &self,
         change: impl FnOnce(ObjectAttributes) -> Result<ObjectAttributes, E>,
     ) -> Result<(), E> {
-        self.change_metadata(true, change)
-    }
-
-    fn change_metadata<E>(
-        &self,
-        sets_time: bool,
-        change: impl FnOnce(ObjectAttributes) -> Result<ObjectAttributes, E>,
-    ) -> Result<(), E> {
-        let mut state = self.lock();
-        let changed = change(state.metadata.all())?;
-        state.attributes_changed |= state.metadata.set(changed, sets_time);
-        Ok(())
+        self.sender.lock().change_attributes(true, change)
     }
 
     /// The content counts as changed just now, although all its bytes are what they were.
     pub fn touch(&self) {
-        let mut state = self.lock();
-        state.metadata.touch(self.uploader.clock.now());
-        state.attributes_changed = true;
+        let mut state = self.sender.lock();
+        state.metadata.touch(self.sender.transfers.clock.now());
+        state.note_attributes();
     }
 
     /// Whether the time of the last change may be an earlier one once the file is published: an upload in parts has told one
     /// when it began.
     pub fn may_tell_another_time(&self) -> bool {
-        let state = self.lock();
+        let state = self.sender.lock();
         state.session.is_some() && state.metadata.is_untold()
     }
 
     /// Whether nothing of the file is in the bucket or on its way there, and all of it would go with one PUT.
     pub fn is_only_here(&self) -> bool {
-        let state = self.lock();
-        let is_unsent = state.content.base.is_none() && state.session.is_none() && !state.is_publishing;
-        let fits = state.content.size() <= self.uploader.ladder.first_bytes();
-        is_unsent && fits && !state.is_nameless && state.failure.is_none()
+        let state = self.sender.lock();
+        let fits = state.content.size() <= self.sender.transfers.ladder.first_bytes();
+        fits && state.is_unsent() && !state.is_nameless() && state.failure.is_none()
     }
 
     /// Whether the object has all of the content, and only attributes are not published yet.
     pub fn lacks_only_attributes(&self) -> bool {
-        let state = self.lock();
-        let is_content_there = state.content.base.is_some() && !state.dirty && !state.is_publishing;
-        is_content_there && state.attributes_changed && !state.is_nameless && state.failure.is_none()
+        self.sender.lock().lacks_only_attributes()
     }
 
     /// Gives a file that has nothing in the bucket and nothing on its way there another key, and says whether it could.
     pub fn rename_unpublished(&self, key: &ObjectKey) -> bool {
-        let mut state = self.lock();
-        let movable = state.content.base.is_none() && state.session.is_none() && !state.is_publishing;
-        if movable {
-            state.key = key.clone();
-            // Whoever renames it over another file means to replace that.
-            state.may_replace_any = true;
-        }
-        movable
-    }
-
-    /// Takes as much of `data` as goes in without waiting. Never blocks.
-    pub fn try_write(self: &Arc<OpenFile>, offset: u64, data: &[u8]) -> Result<Taken, UploadError> {
-        match self.write_some(offset, data, &mut None)? {
-            (taken, None) => {
-                debug_assert_eq!(taken, data.len());
-                Ok(Taken::All)
-            }
-            (taken, Some(_)) => Ok(Taken::Some(taken)),
-        }
-    }
-
-    /// Takes all of `data`, waiting for memory, for parts to land, and for what else it needs.
-    ///
-    /// `done` counts the bytes that are in the file. Whoever drops the future leaves it at that: nothing comes later.
-    pub async fn write(self: &Arc<OpenFile>, offset: u64, data: &[u8], done: &AtomicUsize) -> Result<(), UploadError> {
-        self.until_done(|granted| {
-            let before = done.load(Ordering::Relaxed);
-            let (taken, wait) = self.write_some(offset + before as u64, &data[before..], granted)?;
-            done.store(before + taken, Ordering::Relaxed);
-            Ok(wait)
-        })
-        .await
-    }
-
-    /// Publishes in a task of its own, which goes on when the caller does not wait any longer.
-    async fn publish_to_the_end(self: &Arc<OpenFile>) -> Result<(), UploadError> {
-        let file = self.clone();
-        let publish: BoxFuture<'static, Result<(), UploadError>> = Box::pin(async move { file.publish_step().await });
-        match self.uploader.runtime.spawn(publish).await {
-            Ok(result) => result,
-            Err(panic) => {
-                let error = format!("publishing ended early: {panic}");
-                Err(StoreError::new(StoreErrorKind::Internal, None, self.key().as_str(), error).into())
-            }
-        }
-    }
-
-    /// Tries again after every wait until there is nothing to wait for.
-    async fn until_done(
-        self: &Arc<OpenFile>,
-        mut attempt: impl FnMut(&mut Granted) -> Result<Option<Wait>, UploadError>,
-    ) -> Result<(), UploadError> {
-        let mut granted = Granted::None;
-        loop {
-            let mut changed = std::pin::pin!(self.changed.notified());
-            changed.as_mut().enable();
-            let wait = attempt(&mut granted)?;
-            granted = None;
-            match wait {
-                None => return Ok(()),
-                Some(Wait::Change) => changed.await,
-                Some(Wait::Memory(bytes)) => granted = Some(self.uploader.memory.take(bytes).await),
-                Some(Wait::Publish) => self.publish_to_the_end().await?,
-            }
-        }
-    }
-
-    /// One hold of the lock: how much was taken, and what the rest has to wait for.
-    fn write_some(
-        self: &Arc<OpenFile>,
-        offset: u64,
-        data: &[u8],
-        granted: &mut Granted,
-    ) -> Result<(usize, Option<Wait>), UploadError> {
-        let mut state = self.lock();
-        let end = offset.checked_add(data.len() as u64);
-        let mut taken = 0;
-        loop {
-            if let Some(wait) = self.admit(&state, end)? {
-                return Ok((taken, Some(wait)));
-            }
-            if taken == data.len() {
-                return Ok((taken, None));
-            }
-            state.note_change(self.uploader.clock.now());
-            state.has_new_bytes = true;
-            state.content.extend(offset);
-            let piece = &data[taken..data.len().min(taken + TURN_BYTES)];
-            let (bytes, wait) = self.take_piece(&mut state, offset + taken as u64, piece, granted);
-            taken += bytes;
-            self.send_what_is_full(&mut state);
-            // Of a large file only when it is published: the check looks at all of it.
-            #[cfg(debug_assertions)]
-            if state.content.tail().count() < CHECKED_ALWAYS {
-                state.content.check_invariants();
-            }
-            if wait.is_some() || taken == data.len() {
-                return Ok((taken, wait));
-            }
-        }
-    }
-
-    /// Writes until something has to be waited for.
-    fn take_piece(&self, state: &mut State, offset: u64, data: &[u8], granted: &mut Granted) -> (usize, Option<Wait>) {
-        let mut taken = 0;
-        while taken < data.len() {
-            let mut wanted = 0;
-            let mut take = |bytes| {
-                wanted = bytes;
-                // What was waited for may have become needless, and something larger is needed now.
-                let granted = granted.take_if(|block| block.len() >= bytes);
-                granted.or_else(|| self.uploader.memory.try_take(bytes))
-            };
-            match state.content.write(offset + taken as u64, &data[taken..], &mut take) {
-                Ok(0) => return (taken, Some(Wait::Memory(wanted))),
-                Ok(bytes) => taken += bytes,
-                Err(NotHeld) => return (taken, Some(Wait::Publish)),
-            }
-        }
-        (taken, None)
-    }
-
-    /// Whether the content may be changed up to `end` (`None` for one beyond all numbers), or what has to be waited for
-    /// before.
-    fn admit(&self, state: &State, end: Option<u64>) -> Result<Option<Wait>, UploadError> {
-        if let Some(failure) = &state.failure {
-            return Err(failure.clone());
-        }
-        let limits = self.uploader.limits();
-        if end.is_none_or(|end| end > limits.object_bytes_max) {
-            return Err(UploadError::TooLarge { key: state.key.to_string(), bytes_max: limits.object_bytes_max });
-        }
-        if state.is_publishing {
-            return Ok(Some(Wait::Change));
-        }
-        let part_count = state.content.part_count();
-        let numbers_are_used_up =
-            part_count > 0 && part_count as u64 + state.reserve(limits.part_bytes_max) >= limits.part_count_max;
-        // What is wanted at other places of the base too cannot wait for a later step, and so must fit one plan.
-        let is_intricate =
-            state.content.tail().count() as u64 > limits.part_count_max / 4 && state.content.refers_elsewhere();
-        if state.must_replan || numbers_are_used_up || is_intricate {
-            return Ok(Some(Wait::Publish));
-        }
-        if state.content.outstanding() >= 2 * self.uploader.options.concurrency {
-            return Ok(Some(Wait::Change));
-        }
-        Ok(None)
-    }
-
-    fn send_what_is_full(self: &Arc<OpenFile>, state: &mut State) {
-        // What has no name leaves only when memory runs short.
-        if !state.is_nameless {
-            state.content.seal_stream(&self.uploader.rules());
-        }
-        self.dispatch(state);
-    }
-
-    /// Sets the length of the file: cuts it, or lets it grow by a hole.
-    pub async fn truncate(self: &Arc<OpenFile>, len: u64) -> Result<(), UploadError> {
-        if len == self.size() {
-            return self.failure().map_or(Ok(()), Err);
-        }
-        self.change(len, |State { content, metadata, .. }| {
-            if len >= content.size() {
-                content.extend(len);
-                return Ok(());
-            }
-            if len == 0 {
-                metadata.forget_bytes();
-            }
-            content.truncate(len)
-        })
-        .await
-    }
-
-    /// Makes a hole of `range`, which may end behind the file, and which makes the file longer only if `grows`.
-    pub async fn zero(self: &Arc<OpenFile>, range: Range<u64>, grows: bool) -> Result<(), UploadError> {
-        self.change(range.end, |State { content, .. }| {
-            if grows {
-                content.extend(range.end);
-            }
-            let end = range.end.min(content.size());
-            if range.start >= end {
-                return Ok(());
-            }
-            content.replace(range.start..end, vec![Extent { len: end - range.start, matter: Matter::Zero }])
-        })
-        .await
-    }
-
-    /// Puts the bytes of `range` of the object `source` at `offset`, without moving them.
-    pub async fn copy_from(
-        self: &Arc<OpenFile>,
-        source: &StoredObject,
-        range: ByteRange,
-        offset: u64,
-    ) -> Result<(), UploadError> {
-        self.uploader.register_copier(self);
-        self.change(offset + range.len(), |State { content, key, has_new_bytes, .. }| {
-            *has_new_bytes = true;
-            let is_base = |base: &Version| base.etag == source.version.etag;
-            let is_own = content.base.as_ref().is_some_and(is_base) && *key == source.key;
-            let source = if is_own { Source::Base } else { Source::Other(Arc::new(source.clone())) };
-            let extent = Extent { len: range.len(), matter: Matter::stored(source, range.start()) };
-            content.extend(offset);
-            content.replace(offset..offset + range.len(), vec![extent])
-        })
-        .await
-    }
-
-    /// Puts what is in `range`, within the file, at `offset` too. The two do not overlap.
-    pub async fn copy_within(self: &Arc<OpenFile>, range: Range<u64>, offset: u64) -> Result<(), UploadError> {
-        self.change(offset + (range.end - range.start), |State { content, .. }| {
-            // The file may have been cut since the range was chosen.
-            let range = range.start..range.end.min(content.size());
-            if range.is_empty() {
-                return Ok(());
-            }
-            let extents = content.extents(range.clone())?;
-            content.extend(offset);
-            content.replace(offset..offset + (range.end - range.start), extents)
-        })
-        .await
-    }
-
-    /// Changes the content up to `end` without taking memory, after publishing it if it has to be readable for that.
-    async fn change(
-        self: &Arc<OpenFile>,
-        end: u64,
-        mut change: impl FnMut(&mut State) -> Result<(), NotHeld>,
-    ) -> Result<(), UploadError> {
-        self.until_done(|_| {
-            let mut state = self.lock();
-            if let Some(wait) = self.admit(&state, Some(end))? {
-                return Ok(Some(wait));
-            }
-            let changed = change(&mut state);
-            state.note_change(self.uploader.clock.now());
-            if state.content.part_count() == 0 {
-                // An upload without parts cannot be completed.
-                self.give_up_session(&mut state);
-            }
-            #[cfg(debug_assertions)]
-            state.content.check_invariants();
-            self.dispatch(&mut state);
-            Ok(changed.err().map(|NotHeld| Wait::Publish))
-        })
-        .await
+        self.sender.lock().rename_unpublished(key)
     }
 
     /// Where the bytes of `start..end` can be read, clipped to the file.
     pub fn segments(&self, start: u64, end: u64) -> Vec<Segment> {
-        let state = self.lock();
+        let state = self.sender.lock();
         ByteRange::new(start, end.min(state.content.size()))
             .map_or_else(Vec::new, |range| state.content.segments(range))
     }
@@ -569,12 +179,12 @@ impl OpenFile {
     /// The first byte at or behind `offset` that is data, or that is in a hole, the end of the file among the holes;
     /// `None` if there is none.
     pub fn find(&self, offset: u64, hole: bool) -> Option<u64> {
-        self.lock().content.find(offset, hole)
+        self.sender.lock().content.find(offset, hole)
     }
 
     /// Whether the file is being published or moved right now.
     pub fn is_publishing(&self) -> bool {
-        self.lock().is_publishing
+        self.sender.lock().is_publishing()
     }
 
     /// Keeps the file from being published or moved until the guard is dropped. Writing goes on.
@@ -584,96 +194,94 @@ impl OpenFile {
 
     /// Bytes of it that are in memory.
     pub fn held_bytes(&self) -> u64 {
-        self.lock().content.held_bytes()
+        self.sender.lock().content.held_bytes()
     }
 
-    /// Bytes that publishing this file would get out of the memory.
-    pub(super) fn publishable_bytes(&self) -> u64 {
-        let state = self.lock();
-        let is_stuck = state.is_publishing || state.is_unwanted || state.failure.is_some();
-        if state.dirty && !is_stuck { state.content.held_bytes() } else { 0 }
+    /// Bytes of the file that lie at the same place in its object, as it was when it had been made `serial` times, are about
+    /// to be handed out unverified. Returns whether they are compared before anything replaces them; otherwise it is the
+    /// caller who has to do that: see [`Uploader::compare`].
+    pub fn note_unverified(&self, range: ByteRange, checksum: Checksum, from: u64, serial: u64) -> bool {
+        let mut state = self.sender.lock();
+        // Who reads a version that is not the file's any more reads again.
+        state.serial != serial || state.handed_out.note(range.start()..range.end(), Stretch { checksum, from })
     }
 
-    /// Gives back what is only kept for convenience. Skips a file that is busy right now: the caller may hold the lock.
-    pub(super) fn release_idle(&self) {
-        if let Ok(mut state) = self.state.try_lock() {
-            state.release_idle();
-        }
+    /// All that was handed out of the reader's object `from` has turned out to be right.
+    pub fn note_verified(&self, from: u64) {
+        self.sender.lock().handed_out.forget(from);
     }
 
-    /// Gives back what is only kept for convenience, and sends what is large enough to be a part, even if the file might
-    /// have been a single PUT.
-    pub(super) fn relieve(self: &Arc<OpenFile>) {
-        let mut state = self.lock();
-        state.release_idle();
-        if state.failure.is_some() {
-            state.content.drop_bytes();
-            state.is_emptied = true;
-        } else if state.dirty && !state.is_publishing && !state.must_replan {
-            state.content.seal_available(&self.uploader.rules());
-            self.dispatch(&mut state);
-        }
+    /// Says whether what is written is wanted at all. Nothing of what is not wanted is sent, nobody waits until it is
+    /// published, and a publishing that is under way ends with [`UploadError::Unwanted`] as soon as nothing of it can become
+    /// visible any more. It goes on from there when the file is wanted again and published.
+    pub fn set_wanted(&self, is_wanted: bool) {
+        self.sender.lock().is_unwanted = !is_wanted;
+        self.sender.changed.notify_waiters();
     }
 
-    /// Publishes what there is, in the background, to get it out of the memory.
-    pub(super) fn publish_in_background(self: Arc<OpenFile>) {
-        let runtime = self.uploader.runtime.clone();
-        // Boxed, because publishing one file may begin that of another: without an end the type would have no size.
-        let publish: BoxFuture<'static, ()> = Box::pin(async move {
-            // A failure stays with the file, whose handles are told.
-            if self.publish_step().await.is_ok() {
-                self.release_idle();
+    /// Whether the file is about to be removed.
+    pub fn is_unwanted(&self) -> bool {
+        self.sender.lock().is_unwanted
+    }
+
+    /// The program that waits for the publishing has been told to end. If all that it has done is to make the file longer, or
+    /// that is nearly all, nobody wants the zeros: the file fails, and nothing more of it is sent.
+    pub fn stop_filling(&self) {
+        {
+            let mut state = self.sender.lock();
+            let hole_bytes = state.content.hole_bytes();
+            let is_for_nothing = hole_bytes > 0 && !state.has_new_bytes() || hole_bytes > ABANDONED_HOLE_BYTES;
+            if !state.is_publishing() || !is_for_nothing {
+                return;
             }
-        });
-        runtime.spawn(publish);
+            let message = "the program that made a hole of it was told to end before it was published";
+            let error = late(&state.key, message);
+            self.sender.fail(&mut state, error);
+        }
+        self.sender.changed.notify_waiters();
+    }
+
+    /// The mount ends: what is not published by now never will be, and no unfinished upload is left of it.
+    pub fn abandon(&self) {
+        if self.is_dirty() {
+            let mut state = self.sender.lock();
+            let error = late(&state.key, "the mount ended before it was published");
+            self.sender.fail(&mut state, error);
+        }
+    }
+
+    /// The file is gone: nothing of it is published any more. For somebody who holds it still.
+    pub fn forget(&self) {
+        let mut state = self.sender.lock();
+        self.sender.give_up_session(&mut state);
+        state.name = Name::Lost;
+        state.drop_all();
+        drop(state);
+        self.sender.changed.notify_waiters();
+    }
+
+    /// Nobody has the file open any more, and it has no name: gives up what is on its way, and returns the key that it
+    /// was published under in the meantime, whose object is to be removed.
+    pub async fn dispose(&self) -> Option<ObjectKey> {
+        let _after_publishing = self.publishing.lock().await;
+        let mut state = self.sender.lock();
+        self.sender.give_up_session(&mut state);
+        let object = state.object();
+        state.drop_all();
+        drop(state);
+        self.sender.changed.notify_waiters();
+        object.map(|object| object.key)
     }
 }
 
-impl State {
-    /// The object as last published.
-    pub(super) fn object(&self) -> Option<StoredObject> {
-        self.content.base.clone().map(|base| base.under(self.key.clone()))
-    }
+fn late(key: &ObjectKey, message: &str) -> UploadError {
+    StoreError::new(StoreErrorKind::TimedOut, None, key.as_str(), message).into()
+}
 
-    /// The object that a source is.
-    pub(super) fn resolve(&self, source: &Source) -> Option<StoredObject> {
-        match source {
-            Source::Base => self.object(),
-            Source::Other(object) | Source::Zeros(object) => Some(StoredObject::clone(object)),
-        }
-    }
-
-    /// Whether the objects that the content comes from are needed yet.
-    pub(super) fn needs_sources(&self) -> bool {
-        self.failure.is_none() && !self.is_loaded && !self.is_unwanted
-    }
-
-    /// Part numbers to leave for what the base has behind the parts.
-    fn reserve(&self, part_bytes_max: u64) -> u64 {
-        let base_size = self.content.base.as_ref().map_or(0, |base| base.size);
-        let behind = base_size.saturating_sub(self.content.tail().start());
-        // One for the part that is filling, one where the base is cut unevenly.
-        if behind == 0 { 0 } else { behind.div_ceil(part_bytes_max) + 2 }
-    }
-
-    /// The object is now a copy of what it was, with `attributes`.
-    pub(super) fn rest_on_copy(&mut self, base: Version, attributes: &ObjectAttributes) {
-        self.content.base = Some(base);
-        self.serial += 1;
-        self.attributes_changed = self.metadata.settle(attributes);
-    }
-
-    /// The content changes at `now`.
-    fn note_change(&mut self, now: SystemTime) {
-        self.dirty = true;
-        self.metadata.note_write(now);
-    }
-
-    /// Gives the bytes of acknowledged parts back, and those that are in the bucket as they are.
-    fn release_idle(&mut self) {
-        if !self.is_publishing {
-            self.content.release_acknowledged(0);
-            self.content.release_clean();
-        }
-    }
+fn open(uploader: &Arc<Uploader>, state: State) -> Arc<OpenFile> {
+    let sender = Sender::new(&uploader.transfers, state);
+    let (is_copier, publishing) = (AtomicBool::new(false), tokio::sync::Mutex::new(()));
+    let file = Arc::new(OpenFile { uploader: uploader.clone(), sender, is_copier, publishing });
+    uploader.register(&file);
+    file
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::memory::Block;
-use crate::object::{Crc64, Crc64Hasher};
+use crate::object::{Checksum, ChecksumAlgorithm, ChecksumHasher};
 
 /// The largest piece, in bytes. Small enough that hundreds of writers can hold one each, large enough that a part is
 /// sent with a few dozen of them.
@@ -31,8 +31,9 @@ pub(super) struct Piece {
     block: Arc<Block>,
     start: usize,
     len: usize,
+    algorithm: ChecksumAlgorithm,
     /// The checksum of all bytes; `None` after something changed, until it is asked for.
-    checksum: Option<Crc64Hasher>,
+    checksum: Option<ChecksumHasher>,
 }
 
 /// A piece that is being sent; keeps the block from the budget until the last byte is gone.
@@ -45,11 +46,9 @@ impl AsRef<[u8]> for View {
 }
 
 impl Piece {
-    /// A piece of as much of `data` as the block has room for.
-    pub(super) fn fill(block: Block, data: &[u8]) -> Piece {
-        let mut piece = Piece { block: Arc::new(block), start: 0, len: 0, checksum: Some(Crc64Hasher::new()) };
-        piece.append(data);
-        piece
+    /// A piece without bytes, which has the room of the block.
+    pub(super) fn new(block: Block, algorithm: ChecksumAlgorithm) -> Piece {
+        Piece { block: Arc::new(block), start: 0, len: 0, algorithm, checksum: Some(algorithm.hasher()) }
     }
 
     /// Bytes in the piece.
@@ -91,18 +90,18 @@ impl Piece {
         taken
     }
 
-    /// Overwrites from `at` with `data`, which must lie within the piece. A shared block is replaced by one that
-    /// `take_block` gives; returns whether there was one.
+    /// Overwrites from `at` with `data`, which must lie within the piece. A shared block is replaced by that of a new piece
+    /// that `take_piece` gives; returns whether there was one.
     pub(super) fn overwrite(
         &mut self,
         at: usize,
         data: &[u8],
-        take_block: &mut dyn FnMut(usize) -> Option<Block>,
+        take_piece: &mut dyn FnMut(usize) -> Option<Piece>,
     ) -> bool {
         if Arc::get_mut(&mut self.block).is_none() {
-            let Some(mut copy) = take_block(block_bytes(self.len, 0)) else { return false };
-            copy[..self.len].copy_from_slice(self.as_slice());
-            (self.block, self.start) = (Arc::new(copy), 0);
+            let Some(Piece { block: mut copy, .. }) = take_piece(block_bytes(self.len, 0)) else { return false };
+            Arc::get_mut(&mut copy).expect("it is new")[..self.len].copy_from_slice(self.as_slice());
+            (self.block, self.start) = (copy, 0);
         }
         let block = Arc::get_mut(&mut self.block).expect("it was nobody else's, or was replaced by a new one");
         block[self.start + at..self.start + at + data.len()].copy_from_slice(data);
@@ -112,19 +111,20 @@ impl Piece {
 
     /// Cuts the piece at `at`, which must lie within it, and returns the rest.
     pub(super) fn split_off(&mut self, at: usize) -> Piece {
-        let rest = Piece { block: self.block.clone(), start: self.start + at, len: self.len - at, checksum: None };
+        let (start, len) = (self.start + at, self.len - at);
+        let rest = Piece { block: self.block.clone(), start, len, checksum: None, ..*self };
         (self.len, self.checksum) = (at, None);
         rest
     }
 
     /// The checksum of all bytes.
-    pub(super) fn crc64(&mut self) -> Crc64 {
+    pub(super) fn checksum(&mut self) -> Checksum {
         if self.checksum.is_none() {
-            let mut checksum = Crc64Hasher::new();
+            let mut checksum = self.algorithm.hasher();
             checksum.update(self.as_slice());
             self.checksum = Some(checksum);
         }
-        self.checksum.as_ref().map_or(Crc64::EMPTY, Crc64Hasher::value)
+        self.checksum.as_ref().map_or(self.algorithm.empty(), ChecksumHasher::value)
     }
 }
 
@@ -133,8 +133,12 @@ mod tests {
     use super::*;
     use crate::memory::Memory;
 
+    const ALGORITHM: ChecksumAlgorithm = ChecksumAlgorithm::Crc64Xz;
+
     fn piece(memory: &Memory, data: &[u8]) -> Piece {
-        Piece::fill(memory.try_take(PIECE_BYTES_MIN).unwrap(), data)
+        let mut piece = Piece::new(memory.try_take(PIECE_BYTES_MIN).unwrap(), ALGORITHM);
+        piece.append(data);
+        piece
     }
 
     #[test]
@@ -145,19 +149,19 @@ mod tests {
         assert_eq!(piece.append(&data[100..]), PIECE_BYTES_MIN - 100);
         assert_eq!(piece.append(b"x"), 0);
         assert_eq!(piece.as_slice(), &data[..PIECE_BYTES_MIN]);
-        assert_eq!(piece.crc64(), Crc64::of(&data[..PIECE_BYTES_MIN]));
+        assert_eq!(piece.checksum(), Checksum::of(&data[..PIECE_BYTES_MIN]));
     }
 
     #[test]
     fn what_is_on_its_way_does_not_change() {
         let memory = Memory::new(1 << 20);
-        let mut take = |bytes| memory.try_take(bytes);
+        let mut take = |bytes| Some(Piece::new(memory.try_take(bytes)?, ALGORITHM));
         let mut piece = piece(&memory, b"0123456789");
         let body = piece.to_bytes();
         assert_eq!(piece.append(b"x"), 0, "the block is shared");
         assert!(piece.overwrite(3, b"abc", &mut take));
         assert_eq!((piece.as_slice(), &body[..]), (b"012abc6789".as_slice(), b"0123456789".as_slice()));
-        assert_eq!(piece.crc64(), Crc64::of(b"012abc6789"));
+        assert_eq!(piece.checksum(), Checksum::of(b"012abc6789"));
         drop((piece, body));
         assert_eq!(memory.used_bytes(), 0);
     }
@@ -165,14 +169,14 @@ mod tests {
     #[test]
     fn both_sides_of_a_cut_have_their_own_bytes() {
         let memory = Memory::new(1 << 20);
-        let mut take = |bytes| memory.try_take(bytes);
+        let mut take = |bytes| Some(Piece::new(memory.try_take(bytes)?, ALGORITHM));
         let mut head = piece(&memory, b"0123456789");
         let mut tail = head.split_off(4);
         assert_eq!((head.as_slice(), tail.as_slice()), (b"0123".as_slice(), b"456789".as_slice()));
         assert_eq!(head.append(b"x"), 0, "the room behind it is the other's");
         assert!(tail.overwrite(0, b"X", &mut take));
         assert_eq!((head.as_slice(), tail.as_slice()), (b"0123".as_slice(), b"X56789".as_slice()));
-        assert_eq!((head.crc64(), tail.crc64()), (Crc64::of(b"0123"), Crc64::of(b"X56789")));
+        assert_eq!((head.checksum(), tail.checksum()), (Checksum::of(b"0123"), Checksum::of(b"X56789")));
     }
 
     #[test]

@@ -1,26 +1,28 @@
 //! Making the content of an open file an object: one PUT, one copy, or the end of a multipart upload.
+//!
+//! What happens at close is [`OpenFile::publish`] and, below it, [`Publishing`].
 
-use std::collections::BTreeSet;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Instant;
 
+use futures_util::future::BoxFuture;
+use tokio::sync::MutexGuard;
+
 use super::body::{Chunk, FETCH_ATTEMPTS, Wanted, chunks};
 use super::content::{Doubt, Fetch, NotHeld};
 use super::copying::{copy_object, rewrite_attributes};
+use super::error::UploadError;
 use super::extents::{Extent, Matter};
-use super::open_file::{OpenFile, State};
+use super::open_file::OpenFile;
 use super::plan::{Action, TooManyParts};
-use super::sending::Session;
-use super::uploader::{Flight, UploadError};
-use crate::object::limits::GIB;
-use crate::object::{Crc64, ETag, ObjectAttributes, ObjectKey, StoredObject, UploadedPart, Version};
+use super::sending::Sender;
+use super::session::Session;
+use super::state::{Name, Phase, State, Unpublished};
+use super::transfers::{Flight, Transfers};
+use crate::object::{ETag, ObjectAttributes, ObjectKey, StoredObject, UploadedPart, Version};
 use crate::stats::Stats;
 use crate::store::{Op, Published, StoreError, StoreErrorKind};
-
-/// Holes of a file that nobody waits for, in bytes, whatever else it has: more than ten copies of the largest part, which
-/// take minutes.
-const ABANDONED_HOLE_BYTES: u64 = 64 * GIB;
 
 /// How an object is made of a file.
 enum How {
@@ -39,86 +41,65 @@ struct Made {
     part_count: usize,
 }
 
+/// One publishing of a file, or another change of its object. Writers wait until it has [ended](Publishing::end).
+pub(super) struct Publishing<'f> {
+    pub(super) file: &'f OpenFile,
+    /// Counts as on its way until writers and those who are short can have the memory, so that nobody is hurried for want
+    /// of it. Before the turn, so that it goes first.
+    flight: Option<Flight>,
+    /// One at a time.
+    _turn: MutexGuard<'f, ()>,
+}
+
 impl OpenFile {
     /// Puts everything that was written into the bucket and verifies it against the service's checksum.
     ///
     /// Returns when the object is there, or with the reason why not, which then stays with the file; the object that
     /// was there before is untouched in that case. Writers wait meanwhile. Does nothing when there is nothing new, or
     /// when the file has lost its name. Must run to its end: a caller who no longer cares leaves it to a task.
-    pub async fn publish(self: &Arc<OpenFile>) -> Result<(), UploadError> {
-        self.publish_as(false).await
+    pub async fn publish(&self) -> Result<(), UploadError> {
+        publish_as(self, false).await
     }
 
     /// The same to get bytes out of the memory or out of parts that nobody can read; of a file without a name, too. Waits while
     /// the file is not wanted, and so is not for somebody whom its removal waits for.
-    pub async fn publish_step(self: &Arc<OpenFile>) -> Result<(), UploadError> {
-        self.publish_once_wanted(true).await
+    pub async fn publish_step(&self) -> Result<(), UploadError> {
+        publish_once_wanted(self, true).await
     }
 
     /// The same for somebody who is told that it is durable: a removal that has stopped it, and fails, was not the end of it.
-    pub async fn publish_for_sure(self: &Arc<OpenFile>) -> Result<(), UploadError> {
-        self.publish_once_wanted(false).await
+    pub async fn publish_for_sure(&self) -> Result<(), UploadError> {
+        publish_once_wanted(self, false).await
     }
 
-    async fn publish_once_wanted(self: &Arc<OpenFile>, nameless_too: bool) -> Result<(), UploadError> {
-        loop {
-            match self.publish_as(nameless_too).await {
-                Err(UploadError::Unwanted { .. }) => self.until_wanted().await,
-                published => return published,
+    /// Publishes what there is, in the background, to get it out of the memory.
+    pub(super) fn publish_in_background(self: Arc<OpenFile>) {
+        let runtime = self.sender.transfers.runtime.clone();
+        // Boxed, because publishing one file may begin that of another: without an end the type would have no size.
+        let publish: BoxFuture<'static, ()> = Box::pin(async move {
+            // A failure stays with the file, whose handles are told.
+            if self.publish_step().await.is_ok() {
+                self.sender.release_idle();
             }
-        }
-    }
-
-    /// Waits until it is decided whether the file is removed.
-    async fn until_wanted(&self) {
-        loop {
-            let mut changed = std::pin::pin!(self.changed.notified());
-            changed.as_mut().enable();
-            if !self.is_unwanted() {
-                return;
-            }
-            changed.await;
-        }
-    }
-
-    pub(super) async fn publish_as(self: &Arc<OpenFile>, nameless_too: bool) -> Result<(), UploadError> {
-        let _one_at_a_time = self.publishing.lock().await;
-        {
-            let mut state = self.lock();
-            if let Some(failure) = &state.failure {
-                return Err(failure.clone());
-            }
-            let is_wanted =
-                if state.is_nameless { nameless_too && state.dirty } else { state.dirty || state.attributes_changed };
-            if !is_wanted {
-                return Ok(());
-            }
-            state.is_publishing = true;
-        }
-        let mut flight = None;
-        let result = self.publish_all(&mut flight).await;
-        self.end_publishing(&result);
-        result
+        });
+        runtime.spawn(publish);
     }
 
     /// Publishes what is unpublished, moves the object to `key`, by a copy on the service, and goes on from there. The
     /// object under the old key is left to the caller. Must run to its end.
     ///
     /// A failed publishing stays with the file, a failed copy does not: the file is where it was.
-    pub async fn move_to(self: &Arc<OpenFile>, key: &ObjectKey) -> Result<(), UploadError> {
-        let _one_at_a_time = self.publishing.lock().await;
-        let is_dirty = {
-            let mut state = self.lock();
-            if let Some(failure) = &state.failure {
-                return Err(failure.clone());
-            }
-            state.is_publishing = true;
-            state.dirty && !state.is_nameless
+    pub async fn move_to(&self, key: &ObjectKey) -> Result<(), UploadError> {
+        let turn = self.publishing.lock().await;
+        let (mut publishing, is_dirty) = {
+            let mut state = self.sender.lock();
+            state.expect_sound()?;
+            let is_dirty = state.lacks_content() && !state.is_nameless();
+            (Publishing::begin(self, turn, &mut state), is_dirty)
         };
-        let mut flight = None;
-        let published = if is_dirty { self.publish_content(&mut flight).await } else { Ok(()) };
-        let moved = if published.is_ok() { self.copy_to(key).await } else { Ok(()) };
-        self.end_publishing(&published);
+        let published = if is_dirty { publishing.publish_content().await } else { Ok(()) };
+        let moved = if published.is_ok() { publishing.copy_to(key).await } else { Ok(()) };
+        publishing.end(&published);
         published.and(moved)
     }
 
@@ -127,185 +108,131 @@ impl OpenFile {
     /// it removes or replaces that object. Must run to its end.
     ///
     /// On error the file has its name still.
-    pub async fn lose_name<E, F>(
-        self: &Arc<OpenFile>,
-        hidden: &ObjectKey,
-        removing: impl FnOnce(bool) -> F,
-    ) -> Result<(), E>
+    pub async fn lose_name<E, F>(&self, hidden: &ObjectKey, removing: impl FnOnce(bool) -> F) -> Result<(), E>
     where
         E: From<UploadError>,
         F: Future<Output = Result<(), E>>,
     {
-        let _one_at_a_time = self.publishing.lock().await;
+        let turn = self.publishing.lock().await;
         if self.is_nameless() {
             return removing(false).await;
         }
-        let is_readable = {
-            let mut state = self.lock();
+        let (mut publishing, is_readable) = {
+            let mut state = self.sender.lock();
             // Those who have it open want it, whatever becomes of its name.
-            (state.is_publishing, state.is_unwanted) = (true, false);
+            state.is_unwanted = false;
             // What comes from other objects is fetched now, because one of them may be what takes the name.
-            let is_readable = state.content.unseal_from(0).is_ok() && !state.content.has_other_sources();
+            let is_readable = state.content.unseal_from(0).is_ok() && !state.content.tail().is_of_others();
             if is_readable {
-                self.give_up_session(&mut state);
+                self.sender.give_up_session(&mut state);
             }
-            is_readable || state.failure.is_some()
+            let is_readable = is_readable || state.failure.is_some();
+            (Publishing::begin(self, turn, &mut state), is_readable)
         };
-        let mut flight = None;
         // What is only in parts of an upload can be read only once that is complete.
-        let published = if is_readable { Ok(()) } else { self.publish_content(&mut flight).await };
+        let published = if is_readable { Ok(()) } else { publishing.publish_content().await };
         if let Err(error) = &published {
             // Before anybody is waited for who might wait for this file.
-            self.fail(&mut self.lock(), error.clone());
+            self.sender.fail(&mut self.sender.lock(), error.clone());
         }
-        let result = self.lose_readable_name(hidden, removing).await;
-        self.end_publishing(&published);
+        let result = publishing.lose_readable_name(hidden, removing).await;
+        publishing.end(&published);
         result
     }
+}
 
-    async fn lose_readable_name<E, F>(
-        self: &Arc<OpenFile>,
-        hidden: &ObjectKey,
-        removing: impl FnOnce(bool) -> F,
-    ) -> Result<(), E>
-    where
-        E: From<UploadError>,
-        F: Future<Output = Result<(), E>>,
-    {
-        let (needed, attributes, has_object) = {
-            let state = self.lock();
-            let needed = state.object().filter(|_| state.failure.is_none() && state.content.needs_base());
-            (needed, state.metadata.all(), state.content.base.is_some())
-        };
-        let store = &*self.uploader.store;
-        let kept = match &needed {
-            Some(object) => copy_object(store, object, hidden, &attributes).await.map(Some),
-            None => Ok(None),
-        };
-        let kept = match kept {
-            // Somebody else was there before: what is missing cannot be had any more.
-            Err(error) if error.is_of_version_gone() => {
-                self.fail(&mut self.lock(), error.into());
-                None
-            }
-            kept => kept.map_err(UploadError::from)?,
-        };
-        if let Err(error) = removing(has_object).await {
-            if kept.is_some()
-                && let Err(error) = store.delete(hidden).await
-            {
-                log::error!("{hidden} could not be removed and stays: {error}");
-            }
-            return Err(error);
-        }
-        let mut state = self.lock();
-        (state.key, state.is_nameless, state.replaces) = (hidden.clone(), true, None);
-        match (kept, needed) {
-            (Some(etag), Some(object)) => state.rest_on_copy(Version { etag, ..object.version }, &attributes),
-            _ => {
-                state.content.let_go_of_base();
-                state.dirty = true;
-            }
-        }
-        Ok(())
-    }
-
-    /// The mount ends: what is not published by now never will be, and no unfinished upload is left of it.
-    pub fn abandon(self: &Arc<OpenFile>) {
-        if self.is_dirty() {
-            let mut state = self.lock();
-            let message = "the mount ended before it was published";
-            let error = StoreError::new(StoreErrorKind::TimedOut, None, state.key.as_str(), message);
-            self.fail(&mut state, error.into());
+async fn publish_once_wanted(file: &OpenFile, nameless_too: bool) -> Result<(), UploadError> {
+    loop {
+        match publish_as(file, nameless_too).await {
+            // It is decided then whether the file is removed.
+            Err(UploadError::Unwanted { .. }) => file.sender.until(|state| (!state.is_unwanted).then_some(())).await,
+            published => return published,
         }
     }
+}
 
-    /// The file is gone: nothing of it is published any more. For somebody who holds it still.
-    pub fn forget(self: &Arc<OpenFile>) {
-        let mut state = self.lock();
-        self.give_up_session(&mut state);
-        (state.is_nameless, state.zeros) = (true, None);
-        state.content.drop_bytes();
-        (state.dirty, state.attributes_changed) = (false, false);
-        drop(state);
-        self.changed.notify_waiters();
-    }
-
-    /// Nobody has the file open any more, and it has no name: gives up what is on its way, and returns the key that it
-    /// was published under in the meantime, whose object is to be removed.
-    pub async fn dispose(self: &Arc<OpenFile>) -> Option<ObjectKey> {
-        let _after_publishing = self.publishing.lock().await;
-        let mut state = self.lock();
-        self.give_up_session(&mut state);
-        let is_there = state.content.base.is_some();
-        state.zeros = None;
-        state.content.drop_bytes();
-        (state.dirty, state.attributes_changed) = (false, false);
-        let key = state.key.clone();
-        drop(state);
-        self.changed.notify_waiters();
-        is_there.then_some(key)
-    }
-
-    /// Copies the object, with the attributes that the file has now, to `key`, which becomes the file's.
-    async fn copy_to(self: &Arc<OpenFile>, key: &ObjectKey) -> Result<(), UploadError> {
-        let (object, attributes) = {
-            let state = self.lock();
-            let Some(object) = state.object() else { return Ok(()) };
-            (object, state.metadata.all())
+async fn publish_as(file: &OpenFile, nameless_too: bool) -> Result<(), UploadError> {
+    let turn = file.publishing.lock().await;
+    let mut publishing = {
+        let mut state = file.sender.lock();
+        state.expect_sound()?;
+        let is_needed = match state.is_nameless() {
+            true => nameless_too && state.lacks_content(),
+            false => state.unpublished != Unpublished::Nothing,
         };
-        let etag = copy_object(&*self.uploader.store, &object, key, &attributes).await?;
-        let mut state = self.lock();
-        state.key = key.clone();
-        state.rest_on_copy(Version { etag, ..object.version }, &attributes);
-        Ok(())
+        if !is_needed {
+            return Ok(());
+        }
+        Publishing::begin(file, turn, &mut state)
+    };
+    let result = publishing.publish_all().await;
+    publishing.end(&result);
+    result
+}
+
+impl<'f> Publishing<'f> {
+    fn begin(file: &'f OpenFile, turn: MutexGuard<'f, ()>, state: &mut State) -> Publishing<'f> {
+        state.phase = Phase::Publishing { is_loaded: false };
+        Publishing { file, flight: None, _turn: turn }
     }
 
-    fn end_publishing(self: &Arc<OpenFile>, result: &Result<(), UploadError>) {
+    /// Lets writers go on, after what has been published or not.
+    fn end(self, result: &Result<(), UploadError>) {
         {
             let mut state = self.lock();
-            (state.is_publishing, state.is_loaded) = (false, false);
-            match result {
-                // What is sent stays where it is until somebody says what becomes of the file.
-                Err(UploadError::Unwanted { .. }) => {}
-                Err(error) => self.fail(&mut state, error.clone()),
-                Ok(()) => {}
+            state.phase = Phase::Open;
+            // What is sent of a file that is not wanted stays where it is until somebody says what becomes of it.
+            let is_stopped = matches!(result, Err(UploadError::Unwanted { .. }));
+            if let Err(error) = result
+                && !is_stopped
+            {
+                self.sender().fail(&mut state, error.clone());
             }
-            if !matches!(result, Err(UploadError::Unwanted { .. })) && state.zeros.take().is_some() {
+            if !is_stopped && state.zeros.take().is_some() {
                 state.content.forget_zeros();
             }
             #[cfg(debug_assertions)]
             state.content.check_invariants();
         }
-        self.changed.notify_waiters();
-        self.uploader.hurry_if_short();
+        self.sender().changed.notify_waiters();
+        self.transfers().memory.hurry_if_short();
+    }
+}
+
+impl Publishing<'_> {
+    pub(super) fn lock(&self) -> std::sync::MutexGuard<'_, State> {
+        self.file.sender.lock()
     }
 
-    async fn publish_all(self: &Arc<OpenFile>, flight: &mut Option<Flight>) -> Result<(), UploadError> {
-        if self.lock().dirty {
-            self.publish_content(flight).await?;
+    fn sender(&self) -> &Arc<Sender> {
+        &self.file.sender
+    }
+
+    pub(super) fn transfers(&self) -> &Arc<Transfers> {
+        &self.file.sender.transfers
+    }
+
+    async fn publish_all(&mut self) -> Result<(), UploadError> {
+        if self.lock().lacks_content() {
+            self.publish_content().await?;
         }
         let (object, attributes) = {
             let state = self.lock();
-            let Some(object) = state.object().filter(|_| state.attributes_changed && !state.is_nameless) else {
-                return Ok(());
-            };
+            let needs_attributes = state.unpublished == Unpublished::Attributes && !state.is_nameless();
+            let Some(object) = state.object().filter(|_| needs_attributes) else { return Ok(()) };
             (object, state.metadata.all())
         };
-        self.uploader.release_source(&object.key, Some(self)).await;
-        let etag = rewrite_attributes(&*self.uploader.store, &object, &attributes).await?;
+        self.release_source(&object.key).await;
+        let etag = rewrite_attributes(&*self.transfers().store, &object, &attributes).await?;
         self.lock().rest_on_copy(Version { etag, ..object.version }, &attributes);
         Ok(())
     }
 
     /// Makes objects of the content until all of it is in one. That takes more than one where the service takes fewer
     /// parts than there are changes.
-    ///
-    /// `flight` gets what counts as on its way; the caller keeps it until writers and those who are short can have the
-    /// memory, so that nobody is hurried for want of it.
-    async fn publish_content(self: &Arc<OpenFile>, flight: &mut Option<Flight>) -> Result<(), UploadError> {
+    async fn publish_content(&mut self) -> Result<(), UploadError> {
         let began = Instant::now();
-        *flight = Some(self.uploader.flight());
+        self.flight = Some(self.transfers().flight());
         self.expect_wanted()?;
         self.compare_handed_out().await?;
         loop {
@@ -338,18 +265,18 @@ impl OpenFile {
     }
 
     /// Chooses how to publish, and seals and sends the parts if it takes any.
-    fn decide(self: &Arc<OpenFile>, state: &mut State, is_source: bool) -> Result<How, UploadError> {
+    fn decide(&self, state: &mut State, is_source: bool) -> Result<How, UploadError> {
         if let Some(how) = self.decide_without_parts(state, is_source) {
-            self.give_up_session(state);
+            self.sender().give_up_session(state);
             return Ok(how);
         }
-        let rules = self.uploader.rules();
+        let rules = self.transfers().rules();
         let actions = state.content.plan(&rules).or_else(|TooManyParts| state.content.plan_step(&rules));
         let actions = actions.map_err(|TooManyParts| UploadError::TooScattered { key: state.key.to_string() })?;
         state.content.seal(&actions);
         state.content.plan_fetches(&rules);
-        let session = self.begin_session(state);
-        self.dispatch(state);
+        let session = self.sender().begin_session(state);
+        self.sender().dispatch(state);
         Ok(How::Parts(session))
     }
 
@@ -357,8 +284,8 @@ impl OpenFile {
     fn decide_without_parts(&self, state: &State, is_source: bool) -> Option<How> {
         let content = state.content.unsealed()?;
         let (first_part_bytes, put_bytes_max) =
-            (self.uploader.ladder.first_bytes(), self.uploader.limits().put_bytes_max);
-        let rules = self.uploader.rules();
+            (self.transfers().ladder.first_bytes(), self.transfers().limits().put_bytes_max);
+        let rules = self.transfers().rules();
         let all = || {
             let want = |fetch: &Fetch| Some(Wanted::new(fetch, state.resolve(&fetch.source)?));
             let wanted = state.content.fetches_of_all(&rules)?.iter().map(want).collect::<Option<_>>()?;
@@ -386,62 +313,62 @@ impl OpenFile {
         if is_one { all() } else { None }
     }
 
-    async fn put(self: &Arc<OpenFile>, chunks: Vec<Chunk>, wanted: &[Wanted]) -> Result<Made, UploadError> {
+    async fn put(&self, chunks: Vec<Chunk>, wanted: &[Wanted]) -> Result<Made, UploadError> {
         if !wanted.is_empty() {
             // Nobody who has room for what is fetched may wait for another who needs some.
-            self.uploader.release_independent(self).await;
+            self.file.uploader.release_independent(self.file).await;
         }
-        let mut loaded = self.uploader.load(chunks, wanted).await?;
+        let mut loaded = self.transfers().load(chunks, wanted).await?;
         let (key, attributes) = {
             let mut state = self.lock();
-            state.is_loaded = true;
+            state.phase = Phase::Publishing { is_loaded: true };
             (state.key.clone(), state.metadata.all())
         };
         // Two files that each copy from the other have what they need by this.
-        self.changed.notify_waiters();
+        self.sender().changed.notify_waiters();
         if self.is_source() {
             loaded.give_up_room();
         }
-        self.uploader.release_source(&key, Some(self)).await;
+        self.release_source(&key).await;
         self.expect_wanted()?;
-        let (size, checksum) = (loaded.body.len(), loaded.crc64);
-        let Published { etag, .. } = self.uploader.store.put(&key, loaded.body, checksum, &attributes).await?;
+        let (size, checksum) = (loaded.body.len(), loaded.checksum);
+        let Published { etag, .. } = self.transfers().store.put(&key, loaded.body, checksum, &attributes).await?;
         Ok(Made { version: Version { etag, size, checksum: Some(checksum) }, attributes, part_count: 1 })
     }
 
-    async fn copy_whole(self: &Arc<OpenFile>, object: StoredObject) -> Result<Made, UploadError> {
+    async fn copy_whole(&self, object: StoredObject) -> Result<Made, UploadError> {
         let (key, attributes) = {
             let state = self.lock();
             (state.key.clone(), state.metadata.all())
         };
-        let etag = copy_object(&*self.uploader.store, &object, &key, &attributes).await?;
+        let etag = copy_object(&*self.transfers().store, &object, &key, &attributes).await?;
         Ok(Made { version: Version { etag, ..object.version }, attributes, part_count: 1 })
     }
 
     /// Waits until every part is acknowledged, and completes the upload.
-    async fn finish_upload(self: &Arc<OpenFile>, session: &Arc<Session>) -> Result<Made, UploadError> {
+    async fn finish_upload(&self, session: &Arc<Session>) -> Result<Made, UploadError> {
         let parts = self.all_verified().await?;
         // Only now, for the same reason as with a PUT.
-        self.uploader.release_source(&session.key, Some(self)).await;
+        self.release_source(&session.key).await;
         let size = parts.iter().map(|part| part.size).sum();
-        let put_together = |whole: Crc64, part: &UploadedPart| Some(whole.followed_by(part.crc64?, part.size));
-        let checksum = parts.iter().try_fold(Crc64::EMPTY, put_together);
+        let algorithm = self.transfers().checksum;
+        let checksum = algorithm.joined(parts.iter().map(|part| (part.crc64, part.size)));
         let etags: Vec<ETag> = parts.into_iter().map(|part| part.etag).collect();
-        let (upload, attributes) = (self.upload_id(session).await?, session.attributes.clone());
+        let (upload, attributes) = (self.sender().upload_id(session).await?, session.attributes.clone());
         self.expect_wanted()?;
-        let completing = || self.uploader.store.complete(&session.key, upload, &etags, size, checksum);
+        let completing = || self.transfers().store.complete(&session.key, upload, &etags, size, checksum);
         let Published { etag, crc64: told } = self.complete_unless_conflict(&session.key, completing).await?;
         let version = Version { etag, size, checksum: checksum.or(told) };
         Ok(Made { version, attributes, part_count: etags.len() })
     }
 
     /// The parts, all of which are acknowledged, and what they have of other objects is what those have.
-    async fn all_verified(self: &Arc<OpenFile>) -> Result<Vec<UploadedPart>, UploadError> {
+    async fn all_verified(&self) -> Result<Vec<UploadedPart>, UploadError> {
         let mut attempts = 1;
         loop {
             let parts = self.all_acknowledged().await?;
             let mut state = self.lock();
-            let (source, apart) = match state.content.doubt() {
+            let (source, apart) = match state.content.doubt(self.transfers().checksum) {
                 None => return Ok(parts),
                 Some(Doubt::Mismatch(source)) => (source, false),
                 Some(Doubt::Gap(source)) => (source, true),
@@ -454,60 +381,46 @@ impl OpenFile {
             }
             log::warn!("{}: {error}; made again", state.key);
             attempts += 1;
-            state.content.make_again(&source, apart, &self.uploader.rules());
-            self.dispatch(&mut state);
+            state.content.make_again(&source, apart, &self.transfers().rules());
+            self.sender().dispatch(&mut state);
         }
     }
 
     async fn all_acknowledged(&self) -> Result<Vec<UploadedPart>, UploadError> {
-        loop {
-            let mut changed = std::pin::pin!(self.changed.notified());
-            changed.as_mut().enable();
-            {
-                let state = self.lock();
-                if let Some(failure) = &state.failure {
-                    return Err(failure.clone());
-                }
-                if state.is_unwanted {
-                    return Err(UploadError::Unwanted { key: state.key.to_string() });
-                }
-                // No earlier content of a part may still be on its way.
-                if state.busy.is_empty() {
-                    if state.must_replan {
-                        let message = "a part's number was refused";
-                        let key = state.key.as_str();
-                        let error = StoreError::new(StoreErrorKind::TooManyParts, Op::UploadPart, key, message);
-                        return Err(error.into());
-                    }
-                    if let Some(parts) = state.content.acknowledged() {
-                        return Ok(parts);
-                    }
-                }
+        let look = |state: &mut State| {
+            if let Err(error) = state.expect_wanted() {
+                return Some(Err(error));
             }
-            changed.await;
-        }
+            // No earlier content of a part may still be on its way.
+            if !state.busy.is_empty() {
+                return None;
+            }
+            if state.must_replan {
+                let (key, message) = (state.key.as_str(), "a part's number was refused");
+                let error = StoreError::new(StoreErrorKind::TooManyParts, Op::UploadPart, key, message);
+                return Some(Err(error.into()));
+            }
+            state.content.parts.acknowledged().map(Ok)
+        };
+        self.sender().until(look).await
     }
 
     /// Takes parts back whose numbers the service refused, for a plan with fewer.
-    async fn take_back_refused_parts(self: &Arc<OpenFile>) -> Result<(), UploadError> {
-        loop {
-            let mut changed = std::pin::pin!(self.changed.notified());
-            changed.as_mut().enable();
-            {
-                let mut state = self.lock();
-                if !state.must_replan {
-                    return Ok(());
-                }
-                // A lower number may be refused yet.
-                if state.busy.is_empty() {
-                    state.must_replan = false;
-                    let part_count_max = self.uploader.limits().part_count_max;
-                    let taken_back = state.content.unseal_unsent(part_count_max);
-                    return taken_back.map_err(|NotHeld| UploadError::TooScattered { key: state.key.to_string() });
-                }
+    async fn take_back_refused_parts(&self) -> Result<(), UploadError> {
+        let take_back = |state: &mut State| {
+            if !state.must_replan {
+                return Some(Ok(()));
             }
-            changed.await;
-        }
+            // A lower number may be refused yet.
+            if !state.busy.is_empty() {
+                return None;
+            }
+            state.must_replan = false;
+            let part_count_max = self.transfers().limits().part_count_max;
+            let taken_back = state.content.unseal_unsent(part_count_max);
+            Some(taken_back.map_err(|NotHeld| UploadError::TooScattered { key: state.key.to_string() }))
+        };
+        self.sender().until(take_back).await
     }
 
     /// Takes note of the object that was made, and returns whether it is all of the file.
@@ -515,74 +428,29 @@ impl OpenFile {
         let Made { version, attributes, part_count } = made;
         let mut state = self.lock();
         log_published(&state.key, &version, part_count, began);
-        let is_all = !state.content.is_step();
-        let keeps = version.size <= self.uploader.ladder.first_bytes() && !self.uploader.memory.is_short();
-        state.content.rest_on(version, keeps);
-        state.session = None;
-        (state.replaces, state.may_replace_any) = (None, false);
-        state.is_loaded = false;
-        state.serial += 1;
-        (state.dirty, state.has_new_bytes) = (!is_all, state.has_new_bytes && !is_all);
-        // What follows a step tells the time of the last write.
-        state.attributes_changed = is_all && state.metadata.settle(&attributes);
-        Stats::add(&self.uploader.stats.published, 1);
-        is_all
+        let keeps = version.size <= self.transfers().ladder.first_bytes() && !self.transfers().memory.is_short();
+        Stats::add(&self.transfers().stats.published, 1);
+        state.take_published(version, &attributes, keeps)
     }
 
-    /// Whether anything of this file that is not safe at the service yet comes from the object under `key`. Locks the file,
-    /// and so is never asked by somebody who has another one locked.
-    pub(super) fn copies_from(&self, key: &ObjectKey) -> bool {
-        let state = self.lock();
-        state.needs_sources() && state.content.sources(state.is_publishing).any(|source| source == key)
-    }
-
-    /// The objects of other files that anything of this file comes from that is not safe at the service yet.
-    pub(super) fn sources(&self) -> BTreeSet<ObjectKey> {
-        let state = self.lock();
-        match state.needs_sources() {
-            true => state.content.sources(state.is_publishing).cloned().collect(),
-            false => BTreeSet::new(),
-        }
+    /// An error if the file has failed or is about to be removed: what has not begun by then is for nothing.
+    fn expect_wanted(&self) -> Result<(), UploadError> {
+        self.lock().expect_wanted()
     }
 
     /// Whether another open file copies from this one's object.
     fn is_source(&self) -> bool {
-        self.uploader.is_source(&self.key(), self)
+        self.file.uploader.is_source(&self.file.key(), self.file)
     }
 
-    /// Says whether what is written is wanted at all. Nothing of what is not wanted is sent, nobody waits until it is
-    /// published, and a publishing that is under way ends with [`UploadError::Unwanted`] as soon as nothing of it can become
-    /// visible any more. It goes on from there when the file is wanted again and published.
-    pub fn set_wanted(&self, is_wanted: bool) {
-        self.lock().is_unwanted = !is_wanted;
-        self.changed.notify_waiters();
-    }
-
-    /// Whether the file is about to be removed.
-    pub fn is_unwanted(&self) -> bool {
-        self.lock().is_unwanted
-    }
-
-    /// The program that waits for the publishing has been told to end. If all that it has done is to make the file longer, or
-    /// that is nearly all, nobody wants the zeros: the file fails, and nothing more of it is sent.
-    pub fn stop_filling(self: &Arc<OpenFile>) {
-        {
-            let mut state = self.lock();
-            let hole_bytes = state.content.hole_bytes();
-            let is_for_nothing = hole_bytes > 0 && !state.has_new_bytes || hole_bytes > ABANDONED_HOLE_BYTES;
-            if !state.is_publishing || !is_for_nothing {
-                return;
-            }
-            let message = "the program that made a hole of it was told to end before it was published";
-            let error = StoreError::new(StoreErrorKind::TimedOut, None, state.key.as_str(), message);
-            self.fail(&mut state, error.into());
-        }
-        self.changed.notify_waiters();
+    /// Waits until no other file wants to copy from the object under `key`, which is about to be replaced.
+    async fn release_source(&self, key: &ObjectKey) {
+        self.file.uploader.release_source(key, Some(self.file)).await;
     }
 
     /// Puts zeros into the bucket for the large holes of the file to be copied from, if it has any.
-    async fn provide_zeros(self: &Arc<OpenFile>) -> Result<(), UploadError> {
-        let rules = self.uploader.rules();
+    async fn provide_zeros(&self) -> Result<(), UploadError> {
+        let rules = self.transfers().rules();
         let hole_bytes = {
             let State { content, zeros, .. } = &mut *self.lock();
             if let Some(zeros) = zeros {
@@ -593,7 +461,7 @@ impl OpenFile {
         if hole_bytes == 0 {
             return Ok(());
         }
-        let Some(zeros) = self.uploader.zeros(self, hole_bytes).await? else { return Ok(()) };
+        let Some(zeros) = self.transfers().zeros(hole_bytes, || self.expect_wanted()).await? else { return Ok(()) };
         let mut state = self.lock();
         state.content.point_holes_at(zeros.object(), &rules);
         state.zeros = Some(zeros);
@@ -608,17 +476,62 @@ impl OpenFile {
         }
     }
 
-    /// Publishes the file, and returns as soon as it does not need the object under `key` any more.
-    pub(super) async fn stop_copying_from(self: Arc<OpenFile>, key: &ObjectKey) {
-        self.clone().publish_in_background();
-        loop {
-            let mut changed = std::pin::pin!(self.changed.notified());
-            changed.as_mut().enable();
-            if !self.copies_from(key) {
-                return;
+    /// Copies the object, with the attributes that the file has now, to `key`, which becomes the file's.
+    async fn copy_to(&self, key: &ObjectKey) -> Result<(), UploadError> {
+        let (object, attributes) = {
+            let state = self.lock();
+            let Some(object) = state.object() else { return Ok(()) };
+            (object, state.metadata.all())
+        };
+        let etag = copy_object(&*self.transfers().store, &object, key, &attributes).await?;
+        let mut state = self.lock();
+        state.key = key.clone();
+        state.rest_on_copy(Version { etag, ..object.version }, &attributes);
+        Ok(())
+    }
+
+    /// The file can be read without what is at the service only: keeps what it needs of its object under `hidden`.
+    async fn lose_readable_name<E, F>(&self, hidden: &ObjectKey, removing: impl FnOnce(bool) -> F) -> Result<(), E>
+    where
+        E: From<UploadError>,
+        F: Future<Output = Result<(), E>>,
+    {
+        let (needed, attributes, has_object) = {
+            let state = self.lock();
+            let needed = state.object().filter(|_| state.failure.is_none() && state.content.tail().needs_base());
+            (needed, state.metadata.all(), state.content.base.is_some())
+        };
+        let store = &*self.transfers().store;
+        let kept = match &needed {
+            Some(object) => copy_object(store, object, hidden, &attributes).await.map(Some),
+            None => Ok(None),
+        };
+        let kept = match kept {
+            // Somebody else was there before: what is missing cannot be had any more.
+            Err(error) if error.is_of_version_gone() => {
+                self.sender().fail(&mut self.lock(), error.into());
+                None
             }
-            changed.await;
+            kept => kept.map_err(UploadError::from)?,
+        };
+        if let Err(error) = removing(has_object).await {
+            if kept.is_some()
+                && let Err(error) = store.delete(hidden).await
+            {
+                log::error!("{hidden} could not be removed and stays: {error}");
+            }
+            return Err(error);
         }
+        let mut state = self.lock();
+        (state.key, state.name) = (hidden.clone(), Name::Lost);
+        match (kept, needed) {
+            (Some(etag), Some(object)) => state.rest_on_copy(Version { etag, ..object.version }, &attributes),
+            _ => {
+                state.content.let_go_of_base();
+                state.note_content();
+            }
+        }
+        Ok(())
     }
 }
 

@@ -1,26 +1,25 @@
 //! Parts on their way: begun when they are sealed, acknowledged in any order.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::OnceCell;
+use tokio::sync::{Notify, OnceCell};
 
 use super::body::{Chunk, Wanted, chunks};
 use super::content::{Check, Fetch, Job, Outgoing};
-use super::open_file::{OpenFile, State};
-use super::uploader::{Flight, UploadError};
-use crate::object::{
-    ByteRange, Crc64, Limits, ObjectAttributes, ObjectKey, PartNumber, StoredObject, UploadId, UploadedPart,
-};
+use super::error::UploadError;
+use super::session::Session;
+use super::state::{Failure, State};
+use super::transfers::{Flight, Transfers};
+use crate::object::{ByteRange, Checksum, PartNumber, StoredObject, UploadId, UploadedPart};
 use crate::store::{Op, Source, StoreError, StoreErrorKind};
 
-/// A running multipart upload. Whoever has a request of it on its way holds a clone of its `Arc`, which keeps it from
-/// being aborted meanwhile.
-pub(super) struct Session {
-    pub(super) key: ObjectKey,
-    /// Its id, once it was begun at the service.
-    upload: OnceCell<UploadId>,
-    /// What is sent with Initiate.
-    pub(super) attributes: ObjectAttributes,
+/// What is sent of one file: its state, and the tasks that send parts of it, which go on without whoever began them.
+pub(super) struct Sender {
+    pub(super) transfers: Arc<Transfers>,
+    /// Std mutex: guards everything that a write touches; never held across an await, sections copy at most 1 MiB.
+    state: Mutex<State>,
+    /// Told whenever something changed that somebody may wait for: a part landed, a publishing ended, a failure.
+    pub(super) changed: Notify,
 }
 
 /// A part ready to be sent or copied.
@@ -32,18 +31,63 @@ enum Task {
 /// A part that is at the service, with the checksums of what was fetched for it.
 struct SentPart {
     part: UploadedPart,
-    fetched: Vec<Crc64>,
+    fetched: Vec<Checksum>,
 }
 
-impl OpenFile {
+impl Sender {
+    pub(super) fn new(transfers: &Arc<Transfers>, state: State) -> Arc<Sender> {
+        Arc::new(Sender { transfers: transfers.clone(), state: Mutex::new(state), changed: Notify::new() })
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
+        // A handler that panicked answered an error; what it left is checked at Complete by checksum and size.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Looks at the state whenever something has changed, until `look` finds what it waits for.
+    pub(super) async fn until<T>(&self, mut look: impl FnMut(&mut State) -> Option<T>) -> T {
+        loop {
+            let mut changed = std::pin::pin!(self.changed.notified());
+            changed.as_mut().enable();
+            let found = look(&mut self.lock());
+            if let Some(found) = found {
+                return found;
+            }
+            changed.await;
+        }
+    }
+
+    /// Gives back what is only kept for convenience. Skips a file that is busy right now: the caller may hold the lock.
+    pub(super) fn release_idle(&self) {
+        if let Ok(mut state) = self.state.try_lock() {
+            state.release_idle();
+        }
+    }
+
+    /// Gives back what is only kept for convenience, and sends what is large enough to be a part, even if the file might
+    /// have been a single PUT.
+    pub(super) fn relieve(self: &Arc<Sender>) {
+        let mut state = self.lock();
+        state.release_idle();
+        let State { failure, content, .. } = &mut *state;
+        if let Some(Failure { is_emptied, .. }) = failure {
+            content.drop_bytes();
+            *is_emptied = true;
+        } else if state.lacks_content() && !state.is_publishing() && !state.must_replan {
+            state.content.seal_available(&self.transfers.rules());
+            self.dispatch(&mut state);
+        }
+    }
+
     /// Sends every sealed part that is not on its way, as many at once as the options allow.
-    pub(super) fn dispatch(self: &Arc<OpenFile>, state: &mut State) {
-        if state.failure.is_some() || state.must_replan || state.is_unwanted {
+    pub(super) fn dispatch(self: &Arc<Sender>, state: &mut State) {
+        if state.must_replan || state.expect_wanted().is_err() {
             return;
         }
-        while state.busy.len() < self.uploader.options.concurrency {
+        while state.busy.len() < self.transfers.options.concurrency {
             let State { content, busy, .. } = &mut *state;
-            let Some(Outgoing { index, version, job }) = content.next_outgoing(|index| busy.contains(&index)) else {
+            let Some(Outgoing { index, version, job }) = content.parts.next_outgoing(|index| busy.contains(&index))
+            else {
                 return;
             };
             let resolve = |source: &_| state.resolve(source);
@@ -58,9 +102,9 @@ impl OpenFile {
             let task = task.expect("what is stored in the base is there only while there is a base");
             state.busy.insert(index);
             // Counted from here on and not from when the task runs, or a shortage would look like a standstill.
-            let (session, flight) = (self.begin_session(state), self.uploader.flight());
-            let file = self.clone();
-            self.uploader.runtime.spawn(async move { file.send_part(session, index, version, task, flight).await });
+            let (session, flight) = (self.begin_session(state), self.transfers.flight());
+            let sender = self.clone();
+            self.transfers.runtime.spawn(async move { sender.send_part(session, index, version, task, flight).await });
         }
     }
 
@@ -73,7 +117,7 @@ impl OpenFile {
 
     /// `flight` goes last of all: with it whoever waits for memory may look for help again.
     async fn send_part(
-        self: Arc<OpenFile>,
+        self: Arc<Sender>,
         session: Arc<Session>,
         index: usize,
         version: u64,
@@ -87,16 +131,16 @@ impl OpenFile {
             state.busy.remove(&index);
             match result {
                 Ok(SentPart { part, fetched }) if is_running => {
-                    state.content.acknowledge(index, version, part, &fetched);
-                    let keep_bytes = self.uploader.keep_bytes();
-                    if !state.is_publishing {
-                        state.content.release_acknowledged(keep_bytes);
+                    state.content.parts.acknowledge(index, version, part, &fetched);
+                    let keep_bytes = self.transfers.keep_bytes();
+                    if !state.is_publishing() {
+                        state.content.parts.release_acknowledged(keep_bytes);
                     }
                 }
                 Err(UploadError::Store(error)) if is_running && error.kind == StoreErrorKind::TooManyParts => {
                     // The service takes fewer parts than it is known to: make do with those that it takes.
                     log::warn!("{error}; going on with {index} parts at most");
-                    self.uploader.limit_part_count(index as u64);
+                    self.transfers.limit_part_count(index as u64);
                     state.must_replan = true;
                 }
                 // It is sent when the file is wanted again, if it ever is.
@@ -115,28 +159,28 @@ impl OpenFile {
     }
 
     async fn make_part(
-        self: &Arc<OpenFile>,
+        self: &Arc<Sender>,
         session: &Arc<Session>,
         index: usize,
         task: Task,
     ) -> Result<SentPart, UploadError> {
         self.expect_running(session)?;
-        let (store, upload) = (&self.uploader.store, self.upload_id(session).await?);
-        let number = session.number(index, &self.uploader.limits())?;
+        let (store, upload) = (&self.transfers.store, self.upload_id(session).await?);
+        let number = session.number(index, &self.transfers.limits())?;
         match task {
             Task::Upload(chunks, mut wanted) => {
                 for (wanted, _) in wanted.iter_mut().filter(|(_, check)| *check == Check::Apart) {
                     // Into the part that is sent over it: nobody but us will know that it was there.
                     let copied = self.copy_part(session, upload, number, &wanted.object, wanted.range).await?;
-                    wanted.crc64 = copied.crc64;
+                    wanted.checksum = copied.crc64;
                 }
                 let wanted: Vec<Wanted> = wanted.into_iter().map(|(wanted, _)| wanted).collect();
-                let loaded = self.uploader.load(chunks, &wanted).await?;
+                let loaded = self.transfers.load(chunks, &wanted).await?;
                 // The semaphore is never closed.
-                let _permit = self.uploader.wire.acquire().await;
+                let _permit = self.transfers.wire.acquire().await;
                 self.expect_running(session)?;
-                let sent = store.upload_part(&session.key, upload, number, loaded.body, loaded.crc64).await?;
-                let part = UploadedPart { crc64: Some(loaded.crc64), ..sent };
+                let sent = store.upload_part(&session.key, upload, number, loaded.body, loaded.checksum).await?;
+                let part = UploadedPart { crc64: Some(loaded.checksum), ..sent };
                 Ok(SentPart { part, fetched: loaded.fetched })
             }
             Task::Copy(object, range) => {
@@ -154,23 +198,14 @@ impl OpenFile {
         object: &StoredObject,
         range: ByteRange,
     ) -> Result<UploadedPart, StoreError> {
-        self.uploader.store.upload_part_copy(&session.key, upload, number, &Source::of(object), range).await
-    }
-
-    /// An error if the file is about to be removed, or has failed: what has not begun by then is for nothing.
-    pub(super) fn expect_wanted(&self) -> Result<(), UploadError> {
-        let state = self.lock();
-        match &state.failure {
-            Some(failure) => Err(failure.clone()),
-            None if state.is_unwanted => Err(UploadError::Unwanted { key: state.key.to_string() }),
-            None => Ok(()),
-        }
+        self.transfers.store.upload_part_copy(&session.key, upload, number, &Source::of(object), range).await
     }
 
     /// An error if the upload was given up: what has not begun by then is for nothing.
     fn expect_running(&self, session: &Arc<Session>) -> Result<(), UploadError> {
-        self.expect_wanted()?;
-        if self.lock().is_running(session) {
+        let state = self.lock();
+        state.expect_wanted()?;
+        if state.is_running(session) {
             return Ok(());
         }
         let message = "the upload was given up";
@@ -179,15 +214,13 @@ impl OpenFile {
 
     /// The id of an upload, which is begun at the service if it was not yet.
     pub(super) async fn upload_id<'s>(
-        self: &Arc<OpenFile>,
+        self: &Arc<Sender>,
         session: &'s Arc<Session>,
     ) -> Result<&'s UploadId, UploadError> {
         let initiate = || async {
             // Those who waited for an attempt that failed do not try again.
-            if let Some(failure) = self.failure() {
-                return Err(failure);
-            }
-            let initiated = self.uploader.store.initiate(&session.key, &session.attributes).await;
+            self.lock().expect_sound()?;
+            let initiated = self.transfers.store.initiate(&session.key, &session.attributes).await;
             initiated.map_err(|error| {
                 let mut state = self.lock();
                 if state.is_running(session) {
@@ -200,23 +233,23 @@ impl OpenFile {
     }
 
     /// Notes a failure: the first one stays, nothing more is sent, and the upload is aborted.
-    pub(super) fn fail(self: &Arc<OpenFile>, state: &mut State, error: UploadError) {
+    pub(super) fn fail(self: &Arc<Sender>, state: &mut State, error: UploadError) {
         if state.failure.is_none() {
             log::error!("{}: not published: {error}", state.key);
-            state.failure = Some(error);
+            state.failure = Some(Failure { error, is_emptied: false });
         }
         self.give_up_session(state);
     }
 
     /// Aborts the running upload as soon as none of its requests is on its way any more.
-    pub(super) fn give_up_session(self: &Arc<OpenFile>, state: &mut State) {
+    pub(super) fn give_up_session(self: &Arc<Sender>, state: &mut State) {
         let Some(session) = state.session.take() else { return };
-        let file = self.clone();
-        let (giving_up, mut ending) = self.uploader.giving_up();
-        self.uploader.runtime.spawn(async move {
+        let sender = self.clone();
+        let (giving_up, mut ending) = self.transfers.giving_up();
+        self.transfers.runtime.spawn(async move {
             let _giving_up = giving_up;
             loop {
-                let mut changed = std::pin::pin!(file.changed.notified());
+                let mut changed = std::pin::pin!(sender.changed.notified());
                 changed.as_mut().enable();
                 // An abort that overtakes a part may leave the part behind (`cos-api.md` 4.6).
                 if Arc::strong_count(&session) == 1 {
@@ -229,25 +262,10 @@ impl OpenFile {
                 }
             }
             let (key, Some(upload)) = (&session.key, session.upload.get()) else { return };
-            match file.uploader.store.abort(key, upload).await {
+            match sender.transfers.store.abort(key, upload).await {
                 Ok(()) => log::info!("{key}: gave up upload {upload}"),
                 Err(error) => log::error!("{key}: upload {upload} could not be aborted and stays unfinished: {error}"),
             }
         });
-    }
-}
-
-impl State {
-    /// Whether `session` is the upload that parts belong to now.
-    fn is_running(&self, session: &Arc<Session>) -> bool {
-        self.session.as_ref().is_some_and(|running| Arc::ptr_eq(running, session))
-    }
-}
-
-impl Session {
-    /// The number of the part with 0-based `index`.
-    fn number(&self, index: usize, limits: &Limits) -> Result<PartNumber, UploadError> {
-        PartNumber::new(index as u64 + 1)
-            .ok_or_else(|| UploadError::TooLarge { key: self.key.to_string(), bytes_max: limits.object_bytes_max })
     }
 }

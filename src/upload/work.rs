@@ -6,11 +6,12 @@ use std::sync::Arc;
 
 use super::content::{Content, PartRules};
 use super::extents::Extents;
+use super::piece::Piece;
 use super::{Ladder, OpenFile, Taken, UploadOptions, Uploader};
 use crate::clock::Clock;
 use crate::memory::Memory;
 use crate::object::limits::{GIB, MIB};
-use crate::object::{ByteRange, Crc64, ETag, Limits, ObjectAttributes, ObjectKey, Version};
+use crate::object::{ByteRange, Checksum, ETag, Limits, ObjectAttributes, ObjectKey, Version};
 use crate::stats::Stats;
 use crate::store::testing::MemoryStore;
 
@@ -40,7 +41,7 @@ fn uploader() -> Arc<Uploader> {
 }
 
 fn published(size: u64) -> Version {
-    Version { etag: ETag::new("e"), size, checksum: Some(Crc64(1)) }
+    Version { etag: ETag::new("e"), size, checksum: Some(Checksum(1)) }
 }
 
 /// A file that is all of an object, and one that is one hole, of a GiB each.
@@ -96,7 +97,7 @@ fn plan_and_seal(changes: u64) -> u64 {
     let memory = Memory::new(1 << 30);
     let mut content = Content::of(Some(published(GIB)));
     for place in scattered(changes) {
-        let mut take = |bytes| memory.try_take(bytes);
+        let mut take = |bytes| Some(Piece::new(memory.try_take(bytes)?, Limits::COS.checksum));
         content.write(place, &[1; PAGE as usize], &mut take).unwrap();
     }
     let rules = PartRules {
@@ -109,12 +110,12 @@ fn plan_and_seal(changes: u64) -> u64 {
         let actions = content.plan(&rules).unwrap();
         content.seal(&actions);
         content.plan_fetches(&rules);
-        while let Some(outgoing) = content.next_outgoing(|_| false) {
+        while let Some(outgoing) = content.parts.next_outgoing(|_| false) {
             let sent = crate::object::UploadedPart { etag: ETag::new("p"), size: 0, crc64: None };
-            content.acknowledge(outgoing.index, outgoing.version, sent, &[]);
+            content.parts.acknowledge(outgoing.index, outgoing.version, sent, &[]);
         }
-        content.release_acknowledged(0);
-        content.doubt();
+        content.parts.release_acknowledged(0);
+        content.doubt(rules.limits.checksum);
         content.rest_on(published(GIB), false);
     })
 }
@@ -131,7 +132,7 @@ fn taking_parts_off_costs_what_they_have() {
     let mut extents = Extents::new(0);
     for index in 0..10_000 {
         extents.push(PAGE, super::extents::Matter::Zero);
-        let mut take = |bytes| memory.try_take(bytes);
+        let mut take = |bytes| Some(Piece::new(memory.try_take(bytes)?, Limits::COS.checksum));
         assert_eq!(extents.write(extents.end(), &[index as u8; 16], &mut take), 16);
     }
     let count = extents.count() as u64;

@@ -8,9 +8,9 @@ use std::sync::Arc;
 
 use super::body::zeros;
 use super::copying::copy_ranges;
-use super::open_file::OpenFile;
-use super::uploader::{UploadError, Uploader};
-use crate::object::{ByteRange, Crc64, ETag, Limits, ObjectAttributes, ObjectKey, StoredObject, Version};
+use super::error::UploadError;
+use super::transfers::Transfers;
+use crate::object::{ByteRange, ETag, Limits, ObjectAttributes, ObjectKey, StoredObject, Version};
 use crate::store::{Source, StoreError};
 
 /// Copies that a hole may take before larger zeros are made: more than their making takes.
@@ -25,7 +25,7 @@ const PARTS_MIN: u64 = 4;
 
 /// Objects of zeros of one file. They are removed from the bucket when this is dropped, if not before.
 pub(super) struct Zeros {
-    uploader: Arc<Uploader>,
+    transfers: Arc<Transfers>,
     /// The last and largest is what is copied.
     objects: Vec<Arc<StoredObject>>,
 }
@@ -48,32 +48,32 @@ fn sizes(hole_bytes: u64, first_bytes: u64, limits: Limits) -> Vec<u64> {
     if fits { sizes } else { Vec::new() }
 }
 
-impl Uploader {
-    /// Puts zeros into the bucket for `hole_bytes` to be copied from, for as long as `file` is wanted; `None` if the hole is
-    /// better sent.
+impl Transfers {
+    /// Puts zeros into the bucket for `hole_bytes` to be copied from, for as long as `expect_wanted` lets it; `None` if the
+    /// hole is better sent.
     pub(super) async fn zeros(
-        self: &Arc<Uploader>,
-        file: &OpenFile,
+        self: &Arc<Transfers>,
         hole_bytes: u64,
+        expect_wanted: impl Fn() -> Result<(), UploadError>,
     ) -> Result<Option<Zeros>, UploadError> {
         let Some(hidden) = self.hidden.get() else { return Ok(None) };
-        let mut made = Zeros { uploader: self.clone(), objects: Vec::new() };
+        let mut made = Zeros { transfers: self.clone(), objects: Vec::new() };
         for size in sizes(hole_bytes, self.ladder.first_bytes(), self.limits()) {
-            file.expect_wanted()?;
+            expect_wanted()?;
             let Ok(key) = ObjectKey::new(format!("{hidden}zeros-{:016x}", fastrand::u64(..))) else { return Ok(None) };
             let etag = match made.objects.last() {
                 None => self.put_zeros(&key, size).await?,
                 Some(smaller) => self.copy_zeros(&key, smaller, size).await?,
             };
-            let version = Version { etag, size, checksum: Some(Crc64::of_zeros(size)) };
+            let version = Version { etag, size, checksum: Some(self.checksum.of_zeros(size)) };
             made.objects.push(Arc::new(version.under(key)));
         }
         Ok(Some(made).filter(|made| !made.objects.is_empty()))
     }
 
     async fn put_zeros(&self, key: &ObjectKey, size: u64) -> Result<ETag, StoreError> {
-        let (body, crc64) = (zeros(size).collect(), Crc64::of_zeros(size));
-        Ok(self.store.put(key, body, crc64, &ObjectAttributes::default()).await?.etag)
+        let (body, checksum) = (zeros(size).collect(), self.checksum.of_zeros(size));
+        Ok(self.store.put(key, body, checksum, &ObjectAttributes::default()).await?.etag)
     }
 
     /// Makes `size` zeros, a multiple, of `smaller`.
@@ -85,7 +85,7 @@ impl Uploader {
         let completed = async {
             let parts = copy_ranges(&*self.store, &source, key, &upload, &ranges).await?;
             let etags: Vec<ETag> = parts.into_iter().map(|part| part.etag).collect();
-            self.store.complete(key, &upload, &etags, size, Some(Crc64::of_zeros(size))).await
+            self.store.complete(key, &upload, &etags, size, Some(self.checksum.of_zeros(size))).await
         };
         match completed.await {
             Ok(published) => Ok(published.etag),
@@ -107,13 +107,13 @@ impl Zeros {
 
     /// Removes the objects.
     pub(super) async fn remove(mut self) {
-        remove(&self.uploader, std::mem::take(&mut self.objects)).await;
+        remove(&self.transfers, std::mem::take(&mut self.objects)).await;
     }
 }
 
-async fn remove(uploader: &Uploader, objects: Vec<Arc<StoredObject>>) {
+async fn remove(transfers: &Transfers, objects: Vec<Arc<StoredObject>>) {
     for object in objects {
-        if let Err(error) = uploader.store.delete(&object.key).await {
+        if let Err(error) = transfers.store.delete(&object.key).await {
             log::error!("{}, zeros that a hole was copied from, stays: {error}", object.key);
         }
     }
@@ -121,14 +121,14 @@ async fn remove(uploader: &Uploader, objects: Vec<Arc<StoredObject>>) {
 
 impl Drop for Zeros {
     fn drop(&mut self) {
-        let (uploader, objects) = (self.uploader.clone(), std::mem::take(&mut self.objects));
+        let (transfers, objects) = (self.transfers.clone(), std::mem::take(&mut self.objects));
         if objects.is_empty() {
             return;
         }
         // The end of the mount waits for it.
-        let (removing, _) = uploader.giving_up();
-        self.uploader.runtime.spawn(async move {
-            remove(&uploader, objects).await;
+        let (removing, _) = transfers.giving_up();
+        self.transfers.runtime.spawn(async move {
+            remove(&transfers, objects).await;
             drop(removing);
         });
     }

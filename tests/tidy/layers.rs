@@ -35,7 +35,7 @@ const HOMES: [(&str, &[&str]); 19] = [
     ("hmac", &["wire/sign"]),
     ("md5", &["wire/digest.rs"]),
     ("jiff", &["object/time.rs", "wire/date.rs"]),
-    ("cosmount_digests", &["object/mod.rs", "server/"]),
+    ("cosmount_digests", &["object/checksum.rs", "server/"]),
     ("quick_xml", &["wire/xml.rs"]),
     // One file, so that the HTTP library can be changed without looking further.
     ("reqwest", &["store/http.rs"]),

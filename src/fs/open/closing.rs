@@ -314,7 +314,7 @@ impl Publisher {
         loop {
             if writing.is_held() {
                 // Its close has succeeded, and so it is not lost because it could not be published since.
-                writing.file.forgive();
+                writing.file.clear_error();
             }
             if writing.file.is_dirty() {
                 if writing.is_held() {

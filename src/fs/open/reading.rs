@@ -8,7 +8,7 @@ use crate::fs::context::error::FsError;
 use crate::fs::context::handles::HandleId;
 use crate::fs::names::entry::What;
 use crate::fs::names::ino::Ino;
-use crate::object::{ByteRange, Crc64, StoredObject};
+use crate::object::{ByteRange, StoredObject};
 use crate::read::{Object, ReadBytes, Reader};
 use crate::store::{Op, StoreError, StoreErrorKind};
 use crate::upload::{PublishedFile, Segment, Taken};
@@ -212,11 +212,11 @@ impl Files {
             }
             return Ok(());
         }
-        let crc64 = Crc64::of(piece.as_ref());
-        if serial.is_some_and(|serial| writing.file.note_unverified(range, crc64, object.number(), serial)) {
+        let checksum = self.context.store.limits().checksum.of(piece.as_ref());
+        if serial.is_some_and(|serial| writing.file.note_unverified(range, checksum, object.number(), serial)) {
             return Ok(());
         }
-        writing.file.compare(&object.stored(), range, crc64).await
+        self.context.uploader.compare(&object.stored(), range, checksum).await
     }
 
     fn reader_of(&self, writing: &Writing, stored: StoredObject) -> Arc<Reader> {

@@ -9,36 +9,16 @@
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 
-use super::{Content, Part, PartBody, PartRules};
-use crate::object::{ByteRange, Crc64};
+use super::Content;
+use super::part::{Check, Fetch, Part, PartBody};
+use super::parts::Parts;
+use super::rules::PartRules;
+use crate::object::{ByteRange, Checksum, ChecksumAlgorithm, Version};
 use crate::upload::cover::{Need, chain, cover};
 use crate::upload::extents::{Extents, Matter, Source};
 
 /// Stretches of one object that are closer than this are fetched with one request, in bytes: about what a request costs.
 const GAP_BYTES_MAX: u64 = 256 << 10;
-
-/// A stretch of an object that is fetched for a part.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::upload) struct Fetch {
-    pub(in crate::upload) source: Source,
-    pub(in crate::upload) range: ByteRange,
-    pub(in crate::upload) check: Check,
-    /// What was fetched for the part as it was acknowledged.
-    pub(super) crc64: Option<Crc64>,
-}
-
-/// What a stretch that is fetched is compared with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::upload) enum Check {
-    /// With the checksum of the object, of which it is all.
-    Whole,
-    /// With that of the object, together with everything else of it: see [`Content::doubt`].
-    Together,
-    /// With that of a copy of it.
-    Apart,
-    /// The service never told a checksum of the object.
-    Nothing,
-}
 
 /// Why what comes from an object may not be what the object has.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,15 +29,8 @@ pub(in crate::upload) enum Doubt {
     Gap(Source),
 }
 
-impl PartRules {
-    /// The most that is fetched at once, in bytes: what a part is at most that has fetched bytes in it.
-    fn fetch_bytes_max(&self) -> u64 {
-        self.mixed_bytes + self.limits.part_bytes_min
-    }
-}
-
 /// A range of an object and its checksum, where that was told.
-type Stretch = (Range<u64>, Option<Crc64>);
+type Stretch = (Range<u64>, Option<Checksum>);
 
 /// What is known of one object, and needed of it.
 struct Uses {
@@ -68,92 +41,57 @@ struct Uses {
 }
 
 impl Content {
-    /// Size and checksum of an object.
-    fn facts_of(&self, source: &Source) -> (u64, Option<Crc64>) {
-        match source {
-            Source::Base => self.base.as_ref().map_or((0, None), |base| (base.size, base.checksum)),
-            Source::Other(object) | Source::Zeros(object) => (object.version.size, object.version.checksum),
-        }
-    }
-
     /// Chooses what is fetched for the parts that are not acknowledged.
     pub(in crate::upload) fn plan_fetches(&mut self, rules: &PartRules) {
         let bytes_max = rules.fetch_bytes_max();
         // What is fetched for each part beyond what it needs.
         let mut widened: HashMap<usize, u64> = HashMap::new();
-        self.parts.iter_mut().filter(|part| part.sent.is_none()).for_each(|part| part.fetches.clear());
-        for Uses { source, known, needs } in self.uses() {
-            let (size, crc64) = self.facts_of(&source);
+        self.parts.clear_fetches();
+        for Uses { source, known, needs } in uses(&self.parts) {
+            let (size, checksum) = size_and_checksum(self.base.as_ref(), &source);
             let covered = cover(size, &known, &needs, bytes_max).filter(|_| !self.apart.contains(&source));
             let covered = covered.filter(|covered| widen(&mut widened, &needs, covered, bytes_max));
-            let (fetched, check) = match (covered, crc64) {
+            let (fetched, check) = match (covered, checksum) {
                 (_, None) => (needs, Check::Nothing),
                 (Some(covered), Some(_)) => (covered, Check::Together),
                 (None, Some(_)) => (needs, Check::Apart),
             };
             for Need { part, range } in fetched {
-                let check = if crc64.is_some() && range == (0..size) { Check::Whole } else { check };
+                let check = if checksum.is_some() && range == (0..size) { Check::Whole } else { check };
                 let Some(range) = ByteRange::new(range.start, range.end) else { continue };
-                self.parts[part].fetches.push(Fetch { source: source.clone(), range, check, crc64: None });
+                self.parts.add_fetch(part, Fetch { source: source.clone(), range, check, checksum: None });
             }
         }
-    }
-
-    /// The objects of which something is fetched for parts that are not acknowledged.
-    fn uses(&self) -> Vec<Uses> {
-        let mut needed = Vec::new();
-        for &index in self.ledger.unsent() {
-            if let PartBody::Upload(extents) = &self.parts[index].body {
-                needed.extend(needs(index, extents));
-            }
-        }
-        let mut uses: Vec<Uses> = Vec::new();
-        let mut places: HashMap<Source, usize> = HashMap::new();
-        for (source, need) in needed {
-            let place = *places.entry(source).or_insert_with_key(|source| {
-                uses.push(Uses { source: source.clone(), known: Vec::new(), needs: Vec::new() });
-                uses.len() - 1
-            });
-            uses[place].needs.push(need);
-        }
-        for (source, range, _) in self.parts.iter().flat_map(known) {
-            if let Some(place) = places.get(source) {
-                uses[*place].known.push(range);
-            }
-        }
-        uses
     }
 
     /// Whether something that comes from an object, now that all parts are acknowledged, may not be what the object has.
     ///
     /// Of an object of which nothing was fetched there is a doubt only if all of it was copied, and is another one now.
     /// Where the service does not tell the checksums of copies nothing can be doubted.
-    pub(in crate::upload) fn doubt(&self) -> Option<Doubt> {
-        let mut zeros: HashMap<u64, Crc64> = HashMap::new();
+    pub(in crate::upload) fn doubt(&self, algorithm: ChecksumAlgorithm) -> Option<Doubt> {
+        let mut zeros: HashMap<u64, Checksum> = HashMap::new();
         let mut stretches: HashMap<&Source, Vec<Stretch>> = HashMap::new();
-        for (source, range, crc64) in self.parts.iter().flat_map(known) {
+        for (source, range, checksum) in self.parts.iter().flat_map(known) {
             if matches!(source, Source::Zeros(_)) {
                 // Each for itself: what zeros have is known.
                 let len = range.end - range.start;
-                let zeros = *zeros.entry(len).or_insert_with(|| Crc64::of_zeros(len));
-                if crc64.is_some_and(|crc64| crc64 != zeros) {
+                let zeros = *zeros.entry(len).or_insert_with(|| algorithm.of_zeros(len));
+                if checksum.is_some_and(|checksum| checksum != zeros) {
                     return Some(Doubt::Mismatch(source.clone()));
                 }
                 continue;
             }
-            stretches.entry(source).or_default().push((range, crc64));
+            stretches.entry(source).or_default().push((range, checksum));
         }
         let fetched = self.parts.iter().flat_map(|part| &part.fetches);
         let together: HashSet<&Source> =
             fetched.filter(|fetch| fetch.check == Check::Together).map(|fetch| &fetch.source).collect();
         stretches.into_iter().find_map(|(source, stretches)| {
-            let (size, Some(expected)) = self.facts_of(source) else { return None };
+            let (size, Some(expected)) = size_and_checksum(self.base.as_ref(), source) else { return None };
             let Some(chained) = chain(size, stretches) else {
                 return together.contains(source).then(|| Doubt::Gap(source.clone()));
             };
-            let put_together =
-                |crc64: Crc64, (range, next): Stretch| Some(crc64.followed_by(next?, range.end - range.start));
-            let found = chained.into_iter().try_fold(Crc64::EMPTY, put_together)?;
+            let found = algorithm.joined(chained.into_iter().map(|(range, next)| (next, range.end - range.start)))?;
             (found != expected).then(|| Doubt::Mismatch(source.clone()))
         })
     }
@@ -164,15 +102,7 @@ impl Content {
         if apart {
             self.apart.insert(source.clone());
         }
-        for index in 0..self.parts.len() {
-            let version = self.new_version();
-            let part = &mut self.parts[index];
-            if !matches!(part.body, PartBody::Gone) && known(part).any(|(known, ..)| known == source) {
-                self.ledger.leave(index, part);
-                (part.version, part.sent) = (version, None);
-                self.ledger.enter(index, part);
-            }
-        }
+        self.parts.make_again(|part| known(part).any(|(known, ..)| known == source));
         self.plan_fetches(rules);
     }
 
@@ -182,19 +112,50 @@ impl Content {
         let mut fetches: Vec<Fetch> = Vec::new();
         let mut seen: HashSet<Source> = HashSet::new();
         for (source, need) in needs(0, &self.tail) {
-            let (size, crc64) = self.facts_of(&source);
-            let (range, check) = match crc64 {
+            let (size, checksum) = size_and_checksum(self.base.as_ref(), &source);
+            let (range, check) = match checksum {
                 Some(_) if !seen.insert(source.clone()) => continue,
                 Some(_) => (0..size, Check::Whole),
                 None => (need.range, Check::Nothing),
             };
             let range = ByteRange::new(range.start, range.end)?;
-            fetches.push(Fetch { source, range, check, crc64: None });
+            fetches.push(Fetch { source, range, check, checksum: None });
         }
         let bytes: u64 = fetches.iter().map(|fetch| fetch.range.len()).sum();
         let is_verified = fetches.iter().any(|fetch| fetch.check != Check::Nothing);
         (!is_verified || bytes <= self.tail.len().max(rules.fetch_bytes_max())).then_some(fetches)
     }
+}
+
+/// Size and checksum of an object.
+fn size_and_checksum(base: Option<&Version>, source: &Source) -> (u64, Option<Checksum>) {
+    let version = match source {
+        Source::Base => base,
+        Source::Other(object) | Source::Zeros(object) => Some(&object.version),
+    };
+    version.map_or((0, None), |version| (version.size, version.checksum))
+}
+
+/// The objects of which something is fetched for parts that are not acknowledged.
+fn uses(parts: &Parts) -> Vec<Uses> {
+    let mut uses: Vec<Uses> = Vec::new();
+    let mut places: HashMap<Source, usize> = HashMap::new();
+    for (index, part) in parts.unsent() {
+        let PartBody::Upload(extents) = &part.body else { continue };
+        for (source, need) in needs(index, extents) {
+            let place = *places.entry(source).or_insert_with_key(|source| {
+                uses.push(Uses { source: source.clone(), known: Vec::new(), needs: Vec::new() });
+                uses.len() - 1
+            });
+            uses[place].needs.push(need);
+        }
+    }
+    for (source, range, _) in parts.iter().flat_map(known) {
+        if let Some(place) = places.get(source) {
+            uses[*place].known.push(range);
+        }
+    }
+    uses
 }
 
 /// Whether no part gets more than `bytes_max` beyond what it needs when `covered` is fetched instead of `needs`; counts it
@@ -241,15 +202,15 @@ fn needs(part: usize, extents: &Extents) -> Vec<(Source, Need)> {
 }
 
 /// The stretches of stored objects that a part consists of and whose checksums are told, or will be.
-fn known(part: &Part) -> impl Iterator<Item = (&Source, Range<u64>, Option<Crc64>)> {
+fn known(part: &Part) -> impl Iterator<Item = (&Source, Range<u64>, Option<Checksum>)> {
     let copied = match &part.body {
         PartBody::Copy { source, start } => {
-            let crc64 = part.sent.as_ref().and_then(|sent| sent.crc64);
-            Some((source, *start..start + part.len, crc64))
+            let checksum = part.sent.as_ref().and_then(|sent| sent.crc64);
+            Some((source, *start..start + part.len, checksum))
         }
         PartBody::Upload(_) | PartBody::Gone => None,
     };
     let fetched = part.fetches.iter().filter(|_| part.sent.is_some());
-    let fetched = fetched.map(|fetch| (&fetch.source, fetch.range.start()..fetch.range.end(), fetch.crc64));
+    let fetched = fetched.map(|fetch| (&fetch.source, fetch.range.start()..fetch.range.end(), fetch.checksum));
     copied.into_iter().chain(fetched)
 }

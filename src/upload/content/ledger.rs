@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Part, PartBody};
+use super::part::{Part, PartBody};
 
 /// Which parts are acknowledged, and which of those still have their bytes in memory.
 #[derive(Debug, Default, PartialEq, Eq)]

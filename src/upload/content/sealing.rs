@@ -5,11 +5,12 @@
 
 use std::collections::HashMap;
 
-use super::{Content, NotHeld, Part, PartBody};
-use crate::object::Limits;
+use super::Content;
+use super::part::{NotHeld, PartBody};
+use super::parts::Parts;
+use super::rules::PartRules;
 use crate::upload::extents::{Extent, Extents, Matter, Source};
-use crate::upload::ladder::Ladder;
-use crate::upload::plan::{self, Action, Rules, Stretch, TooManyParts, plan, plan_longer_parts};
+use crate::upload::plan::{self, Action, Stretch, TooManyParts, plan_longer_parts};
 
 /// Extents in a tail that is planned whenever a full part was written: many parts of pieces of 256 KiB. A plan of so many
 /// takes about as long as the system call of a write.
@@ -46,33 +47,10 @@ fn galloping_point<T>(slice: &[T], holds: impl Fn(&T) -> bool) -> usize {
     slice[..end.min(slice.len())].partition_point(holds)
 }
 
-/// What the parts of an upload have to be like.
-#[derive(Clone, Copy, Debug)]
-pub(in crate::upload) struct PartRules {
-    pub(in crate::upload) limits: Limits,
-    pub(in crate::upload) ladder: Ladder,
-    /// The size, roughly, of a part some bytes of which have to be fetched first.
-    pub(in crate::upload) mixed_bytes: u64,
-    /// Holes that are longer wait for the publishing, which has the service copy zeros; `None` where it cannot.
-    pub(in crate::upload) hole_bytes_min: Option<u64>,
-}
-
-impl PartRules {
-    fn plan(&self, stretches: &[Stretch]) -> Result<Vec<Action>, TooManyParts> {
-        self.with(|rules| plan(stretches, rules))
-    }
-
-    /// Calls `plan` with the rules as the planner knows them.
-    fn with<T>(&self, plan: impl FnOnce(&Rules) -> T) -> T {
-        let upload_bytes = |index| self.ladder.part_bytes(index);
-        plan(&Rules { limits: self.limits, upload_bytes: &upload_bytes, mixed_upload_bytes: self.mixed_bytes })
-    }
-}
-
 impl Content {
     /// What publishing takes: an action for each part, those that are sealed already among them.
     pub(in crate::upload) fn plan(&self, rules: &PartRules) -> Result<Vec<Action>, TooManyParts> {
-        rules.plan(&self.stretches(self.tail.end()).0)
+        rules.plan(&stretches(&self.parts, &self.tail, self.tail.end()).0)
     }
 
     /// The same where there are more changes than numbers. All but the first changes are held back, if that helps;
@@ -80,43 +58,22 @@ impl Content {
     pub(in crate::upload) fn plan_step(&mut self, rules: &PartRules) -> Result<Vec<Action>, TooManyParts> {
         match self.hold_back(rules) {
             Ok(()) => self.plan(rules),
-            Err(TooManyParts) => rules.with(|rules| plan_longer_parts(&self.stretches(self.tail.end()).0, rules)),
-        }
-    }
-
-    /// The content up to `until` as the planner sees it, and the objects that its stored stretches are in.
-    fn stretches(&self, until: u64) -> (Vec<Stretch>, Vec<Source>) {
-        let mut sources = Sources::default();
-        let sent = self.parts.iter().map(|part| Stretch { bytes: part.len, matter: plan::Matter::Sent });
-        let mut stretches: Vec<Stretch> = sent.collect();
-        let mut at = self.tail.start();
-        for Extent { len, matter } in self.tail.iter() {
-            let bytes = (*len).min(until.saturating_sub(at));
-            if bytes == 0 {
-                break;
+            Err(TooManyParts) => {
+                rules.with(|rules| plan_longer_parts(&stretches(&self.parts, &self.tail, self.tail.end()).0, rules))
             }
-            let matter = match matter {
-                Matter::Dirty(_) | Matter::Zero => plan::Matter::New,
-                Matter::Stored { source, start, .. } => {
-                    plan::Matter::Stored { object: sources.number(source), start: *start }
-                }
-            };
-            stretches.push(Stretch { bytes, matter });
-            at += len;
         }
-        (stretches, sources.list)
     }
 
     /// Seals what of `actions`, a plan of the whole file, is not sealed yet.
     pub(in crate::upload) fn seal(&mut self, actions: &[Action]) {
-        let sources = self.stretches(self.tail.end()).1;
-        for action in &actions[self.parts.len()..] {
+        let sources = stretches(&self.parts, &self.tail, self.tail.end()).1;
+        for action in &actions[self.parts.count()..] {
             self.seal_one(action, &sources);
         }
     }
 
     fn seal_one(&mut self, action: &Action, sources: &[Source]) {
-        let (start, version) = (self.tail.start(), self.new_version());
+        let start = self.tail.start();
         let (len, body) = match action {
             Action::Keep => unreachable!("parts that are sealed come first in a plan, and only they are kept"),
             Action::Copy { object, start: from, bytes } => {
@@ -125,15 +82,13 @@ impl Content {
             }
             Action::Upload { bytes, .. } => (*bytes, PartBody::Upload(self.tail.take_front(start + bytes))),
         };
-        let part = Part { start, len, version, body, fetches: Vec::new(), sent: None };
-        self.ledger.enter(self.parts.len(), &part);
-        self.parts.push(part);
+        self.parts.push(start, len, body);
     }
 
     /// Seals what was written and will probably not change any more: everything up to where a program that writes in
     /// order has come, if that takes nothing that would have to be fetched, and if the program has written a full part.
     pub(in crate::upload) fn seal_stream(&mut self, rules: &PartRules) {
-        let full_bytes = rules.ladder.part_bytes(self.parts.len() as u64);
+        let full_bytes = rules.ladder.part_bytes(self.parts.count() as u64);
         if self.streamed_bytes() < full_bytes || !self.may_plan() {
             return;
         }
@@ -150,7 +105,7 @@ impl Content {
         if !self.may_plan() {
             return;
         }
-        let Some(last_dirty) = self.last_dirty() else { return };
+        let Some(last_dirty) = self.tail.dirty_end() else { return };
         self.seal_while(rules, self.tail.start(), |action, end, _| match action {
             Action::Upload { bytes, .. } => *bytes >= part_bytes_min && end - bytes < last_dirty,
             Action::Copy { .. } | Action::Keep => true,
@@ -167,26 +122,14 @@ impl Content {
         may
     }
 
-    /// Where the last byte ends that is only in memory.
-    fn last_dirty(&self) -> Option<u64> {
-        let mut end = self.tail.end();
-        for extent in self.tail.iter().rev() {
-            if matches!(extent.matter, Matter::Dirty(_)) {
-                return Some(end);
-            }
-            end -= extent.len;
-        }
-        None
-    }
-
     /// Seals the actions of a plan, from the first that is not sealed yet, for as long as `is_settled` says so of each,
     /// of where it ends and its index; nothing, if that does not come beyond `at_least`. What would have to be fetched
     /// waits until the file is published.
     fn seal_while(&mut self, rules: &PartRules, at_least: u64, is_settled: impl Fn(&Action, u64, u64) -> bool) {
-        let (stretches, sources) = self.stretches(self.tail.end());
+        let (stretches, sources) = stretches(&self.parts, &self.tail, self.tail.end());
         let Ok(actions) = rules.plan(&stretches) else { return };
-        let is_single = self.parts.is_empty() && actions.len() == 1;
-        let fresh = &actions[self.parts.len()..];
+        let is_single = self.parts.count() == 0 && actions.len() == 1;
+        let fresh = &actions[self.parts.count()..];
         let hole = rules.hole_bytes_min.and_then(|bytes| self.tail.holes(bytes).next());
         let hole_start = hole.map_or(u64::MAX, |(start, _)| start);
         let mut end = self.tail.start();
@@ -198,7 +141,7 @@ impl Content {
                 Action::Keep => (0, 0),
             };
             end += bytes;
-            if fetched > 0 || end > hole_start || !is_settled(action, end, (self.parts.len() + index) as u64) {
+            if fetched > 0 || end > hole_start || !is_settled(action, end, (self.parts.count() + index) as u64) {
                 break;
             }
             // A copy is of use only for what follows it.
@@ -216,7 +159,7 @@ impl Content {
     ///
     /// What is held back fits that object as it fitted the base, because it does not refer to other places of it.
     fn hold_back(&mut self, rules: &PartRules) -> Result<(), TooManyParts> {
-        let edges = self.edges();
+        let edges = edges(&self.tail);
         let fits = galloping_point(&edges, |edge| rules.plan(&self.step_stretches(*edge)).is_ok());
         let edge = fits.checked_sub(1).map(|last| edges[last]).ok_or(TooManyParts)?;
         if edge == 0 {
@@ -228,24 +171,9 @@ impl Content {
         Ok(())
     }
 
-    /// Where the changes may be parted: where one ends, and none behind refers to another place of the base.
-    pub(super) fn edges(&self) -> Vec<u64> {
-        let (mut at, mut edges) = (self.tail.start(), vec![self.tail.start()]);
-        for extent in self.tail.iter() {
-            let end = at + extent.len;
-            match &extent.matter {
-                Matter::Stored { source: Source::Base, start, .. } if *start == at => {}
-                Matter::Stored { source: Source::Base, .. } => edges = vec![end],
-                _ => edges.push(end),
-            }
-            at = end;
-        }
-        edges
-    }
-
     /// The object that [`Content::hold_back`] makes, as the planner sees it.
     fn step_stretches(&self, edge: u64) -> Vec<Stretch> {
-        let (mut stretches, mut sources) = self.stretches(edge);
+        let (mut stretches, mut sources) = stretches(&self.parts, &self.tail, edge);
         let base = sources.iter().position(|source| *source == Source::Base).unwrap_or_else(|| {
             sources.push(Source::Base);
             sources.len() - 1
@@ -272,10 +200,48 @@ impl Content {
     pub(in crate::upload) fn unseal_unsent(&mut self, part_count_max: u64) -> Result<(), NotHeld> {
         // A part of a step may reach into what is held back.
         let edge = self.held_back.as_ref().map_or(u64::MAX, Extents::start);
-        let within = self.parts.partition_point(|part| part.end() <= edge);
+        let within = self.parts.count_within(edge);
         let index = usize::try_from(part_count_max).unwrap_or(usize::MAX);
         self.unseal_from(index.min(within))?;
         self.restore_held_back();
         Ok(())
     }
+}
+
+/// The content up to `until` as the planner sees it, and the objects that its stored stretches are in.
+fn stretches(parts: &Parts, tail: &Extents, until: u64) -> (Vec<Stretch>, Vec<Source>) {
+    let mut sources = Sources::default();
+    let sent = parts.iter().map(|part| Stretch { bytes: part.len, matter: plan::Matter::Sent });
+    let mut stretches: Vec<Stretch> = sent.collect();
+    let mut at = tail.start();
+    for Extent { len, matter } in tail.iter() {
+        let bytes = (*len).min(until.saturating_sub(at));
+        if bytes == 0 {
+            break;
+        }
+        let matter = match matter {
+            Matter::Dirty(_) | Matter::Zero => plan::Matter::New,
+            Matter::Stored { source, start, .. } => {
+                plan::Matter::Stored { object: sources.number(source), start: *start }
+            }
+        };
+        stretches.push(Stretch { bytes, matter });
+        at += len;
+    }
+    (stretches, sources.list)
+}
+
+/// Where the changes may be parted: where one ends, and none behind refers to another place of the base.
+pub(super) fn edges(tail: &Extents) -> Vec<u64> {
+    let (mut at, mut edges) = (tail.start(), vec![tail.start()]);
+    for extent in tail.iter() {
+        let end = at + extent.len;
+        match &extent.matter {
+            Matter::Stored { source: Source::Base, start, .. } if *start == at => {}
+            Matter::Stored { source: Source::Base, .. } => edges = vec![end],
+            _ => edges.push(end),
+        }
+        at = end;
+    }
+    edges
 }

@@ -1,8 +1,9 @@
 //! What is sealed when, and what becomes of parts that change.
 
+use super::part::Part;
 use super::*;
 use crate::memory::Memory;
-use crate::object::{ETag, Limits};
+use crate::object::{ETag, Limits, UploadedPart};
 use crate::upload::Ladder;
 use crate::upload::plan::TooManyParts;
 
@@ -41,7 +42,7 @@ impl Bed {
         let mut done = 0;
         self.content.extend(offset);
         while done < data.len() {
-            let mut take = |bytes| self.memory.try_take(bytes);
+            let mut take = |bytes| Some(Piece::new(self.memory.try_take(bytes)?, LIMITS.checksum));
             done += self.content.write(offset + done as u64, &data[done..], &mut take)?;
             self.content.check_invariants();
         }
@@ -60,9 +61,9 @@ impl Bed {
     }
 
     fn acknowledge_all(&mut self) {
-        while let Some(outgoing) = self.content.next_outgoing(|_| false) {
-            let size = self.content.parts[outgoing.index].len;
-            self.content.acknowledge(outgoing.index, outgoing.version, uploaded(size), &[]);
+        while let Some(outgoing) = self.content.parts.next_outgoing(|_| false) {
+            let size = self.content.parts.iter().nth(outgoing.index).unwrap().len;
+            self.content.parts.acknowledge(outgoing.index, outgoing.version, uploaded(size), &[]);
         }
     }
 }
@@ -73,7 +74,7 @@ fn a_full_part_is_sealed_while_the_next_one_fills() {
     bed.write(0, b"01234567").unwrap();
     assert_eq!(bed.parts(), [0; 0], "it may still be one PUT");
     bed.write(8, b"89").unwrap();
-    assert_eq!((bed.parts(), bed.content.size(), bed.content.outstanding()), (vec![8], 10, 1));
+    assert_eq!((bed.parts(), bed.content.size(), bed.content.parts.outstanding()), (vec![8], 10, 1));
 }
 
 #[test]
@@ -115,13 +116,13 @@ fn a_hole_is_sealed_only_when_somebody_has_written_behind_it() {
 fn a_part_that_was_overwritten_is_sent_again_under_its_number() {
     let mut bed = Bed::new(None);
     bed.write(0, b"01234567 tail").unwrap();
-    let before = bed.content.next_outgoing(|_| false).unwrap();
+    let before = bed.content.parts.next_outgoing(|_| false).unwrap();
     bed.write(2, b"XY").unwrap();
-    bed.content.acknowledge(before.index, before.version, uploaded(8), &[]);
-    let after = bed.content.next_outgoing(|_| false).unwrap();
+    bed.content.parts.acknowledge(before.index, before.version, uploaded(8), &[]);
+    let after = bed.content.parts.next_outgoing(|_| false).unwrap();
     assert_eq!((after.index, after.version > before.version), (0, true));
-    bed.content.acknowledge(after.index, after.version, uploaded(8), &[]);
-    assert!(bed.content.next_outgoing(|_| false).is_none());
+    bed.content.parts.acknowledge(after.index, after.version, uploaded(8), &[]);
+    assert!(bed.content.parts.next_outgoing(|_| false).is_none());
 }
 
 #[test]
@@ -129,7 +130,7 @@ fn what_left_the_memory_cannot_be_changed_or_read() {
     let mut bed = Bed::new(None);
     bed.write(0, b"0123456789abcdef tail").unwrap();
     bed.acknowledge_all();
-    bed.content.release_acknowledged(8);
+    bed.content.parts.release_acknowledged(8);
     bed.write(3, b"x").expect("the first part is kept longest");
     assert_eq!(bed.write(9, b"x"), Err(NotHeld));
     assert_eq!(bed.content.segments(ByteRange::new(8, 9).unwrap()), [Segment::Unreadable]);
@@ -166,7 +167,7 @@ fn a_published_file_rests_on_its_object() {
     bed.write(0, b"012").unwrap();
     bed.content.rest_on(base(3), true);
     assert_eq!(bed.content.segments(ByteRange::new(0, 3).unwrap()), [Segment::Held(b"012".to_vec())]);
-    assert_eq!((bed.content.held_bytes(), bed.content.needs_base()), (0, false));
+    assert_eq!((bed.content.held_bytes(), bed.content.tail().needs_base()), (0, false));
     bed.content.release_clean();
     assert_eq!(bed.content.segments(ByteRange::new(1, 3).unwrap()), [Segment::Base(ByteRange::new(1, 3).unwrap())]);
     bed.content.check_invariants();

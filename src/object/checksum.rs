@@ -1,0 +1,48 @@
+//! The checksum that a service tells of objects and of parts.
+//!
+//! Those of neighbours make that of both, so that a whole is verified by its pieces, in whatever order they come. Which one
+//! a service tells its [`super::Limits`] say; whoever computes one asks that, and names none.
+
+pub use cosmount_digests::{Crc64 as Checksum, Crc64Hasher as ChecksumHasher};
+
+/// How checksums are computed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ChecksumAlgorithm {
+    /// CRC-64/XZ, which COS tells (`cos-api.md` 4.10).
+    Crc64Xz,
+}
+
+impl ChecksumAlgorithm {
+    /// The checksum of no bytes.
+    pub fn empty(self) -> Checksum {
+        match self {
+            ChecksumAlgorithm::Crc64Xz => Checksum::EMPTY,
+        }
+    }
+
+    /// The checksum of `bytes`.
+    pub fn of(self, bytes: &[u8]) -> Checksum {
+        match self {
+            ChecksumAlgorithm::Crc64Xz => Checksum::of(bytes),
+        }
+    }
+
+    /// The checksum of `len` zeros, without looking at them.
+    pub fn of_zeros(self, len: u64) -> Checksum {
+        match self {
+            ChecksumAlgorithm::Crc64Xz => Checksum::of_zeros(len),
+        }
+    }
+
+    /// The checksum of stretches that follow one another, each with its length; `None` if one is not known.
+    pub fn joined(self, stretches: impl IntoIterator<Item = (Option<Checksum>, u64)>) -> Option<Checksum> {
+        stretches.into_iter().try_fold(self.empty(), |whole, (next, len)| Some(whole.followed_by(next?, len)))
+    }
+
+    /// One that grows with the bytes it is shown.
+    pub fn hasher(self) -> ChecksumHasher {
+        match self {
+            ChecksumAlgorithm::Crc64Xz => ChecksumHasher::new(),
+        }
+    }
+}

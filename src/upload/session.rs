@@ -1,0 +1,24 @@
+//! A running multipart upload.
+
+use tokio::sync::OnceCell;
+
+use super::error::UploadError;
+use crate::object::{Limits, ObjectAttributes, ObjectKey, PartNumber, UploadId};
+
+/// A running multipart upload. Whoever has a request of it on its way holds a clone of its `Arc`, which keeps it from
+/// being aborted meanwhile.
+pub(super) struct Session {
+    pub(super) key: ObjectKey,
+    /// Its id, once it was begun at the service.
+    pub(super) upload: OnceCell<UploadId>,
+    /// What is sent with Initiate.
+    pub(super) attributes: ObjectAttributes,
+}
+
+impl Session {
+    /// The number of the part with 0-based `index`.
+    pub(super) fn number(&self, index: usize, limits: &Limits) -> Result<PartNumber, UploadError> {
+        PartNumber::new(index as u64 + 1)
+            .ok_or_else(|| UploadError::TooLarge { key: self.key.to_string(), bytes_max: limits.object_bytes_max })
+    }
+}
