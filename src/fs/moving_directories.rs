@@ -142,10 +142,14 @@ impl FileSystem {
     /// The attributes of a directory that is to be replaced, which must be empty.
     async fn attributes_of_empty(&self, place: (Ino, &FileName)) -> Result<crate::object::ObjectAttributes, FsError> {
         let prefix = format!("{}{}/", self.directory_prefix(place.0)?, place.1);
+        let ino = self.tree().entry(place.0, place.1).ok_or(FsError::NotFound)?.ino;
+        // Before the service is asked, which does not tell of what is published while its answer is on its way.
+        if self.tree().holds_new(ino) {
+            return Err(FsError::NotEmpty);
+        }
         let below = ListRequest { prefix: prefix.clone(), max_keys: Some(2), ..ListRequest::default() };
         let page = self.store.list(below).await.map_err(|error| self.told(error))?;
-        let ino = self.tree().entry(place.0, place.1).ok_or(FsError::NotFound)?.ino;
-        if self.tree().holds_new(ino) || page.objects.iter().any(|object| object.key != prefix) {
+        if page.objects.iter().any(|object| object.key != prefix) {
             return Err(FsError::NotEmpty);
         }
         Ok(self.marker_at(place).await?.attributes)

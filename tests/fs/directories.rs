@@ -58,6 +58,27 @@ async fn an_empty_directory_may_be_replaced_and_a_full_one_not() {
     bed.assert_bucket(&NEW);
 }
 
+/// The service is asked whether there is anything in it, and the file is published while the answer is on its way.
+#[tokio::test]
+async fn a_directory_with_a_file_that_is_just_being_published_is_not_replaced() {
+    let bed = Bed::new();
+    bed.mkdir("a").await.unwrap();
+    bed.mkdir("b").await.unwrap();
+    let file = bed.create("b/x").await;
+    file.write(0, b"x").await.unwrap();
+    let gate = Gate::new();
+    bed.faults.inject(Fault::hold(Op::ListObjects, &gate).key("b/").answer_lost());
+    let close = async {
+        bed.settle().await;
+        file.close().await.unwrap();
+        gate.open();
+    };
+    let (renamed, ()) = tokio::join!(bed.rename("a", "b"), close);
+    assert_eq!(renamed, Err(FsError::NotEmpty));
+    assert_eq!(bed.read("b/x").await.unwrap(), b"x");
+    bed.assert_bucket(&[("a/", b""), ("b/", b""), ("b/x", b"x")]);
+}
+
 #[tokio::test]
 async fn a_directory_that_is_only_a_prefix_moves() {
     let bed = Bed::new();
