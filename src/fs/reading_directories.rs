@@ -167,7 +167,7 @@ impl FileSystem {
         }
         let asked_at = tree.asked_at(ino, asked);
         tree.take_listing(ino, Listing { names, asked_at, covers: covers.clone(), ttl: self.options.metadata_ttl });
-        let entries = tree.shown(ino, listed, &covers);
+        let entries = tree.shown(ino, listed, &undecided, &covers, asked);
         Ok((entries, next.map(|marker| Start { marker: Some(marker), undecided })))
     }
 

@@ -219,12 +219,22 @@ impl Tree {
         }
     }
 
-    /// What a page of a listing shows: the names that are on it and still there, and those in its range that this mount
-    /// knows of and nobody else.
-    pub(in crate::fs) fn shown(&self, ino: Ino, listed: Vec<FileName>, covers: &Covers) -> Vec<DirEntry> {
+    /// What a page of a listing that was `asked` for shows: the names that are on it and still there, and those in its range
+    /// that this mount knows of and nobody else, or knows better: what was published while the answer was on its way. Those
+    /// that are `left` to the next page are shown by that.
+    pub(in crate::fs) fn shown(
+        &self,
+        ino: Ino,
+        listed: Vec<FileName>,
+        left: &[(FileName, What)],
+        covers: &Covers,
+        asked: Asked,
+    ) -> Vec<DirEntry> {
         let Some(directory) = self.directory(ino) else { return Vec::new() };
         let ours = covers.range(&directory.children).filter(|(name, entry)| {
-            self.is_ours(entry) && covers.has_place_of(name) && listed.binary_search(name).is_err()
+            let is_left = || left.iter().any(|(left, _)| left == *name);
+            let is_known_better = self.is_ours(entry) || entry.seen_at > asked.at && !is_left();
+            is_known_better && covers.has_place_of(name) && listed.binary_search(name).is_err()
         });
         let ours = ours.map(|(name, _)| name.clone()).collect::<Vec<_>>();
         let shown = |name: FileName| {
