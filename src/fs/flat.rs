@@ -41,14 +41,20 @@ impl FileSystem {
     /// Returns whether the directory's entries are known now.
     pub(super) async fn list_with_neighbours(&self, ino: Ino) -> Result<bool, FsError> {
         let Some((parent, name)) = self.tree().place(ino) else { return Ok(false) };
-        if self.tree().take_stashed(ino, self.clock.now(), self.options.metadata_ttl) {
+        if self.take_stashed(ino) {
             return Ok(true);
         }
         if !self.tree().goes_into_directories(parent, &name) {
             return Ok(false);
         }
         self.list_flat(parent, &name).await?;
-        Ok(self.tree().take_stashed(ino, self.clock.now(), self.options.metadata_ttl))
+        Ok(self.take_stashed(ino))
+    }
+
+    /// Takes in what a flat listing has told of a directory. It may tell too early of what a call is about to give a name.
+    fn take_stashed(&self, ino: Ino) -> bool {
+        let mut tree = self.tree();
+        !self.traffic.is_any_being_given(ino) && tree.take_stashed(ino, self.clock.now(), self.options.metadata_ttl)
     }
 
     async fn list_flat(&self, parent: Ino, first: &FileName) -> Result<(), FsError> {

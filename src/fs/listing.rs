@@ -162,7 +162,10 @@ impl FileSystem {
         let mut tree = self.tree();
         self.expect_at(&tree, parent, &prefix)?;
         let asked_at = tree.asked_at(parent, asked);
+        // As with listings.
+        let is_being_made = tree.entry(parent, name).is_none() && self.traffic.is_being_given(parent, name);
         match what {
+            Some(_) if is_being_made => {}
             Some(what) => tree.take_listed(parent, name.clone(), what, asked_at, self.options.metadata_ttl),
             None => tree.take_absence(parent, name, asked_at),
         }

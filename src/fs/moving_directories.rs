@@ -110,6 +110,8 @@ impl FileSystem {
         let old = format!("{}{}/", self.directory_prefix(from.0)?, from.1);
         let new = self.key(&format!("{}{}/", self.tree().directory_path(to.0).ok_or(FsError::Stale)?, to.1))?;
         let replaced = if replaces { Some(self.attributes_of_empty(to).await?) } else { None };
+        let target = self.tree().entry(to.0, to.1).map(|target| Claim::Empty(target.ino));
+        claimed.claim_too(self, target.into_iter().collect()).await;
         self.cleanings.stop(new.as_str()).await;
         let marker = self.marker_at(from).await?;
         let mut moving = Move {

@@ -155,18 +155,27 @@ impl FileSystem {
         let asked = self.asked(ino);
         let prefix = self.directory_prefix(ino)?;
         let page = self.list_names(&prefix, marker.clone(), undecided).await?;
-        let NamesPage { names, has_marker, next, undecided } = page;
+        let NamesPage { mut names, has_marker, next, undecided } = page;
         let within = |marker: Option<&String>| marker.map(|key| key.strip_prefix(&prefix).unwrap_or(key).to_owned());
         let covers = Covers { after: within(marker.as_ref()), up_to: within(next.as_ref()) };
-        let listed: Vec<FileName> = names.keys().cloned().collect();
         let mut tree = self.tree();
         self.expect_at(&tree, ino, &prefix)?;
+        // What is about to get a name has it at the end of the call that gives it, however early its object is there. Told of
+        // another inode before, somebody would open that, which loses the name then.
+        let told = names.len();
+        names.retain(|name, _| tree.entry(ino, name).is_some() || !self.traffic.is_being_given(ino, name));
+        let is_early = names.len() < told;
+        let listed: Vec<FileName> = names.keys().cloned().collect();
         if let Some(directory) = tree.directory_mut(ino) {
             directory.is_large = marker.is_some() || next.is_some();
             directory.has_marker |= has_marker;
         }
         let asked_at = tree.asked_at(ino, asked);
         tree.take_listing(ino, Listing { names, asked_at, covers: covers.clone(), ttl: self.options.metadata_ttl });
+        if let Some(directory) = tree.directory_mut(ino).filter(|_| is_early) {
+            // Should that call fail, what is there is to be found.
+            directory.forget_covered(asked_at);
+        }
         let entries = tree.shown(ino, listed, &undecided, &covers, asked);
         Ok((entries, next.map(|marker| Start { marker: Some(marker), undecided })))
     }

@@ -27,9 +27,12 @@ pub(super) enum Claim {
     Move(Ino),
     /// The directory stays where it is.
     Stay(Ino),
+    /// The directory is empty, and removed or replaced: what the service says is in it belongs to what takes its place. Keeps
+    /// nobody from anything.
+    Empty(Ino),
 }
 
-use Claim::{Alone, Move, Name, Stay, Work};
+use Claim::{Alone, Empty, Move, Name, Stay, Work};
 
 /// Claims of all calls that are being answered.
 #[derive(Debug, Default)]
@@ -122,6 +125,21 @@ impl Traffic {
             _ => None,
         };
         self.lock().held.iter().filter_map(name).collect()
+    }
+
+    /// Whether a call that has not ended is about to give this name, or has found that nothing is in the directory.
+    pub(super) fn is_being_given(&self, directory: Ino, name: &FileName) -> bool {
+        self.lock().held.iter().any(|(_, claim)| match claim {
+            Name(ino, claimed) => *ino == directory && claimed == name,
+            Empty(ino) => *ino == directory,
+            Work(_) | Alone(_) | Move(_) | Stay(_) => false,
+        })
+    }
+
+    /// The same of any name in the directory.
+    pub(super) fn is_any_being_given(&self, directory: Ino) -> bool {
+        let held = &self.lock().held;
+        held.iter().any(|(_, claim)| matches!(claim, Name(ino, _) | Empty(ino) if *ino == directory))
     }
 
     /// Claims to work on an inode that somebody works on right now, and keeps to, before all who wait for it.
@@ -290,7 +308,7 @@ fn may_conflict(one: &Claim, other: &Claim) -> bool {
         (Name(..), Name(..)) => one == other,
         (Name(..) | Work(_), Alone(_)) | (Alone(_), Name(..) | Work(_) | Alone(_)) => true,
         (Stay(_), Move(_)) | (Move(_), Stay(_) | Move(_)) => true,
-        (Name(..) | Work(_) | Stay(_), _) | (Alone(_) | Move(_), _) => false,
+        (Name(..) | Work(_) | Stay(_) | Empty(_), _) | (Alone(_) | Move(_), _) => false,
     }
 }
 
