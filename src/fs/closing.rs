@@ -162,7 +162,8 @@ impl FileSystem {
             && let Some(writing) = &handle.writing
         {
             let mut tree = self.tree();
-            let is_for_nothing = writing.is_untouched() && writing.file.published().is_none();
+            // What waits was closed by somebody, who has been told that it is there.
+            let is_for_nothing = writing.is_untouched() && writing.file.published().is_none() && !writing.is_held();
             let file = tree.file_mut(handle.ino).filter(|file| file.writers == 1 && file.is_written_by(writing));
             if let Some(file) = file.filter(|_| is_for_nothing) {
                 // Whoever reads it goes on with what there was.
