@@ -54,7 +54,8 @@ impl FileSystem {
     /// Takes in what a flat listing has told of a directory. It may tell too early of what a call is about to give a name.
     fn take_stashed(&self, ino: Ino) -> bool {
         let mut tree = self.tree();
-        !self.traffic.is_any_being_given(ino) && tree.take_stashed(ino, self.clock.now(), self.options.metadata_ttl)
+        let is_claimed = self.traffic.is_to_be_replaced(ino) || !self.traffic.names_in(ino).is_empty();
+        !is_claimed && tree.take_stashed(ino, self.clock.now(), self.options.metadata_ttl)
     }
 
     async fn list_flat(&self, parent: Ino, first: &FileName) -> Result<(), FsError> {

@@ -162,10 +162,11 @@ impl FileSystem {
         let mut tree = self.tree();
         self.expect_at(&tree, parent, &prefix)?;
         let asked_at = tree.asked_at(parent, asked);
-        // As with listings.
-        let is_being_made = tree.entry(parent, name).is_none() && self.traffic.is_being_given(parent, name);
+        if self.traffic.is_to_be_replaced(parent) || self.traffic.names_in(parent).contains(name) {
+            // It is what it was until the call has ended that has claimed it.
+            return Ok(());
+        }
         match what {
-            Some(_) if is_being_made => {}
             Some(what) => tree.take_listed(parent, name.clone(), what, asked_at, self.options.metadata_ttl),
             None => tree.take_absence(parent, name, asked_at),
         }

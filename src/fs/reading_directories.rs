@@ -160,11 +160,13 @@ impl FileSystem {
         let covers = Covers { after: within(marker.as_ref()), up_to: within(next.as_ref()) };
         let mut tree = self.tree();
         self.expect_at(&tree, ino, &prefix)?;
-        // What is about to get a name has it at the end of the call that gives it, however early its object is there. Told of
-        // another inode before, somebody would open that, which loses the name then.
-        let told = names.len();
-        names.retain(|name, _| tree.entry(ino, name).is_some() || !self.traffic.is_being_given(ino, name));
-        let is_early = names.len() < told;
+        // Told of another inode before a call has ended that gives it a name, somebody would open that, which loses the name then.
+        let mut is_early = tree.keep_claimed(ino, &mut names, &covers, self.traffic.names_in(ino));
+        if self.traffic.is_to_be_replaced(ino) {
+            let told = names.len();
+            names.retain(|name, _| tree.entry(ino, name).is_some());
+            is_early |= names.len() < told;
+        }
         let listed: Vec<FileName> = names.keys().cloned().collect();
         if let Some(directory) = tree.directory_mut(ino) {
             directory.is_large = marker.is_some() || next.is_some();

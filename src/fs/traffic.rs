@@ -27,7 +27,7 @@ pub(super) enum Claim {
     Move(Ino),
     /// The directory stays where it is.
     Stay(Ino),
-    /// The directory is empty, and removed or replaced: what the service says is in it belongs to what takes its place. Keeps
+    /// The directory is empty, and about to be replaced: what the service says is in it belongs to what takes its place. Keeps
     /// nobody from anything.
     Empty(Ino),
 }
@@ -127,19 +127,9 @@ impl Traffic {
         self.lock().held.iter().filter_map(name).collect()
     }
 
-    /// Whether a call that has not ended is about to give this name, or has found that nothing is in the directory.
-    pub(super) fn is_being_given(&self, directory: Ino, name: &FileName) -> bool {
-        self.lock().held.iter().any(|(_, claim)| match claim {
-            Name(ino, claimed) => *ino == directory && claimed == name,
-            Empty(ino) => *ino == directory,
-            Work(_) | Alone(_) | Move(_) | Stay(_) => false,
-        })
-    }
-
-    /// The same of any name in the directory.
-    pub(super) fn is_any_being_given(&self, directory: Ino) -> bool {
-        let held = &self.lock().held;
-        held.iter().any(|(_, claim)| matches!(claim, Name(ino, _) | Empty(ino) if *ino == directory))
+    /// Whether a call that has not ended has found the directory empty, and puts another one in its place.
+    pub(super) fn is_to_be_replaced(&self, directory: Ino) -> bool {
+        self.lock().held.iter().any(|(_, claim)| *claim == Empty(directory))
     }
 
     /// Claims to work on an inode that somebody works on right now, and keeps to, before all who wait for it.

@@ -378,6 +378,30 @@ async fn a_new_name_is_not_there_before_its_rename_has_ended() {
     assert_eq!(bed.list(ROOT).await, ["b"]);
 }
 
+/// Nor is what it replaces anything else before, and the old name stays: one of them is always there.
+#[tokio::test]
+async fn a_name_that_is_replaced_is_what_it_was_until_the_rename_has_ended() {
+    let bed = Bed::new();
+    bed.put("a", b"new").await.unwrap();
+    bed.put("b", b"the old one").await.unwrap();
+    let gate = Gate::new();
+    bed.faults.inject(Fault::hold(Op::DeleteObject, &gate).answer_lost());
+    let rename = bed.rename("a", "b");
+    let look = async {
+        gate.reached_by(1).await;
+        bed.assert_bucket(&[("b", b"new")]);
+        bed.advance(6000);
+        assert_eq!(bed.stat("b").await.map(|attr| attr.size), Ok(11));
+        assert_eq!(bed.stat("a").await.map(|attr| attr.size), Ok(3));
+        assert_eq!(bed.list(ROOT).await, ["a", "b"]);
+        gate.open();
+    };
+    let (renamed, ()) = tokio::join!(rename, look);
+    renamed.unwrap();
+    assert_eq!(bed.stat("b").await.map(|attr| attr.size), Ok(3));
+    assert_eq!(bed.list(ROOT).await, ["b"]);
+}
+
 /// And who opens it in the middle of its removal comes too late.
 #[tokio::test]
 async fn an_open_waits_for_the_removal_of_its_file() {

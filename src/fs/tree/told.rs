@@ -133,6 +133,29 @@ impl Tree {
         self.evict(ino, asked_at);
     }
 
+    /// Puts what is known in the place of what a listing says of names that calls are about to give or take: they are what they
+    /// were until those have ended. Returns whether that is something else.
+    pub(in crate::fs) fn keep_claimed(
+        &self,
+        ino: Ino,
+        names: &mut BTreeMap<FileName, What>,
+        covers: &Covers,
+        claimed: Vec<FileName>,
+    ) -> bool {
+        let mut is_other = false;
+        for name in claimed {
+            is_other |= match self.entry(ino, &name).map(|entry| entry.what.clone()) {
+                Some(known) if covers.includes(&name) => {
+                    let told = names.insert(name, known.clone());
+                    told.is_none_or(|told| !told.is_same_version(&known))
+                }
+                Some(_) => false,
+                None => names.remove(&name).is_some(),
+            };
+        }
+        is_other
+    }
+
     /// Makes room, once in a while, where too much is known: first attributes go, which are asked for one by one when they are
     /// wanted again, and then names, of those directories first that have been known for longest. Names of directories that this
     /// mount works in stay. `listed` is being read.
