@@ -10,12 +10,12 @@ use crate::fs::context::error::FsError;
 use crate::fs::context::service::{BACKGROUND_MAX, Context};
 use crate::fs::names::attributes::unmarked_attributes;
 use crate::fs::names::cache::Names;
+use crate::fs::names::claims::Claim;
 use crate::fs::names::directory::Directory;
 use crate::fs::names::entry::{Marker, What};
 use crate::fs::names::ino::Ino;
 use crate::fs::names::name::FileName;
 use crate::fs::traffic::calls::Traffic;
-use crate::fs::traffic::claims::Claim;
 use crate::object::{ObjectAttributes, ObjectKey};
 use crate::store::{Body, CopyRequest, Source};
 
@@ -190,7 +190,7 @@ impl Markers {
     ) -> Result<(), FsError> {
         let is_kept = |directory: &Directory| {
             // Those that others have claimed may be about to go, too, and each would count on the other.
-            let claimed = self.traffic.claims.names_in(parent);
+            let claimed = self.names.claims.names_in(parent);
             let stays = |name: &FileName| staying == Some((parent, name)) || !claimed.contains(name);
             directory.marker.is_there
                 || staying.is_some_and(|(directory, _)| directory == parent)

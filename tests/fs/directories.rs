@@ -59,6 +59,49 @@ async fn an_empty_directory_may_be_replaced_and_a_full_one_not() {
     bed.assert_bucket(&NEW);
 }
 
+/// The service is asked whether there is anything in it, and the file is published while the answer is on its way.
+#[tokio::test]
+async fn a_directory_with_a_file_that_is_just_being_published_is_not_replaced() {
+    let bed = Bed::new();
+    bed.mkdir("a").await.unwrap();
+    bed.mkdir("b").await.unwrap();
+    let file = bed.create("b/x").await;
+    file.write(0, b"x").await.unwrap();
+    let gate = Gate::new();
+    bed.faults.inject(Fault::hold(Op::ListObjects, &gate).key("b/").answer_lost());
+    let close = async {
+        bed.settle().await;
+        file.close().await.unwrap();
+        gate.open();
+    };
+    let (renamed, ()) = tokio::join!(bed.rename("a", "b"), close);
+    assert_eq!(renamed, Err(FsError::NotEmpty));
+    assert_eq!(bed.read("b/x").await.unwrap(), b"x");
+    bed.assert_bucket(&[("a/", b""), ("b/", b""), ("b/x", b"x")]);
+}
+
+/// The objects are under the new name before the rename has ended, and the directory that it replaces is there until then.
+#[tokio::test]
+async fn a_directory_that_is_replaced_is_empty_until_the_rename_has_ended() {
+    let bed = Bed::new();
+    bed.mkdir("a").await.unwrap();
+    bed.put("a/x", b"x").await.unwrap();
+    bed.mkdir("b").await.unwrap();
+    let gate = Gate::new();
+    bed.faults.inject(Fault::hold(Op::CopyObject, &gate).key("b/x").answer_lost());
+    let look = async {
+        gate.reached_by(1).await;
+        assert!(bed.bucket.bytes("b/x").is_some());
+        bed.advance(100_000);
+        assert_eq!(bed.stat("b/x").await.map(|attr| attr.ino), Err(FsError::NotFound));
+        assert_eq!(bed.list(bed.stat("b").await.unwrap().ino).await, [""; 0]);
+        gate.open();
+    };
+    let (renamed, ()) = tokio::join!(bed.rename("a", "b"), look);
+    renamed.unwrap();
+    assert_eq!(bed.read("b/x").await.unwrap(), b"x");
+}
+
 #[tokio::test]
 async fn a_directory_that_is_only_a_prefix_moves() {
     let bed = Bed::new();

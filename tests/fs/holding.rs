@@ -6,7 +6,7 @@ use cosmount::fs::{AttrChange, FsError, FsOptions, Temporary};
 use cosmount::store::testing::{Fault, Gate};
 use cosmount::store::{Op, StoreErrorKind};
 
-use crate::bed::{Bed, Choices, File, PART, READ, TEMPORARY, WRITE, bytes};
+use crate::bed::{Bed, Choices, File, PART, READ, REPLACE, TEMPORARY, WRITE, bytes};
 
 /// A new temporary file, written and closed.
 async fn temporary(bed: &Bed, path: &str, content: &[u8]) {
@@ -43,6 +43,20 @@ async fn a_temporary_file_is_one_put_under_its_final_name() {
     assert_eq!(bed.stat("d/.a.html.Xy3z9Q").await, Err(FsError::NotFound));
     bed.publish_all().await;
     assert_eq!(bed.take_ops(), []);
+}
+
+/// A lock file, which somebody has made and closed. Who opens it next is killed before he is told.
+#[tokio::test]
+async fn an_open_that_is_given_up_leaves_a_temporary_file_that_waits() {
+    for mode in [WRITE, REPLACE] {
+        let bed = Bed::new();
+        bed.try_create("a.lock", TEMPORARY).await.unwrap().close().await.unwrap();
+        let opened = bed.open("a.lock", mode).await.unwrap();
+        bed.fs.abandon(opened.handle).await;
+        assert_eq!(bed.stat("a.lock").await.map(|attr| attr.size), Ok(0));
+        bed.publish_all().await;
+        bed.assert_bucket(&[("a.lock", b"")]);
+    }
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! What directories show that are open while they change, and keys that no directory can show.
 
 use cosmount::fs::{DirEntry, FsError, FsOptions, HandleId, Kind, ROOT};
-use cosmount::store::testing::Fault;
+use cosmount::store::testing::{Fault, Gate};
 use cosmount::store::{Op, StoreErrorKind};
 
 use crate::bed::{Bed, Choices};
@@ -49,6 +49,25 @@ async fn who_goes_on_reading_a_directory_sees_what_there_was_at_its_beginning() 
     bed.unlink("a").await.unwrap();
     bed.put("d", b"1").await.unwrap();
     assert_eq!(names(&bed.fs.readdir(handle, 3, 9).await.unwrap()), ["b", "c"]);
+}
+
+/// It has been there all the time, and the service's answer is older than its object.
+#[tokio::test]
+async fn what_is_published_while_its_directory_is_listed_is_shown() {
+    let bed = Bed::new();
+    let file = bed.create("a").await;
+    file.write(0, b"1").await.unwrap();
+    bed.advance(100_000);
+    let gate = Gate::new();
+    bed.faults.inject(Fault::hold(Op::ListObjects, &gate).answer_lost());
+    let close = async {
+        gate.reached_by(1).await;
+        bed.advance(1);
+        file.close().await.unwrap();
+        gate.open();
+    };
+    let (shown, ()) = tokio::join!(bed.list(ROOT), close);
+    assert_eq!(shown, ["a"]);
 }
 
 /// `d` and `d/x` are a thousand keys apart: what begins with `d!` comes in between.

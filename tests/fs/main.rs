@@ -8,6 +8,7 @@
 mod attributes;
 mod bed;
 mod closing;
+mod concurrent;
 mod conflicts;
 mod damage;
 mod directories;

@@ -354,6 +354,55 @@ async fn an_open_waits_for_the_rename_of_its_file() {
     assert_eq!(bed.read("b").await.unwrap(), b"new");
 }
 
+/// The object is under the new name before the rename has ended. Who was told of it then would open, and write to, an inode
+/// that loses the name to the one that is renamed.
+#[tokio::test]
+async fn a_new_name_is_not_there_before_its_rename_has_ended() {
+    let bed = Bed::new();
+    bed.put("a", b"content").await.unwrap();
+    let ino = bed.stat("a").await.unwrap().ino;
+    let gate = Gate::new();
+    bed.faults.inject(Fault::hold(Op::DeleteObject, &gate));
+    let rename = bed.rename("a", "b");
+    let look = async {
+        gate.reached_by(1).await;
+        assert!(bed.bucket.bytes("b").is_some());
+        // What was known of the names is too old to be believed.
+        bed.advance(6000);
+        assert_eq!(bed.stat("b").await.map(|attr| attr.ino), Err(FsError::NotFound));
+        assert_eq!(bed.list(ROOT).await, ["a"]);
+        gate.open();
+    };
+    let (renamed, ()) = tokio::join!(rename, look);
+    renamed.unwrap();
+    assert_eq!(bed.stat("b").await.unwrap().ino, ino);
+    assert_eq!(bed.list(ROOT).await, ["b"]);
+}
+
+/// Nor is what it replaces anything else before, and the old name stays: one of them is always there.
+#[tokio::test]
+async fn a_name_that_is_replaced_is_what_it_was_until_the_rename_has_ended() {
+    let bed = Bed::new();
+    bed.put("a", b"new").await.unwrap();
+    bed.put("b", b"the old one").await.unwrap();
+    let gate = Gate::new();
+    bed.faults.inject(Fault::hold(Op::DeleteObject, &gate).answer_lost());
+    let rename = bed.rename("a", "b");
+    let look = async {
+        gate.reached_by(1).await;
+        bed.assert_bucket(&[("b", b"new")]);
+        bed.advance(6000);
+        assert_eq!(bed.stat("b").await.map(|attr| attr.size), Ok(11));
+        assert_eq!(bed.stat("a").await.map(|attr| attr.size), Ok(3));
+        assert_eq!(bed.list(ROOT).await, ["a", "b"]);
+        gate.open();
+    };
+    let (renamed, ()) = tokio::join!(rename, look);
+    renamed.unwrap();
+    assert_eq!(bed.stat("b").await.map(|attr| attr.size), Ok(3));
+    assert_eq!(bed.list(ROOT).await, ["b"]);
+}
+
 /// And who opens it in the middle of its removal comes too late.
 #[tokio::test]
 async fn an_open_waits_for_the_removal_of_its_file() {

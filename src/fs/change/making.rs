@@ -6,13 +6,13 @@ use super::changes::Changes;
 use crate::fs::context::error::FsError;
 use crate::fs::context::options::Owner;
 use crate::fs::names::attributes::{Attr, Kind, LINK_PERMISSIONS};
+use crate::fs::names::claims::{Claim, Claimed};
 use crate::fs::names::entry::{Entry, Marker, What};
 use crate::fs::names::ino::Ino;
 use crate::fs::names::name::FileName;
 use crate::fs::names::tree::Tree;
 use crate::fs::open::handles::OpenMode;
 use crate::fs::open::inode::{lock_inode, open_inode};
-use crate::fs::traffic::claims::{Claim, Claimed};
 use crate::object::ObjectKey;
 use crate::upload::OpenFile;
 

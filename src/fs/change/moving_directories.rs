@@ -14,13 +14,13 @@ use futures_util::stream::{self, StreamExt};
 use super::changes::Changes;
 use super::renaming::Way;
 use crate::fs::context::error::FsError;
+use crate::fs::names::claims::{Claim, Claimed};
 use crate::fs::names::directory::Directory;
 use crate::fs::names::entry::{CopyOf, Entry, Facts, What};
 use crate::fs::names::ino::Ino;
 use crate::fs::names::name::FileName;
 use crate::fs::open::inode::{open_inode, writings_below};
 use crate::fs::open::writing::Writing;
-use crate::fs::traffic::claims::{Claim, Claimed};
 use crate::object::{ETag, ObjectKey, Version};
 use crate::store::{CopyRequest, ListRequest, ListedObject, ObjectStore, Source, StoreError};
 use crate::upload::copy_object;
@@ -66,6 +66,8 @@ impl Changes {
         let new =
             self.context.key(&format!("{}{}/", self.names.tree().directory_path(to.0).ok_or(FsError::Stale)?, to.1))?;
         let replaced = if replaces { Some(self.attributes_of_empty(to).await?) } else { None };
+        let target = self.names.tree().entry(to.0, to.1).map(|target| Claim::Empty(target.ino));
+        claimed.claim_too(&self.names, target.into_iter().collect()).await;
         self.traffic.cleanups.stop(new.as_str()).await;
         let marker = self.markers.marker_at(from).await?;
         let mut moving = Move {
@@ -98,12 +100,14 @@ impl Changes {
     /// The attributes of a directory that is to be replaced, which must be empty.
     async fn attributes_of_empty(&self, place: (Ino, &FileName)) -> Result<crate::object::ObjectAttributes, FsError> {
         let prefix = format!("{}{}/", self.names.directory_prefix(place.0)?, place.1);
+        let ino = self.names.tree().entry(place.0, place.1).ok_or(FsError::NotFound)?.ino;
+        // Before the service is asked, which does not tell of what is published while its answer is on its way.
+        if self.names.tree().directory(ino).is_some_and(Directory::holds_new) {
+            return Err(FsError::NotEmpty);
+        }
         let below = ListRequest { prefix: prefix.clone(), max_keys: Some(2), ..ListRequest::default() };
         let page = self.context.store.list(below).await.map_err(|error| self.context.told(error))?;
-        let ino = self.names.tree().entry(place.0, place.1).ok_or(FsError::NotFound)?.ino;
-        if self.names.tree().directory(ino).is_some_and(Directory::holds_new)
-            || page.objects.iter().any(|object| object.key != prefix)
-        {
+        if page.objects.iter().any(|object| object.key != prefix) {
             return Err(FsError::NotEmpty);
         }
         Ok(self.markers.marker_at(place).await?.attributes)

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::changes::Changes;
 use crate::fs::context::error::FsError;
+use crate::fs::names::claims::Claim;
 use crate::fs::names::directory::Directory;
 use crate::fs::names::entry::What;
 use crate::fs::names::ino::Ino;
@@ -12,7 +13,6 @@ use crate::fs::names::name::FileName;
 use crate::fs::names::tree::Tree;
 use crate::fs::open::inode::is_open;
 use crate::fs::open::writing::Writing;
-use crate::fs::traffic::claims::Claim;
 
 impl Changes {
     /// Removes an empty directory.

@@ -2,6 +2,7 @@
 
 use super::changes::Changes;
 use crate::fs::context::error::FsError;
+use crate::fs::names::claims::Claim;
 use crate::fs::names::entry::{Entry, Facts, What};
 use crate::fs::names::heads::METADATA_ATTEMPTS;
 use crate::fs::names::ino::Ino;
@@ -9,7 +10,6 @@ use crate::fs::names::name::FileName;
 use crate::fs::names::tree::Tree;
 use crate::fs::open::inode::open_inode;
 use crate::fs::open::writing::Writing;
-use crate::fs::traffic::claims::Claim;
 use crate::object::{ObjectKey, Version};
 use crate::upload::copy_object;
 

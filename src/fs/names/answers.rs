@@ -162,12 +162,45 @@ pub(in crate::fs) fn take_listing(tree: &mut Tree, ino: Ino, listing: Listing) {
     tree.inodes.evict(ino, asked_at);
 }
 
-/// What a page of a listing shows: the names that are on it and still there, and those in its range that this mount
-/// knows of and nobody else.
-pub(in crate::fs) fn shown(tree: &Tree, ino: Ino, listed: Vec<FileName>, covers: &Covers) -> Vec<DirEntry> {
+/// Puts what is known in the place of what a listing says of names that calls are about to give or take: they are what they
+/// were until those have ended. Returns whether that is something else.
+pub(in crate::fs) fn keep_claimed(
+    tree: &Tree,
+    ino: Ino,
+    names: &mut BTreeMap<FileName, What>,
+    covers: &Covers,
+    claimed: Vec<FileName>,
+) -> bool {
+    let mut is_other = false;
+    for name in claimed {
+        is_other |= match tree.entry(ino, &name).map(|entry| entry.what.clone()) {
+            Some(known) if covers.includes(&name) => {
+                let told = names.insert(name, known.clone());
+                told.is_none_or(|told| !told.is_same_version(&known))
+            }
+            Some(_) => false,
+            None => names.remove(&name).is_some(),
+        };
+    }
+    is_other
+}
+
+/// What a page of a listing that was `asked` for shows: the names that are on it and still there, and those in its range that
+/// this mount knows of and nobody else, or knows better: what was published while the answer was on its way. Those that are
+/// `left` to the next page are shown by that.
+pub(in crate::fs) fn shown(
+    tree: &Tree,
+    ino: Ino,
+    listed: Vec<FileName>,
+    left: &[(FileName, What)],
+    covers: &Covers,
+    asked: Asked,
+) -> Vec<DirEntry> {
     let Some(directory) = tree.directory(ino) else { return Vec::new() };
     let ours = covers.range(directory.children()).filter(|(name, entry)| {
-        tree.is_ours(entry) && covers.has_place_of(name) && listed.binary_search(name).is_err()
+        let is_left = || left.iter().any(|(left, _)| left == *name);
+        let is_known_better = tree.is_ours(entry) || entry.seen_at > asked.at && !is_left();
+        is_known_better && covers.has_place_of(name) && listed.binary_search(name).is_err()
     });
     let ours = ours.map(|(name, _)| name.clone()).collect::<Vec<_>>();
     let shown = |name: FileName| {

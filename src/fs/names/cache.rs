@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use super::answers;
 use super::attributes::{Kind, MODE_SET_GROUP, new_attributes};
+use super::claims::Claims;
 use super::ino::Ino;
 use super::questions::Questions;
 use super::tree::Tree;
@@ -18,6 +19,8 @@ pub(in crate::fs) struct Names {
     /// Std mutex, 6 in the order of locks: guards all names and inodes, and what is open of files. Sections are a few map
     /// operations, but for the taking in of a listing's page of 1,000 names.
     tree: Mutex<Tree>,
+    /// Which call has which of them to itself.
+    pub(in crate::fs) claims: Arc<Claims>,
     pub(in crate::fs) questions: Questions,
     /// For tasks that ask ahead.
     pub(in crate::fs) me: Weak<Names>,
@@ -26,7 +29,13 @@ pub(in crate::fs) struct Names {
 impl Names {
     pub(in crate::fs) fn new(context: Arc<Context>) -> Arc<Names> {
         let tree = Mutex::new(Tree::new(context.options.metadata_bytes));
-        Arc::new_cyclic(|me| Names { context, tree, questions: Questions::default(), me: me.clone() })
+        Arc::new_cyclic(|me| Names {
+            context,
+            tree,
+            claims: Arc::default(),
+            questions: Questions::default(),
+            me: me.clone(),
+        })
     }
 
     pub(in crate::fs) fn tree(&self) -> MutexGuard<'_, Tree> {

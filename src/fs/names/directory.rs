@@ -202,6 +202,11 @@ impl Directory {
         self.is_complete(now, ttl) || self.covered.as_ref().is_some_and(is_covered)
     }
 
+    /// What was listed when that was asked for at `asked_at` is not all that there was.
+    pub(in crate::fs) fn forget_covered(&mut self, asked_at: SystemTime) {
+        (self.complete_at, self.covered, self.evicted_at) = (None, None, Some(asked_at));
+    }
+
     /// How many pages of it may be listed because this mount has changed so much of it that they are a small part of that;
     /// `None` if what is known of it has more.
     pub(in crate::fs) fn pages_worth_listing(&self) -> Option<u64> {

@@ -92,6 +92,14 @@ impl What {
     pub(in crate::fs) fn is_directory(&self) -> bool {
         matches!(self, What::Directory(_))
     }
+
+    /// Whether both are directories, or the same object.
+    pub(super) fn is_same_version(&self, other: &What) -> bool {
+        match (self, other) {
+            (What::Object(one), What::Object(other)) => one.version.etag == other.version.etag,
+            (one, other) => one.is_directory() && other.is_directory(),
+        }
+    }
 }
 
 impl Marker {

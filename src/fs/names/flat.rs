@@ -29,14 +29,22 @@ impl Names {
     /// Returns whether the directory's entries are known now.
     pub(in crate::fs) async fn list_with_neighbours(&self, ino: Ino) -> Result<bool, FsError> {
         let Some((parent, name)) = self.tree().place(ino) else { return Ok(false) };
-        if answers::take_stashed(&mut self.tree(), ino, self.context.clock.now(), self.context.options.metadata_ttl) {
+        if self.take_stashed(ino) {
             return Ok(true);
         }
         if !self.tree().inodes.goes_into_directories(parent, &name) {
             return Ok(false);
         }
         self.list_flat(parent, &name).await?;
-        Ok(answers::take_stashed(&mut self.tree(), ino, self.context.clock.now(), self.context.options.metadata_ttl))
+        Ok(self.take_stashed(ino))
+    }
+
+    /// Takes in what a flat listing has told of a directory. It may tell too early of what a call is about to give a name.
+    fn take_stashed(&self, ino: Ino) -> bool {
+        let mut tree = self.tree();
+        let is_claimed = self.claims.is_to_be_replaced(ino) || !self.claims.names_in(ino).is_empty();
+        !is_claimed
+            && answers::take_stashed(&mut tree, ino, self.context.clock.now(), self.context.options.metadata_ttl)
     }
 
     async fn list_flat(&self, parent: Ino, first: &FileName) -> Result<(), FsError> {

@@ -181,6 +181,10 @@ impl Names {
         let mut tree = self.tree();
         self.expect_at(&tree, parent, &prefix)?;
         let asked_at = tree.inodes.asked_at(parent, asked);
+        if self.claims.is_to_be_replaced(parent) || self.claims.names_in(parent).contains(name) {
+            // It is what it was until the call has ended that has claimed it.
+            return Ok(());
+        }
         match what {
             Some(what) => {
                 answers::take_listed(&mut tree, parent, name.clone(), what, asked_at, self.context.options.metadata_ttl)
@@ -256,12 +260,20 @@ impl Names {
         let asked = self.asked(ino);
         let prefix = self.directory_prefix(ino)?;
         let page = self.list_names(&prefix, marker.clone(), undecided).await?;
-        let NamesPage { names, has_marker, next, undecided } = page;
+        let NamesPage { mut names, has_marker, next, undecided } = page;
         let within = |marker: Option<&String>| marker.map(|key| key.strip_prefix(&prefix).unwrap_or(key).to_owned());
         let covers = Covers { after: within(marker.as_ref()), up_to: within(next.as_ref()) };
-        let listed: Vec<FileName> = names.keys().cloned().collect();
         let mut tree = self.tree();
         self.expect_at(&tree, ino, &prefix)?;
+        // Told of another inode before a call has ended that gives it a name, somebody would open that, which loses the name
+        // then.
+        let mut is_early = answers::keep_claimed(&tree, ino, &mut names, &covers, self.claims.names_in(ino));
+        if self.claims.is_to_be_replaced(ino) {
+            let told = names.len();
+            names.retain(|name, _| tree.entry(ino, name).is_some());
+            is_early |= names.len() < told;
+        }
+        let listed: Vec<FileName> = names.keys().cloned().collect();
         if let Some(directory) = tree.directory_mut(ino) {
             directory.is_large = marker.is_some() || next.is_some();
             directory.marker.is_there |= has_marker;
@@ -272,7 +284,11 @@ impl Names {
             ino,
             Listing { names, asked_at, covers: covers.clone(), ttl: self.context.options.metadata_ttl },
         );
-        let entries = answers::shown(&tree, ino, listed, &covers);
+        if let Some(directory) = tree.directory_mut(ino).filter(|_| is_early) {
+            // Should that call fail, what is there is to be found.
+            directory.forget_covered(asked_at);
+        }
+        let entries = answers::shown(&tree, ino, listed, &undecided, &covers, asked);
         Ok((entries, next.map(|marker| Start { marker: Some(marker), undecided })))
     }
 

@@ -9,6 +9,7 @@
 pub(super) mod answers;
 pub(super) mod attributes;
 pub(super) mod cache;
+pub(super) mod claims;
 pub(super) mod cost;
 pub(super) mod covers;
 pub(super) mod directory;

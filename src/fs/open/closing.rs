@@ -164,7 +164,8 @@ impl Publisher {
             && let Some(writing) = &handle.writing
         {
             let mut tree = self.names.tree();
-            let is_for_nothing = writing.is_untouched() && writing.file.published().is_none();
+            // What waits was closed by somebody, who has been told that it is there.
+            let is_for_nothing = writing.is_untouched() && writing.file.published().is_none() && !writing.is_held();
             let is_abandoned = is_for_nothing && {
                 let mut inode = handle.inode.lock();
                 let is_only_writer = inode.writers == 1 && inode.is_written_by(writing);

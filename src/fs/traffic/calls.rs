@@ -4,7 +4,6 @@ use std::sync::{Arc, Weak};
 
 use tokio::time::Instant;
 
-use super::claims::{Claim, Claimed, Claims};
 use super::cleanups::Cleanups;
 use super::leases::{LEASE, Lease, Leases};
 use crate::fs::context::cause::caller;
@@ -12,6 +11,7 @@ use crate::fs::context::error::FsError;
 use crate::fs::context::service::Context;
 use crate::fs::names::attributes::Attr;
 use crate::fs::names::cache::Names;
+use crate::fs::names::claims::{Claim, Claimed};
 use crate::fs::names::ino::Ino;
 use crate::fs::names::name::FileName;
 use crate::fs::names::tree::Tree;
@@ -21,7 +21,6 @@ use crate::object::ObjectKey;
 pub(in crate::fs) struct Traffic {
     context: Arc<Context>,
     names: Arc<Names>,
-    pub(in crate::fs) claims: Arc<Claims>,
     leases: Leases,
     pub(in crate::fs) cleanups: Cleanups,
     /// For tasks that end leases.
@@ -30,8 +29,8 @@ pub(in crate::fs) struct Traffic {
 
 impl Traffic {
     pub(in crate::fs) fn new(context: Arc<Context>, names: Arc<Names>) -> Arc<Traffic> {
-        let (claims, leases, cleanups) = (Arc::default(), Leases::default(), Cleanups::default());
-        Arc::new_cyclic(|me| Traffic { context, names, claims, leases, cleanups, me: me.clone() })
+        let (leases, cleanups) = (Leases::default(), Cleanups::default());
+        Arc::new_cyclic(|me| Traffic { context, names, leases, cleanups, me: me.clone() })
     }
 
     /// Looks at what is known, once each of `names` has been looked for, and claims what `look` asks for. Where somebody
@@ -49,7 +48,7 @@ impl Traffic {
             let woken = {
                 let tree = self.names.tree();
                 let (seen, claims) = look(&tree)?;
-                match self.claims.enter(&tree, claims, &mut waiting) {
+                match self.names.claims.enter(&tree, claims, &mut waiting) {
                     Ok(claimed) => return Ok((seen, claimed)),
                     Err(woken) => woken,
                 }
@@ -121,7 +120,7 @@ impl Traffic {
         }
         let joined = {
             let state = self.leases.lock();
-            state.held.keys().any(|(_, kept)| *kept == ino).then(|| self.claims.join(ino))
+            state.held.keys().any(|(_, kept)| *kept == ino).then(|| self.names.claims.join(ino))
         };
         match joined {
             Some(claimed) => claimed,

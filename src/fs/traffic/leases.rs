@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::claims::Claimed;
 use crate::fs::context::cause::caller;
+use crate::fs::names::claims::Claimed;
 use crate::fs::names::ino::Ino;
 use crate::fs::names::name::FileName;
 

@@ -1,6 +1,5 @@
 //! Which call has which names and inodes to itself, and what the kernel is told when it looks for one.
 
 pub(super) mod calls;
-pub(super) mod claims;
 pub(super) mod cleanups;
 pub(super) mod leases;

@@ -23,14 +23,17 @@ pub(in crate::fs) enum Claim {
     Move(Ino),
     /// The directory stays where it is.
     Stay(Ino),
+    /// The directory is empty, and about to be replaced: what the service says is in it belongs to what takes its place. Keeps
+    /// nobody from anything.
+    Empty(Ino),
 }
 
-use Claim::{Alone, Move, Name, Stay, Work};
+use Claim::{Alone, Empty, Move, Name, Stay, Work};
 
-use crate::fs::names::cache::Names;
-use crate::fs::names::ino::Ino;
-use crate::fs::names::name::FileName;
-use crate::fs::names::tree::Tree;
+use super::cache::Names;
+use super::ino::Ino;
+use super::name::FileName;
+use super::tree::Tree;
 
 /// Claims of all calls that are being answered.
 #[derive(Debug, Default)]
@@ -89,6 +92,11 @@ impl Claims {
             _ => None,
         };
         self.lock().held.iter().filter_map(name).collect()
+    }
+
+    /// Whether a call that has not ended has found the directory empty, and puts another one in its place.
+    pub(super) fn is_to_be_replaced(&self, directory: Ino) -> bool {
+        self.lock().held.iter().any(|(_, claim)| *claim == Empty(directory))
     }
 
     /// Claims to work on an inode that somebody works on right now, and keeps to, before all who wait for it.
@@ -257,6 +265,6 @@ fn may_conflict(one: &Claim, other: &Claim) -> bool {
         (Name(..), Name(..)) => one == other,
         (Name(..) | Work(_), Alone(_)) | (Alone(_), Name(..) | Work(_) | Alone(_)) => true,
         (Stay(_), Move(_)) | (Move(_), Stay(_) | Move(_)) => true,
-        (Name(..) | Work(_) | Stay(_), _) | (Alone(_) | Move(_), _) => false,
+        (Name(..) | Work(_) | Stay(_) | Empty(_), _) | (Alone(_) | Move(_), _) => false,
     }
 }
