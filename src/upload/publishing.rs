@@ -13,7 +13,7 @@ use super::body::{Chunk, FETCH_ATTEMPTS, Wanted, chunks};
 use super::content::{Doubt, Fetch, NotHeld};
 use super::copying::{copy_object, rewrite_attributes};
 use super::error::UploadError;
-use super::extents::{Extent, Matter};
+use super::extents::{Extent, ExtentSource};
 use super::open_file::OpenFile;
 use super::plan::{Action, TooManyParts};
 use super::sending::Sender;
@@ -301,7 +301,7 @@ impl Publishing<'_> {
         if content.len() > put_bytes_max {
             return None;
         }
-        let is_in_memory = |extent: &Extent| !matches!(extent.matter, Matter::Stored { held: None, .. });
+        let is_in_memory = |extent: &Extent| !matches!(extent.source, ExtentSource::Stored { held: None, .. });
         let fits_one_part = content.len() <= first_part_bytes;
         if fits_one_part && content.iter().all(is_in_memory) {
             return all();
@@ -538,12 +538,12 @@ impl Publishing<'_> {
 /// The object that the file is a copy of, from beginning to end.
 fn whole_object(state: &State) -> Option<StoredObject> {
     let mut extents = state.content.unsealed()?.iter();
-    let (Some(Extent { len, matter: Matter::Stored { source, start: 0, held: None } }), None) =
+    let (Some(Extent { len, source: ExtentSource::Stored { object, start: 0, held: None } }), None) =
         (extents.next(), extents.next())
     else {
         return None;
     };
-    state.resolve(source).filter(|object| object.version.size == *len)
+    state.resolve(object).filter(|object| object.version.size == *len)
 }
 
 fn log_published(key: &ObjectKey, version: &Version, part_count: usize, began: Instant) {
