@@ -1,6 +1,11 @@
 //! Making the content of an open file an object: one PUT, one copy, or the end of a multipart upload.
 //!
 //! What happens at close is [`OpenFile::publish`] and, below it, [`Publishing`].
+//!
+//! Who replaces an object waits until no other file copies from it, and so in a ring where two copy from each other. Nobody
+//! does so for ever: what a file needs of others is in memory or at the service before it waits, and it
+//! [says so](Phase::Publishing); one that others copy from is not made by a copy itself; and it gives up the room for
+//! what it has fetched, which the others may need.
 
 use std::future::Future;
 use std::sync::Arc;
