@@ -5,12 +5,12 @@
 //! over it. So once its whole size has been fetched without an end in sight, smaller pieces have to do.
 
 /// The sizes of blocks for readers who jump, in bytes, the largest first. The smallest is the kernel's page.
-pub(super) const GRAINS: [usize; 3] = [64 << 10, 16 << 10, 4 << 10];
+pub(super) const RANDOM_BLOCK_BYTES: [usize; 3] = [64 << 10, 16 << 10, 4 << 10];
 
 /// The block to fetch for a reader who jumps, in bytes, when `fetched` bytes of an object of `size` bytes were fetched
 /// for such readers already.
-pub(super) fn grain_bytes(fetched: u64, size: u64) -> usize {
-    let [coarse, middle, fine] = GRAINS;
+pub(super) fn random_block_bytes(fetched: u64, size: u64) -> usize {
+    let [coarse, middle, fine] = RANDOM_BLOCK_BYTES;
     if fetched <= size {
         coarse
     } else if fetched / 3 <= size / 2 {
@@ -36,7 +36,7 @@ mod tests {
             (u64::MAX, 4 << 10),
         ];
         for (fetched, expected) in table {
-            assert_eq!(grain_bytes(fetched, gib), expected, "{fetched}");
+            assert_eq!(random_block_bytes(fetched, gib), expected, "{fetched}");
         }
     }
 }

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use lru::LruCache;
 
-use super::grain::GRAINS;
+use super::grain::RANDOM_BLOCK_BYTES;
 use super::layout::Layout;
 use crate::object::{Checksum, ChecksumAlgorithm};
 
@@ -36,7 +36,7 @@ impl BlockMap {
 
     fn finest_grain(size: u64, bytes_max: usize) -> Option<usize> {
         let fits = |grain: &usize| size.div_ceil(*grain as u64) * size_of::<Checksum>() as u64 <= bytes_max as u64;
-        GRAINS.into_iter().rev().find(fits)
+        RANDOM_BLOCK_BYTES.into_iter().rev().find(fits)
     }
 
     /// The least that can be verified, in bytes.

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use futures_util::StreamExt;
 
 use super::blocks::{BlockKey, Filled, Slot};
-use super::grain::GRAINS;
+use super::grain::RANDOM_BLOCK_BYTES;
 use super::layout::Layout;
 use super::readers::Readers;
 use super::verifier::{Stretch, Verdict, Verifier};
@@ -173,7 +173,7 @@ impl Object {
     /// The one block that holds all of the object, in bytes, if it is as small as that.
     pub(super) fn single_block_bytes(&self) -> Option<usize> {
         let size = self.size();
-        GRAINS.into_iter().rev().chain([LARGE_BYTES]).find(|bytes| size <= *bytes as u64)
+        RANDOM_BLOCK_BYTES.into_iter().rev().chain([LARGE_BYTES]).find(|bytes| size <= *bytes as u64)
     }
 
     /// The least that can be verified, in bytes, if more of the object than all of it can be.

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::blocks::Slot;
-use super::grain::{GRAINS, grain_bytes};
+use super::grain::{RANDOM_BLOCK_BYTES, random_block_bytes};
 use super::layout::Layout;
 use super::object::{FETCHES_AGAIN, Object, Wanted};
 use super::verifier::Handing;
@@ -158,13 +158,13 @@ impl Reader {
         let blocks = &self.object.readers.blocks;
         let holds =
             |bytes: &&usize| blocks.get(self.object.block_key(**bytes, self.object.index_of(**bytes, at))).is_some();
-        let held = [LARGE_BYTES].iter().chain(&GRAINS).find(holds).copied();
+        let held = [LARGE_BYTES].iter().chain(&RANDOM_BLOCK_BYTES).find(holds).copied();
         let block_bytes = match held {
             Some(bytes) => bytes,
             None if habit != Habit::Jumps => LARGE_BYTES,
             None => {
                 let fetched = self.object.fetched_at_random.load(Ordering::Relaxed);
-                grain_bytes(fetched, self.object.size()).max(self.object.verified_grain_bytes().unwrap_or(0))
+                random_block_bytes(fetched, self.object.size()).max(self.object.verified_grain_bytes().unwrap_or(0))
             }
         };
         let index = self.object.index_of(block_bytes, at);

@@ -7,7 +7,7 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::content::{Check, Fetch};
 use super::copying::read_all;
-use super::extents::{Extents, Matter, Source};
+use super::extents::{ExtentSource, Extents, SourceObject};
 use super::transfers::Transfers;
 use crate::object::{ByteRange, Checksum, StoredObject};
 use crate::store::{Body, GetRequest, Op, StoreError, StoreErrorKind};
@@ -53,16 +53,18 @@ impl Loaded {
 }
 
 /// The stretches of `extents`; `resolve` tells which object a source is.
-pub(super) fn chunks(mut extents: Extents, resolve: impl Fn(&Source) -> Option<StoredObject>) -> Vec<Chunk> {
+pub(super) fn chunks(mut extents: Extents, resolve: impl Fn(&SourceObject) -> Option<StoredObject>) -> Vec<Chunk> {
     let lens: Vec<u64> = extents.iter().map(|extent| extent.len).collect();
-    let chunk = |(matter, len): (&mut Matter, u64)| match matter {
-        Matter::Dirty(piece) | Matter::Stored { held: Some(piece), .. } => {
+    let chunk = |(source, len): (&mut ExtentSource, u64)| match source {
+        ExtentSource::Dirty(piece) | ExtentSource::Stored { held: Some(piece), .. } => {
             let checksum = piece.checksum();
             Some(Chunk::Bytes(piece.to_bytes(), checksum))
         }
-        Matter::Zero | Matter::Stored { source: Source::Zeros(_), held: None, .. } => Some(Chunk::Zeros(len)),
-        Matter::Stored { source, start, held: None } => {
-            Some(Chunk::Stored(resolve(source)?, ByteRange::new(*start, *start + len)?))
+        ExtentSource::Zero | ExtentSource::Stored { object: SourceObject::Zeros(_), held: None, .. } => {
+            Some(Chunk::Zeros(len))
+        }
+        ExtentSource::Stored { object, start, held: None } => {
+            Some(Chunk::Stored(resolve(object)?, ByteRange::new(*start, *start + len)?))
         }
     };
     extents.iter_mut().zip(lens).filter_map(chunk).collect()

@@ -8,7 +8,7 @@ use futures_util::stream::{self, StreamExt, TryStreamExt};
 
 use super::body::FETCH_ATTEMPTS;
 use super::error::UploadError;
-use super::extents::Source;
+use super::extents::SourceObject;
 use super::publishing::Publishing;
 use super::state::State;
 use super::transfers::Transfers;
@@ -23,7 +23,7 @@ impl Publishing<'_> {
     pub(super) async fn compare_handed_out(&self) -> Result<(), UploadError> {
         let (object, written) = {
             let mut state = self.lock();
-            let object = state.resolve(&Source::Base);
+            let object = state.resolve(&SourceObject::Base);
             let State { handed_out, content, .. } = &mut *state;
             (object, handed_out.take(|range| !content.is_as_in_base(range)))
         };

@@ -21,7 +21,7 @@ pub(super) use rules::PartRules;
 use self::part::PartBody;
 use self::parts::Parts;
 use super::copying::even_ranges;
-use super::extents::{Extent, Extents, Matter, Source};
+use super::extents::{Extent, ExtentSource, Extents, SourceObject};
 use super::piece::Piece;
 use crate::object::{ByteRange, ObjectKey, StoredObject, Version};
 
@@ -43,7 +43,7 @@ pub(super) struct Content {
     /// Writes since the last plan that was made only to see what can be sealed; see [`Content::may_plan`].
     writes_since_plan: usize,
     /// Objects whose bytes cannot be verified all together: each stretch that is fetched of one is verified by itself.
-    apart: HashSet<Source>,
+    apart: HashSet<SourceObject>,
 }
 
 /// Where a stretch of an open file can be read.
@@ -63,7 +63,7 @@ impl Content {
     /// The content of a file that is `base` from beginning to end; an empty file without one.
     pub(super) fn of(base: Option<Version>) -> Content {
         let mut content = Content::default();
-        content.tail.push(base.as_ref().map_or(0, |base| base.size), Matter::stored(Source::Base, 0));
+        content.tail.push(base.as_ref().map_or(0, |base| base.size), ExtentSource::stored(SourceObject::Base, 0));
         Content { base, ..content }
     }
 
@@ -109,7 +109,7 @@ impl Content {
 
     /// Makes the file longer, by a hole.
     pub(super) fn extend(&mut self, size: u64) {
-        self.tail.push(size.saturating_sub(self.size()), Matter::Zero);
+        self.tail.push(size.saturating_sub(self.size()), ExtentSource::Zero);
     }
 
     /// Cuts the content to `len` bytes, at most its size.
@@ -148,8 +148,8 @@ impl Content {
             match &part.body {
                 PartBody::Upload(body) => extents.extend(body.within(start..end).map(|(_, extent)| extent)),
                 PartBody::Copy { source, start: from } => {
-                    let matter = Matter::stored(source.clone(), from + (start - part.start));
-                    extents.push(Extent { len: end - start, matter });
+                    let source = ExtentSource::stored(source.clone(), from + (start - part.start));
+                    extents.push(Extent { len: end - start, source });
                 }
                 PartBody::Gone => return Err(NotHeld),
             }
@@ -161,8 +161,9 @@ impl Content {
     /// Whether the file has in `range` what its object has there.
     pub(super) fn is_as_in_base(&self, range: Range<u64>) -> bool {
         let mut at = range.start;
-        let is_own = |Extent { len, matter }: Extent| {
-            let is_own = matches!(matter, Matter::Stored { source: Source::Base, start, .. } if start == at);
+        let is_own = |Extent { len, source }: Extent| {
+            let is_own =
+                matches!(source, ExtentSource::Stored { object: SourceObject::Base, start, .. } if start == at);
             at += len;
             is_own
         };
@@ -180,7 +181,7 @@ impl Content {
         for part in taken {
             match part.body {
                 PartBody::Upload(extents) => tail.append(extents),
-                PartBody::Copy { source, start } => tail.push(part.len, Matter::stored(source, start)),
+                PartBody::Copy { source, start } => tail.push(part.len, ExtentSource::stored(source, start)),
                 PartBody::Gone => unreachable!("looked at above"),
             }
         }
@@ -198,7 +199,7 @@ impl Content {
     pub(super) fn drop_bytes(&mut self) {
         let base = self.base.take();
         self.clear();
-        self.tail.push(base.as_ref().map_or(0, |base| base.size), Matter::stored(Source::Base, 0));
+        self.tail.push(base.as_ref().map_or(0, |base| base.size), ExtentSource::stored(SourceObject::Base, 0));
         self.base = base;
     }
 
@@ -222,8 +223,10 @@ impl Content {
     pub(super) fn point_holes_at(&mut self, zeros: &Arc<StoredObject>, rules: &PartRules) {
         let Some(bytes_min) = rules.hole_bytes_min else { return };
         for (start, len) in self.tail.holes(bytes_min).collect::<Vec<_>>() {
-            let stretch =
-                |range: ByteRange| Extent { len: range.len(), matter: Matter::stored(Source::Zeros(zeros.clone()), 0) };
+            let stretch = |range: ByteRange| Extent {
+                len: range.len(),
+                source: ExtentSource::stored(SourceObject::Zeros(zeros.clone()), 0),
+            };
             let stretches = even_ranges(len, zeros.version.size).into_iter().map(stretch).collect();
             self.tail.replace(start..start + len, stretches);
         }
@@ -245,21 +248,21 @@ impl Content {
         let size = self.tail.end();
         let mut tail = Extents::new(0);
         if keeps && self.parts.count() == 0 {
-            for Extent { len, matter } in std::mem::take(&mut self.tail).into_iter() {
-                let held = match matter {
-                    Matter::Dirty(piece) => Some(piece),
-                    Matter::Stored { held, .. } => held,
+            for Extent { len, source } in std::mem::take(&mut self.tail).into_iter() {
+                let held = match source {
+                    ExtentSource::Dirty(piece) => Some(piece),
+                    ExtentSource::Stored { held, .. } => held,
                     // As good as in memory.
-                    Matter::Zero => {
-                        tail.push(len, matter);
+                    ExtentSource::Zero => {
+                        tail.push(len, source);
                         continue;
                     }
                 };
                 let start = tail.end();
-                tail.push(len, Matter::Stored { source: Source::Base, start, held });
+                tail.push(len, ExtentSource::Stored { object: SourceObject::Base, start, held });
             }
         } else {
-            tail.push(size, Matter::stored(Source::Base, 0));
+            tail.push(size, ExtentSource::stored(SourceObject::Base, 0));
         }
         (self.tail, self.base) = (tail, Some(base));
         self.parts.clear();
@@ -298,8 +301,8 @@ impl Content {
             match &part.body {
                 PartBody::Upload(extents) => segments.extend(extents.within(start..end).map(segment)),
                 PartBody::Copy { source, start: from } => {
-                    let matter = Matter::stored(source.clone(), from + (start - part.start));
-                    segments.push(segment((start, Extent { len: end - start, matter })));
+                    let source = ExtentSource::stored(source.clone(), from + (start - part.start));
+                    segments.push(segment((start, Extent { len: end - start, source })));
                 }
                 PartBody::Gone => segments.push(Segment::Unreadable),
             }
@@ -334,7 +337,7 @@ impl Content {
         assert_eq!(self.tail.start(), end, "a gap before the tail");
         self.tail.check_invariants();
         for extent in self.tail.iter() {
-            if let Matter::Stored { source: Source::Base, start, .. } = &extent.matter {
+            if let ExtentSource::Stored { object: SourceObject::Base, start, .. } = &extent.source {
                 assert!(start + extent.len <= base_size, "{start} + {} of a base of {base_size}", extent.len);
             }
         }
@@ -343,18 +346,20 @@ impl Content {
 
 /// Where an extent can be read.
 fn segment((_, extent): (u64, Extent)) -> Segment {
-    match extent.matter {
-        Matter::Dirty(piece) | Matter::Stored { held: Some(piece), .. } => Segment::Held(piece.as_slice().to_vec()),
-        Matter::Stored { source, start, held: None } => {
+    match extent.source {
+        ExtentSource::Dirty(piece) | ExtentSource::Stored { held: Some(piece), .. } => {
+            Segment::Held(piece.as_slice().to_vec())
+        }
+        ExtentSource::Stored { object, start, held: None } => {
             let range = ByteRange::new(start, start + extent.len).expect("extents are not empty");
-            match source {
-                Source::Base => Segment::Base(range),
-                Source::Other(object) => Segment::Other(object, range),
-                Source::Zeros(_) => Segment::Held(vec![0; extent.len as usize]),
+            match object {
+                SourceObject::Base => Segment::Base(range),
+                SourceObject::Other(object) => Segment::Other(object, range),
+                SourceObject::Zeros(_) => Segment::Held(vec![0; extent.len as usize]),
             }
         }
         // Reads are at most a few MiB.
-        Matter::Zero => Segment::Held(vec![0; extent.len as usize]),
+        ExtentSource::Zero => Segment::Held(vec![0; extent.len as usize]),
     }
 }
 

@@ -12,7 +12,7 @@ use crate::object::{ObjectKey, StoredObject};
 
 /// The object that stored bytes are in.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Source {
+pub(super) enum SourceObject {
     /// The file's own, as last published.
     Base,
     /// Another one, from which a range was copied.
@@ -21,13 +21,13 @@ pub(super) enum Source {
     Zeros(Arc<StoredObject>),
 }
 
-/// What an extent consists of.
+/// Where the bytes of an extent are.
 #[derive(Clone, Debug)]
-pub(super) enum Matter {
+pub(super) enum ExtentSource {
     /// Bytes that are in memory and nowhere else.
     Dirty(Piece),
     /// Bytes from `start` of an object. `held` has the same bytes, where they are in memory too.
-    Stored { source: Source, start: u64, held: Option<Piece> },
+    Stored { object: SourceObject, start: u64, held: Option<Piece> },
     /// A hole.
     Zero,
 }
@@ -36,7 +36,7 @@ pub(super) enum Matter {
 #[derive(Clone, Debug)]
 pub(super) struct Extent {
     pub(super) len: u64,
-    pub(super) matter: Matter,
+    pub(super) source: ExtentSource,
 }
 
 /// Extents from `start` to `end`, by where they begin in the file.
@@ -71,45 +71,45 @@ impl Sums {
     fn add(&mut self, at: u64, extent: &Extent) {
         #[cfg(test)]
         super::work::count();
-        match &extent.matter {
-            Matter::Dirty(piece) => self.dirty_bytes += piece.len() as u64,
-            Matter::Stored { source, start, held } => {
+        match &extent.source {
+            ExtentSource::Dirty(piece) => self.dirty_bytes += piece.len() as u64,
+            ExtentSource::Stored { object, start, held } => {
                 self.clean += usize::from(held.is_some());
-                match source {
-                    Source::Base => {
+                match object {
+                    SourceObject::Base => {
                         self.in_base += usize::from(held.is_none());
                         self.displaced += usize::from(*start != at);
                     }
-                    Source::Other(object) => match self.others.get_mut(&object.key) {
+                    SourceObject::Other(object) => match self.others.get_mut(&object.key) {
                         Some(count) => *count += 1,
                         None => drop(self.others.insert(object.key.clone(), 1)),
                     },
-                    Source::Zeros(_) => {}
+                    SourceObject::Zeros(_) => {}
                 }
             }
-            Matter::Zero => {}
+            ExtentSource::Zero => {}
         }
     }
 
     /// Undoes [`Sums::add`].
     fn take(&mut self, at: u64, extent: &Extent) {
-        match &extent.matter {
-            Matter::Dirty(piece) => self.dirty_bytes -= piece.len() as u64,
-            Matter::Stored { source, start, held } => {
+        match &extent.source {
+            ExtentSource::Dirty(piece) => self.dirty_bytes -= piece.len() as u64,
+            ExtentSource::Stored { object, start, held } => {
                 self.clean -= usize::from(held.is_some());
-                match source {
-                    Source::Base => {
+                match object {
+                    SourceObject::Base => {
                         self.in_base -= usize::from(held.is_none());
                         self.displaced -= usize::from(*start != at);
                     }
-                    Source::Other(object) => match self.others.get_mut(&object.key) {
+                    SourceObject::Other(object) => match self.others.get_mut(&object.key) {
                         Some(count) if *count > 1 => *count -= 1,
                         _ => drop(self.others.remove(&object.key)),
                     },
-                    Source::Zeros(_) => {}
+                    SourceObject::Zeros(_) => {}
                 }
             }
-            Matter::Zero => {}
+            ExtentSource::Zero => {}
         }
     }
 
@@ -120,38 +120,38 @@ impl Sums {
     }
 }
 
-impl Matter {
-    /// The bytes of `source` from `start`.
-    pub(super) fn stored(source: Source, start: u64) -> Matter {
-        Matter::Stored { source, start, held: None }
+impl ExtentSource {
+    /// The bytes of `object` from `start`.
+    pub(super) fn stored(object: SourceObject, start: u64) -> ExtentSource {
+        ExtentSource::Stored { object, start, held: None }
     }
 
     /// Whether it is a hole, however that comes to the service.
     pub(super) fn is_zero(&self) -> bool {
-        matches!(self, Matter::Zero | Matter::Stored { source: Source::Zeros(_), .. })
+        matches!(self, ExtentSource::Zero | ExtentSource::Stored { object: SourceObject::Zeros(_), .. })
     }
 
-    /// Cuts the matter of an extent after `at` bytes and returns the rest.
-    fn split_off(&mut self, at: u64) -> Matter {
+    /// Cuts the source of an extent after `at` bytes and returns the rest.
+    fn split_off(&mut self, at: u64) -> ExtentSource {
         // A piece is as long as its extent, and so longer than `at`.
         let split = |piece: &mut Piece| piece.split_off(at as usize);
         match self {
-            Matter::Dirty(piece) => Matter::Dirty(split(piece)),
-            Matter::Stored { source, start, held } => {
-                Matter::Stored { source: source.clone(), start: *start + at, held: held.as_mut().map(split) }
+            ExtentSource::Dirty(piece) => ExtentSource::Dirty(split(piece)),
+            ExtentSource::Stored { object, start, held } => {
+                ExtentSource::Stored { object: object.clone(), start: *start + at, held: held.as_mut().map(split) }
             }
-            Matter::Zero => Matter::Zero,
+            ExtentSource::Zero => ExtentSource::Zero,
         }
     }
 
-    /// Whether `next` continues this matter of `len` bytes, so that one extent can be both.
-    fn continues(&self, len: u64, next: &Matter) -> bool {
+    /// Whether `next` continues this source of `len` bytes, so that one extent can be both.
+    fn continues(&self, len: u64, next: &ExtentSource) -> bool {
         match (self, next) {
-            (Matter::Zero, Matter::Zero) => true,
+            (ExtentSource::Zero, ExtentSource::Zero) => true,
             (
-                Matter::Stored { source, start, held: None },
-                Matter::Stored { source: next_source, start: next_start, held: None },
-            ) => source == next_source && start + len == *next_start,
+                ExtentSource::Stored { object, start, held: None },
+                ExtentSource::Stored { object: next_object, start: next_start, held: None },
+            ) => object == next_object && start + len == *next_start,
             _ => false,
         }
     }
@@ -212,8 +212,8 @@ impl Extents {
     }
 
     /// The pieces in memory and everything else, for looking at checksums.
-    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Matter> {
-        self.map.values_mut().map(|extent| &mut extent.matter)
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut ExtentSource> {
+        self.map.values_mut().map(|extent| &mut extent.source)
     }
 
     /// Whether a byte is in an object that is not the file's own.
@@ -225,7 +225,7 @@ impl Extents {
     pub(super) fn dirty_end(&self) -> Option<u64> {
         let mut end = self.end;
         for extent in self.iter().rev() {
-            if matches!(extent.matter, Matter::Dirty(_)) {
+            if matches!(extent.source, ExtentSource::Dirty(_)) {
                 return Some(end);
             }
             end -= extent.len;
@@ -239,7 +239,7 @@ impl Extents {
             return;
         }
         for extent in self.map.values_mut() {
-            if let Matter::Stored { held, .. } = &mut extent.matter {
+            if let ExtentSource::Stored { held, .. } = &mut extent.source {
                 *held = None;
             }
         }
@@ -256,25 +256,25 @@ impl Extents {
             if from >= to {
                 return None;
             }
-            let mut matter = extent.matter.clone();
+            let mut source = extent.source.clone();
             if from > *start {
-                matter = matter.split_off(from - start);
+                source = source.split_off(from - start);
             }
             if to - from < start + extent.len - from {
-                matter.split_off(to - from);
+                source.split_off(to - from);
             }
-            Some((from, Extent { len: to - from, matter }))
+            Some((from, Extent { len: to - from, source }))
         })
     }
 
     /// Appends an extent.
-    pub(super) fn push(&mut self, len: u64, matter: Matter) {
+    pub(super) fn push(&mut self, len: u64, source: ExtentSource) {
         if len == 0 {
             return;
         }
         match self.map.last_entry() {
-            Some(mut last) if last.get().matter.continues(last.get().len, &matter) => last.get_mut().len += len,
-            _ => self.insert(self.end, Extent { len, matter }),
+            Some(mut last) if last.get().source.continues(last.get().len, &source) => last.get_mut().len += len,
+            _ => self.insert(self.end, Extent { len, source }),
         }
         self.end += len;
     }
@@ -286,7 +286,7 @@ impl Extents {
 
     /// Appends all of `others`, wherever they were before.
     pub(super) fn append(&mut self, others: Extents) {
-        others.map.into_values().for_each(|extent| self.push(extent.len, extent.matter));
+        others.map.into_values().for_each(|extent| self.push(extent.len, extent.source));
     }
 
     /// Keeps what lies before `at`, and returns what lies behind it, at the cost of that.
@@ -320,19 +320,19 @@ impl Extents {
 
     /// Bytes in holes.
     pub(super) fn zero_bytes(&self) -> u64 {
-        self.iter().filter(|extent| extent.matter.is_zero()).map(|extent| extent.len).sum()
+        self.iter().filter(|extent| extent.source.is_zero()).map(|extent| extent.len).sum()
     }
 
     /// The holes that are longer than `bytes`, each with where it begins and its length.
     pub(super) fn holes(&self, bytes: u64) -> impl Iterator<Item = (u64, u64)> {
-        let is_hole = move |extent: &Extent| matches!(extent.matter, Matter::Zero) && extent.len > bytes;
+        let is_hole = move |extent: &Extent| matches!(extent.source, ExtentSource::Zero) && extent.len > bytes;
         self.map.iter().filter(move |(_, extent)| is_hole(extent)).map(|(start, extent)| (*start, extent.len))
     }
 
     /// Makes holes again of what was to be copied from zeros.
     pub(super) fn forget_zeros(&mut self) {
-        for extent in self.map.values_mut().filter(|extent| extent.matter.is_zero()) {
-            extent.matter = Matter::Zero;
+        for extent in self.map.values_mut().filter(|extent| extent.source.is_zero()) {
+            extent.source = ExtentSource::Zero;
         }
     }
 
@@ -368,7 +368,7 @@ impl Extents {
         let (start, within) = (*start, at - start);
         if within < extent.len {
             self.sums.take(start, extent);
-            let rest = Extent { len: extent.len - within, matter: extent.matter.split_off(within) };
+            let rest = Extent { len: extent.len - within, source: extent.source.split_off(within) };
             extent.len = within;
             self.sums.add(start, extent);
             self.insert(at, rest);
@@ -400,7 +400,8 @@ impl Extents {
         }
         // What is in memory behind this write is overwritten where it is, at the next turn.
         let mut behind = self.map.range(offset..offset + data.len() as u64);
-        let next_dirty = behind.find(|(_, extent)| matches!(extent.matter, Matter::Dirty(_))).map(|(start, _)| *start);
+        let next_dirty =
+            behind.find(|(_, extent)| matches!(extent.source, ExtentSource::Dirty(_))).map(|(start, _)| *start);
         let room = next_dirty.map_or(data.len() as u64, |start| (start - offset).min(data.len() as u64));
         let data = &data[..room as usize];
         let (room, before) = self.piece_before(offset).map_or((0, 0), |piece| (piece.room(), piece.block_bytes()));
@@ -413,14 +414,14 @@ impl Extents {
         let Some(mut piece) = take_piece(block_bytes(data.len(), before)) else { return 0 };
         piece.append(data);
         let len = piece.len() as u64;
-        self.replace(offset..offset + len, vec![Extent { len, matter: Matter::Dirty(piece) }]);
+        self.replace(offset..offset + len, vec![Extent { len, source: ExtentSource::Dirty(piece) }]);
         len as usize
     }
 
     /// The dirty piece that ends at `offset`.
     fn piece_before(&mut self, offset: u64) -> Option<&mut Piece> {
         match self.map.range_mut(..offset).next_back()? {
-            (start, Extent { len, matter: Matter::Dirty(piece) }) if *start + *len == offset => Some(piece),
+            (start, Extent { len, source: ExtentSource::Dirty(piece) }) if *start + *len == offset => Some(piece),
             _ => None,
         }
     }
@@ -428,7 +429,7 @@ impl Extents {
     /// Appends to the dirty piece that ends at `offset` and has the room.
     fn append_to_piece(&mut self, offset: u64, data: &[u8]) -> usize {
         let Some((_, extent)) = self.map.range_mut(..offset).next_back() else { return 0 };
-        let Matter::Dirty(piece) = &mut extent.matter else { return 0 };
+        let ExtentSource::Dirty(piece) = &mut extent.source else { return 0 };
         let bytes = piece.append(data);
         extent.len += bytes as u64;
         self.sums.dirty_bytes += bytes as u64;
@@ -446,17 +447,19 @@ impl Extents {
         if start + extent.len <= offset {
             return None;
         }
-        let (Matter::Dirty(piece) | Matter::Stored { held: Some(piece), .. }) = &mut extent.matter else { return None };
+        let (ExtentSource::Dirty(piece) | ExtentSource::Stored { held: Some(piece), .. }) = &mut extent.source else {
+            return None;
+        };
         let within = offset - start;
         let bytes = (extent.len - within).min(data.len() as u64) as usize;
         if !piece.overwrite(within as usize, &data[..bytes], take_piece) {
             return Some(0);
         }
-        if let Matter::Stored { held: Some(piece), .. } = &extent.matter {
+        if let ExtentSource::Stored { held: Some(piece), .. } = &extent.source {
             // All of the piece is new now; it is in memory anyway.
-            let dirty = Matter::Dirty(piece.clone());
+            let dirty = ExtentSource::Dirty(piece.clone());
             self.sums.take(start, extent);
-            extent.matter = dirty;
+            extent.source = dirty;
             self.sums.add(start, extent);
         }
         Some(bytes)
@@ -470,8 +473,8 @@ impl Extents {
     /// What is in memory is from now on nowhere else.
     pub(super) fn make_dirty(&mut self) {
         for extent in self.map.values_mut() {
-            if let Matter::Stored { held: Some(piece), .. } = &extent.matter {
-                extent.matter = Matter::Dirty(piece.clone());
+            if let ExtentSource::Stored { held: Some(piece), .. } = &extent.source {
+                extent.source = ExtentSource::Dirty(piece.clone());
             }
         }
         self.sums = Sums::of(self.map.iter());
@@ -480,7 +483,7 @@ impl Extents {
     /// The first byte at or behind `offset` that is data, or that is in a hole; `None` if there is none.
     pub(super) fn find(&self, offset: u64, hole: bool) -> Option<u64> {
         let first = self.map.range(..=offset).next_back().map_or(offset, |(start, _)| *start);
-        let is_wanted = |extent: &Extent| extent.matter.is_zero() == hole;
+        let is_wanted = |extent: &Extent| extent.source.is_zero() == hole;
         let mut extents = self.map.range(first..).filter(|(start, extent)| *start + extent.len > offset);
         extents.find(|(_, extent)| is_wanted(extent)).map(|(start, _)| offset.max(*start))
     }
@@ -491,7 +494,7 @@ impl Extents {
         for (start, extent) in &self.map {
             assert_eq!(*start, end, "a gap or an overlap");
             assert!(extent.len > 0, "an empty extent at {start}");
-            if let Matter::Dirty(piece) | Matter::Stored { held: Some(piece), .. } = &extent.matter {
+            if let ExtentSource::Dirty(piece) | ExtentSource::Stored { held: Some(piece), .. } = &extent.source {
                 assert_eq!(piece.len() as u64, extent.len, "the piece at {start} has another length");
             }
             end += extent.len;
@@ -576,12 +579,12 @@ mod tests {
             Change::Hole { at, len } => {
                 let (at, end) = (at.min(size), (at + len).min(size));
                 if at < end {
-                    extents.replace(at..end, vec![Extent { len: end - at, matter: Matter::Zero }]);
+                    extents.replace(at..end, vec![Extent { len: end - at, source: ExtentSource::Zero }]);
                     model[at as usize..end as usize].fill(Byte::Zero);
                 }
             }
             Change::Extend { len } => {
-                extents.push(len, Matter::Zero);
+                extents.push(len, ExtentSource::Zero);
                 model.resize(model.len() + len as usize, Byte::Zero);
             }
             Change::Cut { at } => {
@@ -608,10 +611,10 @@ mod tests {
 
     fn bytes_of(extents: &Extents) -> Vec<Byte> {
         let of = |extent: &Extent| -> Vec<Byte> {
-            match &extent.matter {
-                Matter::Dirty(piece) => piece.as_slice().iter().map(|byte| Byte::Written(*byte)).collect(),
-                Matter::Stored { start, .. } => (*start..start + extent.len).map(Byte::Base).collect(),
-                Matter::Zero => vec![Byte::Zero; extent.len as usize],
+            match &extent.source {
+                ExtentSource::Dirty(piece) => piece.as_slice().iter().map(|byte| Byte::Written(*byte)).collect(),
+                ExtentSource::Stored { start, .. } => (*start..start + extent.len).map(Byte::Base).collect(),
+                ExtentSource::Zero => vec![Byte::Zero; extent.len as usize],
             }
         };
         extents.iter().flat_map(of).collect()
@@ -622,7 +625,7 @@ mod tests {
         fn extents_say_of_every_byte_where_it_is(changes in prop::collection::vec(change(), 1..40)) {
             let memory = Memory::new(64 << 20);
             let mut extents = Extents::new(0);
-            extents.push(BASE_BYTES, Matter::stored(Source::Base, 0));
+            extents.push(BASE_BYTES, ExtentSource::stored(SourceObject::Base, 0));
             let mut model: Vec<Byte> = (0..BASE_BYTES).map(Byte::Base).collect();
             for (number, change) in (1..).zip(&changes) {
                 apply(&mut extents, &mut model, change, number, &memory);
@@ -671,7 +674,7 @@ mod tests {
         let mut piece = fresh(memory.try_take(4096).unwrap());
         piece.append(b"0123456789");
         let mut extents = Extents::new(0);
-        extents.push(10, Matter::Stored { source: Source::Base, start: 0, held: Some(piece) });
+        extents.push(10, ExtentSource::Stored { object: SourceObject::Base, start: 0, held: Some(piece) });
         assert_eq!(extents.dirty_bytes(), 0);
         assert_eq!(extents.write(3, b"abc", &mut |bytes| memory.try_take(bytes).map(fresh)), 3);
         assert_eq!((extents.count(), extents.dirty_bytes()), (1, 10));

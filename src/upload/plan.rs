@@ -20,12 +20,12 @@ use crate::object::Limits;
 pub(super) struct Stretch {
     /// INVARIANT: not 0.
     pub bytes: u64,
-    pub matter: Matter,
+    pub source: StretchSource,
 }
 
 /// What a stretch consists of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Matter {
+pub(super) enum StretchSource {
     /// Exactly one part of the running upload. INVARIANT: these stretches come first, and each is a legal part there.
     Sent,
     /// Bytes in memory, or zeros: they go up in any case.
@@ -84,7 +84,7 @@ fn plan_by<'a>(
     stretches: &[Stretch],
     mut attempts: impl Iterator<Item = Sizes<'a>>,
 ) -> Result<Vec<Action>, TooManyParts> {
-    let sent_count = stretches.iter().take_while(|stretch| stretch.matter == Matter::Sent).count();
+    let sent_count = stretches.iter().take_while(|stretch| stretch.source == StretchSource::Sent).count();
     let runs = merge(&stretches[sent_count..]);
     let made = attempts.find_map(|sizes| Search::new(&runs, sent_count as u64, sizes).run());
     Ok(repeat_n(Action::Keep, sent_count).chain(made.ok_or(TooManyParts)?).collect())
@@ -99,7 +99,7 @@ const _: () = assert!(Limits::COS.part_bytes_max >= 3 * Limits::COS.part_bytes_m
 fn merge(stretches: &[Stretch]) -> Vec<Stretch> {
     let mut runs: Vec<Stretch> = Vec::with_capacity(stretches.len());
     for stretch in stretches {
-        assert!(stretch.bytes > 0 && stretch.matter != Matter::Sent, "an empty or late stretch: {stretch:?}");
+        assert!(stretch.bytes > 0 && stretch.source != StretchSource::Sent, "an empty or late stretch: {stretch:?}");
         match runs.last_mut() {
             Some(run) if continues(run, stretch) => run.bytes += stretch.bytes,
             _ => runs.push(*stretch),
@@ -109,9 +109,9 @@ fn merge(stretches: &[Stretch]) -> Vec<Stretch> {
 }
 
 fn continues(run: &Stretch, next: &Stretch) -> bool {
-    match (run.matter, next.matter) {
-        (Matter::New, Matter::New) => true,
-        (Matter::Stored { object, start }, Matter::Stored { object: next_object, start: next_start }) => {
+    match (run.source, next.source) {
+        (StretchSource::New, StretchSource::New) => true,
+        (StretchSource::Stored { object, start }, StretchSource::Stored { object: next_object, start: next_start }) => {
             object == next_object && start + run.bytes == next_start
         }
         _ => false,
@@ -202,7 +202,7 @@ impl Anchor {
         let (mut bytes_before, mut stored_before) = (0, 0);
         for (index, run) in runs.iter().enumerate() {
             let bytes = run.bytes;
-            if matches!(run.matter, Matter::Stored { .. }) {
+            if matches!(run.source, StretchSource::Stored { .. }) {
                 // No group lacks more than this, and the last range has one on its left only.
                 let lack_bytes_max = part_bytes_min - 1;
                 let ends_file = index + 1 == runs.len();
@@ -416,7 +416,7 @@ impl<'a> Search<'a> {
         let bytes = anchor.bytes - lent.before - lent.after;
         let count = self.sizes.copy_count(bytes);
         let (object, mut start) = match self.runs[anchor.runs.clone()] {
-            [Stretch { matter: Matter::Stored { object, start }, .. }] => (object, start + lent.before),
+            [Stretch { source: StretchSource::Stored { object, start }, .. }] => (object, start + lent.before),
             _ => (0, 0), // An end of the file: no bytes, no copies.
         };
         (0..count).map(move |copy| {
@@ -461,7 +461,7 @@ fn pieces(runs: &[Stretch], lent: Loans) -> impl Iterator<Item = Piece> {
     let within = runs.iter().map(|run| {
         #[cfg(test)]
         super::work::count();
-        Piece { bytes: run.bytes, fetched: run.matter != Matter::New }
+        Piece { bytes: run.bytes, fetched: run.source != StretchSource::New }
     });
     once(before).chain(within).chain(once(after)).filter(|piece| piece.bytes > 0)
 }

@@ -1,6 +1,11 @@
 //! Making the content of an open file an object: one PUT, one copy, or the end of a multipart upload.
 //!
 //! What happens at close is [`OpenFile::publish`] and, below it, [`Publishing`].
+//!
+//! Who replaces an object waits until no other file copies from it, and so in a ring where two copy from each other. Nobody
+//! does so for ever: what a file needs of others is in memory or at the service before it waits, and it
+//! [says so](Phase::Publishing); one that others copy from is not made by a copy itself; and it gives up the room for
+//! what it has fetched, which the others may need.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -13,7 +18,7 @@ use super::body::{Chunk, FETCH_ATTEMPTS, Wanted, chunks};
 use super::content::{Doubt, Fetch, NotHeld};
 use super::copying::{copy_object, rewrite_attributes};
 use super::error::UploadError;
-use super::extents::{Extent, Matter};
+use super::extents::{Extent, ExtentSource};
 use super::open_file::OpenFile;
 use super::plan::{Action, TooManyParts};
 use super::sending::Sender;
@@ -301,7 +306,7 @@ impl Publishing<'_> {
         if content.len() > put_bytes_max {
             return None;
         }
-        let is_in_memory = |extent: &Extent| !matches!(extent.matter, Matter::Stored { held: None, .. });
+        let is_in_memory = |extent: &Extent| !matches!(extent.source, ExtentSource::Stored { held: None, .. });
         let fits_one_part = content.len() <= first_part_bytes;
         if fits_one_part && content.iter().all(is_in_memory) {
             return all();
@@ -538,12 +543,12 @@ impl Publishing<'_> {
 /// The object that the file is a copy of, from beginning to end.
 fn whole_object(state: &State) -> Option<StoredObject> {
     let mut extents = state.content.unsealed()?.iter();
-    let (Some(Extent { len, matter: Matter::Stored { source, start: 0, held: None } }), None) =
+    let (Some(Extent { len, source: ExtentSource::Stored { object, start: 0, held: None } }), None) =
         (extents.next(), extents.next())
     else {
         return None;
     };
-    state.resolve(source).filter(|object| object.version.size == *len)
+    state.resolve(object).filter(|object| object.version.size == *len)
 }
 
 fn log_published(key: &ObjectKey, version: &Version, part_count: usize, began: Instant) {

@@ -8,7 +8,7 @@ use std::time::SystemTime;
 
 use super::content::Content;
 use super::error::UploadError;
-use super::extents::Source;
+use super::extents::SourceObject;
 use super::handed_out::HandedOut;
 use super::metadata::Metadata;
 use super::session::Session;
@@ -126,10 +126,10 @@ impl State {
     }
 
     /// The object that a source is.
-    pub(super) fn resolve(&self, source: &Source) -> Option<StoredObject> {
+    pub(super) fn resolve(&self, source: &SourceObject) -> Option<StoredObject> {
         match source {
-            Source::Base => self.object(),
-            Source::Other(object) | Source::Zeros(object) => Some(StoredObject::clone(object)),
+            SourceObject::Base => self.object(),
+            SourceObject::Other(object) | SourceObject::Zeros(object) => Some(StoredObject::clone(object)),
         }
     }
 

@@ -131,7 +131,7 @@ fn taking_parts_off_costs_what_they_have() {
     let memory = Memory::new(64 << 20);
     let mut extents = Extents::new(0);
     for index in 0..10_000 {
-        extents.push(PAGE, super::extents::Matter::Zero);
+        extents.push(PAGE, super::extents::ExtentSource::Zero);
         let mut take = |bytes| Some(Piece::new(memory.try_take(bytes)?, Limits::COS.checksum));
         assert_eq!(extents.write(extents.end(), &[index as u8; 16], &mut take), 16);
     }

@@ -8,7 +8,7 @@ use futures_util::future::BoxFuture;
 
 use super::content::NotHeld;
 use super::error::UploadError;
-use super::extents::{Extent, Matter, Source};
+use super::extents::{Extent, ExtentSource, SourceObject};
 use super::open_file::{OpenFile, Taken};
 use super::piece::Piece;
 use super::sending::Sender;
@@ -90,7 +90,7 @@ impl OpenFile {
             if range.start >= end {
                 return Ok(());
             }
-            content.replace(range.start..end, vec![Extent { len: end - range.start, matter: Matter::Zero }])
+            content.replace(range.start..end, vec![Extent { len: end - range.start, source: ExtentSource::Zero }])
         })
         .await
     }
@@ -108,8 +108,8 @@ impl OpenFile {
             let State { content, key, .. } = state;
             let is_base = |base: &Version| base.etag == source.version.etag;
             let is_own = content.base.as_ref().is_some_and(is_base) && *key == source.key;
-            let source = if is_own { Source::Base } else { Source::Other(Arc::new(source.clone())) };
-            let extent = Extent { len: range.len(), matter: Matter::stored(source, range.start()) };
+            let source = if is_own { SourceObject::Base } else { SourceObject::Other(Arc::new(source.clone())) };
+            let extent = Extent { len: range.len(), source: ExtentSource::stored(source, range.start()) };
             content.extend(offset);
             content.replace(offset..offset + range.len(), vec![extent])
         })

@@ -15,7 +15,7 @@ use super::parts::Parts;
 use super::rules::PartRules;
 use crate::object::{ByteRange, Checksum, ChecksumAlgorithm, Version};
 use crate::upload::cover::{Need, chain, cover};
-use crate::upload::extents::{Extents, Matter, Source};
+use crate::upload::extents::{ExtentSource, Extents, SourceObject};
 
 /// Stretches of one object that are closer than this are fetched with one request, in bytes: about what a request costs.
 const GAP_BYTES_MAX: u64 = 256 << 10;
@@ -24,9 +24,9 @@ const GAP_BYTES_MAX: u64 = 256 << 10;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::upload) enum Doubt {
     /// Its stretches have another checksum together than the object.
-    Mismatch(Source),
+    Mismatch(SourceObject),
     /// Something of it is neither fetched nor copied.
-    Gap(Source),
+    Gap(SourceObject),
 }
 
 /// A range of an object and its checksum, where that was told.
@@ -34,7 +34,7 @@ type Stretch = (Range<u64>, Option<Checksum>);
 
 /// What is known of one object, and needed of it.
 struct Uses {
-    source: Source,
+    source: SourceObject,
     /// Ranges whose checksums the service tells, or that have been fetched.
     known: Vec<Range<u64>>,
     needs: Vec<Need>,
@@ -70,9 +70,9 @@ impl Content {
     /// Where the service does not tell the checksums of copies nothing can be doubted.
     pub(in crate::upload) fn doubt(&self, algorithm: ChecksumAlgorithm) -> Option<Doubt> {
         let mut zeros: HashMap<u64, Checksum> = HashMap::new();
-        let mut stretches: HashMap<&Source, Vec<Stretch>> = HashMap::new();
+        let mut stretches: HashMap<&SourceObject, Vec<Stretch>> = HashMap::new();
         for (source, range, checksum) in self.parts.iter().flat_map(known) {
-            if matches!(source, Source::Zeros(_)) {
+            if matches!(source, SourceObject::Zeros(_)) {
                 // Each for itself: what zeros have is known.
                 let len = range.end - range.start;
                 let zeros = *zeros.entry(len).or_insert_with(|| algorithm.of_zeros(len));
@@ -84,7 +84,7 @@ impl Content {
             stretches.entry(source).or_default().push((range, checksum));
         }
         let fetched = self.parts.iter().flat_map(|part| &part.fetches);
-        let together: HashSet<&Source> =
+        let together: HashSet<&SourceObject> =
             fetched.filter(|fetch| fetch.check == Check::Together).map(|fetch| &fetch.source).collect();
         stretches.into_iter().find_map(|(source, stretches)| {
             let (size, Some(expected)) = size_and_checksum(self.base.as_ref(), source) else { return None };
@@ -98,7 +98,7 @@ impl Content {
 
     /// Everything that comes from `source` is to be fetched and copied once more, and verified stretch by stretch if
     /// `apart`.
-    pub(in crate::upload) fn make_again(&mut self, source: &Source, apart: bool, rules: &PartRules) {
+    pub(in crate::upload) fn make_again(&mut self, source: &SourceObject, apart: bool, rules: &PartRules) {
         if apart {
             self.apart.insert(source.clone());
         }
@@ -110,7 +110,7 @@ impl Content {
     /// much more than what is needed.
     pub(in crate::upload) fn fetches_of_all(&self, rules: &PartRules) -> Option<Vec<Fetch>> {
         let mut fetches: Vec<Fetch> = Vec::new();
-        let mut seen: HashSet<Source> = HashSet::new();
+        let mut seen: HashSet<SourceObject> = HashSet::new();
         for (source, need) in needs(0, &self.tail) {
             let (size, checksum) = size_and_checksum(self.base.as_ref(), &source);
             let (range, check) = match checksum {
@@ -128,10 +128,10 @@ impl Content {
 }
 
 /// Size and checksum of an object.
-fn size_and_checksum(base: Option<&Version>, source: &Source) -> (u64, Option<Checksum>) {
+fn size_and_checksum(base: Option<&Version>, source: &SourceObject) -> (u64, Option<Checksum>) {
     let version = match source {
-        Source::Base => base,
-        Source::Other(object) | Source::Zeros(object) => Some(&object.version),
+        SourceObject::Base => base,
+        SourceObject::Other(object) | SourceObject::Zeros(object) => Some(&object.version),
     };
     version.map_or((0, None), |version| (version.size, version.checksum))
 }
@@ -139,7 +139,7 @@ fn size_and_checksum(base: Option<&Version>, source: &Source) -> (u64, Option<Ch
 /// The objects of which something is fetched for parts that are not acknowledged.
 fn uses(parts: &Parts) -> Vec<Uses> {
     let mut uses: Vec<Uses> = Vec::new();
-    let mut places: HashMap<Source, usize> = HashMap::new();
+    let mut places: HashMap<SourceObject, usize> = HashMap::new();
     for (index, part) in parts.unsent() {
         let PartBody::Upload(extents) = &part.body else { continue };
         for (source, need) in needs(index, extents) {
@@ -176,14 +176,14 @@ fn widen(widened: &mut HashMap<usize, u64>, needs: &[Need], covered: &[Need], by
 }
 
 /// The stretches of stored objects that a part's body lacks: by object and place, those that are close together as one.
-fn needs(part: usize, extents: &Extents) -> Vec<(Source, Need)> {
-    let mut places: HashMap<&Source, Vec<Range<u64>>> = HashMap::new();
+fn needs(part: usize, extents: &Extents) -> Vec<(SourceObject, Need)> {
+    let mut places: HashMap<&SourceObject, Vec<Range<u64>>> = HashMap::new();
     for extent in extents.iter() {
         // Zeros are at hand.
-        if let Matter::Stored { source, start, held: None } = &extent.matter
-            && !matches!(source, Source::Zeros(_))
+        if let ExtentSource::Stored { object, start, held: None } = &extent.source
+            && !matches!(object, SourceObject::Zeros(_))
         {
-            places.entry(source).or_default().push(*start..start + extent.len);
+            places.entry(object).or_default().push(*start..start + extent.len);
         }
     }
     let mut needs = Vec::new();
@@ -202,7 +202,7 @@ fn needs(part: usize, extents: &Extents) -> Vec<(Source, Need)> {
 }
 
 /// The stretches of stored objects that a part consists of and whose checksums are told, or will be.
-fn known(part: &Part) -> impl Iterator<Item = (&Source, Range<u64>, Option<Checksum>)> {
+fn known(part: &Part) -> impl Iterator<Item = (&SourceObject, Range<u64>, Option<Checksum>)> {
     let copied = match &part.body {
         PartBody::Copy { source, start } => {
             let checksum = part.sent.as_ref().and_then(|sent| sent.crc64);

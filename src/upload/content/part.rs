@@ -1,7 +1,7 @@
 //! One part of an upload: where its bytes are, and what is fetched for it. Pure; does no I/O.
 
 use crate::object::{ByteRange, Checksum, UploadedPart};
-use crate::upload::extents::{Extents, Source};
+use crate::upload::extents::{Extents, SourceObject};
 
 /// A part that is sealed.
 #[derive(Debug)]
@@ -22,7 +22,7 @@ pub(super) enum PartBody {
     /// It is uploaded, and these are its bytes.
     Upload(Extents),
     /// It is copied on the service, from `start` of an object.
-    Copy { source: Source, start: u64 },
+    Copy { source: SourceObject, start: u64 },
     /// It is only at the service, where nobody can read it before the upload is complete.
     Gone,
 }
@@ -30,7 +30,7 @@ pub(super) enum PartBody {
 /// A stretch of an object that is fetched for a part.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::upload) struct Fetch {
-    pub(in crate::upload) source: Source,
+    pub(in crate::upload) source: SourceObject,
     pub(in crate::upload) range: ByteRange,
     pub(in crate::upload) check: Check,
     /// What was fetched for the part as it was acknowledged.
@@ -64,7 +64,7 @@ pub(in crate::upload) enum Job {
     /// By sending these bytes, after fetching those that are stored.
     Upload(Extents, Vec<Fetch>),
     /// By a copy of a range of an object.
-    Copy { source: Source, range: ByteRange },
+    Copy { source: SourceObject, range: ByteRange },
 }
 
 /// The range lies, at least in part, in bytes that are only in parts of the upload.

@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::ledger::Ledger;
 use super::part::{Fetch, Job, NotHeld, Outgoing, Part, PartBody};
 use crate::object::{ByteRange, Checksum, ObjectKey, UploadedPart};
-use crate::upload::extents::{Extents, Source};
+use crate::upload::extents::{Extents, SourceObject};
 use crate::upload::piece::Piece;
 
 /// Parts, which bear the numbers from 1.
@@ -192,7 +192,7 @@ impl Parts {
     pub(super) fn hole_bytes(&self) -> u64 {
         let bytes = |part: &Part| match &part.body {
             PartBody::Upload(extents) => extents.zero_bytes(),
-            PartBody::Copy { source: Source::Zeros(_), .. } => part.len,
+            PartBody::Copy { source: SourceObject::Zeros(_), .. } => part.len,
             PartBody::Copy { .. } | PartBody::Gone => 0,
         };
         self.list.iter().map(bytes).sum()
@@ -207,7 +207,7 @@ impl Parts {
             PartBody::Copy { .. } | PartBody::Gone => None,
         });
         let copied = wanted.filter_map(|part| match &part.body {
-            PartBody::Copy { source: Source::Other(object), .. } => Some(&object.key),
+            PartBody::Copy { source: SourceObject::Other(object), .. } => Some(&object.key),
             PartBody::Copy { .. } | PartBody::Upload(_) | PartBody::Gone => None,
         });
         uploaded.flat_map(Extents::others).chain(copied)

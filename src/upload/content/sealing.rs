@@ -9,7 +9,7 @@ use super::Content;
 use super::part::{NotHeld, PartBody};
 use super::parts::Parts;
 use super::rules::PartRules;
-use crate::upload::extents::{Extent, Extents, Matter, Source};
+use crate::upload::extents::{Extent, ExtentSource, Extents, SourceObject};
 use crate::upload::plan::{self, Action, Stretch, TooManyParts, plan_longer_parts};
 
 /// Extents in a tail that is planned whenever a full part was written: many parts of pieces of 256 KiB. A plan of so many
@@ -19,12 +19,12 @@ const PLANNED_ALWAYS: usize = 256;
 /// Objects with numbers.
 #[derive(Default)]
 struct Sources {
-    list: Vec<Source>,
-    numbers: HashMap<Source, usize>,
+    list: Vec<SourceObject>,
+    numbers: HashMap<SourceObject, usize>,
 }
 
 impl Sources {
-    fn number(&mut self, source: &Source) -> usize {
+    fn number(&mut self, source: &SourceObject) -> usize {
         // Most files have bytes of one object only.
         if self.list.first() == Some(source) {
             return 0;
@@ -72,7 +72,7 @@ impl Content {
         }
     }
 
-    fn seal_one(&mut self, action: &Action, sources: &[Source]) {
+    fn seal_one(&mut self, action: &Action, sources: &[SourceObject]) {
         let start = self.tail.start();
         let (len, body) = match action {
             Action::Keep => unreachable!("parts that are sealed come first in a plan, and only they are kept"),
@@ -166,7 +166,7 @@ impl Content {
             return Err(TooManyParts);
         }
         let held_back = self.tail.split_off(edge);
-        self.tail.push(self.base_bytes_behind(edge), Matter::stored(Source::Base, edge));
+        self.tail.push(self.base_bytes_behind(edge), ExtentSource::stored(SourceObject::Base, edge));
         self.held_back = Some(held_back);
         Ok(())
     }
@@ -174,13 +174,13 @@ impl Content {
     /// The object that [`Content::hold_back`] makes, as the planner sees it.
     fn step_stretches(&self, edge: u64) -> Vec<Stretch> {
         let (mut stretches, mut sources) = stretches(&self.parts, &self.tail, edge);
-        let base = sources.iter().position(|source| *source == Source::Base).unwrap_or_else(|| {
-            sources.push(Source::Base);
+        let base = sources.iter().position(|source| *source == SourceObject::Base).unwrap_or_else(|| {
+            sources.push(SourceObject::Base);
             sources.len() - 1
         });
         let bytes = self.base_bytes_behind(edge);
         if bytes > 0 {
-            stretches.push(Stretch { bytes, matter: plan::Matter::Stored { object: base, start: edge } });
+            stretches.push(Stretch { bytes, source: plan::StretchSource::Stored { object: base, start: edge } });
         }
         stretches
     }
@@ -209,23 +209,23 @@ impl Content {
 }
 
 /// The content up to `until` as the planner sees it, and the objects that its stored stretches are in.
-fn stretches(parts: &Parts, tail: &Extents, until: u64) -> (Vec<Stretch>, Vec<Source>) {
+fn stretches(parts: &Parts, tail: &Extents, until: u64) -> (Vec<Stretch>, Vec<SourceObject>) {
     let mut sources = Sources::default();
-    let sent = parts.iter().map(|part| Stretch { bytes: part.len, matter: plan::Matter::Sent });
+    let sent = parts.iter().map(|part| Stretch { bytes: part.len, source: plan::StretchSource::Sent });
     let mut stretches: Vec<Stretch> = sent.collect();
     let mut at = tail.start();
-    for Extent { len, matter } in tail.iter() {
+    for Extent { len, source } in tail.iter() {
         let bytes = (*len).min(until.saturating_sub(at));
         if bytes == 0 {
             break;
         }
-        let matter = match matter {
-            Matter::Dirty(_) | Matter::Zero => plan::Matter::New,
-            Matter::Stored { source, start, .. } => {
-                plan::Matter::Stored { object: sources.number(source), start: *start }
+        let source = match source {
+            ExtentSource::Dirty(_) | ExtentSource::Zero => plan::StretchSource::New,
+            ExtentSource::Stored { object, start, .. } => {
+                plan::StretchSource::Stored { object: sources.number(object), start: *start }
             }
         };
-        stretches.push(Stretch { bytes, matter });
+        stretches.push(Stretch { bytes, source });
         at += len;
     }
     (stretches, sources.list)
@@ -236,9 +236,9 @@ pub(super) fn edges(tail: &Extents) -> Vec<u64> {
     let (mut at, mut edges) = (tail.start(), vec![tail.start()]);
     for extent in tail.iter() {
         let end = at + extent.len;
-        match &extent.matter {
-            Matter::Stored { source: Source::Base, start, .. } if *start == at => {}
-            Matter::Stored { source: Source::Base, .. } => edges = vec![end],
+        match &extent.source {
+            ExtentSource::Stored { object: SourceObject::Base, start, .. } if *start == at => {}
+            ExtentSource::Stored { object: SourceObject::Base, .. } => edges = vec![end],
             _ => edges.push(end),
         }
         at = end;

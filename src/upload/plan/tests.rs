@@ -13,15 +13,15 @@ fn any_plan(stretches: &[Stretch], rules: &Rules) -> Result<Vec<Action>, TooMany
 }
 
 fn sent(bytes: u64) -> Stretch {
-    Stretch { bytes, matter: Matter::Sent }
+    Stretch { bytes, source: StretchSource::Sent }
 }
 
 fn new(bytes: u64) -> Stretch {
-    Stretch { bytes, matter: Matter::New }
+    Stretch { bytes, source: StretchSource::New }
 }
 
 fn stored(object: usize, start: u64, bytes: u64) -> Stretch {
-    Stretch { bytes, matter: Matter::Stored { object, start } }
+    Stretch { bytes, source: StretchSource::Stored { object, start } }
 }
 
 fn copy(object: usize, start: u64, bytes: u64) -> Action {
@@ -216,7 +216,7 @@ fn check(content: &[Stretch], actions: &[Action], limits: Limits) {
     for (index, action) in actions.iter().enumerate() {
         let bytes = match *action {
             Action::Keep => {
-                assert_eq!(left.pop().map(|stretch| stretch.matter), Some(Matter::Sent), "part {index}");
+                assert_eq!(left.pop().map(|stretch| stretch.source), Some(StretchSource::Sent), "part {index}");
                 continue;
             }
             Action::Copy { bytes, .. } | Action::Upload { bytes, .. } => bytes,
@@ -243,18 +243,18 @@ fn take_front(left: &mut Vec<Stretch>, bytes: u64) -> Vec<Stretch> {
         missing -= bytes;
         taken.push(Stretch { bytes, ..stretch });
         if stretch.bytes > bytes {
-            let matter = match stretch.matter {
-                Matter::Stored { object, start } => Matter::Stored { object, start: start + bytes },
+            let source = match stretch.source {
+                StretchSource::Stored { object, start } => StretchSource::Stored { object, start: start + bytes },
                 other => other,
             };
-            left.push(Stretch { bytes: stretch.bytes - bytes, matter });
+            left.push(Stretch { bytes: stretch.bytes - bytes, source });
         }
     }
     taken
 }
 
 fn stored_bytes(stretch: &Stretch) -> u64 {
-    if matches!(stretch.matter, Matter::Stored { .. }) { stretch.bytes } else { 0 }
+    if matches!(stretch.source, StretchSource::Stored { .. }) { stretch.bytes } else { 0 }
 }
 
 fn fetched_bytes(actions: &[Action]) -> u64 {
@@ -297,8 +297,8 @@ const NEW: Byte = 1 << 40;
 fn content_bytes(content: &[Stretch]) -> Vec<Byte> {
     let mut bytes = Vec::new();
     for stretch in content {
-        match stretch.matter {
-            Matter::Stored { object, start } => bytes.extend(object_bytes(object, start, stretch.bytes)),
+        match stretch.source {
+            StretchSource::Stored { object, start } => bytes.extend(object_bytes(object, start, stretch.bytes)),
             _ => bytes.extend((NEW + bytes.len() as u64..).take(stretch.bytes as usize)),
         }
     }
