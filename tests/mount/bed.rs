@@ -285,6 +285,13 @@ impl Service {
     /// Freezes it in the middle of whatever it does, until [`Service::go_on`].
     pub(crate) fn freeze(&self) {
         signal(self.process.id(), Signal::STOP);
+        // Its threads go on for a moment, and may answer yet.
+        let tasks = format!("/proc/{}/task", self.process.id());
+        let is_stopped = |task: std::io::Result<fs::DirEntry>| {
+            let status = fs::read_to_string(task.unwrap().path().join("status"));
+            status.is_ok_and(|status| status.contains("State:\tT"))
+        };
+        eventually("the service stands still", || fs::read_dir(&tasks).unwrap().all(is_stopped));
     }
 
     pub(crate) fn go_on(&self) {
