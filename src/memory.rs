@@ -334,6 +334,10 @@ impl Drop for Block {
 
 #[cfg(test)]
 mod tests {
+    use std::pin::Pin;
+    use std::sync::atomic::AtomicBool;
+    use std::task::{Context, Poll, Wake, Waker};
+
     use super::*;
 
     const KIB: usize = 1024;
@@ -420,5 +424,130 @@ mod tests {
         assert!(futures_util::poll!(&mut small).is_ready());
         assert!(!memory.is_short());
         drop(held);
+    }
+
+    /// Somebody who takes a block, and is polled only when he was woken.
+    struct Taker {
+        number: usize,
+        bytes: usize,
+        taking: Pin<Box<dyn Future<Output = Block> + Send>>,
+        woken: Arc<Woken>,
+        has_begun: bool,
+    }
+
+    struct Woken(AtomicBool);
+
+    impl Wake for Woken {
+        fn wake(self: Arc<Woken>) {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Takers and holders in whatever order `random` draws.
+    struct Schedule {
+        memory: Memory,
+        random: fastrand::Rng,
+        takers: Vec<Taker>,
+        /// Those who wait, in the order in which they came.
+        queue: Vec<usize>,
+        held: Vec<Block>,
+        count: usize,
+    }
+
+    impl Schedule {
+        fn come(&mut self) {
+            let (memory, bytes) = (self.memory.clone(), KIB << self.random.usize(..3));
+            let taking = Box::pin(async move { memory.take(bytes).await });
+            let woken = Arc::new(Woken(AtomicBool::new(true)));
+            self.takers.push(Taker { number: self.count, bytes, taking, woken, has_begun: false });
+            self.count += 1;
+        }
+
+        /// Polls one of those who were woken. Returns whether there was one.
+        fn poll(&mut self) -> bool {
+            let woken: Vec<usize> =
+                (0..self.takers.len()).filter(|at| self.takers[*at].woken.0.load(Ordering::Relaxed)).collect();
+            if woken.is_empty() {
+                return false;
+            }
+            let at = woken[self.random.usize(..woken.len())];
+            let taker = &mut self.takers[at];
+            taker.woken.0.store(false, Ordering::Relaxed);
+            let waker = Waker::from(taker.woken.clone());
+            match taker.taking.as_mut().poll(&mut Context::from_waker(&waker)) {
+                Poll::Ready(block) => {
+                    let taker = self.takers.swap_remove(at);
+                    assert_eq!(block.len(), taker.bytes);
+                    let waits = |taker: &Taker| taker.has_begun && !taker.woken.0.load(Ordering::Relaxed);
+                    assert!(taker.has_begun || !self.takers.iter().any(waits), "who comes goes before those who wait");
+                    self.queue.retain(|number| *number != taker.number);
+                    self.held.push(block);
+                }
+                Poll::Pending if taker.has_begun => {}
+                Poll::Pending => {
+                    taker.has_begun = true;
+                    self.queue.push(taker.number);
+                }
+            }
+            true
+        }
+
+        fn give_up(&mut self) {
+            if !self.takers.is_empty() {
+                let taker = self.takers.swap_remove(self.random.usize(..self.takers.len()));
+                self.queue.retain(|number| *number != taker.number);
+            }
+        }
+
+        fn give_back(&mut self) {
+            if !self.held.is_empty() {
+                drop(self.held.swap_remove(self.random.usize(..self.held.len())));
+            }
+        }
+
+        /// The first of those who were not served would have room: somebody has forgotten him.
+        fn check(&self) {
+            let used: usize = self.held.iter().map(|block| block.len()).sum();
+            assert!(used <= self.memory.limit_bytes() && self.memory.used_bytes() <= self.memory.limit_bytes());
+            let is_asleep = |taker: &&Taker| taker.has_begun && !taker.woken.0.load(Ordering::Relaxed);
+            let first = self
+                .queue
+                .iter()
+                .find_map(|number| self.takers.iter().filter(is_asleep).find(|taker| taker.number == *number));
+            if let Some(first) = first {
+                assert!(
+                    self.memory.used_bytes() + first.bytes > self.memory.limit_bytes(),
+                    "there is room for the first"
+                );
+            }
+        }
+    }
+
+    /// Takers who come, wait, give up and give back in any order: all are served in the end, the first one as soon as there is
+    /// room, and nobody beyond the limit.
+    #[test]
+    fn nobody_who_waits_is_forgotten() {
+        for seed in 0..4_000 {
+            let (memory, random) = (Memory::new(8 * KIB), fastrand::Rng::with_seed(seed));
+            let mut schedule =
+                Schedule { memory, random, takers: Vec::new(), queue: Vec::new(), held: Vec::new(), count: 0 };
+            for _ in 0..60 {
+                match schedule.random.usize(..10) {
+                    0..3 => schedule.come(),
+                    3..7 => drop(schedule.poll()),
+                    7..9 => schedule.give_back(),
+                    _ => schedule.give_up(),
+                }
+                schedule.check();
+            }
+            while !schedule.takers.is_empty() {
+                let went_on = schedule.poll() || !schedule.held.is_empty();
+                assert!(went_on, "seed {seed}: {} wait for ever", schedule.takers.len());
+                schedule.give_back();
+                schedule.check();
+            }
+            schedule.held.clear();
+            assert_eq!(schedule.memory.used_bytes(), 0);
+        }
     }
 }
