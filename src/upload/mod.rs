@@ -41,4 +41,5 @@ pub use error::UploadError;
 pub use ladder::Ladder;
 pub use open_file::{OpenFile, PublishedFile, Taken};
 pub use options::{OnConflict, UploadOptions};
+pub use publishing::LosingName;
 pub use uploader::Uploader;

@@ -7,7 +7,6 @@
 //! [says so](Phase::Publishing); one that others copy from is not made by a copy itself; and it gives up the room for
 //! what it has fetched, which the others may need.
 
-use std::future::Future;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -108,19 +107,21 @@ impl OpenFile {
         published.and(moved)
     }
 
-    /// Takes the name from the file: from now on it is published only if it has to be, and then under `hidden`. `removing`
-    /// is called once the file no longer needs the object under its old key, with whether this file has made one there;
-    /// it removes or replaces that object. Must run to its end.
+    /// Makes ready to take the name from the file: from then on it is published only if it has to be, and under `hidden`. Returns
+    /// once the file no longer needs the object under its old key, so that this can be removed or replaced; until it is said
+    /// what became of that, writers wait.
     ///
-    /// On error the file has its name still.
-    pub async fn lose_name<E, F>(&self, hidden: &ObjectKey, removing: impl FnOnce(bool) -> F) -> Result<(), E>
-    where
-        E: From<UploadError>,
-        F: Future<Output = Result<(), E>>,
-    {
+    /// On error the file keeps its name. Must run to its end.
+    pub async fn begin_to_lose_name(&self, hidden: &ObjectKey) -> Result<LosingName<'_>, UploadError> {
         let turn = self.publishing.lock().await;
         if self.is_nameless() {
-            return removing(false).await;
+            return Ok(LosingName {
+                publishing: None,
+                published: Ok(()),
+                hidden: hidden.clone(),
+                kept: None,
+                has_object: false,
+            });
         }
         let (mut publishing, is_readable) = {
             let mut state = self.sender.lock();
@@ -140,9 +141,15 @@ impl OpenFile {
             // Before anybody is waited for who might wait for this file.
             self.sender.fail(&mut self.sender.lock(), error.clone());
         }
-        let result = publishing.lose_readable_name(hidden, removing).await;
-        publishing.end(&published);
-        result
+        match publishing.keep_readable(hidden).await {
+            Ok((kept, has_object)) => {
+                Ok(LosingName { publishing: Some(publishing), published, hidden: hidden.clone(), kept, has_object })
+            }
+            Err(error) => {
+                publishing.end(&published);
+                Err(error)
+            }
+        }
     }
 }
 
@@ -495,48 +502,78 @@ impl Publishing<'_> {
         Ok(())
     }
 
-    /// The file can be read without what is at the service only: keeps what it needs of its object under `hidden`.
-    async fn lose_readable_name<E, F>(&self, hidden: &ObjectKey, removing: impl FnOnce(bool) -> F) -> Result<(), E>
-    where
-        E: From<UploadError>,
-        F: Future<Output = Result<(), E>>,
-    {
+    /// Copies the object under the file's key to `hidden`, if the file needs something of it. Returns the copy, and whether there
+    /// is an object under the key.
+    async fn keep_readable(&self, hidden: &ObjectKey) -> Result<(Option<KeptCopy>, bool), UploadError> {
         let (needed, attributes, has_object) = {
             let state = self.lock();
             let needed = state.object().filter(|_| state.failure.is_none() && state.content.tail().needs_base());
             (needed, state.metadata.all(), state.content.base.is_some())
         };
-        let store = &*self.transfers().store;
-        let kept = match &needed {
-            Some(object) => copy_object(store, object, hidden, &attributes).await.map(Some),
-            None => Ok(None),
-        };
-        let kept = match kept {
+        let Some(object) = needed else { return Ok((None, has_object)) };
+        match copy_object(&*self.transfers().store, &object, hidden, &attributes).await {
+            Ok(etag) => Ok((Some(KeptCopy { version: Version { etag, ..object.version }, attributes }), has_object)),
             // Somebody else was there before: what is missing cannot be had any more.
             Err(error) if error.is_of_version_gone() => {
                 self.sender().fail(&mut self.lock(), error.into());
-                None
+                Ok((None, has_object))
             }
-            kept => kept.map_err(UploadError::from)?,
-        };
-        if let Err(error) = removing(has_object).await {
-            if kept.is_some()
-                && let Err(error) = store.delete(hidden).await
-            {
-                log::error!("{hidden} could not be removed and stays: {error}");
-            }
-            return Err(error);
+            Err(error) => Err(error.into()),
         }
-        let mut state = self.lock();
-        (state.key, state.name) = (hidden.clone(), Name::Lost);
-        match (kept, needed) {
-            (Some(etag), Some(object)) => state.rest_on_copy(Version { etag, ..object.version }, &attributes),
-            _ => {
+    }
+}
+
+/// The copy of its object that a file goes on from which has lost its name.
+struct KeptCopy {
+    version: Version,
+    attributes: ObjectAttributes,
+}
+
+/// A file that is about to lose its name, until it is said what became of that.
+pub struct LosingName<'f> {
+    /// `None` where it has lost it already.
+    publishing: Option<Publishing<'f>>,
+    published: Result<(), UploadError>,
+    hidden: ObjectKey,
+    kept: Option<KeptCopy>,
+    has_object: bool,
+}
+
+impl LosingName<'_> {
+    /// Whether the file has made an object under its key.
+    pub fn has_object(&self) -> bool {
+        self.has_object
+    }
+
+    /// The name is gone.
+    pub fn lose(mut self) {
+        let Some(publishing) = &self.publishing else { return };
+        let mut state = publishing.lock();
+        (state.key, state.name) = (self.hidden.clone(), Name::Lost);
+        match self.kept.take() {
+            Some(KeptCopy { version, attributes }) => state.rest_on_copy(version, &attributes),
+            None => {
                 state.content.let_go_of_base();
                 state.note_content();
             }
         }
-        Ok(())
+    }
+
+    /// The file keeps its name after all.
+    pub async fn keep(mut self) {
+        let Some(publishing) = self.publishing.as_ref().filter(|_| self.kept.is_some()) else { return };
+        if let Err(error) = publishing.transfers().store.delete(&self.hidden).await {
+            log::error!("{} could not be removed and stays: {error}", self.hidden);
+        }
+        self.kept = None;
+    }
+}
+
+impl Drop for LosingName<'_> {
+    fn drop(&mut self) {
+        if let Some(publishing) = self.publishing.take() {
+            publishing.end(&self.published);
+        }
     }
 }
 

@@ -46,6 +46,8 @@ struct Move<'a> {
     doubtful: Vec<ObjectKey>,
     /// Files with content that is being written, which have moved, and whether their object is under its old key still.
     moved: Vec<(Ino, bool, Arc<Writing>)>,
+    /// Their contents, held so that none is published and forgotten while its key and its name do not agree.
+    held: Vec<(Ino, Arc<Writing>)>,
 }
 
 /// An object of which there is no copy yet, with its old key and its new one.
@@ -77,6 +79,7 @@ impl Changes {
             copied: HashMap::new(),
             doubtful: Vec::new(),
             moved: Vec::new(),
+            held: Vec::new(),
         };
         let copied = match moving.copy_all(source.ino, &mut claimed).await {
             Ok(()) if moving.has_marker() => Ok(()),
@@ -85,16 +88,28 @@ impl Changes {
         };
         if let Err(error) = copied {
             log::error!("{} could not be renamed to {}, and keeps its name: {error}", moving.old, moving.new);
+            let held = std::mem::take(&mut moving.held);
             moving.take_back(replaced.is_none()).await;
+            self.let_go_of_moved(held).await;
             if let Some(attributes) = replaced {
                 self.markers.put_marker(&new, &attributes).await?;
             }
             return Err(error);
         }
         moving.arrive((from, to), Entry { what: What::Directory(Some(marker)), ..source });
+        self.let_go_of_moved(std::mem::take(&mut moving.held)).await;
         // Under the old name nothing is made before what was there is gone.
         claimed.keep(|claim| *claim == Claim::Name(from.0, from.1.clone()));
         moving.remove_old((from, to)).await
+    }
+
+    /// Files have the names that go with their keys again: what was closed meanwhile is published.
+    async fn let_go_of_moved(&self, held: Vec<(Ino, Arc<Writing>)>) {
+        for (ino, writing) in held {
+            if let Err(error) = self.publisher.let_go(ino, &writing).await {
+                log::error!("{}: lost after its last close: {error}", writing.file.key());
+            }
+        }
     }
 
     /// The attributes of a directory that is to be replaced, which must be empty.
@@ -164,7 +179,9 @@ impl Move<'_> {
     /// Moves the files below that are being written, or that wait to be published.
     async fn move_written(&mut self, ino: Ino) -> Result<(), FsError> {
         let below = writings_below(&self.fs.names.tree(), ino);
-        for (ino, is_new, writing) in below {
+        for (ino, is_new, _) in below {
+            let Some(writing) = self.fs.publisher.hold_writing(ino) else { continue };
+            self.held.push((ino, writing.clone()));
             if writing.file.is_nameless() || !writing.file.key().as_str().starts_with(&self.old) {
                 continue;
             }

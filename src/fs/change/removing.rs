@@ -1,10 +1,10 @@
 //! Removing names: unlink and rmdir, and taking a name from a file that somebody has open.
 
-use std::future::Future;
 use std::sync::Arc;
 
 use super::changes::Changes;
 use crate::fs::context::error::FsError;
+use crate::fs::context::service::Context;
 use crate::fs::names::claims::Claim;
 use crate::fs::names::directory::Directory;
 use crate::fs::names::entry::What;
@@ -13,6 +13,64 @@ use crate::fs::names::name::FileName;
 use crate::fs::names::tree::Tree;
 use crate::fs::open::inode::is_open;
 use crate::fs::open::writing::Writing;
+use crate::object::ObjectKey;
+use crate::upload::LosingName;
+
+/// A name in a directory.
+pub(in crate::fs) type Place<'a> = (Ino, &'a FileName);
+
+/// What has a name that is about to be taken from a file.
+pub(in crate::fs) enum NameHolder {
+    /// Nobody has the file open.
+    Closed,
+    /// Nobody has it open, and something of it waits to be published, which is not wanted any more.
+    Waiting(Arc<Writing>),
+    /// Somebody has it open.
+    Open(Arc<Writing>),
+}
+
+/// A name that is being taken from a file: what is in the bucket may be removed or replaced.
+pub(in crate::fs) enum TakingName<'a> {
+    Closed,
+    Waiting {
+        /// Nothing of it is published meanwhile.
+        _still: tokio::sync::MutexGuard<'a, ()>,
+        has_object: bool,
+    },
+    Open(Box<LosingName<'a>>),
+}
+
+impl NameHolder {
+    /// Makes ready to take the name from the file.
+    pub(in crate::fs) async fn begin_taking(&self, context: &Context) -> Result<TakingName<'_>, FsError> {
+        match self {
+            NameHolder::Closed => Ok(TakingName::Closed),
+            NameHolder::Waiting(waiting) => {
+                let _still = waiting.file.hold_still().await;
+                // It may have been published to get it out of the memory.
+                let has_object = waiting.file.published().is_some_and(|published| published.serial > 0);
+                // It may copy from what takes its name.
+                waiting.file.set_wanted(false);
+                Ok(TakingName::Waiting { _still, has_object })
+            }
+            NameHolder::Open(writing) => {
+                let losing = writing.file.begin_to_lose_name(&context.hidden_key()).await?;
+                Ok(TakingName::Open(Box::new(losing)))
+            }
+        }
+    }
+}
+
+impl TakingName<'_> {
+    /// Whether what is being written of the file has made an object under its name.
+    pub(in crate::fs) fn has_object(&self) -> bool {
+        match self {
+            TakingName::Closed => false,
+            TakingName::Waiting { has_object, .. } => *has_object,
+            TakingName::Open(losing) => losing.has_object(),
+        }
+    }
+}
 
 impl Changes {
     /// Removes an empty directory.
@@ -54,62 +112,78 @@ impl Changes {
         };
         let ((path, ino), _claimed) = self.traffic.claim(&[(parent, name)], look).await?;
         let key = self.context.key(&path)?;
-        let removing = |has_object: bool| async move {
-            let is_there = self.names.tree().entry(parent, name).is_some_and(|entry| entry.what != What::New);
-            if has_object || is_there {
-                self.markers.keep_directory((parent, name), None).await?;
-                self.context.remove_object(&key).await?;
-            }
-            let now = self.context.clock.now();
-            let mut tree = self.names.tree();
-            tree.unlink(parent, name, now, self.context.options.metadata_ttl);
-            tree.touch_upwards(parent, now, self.context.options.metadata_ttl);
-            drop(tree);
-            self.locks.move_locks();
-            Ok(())
-        };
         let _stopped = self.publisher.stop_publishing(ino);
-        self.take_name_from(ino, removing).await
+        let holder = self.name_holder(ino).await?;
+        let taking = holder.begin_taking(&self.context).await;
+        let removed = match &taking {
+            Ok(taking) => self.remove_name((parent, name), &key, taking.has_object()).await,
+            Err(error) => Err(error.clone()),
+        };
+        self.end_taking(ino, &holder, taking.ok(), removed).await
     }
 
-    /// Takes its name from a file by `removing`, which removes or replaces what is in the bucket; it is told whether what is
-    /// being written of the file has made an object there. A file that is open lives on without a name.
-    pub(in crate::fs) async fn take_name_from<F>(
+    /// Removes what has a name, from the bucket if anything of it is there.
+    async fn remove_name(&self, (parent, name): Place<'_>, key: &ObjectKey, has_object: bool) -> Result<(), FsError> {
+        let is_there = self.names.tree().entry(parent, name).is_some_and(|entry| entry.what != What::New);
+        if has_object || is_there {
+            self.markers.keep_directory((parent, name), None).await?;
+            self.context.remove_object(key).await?;
+        }
+        let now = self.context.clock.now();
+        let mut tree = self.names.tree();
+        tree.unlink(parent, name, now, self.context.options.metadata_ttl);
+        tree.touch_upwards(parent, now, self.context.options.metadata_ttl);
+        drop(tree);
+        self.locks.move_locks();
+        Ok(())
+    }
+
+    /// What has a name that is about to be taken from a file, held until that is [decided](Changes::end_taking).
+    pub(in crate::fs) async fn name_holder(&self, ino: Ino) -> Result<NameHolder, FsError> {
+        if let Some(waiting) = self.publisher.hold_waiting(ino) {
+            return Ok(NameHolder::Waiting(waiting));
+        }
+        Ok(self.hold_content(ino).await?.map_or(NameHolder::Closed, NameHolder::Open))
+    }
+
+    /// The name was taken from the file, or not; `taking` is `None` where that could not even begin. A file that is open lives on
+    /// without a name.
+    pub(in crate::fs) async fn end_taking(
         &self,
         ino: Ino,
-        removing: impl FnOnce(bool) -> F,
-    ) -> Result<(), FsError>
-    where
-        F: Future<Output = Result<(), FsError>>,
-    {
-        if let Some(waiting) = self.publisher.hold_waiting(ino) {
-            // Nobody has it open: what waited is not wanted any more. It may have been published to get it out of the memory.
-            let still = waiting.file.hold_still().await;
-            let has_object = waiting.file.published().is_some_and(|published| published.serial > 0);
-            // It may copy from what takes its name.
-            waiting.file.set_wanted(false);
-            let removed = removing(has_object).await;
-            if removed.is_ok() {
-                self.publisher.drop_waiting(ino, &waiting);
-                return removed;
+        holder: &NameHolder,
+        taking: Option<TakingName<'_>>,
+        taken: Result<(), FsError>,
+    ) -> Result<(), FsError> {
+        match (holder, taking) {
+            (NameHolder::Closed, _) => taken,
+            (NameHolder::Waiting(waiting), still) => {
+                if taken.is_ok() {
+                    self.publisher.drop_waiting(ino, waiting);
+                    return taken;
+                }
+                waiting.file.set_wanted(true);
+                drop(still);
+                // Its time may have come in between. Nobody waits here until it is published.
+                self.publisher.hold(ino, waiting, self.context.options.gather_for);
+                let _ = self.publisher.let_go(ino, waiting).await;
+                taken
             }
-            waiting.file.set_wanted(true);
-            drop(still);
-            // Its time may have come in between. Nobody waits here until it is published.
-            self.publisher.hold(ino, &waiting, self.context.options.gather_for);
-            let _ = self.publisher.let_go(ino, &waiting).await;
-            return removed;
+            (NameHolder::Open(writing), taking) => {
+                match taking {
+                    Some(TakingName::Open(losing)) if taken.is_ok() => losing.lose(),
+                    Some(TakingName::Open(losing)) => losing.keep().await,
+                    _ => {}
+                }
+                if taken.is_err() && !is_open(&self.names.tree(), ino) {
+                    // Whoever was publishing it has stopped for this: it is published later, and nobody waits here for that.
+                    self.publisher.hold(ino, writing, self.context.options.gather_for);
+                }
+                // Nothing is published of what has no name, so that there is nothing to be told.
+                let let_go = self.publisher.let_go(ino, writing).await;
+                taken.and(if writing.file.is_nameless() { Ok(()) } else { let_go })
+            }
         }
-        let Some(writing) = self.hold_content(ino).await? else { return removing(false).await };
-        let taken = writing.file.lose_name(&self.context.hidden_key(), removing).await;
-        let is_open = is_open(&self.names.tree(), ino);
-        if taken.is_err() && !is_open {
-            // Whoever was publishing it has stopped for this: it is published later, and nobody waits here for that.
-            self.publisher.hold(ino, &writing, self.context.options.gather_for);
-        }
-        // Nothing is published of what has no name, so that there is nothing to be told.
-        let let_go = self.publisher.let_go(ino, &writing).await;
-        taken.and(if writing.file.is_nameless() { Ok(()) } else { let_go })
     }
 
     /// The content of a file that somebody has open, whether for writing or not, held until it is let go.

@@ -60,6 +60,35 @@ impl Renamed {
     }
 }
 
+/// A file that has its new name.
+enum Moved {
+    /// Nothing of it is left under the old one.
+    Entirely,
+    /// Something went wrong after that: the old object is there still, or what was to be published could not be.
+    ButFor(FsError),
+}
+
+impl Moved {
+    fn after(removed: Result<(), FsError>) -> Moved {
+        removed.map_or_else(Moved::ButFor, |()| Moved::Entirely)
+    }
+
+    /// The first thing that went wrong.
+    fn and(self, published: Result<(), FsError>) -> Moved {
+        match self {
+            Moved::Entirely => Moved::after(published),
+            Moved::ButFor(error) => Moved::ButFor(error),
+        }
+    }
+
+    fn into_result(self) -> Result<(), FsError> {
+        match self {
+            Moved::Entirely => Ok(()),
+            Moved::ButFor(error) => Err(error),
+        }
+    }
+}
+
 impl Changes {
     /// Renames a file or a directory, replacing a file or an empty directory of the new name unless `no_replace`.
     pub(crate) async fn rename(
@@ -96,40 +125,41 @@ impl Changes {
         let new_key =
             self.context.key(&format!("{}{}", self.names.tree().directory_path(to.0).ok_or(FsError::Stale)?, to.1))?;
         self.traffic.cleanups.stop(new_key.as_str()).await;
-        let Some(target) = target else { return self.move_file(from, to, source, &new_key, false).await? };
-        let mut outcome = Ok(());
-        let moving = |has_object: bool| {
-            let outcome = &mut outcome;
-            async move {
+        let Some(target) = target else {
+            return self.move_file((from, to), source, &new_key, false).await?.into_result();
+        };
+        let holder = self.name_holder(target.ino).await?;
+        let taking = holder.begin_taking(&self.context).await;
+        let moved = match &taking {
+            Ok(taking) => {
                 self.context.uploader.release_source(&new_key, None).await;
                 let is_there = self.names.tree().entry(to.0, to.1).is_some_and(|target| target.what != What::New);
-                *outcome = self.move_file(from, to, source, &new_key, has_object || is_there).await?;
-                Ok(())
+                self.move_file((from, to), source, &new_key, taking.has_object() || is_there).await
             }
+            Err(error) => Err(error.clone()),
         };
-        self.take_name_from(target.ino, moving).await?;
-        outcome
+        let taken = moved.as_ref().map(|_| ()).map_err(FsError::clone);
+        self.end_taking(target.ino, &holder, taking.ok(), taken).await?;
+        moved?.into_result()
     }
 
-    /// Moves a file. An error is one that leaves everything where it was; once the object is at its new key the file has
-    /// its new name, and what goes wrong then, the removal of the old object, is told by the inner result.
+    /// Moves a file. An error is one that leaves everything where it was.
     async fn move_file(
         &self,
-        from: (Ino, &FileName),
-        to: (Ino, &FileName),
+        (from, to): Way<'_>,
         source: Entry,
         new_key: &ObjectKey,
         replaces_object: bool,
-    ) -> Result<Result<(), FsError>, FsError> {
+    ) -> Result<Moved, FsError> {
         // Held, so that the last release does not forget the content, with its old key, in the middle.
         let writing = self.publisher.hold_writing(source.ino);
         let moved = match &writing {
             Some(writing) => self.move_written((from, to), new_key, &source, writing, replaces_object).await,
             None => self.move_object((from, to), new_key, &source).await,
         };
-        let moved = moved.map(|(what, removed)| {
+        let moved = moved.map(|(what, moved)| {
             self.move_entry(from, to, Entry { what, ..source.clone() });
-            removed
+            moved
         });
         let published = match &writing {
             Some(writing) => {
@@ -139,7 +169,7 @@ impl Changes {
             }
             None => Ok(()),
         };
-        moved.map(|removed| removed.and(published))
+        moved.map(|moved| moved.and(published))
     }
 
     /// Gives a file that is being written another key. Returns what it is there, and whether the old name is gone.
@@ -150,7 +180,7 @@ impl Changes {
         source: &Entry,
         writing: &Writing,
         replaces_object: bool,
-    ) -> Result<(What, Result<(), FsError>), FsError> {
+    ) -> Result<(What, Moved), FsError> {
         let old_key = writing.file.key();
         // It is closed, and has waited for this.
         let is_due = writing.is_held();
@@ -160,7 +190,7 @@ impl Changes {
         writing.file.change_attributes(retyped)?;
         let removed = if !only_here {
             writing.file.move_to(new_key).await?;
-            self.delete_old_name((from, to), &old_key).await
+            Moved::after(self.delete_old_name((from, to), &old_key).await)
         } else if replaces_object || is_due {
             // The object that is replaced must not come back if this file is removed before it is published.
             if let Err(error) = writing.file.publish().await {
@@ -168,9 +198,9 @@ impl Changes {
                 writing.set_temporary(was_temporary);
                 return Err(error.into());
             }
-            Ok(())
+            Moved::Entirely
         } else {
-            Ok(())
+            Moved::Entirely
         };
         let facts = |published| What::Object(Facts::published(published, self.context.clock.now()));
         Ok((writing.file.published().map_or(What::New, facts), removed))
@@ -183,7 +213,7 @@ impl Changes {
         (from, to): Way<'_>,
         new_key: &ObjectKey,
         source: &Entry,
-    ) -> Result<(What, Result<(), FsError>), FsError> {
+    ) -> Result<(What, Moved), FsError> {
         let (facts, old_key) = self.facts_with_attributes(from).await?;
         let attributes = *facts.attributes.clone().unwrap_or_default();
         let attributes = self.context.retyped(attributes, from.1.as_str(), to.1.as_str());
@@ -195,7 +225,7 @@ impl Changes {
         if let Some(inode) = open_inode(&self.names.tree(), source.ino) {
             inode.lock().object_moved(&object.version.etag, new_key, &etag);
         }
-        let removed = self.delete_old_name((from, to), &object.key).await;
+        let removed = Moved::after(self.delete_old_name((from, to), &object.key).await);
         let version = Version { etag, ..object.version };
         Ok((What::Object(Facts::made(version, attributes, now)), removed))
     }
