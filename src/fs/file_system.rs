@@ -20,7 +20,7 @@ use crate::fs::markers::Markers;
 use crate::fs::names::attributes::{Attr, AttrChange};
 use crate::fs::names::cache::Names;
 use crate::fs::names::ino::Ino;
-use crate::fs::names::listed::DirEntry;
+use crate::fs::names::listed::{DirEntry, DirEntryPlus};
 use crate::fs::names::name::FileName;
 use crate::fs::names::reading_directories::Directories;
 use crate::fs::open::closing::Holder;
@@ -159,13 +159,13 @@ impl FileSystem {
     }
 
     /// Looks a name up. The kernel is told of the inode by this, and must be made to [`FileSystem::forget`] it.
-    pub async fn lookup(&self, parent: Ino, name: &FileName) -> Result<Attr, FsError> {
-        self.traffic.lookup(parent, name).await
+    pub fn lookup(&self, parent: Ino, name: &FileName) -> impl Future<Output = Result<Attr, FsError>> {
+        self.traffic.lookup(parent, name)
     }
 
     /// What `stat` shows of an inode.
-    pub async fn getattr(&self, ino: Ino) -> Result<Attr, FsError> {
-        self.traffic.getattr(ino).await
+    pub fn getattr(&self, ino: Ino) -> impl Future<Output = Result<Attr, FsError>> {
+        self.traffic.getattr(ino)
     }
 
     /// The kernel has forgotten an inode `lookups` times.
@@ -180,20 +180,20 @@ impl FileSystem {
 
     /// Makes a new file and opens it; one that somebody else has made meanwhile is opened, unless it must be new. The kernel
     /// is told of the inode by this.
-    pub async fn create(
+    pub fn create(
         &self,
         parent: Ino,
         name: &FileName,
         permissions: u32,
         owner: Owner,
         mode: OpenMode,
-    ) -> Result<(Attr, Opened), FsError> {
-        self.files.create(parent, name, permissions, owner, mode).await
+    ) -> impl Future<Output = Result<(Attr, Opened), FsError>> {
+        self.files.create(parent, name, permissions, owner, mode)
     }
 
     /// Reads up to `len` bytes from `offset`; fewer only at the end of the file.
-    pub async fn read(&self, handle: HandleId, offset: u64, len: usize) -> Result<ReadBytes, FsError> {
-        self.files.read(handle, offset, len).await
+    pub fn read(&self, handle: HandleId, offset: u64, len: usize) -> impl Future<Output = Result<ReadBytes, FsError>> {
+        self.files.read(handle, offset, len)
     }
 
     /// Takes as many of the bytes as go in without waiting. Never blocks.
@@ -203,14 +203,14 @@ impl FileSystem {
 
     /// Takes the rest of a write, waiting for whatever it needs. `done` counts the bytes that are in the file; whoever
     /// drops the future leaves it at that.
-    pub async fn write_rest(
+    pub fn write_rest(
         &self,
         handle: HandleId,
         offset: u64,
         data: &[u8],
         done: &AtomicUsize,
-    ) -> Result<(), FsError> {
-        self.files.write_rest(handle, offset, data, done).await
+    ) -> impl Future<Output = Result<(), FsError>> {
+        self.files.write_rest(handle, offset, data, done)
     }
 
     /// Whether somebody has a file open for writing.
@@ -225,34 +225,34 @@ impl FileSystem {
     /// that closed if the file was made or emptied and not yet written, which is how shells open what they redirect to;
     /// and of the one that opened it, if that is another, because a program that lets its children write cares about its
     /// own close. Where it does not know, this close is the last word.
-    pub async fn flush<F: Future<Output = bool> + Send>(
+    pub fn flush<F: Future<Output = bool> + Send>(
         &self,
         handle: HandleId,
         still_open: impl Fn(Holder) -> F + Send,
-    ) -> Result<(), FsError> {
-        self.publisher.flush(handle, still_open).await
+    ) -> impl Future<Output = Result<(), FsError>> {
+        self.publisher.flush(handle, still_open)
     }
 
     /// Makes everything that was written to the file durable, by whatever handle. The handle stays usable.
-    pub async fn fsync(&self, handle: HandleId) -> Result<(), FsError> {
-        self.publisher.fsync(handle).await
+    pub fn fsync(&self, handle: HandleId) -> impl Future<Output = Result<(), FsError>> {
+        self.publisher.fsync(handle)
     }
 
     /// Makes the entries of a directory durable: publishes what waits of it and of the files in it.
-    pub async fn fsync_directory(&self, ino: Ino) -> Result<(), FsError> {
-        self.publisher.fsync_directory(ino).await
+    pub fn fsync_directory(&self, ino: Ino) -> impl Future<Output = Result<(), FsError>> {
+        self.publisher.fsync_directory(ino)
     }
 
     /// The last descriptor of a handle is gone. Publishes what is still unpublished, which nobody can be told of but
     /// the log.
-    pub async fn release(&self, id: HandleId) {
-        self.publisher.release(id).await
+    pub fn release(&self, id: HandleId) -> impl Future<Output = ()> {
+        self.publisher.release(id)
     }
 
     /// Undoes an opening whose caller has gone before it was told: a file that was made or emptied by it, and that nobody
     /// else has written since, is as if that had never been asked for.
-    pub async fn abandon(&self, id: HandleId) {
-        self.publisher.abandon(id).await
+    pub fn abandon(&self, id: HandleId) -> impl Future<Output = ()> {
+        self.publisher.abandon(id)
     }
 
     /// A program that waited for the file to be published was told to end. What is hardly anything but holes is not published
@@ -262,13 +262,13 @@ impl FileSystem {
     }
 
     /// The end of the mount: leaves nothing of files that could not be published, and of those that have lost their names.
-    pub async fn dispose_all(&self) {
-        self.publisher.dispose_all().await
+    pub fn dispose_all(&self) -> impl Future<Output = ()> {
+        self.publisher.dispose_all()
     }
 
     /// Publishes every file that is being written, and returns those that could not be, with the reason.
-    pub async fn publish_all(&self) -> Vec<(String, FsError)> {
-        self.publisher.publish_all().await
+    pub fn publish_all(&self) -> impl Future<Output = Vec<(String, FsError)>> {
+        self.publisher.publish_all()
     }
 
     /// The keys of files that programs have open for writing, and have written to.
@@ -282,13 +282,18 @@ impl FileSystem {
     }
 
     /// Opens a directory.
-    pub async fn opendir(&self, ino: Ino) -> Result<HandleId, FsError> {
-        self.directories.opendir(ino).await
+    pub fn opendir(&self, ino: Ino) -> impl Future<Output = Result<HandleId, FsError>> {
+        self.directories.opendir(ino)
     }
 
     /// The entries of an open directory from `offset` on, at most `count`.
-    pub async fn readdir(&self, handle: HandleId, offset: u64, count: usize) -> Result<Vec<DirEntry>, FsError> {
-        self.directories.readdir(handle, offset, count).await
+    pub fn readdir(
+        &self,
+        handle: HandleId,
+        offset: u64,
+        count: usize,
+    ) -> impl Future<Output = Result<Vec<DirEntry>, FsError>> {
+        self.directories.readdir(handle, offset, count)
     }
 
     /// The entries from `offset`, or behind it where all that were there are gone, at most `count`, with their attributes where
@@ -296,13 +301,13 @@ impl FileSystem {
     ///
     /// The kernel asks for the first of them whether or not somebody wants attributes, and for more only if somebody does:
     /// from then on those that are not known are fetched, side by side.
-    pub async fn readdirplus(
+    pub fn readdirplus(
         &self,
         handle: HandleId,
         offset: u64,
         count: usize,
-    ) -> Result<(u64, Vec<(DirEntry, Option<Attr>)>), FsError> {
-        self.directories.readdirplus(handle, offset, count).await
+    ) -> impl Future<Output = Result<(u64, Vec<DirEntryPlus>), FsError>> {
+        self.directories.readdirplus(handle, offset, count)
     }
 
     /// Closes a directory.
@@ -311,67 +316,90 @@ impl FileSystem {
     }
 
     /// Makes a directory, which is a marker object. The kernel is told of the inode by this.
-    pub async fn mkdir(&self, parent: Ino, name: &FileName, permissions: u32, owner: Owner) -> Result<Attr, FsError> {
-        self.changes.mkdir(parent, name, permissions, owner).await
+    pub fn mkdir(
+        &self,
+        parent: Ino,
+        name: &FileName,
+        permissions: u32,
+        owner: Owner,
+    ) -> impl Future<Output = Result<Attr, FsError>> {
+        self.changes.mkdir(parent, name, permissions, owner)
     }
 
     /// Makes a special file. It waits a moment for the times and the owner that archivers set next. The kernel is told of the
     /// inode by this.
-    pub async fn mknod(
+    pub fn mknod(
         &self,
         parent: Ino,
         name: &FileName,
         special: Special,
         permissions: u32,
         owner: Owner,
-    ) -> Result<Attr, FsError> {
-        self.changes.mknod(parent, name, special, permissions, owner).await
+    ) -> impl Future<Output = Result<Attr, FsError>> {
+        self.changes.mknod(parent, name, special, permissions, owner)
     }
 
     /// Makes a symbolic link, as cosfs does: an object whose content is the target. It waits a moment for the times and the
     /// owner that archivers set next. The kernel is told of the inode by this.
-    pub async fn symlink(&self, parent: Ino, name: &FileName, target: &[u8], owner: Owner) -> Result<Attr, FsError> {
-        self.changes.symlink(parent, name, target, owner).await
+    pub fn symlink(
+        &self,
+        parent: Ino,
+        name: &FileName,
+        target: &[u8],
+        owner: Owner,
+    ) -> impl Future<Output = Result<Attr, FsError>> {
+        self.changes.symlink(parent, name, target, owner)
     }
 
     /// The target of a symbolic link.
-    pub async fn readlink(&self, ino: Ino) -> Result<Vec<u8>, FsError> {
-        self.changes.readlink(ino).await
+    pub fn readlink(&self, ino: Ino) -> impl Future<Output = Result<Vec<u8>, FsError>> {
+        self.changes.readlink(ino)
     }
 
     /// Removes an empty directory.
-    pub async fn rmdir(&self, parent: Ino, name: &FileName) -> Result<(), FsError> {
-        self.changes.rmdir(parent, name).await
+    pub fn rmdir(&self, parent: Ino, name: &FileName) -> impl Future<Output = Result<(), FsError>> {
+        self.changes.rmdir(parent, name)
     }
 
     /// Removes a file. Whoever has it open goes on with it, under a key that nobody sees, until the last handle is closed;
     /// nothing of it is published any more.
-    pub async fn unlink(&self, parent: Ino, name: &FileName) -> Result<(), FsError> {
-        self.changes.unlink(parent, name).await
+    pub fn unlink(&self, parent: Ino, name: &FileName) -> impl Future<Output = Result<(), FsError>> {
+        self.changes.unlink(parent, name)
     }
 
     /// Renames a file or a directory, replacing a file or an empty directory of the new name unless `no_replace`.
-    pub async fn rename(&self, from: (Ino, &FileName), to: (Ino, &FileName), no_replace: bool) -> Result<(), FsError> {
-        self.changes.rename(from, to, no_replace).await
+    pub fn rename(
+        &self,
+        from: (Ino, &FileName),
+        to: (Ino, &FileName),
+        no_replace: bool,
+    ) -> impl Future<Output = Result<(), FsError>> {
+        self.changes.rename(from, to, no_replace)
     }
 
     /// Makes a copy of a file, a symbolic link or a special file under another name. The kernel is told of the copy's inode
     /// by this.
-    pub async fn link(&self, ino: Ino, parent: Ino, name: &FileName) -> Result<Attr, FsError> {
-        self.changes.link(ino, parent, name).await
+    pub fn link(&self, ino: Ino, parent: Ino, name: &FileName) -> impl Future<Output = Result<Attr, FsError>> {
+        self.changes.link(ino, parent, name)
     }
 
     /// Changes attributes, the length among them, and returns what `stat` shows then.
     ///
     /// Of a file that is being written they travel with its publishing; a published object gets them by one copy onto
     /// itself, a directory by a new marker.
-    pub async fn setattr(&self, ino: Ino, change: AttrChange) -> Result<Attr, FsError> {
-        self.attributes.setattr(ino, change).await
+    pub fn setattr(&self, ino: Ino, change: AttrChange) -> impl Future<Output = Result<Attr, FsError>> {
+        self.attributes.setattr(ino, change)
     }
 
     /// Makes room for a range, or zeros of it.
-    pub async fn allocate(&self, handle: HandleId, offset: u64, len: u64, how: Allocation) -> Result<(), FsError> {
-        self.files.allocate(handle, offset, len, how).await
+    pub fn allocate(
+        &self,
+        handle: HandleId,
+        offset: u64,
+        len: u64,
+        how: Allocation,
+    ) -> impl Future<Output = Result<(), FsError>> {
+        self.files.allocate(handle, offset, len, how)
     }
 
     /// The first byte at or behind `offset` of a kind. Only a file that is being written has holes: what is in the bucket
@@ -384,8 +412,13 @@ impl FileSystem {
     /// many, and returns how many that was. What is in the bucket is copied there, and moves nowhere.
     ///
     /// Changes of another file that are not published are published by this.
-    pub async fn copy_range(&self, from: (HandleId, u64), to: (HandleId, u64), len: u64) -> Result<u64, FsError> {
-        self.files.copy_range(from, to, len).await
+    pub fn copy_range(
+        &self,
+        from: (HandleId, u64),
+        to: (HandleId, u64),
+        len: u64,
+    ) -> impl Future<Output = Result<u64, FsError>> {
+        self.files.copy_range(from, to, len)
     }
 
     /// Looks at everything that is open. Takes time in proportion to it.

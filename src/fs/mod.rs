@@ -24,6 +24,7 @@ pub use context::temporary::Temporary;
 pub use file_system::{FileSystem, FileSystemParts};
 pub use locks::{FileLocks, LockFamily, LockInTheWay, LockRequest};
 pub use names::attributes::{Attr, AttrChange, Kind};
+pub use names::listed::DirEntryPlus;
 pub use names::{DirEntry, FileName, Ino, ROOT};
 pub use open::{Allocation, Holder, OpenMode, Opened, SeekTo, WriteOutcome};
 pub use state::{FsState, OpenFileState};

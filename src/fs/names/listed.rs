@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::attributes::Kind;
+use super::attributes::{Attr, Kind};
 use super::entry::What;
 use super::ino::Ino;
 use super::name::FileName;
@@ -17,6 +17,9 @@ pub struct DirEntry {
     /// What it is.
     pub kind: Kind,
 }
+
+/// An entry with its attributes, where its name is still there.
+pub type DirEntryPlus = (DirEntry, Option<Attr>);
 
 /// Where a page begins.
 #[derive(Clone, Default)]

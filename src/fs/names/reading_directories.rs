@@ -8,11 +8,11 @@ use std::sync::Arc;
 use tokio::sync::Mutex;
 
 use super::answers::Asked;
-use super::attributes::{Attr, Kind};
+use super::attributes::Kind;
 use super::cache::Names;
 use super::entry::Entry;
 use super::ino::{Ino, ROOT};
-use super::listed::{DirEntry, Start};
+use super::listed::{DirEntry, DirEntryPlus, Start};
 use super::name::FileName;
 use crate::fs::context::error::FsError;
 use crate::fs::context::handles::{HandleId, Handles};
@@ -201,12 +201,12 @@ impl Directories {
         handle: HandleId,
         mut offset: u64,
         count: usize,
-    ) -> Result<(u64, Vec<(DirEntry, Option<Attr>)>), FsError> {
+    ) -> Result<(u64, Vec<DirEntryPlus>), FsError> {
         let handle = self.handles.get(handle)?;
         loop {
             let entries = self.entries_with_attributes(&handle, offset, count).await?;
             // Where all of them are gone, nothing would look like the end of the directory.
-            let is_shown = |(entry, attr): &(DirEntry, Option<Attr>)| attr.is_some() || entry.name.is_dot();
+            let is_shown = |(entry, attr): &DirEntryPlus| attr.is_some() || entry.name.is_dot();
             if entries.is_empty() || entries.iter().any(is_shown) {
                 return Ok((offset, entries));
             }
@@ -219,7 +219,7 @@ impl Directories {
         handle: &DirHandle,
         offset: u64,
         count: usize,
-    ) -> Result<Vec<(DirEntry, Option<Attr>)>, FsError> {
+    ) -> Result<Vec<DirEntryPlus>, FsError> {
         let ino = handle.ino;
         let entries = self.entries_from(handle, offset, count).await?;
         let names: Vec<FileName> =
