@@ -65,11 +65,12 @@ pub(super) fn is_terminal() -> bool {
 /// The log of this process.
 struct ProcessLog {
     sink: Sink,
-    /// What has been chosen, and what it is raised to for a while. Std lock: read by every line, held for a match.
+    /// What has been chosen, and what it is raised to for a while. Std lock, 9 in the order of locks: read by every line, held
+    /// for a match.
     levels: RwLock<Levels>,
-    /// Std lock: replaced when the log is opened anew.
+    /// Std lock, 9 in the order of locks: replaced when the log is opened anew.
     writer: RwLock<Logger>,
-    /// Std mutex: a few map operations.
+    /// Std mutex, 9 in the order of locks: a few map operations.
     limit: Mutex<LogLimit>,
 }
 

@@ -25,7 +25,8 @@ const fn signal(number: u32) -> u64 {
 /// to closing its files, and far shorter than it takes until its number is used again.
 const ENDING_FOR: Duration = Duration::from_secs(5);
 
-/// Threads that were seen to be told to end. The signal may be taken off before the kernel closes their files.
+/// Threads that were seen to be told to end. The signal may be taken off before the kernel closes their files. Std mutex:
+/// map operations only. Level 8 in the order of locks.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Ending(Arc<Mutex<HashMap<u32, Instant>>>);
 

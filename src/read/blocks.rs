@@ -66,7 +66,7 @@ impl Slot {
 /// All blocks of a mount, by how recently they were used.
 #[derive(Debug)]
 pub(super) struct Blocks {
-    /// Std mutex: map operations only. Nobody asks the budget for memory while holding it.
+    /// Std mutex, 8 in the order of locks: map operations only. Nobody asks the budget for memory while holding it.
     slots: Mutex<LruCache<BlockKey, Arc<Slot>>>,
 }
 

@@ -88,7 +88,7 @@ type Whole = (Checksum, u64);
 /// The maps of a mount; the least recently used make way.
 #[derive(Debug)]
 pub(super) struct Maps {
-    /// Std mutex: map operations only.
+    /// Std mutex, 8 in the order of locks: map operations only.
     kept: Mutex<Kept>,
     bytes_max: usize,
     algorithm: ChecksumAlgorithm,

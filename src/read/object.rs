@@ -36,14 +36,16 @@ pub struct Object {
     /// The name of its blocks.
     number: u64,
     /// What is read. Moves when the object is renamed, and gets its checksum from the first answer where it has none. Std
-    /// mutex: copies only.
+    /// mutex, 8 in the order of locks: copies only.
     stored: Mutex<StoredObject>,
     pub(super) verifier: Verifier,
     /// Where its large blocks begin, once somebody has begun to read.
     layout: OnceLock<Layout>,
-    /// The last checksum that an answer told, if it was another than the version's. Std mutex: copies only.
+    /// The last checksum that an answer told, if it was another than the version's. Std mutex, 8 in the order of locks, taken
+    /// under that of `stored`: copies only.
     contradicted: Mutex<Option<Checksum>>,
-    /// Held by the reader who sees to it that all of the object is verified.
+    /// Held by the reader who sees to it that all of the object is verified. Tokio's mutex, 4 in the order of locks: held for as
+    /// long as that takes.
     whole: tokio::sync::Mutex<()>,
     /// All of the object is being verified before it is handed out.
     is_held_back: AtomicBool,
@@ -51,7 +53,7 @@ pub struct Object {
     goes_on_unverified: AtomicBool,
     /// Bytes that were fetched for readers who jump.
     pub(super) fetched_at_random: AtomicU64,
-    /// When the service last confirmed the version by answering. Std mutex: copies only.
+    /// When the service last confirmed the version by answering. Std mutex, 8 in the order of locks: copies only.
     answered_at: Mutex<Option<Instant>>,
 }
 

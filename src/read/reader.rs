@@ -22,7 +22,7 @@ const TRAIL_BYTES: u64 = 8 * MIB;
 /// One reader of an object, with habits of its own.
 pub struct Reader {
     object: Arc<Object>,
-    /// Std mutex: arithmetic only.
+    /// Std mutex, 8 in the order of locks: arithmetic only.
     progress: Mutex<Progress>,
 }
 

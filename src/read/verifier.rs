@@ -60,7 +60,7 @@ pub(super) enum Handing {
 /// What is known of the bytes of one version.
 #[derive(Debug, Default)]
 pub(super) struct Verifier {
-    /// Std mutex: map operations and copies of sums only.
+    /// Std mutex, 8 in the order of locks: map operations and copies of sums only.
     state: Mutex<State>,
     map: OnceLock<Arc<BlockMap>>,
     /// Somebody got bytes that are not the object's: nothing more is read through this.

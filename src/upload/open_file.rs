@@ -25,7 +25,8 @@ pub struct OpenFile {
     pub(super) sender: Arc<Sender>,
     /// It has been given bytes of another object at some time.
     pub(super) is_copier: AtomicBool,
-    /// One publishing at a time. Tokio's mutex because it is held while requests are on their way.
+    /// One publishing at a time. Tokio's mutex because it is held while requests are on their way. Level 3 in the order of
+    /// locks.
     pub(super) publishing: tokio::sync::Mutex<()>,
 }
 

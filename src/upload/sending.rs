@@ -16,7 +16,8 @@ use crate::store::{Op, Source, StoreError, StoreErrorKind};
 /// What is sent of one file: its state, and the tasks that send parts of it, which go on without whoever began them.
 pub(super) struct Sender {
     pub(super) transfers: Arc<Transfers>,
-    /// Std mutex: guards everything that a write touches; never held across an await, sections copy at most 1 MiB.
+    /// Std mutex: guards everything that a write touches; never held across an await, sections copy at most 1 MiB. Level 7 in
+    /// the order of locks.
     state: Mutex<State>,
     /// Told whenever something changed that somebody may wait for: a part landed, a publishing ended, a failure.
     pub(super) changed: Notify,

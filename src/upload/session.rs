@@ -9,7 +9,8 @@ use crate::object::{Limits, ObjectAttributes, ObjectKey, PartNumber, UploadId};
 /// being aborted meanwhile.
 pub(super) struct Session {
     pub(super) key: ObjectKey,
-    /// Its id, once it was begun at the service.
+    /// Its id, once it was begun at the service. Who needs it first begins it, and others wait for that: level 4 in the order
+    /// of locks, held over that request alone.
     pub(super) upload: OnceCell<UploadId>,
     /// What is sent with Initiate.
     pub(super) attributes: ObjectAttributes,

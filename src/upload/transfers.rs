@@ -40,11 +40,13 @@ pub(super) struct Transfers {
     /// Requests with data on their way, of all files together.
     in_flight: AtomicUsize,
     /// One permit for each part that may be on the wire, of all files together: twice what one file may have. More would
-    /// not be faster, and everything else on the same wire, a `mkdir` for example, would wait behind them.
+    /// not be faster, and everything else on the same wire, a `mkdir` for example, would wait behind them. Level 4 in the
+    /// order of locks; who has one waits for its request alone.
     pub(super) wire: Semaphore,
     /// The most parts of an upload: what the service is known for, or fewer if it has refused a number.
     part_count_max: AtomicU64,
-    /// Room for bytes that are fetched to be sent again, in pages of [`ROOM_PAGE_BYTES`].
+    /// Room for bytes that are fetched to be sent again, in pages of [`ROOM_PAGE_BYTES`]. Level 4 in the order of locks, before
+    /// `wire`.
     room: Arc<Semaphore>,
     room_pages: u32,
     /// What keys begin with that nobody sees.

@@ -25,7 +25,7 @@ pub struct Uploader {
 
 /// Files, for as long as they live.
 ///
-/// Std mutex: pushes, sweeps and clones only.
+/// Std mutex: pushes, sweeps and clones only. Level 8 in the order of locks.
 #[derive(Default)]
 struct Registry(Mutex<Vec<Weak<OpenFile>>>);
 

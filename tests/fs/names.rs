@@ -605,3 +605,69 @@ async fn what_others_made_in_between_is_opened_and_not_refused() {
     bed.mkdir("d").await.unwrap();
     assert_eq!(bed.try_create("d", WRITE).await.err(), Some(FsError::IsDirectory));
 }
+
+fn heads(bed: &Bed) -> usize {
+    bed.take_ops().iter().filter(|op| **op == Op::HeadObject).count()
+}
+
+/// As `rm -r` does: it reads the names, and looks each up before it removes it.
+#[tokio::test]
+async fn who_removes_one_name_after_the_other_is_not_told_of_attributes() {
+    const FILES: usize = 400;
+    let bed = Bed::new();
+    for index in 0..FILES {
+        bed.bucket.insert(&format!("d/{index:03}"), "12345678".repeat(1_000));
+    }
+    let ino = bed.stat("d").await.unwrap().ino;
+    let open = bed.fs.opendir(ino).await.unwrap();
+    assert_eq!(bed.fs.readdir(open, 0, usize::MAX).await.unwrap().len(), FILES + 2);
+    bed.take_ops();
+    for index in 0..FILES {
+        bed.stat(&format!("d/{index:03}")).await.unwrap();
+        bed.unlink(&format!("d/{index:03}")).await.unwrap();
+        bed.settle().await;
+    }
+    let heads = heads(&bed);
+    // The first lookups cannot be told from those of `ls -l`, which is looked 64 names ahead of.
+    assert!(heads <= 70, "{heads} HEADs for {FILES} removals");
+    bed.fs.releasedir(open);
+}
+
+/// Lists a directory, and returns how many HEADs its first thousand entries take, and what `link` is shown as.
+async fn heads_of_listing(bed: &Bed, path: &str) -> (usize, Option<Kind>) {
+    let open = bed.fs.opendir(bed.stat(path).await.unwrap().ino).await.unwrap();
+    bed.settle().await;
+    bed.take_ops();
+    let entries = bed.fs.readdir(open, 0, 1_000).await.unwrap();
+    bed.fs.releasedir(open);
+    let link = entries.iter().find(|entry| entry.name.as_str() == "link");
+    (heads(bed), link.map(|entry| entry.kind))
+}
+
+/// What is a link shows by a HEAD alone, and most small objects are none.
+#[tokio::test]
+async fn one_small_object_of_a_directory_is_asked_what_it_is_until_a_link_was_met() {
+    let bed = Bed::new();
+    for (path, target) in [("links", "0"), ("many", "a target that is longer than what the files have")] {
+        bed.mkdir(path).await.unwrap();
+        bed.symlink(&format!("{path}/link"), target).await.unwrap();
+    }
+    bed.publish_all().await;
+    for index in 0..20 {
+        for path in ["files", "links", "many"] {
+            bed.bucket.insert(&format!("{path}/{index:02}"), "12345678");
+        }
+    }
+    for index in 0..1_200 {
+        bed.bucket.insert(&format!("pages/{index:04}"), "12345678");
+    }
+    let bed = bed.remount();
+    assert_eq!(heads_of_listing(&bed, "files").await, (1, None));
+    assert_eq!(heads_of_listing(&bed, "files").await, (0, None), "once a directory");
+    assert_eq!(heads_of_listing(&bed, "pages").await, (0, None), "one of so many would tell nothing");
+    assert_eq!(heads_of_listing(&bed, "many").await, (1, Some(Kind::File)), "another one was asked");
+    assert_eq!(bed.stat("many/link").await.unwrap().kind, Kind::Symlink);
+    // From now on every small object may be one.
+    assert_eq!(heads_of_listing(&bed, "links").await, (21, Some(Kind::Symlink)));
+    assert_eq!(heads_of_listing(&bed, "many").await.1, Some(Kind::Symlink));
+}

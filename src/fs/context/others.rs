@@ -41,7 +41,7 @@ pub struct Others {
     stamps: File,
     path: PathBuf,
     place: usize,
-    /// Std mutex: held for a read of a row in a file in memory.
+    /// Std mutex, 8 in the order of locks: held for a read of a row in a file in memory.
     seen: Mutex<Vec<Seen>>,
     /// Its own stamp as a newcomer.
     own: u64,

@@ -39,8 +39,8 @@ pub(in crate::fs) struct Context {
     pub(in crate::fs) runtime: tokio::runtime::Handle,
     /// Other mounts of the bucket on this machine; `None` if nobody is to know of this one.
     pub(in crate::fs) others: Option<Arc<Others>>,
-    /// A permit for each publishing in the background. Who has one waits for answers alone, or for those who do: taken before
-    /// anything else that somebody may wait for.
+    /// A permit for each publishing in the background, 2 in the order of locks. Who has one waits for answers alone, or for
+    /// those who do: taken before anything else that somebody may wait for.
     pub(in crate::fs) background: Semaphore,
 }
 

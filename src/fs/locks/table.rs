@@ -75,12 +75,13 @@ pub struct LockInTheWay {
 /// The locks that are held by this mount.
 pub(in crate::fs) struct Locks {
     directory: PathBuf,
-    /// Std mutex: a few map operations, and calls of the kernel on files in memory that never wait.
+    /// Std mutex, 7 in the order of locks: a few map operations, and calls of the kernel on files in memory that never wait.
     files: Mutex<HashMap<(Ino, LockFamily), LockedFile>>,
     /// How many `files` there are, so that a close of a file that nobody ever locked asks for nothing more.
     count: AtomicUsize,
     pub(in crate::fs) unlocked: Notify,
-    /// How often others had changed what is around a file when it was last renewed. Std mutex: map operations only.
+    /// How often others had changed what is around a file when it was last renewed. Std mutex, 7 in the order of locks: map
+    /// operations only.
     looked_at: Mutex<LruCache<Ino, u64>>,
 }
 

@@ -38,8 +38,8 @@ use super::tree::Tree;
 /// Claims of all calls that are being answered.
 #[derive(Debug, Default)]
 pub(in crate::fs) struct Claims {
-    /// Std mutex: map operations, and steps upwards in the tree. Taken while the tree is locked, and never the other way
-    /// round.
+    /// Std mutex, 7 in the order of locks: map operations, and steps upwards in the tree. Taken while the tree is locked, and
+    /// never the other way round. To wait for a claim is level 1.
     state: Mutex<State>,
 }
 

@@ -13,7 +13,7 @@ use super::name::FileName;
 /// Questions that are on their way, and what has been learned from the answers.
 #[derive(Default)]
 pub(in crate::fs) struct Questions {
-    /// Std mutex: map operations only.
+    /// Std mutex, 7 in the order of locks: map operations only.
     asked: Mutex<HashMap<(Ino, FileName), Arc<Notify>>>,
     /// Some small object was a symbolic link or a special file.
     has_met_link: AtomicBool,

@@ -21,7 +21,7 @@ use crate::fs::context::service::Context;
 /// An open directory.
 pub(in crate::fs) struct DirHandle {
     ino: Ino,
-    /// Tokio's mutex because the next page is listed under it.
+    /// Tokio's mutex, 2 in the order of locks, because the next page is listed under it.
     page: Mutex<Page>,
 }
 

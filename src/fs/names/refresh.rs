@@ -10,7 +10,7 @@ use crate::fs::context::error::FsError;
 pub(super) struct Refresh {
     /// Requests that failed so far.
     failures: AtomicU64,
-    /// Why the last of them did. Tokio's mutex because it is held while a request is on its way.
+    /// Why the last of them did. Tokio's mutex, 2 in the order of locks, because it is held while a request is on its way.
     last_failure: tokio::sync::Mutex<Option<FsError>>,
 }
 

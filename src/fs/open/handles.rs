@@ -37,7 +37,7 @@ pub(in crate::fs) struct FileHandle {
     pub(in crate::fs) writing: Option<Arc<Writing>>,
     /// Somebody has read by it.
     has_read: AtomicBool,
-    /// What it reads while nobody writes. Std mutex: replaced when this mount publishes the file.
+    /// What it reads while nobody writes. Std mutex, 7 in the order of locks: replaced when this mount publishes the file.
     reader: Mutex<Option<Arc<Reader>>>,
     /// Others have replaced what it reads, and that was seen by an open: what the kernel keeps of the file is of the new
     /// version from then on, and nothing of the old one may get between it.

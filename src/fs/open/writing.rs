@@ -24,7 +24,7 @@ pub(in crate::fs) struct Writing {
     pub(in crate::fs) temporary: AtomicBool,
     /// Nobody has had it open for writing: only attributes differ from the object.
     pub(in crate::fs) only_attributes: AtomicBool,
-    /// Std mutex: copies only.
+    /// Std mutex, 7 in the order of locks: copies, and making a reader.
     progress: Mutex<Progress>,
 }
 

@@ -2,13 +2,14 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Removals that go on in the background of what directories that were not renamed have left at their new names.
+/// Removals that go on in the background of what directories that were not renamed have left at their new names. Std mutex,
+/// 7 in the order of locks: list operations only.
 #[derive(Default)]
 pub(in crate::fs) struct Cleanups(Mutex<Vec<Arc<Cleanup>>>);
 
 pub(in crate::fs) struct Cleanup {
     pub(in crate::fs) prefix: String,
-    /// Tokio's mutex: held while a request is on its way. Whether it is over.
+    /// Whether it is over. Tokio's mutex, 2 in the order of locks: held while a request is on its way.
     pub(in crate::fs) is_over: tokio::sync::Mutex<bool>,
 }
 

@@ -29,7 +29,7 @@ pub(in crate::fs) const LEASE: Duration = Duration::from_millis(100);
 /// Files that keep their names for calls that are about to come.
 #[derive(Default)]
 pub(in crate::fs) struct Leases {
-    /// Std mutex: map operations only.
+    /// Std mutex, 7 in the order of locks: map operations only, those of the claims among them. To keep a name is level 1.
     state: Mutex<LeaseState>,
 }
 
