@@ -29,7 +29,7 @@ use crate::fs::open::handles::OpenMode;
 use crate::fs::open::linked::looks_like;
 use crate::fs::open::publisher::Publisher;
 use crate::fs::open::ranges::{Allocation, SeekTo};
-use crate::fs::open::reading::WriteOutcome;
+use crate::fs::open::writing::WriteOutcome;
 use crate::fs::state::{FsState, OpenFileState};
 use crate::fs::traffic::calls::Traffic;
 use crate::memory::Memory;

@@ -53,7 +53,7 @@ pub struct Object {
     goes_on_unverified: AtomicBool,
     /// Bytes that were fetched for readers who jump.
     pub(super) fetched_at_random: AtomicU64,
-    /// When the service last confirmed the version by answering. Std mutex, 8 in the order of locks: copies only.
+    /// When the service last confirmed the version by answering, until somebody has taken note of that. Std mutex, 8 in the order of locks: copies only.
     answered_at: Mutex<Option<Instant>>,
 }
 
@@ -114,9 +114,9 @@ impl Object {
         lock(&self.stored).version.size
     }
 
-    /// How long ago the service last confirmed that this is the object's version.
-    pub fn confirmed_ago(&self) -> Option<Duration> {
-        lock(&self.answered_at).map(|at| at.elapsed())
+    /// How long ago the service has confirmed that this is the object's version, if it has since this was last asked.
+    pub fn newly_confirmed_ago(&self) -> Option<Duration> {
+        lock(&self.answered_at).take().map(|at| at.elapsed())
     }
 
     /// Whether somebody got bytes that were not the object's.

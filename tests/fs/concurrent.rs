@@ -7,7 +7,7 @@
 //! fit into the order, too.
 //!
 //! Each of these makes it fail, with seeds 1 to 4 after so many schedules:
-//! - who opens a file for writing does not wait for its rename or removal (no `arrive` in `FileSystem::open_as`): 109, 15, 26, 26;
+//! - who opens a file for writing does not wait for its rename or removal (no `arrive` in `Files::open_as`): 109, 15, 26, 26;
 //! - who opens or makes something in a directory does not wait for the end of its rename (no `claim_too` in `Move::copy_all`):
 //!   19, 7, 136, 9.
 //!
@@ -343,7 +343,7 @@ impl Run {
             self.callers.push(caller.await.map_err(|error| format!("{error}\n{}", self.shared.history.told()))?);
         }
         Self::settle(&self.bed.clock).await;
-        self.look(&self.bed.fs.clone()).await;
+        Box::pin(self.look(&self.bed.fs.clone())).await;
         self.explain().await
     }
 
@@ -373,10 +373,11 @@ impl Run {
         true
     }
 
-    /// What holds in the middle of calls, too: the place for `FileSystem::check_invariants`.
+    /// What holds in the middle of calls, too.
     fn check_what_always_holds(&self) {
         let (used, limit) = (self.bed.memory.used_bytes(), self.bed.memory.limit_bytes());
         assert!(used <= limit, "{used} bytes of memory are in use, of {limit}");
+        self.bed.fs.expect_consistent();
     }
 
     /// Looks at everything that there is, by calls as any other.
@@ -399,7 +400,7 @@ impl Run {
                 }
             }
         };
-        unhindered(&self.bed.clock, &control, look).await;
+        Box::pin(unhindered(&self.bed.clock, &control, look)).await;
     }
 
     /// Takes what there may be by now from what was called.
@@ -416,7 +417,7 @@ impl Run {
             let control = caller.control.clone();
             unhindered(&self.bed.clock, &control, caller.close_all()).await;
         }
-        self.look(&self.bed.fs.clone()).await;
+        Box::pin(self.look(&self.bed.fs.clone())).await;
         self.explain().await?;
         self.pass(10_000).await;
         let failed = self.bed.fs.publish_all().await;
@@ -433,7 +434,7 @@ impl Run {
             return Err(format!("left in the bucket: {hidden:?}"));
         }
         self.shared.forget_all(&self.bed.fs);
-        self.look(&self.bed.another(None).fs).await;
+        Box::pin(self.look(&self.bed.another(None).fs)).await;
         self.explain().await?;
         self.remove_all().await
     }

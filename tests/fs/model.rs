@@ -145,6 +145,7 @@ impl Run {
             Settle => self.bed.settle().await,
             Remount => self.remount().await,
         }
+        self.bed.fs.expect_consistent();
     }
 
     async fn open(&mut self, slot: usize, name: usize, mode: OpenMode) {

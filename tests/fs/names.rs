@@ -671,3 +671,22 @@ async fn one_small_object_of_a_directory_is_asked_what_it_is_until_a_link_was_me
     assert_eq!(heads_of_listing(&bed, "links").await, (21, Some(Kind::Symlink)));
     assert_eq!(heads_of_listing(&bed, "many").await.1, Some(Kind::Symlink));
 }
+
+/// However little is to be kept of names, those of a directory that this mount fills stay, and attributes go.
+#[tokio::test]
+async fn a_directory_that_is_filled_costs_no_listing_however_little_is_kept_of_names() {
+    const FILES: usize = 3_000;
+    let options = FsOptions { metadata_bytes: 64 << 10, ..FsOptions::default() };
+    let bed = Bed::with(Choices { options, ..Choices::default() });
+    bed.mkdir("d").await.unwrap();
+    bed.take_ops();
+    for index in 0..FILES {
+        bed.put(&format!("d/{index:04}"), b"x").await.unwrap();
+    }
+    let ops = bed.take_ops();
+    let count = |wanted: Op| ops.iter().filter(|op| **op == wanted).count();
+    assert_eq!((count(Op::PutObject), count(Op::ListObjects), count(Op::HeadObject)), (FILES, 0, 0));
+    assert!(bed.fs.state().metadata_bytes < FILES * 300, "{}", bed.fs.state().metadata_bytes);
+    bed.stat("d/0000").await.unwrap();
+    assert_eq!(bed.take_ops(), [Op::HeadObject], "its attributes made way");
+}

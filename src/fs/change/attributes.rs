@@ -9,10 +9,10 @@ use crate::fs::markers::Markers;
 use crate::fs::names::attributes::{Attr, AttrChange};
 use crate::fs::names::cache::Names;
 use crate::fs::names::ino::Ino;
+use crate::fs::open::content::Writing;
 use crate::fs::open::files::Files;
 use crate::fs::open::inode::writing_of;
 use crate::fs::open::publisher::Publisher;
-use crate::fs::open::writing::Writing;
 use crate::fs::traffic::calls::Traffic;
 use crate::object::ObjectAttributes;
 

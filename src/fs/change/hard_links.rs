@@ -19,9 +19,9 @@ use crate::fs::names::entry::{Entry, Facts, What};
 use crate::fs::names::heads::METADATA_ATTEMPTS;
 use crate::fs::names::ino::Ino;
 use crate::fs::names::name::FileName;
+use crate::fs::open::content::Writing;
 use crate::fs::open::inode::open_inode;
 use crate::fs::open::linked::note_link;
-use crate::fs::open::writing::Writing;
 use crate::object::{ObjectAttributes, ObjectKey, StoredObject, Version};
 use crate::upload::{OpenFile, copy_object};
 

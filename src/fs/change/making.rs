@@ -1,4 +1,4 @@
-//! Changing names and attributes: mkdir, rmdir, symlink, unlink, chmod, chown, utimens, truncate. Rename is in `renaming`.
+//! Making directories and symbolic links, and finding out where these lead.
 
 use std::sync::atomic::AtomicUsize;
 

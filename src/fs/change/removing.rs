@@ -11,8 +11,8 @@ use crate::fs::names::entry::What;
 use crate::fs::names::ino::Ino;
 use crate::fs::names::name::FileName;
 use crate::fs::names::tree::Tree;
+use crate::fs::open::content::Writing;
 use crate::fs::open::inode::is_open;
-use crate::fs::open::writing::Writing;
 use crate::object::ObjectKey;
 use crate::upload::LosingName;
 

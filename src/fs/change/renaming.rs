@@ -8,8 +8,8 @@ use crate::fs::names::heads::METADATA_ATTEMPTS;
 use crate::fs::names::ino::Ino;
 use crate::fs::names::name::FileName;
 use crate::fs::names::tree::Tree;
+use crate::fs::open::content::Writing;
 use crate::fs::open::inode::open_inode;
-use crate::fs::open::writing::Writing;
 use crate::object::{ObjectKey, Version};
 use crate::upload::copy_object;
 

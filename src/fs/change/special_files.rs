@@ -12,8 +12,8 @@ use crate::fs::names::attributes::{Attr, Kind, with_device};
 use crate::fs::names::entry::{Entry, What};
 use crate::fs::names::ino::Ino;
 use crate::fs::names::name::FileName;
+use crate::fs::open::content::Writing;
 use crate::fs::open::inode::lock_inode;
-use crate::fs::open::writing::Writing;
 use crate::upload::OpenFile;
 
 /// What kind of special file to make.

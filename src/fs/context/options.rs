@@ -12,7 +12,7 @@ pub struct FsOptions {
     /// How long names and attributes are believed without asking again.
     pub metadata_ttl: Duration,
     /// What is kept of names and attributes at most, in bytes, beside what the kernel refers to. A name costs some 240 bytes,
-    /// and its attributes 800 more.
+    /// and its attributes 800 more (`names/cost.rs`).
     pub metadata_bytes: usize,
     /// The owner of files that do not say, and of the root.
     pub owner: Owner,

@@ -158,17 +158,26 @@ impl Names {
     /// Finds out what the names of a listing are: a small object may be a symbolic link, and an empty one a special file, which
     /// a listing does not tell.
     ///
-    /// Where this mount has met no such thing yet, one object is asked for each directory, the shortest, and the others are taken
-    /// to be what it is. For a directory of more than one page one object would tell nothing.
+    /// Where this mount has met no such thing yet, one object with content is asked for each directory, the shortest, and a few
+    /// empty ones; the others are taken to be files. For a directory of more than one page that would tell nothing.
     pub(in crate::fs) async fn learn_kinds(&self, parent: Ino, names: &[FileName]) -> Option<(usize, FsError)> {
         if self.context.options.attributes == AttributeSource::Listing {
             return None;
         }
         if !self.questions.has_met_link() {
-            let sample = self.tree().inodes.sample_of_unknown_kind(parent, names)?;
-            let failed = self.fetch_attributes_of(parent, vec![sample]).await;
-            if failed.is_some() || !self.questions.has_met_link() {
+            let sample = self.tree().inodes.sample_of_unknown_kind(parent, names);
+            if sample.is_empty() || !self.questions.may_be_links() {
+                return None;
+            }
+            let failed = self.fetch_attributes_of(parent, sample).await;
+            if failed.is_some() {
                 return failed;
+            }
+            if let Some(directory) = self.tree().directory_mut(parent) {
+                directory.has_sampled_kinds = true;
+            }
+            if !self.questions.has_met_link() {
+                return None;
             }
         }
         let unknown = self.tree().inodes.of_unknown_kind(parent, names);

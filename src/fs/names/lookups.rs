@@ -9,6 +9,10 @@ use super::inodes::Inodes;
 use super::name::FileName;
 use super::walk::Step;
 
+/// So many empty objects of those that are listed together are asked whether they are special files: pipes and sockets come in
+/// ones and twos, and who has many empty objects in a directory has something else.
+const EMPTY_QUESTIONS_MAX: usize = 16;
+
 impl Inodes {
     /// Somebody looks a name up. Returns files that are to be asked for because they are likely to be next.
     pub(super) fn walk_to(&mut self, parent: Ino, name: &FileName) -> Vec<FileName> {
@@ -93,18 +97,22 @@ impl Inodes {
         names.iter().filter(is_unknown).cloned().collect()
     }
 
-    /// The one of them that is likeliest to be a symbolic link, unless what another small object of the directory is has been
-    /// asked for already.
-    pub(super) fn sample_of_unknown_kind(&mut self, parent: Ino, names: &[FileName]) -> Option<FileName> {
+    /// Those of them that are asked where no symbolic link and no special file has been met: the object that is likeliest to be
+    /// a link, and the empty ones if there are not many. None where the directory's were asked before.
+    pub(super) fn sample_of_unknown_kind(&self, parent: Ino, names: &[FileName]) -> Vec<FileName> {
         if self.directory(parent).is_none_or(|directory| directory.is_large || directory.has_sampled_kinds) {
-            return None;
+            return Vec::new();
         }
         let size = |name: &FileName| match self.entry(parent, name).map(|entry| &entry.what) {
-            Some(What::Object(facts)) if facts.version.size > 0 => facts.version.size,
-            _ => u64::MAX,
+            Some(What::Object(facts)) => facts.version.size,
+            _ => 0,
         };
-        let sample = self.of_unknown_kind(parent, names).into_iter().min_by_key(size)?;
-        self.directory_mut(parent)?.has_sampled_kinds = true;
-        Some(sample)
+        let (mut sample, others): (Vec<_>, Vec<_>) =
+            self.of_unknown_kind(parent, names).into_iter().partition(|name| size(name) == 0);
+        if sample.len() > EMPTY_QUESTIONS_MAX {
+            sample.clear();
+        }
+        sample.extend(others.into_iter().min_by_key(size));
+        sample
     }
 }

@@ -1,7 +1,7 @@
 //! Questions for metadata that are on their way: each is asked once, however many wait for the answer.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
@@ -10,19 +10,28 @@ use super::attributes::Kind;
 use super::ino::Ino;
 use super::name::FileName;
 
+/// So many small objects are asked whether they are symbolic links or special files when they are listed. If none of them
+/// was, a bucket is taken to have none, until one is met.
+const KIND_QUESTIONS_MAX: i64 = 10_000;
+
 /// Questions that are on their way, and what has been learned from the answers.
-#[derive(Default)]
 pub(in crate::fs) struct Questions {
     /// Std mutex, 7 in the order of locks: map operations only.
     asked: Mutex<HashMap<(Ino, FileName), Arc<Notify>>>,
-    /// Some small object was a symbolic link or a special file.
-    has_met_link: AtomicBool,
+    /// How many more small objects are asked; more than at first once one was a symbolic link or a special file.
+    kind_questions: AtomicI64,
 }
 
 /// One question on its way; dropping it lets those go on who wait for the answer.
 pub(super) struct Question<'a> {
     questions: &'a Questions,
     about: (Ino, FileName),
+}
+
+impl Default for Questions {
+    fn default() -> Questions {
+        Questions { asked: Mutex::default(), kind_questions: AtomicI64::new(KIND_QUESTIONS_MAX) }
+    }
 }
 
 impl Questions {
@@ -48,13 +57,19 @@ impl Questions {
 
     /// Whether some small object was a symbolic link or a special file.
     pub(super) fn has_met_link(&self) -> bool {
-        self.has_met_link.load(Ordering::Relaxed)
+        self.kind_questions.load(Ordering::Relaxed) > KIND_QUESTIONS_MAX
+    }
+
+    /// Whether small objects may be symbolic links or special files, as far as anybody has seen.
+    pub(super) fn may_be_links(&self) -> bool {
+        self.kind_questions.load(Ordering::Relaxed) > 0
     }
 
     /// Takes note of what a small object was.
     pub(in crate::fs) fn learn(&self, kind: Kind) {
-        if kind != Kind::File {
-            self.has_met_link.store(true, Ordering::Relaxed);
+        match kind {
+            Kind::File => drop(self.kind_questions.fetch_sub(1, Ordering::Relaxed)),
+            _ => self.kind_questions.store(i64::MAX, Ordering::Relaxed),
         }
     }
 }

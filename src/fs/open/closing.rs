@@ -6,9 +6,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::content::Writing;
 use super::inode::{open_inode, waiting_in, writing_of, writings};
 use super::publisher::Publisher;
-use super::writing::Writing;
 use crate::fs::context::error::FsError;
 use crate::fs::context::handles::HandleId;
 use crate::fs::context::service::BACKGROUND_MAX;
@@ -248,7 +248,7 @@ impl Publisher {
     }
 
     /// The content of a file that somebody has open for writing, to be changed without a handle: it is kept until it is
-    /// [let go](FileSystem::let_go).
+    /// [let go](Publisher::let_go).
     pub(in crate::fs) fn hold_writing(&self, ino: Ino) -> Option<Arc<Writing>> {
         let tree = self.names.tree();
         let inode = open_inode(&tree, ino)?;
@@ -259,7 +259,7 @@ impl Publisher {
     }
 
     /// The content of a file that nobody has open, whose content or attributes only wait to be published, held until it is
-    /// [let go](FileSystem::let_go) or [dropped](FileSystem::drop_waiting). Until then the file is what it was.
+    /// [let go](Publisher::let_go) or [dropped](Publisher::drop_waiting). Until then the file is what it was.
     pub(in crate::fs) fn hold_waiting(&self, ino: Ino) -> Option<Arc<Writing>> {
         let tree = self.names.tree();
         let inode = open_inode(&tree, ino)?;

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use super::content::Writing;
 use super::handles::{FileHandle, OpenMode};
 use super::inode::{inode_of, lock_inode, open_inode, writing_of};
 use super::publisher::Publisher;
-use super::writing::Writing;
 use crate::fs::context::content_type::type_of_name;
 use crate::fs::context::error::FsError;
 use crate::fs::context::handles::HandleId;

@@ -3,8 +3,8 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::content::Writing;
 use super::inode::Inode;
-use super::writing::Writing;
 use crate::fs::names::ino::Ino;
 use crate::object::ETag;
 use crate::read::{Object, Reader};

@@ -7,9 +7,9 @@
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use super::content::Writing;
 use super::inode::{lock_inode, open_inode};
 use super::publisher::Publisher;
-use super::writing::Writing;
 use crate::fs::context::error::FsError;
 use crate::fs::names::ino::Ino;
 use crate::object::{ObjectAttributes, StoredObject};

@@ -5,8 +5,8 @@ use std::time::SystemTime;
 
 use parking_lot::{ArcMutexGuard, Mutex, RawMutex};
 
+use super::content::Writing;
 use super::linked::Linked;
-use super::writing::Writing;
 use crate::fs::context::handles::HandleId;
 use crate::fs::names::entry::What;
 use crate::fs::names::ino::Ino;

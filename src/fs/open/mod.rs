@@ -1,6 +1,7 @@
 //! Files that are open: their handles, what is being written of them, and what publishes it.
 
 pub(super) mod closing;
+pub(super) mod content;
 pub(super) mod files;
 pub(super) mod handles;
 pub(super) mod holding;
@@ -15,4 +16,4 @@ pub use closing::Holder;
 pub use files::Opened;
 pub use handles::OpenMode;
 pub use ranges::{Allocation, SeekTo};
-pub use reading::WriteOutcome;
+pub use writing::WriteOutcome;

@@ -1,9 +1,9 @@
-//! Reading and writing open files.
+//! Reading open files.
 
+use super::content::Writing;
 use super::files::Files;
 use super::handles::FileHandle;
 use super::inode::open_inode;
-use super::writing::Writing;
 use crate::fs::context::error::FsError;
 use crate::fs::context::handles::HandleId;
 use crate::fs::names::entry::What;
@@ -11,9 +11,8 @@ use crate::fs::names::ino::Ino;
 use crate::object::{ByteRange, StoredObject};
 use crate::read::{Object, ReadBytes, Reader};
 use crate::store::{Op, StoreError, StoreErrorKind};
-use crate::upload::{PublishedFile, Segment, Taken};
+use crate::upload::{PublishedFile, Segment};
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
 
 /// How often a read of a file that is being written starts anew, because it had to publish bytes that are only in parts,
 /// or because somebody else published meanwhile what it was reading. Once is enough unless somebody writes on.
@@ -21,20 +20,6 @@ const READ_ATTEMPTS: usize = 3;
 
 /// Objects that one file's content is read from by readers of their own.
 const READERS_MAX: usize = 4;
-
-/// What became of a write that must not wait.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum WriteOutcome {
-    /// It is in the file.
-    Done,
-    /// So many bytes are; the rest has to wait: see [`FileSystem::write_rest`].
-    Partly {
-        /// Where the rest belongs.
-        offset: u64,
-        /// Bytes taken.
-        taken: usize,
-    },
-}
 
 impl Files {
     /// Reads up to `len` bytes from `offset`; fewer only at the end of the file.
@@ -109,7 +94,7 @@ impl Files {
 
     /// Requests are pinned to the version: an answer shows that it is still the one.
     fn confirm(&self, ino: Ino, object: &Object) {
-        let Some(ago) = object.confirmed_ago() else { return };
+        let Some(ago) = object.newly_confirmed_ago() else { return };
         let Some(at) = self.context.clock.now().checked_sub(ago) else { return };
         let etag = object.version().etag;
         self.names.tree().change_entry_of(ino, |entry| {
@@ -229,34 +214,5 @@ impl Files {
         progress.readers.truncate(READERS_MAX - 1);
         progress.readers.insert(0, (stored, reader.clone()));
         reader
-    }
-
-    /// Takes as many of the bytes as go in without waiting. Never blocks.
-    pub(crate) fn write(&self, handle: HandleId, offset: u64, data: &[u8]) -> Result<WriteOutcome, FsError> {
-        let handle = self.publisher.handles.get(handle)?;
-        let writing = handle.writing.as_ref().ok_or(FsError::BadHandle)?;
-        let offset = if handle.mode.appends { writing.file.size() } else { offset };
-        let taken = writing.file.try_write(offset, data)?;
-        writing.note_change();
-        Ok(match taken {
-            Taken::All => WriteOutcome::Done,
-            Taken::Some(taken) => WriteOutcome::Partly { offset: offset + taken as u64, taken },
-        })
-    }
-
-    /// Takes the rest of a write, waiting for whatever it needs. `done` counts the bytes that are in the file; whoever
-    /// drops the future leaves it at that.
-    pub(crate) async fn write_rest(
-        &self,
-        handle: HandleId,
-        offset: u64,
-        data: &[u8],
-        done: &AtomicUsize,
-    ) -> Result<(), FsError> {
-        let handle = self.publisher.handles.get(handle)?;
-        let writing = handle.writing.as_ref().ok_or(FsError::BadHandle)?;
-        writing.file.write(offset, data, done).await?;
-        writing.note_change();
-        Ok(())
     }
 }
