@@ -6,16 +6,9 @@ use std::time::SystemTime;
 
 use futures_util::stream::{self, StreamExt};
 
-use crate::fs::context::error::FsError;
-use crate::fs::context::service::{BACKGROUND_MAX, Context};
-use crate::fs::names::attributes::unmarked_attributes;
-use crate::fs::names::cache::Names;
-use crate::fs::names::claims::Claim;
-use crate::fs::names::directory::Directory;
-use crate::fs::names::entry::{Marker, What};
-use crate::fs::names::ino::Ino;
-use crate::fs::names::name::FileName;
-use crate::fs::traffic::calls::Traffic;
+use crate::fs::context::{BACKGROUND_MAX, Context, FsError};
+use crate::fs::names::{Claim, Directory, FileName, Ino, Marker, Names, What, unmarked_attributes};
+use crate::fs::traffic::Traffic;
 use crate::object::{ObjectAttributes, ObjectKey};
 use crate::store::{Body, CopyRequest, Source};
 

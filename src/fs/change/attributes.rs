@@ -3,17 +3,11 @@
 
 use std::sync::Arc;
 
-use crate::fs::context::error::FsError;
-use crate::fs::context::service::Context;
+use crate::fs::context::{Context, FsError};
 use crate::fs::markers::Markers;
-use crate::fs::names::attributes::{Attr, AttrChange};
-use crate::fs::names::cache::Names;
-use crate::fs::names::ino::Ino;
-use crate::fs::open::content::Writing;
-use crate::fs::open::files::Files;
-use crate::fs::open::inode::writing_of;
-use crate::fs::open::publisher::Publisher;
-use crate::fs::traffic::calls::Traffic;
+use crate::fs::names::{Attr, AttrChange, Ino, Names};
+use crate::fs::open::{Files, Publisher, Writing, writing_of};
+use crate::fs::traffic::Traffic;
 use crate::object::ObjectAttributes;
 
 /// A file whose length was changed, and which nobody may have open.

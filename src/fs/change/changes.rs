@@ -2,13 +2,12 @@
 
 use std::sync::Arc;
 
-use crate::fs::context::service::Context;
-use crate::fs::locks::file_locks::FileLocks;
+use crate::fs::context::Context;
+use crate::fs::locks::FileLocks;
 use crate::fs::markers::Markers;
-use crate::fs::names::cache::Names;
-use crate::fs::open::files::Files;
-use crate::fs::open::publisher::Publisher;
-use crate::fs::traffic::calls::Traffic;
+use crate::fs::names::Names;
+use crate::fs::open::{Files, Publisher};
+use crate::fs::traffic::Traffic;
 
 /// Makes, removes and renames.
 pub(in crate::fs) struct Changes {

@@ -11,17 +11,10 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
-use super::changes::Changes;
-use crate::fs::context::error::FsError;
-use crate::fs::context::options::HardLinks;
-use crate::fs::names::attributes::Attr;
-use crate::fs::names::entry::{Entry, Facts, What};
-use crate::fs::names::heads::METADATA_ATTEMPTS;
-use crate::fs::names::ino::Ino;
-use crate::fs::names::name::FileName;
-use crate::fs::open::content::Writing;
-use crate::fs::open::inode::open_inode;
-use crate::fs::open::linked::note_link;
+use super::Changes;
+use crate::fs::context::{FsError, HardLinks};
+use crate::fs::names::{Attr, Entry, Facts, FileName, Ino, METADATA_ATTEMPTS, What};
+use crate::fs::open::{Writing, note_link, open_inode};
 use crate::object::{ObjectAttributes, ObjectKey, StoredObject, Version};
 use crate::upload::{OpenFile, copy_object};
 

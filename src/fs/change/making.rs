@@ -2,17 +2,10 @@
 
 use std::sync::atomic::AtomicUsize;
 
-use super::changes::Changes;
-use crate::fs::context::error::FsError;
-use crate::fs::context::options::Owner;
-use crate::fs::names::attributes::{Attr, Kind, LINK_PERMISSIONS};
-use crate::fs::names::claims::{Claim, Claimed};
-use crate::fs::names::entry::{Entry, Marker, What};
-use crate::fs::names::ino::Ino;
-use crate::fs::names::name::FileName;
-use crate::fs::names::tree::Tree;
-use crate::fs::open::handles::OpenMode;
-use crate::fs::open::inode::{lock_inode, open_inode};
+use super::Changes;
+use crate::fs::context::{FsError, Owner};
+use crate::fs::names::{Attr, Claim, Claimed, Entry, FileName, Ino, Kind, LINK_PERMISSIONS, Marker, Tree, What};
+use crate::fs::open::{OpenMode, lock_inode, open_inode};
 use crate::object::ObjectKey;
 use crate::upload::OpenFile;
 

@@ -15,3 +15,7 @@ pub use attributes::Attributes;
 pub use privileges::Asker;
 pub use special_files::Special;
 pub use xattrs::XattrMode;
+
+pub(super) use changes::Changes;
+
+use renaming::Way;

@@ -1,14 +1,12 @@
 //! The bits that run a file with its owner's or its group's rights, and who takes them away: whoever changes the content
 //! without being root, and whoever gives the file to somebody. The kernel leaves that to the file system.
 
-use super::attributes::Attributes;
-use crate::fs::context::error::FsError;
-use crate::fs::context::handles::HandleId;
-use crate::fs::names::attributes::{
-    Attr, Kind, MODE_SET_GROUP, MODE_SET_USER, permissions_and_owner, privileges_of, shows_privileges,
+use super::Attributes;
+use crate::fs::context::{FsError, HandleId};
+use crate::fs::names::{
+    Attr, Ino, Kind, MODE_SET_GROUP, MODE_SET_USER, permissions_and_owner, privileges_of, shows_privileges,
     without_privileges,
 };
-use crate::fs::names::ino::Ino;
 use crate::object::ObjectAttributes;
 
 /// Somebody who asks for a change.

@@ -2,17 +2,10 @@
 
 use std::sync::Arc;
 
-use super::changes::Changes;
-use crate::fs::context::error::FsError;
-use crate::fs::context::service::Context;
-use crate::fs::names::claims::Claim;
-use crate::fs::names::directory::Directory;
-use crate::fs::names::entry::What;
-use crate::fs::names::ino::Ino;
-use crate::fs::names::name::FileName;
-use crate::fs::names::tree::Tree;
-use crate::fs::open::content::Writing;
-use crate::fs::open::inode::is_open;
+use super::Changes;
+use crate::fs::context::{Context, FsError};
+use crate::fs::names::{Claim, Directory, FileName, Ino, Tree, What};
+use crate::fs::open::{Writing, is_open};
 use crate::object::ObjectKey;
 use crate::upload::LosingName;
 

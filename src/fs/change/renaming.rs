@@ -1,15 +1,9 @@
 //! Renaming files. Directories are in `moving_directories`.
 
-use super::changes::Changes;
-use crate::fs::context::error::FsError;
-use crate::fs::names::claims::Claim;
-use crate::fs::names::entry::{Entry, Facts, What};
-use crate::fs::names::heads::METADATA_ATTEMPTS;
-use crate::fs::names::ino::Ino;
-use crate::fs::names::name::FileName;
-use crate::fs::names::tree::Tree;
-use crate::fs::open::content::Writing;
-use crate::fs::open::inode::open_inode;
+use super::Changes;
+use crate::fs::context::FsError;
+use crate::fs::names::{Claim, Entry, Facts, FileName, Ino, METADATA_ATTEMPTS, Tree, What};
+use crate::fs::open::{Writing, open_inode};
 use crate::object::{ObjectKey, Version};
 use crate::upload::copy_object;
 

@@ -5,15 +5,10 @@
 
 use std::sync::Arc;
 
-use super::changes::Changes;
-use crate::fs::context::error::FsError;
-use crate::fs::context::options::Owner;
-use crate::fs::names::attributes::{Attr, Kind, with_device};
-use crate::fs::names::entry::{Entry, What};
-use crate::fs::names::ino::Ino;
-use crate::fs::names::name::FileName;
-use crate::fs::open::content::Writing;
-use crate::fs::open::inode::lock_inode;
+use super::Changes;
+use crate::fs::context::{FsError, Owner};
+use crate::fs::names::{Attr, Entry, FileName, Ino, Kind, What, with_device};
+use crate::fs::open::{Writing, lock_inode};
 use crate::upload::OpenFile;
 
 /// What kind of special file to make.

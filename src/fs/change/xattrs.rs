@@ -8,9 +8,9 @@ use base64::engine::general_purpose::STANDARD;
 use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use serde_json::{Map, Value};
 
-use super::attributes::Attributes;
-use crate::fs::context::error::FsError;
-use crate::fs::names::ino::Ino;
+use super::Attributes;
+use crate::fs::context::FsError;
+use crate::fs::names::Ino;
 use crate::object::ObjectAttributes;
 
 const METADATUM: &str = "xattr";

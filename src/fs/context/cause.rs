@@ -8,7 +8,7 @@ use std::cell::Cell;
 use std::future::Future;
 use std::pin::pin;
 
-use super::error::FsError;
+use super::FsError;
 use crate::store::StoreError;
 
 tokio::task_local! {

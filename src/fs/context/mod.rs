@@ -9,3 +9,16 @@ pub(super) mod options;
 pub(super) mod others;
 pub(super) mod service;
 pub(super) mod temporary;
+
+pub(super) use byte_locks::{LockKind, Range};
+pub(super) use cause::caller;
+pub(super) use content_type::{UNKNOWN_TYPE, type_of_name};
+pub(super) use error::FsError;
+pub(super) use handles::{HandleId, Handles};
+pub(super) use options::{AttributeSource, FsOptions, HardLinks, Owner};
+pub(super) use others::Others;
+pub(super) use service::{BACKGROUND_MAX, Context, HIDDEN_DIRECTORY};
+pub(super) use temporary::Making;
+
+use byte_locks::try_lock;
+use temporary::Temporary;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::temporary::Temporary;
+use super::Temporary;
 
 /// Options of the file system.
 #[derive(Clone, Debug, PartialEq, Eq)]

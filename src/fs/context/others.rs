@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::byte_locks::{LockKind, Range, try_lock};
+use super::{LockKind, Range, try_lock};
 use crate::object::{Crc64, ObjectKey};
 use crate::store::ChangeObserver;
 

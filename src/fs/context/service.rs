@@ -4,10 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::Semaphore;
 
-use super::content_type::type_of_name;
-use super::error::FsError;
-use super::options::FsOptions;
-use super::others::Others;
+use super::{FsError, FsOptions, Others, type_of_name};
 use crate::clock::Clock;
 use crate::memory::Memory;
 use crate::object::ObjectAttributes;

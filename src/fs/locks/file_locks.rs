@@ -3,15 +3,10 @@
 use std::io;
 use std::sync::Arc;
 
-use super::table::{LOOK_EVERY, LockFamily, LockInTheWay, LockRequest, Locks, Waiting};
-use crate::fs::context::error::FsError;
-use crate::fs::context::handles::HandleId;
-use crate::fs::context::service::Context;
-use crate::fs::names::cache::Names;
-use crate::fs::names::entry::{Facts, What};
-use crate::fs::names::ino::Ino;
-use crate::fs::open::inode::{is_open_for_writing, open_inode};
-use crate::fs::open::publisher::Publisher;
+use super::{LOOK_EVERY, LockFamily, LockInTheWay, LockRequest, Locks, Waiting};
+use crate::fs::context::{Context, FsError, HandleId};
+use crate::fs::names::{Facts, Ino, Names, What};
+use crate::fs::open::{Publisher, is_open_for_writing, open_inode};
 use crate::object::{ObjectHead, ObjectKey};
 use crate::read::Object;
 

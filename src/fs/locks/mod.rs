@@ -5,3 +5,5 @@ pub(super) mod table;
 
 pub use file_locks::FileLocks;
 pub use table::{LockFamily, LockInTheWay, LockRequest};
+
+use table::{LOOK_EVERY, Locks, Waiting};

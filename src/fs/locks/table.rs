@@ -22,10 +22,8 @@ use std::time::Duration;
 use lru::LruCache;
 use tokio::sync::Notify;
 
-use crate::fs::context::byte_locks::{LockKind, Range};
-use crate::fs::context::handles::HandleId;
-use crate::fs::context::others::Others;
-use crate::fs::names::ino::Ino;
+use crate::fs::context::{HandleId, LockKind, Others, Range};
+use crate::fs::names::Ino;
 use crate::object::{Crc64, ObjectKey};
 
 /// How often somebody who waits looks whether another mount has unlocked. A look costs some microseconds.

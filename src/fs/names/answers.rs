@@ -3,15 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
-use super::covers::Covers;
-use super::directory::is_fresh;
-use super::entry::{Entry, Marker, What};
-use super::ino::{Ino, ROOT};
-use super::inodes::Inodes;
-use super::listed::DirEntry;
-use super::name::FileName;
-use super::stash::Stashed;
-use super::tree::Tree;
+use super::{Covers, DirEntry, Entry, FileName, Ino, Inodes, Marker, ROOT, Stashed, Tree, What, is_fresh};
 use crate::object::ObjectHead;
 
 /// Names that are kept of flat listings in one directory.

@@ -4,9 +4,8 @@
 
 use std::time::{Duration, SystemTime};
 
-use super::ino::Ino;
-use crate::fs::context::content_type::UNKNOWN_TYPE;
-use crate::fs::context::options::{FsOptions, Owner};
+use super::Ino;
+use crate::fs::context::{FsOptions, Owner, UNKNOWN_TYPE};
 use crate::object::{META_MTIME, ObjectAttributes, time};
 
 /// What each kind's type bits are in a mode.

@@ -4,13 +4,8 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use super::answers;
-use super::attributes::{Kind, MODE_SET_GROUP, new_attributes};
-use super::claims::Claims;
-use super::ino::Ino;
-use super::questions::Questions;
-use super::tree::Tree;
-use crate::fs::context::options::Owner;
-use crate::fs::context::service::Context;
+use super::{Claims, Ino, Kind, MODE_SET_GROUP, Questions, Tree, new_attributes};
+use crate::fs::context::{Context, Owner};
 use crate::object::ObjectAttributes;
 
 /// All names of the mount.

@@ -30,10 +30,7 @@ pub(in crate::fs) enum Claim {
 
 use Claim::{Alone, Empty, Move, Name, Stay, Work};
 
-use super::cache::Names;
-use super::ino::Ino;
-use super::name::FileName;
-use super::tree::Tree;
+use super::{FileName, Ino, Names, Tree};
 
 /// Claims of all calls that are being answered.
 #[derive(Debug, Default)]

@@ -2,8 +2,7 @@
 
 use std::ops::{AddAssign, SubAssign};
 
-use super::entry::Entry;
-use super::name::FileName;
+use super::{Entry, FileName};
 use crate::object::ObjectAttributes;
 
 /// What a name costs without its characters and attributes, in bytes: the entry, its place in a tree whose nodes are half

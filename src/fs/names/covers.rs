@@ -3,8 +3,7 @@
 use std::collections::BTreeMap;
 use std::ops::Bound;
 
-use super::entry::Entry;
-use super::name::FileName;
+use super::{Entry, FileName};
 
 /// The names that a listing would have shown if they existed: those between two keys, the second of them included, in the
 /// order of keys, in which a directory `d` stands at `d/`. `None` is no limit.

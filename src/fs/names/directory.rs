@@ -4,13 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use super::cost::Cost;
-use super::covers::Covers;
-use super::entry::{Entry, What};
-use super::name::FileName;
-use super::refresh::Refresh;
-use super::stash::Stashed;
-use super::walk::Visits;
+use super::{Cost, Covers, Entry, FileName, Refresh, Stashed, Visits, What};
 
 /// How long a directory of this mount's own is known without a listing, as long as the mount keeps working in it: long
 /// enough to copy thousands of files into it, short enough that what others put there shows soon.

@@ -2,8 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use super::attributes::{Kind, unmarked_attributes};
-use super::ino::Ino;
+use super::{Ino, Kind, unmarked_attributes};
 use crate::object::{ETag, ObjectAttributes, ObjectHead, Version};
 use crate::upload::PublishedFile;
 

@@ -10,12 +10,7 @@ use std::time::SystemTime;
 
 use lru::LruCache;
 
-use super::cost::{Cost, NAME_BYTES};
-use super::directory::Directory;
-use super::entry::{Entry, What};
-use super::ino::Ino;
-use super::inodes::Inodes;
-use super::name::FileName;
+use super::{Cost, Directory, Entry, FileName, Ino, Inodes, NAME_BYTES, What};
 
 /// Stale places in the queue of attributes that are worth no sweep.
 const STALE_MAX: usize = 1024;

@@ -4,14 +4,8 @@
 use std::collections::BTreeMap;
 
 use super::answers;
-use super::cache::Names;
-use super::entry::What;
-use super::ino::Ino;
-use super::listing::facts_of;
-use super::name::FileName;
-use super::stash::Stashed;
-use crate::fs::context::error::FsError;
-use crate::fs::context::service::HIDDEN_DIRECTORY;
+use super::{FileName, Ino, Names, Stashed, What, facts_of};
+use crate::fs::context::{FsError, HIDDEN_DIRECTORY};
 use crate::store::{ListPage, ListRequest};
 
 impl Names {

@@ -5,14 +5,8 @@ use std::time::SystemTime;
 use futures_util::stream::{self, StreamExt};
 
 use super::answers;
-use super::attributes::{Kind, LINK_BYTES_MAX};
-use super::cache::Names;
-use super::entry::{Facts, Marker, What};
-use super::ino::Ino;
-use super::name::FileName;
-use super::walk::AHEAD_MAX;
-use crate::fs::context::error::FsError;
-use crate::fs::context::options::AttributeSource;
+use super::{AHEAD_MAX, Facts, FileName, Ino, Kind, LINK_BYTES_MAX, Marker, Names, What};
+use crate::fs::context::{AttributeSource, FsError};
 use crate::object::{ObjectHead, ObjectKey};
 use crate::store::StoreErrorKind;
 

@@ -3,14 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::cost::Cost;
-use super::directory::Directory;
-use super::entry::Entry;
-use super::evict::Budget;
-use super::ino::{Ino, ROOT};
-use super::name::FileName;
-use super::open_state::OpenState;
-use super::times::Times;
+use super::{Budget, Cost, Directory, Entry, FileName, Ino, OpenState, ROOT, Times};
 
 /// All inodes.
 #[derive(Debug)]

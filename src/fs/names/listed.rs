@@ -2,10 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::attributes::{Attr, Kind};
-use super::entry::What;
-use super::ino::Ino;
-use super::name::FileName;
+use super::{Attr, FileName, Ino, Kind, What};
 
 /// One entry of a directory as it was when it was listed.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -3,21 +3,11 @@
 use std::collections::BTreeMap;
 
 use super::answers;
-use super::answers::{Asked, Listing};
-use super::attributes::{Attr, MODE_STICKY};
-use super::cache::Names;
-use super::covers::Covers;
-use super::directory::Directory;
-use super::entry::{Facts, Known, Marker, What};
-use super::ino::{Ino, ROOT};
-use super::listed::{DirEntry, NamesPage, Start, Undecided};
-use super::name::FileName;
-use super::tree::Tree;
-use super::unnameable::{Unnameable, nameable};
-use crate::fs::context::cause::caller;
-use crate::fs::context::error::FsError;
-use crate::fs::context::options::AttributeSource;
-use crate::fs::context::service::HIDDEN_DIRECTORY;
+use super::{
+    Asked, Attr, Covers, DirEntry, Directory, Facts, FileName, Ino, Known, Listing, MODE_STICKY, Marker, Names,
+    NamesPage, ROOT, Start, Tree, Undecided, Unnameable, What, nameable,
+};
+use crate::fs::context::{AttributeSource, FsError, HIDDEN_DIRECTORY, caller};
 use crate::object::{ObjectKey, Version};
 use crate::stats::Stats;
 use crate::store::{ListPage, ListRequest, ListedObject, StoreErrorKind};

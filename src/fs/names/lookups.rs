@@ -2,12 +2,7 @@
 
 use std::ops::Bound;
 
-use super::attributes::LINK_BYTES_MAX;
-use super::entry::What;
-use super::ino::Ino;
-use super::inodes::Inodes;
-use super::name::FileName;
-use super::walk::Step;
+use super::{FileName, Ino, Inodes, LINK_BYTES_MAX, Step, What};
 
 /// So many empty objects of those that are listed together are asked whether they are special files: pipes and sockets come in
 /// ones and twos, and who has many empty objects in a directory has something else.

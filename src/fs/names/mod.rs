@@ -38,3 +38,35 @@ pub(super) mod walk;
 pub use ino::{Ino, ROOT};
 pub use listed::DirEntry;
 pub use name::FileName;
+
+pub(super) use attributes::{
+    Attr, AttrChange, Kind, LINK_PERMISSIONS, MODE_SET_GROUP, MODE_SET_USER, of_file, permissions_and_owner,
+    privileges_of, shows_privileges, unmarked_attributes, with_device, without_privileges,
+};
+pub(super) use cache::Names;
+pub(super) use claims::{Claim, Claimed};
+pub(super) use directory::Directory;
+pub(super) use entry::{CopyOf, Entry, Facts, Marker, What};
+pub(super) use heads::METADATA_ATTEMPTS;
+pub(super) use listed::DirEntryPlus;
+pub(super) use open_state::{OpenState, Unpublished};
+pub(super) use reading_directories::Directories;
+pub(super) use tree::Tree;
+
+use answers::{Asked, Listing};
+use attributes::{LINK_BYTES_MAX, MODE_STICKY, device_of, new_attributes};
+use claims::Claims;
+use cost::{Cost, NAME_BYTES};
+use covers::Covers;
+use directory::is_fresh;
+use entry::Known;
+use evict::Budget;
+use inodes::{Body, Inodes, Node};
+use listed::{NamesPage, Start, Undecided};
+use listing::{facts_of, list_request};
+use questions::Questions;
+use refresh::Refresh;
+use stash::Stashed;
+use times::{Shown, Times};
+use unnameable::{Unnameable, nameable};
+use walk::{AHEAD_MAX, Step, Visits};

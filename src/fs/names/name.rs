@@ -5,7 +5,7 @@ use std::ffi::OsStr;
 use std::fmt;
 use std::sync::Arc;
 
-use crate::fs::context::error::FsError;
+use crate::fs::context::FsError;
 
 /// The longest name in bytes, as on other file systems of Linux.
 pub(in crate::fs) const NAME_BYTES_MAX: usize = 255;

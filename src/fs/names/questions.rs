@@ -6,9 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
-use super::attributes::Kind;
-use super::ino::Ino;
-use super::name::FileName;
+use super::{FileName, Ino, Kind};
 
 /// So many small objects are asked whether they are symbolic links or special files when they are listed. If none of them
 /// was, a bucket is taken to have none, until one is met.

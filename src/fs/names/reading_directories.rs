@@ -7,16 +7,8 @@ use std::sync::Arc;
 
 use tokio::sync::Mutex;
 
-use super::answers::Asked;
-use super::attributes::Kind;
-use super::cache::Names;
-use super::entry::Entry;
-use super::ino::{Ino, ROOT};
-use super::listed::{DirEntry, DirEntryPlus, Start};
-use super::name::FileName;
-use crate::fs::context::error::FsError;
-use crate::fs::context::handles::{HandleId, Handles};
-use crate::fs::context::service::Context;
+use super::{Asked, DirEntry, DirEntryPlus, Entry, FileName, Ino, Kind, Names, ROOT, Start};
+use crate::fs::context::{Context, FsError, HandleId, Handles};
 
 /// An open directory.
 pub(in crate::fs) struct DirHandle {

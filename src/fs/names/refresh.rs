@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::fs::context::error::FsError;
+use crate::fs::context::FsError;
 
 /// Keeps requests for one directory's names apart.
 #[derive(Debug, Default)]

@@ -2,8 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::entry::What;
-use super::name::FileName;
+use super::{FileName, What};
 
 /// What a flat listing said of one directory.
 #[derive(Debug, Default)]

@@ -3,13 +3,11 @@
 use std::borrow::Cow;
 use std::time::{Duration, SystemTime};
 
-use super::attributes::{Attr, Kind, MODE_SET_GROUP, MODE_SET_USER, device_of, permissions_and_owner};
-use super::entry::What;
-use super::ino::{Ino, ROOT};
-use super::open_state::Unpublished;
-use super::times::Shown;
-use super::tree::Tree;
-use crate::fs::context::options::{AttributeSource, FsOptions};
+use super::{
+    Attr, Ino, Kind, MODE_SET_GROUP, MODE_SET_USER, ROOT, Shown, Tree, Unpublished, What, device_of,
+    permissions_and_owner,
+};
+use crate::fs::context::{AttributeSource, FsOptions};
 use crate::object::ObjectAttributes;
 
 impl Tree {

@@ -1,10 +1,8 @@
 //! The top of the mount: what carries its attributes. Of a mounted prefix that is the prefix's marker, as of any directory;
 //! of a whole bucket, which is no object, an empty object of its own that the mount does not show.
 
-use super::cache::Names;
-use super::entry::Marker;
-use super::ino::ROOT;
-use crate::fs::context::error::FsError;
+use super::{Marker, Names, ROOT};
+use crate::fs::context::FsError;
 use crate::store::StoreErrorKind;
 
 impl Names {

@@ -7,14 +7,10 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use super::attributes::{Kind, of_file};
-use super::directory::{Directory, is_fresh};
-use super::entry::{CopyOf, Entry, Facts, Known, Marker, What};
-use super::ino::{Ino, ROOT};
-use super::inodes::{Body, Inodes, Node};
-use super::name::FileName;
-use super::open_state::{OpenState, Unpublished};
-use super::times::Times;
+use super::{
+    Body, CopyOf, Directory, Entry, Facts, FileName, Ino, Inodes, Kind, Known, Marker, Node, OpenState, ROOT, Times,
+    Unpublished, What, is_fresh, of_file,
+};
 use crate::object::ETag;
 
 /// The most the kernel believes by itself, so that changes that this mount learns of show soon.

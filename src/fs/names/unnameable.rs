@@ -5,10 +5,8 @@
 
 use std::fmt;
 
-use super::cache::Names;
-use super::listing::list_request;
-use super::name::FileName;
-use crate::fs::context::error::FsError;
+use super::{FileName, Names, list_request};
+use crate::fs::context::FsError;
 use crate::object::ObjectKey;
 use crate::object::key::UNREADABLE;
 use crate::store::ListRequest;

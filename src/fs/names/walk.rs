@@ -1,6 +1,6 @@
 //! Whether somebody goes through a directory name by name, and how far ahead to look then. Pure.
 
-use super::name::FileName;
+use super::FileName;
 
 /// The most names that are asked for ahead of who goes through a directory, as many as requests are on their way at once.
 pub(in crate::fs) const AHEAD_MAX: usize = 64;

@@ -6,15 +6,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::content::Writing;
-use super::inode::{open_inode, waiting_in, writing_of, writings};
-use super::publisher::Publisher;
-use crate::fs::context::error::FsError;
-use crate::fs::context::handles::HandleId;
-use crate::fs::context::service::BACKGROUND_MAX;
-use crate::fs::names::entry::{Facts, What};
-use crate::fs::names::ino::Ino;
-use crate::fs::names::tree::Tree;
+use super::{Publisher, Writing, open_inode, waiting_in, writing_of, writings};
+use crate::fs::context::{BACKGROUND_MAX, FsError, HandleId};
+use crate::fs::names::{Facts, Ino, Tree, What};
 use crate::upload::{PublishedFile, UploadError};
 
 /// A process that may have a file open.

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crate::fs::names::attributes::{Kind, of_file};
+use crate::fs::names::{Kind, of_file};
 use crate::object::StoredObject;
 use crate::read::Reader;
 use crate::upload::{OpenFile, PublishedFile};

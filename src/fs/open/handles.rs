@@ -3,9 +3,8 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::content::Writing;
-use super::inode::Inode;
-use crate::fs::names::ino::Ino;
+use super::{Inode, Writing};
+use crate::fs::names::Ino;
 use crate::object::ETag;
 use crate::read::{Object, Reader};
 

@@ -7,11 +7,9 @@
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use super::content::Writing;
-use super::inode::{lock_inode, open_inode};
-use super::publisher::Publisher;
-use crate::fs::context::error::FsError;
-use crate::fs::names::ino::Ino;
+use super::{Publisher, Writing, lock_inode, open_inode};
+use crate::fs::context::FsError;
+use crate::fs::names::Ino;
 use crate::object::{ObjectAttributes, StoredObject};
 use crate::upload::OpenFile;
 

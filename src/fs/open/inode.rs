@@ -5,13 +5,9 @@ use std::time::SystemTime;
 
 use parking_lot::{ArcMutexGuard, Mutex, RawMutex};
 
-use super::content::Writing;
-use super::linked::Linked;
-use crate::fs::context::handles::HandleId;
-use crate::fs::names::entry::What;
-use crate::fs::names::ino::Ino;
-use crate::fs::names::open_state::{OpenState, Unpublished};
-use crate::fs::names::tree::Tree;
+use super::{Linked, Writing};
+use crate::fs::context::HandleId;
+use crate::fs::names::{Ino, OpenState, Tree, Unpublished, What};
 use crate::object::{ETag, ObjectKey};
 use crate::read::Object;
 

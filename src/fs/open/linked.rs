@@ -2,10 +2,8 @@
 
 use std::time::{Duration, SystemTime};
 
-use super::inode::{lock_inode, open_inode};
-use crate::fs::names::entry::What;
-use crate::fs::names::ino::Ino;
-use crate::fs::names::tree::Tree;
+use super::{lock_inode, open_inode};
+use crate::fs::names::{Ino, Tree, What};
 use crate::object::ETag;
 
 /// How long a copy looks like the file that it was made of: who wants to know looks at once.

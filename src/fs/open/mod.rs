@@ -17,3 +17,13 @@ pub use files::Opened;
 pub use handles::OpenMode;
 pub use ranges::{Allocation, SeekTo};
 pub use writing::WriteOutcome;
+
+pub(super) use content::Writing;
+pub(super) use files::Files;
+pub(super) use inode::{is_open, is_open_for_writing, lock_inode, open_inode, writing_of, writings_below};
+pub(super) use linked::{looks_like, note_link};
+pub(super) use publisher::Publisher;
+
+use handles::FileHandle;
+use inode::{Inode, inode_of, waiting_in, writings};
+use linked::Linked;

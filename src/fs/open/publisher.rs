@@ -2,11 +2,10 @@
 
 use std::sync::{Arc, Weak};
 
-use super::handles::FileHandle;
-use crate::fs::context::handles::Handles;
-use crate::fs::context::service::Context;
+use super::FileHandle;
+use crate::fs::context::{Context, Handles};
 use crate::fs::markers::Markers;
-use crate::fs::names::cache::Names;
+use crate::fs::names::Names;
 
 /// Publishes what is open, when it is closed or has waited long enough.
 pub(in crate::fs) struct Publisher {

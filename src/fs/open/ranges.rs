@@ -2,10 +2,8 @@
 
 use std::sync::Arc;
 
-use super::files::Files;
-use super::handles::FileHandle;
-use crate::fs::context::error::FsError;
-use crate::fs::context::handles::HandleId;
+use super::{FileHandle, Files};
+use crate::fs::context::{FsError, HandleId};
 use crate::object::{ByteRange, StoredObject};
 use crate::store::StoreErrorKind;
 

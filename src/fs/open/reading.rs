@@ -1,13 +1,8 @@
 //! Reading open files.
 
-use super::content::Writing;
-use super::files::Files;
-use super::handles::FileHandle;
-use super::inode::open_inode;
-use crate::fs::context::error::FsError;
-use crate::fs::context::handles::HandleId;
-use crate::fs::names::entry::What;
-use crate::fs::names::ino::Ino;
+use super::{FileHandle, Files, Writing, open_inode};
+use crate::fs::context::{FsError, HandleId};
+use crate::fs::names::{Ino, What};
 use crate::object::{ByteRange, StoredObject};
 use crate::read::{Object, ReadBytes, Reader};
 use crate::store::{Op, StoreError, StoreErrorKind};

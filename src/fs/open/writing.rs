@@ -1,8 +1,7 @@
 //! Writing to open files.
 
-use super::files::Files;
-use crate::fs::context::error::FsError;
-use crate::fs::context::handles::HandleId;
+use super::Files;
+use crate::fs::context::{FsError, HandleId};
 use crate::upload::Taken;
 use std::sync::atomic::AtomicUsize;
 

@@ -4,17 +4,9 @@ use std::sync::{Arc, Weak};
 
 use tokio::time::Instant;
 
-use super::cleanups::Cleanups;
-use super::leases::{LEASE, Lease, Leases};
-use crate::fs::context::cause::caller;
-use crate::fs::context::error::FsError;
-use crate::fs::context::service::Context;
-use crate::fs::names::attributes::Attr;
-use crate::fs::names::cache::Names;
-use crate::fs::names::claims::{Claim, Claimed};
-use crate::fs::names::ino::Ino;
-use crate::fs::names::name::FileName;
-use crate::fs::names::tree::Tree;
+use super::{Cleanups, LEASE, Lease, Leases};
+use crate::fs::context::{Context, FsError, caller};
+use crate::fs::names::{Attr, Claim, Claimed, FileName, Ino, Names, Tree};
 use crate::object::ObjectKey;
 
 /// All calls that are being answered.

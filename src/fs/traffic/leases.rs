@@ -11,10 +11,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::fs::context::cause::caller;
-use crate::fs::names::claims::Claimed;
-use crate::fs::names::ino::Ino;
-use crate::fs::names::name::FileName;
+use crate::fs::context::caller;
+use crate::fs::names::{Claimed, FileName, Ino};
 
 /// How long a name counts as one that somebody came too late for. The kernel looks again at once.
 const MISSED_FOR: Duration = Duration::from_secs(1);

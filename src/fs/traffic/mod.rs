@@ -3,3 +3,8 @@
 pub(super) mod calls;
 pub(super) mod cleanups;
 pub(super) mod leases;
+
+pub(super) use calls::Traffic;
+
+use cleanups::Cleanups;
+use leases::{LEASE, Lease, Leases};
