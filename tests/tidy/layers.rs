@@ -30,7 +30,7 @@ const RANK_ENVIRONMENT: u8 = 7;
 const RANK_PROCESS: u8 = 8;
 
 /// Crates that have a home, and the beginnings of the paths that are it.
-const HOMES: [(&str, &[&str]); 20] = [
+const HOMES: [(&str, &[&str]); 21] = [
     ("sha1", &["wire/sign", "server/"]),
     ("hmac", &["wire/sign"]),
     ("md5", &["wire/digest.rs"]),
@@ -45,6 +45,7 @@ const HOMES: [(&str, &[&str]); 20] = [
     ("redb", &["server/"]),
     ("lru", &["read/", "fs/"]),
     ("memmap2", &["memory.rs"]),
+    ("mimalloc", &["main.rs"]),
     ("parking_lot", &["fs/open/inode.rs"]),
     ("fuser", &["fuse/"]),
     ("clap", &["cli/"]),
