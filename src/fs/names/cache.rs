@@ -1,7 +1,9 @@
 //! The cache of names: a tree of what is known, bounded by bytes, and what asks the service for the rest. One request for
 //! each question, however many wait for its answer.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, PoisonError, Weak};
+
+use tracing_mutex::stdsync::{Mutex, MutexGuard};
 
 use super::answers;
 use super::{Claims, Ino, Kind, MODE_SET_GROUP, Questions, Tree, new_attributes};

@@ -6,9 +6,10 @@
 //! goes before all who wait; so nobody waits in a ring. Of those whose claims conflict the one that came first goes first.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 
 use tokio::sync::Notify;
+use tracing_mutex::stdsync::{Mutex, MutexGuard};
 
 /// What a call needs for itself, or keeps from others.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -2,8 +2,10 @@
 
 use std::convert::Infallible;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
+
+use tracing_mutex::stdsync::{Mutex, MutexGuard};
 
 use crate::fs::names::{Kind, of_file};
 use crate::object::StoredObject;

@@ -22,7 +22,7 @@ pub struct OpenMode {
     /// It must be new.
     pub exclusive: bool,
     /// The process that opens it, by whatever number the caller of this file system knows processes; see
-    /// [`FileSystem::flush`].
+    /// [`FileSystem::flush`](crate::fs::FileSystem::flush).
     pub opener: u32,
 }
 

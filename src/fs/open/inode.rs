@@ -3,7 +3,8 @@
 use std::sync::{Arc, Weak};
 use std::time::SystemTime;
 
-use parking_lot::{ArcMutexGuard, Mutex, RawMutex};
+use parking_lot::RawMutex;
+use parking_lot::lock_api::{ArcMutexGuard, Mutex};
 
 use super::{Linked, Writing};
 use crate::fs::context::HandleId;
@@ -13,10 +14,16 @@ use crate::read::Object;
 
 /// What is open of a file. A mutex, 7 in the order of locks: a few assignments. Changed while the names are locked, too, so
 /// that what is known of a file and what is open of it agree; who reads it need not lock them.
-pub(in crate::fs) type Inode = Mutex<OpenInode>;
+pub(in crate::fs) type Inode = Mutex<Raw, OpenInode>;
 
 /// What is open of a file, locked.
-pub(in crate::fs) type InodeGuard = ArcMutexGuard<RawMutex, OpenInode>;
+pub(in crate::fs) type InodeGuard = ArcMutexGuard<Raw, OpenInode>;
+
+/// A build for tests checks the order of locks.
+#[cfg(debug_assertions)]
+type Raw = tracing_mutex::lockapi::TracingWrapper<RawMutex>;
+#[cfg(not(debug_assertions))]
+type Raw = RawMutex;
 
 /// What is open of a file.
 #[derive(Debug, Default)]

@@ -10,7 +10,7 @@ use std::sync::atomic::AtomicUsize;
 pub enum WriteOutcome {
     /// It is in the file.
     Done,
-    /// So many bytes are; the rest has to wait: see [`FileSystem::write_rest`].
+    /// So many bytes are; the rest has to wait: see [`FileSystem::write_rest`](crate::fs::FileSystem::write_rest).
     Partly {
         /// Where the rest belongs.
         offset: u64,

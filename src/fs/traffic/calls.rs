@@ -63,7 +63,7 @@ impl Traffic {
         self.note_arrival(ino, attr)
     }
 
-    /// Looks a name up. The kernel is told of the inode by this, and must be made to [`FileSystem::forget`] it.
+    /// Looks a name up. The kernel is told of the inode by this, and must be made to [`FileSystem::forget`](crate::fs::FileSystem::forget) it.
     pub(crate) async fn lookup(&self, parent: Ino, name: &FileName) -> Result<Attr, FsError> {
         if self.leases.is_missed(parent, name) {
             return self.lookup_and_keep(parent, name).await;

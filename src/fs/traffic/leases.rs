@@ -6,10 +6,11 @@
 //! caller comes that it was for.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::PoisonError;
 use std::time::Duration;
 
 use tokio::time::Instant;
+use tracing_mutex::stdsync::{Mutex, MutexGuard};
 
 use crate::fs::context::caller;
 use crate::fs::names::{Claimed, FileName, Ino};
