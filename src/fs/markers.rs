@@ -7,7 +7,7 @@ use std::time::SystemTime;
 use futures_util::stream::{self, StreamExt};
 
 use crate::fs::context::{BACKGROUND_MAX, Context, FsError};
-use crate::fs::names::{Claim, Directory, FileName, Ino, Marker, Names, What, unmarked_attributes};
+use crate::fs::names::{Claim, Directory, EntryKind, FileName, Ino, Marker, Names, unmarked_attributes};
 use crate::fs::traffic::Traffic;
 use crate::object::{ObjectAttributes, ObjectKey};
 use crate::store::{Body, CopyRequest, Source};
@@ -62,7 +62,7 @@ impl Markers {
     pub(in crate::fs) async fn marker_at(&self, place: (Ino, &FileName)) -> Result<Box<Marker>, FsError> {
         self.names.fetch_all_attributes(place.0, place.1).await?;
         match self.names.tree().entry(place.0, place.1).map(|entry| &entry.what) {
-            Some(What::Directory(Some(marker))) => Ok(marker.clone()),
+            Some(EntryKind::Directory(Some(marker))) => Ok(marker.clone()),
             _ => Err(FsError::Stale),
         }
     }
@@ -149,7 +149,7 @@ impl Markers {
             let mut tree = self.names.tree();
             match &put {
                 Ok(()) => tree.note_marker(ino, self.context.clock.now()),
-                Err(_) => tree.doubt_marker(ino),
+                Err(_) => tree.invalidate_marker(ino),
             }
             return put;
         }
@@ -158,7 +158,7 @@ impl Markers {
         let copy = CopyRequest { source, key, replace: Some(attributes), storage_class: None, bytes: Some(0) };
         let copied = self.context.store.copy(copy).await;
         if copied.is_err() {
-            self.names.tree().doubt_marker(ino);
+            self.names.tree().invalidate_marker(ino);
         }
         copied.map(drop).map_err(|error| self.context.told(error))
     }
@@ -190,7 +190,7 @@ impl Markers {
                 || directory
                     .children()
                     .iter()
-                    .any(|(name, entry)| name != going && entry.what != What::New && stays(name))
+                    .any(|(name, entry)| name != going && entry.what != EntryKind::New && stays(name))
         };
         let marking = {
             let tree = self.names.tree();

@@ -75,7 +75,7 @@ impl Attributes {
         let (writing, is_by_path) = match self.publisher.hold_writing(ino) {
             Some(writing) => (writing, false),
             // By path, with no handle: an open, a truncation and a close in one.
-            None if self.files.facts_of(ino).await?.0.version.size == size => {
+            None if self.files.stat_of(ino).await?.0.version.size == size => {
                 if modifies {
                     let touch = AttrChange { mtime: Some(self.context.clock.now()), ..AttrChange::default() };
                     self.change_attributes(ino, |_, before| Ok(touch.apply(false, before))).await?;
@@ -115,7 +115,7 @@ impl Attributes {
         let writing = writing_of(&self.names.tree(), ino);
         match writing {
             Some(writing) => Ok(writing.file.attributes()),
-            None => Ok(*self.files.all_facts_of(ino).await?.0.attributes.unwrap_or_default()),
+            None => Ok(*self.files.full_stat_of(ino).await?.0.attributes.unwrap_or_default()),
         }
     }
 
@@ -167,9 +167,9 @@ impl Attributes {
                     };
                 }
             }
-            let (facts, object) = self.files.all_facts_of(ino).await?;
+            let (stat, object) = self.files.full_stat_of(ino).await?;
             // A copy is a newer object; the time of the last change is what it was.
-            let before = facts.attributes.unwrap_or_default().with_mtime_or(facts.last_modified);
+            let before = stat.attributes.unwrap_or_default().with_mtime_or(stat.last_modified);
             let changed = change(false, &before)?;
             if changed == before || self.publisher.gather(ino, object, before, changed)? {
                 return Ok(());

@@ -13,7 +13,7 @@ use std::sync::atomic::AtomicUsize;
 
 use super::Changes;
 use crate::fs::context::{FsError, HardLinks};
-use crate::fs::names::{Attr, Entry, Facts, FileName, Ino, METADATA_ATTEMPTS, What};
+use crate::fs::names::{Attr, Entry, EntryKind, FileName, Ino, METADATA_ATTEMPTS, ObjectStat};
 use crate::fs::open::{Writing, note_link, open_inode};
 use crate::object::{ObjectAttributes, ObjectKey, StoredObject, Version};
 use crate::upload::{OpenFile, copy_object};
@@ -30,10 +30,10 @@ impl Changes {
             return Err(FsError::NotPermitted);
         }
         let (key, _claimed) = self.claim_new(parent, name, "", Some(ino)).await?;
-        let facts = self.copy_to(ino, &key, name).await?;
+        let stat = self.copy_to(ino, &key, name).await?;
         let now = self.context.clock.now();
         let mut tree = self.names.tree();
-        let entry = Entry { ino: tree.new_ino(), seen_at: now, what: What::Object(facts) };
+        let entry = Entry { ino: tree.new_ino(), seen_at: now, what: EntryKind::Object(stat) };
         tree.link(parent, name, entry, now, self.context.options.metadata_ttl);
         tree.touch_upwards(parent, now, self.context.options.metadata_ttl);
         let linked = tree.remember(parent, name).ok_or(FsError::Stale)?;
@@ -48,10 +48,10 @@ impl Changes {
     }
 
     /// Makes a copy of what a file is now under `key`, for `name`.
-    async fn copy_to(&self, ino: Ino, key: &ObjectKey, name: &FileName) -> Result<Facts, FsError> {
+    async fn copy_to(&self, ino: Ino, key: &ObjectKey, name: &FileName) -> Result<ObjectStat, FsError> {
         for _ in 1..METADATA_ATTEMPTS {
-            if let Some(facts) = self.put_copy_of_waiting(ino, key, name).await? {
-                return Ok(facts);
+            if let Some(stat) = self.put_copy_of_waiting(ino, key, name).await? {
+                return Ok(stat);
             }
             match self.copy_published(ino, key, name).await {
                 // Somebody published it meanwhile.
@@ -64,7 +64,12 @@ impl Changes {
 
     /// Puts a copy of a file that is closed, and that only waits to be published. `None` if it is none, or does not wait any
     /// longer.
-    async fn put_copy_of_waiting(&self, ino: Ino, key: &ObjectKey, name: &FileName) -> Result<Option<Facts>, FsError> {
+    async fn put_copy_of_waiting(
+        &self,
+        ino: Ino,
+        key: &ObjectKey,
+        name: &FileName,
+    ) -> Result<Option<ObjectStat>, FsError> {
         let waiting = {
             let tree = self.names.tree();
             let Some((_, old_name)) = tree.place(ino) else { return Err(FsError::NotFound) };
@@ -81,8 +86,8 @@ impl Changes {
         let copied = self.put_copy(&writing, hold, key, (&old_name, name)).await;
         // It waits on, or is published because its time has come meanwhile.
         let let_go = self.publisher.let_go(ino, &writing).await;
-        let facts = copied?;
-        let_go.map(|()| facts)
+        let stat = copied?;
+        let_go.map(|()| stat)
     }
 
     async fn put_copy(
@@ -91,7 +96,7 @@ impl Changes {
         hold: u64,
         key: &ObjectKey,
         (old_name, name): (&FileName, &FileName),
-    ) -> Result<Option<Facts>, FsError> {
+    ) -> Result<Option<ObjectStat>, FsError> {
         let attributes = self.attributes_of_copy(writing.file.attributes(), (old_name, name));
         let copy = OpenFile::empty(&self.context.uploader, key.clone(), attributes.clone(), None);
         let size = writing.file.size();
@@ -110,7 +115,7 @@ impl Changes {
         copy.change_attributes_and_time(|_| Ok::<_, FsError>(attributes))?;
         copy.publish().await?;
         let published = copy.published().ok_or(FsError::Stale)?;
-        Ok(Some(Facts::published(published, self.context.clock.now())))
+        Ok(Some(ObjectStat::published(published, self.context.clock.now())))
     }
 
     fn attributes_of_copy(
@@ -122,18 +127,18 @@ impl Changes {
     }
 
     /// Copies the object of a file, which is published before if it is not. Attributes that wait go to the copy at once.
-    async fn copy_published(&self, ino: Ino, key: &ObjectKey, name: &FileName) -> Result<Facts, FsError> {
+    async fn copy_published(&self, ino: Ino, key: &ObjectKey, name: &FileName) -> Result<ObjectStat, FsError> {
         let Some(writing) = self.publisher.hold_writing(ino) else {
-            let (facts, object) = self.files.all_facts_of(ino).await?;
+            let (stat, object) = self.files.full_stat_of(ino).await?;
             let (_, old_name) = self.names.tree().place(ino).ok_or(FsError::NotFound)?;
-            let attributes = *facts.attributes.unwrap_or_default();
+            let attributes = *stat.attributes.unwrap_or_default();
             let attributes = self.context.retyped(attributes, old_name.as_str(), name.as_str());
-            return self.copy_stored(object, key, attributes.with_mtime_or(facts.last_modified)).await;
+            return self.copy_stored(object, key, attributes.with_mtime_or(stat.last_modified)).await;
         };
         let copied = self.copy_of_written(ino, &writing, key, name).await;
         let let_go = self.publisher.let_go(ino, &writing).await;
-        let facts = copied?;
-        let_go.map(|()| facts)
+        let stat = copied?;
+        let_go.map(|()| stat)
     }
 
     async fn copy_of_written(
@@ -142,7 +147,7 @@ impl Changes {
         writing: &Arc<Writing>,
         key: &ObjectKey,
         name: &FileName,
-    ) -> Result<Facts, FsError> {
+    ) -> Result<ObjectStat, FsError> {
         if writing.file.is_nameless() {
             return Err(FsError::NotFound);
         }
@@ -160,9 +165,9 @@ impl Changes {
         object: StoredObject,
         key: &ObjectKey,
         attributes: ObjectAttributes,
-    ) -> Result<Facts, FsError> {
+    ) -> Result<ObjectStat, FsError> {
         let copied = copy_object(&*self.context.store, &object, key, &attributes).await;
         let etag = copied.map_err(|error| self.context.told(error))?;
-        Ok(Facts::made(Version { etag, ..object.version }, attributes, self.context.clock.now()))
+        Ok(ObjectStat::made(Version { etag, ..object.version }, attributes, self.context.clock.now()))
     }
 }

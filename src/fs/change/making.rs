@@ -4,7 +4,7 @@ use std::sync::atomic::AtomicUsize;
 
 use super::Changes;
 use crate::fs::context::{FsError, Owner};
-use crate::fs::names::{Attr, Claim, Claimed, Entry, FileName, Ino, Kind, LINK_PERMISSIONS, Marker, Tree, What};
+use crate::fs::names::{Attr, Claim, Claimed, Entry, EntryKind, FileName, Ino, Kind, LINK_PERMISSIONS, Marker, Tree};
 use crate::fs::open::{OpenMode, lock_inode, open_inode};
 use crate::object::ObjectKey;
 use crate::upload::OpenFile;
@@ -31,7 +31,7 @@ impl Changes {
         // A listing may have shown it already, and somebody have been told of it.
         let listed = tree.entry(parent, name).filter(|entry| entry.what.is_directory()).map(|entry| entry.ino);
         let ino = listed.unwrap_or_else(|| tree.new_ino());
-        let entry = Entry { ino, seen_at: now, what: What::Directory(Some(Box::new(marker))) };
+        let entry = Entry { ino, seen_at: now, what: EntryKind::Directory(Some(Box::new(marker))) };
         tree.link(parent, name, entry, now, self.context.options.metadata_ttl);
         tree.touch_upwards(parent, now, self.context.options.metadata_ttl);
         let ino = tree.remember(parent, name).ok_or(FsError::Stale)?;
@@ -90,7 +90,7 @@ impl Changes {
         let known = |this: &Changes| {
             let tree = this.names.tree();
             let (etag, target) = open_inode(&tree, ino)?.lock().target.clone()?;
-            matches!(&tree.entry_of(ino)?.what, What::Object(facts) if facts.version.etag == etag).then_some(target)
+            matches!(&tree.entry_of(ino)?.what, EntryKind::Object(stat) if stat.version.etag == etag).then_some(target)
         };
         if let Some(target) = known(self) {
             return Ok(target);

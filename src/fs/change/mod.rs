@@ -18,4 +18,4 @@ pub use xattrs::XattrMode;
 
 pub(super) use changes::Changes;
 
-use renaming::Way;
+use renaming::RenamePath;

@@ -11,9 +11,9 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use futures_util::stream::{self, StreamExt};
 
-use super::{Changes, Way};
+use super::{Changes, RenamePath};
 use crate::fs::context::FsError;
-use crate::fs::names::{Claim, Claimed, CopyOf, Directory, Entry, Facts, FileName, Ino, What};
+use crate::fs::names::{Claim, Claimed, CopyOf, Directory, Entry, EntryKind, FileName, Ino, ObjectStat};
 use crate::fs::open::{Writing, open_inode, writings_below};
 use crate::object::{ETag, ObjectKey, Version};
 use crate::store::{CopyRequest, ListRequest, ListedObject, ObjectStore, Source, StoreError};
@@ -90,7 +90,7 @@ impl Changes {
             }
             return Err(error);
         }
-        moving.arrive((from, to), Entry { what: What::Directory(Some(marker)), ..source });
+        moving.arrive((from, to), Entry { what: EntryKind::Directory(Some(marker)), ..source });
         self.let_go_of_moved(std::mem::take(&mut moving.held)).await;
         // Under the old name nothing is made before what was there is gone.
         claimed.keep(|claim| *claim == Claim::Name(from.0, from.1.clone()));
@@ -266,11 +266,11 @@ impl Move<'_> {
     }
 
     /// Everything is at its new keys: gives the directory its new name.
-    fn arrive(&self, (from, to): Way<'_>, mut entry: Entry) {
+    fn arrive(&self, (from, to): RenamePath<'_>, mut entry: Entry) {
         let ino = entry.ino;
-        if let Some(What::Directory(Some(marker))) = self.fs.names.tree().entry_of(ino).map(|entry| &entry.what) {
+        if let Some(EntryKind::Directory(Some(marker))) = self.fs.names.tree().entry_of(ino).map(|entry| &entry.what) {
             // Attributes may have been set meanwhile.
-            entry.what = What::Directory(Some(marker.clone()));
+            entry.what = EntryKind::Directory(Some(marker.clone()));
         }
         self.fs.move_entry(from, to, entry);
         {
@@ -294,7 +294,7 @@ impl Move<'_> {
     }
 
     /// Removes the objects that the directory had under its old name.
-    async fn remove_old(self, (from, to): Way<'_>) -> Result<(), FsError> {
+    async fn remove_old(self, (from, to): RenamePath<'_>) -> Result<(), FsError> {
         let mut old_keys: Vec<ObjectKey> = self.copied.keys().cloned().collect();
         for (_, leaves_object, writing) in &self.moved {
             let back = writing.file.key();
@@ -332,8 +332,8 @@ impl Changes {
         let mut tree = self.names.tree();
         if let Some(published) = writing.file.published() {
             tree.change_entry_of(ino, |entry| {
-                if published.serial > 0 || entry.what == What::New {
-                    entry.what = What::Object(Facts::published(published, now));
+                if published.serial > 0 || entry.what == EntryKind::New {
+                    entry.what = EntryKind::Object(ObjectStat::published(published, now));
                 }
             });
         }

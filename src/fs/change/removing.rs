@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::Changes;
 use crate::fs::context::{Context, FsError};
-use crate::fs::names::{Claim, Directory, FileName, Ino, Tree, What};
+use crate::fs::names::{Claim, Directory, EntryKind, FileName, Ino, Tree};
 use crate::fs::open::{Writing, is_open};
 use crate::object::ObjectKey;
 use crate::upload::LosingName;
@@ -117,7 +117,7 @@ impl Changes {
 
     /// Removes what has a name, from the bucket if anything of it is there.
     async fn remove_name(&self, (parent, name): Place<'_>, key: &ObjectKey, has_object: bool) -> Result<(), FsError> {
-        let is_there = self.names.tree().entry(parent, name).is_some_and(|entry| entry.what != What::New);
+        let is_there = self.names.tree().entry(parent, name).is_some_and(|entry| entry.what != EntryKind::New);
         if has_object || is_there {
             self.markers.keep_directory((parent, name), None).await?;
             self.context.remove_object(key).await?;

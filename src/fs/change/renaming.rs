@@ -2,13 +2,13 @@
 
 use super::Changes;
 use crate::fs::context::FsError;
-use crate::fs::names::{Claim, Entry, Facts, FileName, Ino, METADATA_ATTEMPTS, Tree, What};
+use crate::fs::names::{Claim, Entry, EntryKind, FileName, Ino, METADATA_ATTEMPTS, ObjectStat, Tree};
 use crate::fs::open::{Writing, open_inode};
 use crate::object::{ObjectKey, Version};
 use crate::upload::copy_object;
 
 /// From one name to another.
-pub(in crate::fs) type Way<'a> = ((Ino, &'a FileName), (Ino, &'a FileName));
+pub(in crate::fs) type RenamePath<'a> = ((Ino, &'a FileName), (Ino, &'a FileName));
 
 /// What a rename finds.
 struct Renamed {
@@ -19,7 +19,7 @@ struct Renamed {
 
 impl Renamed {
     /// `None` where both names are the same file's.
-    fn look(tree: &Tree, (from, to): Way<'_>, no_replace: bool) -> Result<Option<Renamed>, FsError> {
+    fn look(tree: &Tree, (from, to): RenamePath<'_>, no_replace: bool) -> Result<Option<Renamed>, FsError> {
         let source = tree.entry(from.0, from.1).cloned().ok_or(FsError::NotFound)?;
         let target = tree.entry(to.0, to.1).cloned();
         if target.as_ref().is_some_and(|target| target.ino == source.ino) {
@@ -40,7 +40,7 @@ impl Renamed {
         Ok(Some(Renamed { source, target }))
     }
 
-    fn claims(&self, (from, to): Way<'_>) -> Vec<Claim> {
+    fn claims(&self, (from, to): RenamePath<'_>) -> Vec<Claim> {
         let mut claims = vec![Claim::Name(from.0, from.1.clone()), Claim::Name(to.0, to.1.clone())];
         if self.source.what.is_directory() {
             // Of what is below, most is copied while others go on there.
@@ -127,7 +127,7 @@ impl Changes {
         let moved = match &taking {
             Ok(taking) => {
                 self.context.uploader.release_source(&new_key, None).await;
-                let is_there = self.names.tree().entry(to.0, to.1).is_some_and(|target| target.what != What::New);
+                let is_there = self.names.tree().entry(to.0, to.1).is_some_and(|target| target.what != EntryKind::New);
                 self.move_file((from, to), source, &new_key, taking.has_object() || is_there).await
             }
             Err(error) => Err(error.clone()),
@@ -140,7 +140,7 @@ impl Changes {
     /// Moves a file. An error is one that leaves everything where it was.
     async fn move_file(
         &self,
-        (from, to): Way<'_>,
+        (from, to): RenamePath<'_>,
         source: Entry,
         new_key: &ObjectKey,
         replaces_object: bool,
@@ -169,18 +169,18 @@ impl Changes {
     /// Gives a file that is being written another key. Returns what it is there, and whether the old name is gone.
     async fn move_written(
         &self,
-        (from, to): Way<'_>,
+        (from, to): RenamePath<'_>,
         new_key: &ObjectKey,
         source: &Entry,
         writing: &Writing,
         replaces_object: bool,
-    ) -> Result<(What, Moved), FsError> {
+    ) -> Result<(EntryKind, Moved), FsError> {
         let old_key = writing.file.key();
         // It is closed, and has waited for this.
         let is_due = writing.is_held();
         let was_temporary = writing.set_temporary(false);
         let retyped = |attributes| Ok::<_, FsError>(self.context.retyped(attributes, from.1.as_str(), to.1.as_str()));
-        let only_here = source.what == What::New && writing.file.rename_unpublished(new_key);
+        let only_here = source.what == EntryKind::New && writing.file.rename_unpublished(new_key);
         writing.file.change_attributes(retyped)?;
         let removed = if !only_here {
             writing.file.move_to(new_key).await?;
@@ -196,23 +196,23 @@ impl Changes {
         } else {
             Moved::Entirely
         };
-        let facts = |published| What::Object(Facts::published(published, self.context.clock.now()));
-        Ok((writing.file.published().map_or(What::New, facts), removed))
+        let stat = |published| EntryKind::Object(ObjectStat::published(published, self.context.clock.now()));
+        Ok((writing.file.published().map_or(EntryKind::New, stat), removed))
     }
 
     /// Copies the object of a file to its new key and removes the old one. Returns what it is there, and whether the old
     /// name is gone.
     async fn move_object(
         &self,
-        (from, to): Way<'_>,
+        (from, to): RenamePath<'_>,
         new_key: &ObjectKey,
         source: &Entry,
-    ) -> Result<(What, Moved), FsError> {
-        let (facts, old_key) = self.facts_with_attributes(from).await?;
-        let attributes = *facts.attributes.clone().unwrap_or_default();
+    ) -> Result<(EntryKind, Moved), FsError> {
+        let (stat, old_key) = self.stat_with_attributes(from).await?;
+        let attributes = *stat.attributes.clone().unwrap_or_default();
         let attributes = self.context.retyped(attributes, from.1.as_str(), to.1.as_str());
-        let attributes = attributes.with_mtime_or(facts.last_modified);
-        let object = facts.version.under(old_key);
+        let attributes = attributes.with_mtime_or(stat.last_modified);
+        let object = stat.version.under(old_key);
         let copied = copy_object(&*self.context.store, &object, new_key, &attributes).await;
         let etag = copied.map_err(|error| self.context.told(error))?;
         let now = self.context.clock.now();
@@ -221,12 +221,12 @@ impl Changes {
         }
         let removed = Moved::after(self.delete_old_name((from, to), &object.key).await);
         let version = Version { etag, ..object.version };
-        Ok((What::Object(Facts::made(version, attributes, now)), removed))
+        Ok((EntryKind::Object(ObjectStat::made(version, attributes, now)), removed))
     }
 
     /// Removes the object that a file had before it moved. After a conflict that is not the one of its name, which is
     /// another's and stays.
-    async fn delete_old_name(&self, (from, to): Way<'_>, old_key: &ObjectKey) -> Result<(), FsError> {
+    async fn delete_old_name(&self, (from, to): RenamePath<'_>, old_key: &ObjectKey) -> Result<(), FsError> {
         self.markers.keep_directory(from, Some(to)).await?;
         self.context.remove_object(old_key).await
     }
@@ -247,7 +247,7 @@ impl Changes {
     }
 
     /// The facts of a published file with its metadata, by name, and its key.
-    async fn facts_with_attributes(&self, place: (Ino, &FileName)) -> Result<(Facts, ObjectKey), FsError> {
+    async fn stat_with_attributes(&self, place: (Ino, &FileName)) -> Result<(ObjectStat, ObjectKey), FsError> {
         let key = self.context.key(&format!(
             "{}{}",
             self.names.tree().directory_path(place.0).ok_or(FsError::Stale)?,
@@ -256,8 +256,8 @@ impl Changes {
         for _ in 0..METADATA_ATTEMPTS {
             self.names.fetch_all_attributes(place.0, place.1).await?;
             match self.names.tree().entry(place.0, place.1).map(|entry| &entry.what) {
-                Some(What::Object(facts)) if facts.attributes.is_some() => return Ok((facts.clone(), key)),
-                Some(What::Object(_)) => {}
+                Some(EntryKind::Object(stat)) if stat.attributes.is_some() => return Ok((stat.clone(), key)),
+                Some(EntryKind::Object(_)) => {}
                 _ => return Err(FsError::Stale),
             }
         }

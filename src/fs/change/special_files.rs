@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::Changes;
 use crate::fs::context::{FsError, Owner};
-use crate::fs::names::{Attr, Entry, FileName, Ino, Kind, What, with_device};
+use crate::fs::names::{Attr, Entry, EntryKind, FileName, Ino, Kind, with_device};
 use crate::fs::open::{Writing, lock_inode};
 use crate::upload::OpenFile;
 
@@ -69,7 +69,7 @@ impl Changes {
         self.names.questions.learn(writing.kind());
         let ino = {
             let mut tree = self.names.tree();
-            let entry = Entry { ino: tree.new_ino(), seen_at: now, what: What::New };
+            let entry = Entry { ino: tree.new_ino(), seen_at: now, what: EntryKind::New };
             tree.link(parent, name, entry, now, self.context.options.metadata_ttl);
             let ino = tree.remember(parent, name).ok_or(FsError::Stale)?;
             if let Some(mut inode) = lock_inode(&mut tree, ino) {

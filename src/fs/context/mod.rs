@@ -18,7 +18,7 @@ pub(super) use handles::{HandleId, Handles};
 pub(super) use options::{AttributeSource, FsOptions, HardLinks, Owner};
 pub(super) use others::Others;
 pub(super) use service::{BACKGROUND_MAX, Context, HIDDEN_DIRECTORY};
-pub(super) use temporary::Making;
+pub(super) use temporary::CreateFlags;
 
 use byte_locks::try_lock;
 use temporary::Temporary;

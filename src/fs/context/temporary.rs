@@ -38,7 +38,7 @@ pub struct Temporary {
 
 /// How a file was made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::fs) struct Making {
+pub(in crate::fs) struct CreateFlags {
     /// For reading and writing.
     pub(in crate::fs) reads: bool,
     /// It must not have been there.
@@ -64,9 +64,9 @@ impl Temporary {
     }
 
     /// Whether a new file of this name is one.
-    pub(in crate::fs) fn includes(&self, name: &str, making: Making) -> bool {
+    pub(in crate::fs) fn includes(&self, name: &str, making: CreateFlags) -> bool {
         let Some(patterns) = &self.patterns else { return false };
-        let Making { reads, exclusive, permissions } = making;
+        let CreateFlags { reads, exclusive, permissions } = making;
         // mkstemp; then the placeholder that tar makes for a link, which it replaces at the end.
         let is_made_like_one = exclusive && (reads && permissions == 0o600 || permissions == 0);
         is_made_like_one || is_of_rsync(name) || patterns.iter().any(|pattern| WildMatch::new(pattern).matches(name))
@@ -87,7 +87,7 @@ fn is_of_rsync(name: &str) -> bool {
 mod tests {
     use super::*;
 
-    const CP: Making = Making { reads: false, exclusive: true, permissions: 0o644 };
+    const CP: CreateFlags = CreateFlags { reads: false, exclusive: true, permissions: 0o644 };
 
     #[test]
     fn names_of_common_programs_are_temporary() {
@@ -115,7 +115,7 @@ mod tests {
             (false, true, 0, true),
         ];
         for (reads, exclusive, permissions, expected) in table {
-            let making = Making { reads, exclusive, permissions };
+            let making = CreateFlags { reads, exclusive, permissions };
             assert_eq!(Temporary::usual().includes("a", making), expected, "{making:?}");
             assert!(!Temporary::none().includes("a", making), "{making:?}");
         }

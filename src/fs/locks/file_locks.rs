@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::{LOOK_EVERY, LockFamily, LockInTheWay, LockRequest, Locks, Waiting};
 use crate::fs::context::{Context, FsError, HandleId};
-use crate::fs::names::{Facts, Ino, Names, What};
+use crate::fs::names::{EntryKind, Ino, Names, ObjectStat};
 use crate::fs::open::{Publisher, is_open_for_writing, open_inode};
 use crate::object::{ObjectHead, ObjectKey};
 use crate::read::Object;
@@ -137,7 +137,7 @@ impl FileLocks {
         }
         file.cached = None;
         drop(file);
-        let (what, now) = (What::Object(Facts::told(head)), self.context.clock.now());
+        let (what, now) = (EntryKind::Object(ObjectStat::told(head)), self.context.clock.now());
         tree.change_entry_of(ino, |entry| (entry.what, entry.seen_at) = (what, now));
     }
 

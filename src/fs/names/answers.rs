@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
-use super::{Covers, DirEntry, Entry, FileName, Ino, Inodes, Marker, ROOT, Stashed, Tree, What, is_fresh};
+use super::{Covers, DirEntry, Entry, EntryKind, FileName, Ino, Inodes, Marker, ROOT, Stashed, Tree, is_fresh};
 use crate::object::ObjectHead;
 
 /// Names that are kept of flat listings in one directory.
@@ -19,7 +19,7 @@ pub(in crate::fs) struct Asked {
 /// What a listing of a directory said.
 pub(in crate::fs) struct Listing {
     /// The names in it.
-    pub(in crate::fs) names: BTreeMap<FileName, What>,
+    pub(in crate::fs) names: BTreeMap<FileName, EntryKind>,
     /// When it was asked for.
     pub(in crate::fs) asked_at: SystemTime,
     /// Which names it would have shown.
@@ -53,8 +53,8 @@ impl Inodes {
     /// Whether the metadata of a name have to be asked for, and if so whether it is a directory.
     pub(in crate::fs) fn lacks_attributes(&self, parent: Ino, name: &FileName) -> Option<bool> {
         match self.entry(parent, name).map(|entry| &entry.what) {
-            Some(What::Object(facts)) if facts.attributes.is_none() => Some(false),
-            Some(What::Directory(None)) => Some(true),
+            Some(EntryKind::Object(stat)) if stat.attributes.is_none() => Some(false),
+            Some(EntryKind::Directory(None)) => Some(true),
             _ => None,
         }
     }
@@ -62,12 +62,12 @@ impl Inodes {
     /// What a HEAD said of the version that is known of a name.
     pub(in crate::fs) fn take_metadata(&mut self, parent: Ino, name: &FileName, head: &ObjectHead) {
         self.change_entry(parent, name, |entry| {
-            if let What::Object(facts) = &mut entry.what
-                && facts.version.etag == head.etag
-                && facts.attributes.is_none()
+            if let EntryKind::Object(stat) = &mut entry.what
+                && stat.version.etag == head.etag
+                && stat.attributes.is_none()
             {
-                facts.take_attributes(head.attributes.clone());
-                facts.version.checksum = facts.version.checksum.or(head.crc64);
+                stat.take_attributes(head.attributes.clone());
+                stat.version.checksum = stat.version.checksum.or(head.crc64);
             }
         });
     }
@@ -97,8 +97,8 @@ impl Inodes {
                 }
                 let has_marker = stashed.has_marker;
                 directory.change(&name, |entry| match (&entry.what, has_marker) {
-                    (What::Directory(None), true) => with_markers.push(name.clone()),
-                    (What::Directory(None), false) => entry.what = What::Directory(Some(Marker::absent())),
+                    (EntryKind::Directory(None), true) => with_markers.push(name.clone()),
+                    (EntryKind::Directory(None), false) => entry.what = EntryKind::Directory(Some(Marker::absent())),
                     _ => {}
                 });
                 directory.stash(name, asked_at, stashed);
@@ -137,7 +137,7 @@ pub(in crate::fs) fn take_listing(tree: &mut Tree, ino: Ino, listing: Listing) {
         let vanished = tree.inodes.remove_entry(ino, &name);
         tree.lose_name(vanished, asked_at);
     }
-    let modified = |what: &What| if let What::Object(facts) = what { Some(facts.last_modified) } else { None };
+    let modified = |what: &EntryKind| if let EntryKind::Object(stat) = what { Some(stat.last_modified) } else { None };
     let newest = names.values().filter_map(modified).max();
     if let Some(directory) = tree.directory_mut(ino) {
         directory.newest_at = directory.newest_at.max(newest);
@@ -159,7 +159,7 @@ pub(in crate::fs) fn take_listing(tree: &mut Tree, ino: Ino, listing: Listing) {
 pub(in crate::fs) fn keep_claimed(
     tree: &Tree,
     ino: Ino,
-    names: &mut BTreeMap<FileName, What>,
+    names: &mut BTreeMap<FileName, EntryKind>,
     covers: &Covers,
     claimed: Vec<FileName>,
 ) -> bool {
@@ -184,7 +184,7 @@ pub(in crate::fs) fn shown(
     tree: &Tree,
     ino: Ino,
     listed: Vec<FileName>,
-    left: &[(FileName, What)],
+    left: &[(FileName, EntryKind)],
     covers: &Covers,
     asked: Asked,
 ) -> Vec<DirEntry> {
@@ -204,7 +204,7 @@ pub(in crate::fs) fn shown(
 
 /// Other mounts have changed a directory `count` times by now. If that is more than when this was last asked, what is
 /// known of it may be wrong.
-pub(in crate::fs) fn heed_others(tree: &mut Tree, ino: Ino, count: u64) {
+pub(in crate::fs) fn revalidate(tree: &mut Tree, ino: Ino, count: u64) {
     // What the kernel believes by itself nobody can heed.
     tree.kernel_ttl = Duration::ZERO;
     let Some(directory) = tree.directory_mut(ino) else { return };
@@ -213,7 +213,7 @@ pub(in crate::fs) fn heed_others(tree: &mut Tree, ino: Ino, count: u64) {
     }
     (directory.complete_at, directory.covered, directory.own_since) = (None, None, None);
     directory.is_large = false;
-    tree.heeds += 1;
+    tree.invalidations += 1;
     let Some(directory) = tree.directory_mut(ino) else { return };
     let keeps_marker = ino != ROOT || directory.marker.is_unsaved;
     directory.removed.clear();
@@ -223,10 +223,10 @@ pub(in crate::fs) fn heed_others(tree: &mut Tree, ino: Ino, count: u64) {
         directory.change_all(|entry| {
             entry.seen_at = SystemTime::UNIX_EPOCH;
             match &mut entry.what {
-                What::Directory(marker) if !unsaved.contains(&entry.ino) => *marker = None,
+                EntryKind::Directory(marker) if !unsaved.contains(&entry.ino) => *marker = None,
                 // New metadata may come with the same bytes, in the same second.
-                What::Object(facts) => (facts.attributes, facts.kind) = (None, None),
-                What::Directory(_) | What::New => {}
+                EntryKind::Object(stat) => (stat.attributes, stat.kind) = (None, None),
+                EntryKind::Directory(_) | EntryKind::New => {}
             }
         });
     });
@@ -270,7 +270,7 @@ pub(in crate::fs) fn take_listed(
     tree: &mut Tree,
     parent: Ino,
     name: FileName,
-    what: What,
+    what: EntryKind,
     asked_at: SystemTime,
     ttl: Duration,
 ) {
@@ -284,8 +284,8 @@ pub(in crate::fs) fn take_listed(
         Some(before) if tree.is_ours(&before) || before.seen_at > asked_at => return,
         Some(before) if before.what.is_directory() == what.is_directory() => {
             let what = match (what, before.what) {
-                (What::Object(facts), What::Object(known)) => What::Object(facts.updated(known)),
-                (What::Directory(None), What::Directory(known)) => What::Directory(known),
+                (EntryKind::Object(stat), EntryKind::Object(known)) => EntryKind::Object(stat.updated(known)),
+                (EntryKind::Directory(None), EntryKind::Directory(known)) => EntryKind::Directory(known),
                 (what, _) => what,
             };
             Entry { ino: before.ino, seen_at: asked_at, what }
@@ -354,15 +354,15 @@ mod tests {
         take_listing(&mut tree, ROOT, listing([("a", object("1"))], 10, Covers::ALL));
         let ino = tree.entry(ROOT, &name("a")).unwrap().ino;
         tree.inodes.change_entry(ROOT, &name("a"), |entry| {
-            let What::Object(facts) = &mut entry.what else { panic!() };
-            facts.attributes = Some(Box::default());
+            let EntryKind::Object(stat) = &mut entry.what else { panic!() };
+            stat.attributes = Some(Box::default());
         });
         take_listing(&mut tree, ROOT, listing([("a", object("1"))], 20, Covers::ALL));
         let entry = tree.entry(ROOT, &name("a")).unwrap();
-        assert!(matches!(&entry.what, What::Object(facts) if facts.attributes.is_some()));
+        assert!(matches!(&entry.what, EntryKind::Object(stat) if stat.attributes.is_some()));
         take_listing(&mut tree, ROOT, listing([("a", object("2"))], 30, Covers::ALL));
         let entry = tree.entry(ROOT, &name("a")).unwrap();
-        assert!(matches!(&entry.what, What::Object(facts) if facts.attributes.is_none()));
+        assert!(matches!(&entry.what, EntryKind::Object(stat) if stat.attributes.is_none()));
         assert_eq!(entry.ino, ino);
     }
 
@@ -373,7 +373,7 @@ mod tests {
         take_listing(
             &mut tree,
             ROOT,
-            listing([("d", What::Directory(None)), ("e", What::Directory(None))], 10, Covers::ALL),
+            listing([("d", EntryKind::Directory(None)), ("e", EntryKind::Directory(None))], 10, Covers::ALL),
         );
         let ino = tree.remember(ROOT, &name("e")).unwrap();
         let stashed = |text| {

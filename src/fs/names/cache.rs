@@ -50,11 +50,11 @@ impl Names {
     }
 
     /// Looks whether others have changed a directory since this was last asked, and believes nothing of it then.
-    pub(in crate::fs) fn heed_others(&self, ino: Ino) {
+    pub(in crate::fs) fn revalidate(&self, ino: Ino) {
         let Some(others) = self.context.others.as_ref().filter(|others| others.are_there()) else { return };
         let Ok(prefix) = self.directory_prefix(ino) else { return };
         let changes = others.changes(&prefix);
-        answers::heed_others(&mut self.tree(), ino, changes);
+        answers::revalidate(&mut self.tree(), ino, changes);
     }
 
     /// Anything but the content of an inode has changed just now.

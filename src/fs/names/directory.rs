@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use super::{Cost, Covers, Entry, FileName, Refresh, Stashed, Visits, What};
+use super::{Cost, Covers, Entry, EntryKind, FileName, Refresh, Stashed, Visits};
 
 /// How long a directory of this mount's own is known without a listing, as long as the mount keeps working in it: long
 /// enough to copy thousands of files into it, short enough that what others put there shows soon.
@@ -182,7 +182,7 @@ impl Directory {
 
     /// Whether it holds a file that is not in the bucket yet.
     pub(in crate::fs) fn holds_new(&self) -> bool {
-        self.children.values().any(|entry| entry.what == What::New)
+        self.children.values().any(|entry| entry.what == EntryKind::New)
     }
 
     /// Whether `children` is all there is, as far as anybody can know at `now`.

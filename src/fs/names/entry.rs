@@ -16,16 +16,16 @@ pub(in crate::fs) struct Entry {
     pub(in crate::fs) ino: Ino,
     /// When it was last known to be so.
     pub(in crate::fs) seen_at: SystemTime,
-    pub(in crate::fs) what: What,
+    pub(in crate::fs) what: EntryKind,
 }
 
 /// What a name stands for.
 #[derive(Clone, Debug, PartialEq)]
-pub(in crate::fs) enum What {
+pub(in crate::fs) enum EntryKind {
     /// A directory, with its marker where somebody asked for it.
     Directory(Option<Box<Marker>>),
     /// A file that is in the bucket.
-    Object(Facts),
+    Object(ObjectStat),
     /// A file that was made here and is not in the bucket yet.
     New,
 }
@@ -39,7 +39,7 @@ pub(in crate::fs) struct Marker {
 
 /// What is known of an object.
 #[derive(Clone, Debug, PartialEq)]
-pub(in crate::fs) struct Facts {
+pub(in crate::fs) struct ObjectStat {
     pub(in crate::fs) version: Version,
     pub(in crate::fs) last_modified: SystemTime,
     /// Whether `last_modified` is the service's word; otherwise it is when this mount published.
@@ -69,33 +69,33 @@ pub(in crate::fs) enum Known {
     Unknown,
 }
 
-impl What {
+impl EntryKind {
     /// What it is, as far as is known: a symbolic link shows by its metadata.
     pub(in crate::fs) fn kind(&self) -> Kind {
         match self {
-            What::Directory(_) => Kind::Directory,
-            What::Object(facts) => facts.kind.unwrap_or(Kind::File),
-            What::New => Kind::File,
+            EntryKind::Directory(_) => Kind::Directory,
+            EntryKind::Object(stat) => stat.kind.unwrap_or(Kind::File),
+            EntryKind::New => Kind::File,
         }
     }
 
     /// The metadata, as far as they are known.
     pub(super) fn attributes(&self) -> Option<&ObjectAttributes> {
         match self {
-            What::Directory(marker) => marker.as_ref().map(|marker| &marker.attributes),
-            What::Object(facts) => facts.attributes.as_deref(),
-            What::New => None,
+            EntryKind::Directory(marker) => marker.as_ref().map(|marker| &marker.attributes),
+            EntryKind::Object(stat) => stat.attributes.as_deref(),
+            EntryKind::New => None,
         }
     }
 
     pub(in crate::fs) fn is_directory(&self) -> bool {
-        matches!(self, What::Directory(_))
+        matches!(self, EntryKind::Directory(_))
     }
 
     /// Whether both are directories, or the same object.
-    pub(super) fn is_same_version(&self, other: &What) -> bool {
+    pub(super) fn is_same_version(&self, other: &EntryKind) -> bool {
         match (self, other) {
-            (What::Object(one), What::Object(other)) => one.version.etag == other.version.etag,
+            (EntryKind::Object(one), EntryKind::Object(other)) => one.version.etag == other.version.etag,
             (one, other) => one.is_directory() && other.is_directory(),
         }
     }
@@ -113,22 +113,22 @@ impl Marker {
     }
 }
 
-impl Facts {
+impl ObjectStat {
     /// When the content was last changed: as whoever did tells, or as the service does.
     pub(super) fn mtime(&self) -> SystemTime {
         self.attributes.as_ref().and_then(|attributes| attributes.mtime()).unwrap_or(self.last_modified)
     }
 
     /// What a HEAD said.
-    pub(in crate::fs) fn told(head: ObjectHead) -> Facts {
+    pub(in crate::fs) fn told(head: ObjectHead) -> ObjectStat {
         let last_modified = head.last_modified;
-        Facts { last_modified, is_exact: true, ..Facts::made(head.version(), head.attributes, last_modified) }
+        ObjectStat { last_modified, is_exact: true, ..ObjectStat::made(head.version(), head.attributes, last_modified) }
     }
 
     /// What is known of an object that this mount has made at `now`.
-    pub(in crate::fs) fn made(version: Version, attributes: ObjectAttributes, now: SystemTime) -> Facts {
+    pub(in crate::fs) fn made(version: Version, attributes: ObjectAttributes, now: SystemTime) -> ObjectStat {
         let kind = Some(Kind::of_object(Some(&attributes), version.size));
-        Facts { version, last_modified: now, is_exact: false, kind, attributes: Some(Box::new(attributes)) }
+        ObjectStat { version, last_modified: now, is_exact: false, kind, attributes: Some(Box::new(attributes)) }
     }
 
     /// The metadata of this version have been asked for.
@@ -138,9 +138,9 @@ impl Facts {
     }
 
     /// What is known after this mount published the file.
-    pub(in crate::fs) fn published(file: PublishedFile, now: SystemTime) -> Facts {
+    pub(in crate::fs) fn published(file: PublishedFile, now: SystemTime) -> ObjectStat {
         let PublishedFile { object, attributes, serial: _ } = file;
-        Facts::made(object.version, attributes, now)
+        ObjectStat::made(object.version, attributes, now)
     }
 
     /// The object is now a copy of the version that somebody has copied, made at `now`: of what is known that holds which is
@@ -165,13 +165,13 @@ impl Facts {
     }
 
     /// What a new answer says, and what was known before and still holds.
-    pub(super) fn updated(self, before: Facts) -> Facts {
+    pub(super) fn updated(self, before: ObjectStat) -> ObjectStat {
         let same = self.version.etag == before.version.etag && before.was_last_modified_at(self.last_modified);
         if !same {
             return self;
         }
         let checksum = self.version.checksum.or(before.version.checksum);
         let (version, kind) = (Version { checksum, ..self.version }, self.kind.or(before.kind));
-        Facts { version, kind, attributes: self.attributes.or(before.attributes), ..self }
+        ObjectStat { version, kind, attributes: self.attributes.or(before.attributes), ..self }
     }
 }

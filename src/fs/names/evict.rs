@@ -10,7 +10,7 @@ use std::time::SystemTime;
 
 use lru::LruCache;
 
-use super::{Cost, Directory, Entry, FileName, Ino, Inodes, NAME_BYTES, What};
+use super::{Cost, Directory, Entry, EntryKind, FileName, Ino, Inodes, NAME_BYTES};
 
 /// Stale places in the queue of attributes that are worth no sweep.
 const STALE_MAX: usize = 1024;
@@ -92,8 +92,8 @@ impl Inodes {
         {
             self.change_directory(parent, |directory| {
                 directory.change(&name, |entry| {
-                    if let What::Object(facts) = &mut entry.what {
-                        facts.attributes = None;
+                    if let EntryKind::Object(stat) = &mut entry.what {
+                        stat.attributes = None;
                     }
                 })
             });
@@ -121,7 +121,7 @@ impl Inodes {
     fn evict_names(&mut self, ino: Ino, now: SystemTime, are_kept: bool) {
         let Some(directory) = self.directory(ino) else { return };
         let is_needed = |entry: &Entry| {
-            are_kept && entry.seen_at >= now || self.nodes.contains_key(&entry.ino) || entry.what == What::New
+            are_kept && entry.seen_at >= now || self.nodes.contains_key(&entry.ino) || entry.what == EntryKind::New
         };
         let needed: std::collections::HashSet<Ino> =
             directory.children().values().filter(|entry| is_needed(entry)).map(|entry| entry.ino).collect();
@@ -142,19 +142,19 @@ mod tests {
     use crate::fs::names::answers;
     use crate::fs::names::cost::ATTRIBUTES_BYTES;
     use crate::fs::names::covers::Covers;
-    use crate::fs::names::entry::{Facts, Known};
+    use crate::fs::names::entry::{Known, ObjectStat};
     use crate::fs::names::ino::ROOT;
     use crate::fs::names::tree::Tree;
     use crate::fs::names::tree::tests::{TTL, at, listing, name, object};
 
     const LIMIT: usize = 1 << 20;
 
-    fn with_attributes() -> What {
-        let What::Object(facts) = object("1") else { panic!() };
-        What::Object(Facts { attributes: Some(Box::default()), ..facts })
+    fn with_attributes() -> EntryKind {
+        let EntryKind::Object(stat) = object("1") else { panic!() };
+        EntryKind::Object(ObjectStat { attributes: Some(Box::default()), ..stat })
     }
 
-    fn make(tree: &mut Tree, parent: Ino, text: &str, what: What, seconds: u64) -> Ino {
+    fn make(tree: &mut Tree, parent: Ino, text: &str, what: EntryKind, seconds: u64) -> Ino {
         let ino = tree.new_ino();
         tree.link(parent, &name(text), Entry { ino, seen_at: at(seconds), what }, at(seconds), TTL);
         ino
@@ -166,7 +166,7 @@ mod tests {
         const FILES: usize = 2 * LIMIT / NAME_BYTES;
         let mut tree = Tree::new(LIMIT);
         let [old, new] = ["old", "new"].map(|text| {
-            let ino = make(&mut tree, ROOT, text, What::Directory(None), 100);
+            let ino = make(&mut tree, ROOT, text, EntryKind::Directory(None), 100);
             tree.remember(ROOT, &name(text));
             ino
         });
@@ -190,7 +190,7 @@ mod tests {
     fn the_attributes_that_were_known_first_go_first() {
         const FILES: usize = LIMIT / NAME_BYTES / 2;
         let mut tree = Tree::new(LIMIT);
-        let ino = make(&mut tree, ROOT, "d", What::Directory(None), 100);
+        let ino = make(&mut tree, ROOT, "d", EntryKind::Directory(None), 100);
         tree.remember(ROOT, &name("d"));
         tree.mark_made(ino, at(100));
         for index in 0..FILES {
@@ -207,7 +207,7 @@ mod tests {
     fn the_names_of_the_directory_that_nobody_has_used_for_longest_go_first() {
         let mut tree = Tree::new(LIMIT);
         let directories = ["a", "b", "c"].map(|text| {
-            let ino = make(&mut tree, ROOT, text, What::Directory(None), 100);
+            let ino = make(&mut tree, ROOT, text, EntryKind::Directory(None), 100);
             tree.remember(ROOT, &name(text));
             ino
         });
@@ -228,7 +228,7 @@ mod tests {
     #[test]
     fn what_the_kernel_refers_to_stays_until_it_forgets_it() {
         let mut tree = Tree::new(LIMIT);
-        let ino = make(&mut tree, ROOT, "d", What::Directory(None), 100);
+        let ino = make(&mut tree, ROOT, "d", EntryKind::Directory(None), 100);
         tree.remember(ROOT, &name("d"));
         let names: Vec<String> = (0..2 * LIMIT / NAME_BYTES).map(|index| format!("{index:05}")).collect();
         answers::take_listing(

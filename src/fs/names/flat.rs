@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::answers;
-use super::{FileName, Ino, Names, Stashed, What, facts_of};
+use super::{EntryKind, FileName, Ino, Names, Stashed, entry_kind_of};
 use crate::fs::context::{FsError, HIDDEN_DIRECTORY};
 use crate::store::{ListPage, ListRequest};
 
@@ -43,7 +43,7 @@ impl Names {
 
     async fn list_flat(&self, parent: Ino, first: &FileName) -> Result<(), FsError> {
         let prefix = self.directory_prefix(parent)?;
-        let (asked_at, heeds) = (self.context.clock.now(), self.tree().heeds);
+        let (asked_at, invalidations) = (self.context.clock.now(), self.tree().invalidations);
         // What comes right before the marker of `first`.
         let marker = Some(format!("{prefix}{first}.\u{10FFFF}"));
         let page =
@@ -52,13 +52,13 @@ impl Names {
         let with_markers = {
             let mut tree = self.tree();
             self.expect_at(&tree, parent, &prefix)?;
-            if tree.heeds != heeds {
+            if tree.invalidations != invalidations {
                 // Another mount has changed something meanwhile, and this may tell what there was before.
                 return Ok(());
             }
             tree.inodes.stash(parent, first, stashed, asked_at)
         };
-        self.ask_ahead(parent, with_markers);
+        self.prefetch_attributes(parent, with_markers);
         Ok(())
     }
 }
@@ -81,11 +81,11 @@ fn stashed_of(page: ListPage, prefix: &str) -> BTreeMap<FileName, Stashed> {
         match rest.split_once('/') {
             None if rest.is_empty() => stashed.has_marker = true,
             None => match FileName::new(rest) {
-                Some(name) => drop(stashed.names.entry(name).or_insert(facts_of(object))),
+                Some(name) => drop(stashed.names.entry(name).or_insert(entry_kind_of(object))),
                 None => stashed.has_nameless = true,
             },
             Some((below, _)) => match FileName::new(below) {
-                Some(name) => drop(stashed.names.insert(name, What::Directory(None))),
+                Some(name) => drop(stashed.names.insert(name, EntryKind::Directory(None))),
                 None => stashed.has_nameless = true,
             },
         }

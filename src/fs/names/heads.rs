@@ -5,7 +5,7 @@ use std::time::SystemTime;
 use futures_util::stream::{self, StreamExt};
 
 use super::answers;
-use super::{AHEAD_MAX, Facts, FileName, Ino, Kind, LINK_BYTES_MAX, Marker, Names, What};
+use super::{AHEAD_MAX, EntryKind, FileName, Ino, Kind, LINK_BYTES_MAX, Marker, Names, ObjectStat};
 use crate::fs::context::{AttributeSource, FsError};
 use crate::object::{ObjectHead, ObjectKey};
 use crate::store::StoreErrorKind;
@@ -93,7 +93,7 @@ impl Names {
         }
         // A listing that was asked for later may have come in earlier, and tells less of the same version.
         tree.inodes.take_metadata(parent, name, &head);
-        let what = What::Object(Facts::told(head));
+        let what = EntryKind::Object(ObjectStat::told(head));
         answers::take_listed(&mut tree, parent, name.clone(), what, asked_at, self.context.options.metadata_ttl);
         tree.inodes.evict(parent, asked_at);
         Ok(())
@@ -106,23 +106,23 @@ impl Names {
             |head: ObjectHead| Box::new(Marker { attributes: head.attributes, last_modified: head.last_modified });
         let marker = answer.map_or_else(Marker::absent, told);
         self.tree().inodes.change_entry(parent, name, |entry| {
-            if entry.what == What::Directory(None) {
-                entry.what = What::Directory(Some(marker));
+            if entry.what == EntryKind::Directory(None) {
+                entry.what = EntryKind::Directory(Some(marker));
             }
         });
     }
 
     /// Somebody looks a name up: asks for those that will be looked up next, if that can be foreseen.
-    pub(in crate::fs) fn look_ahead(&self, parent: Ino, name: &FileName) {
+    pub(in crate::fs) fn prefetch_next(&self, parent: Ino, name: &FileName) {
         if self.context.options.attributes == AttributeSource::Listing {
             return;
         }
         let names = self.tree().inodes.walk_to(parent, name);
-        self.ask_ahead(parent, names);
+        self.prefetch_attributes(parent, names);
     }
 
     /// Asks for the attributes of these names in the background.
-    pub(in crate::fs) fn ask_ahead(&self, parent: Ino, names: Vec<FileName>) {
+    pub(in crate::fs) fn prefetch_attributes(&self, parent: Ino, names: Vec<FileName>) {
         if names.is_empty() {
             return;
         }

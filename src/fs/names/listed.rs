@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Attr, FileName, Ino, Kind, What};
+use super::{Attr, EntryKind, FileName, Ino, Kind};
 
 /// One entry of a directory as it was when it was listed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,7 +27,7 @@ pub(in crate::fs) struct Start {
 
 /// A page of a directory.
 pub(in crate::fs) struct NamesPage {
-    pub(in crate::fs) names: BTreeMap<FileName, What>,
+    pub(in crate::fs) names: BTreeMap<FileName, EntryKind>,
     /// Whether the directory's own marker was on it.
     pub(in crate::fs) has_marker: bool,
     /// The marker of the page that follows.
@@ -36,4 +36,4 @@ pub(in crate::fs) struct NamesPage {
 }
 
 /// Objects of which a later page tells whether there is a directory of the same name.
-pub(in crate::fs) type Undecided = Vec<(FileName, What)>;
+pub(in crate::fs) type Undecided = Vec<(FileName, EntryKind)>;

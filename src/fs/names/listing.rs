@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use super::answers;
 use super::{
-    Asked, Attr, Covers, DirEntry, Directory, Facts, FileName, Ino, Known, Listing, MODE_STICKY, Marker, Names,
-    NamesPage, ROOT, Start, Tree, Undecided, Unnameable, What, nameable,
+    Asked, Attr, Covers, DirEntry, Directory, EntryKind, FileName, Ino, Known, Listing, MODE_STICKY, Marker, Names,
+    NamesPage, ObjectStat, ROOT, Start, Tree, Undecided, Unnameable, nameable,
 };
 use crate::fs::context::{AttributeSource, FsError, HIDDEN_DIRECTORY, caller};
 use crate::object::{ObjectKey, Version};
@@ -16,7 +16,7 @@ impl Names {
     /// Tells the kernel of a name that was found.
     pub(in crate::fs) async fn tell(&self, parent: Ino, name: &FileName) -> Result<Attr, FsError> {
         if !self.is_about_to_remove(parent, name) {
-            self.look_ahead(parent, name);
+            self.prefetch_next(parent, name);
             self.fetch_attributes(parent, name).await?;
         }
         let mut tree = self.tree();
@@ -50,7 +50,7 @@ impl Names {
             let node = tree.node(ino).ok_or(FsError::Stale)?;
             // Of a directory's marker nothing may be known any more.
             let is_known_directory = tree.directory(ino).is_some()
-                && !matches!(tree.entry_of(ino).map(|entry| &entry.what), Some(What::Directory(None)));
+                && !matches!(tree.entry_of(ino).map(|entry| &entry.what), Some(EntryKind::Directory(None)));
             let known_here = tree.is_removed(ino)
                 || is_known_directory
                 || tree.open_state(ino).is_some_and(|state| state.is_unpublished());
@@ -73,7 +73,7 @@ impl Names {
             // Not "there is none": `rm -rf` of it would report success and have done nothing.
             return Err(FsError::NotPermitted);
         }
-        self.heed_others(parent);
+        self.revalidate(parent);
         let refresh = {
             let tree = self.tree();
             let directory = tree.directory(parent).ok_or(FsError::NotDirectory)?;
@@ -162,9 +162,9 @@ impl Names {
         let below = below?;
         let what = match (below.objects.first(), object) {
             // A marker would be the first below.
-            (Some(first), _) if first.key != format!("{path}/") => Some(What::Directory(Some(Marker::absent()))),
-            (Some(_), _) => Some(What::Directory(None)),
-            (None, Ok(head)) => Some(What::Object(Facts::told(head))),
+            (Some(first), _) if first.key != format!("{path}/") => Some(EntryKind::Directory(Some(Marker::absent()))),
+            (Some(_), _) => Some(EntryKind::Directory(None)),
+            (None, Ok(head)) => Some(EntryKind::Object(ObjectStat::told(head))),
             (None, Err(error)) if error.kind == StoreErrorKind::NotFound => None,
             (None, Err(error)) => return Err(error.into()),
         };
@@ -201,7 +201,7 @@ impl Names {
         }
         if let Some(last) = listed.next.as_ref().and_then(|next| next.strip_prefix(prefix)) {
             // Only what the page's last key begins with can have its directory behind that key.
-            let is_undecided = |(name, what): &(FileName, What)| {
+            let is_undecided = |(name, what): &(FileName, EntryKind)| {
                 !what.is_directory() && last.starts_with(name.as_str()) && last < format!("{name}/").as_str()
             };
             (listed.undecided, listed.names) = {
@@ -220,7 +220,7 @@ impl Names {
         for object in page.objects {
             match nameable(&object.key, prefix) {
                 Some(name) if prefix == self.context.options.prefix && self.context.is_top_object(name.as_str()) => {}
-                Some(name) => drop(listed.names.entry(name).or_insert(facts_of(object))),
+                Some(name) => drop(listed.names.entry(name).or_insert(entry_kind_of(object))),
                 None if object.key == prefix => listed.has_marker = true,
                 None => skipped.push(object.key),
             }
@@ -228,7 +228,7 @@ impl Names {
         for path in page.prefixes {
             match path.strip_suffix('/').and_then(|path| nameable(path, prefix)) {
                 Some(name) if name.as_str() == HIDDEN_DIRECTORY && prefix == self.context.options.prefix => {}
-                Some(name) => drop(listed.names.insert(name, What::Directory(None))),
+                Some(name) => drop(listed.names.insert(name, EntryKind::Directory(None))),
                 None => skipped.push(path),
             }
         }
@@ -342,8 +342,8 @@ pub(in crate::fs) fn list_request(prefix: &str, marker: Option<String>) -> ListR
     ListRequest { prefix: prefix.to_owned(), delimited: true, marker, max_keys: None }
 }
 
-pub(in crate::fs) fn facts_of(object: ListedObject) -> What {
+pub(in crate::fs) fn entry_kind_of(object: ListedObject) -> EntryKind {
     let ListedObject { size, etag, last_modified, .. } = object;
     let version = Version { etag, size, checksum: None };
-    What::Object(Facts { version, last_modified, is_exact: true, kind: None, attributes: None })
+    EntryKind::Object(ObjectStat { version, last_modified, is_exact: true, kind: None, attributes: None })
 }

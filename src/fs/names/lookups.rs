@@ -2,7 +2,7 @@
 
 use std::ops::Bound;
 
-use super::{FileName, Ino, Inodes, LINK_BYTES_MAX, Step, What};
+use super::{EntryKind, FileName, Ino, Inodes, LINK_BYTES_MAX, Step};
 
 /// So many empty objects of those that are listed together are asked whether they are special files: pipes and sockets come in
 /// ones and twos, and who has many empty objects in a directory has something else.
@@ -86,7 +86,7 @@ impl Inodes {
     /// Of these names those whose kind is not known.
     pub(super) fn of_unknown_kind(&self, parent: Ino, names: &[FileName]) -> Vec<FileName> {
         let is_unknown = |name: &&FileName| match self.entry(parent, name).map(|entry| &entry.what) {
-            Some(What::Object(facts)) => facts.kind.is_none() && facts.version.size <= LINK_BYTES_MAX,
+            Some(EntryKind::Object(stat)) => stat.kind.is_none() && stat.version.size <= LINK_BYTES_MAX,
             _ => false,
         };
         names.iter().filter(is_unknown).cloned().collect()
@@ -99,7 +99,7 @@ impl Inodes {
             return Vec::new();
         }
         let size = |name: &FileName| match self.entry(parent, name).map(|entry| &entry.what) {
-            Some(What::Object(facts)) => facts.version.size,
+            Some(EntryKind::Object(stat)) => stat.version.size,
             _ => 0,
         };
         let (mut sample, others): (Vec<_>, Vec<_>) =

@@ -46,7 +46,7 @@ pub(super) use attributes::{
 pub(super) use cache::Names;
 pub(super) use claims::{Claim, Claimed};
 pub(super) use directory::Directory;
-pub(super) use entry::{CopyOf, Entry, Facts, Marker, What};
+pub(super) use entry::{CopyOf, Entry, EntryKind, Marker, ObjectStat};
 pub(super) use heads::METADATA_ATTEMPTS;
 pub(super) use listed::DirEntryPlus;
 pub(super) use open_state::{OpenState, Unpublished};
@@ -63,7 +63,7 @@ use entry::Known;
 use evict::Budget;
 use inodes::{Body, Inodes, Node};
 use listed::{NamesPage, Start, Undecided};
-use listing::{facts_of, list_request};
+use listing::{entry_kind_of, list_request};
 use questions::Questions;
 use refresh::Refresh;
 use stash::Stashed;

@@ -81,7 +81,7 @@ impl Directories {
             (directory.refresh.clone(), tree.is_removed(ino), directory.changes)
         };
         if !is_removed {
-            self.names.heed_others(ino);
+            self.names.revalidate(ino);
         }
         let dots = self.dots(ino);
         let mut page = Page {

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use super::{FileName, What};
+use super::{EntryKind, FileName};
 
 /// What a flat listing said of one directory.
 #[derive(Debug, Default)]
 pub(super) struct Stashed {
-    pub(super) names: BTreeMap<FileName, What>,
+    pub(super) names: BTreeMap<FileName, EntryKind>,
     pub(super) has_marker: bool,
     /// Something is in it that cannot have a name.
     pub(super) has_nameless: bool,
@@ -16,7 +16,7 @@ pub(super) struct Stashed {
 #[cfg(test)]
 impl Stashed {
     /// What is said of a directory without a marker.
-    pub(super) fn of(names: BTreeMap<FileName, What>) -> Stashed {
+    pub(super) fn of(names: BTreeMap<FileName, EntryKind>) -> Stashed {
         Stashed { names, ..Stashed::default() }
     }
 }

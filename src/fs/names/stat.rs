@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::time::{Duration, SystemTime};
 
 use super::{
-    Attr, Ino, Kind, MODE_SET_GROUP, MODE_SET_USER, ROOT, Shown, Tree, Unpublished, What, device_of,
+    Attr, EntryKind, Ino, Kind, MODE_SET_GROUP, MODE_SET_USER, ROOT, Shown, Tree, Unpublished, device_of,
     permissions_and_owner,
 };
 use crate::fs::context::{AttributeSource, FsOptions};
@@ -46,9 +46,9 @@ fn seen<'a>(tree: &'a Tree, ino: Ino, options: &FsOptions, now: SystemTime) -> O
     let named = tree.entry_of(ino);
     let entry = named.or_else(|| tree.node(ino)?.removed.as_deref());
     let (size, mtime, attributes) = match entry.map(|entry| &entry.what) {
-        Some(What::Object(facts)) => (facts.version.size, facts.mtime(), facts.attributes.as_deref()),
-        Some(What::New) => (0, SystemTime::UNIX_EPOCH, None),
-        Some(What::Directory(marker)) => {
+        Some(EntryKind::Object(stat)) => (stat.version.size, stat.mtime(), stat.attributes.as_deref()),
+        Some(EntryKind::New) => (0, SystemTime::UNIX_EPOCH, None),
+        Some(EntryKind::Directory(marker)) => {
             let marker = marker.as_deref();
             (0, tree.directory_mtime(ino, marker), marker.map(|marker| &marker.attributes))
         }
@@ -63,7 +63,7 @@ fn seen<'a>(tree: &'a Tree, ino: Ino, options: &FsOptions, now: SystemTime) -> O
     let valid_for = named.map_or(tree.kernel_ttl, |entry| {
         let age = now.duration_since(entry.seen_at).unwrap_or(options.metadata_ttl);
         let is_whole = attributes.is_some()
-            || entry.what == What::New
+            || entry.what == EntryKind::New
             || options.attributes == AttributeSource::Listing && kind != Kind::Directory;
         if is_whole && !looks_like_another {
             options.metadata_ttl.saturating_sub(age).min(tree.kernel_ttl)

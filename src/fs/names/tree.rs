@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use super::{
-    Body, CopyOf, Directory, Entry, Facts, FileName, Ino, Inodes, Kind, Known, Marker, Node, OpenState, ROOT, Times,
-    Unpublished, What, is_fresh, of_file,
+    Body, CopyOf, Directory, Entry, EntryKind, FileName, Ino, Inodes, Kind, Known, Marker, Node, ObjectStat, OpenState,
+    ROOT, Times, Unpublished, is_fresh, of_file,
 };
 use crate::object::ETag;
 
@@ -27,7 +27,7 @@ pub(in crate::fs) struct Tree {
     /// Files of which something is open, or remembered.
     open: BTreeSet<Ino>,
     /// How often any directory was found to be changed by other mounts.
-    pub(super) heeds: u64,
+    pub(super) invalidations: u64,
 }
 
 impl Tree {
@@ -38,7 +38,7 @@ impl Tree {
             kernel_ttl: KERNEL_TTL,
             top: None,
             open: BTreeSet::new(),
-            heeds: 0,
+            invalidations: 0,
         };
         if let Some(root) = tree.inodes.directory_mut(ROOT) {
             // The root needs no marker.
@@ -127,7 +127,7 @@ impl Tree {
 
     /// Whether this mount knows better than any listing: the file is new, or is being written.
     pub(super) fn is_ours(&self, entry: &Entry) -> bool {
-        entry.what == What::New || self.open_state(entry.ino).is_some_and(|opened| opened.is_unpublished())
+        entry.what == EntryKind::New || self.open_state(entry.ino).is_some_and(|opened| opened.is_unpublished())
     }
 
     /// What an inode has of times in memory.
@@ -186,7 +186,7 @@ impl Tree {
             Body::File(opened) => opened.as_ref().is_none_or(|opened| !opened.is_in_use()),
             // A directory stays for as long as something new or open is in it.
             Body::Directory(directory) => {
-                let is_needed = |entry: &Entry| entry.what == What::New || self.node(entry.ino).is_some();
+                let is_needed = |entry: &Entry| entry.what == EntryKind::New || self.node(entry.ino).is_some();
                 !directory.marker.is_unsaved && !directory.children().values().any(|entry| is_needed(entry))
             }
         }
@@ -210,8 +210,8 @@ impl Tree {
         while let Some(name) = names.next().and_then(FileName::new) {
             let is_last = names.peek().is_none();
             at = self.inodes.change_entry(at, &name, |entry| {
-                if let (true, What::Object(facts)) = (is_last, &mut entry.what) {
-                    facts.take_copy(copy, now);
+                if let (true, EntryKind::Object(stat)) = (is_last, &mut entry.what) {
+                    stat.take_copy(copy, now);
                 }
                 entry.ino
             })?;
@@ -240,8 +240,8 @@ impl Tree {
     /// The version that a file has in the bucket, as far as is known.
     pub(in crate::fs) fn version_of(&self, ino: Ino) -> Option<ETag> {
         match &self.entry_of(ino)?.what {
-            What::Object(facts) => Some(facts.version.etag.clone()),
-            What::Directory(_) | What::New => None,
+            EntryKind::Object(stat) => Some(stat.version.etag.clone()),
+            EntryKind::Directory(_) | EntryKind::New => None,
         }
     }
 
@@ -337,7 +337,7 @@ impl Tree {
     pub(in crate::fs) fn take_for_file(&mut self, ino: Ino) {
         let number = self.new_ino();
         self.change_entry_of(ino, |entry| {
-            if let What::Object(Facts { attributes: Some(attributes), kind, .. }) = &mut entry.what {
+            if let EntryKind::Object(ObjectStat { attributes: Some(attributes), kind, .. }) = &mut entry.what {
                 **attributes = of_file(std::mem::take(&mut **attributes));
                 *kind = Some(Kind::File);
                 entry.ino = number;
@@ -348,7 +348,7 @@ impl Tree {
     /// What the marker of a directory says, as far as that is known.
     pub(in crate::fs) fn marker(&self, ino: Ino) -> Option<&Marker> {
         match self.entry_of(ino).map(|entry| &entry.what) {
-            Some(What::Directory(marker)) => marker.as_deref(),
+            Some(EntryKind::Directory(marker)) => marker.as_deref(),
             None if ino == ROOT => self.top.as_deref(),
             _ => None,
         }
@@ -360,7 +360,7 @@ impl Tree {
             return self.top.as_deref_mut().map(change);
         }
         self.change_entry_of(ino, |entry| match &mut entry.what {
-            What::Directory(marker) => marker.as_deref_mut().map(change),
+            EntryKind::Directory(marker) => marker.as_deref_mut().map(change),
             _ => None,
         })?
     }
@@ -389,7 +389,7 @@ impl Tree {
     }
 
     /// What is known of an inode's name, and of the directory that it is in, may be wrong: the next who wants to know asks.
-    pub(in crate::fs) fn doubt(&mut self, ino: Ino) {
+    pub(in crate::fs) fn invalidate(&mut self, ino: Ino) {
         let Some((parent, _)) = self.place(ino) else { return };
         self.change_entry_of(ino, |entry| entry.seen_at = SystemTime::UNIX_EPOCH);
         if let Some(directory) = self.directory_mut(parent) {
@@ -398,14 +398,14 @@ impl Tree {
     }
 
     /// Nobody knows what the marker of a directory says.
-    pub(in crate::fs) fn doubt_marker(&mut self, ino: Ino) {
+    pub(in crate::fs) fn invalidate_marker(&mut self, ino: Ino) {
         let is_unsaved = self.directory(ino).is_some_and(|directory| directory.marker.is_unsaved);
         if ino == ROOT && !is_unsaved {
             self.top = None;
         } else if !is_unsaved {
-            self.change_entry_of(ino, |entry| entry.what = What::Directory(None));
+            self.change_entry_of(ino, |entry| entry.what = EntryKind::Directory(None));
         }
-        self.doubt(ino);
+        self.invalidate(ino);
     }
 
     /// The marker of a directory is there since `now`.
@@ -455,9 +455,9 @@ pub(super) mod tests {
         FileName::new(text).unwrap()
     }
 
-    pub(in crate::fs::names) fn object(etag: &str) -> What {
+    pub(in crate::fs::names) fn object(etag: &str) -> EntryKind {
         let last_modified = at(1);
-        What::Object(Facts {
+        EntryKind::Object(ObjectStat {
             version: Version { etag: ETag::new(etag), size: 3, checksum: None },
             last_modified,
             is_exact: true,
@@ -467,7 +467,7 @@ pub(super) mod tests {
     }
 
     pub(in crate::fs::names) fn listing<'a>(
-        names: impl IntoIterator<Item = (&'a str, What)>,
+        names: impl IntoIterator<Item = (&'a str, EntryKind)>,
         seconds: u64,
         covers: Covers,
     ) -> Listing {
@@ -479,7 +479,7 @@ pub(super) mod tests {
     fn a_directory_of_this_mount_stays_known_while_it_is_filled() {
         let mut tree = Tree::new(LIMIT);
         let ino = tree.new_ino();
-        tree.link(ROOT, &name("d"), Entry { ino, seen_at: at(100), what: What::Directory(None) }, at(100), TTL);
+        tree.link(ROOT, &name("d"), Entry { ino, seen_at: at(100), what: EntryKind::Directory(None) }, at(100), TTL);
         tree.remember(ROOT, &name("d"));
         tree.mark_made(ino, at(100));
         for second in 100..=170 {

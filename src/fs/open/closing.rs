@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::{Publisher, Writing, open_inode, waiting_in, writing_of, writings};
 use crate::fs::context::{BACKGROUND_MAX, FsError, HandleId};
-use crate::fs::names::{Facts, Ino, Tree, What};
+use crate::fs::names::{EntryKind, Ino, ObjectStat, Tree};
 use crate::upload::{PublishedFile, UploadError};
 
 /// A process that may have a file open.
@@ -118,11 +118,11 @@ impl Publisher {
         let is_aside = writing.file.published().is_some_and(|published| self.has_moved_aside(&tree, ino, &published));
         if is_aside {
             // By a conflict, or for the moment in which it is renamed, after which this is asked again.
-            return tree.doubt(ino);
+            return tree.invalidate(ino);
         }
         let Some(published) = writing.newly_published().filter(|_| is_this) else { return };
         let now = self.context.clock.now();
-        let what = What::Object(Facts::published(published, now));
+        let what = EntryKind::Object(ObjectStat::published(published, now));
         if tree.change_entry_of(ino, |entry| entry.what = what).is_some() {
             tree.touch_upwards(ino, now, self.context.options.metadata_ttl);
         }
@@ -179,7 +179,7 @@ impl Publisher {
 
     /// A file that never was in the bucket and never will be: its name goes with it.
     fn drop_if_new(&self, tree: &mut Tree, ino: Ino) {
-        if tree.entry_of(ino).is_some_and(|entry| entry.what == What::New)
+        if tree.entry_of(ino).is_some_and(|entry| entry.what == EntryKind::New)
             && let Some((parent, name)) = tree.place(ino)
         {
             tree.unlink(parent, &name, self.context.clock.now(), Duration::ZERO);
@@ -351,7 +351,7 @@ impl Publisher {
             drop(tree);
             self.take_new_version(ino, writing);
             if failed {
-                self.names.tree().doubt(ino);
+                self.names.tree().invalidate(ino);
             }
             return true;
         }

@@ -4,8 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::{FileHandle, OpenMode, Publisher, Writing, inode_of, lock_inode, open_inode, writing_of};
-use crate::fs::context::{Context, FsError, HandleId, Making, Owner, type_of_name};
-use crate::fs::names::{Attr, Claim, Entry, Facts, FileName, Ino, Kind, METADATA_ATTEMPTS, Names, Tree, What, of_file};
+use crate::fs::context::{Context, CreateFlags, FsError, HandleId, Owner, type_of_name};
+use crate::fs::names::{
+    Attr, Claim, Entry, EntryKind, FileName, Ino, Kind, METADATA_ATTEMPTS, Names, ObjectStat, Tree, of_file,
+};
 use crate::fs::traffic::Traffic;
 use crate::object::{ETag, StoredObject};
 use crate::read::Object;
@@ -74,11 +76,11 @@ impl Files {
         if self.context.options.types_by_name {
             attributes.content_type = Some(type_of_name(name.as_str()).to_owned());
         }
-        let making = Making { reads: mode.reads, exclusive: mode.exclusive, permissions };
+        let making = CreateFlags { reads: mode.reads, exclusive: mode.exclusive, permissions };
         let writing = Writing::new(OpenFile::empty(&self.context.uploader, key, attributes, None), true);
         writing.temporary.store(self.context.options.temporary.includes(name.as_str(), making), Ordering::Relaxed);
         let mut tree = self.names.tree();
-        let entry = Entry { ino: tree.new_ino(), seen_at: now, what: What::New };
+        let entry = Entry { ino: tree.new_ino(), seen_at: now, what: EntryKind::New };
         tree.link(parent, name, entry, now, self.context.options.metadata_ttl);
         let ino = tree.remember(parent, name).ok_or(FsError::Stale)?;
         let inode = inode_of(&mut tree, ino).ok_or(FsError::Stale)?;
@@ -145,7 +147,7 @@ impl Files {
         let mut tree = self.names.tree();
         let version = object.as_ref().map(|object| object.version().etag);
         let is_current = match tree.entry_of(ino).map(|entry| &entry.what) {
-            Some(What::Object(facts)) => version.as_ref().is_none_or(|etag| facts.version.etag == *etag),
+            Some(EntryKind::Object(stat)) => version.as_ref().is_none_or(|etag| stat.version.etag == *etag),
             _ => version.is_none(),
         };
         let inode = inode_of(&mut tree, ino).ok_or(FsError::Stale)?;
@@ -233,10 +235,10 @@ impl Files {
             let fresh = || Fresh { writing: empty(), version: None };
             return failure.map_or_else(|| Ok(fresh()), |failure| Err(failure.into()));
         }
-        let (facts, object) = self.all_facts_of(ino).await?;
+        let (stat, object) = self.full_stat_of(ino).await?;
         // It may be left of a rename that has failed.
         self.traffic.cleanups.stop(object.key.as_str()).await;
-        let attributes = of_file(facts.attributes.unwrap_or_default().with_mtime_or(facts.last_modified));
+        let attributes = of_file(stat.attributes.unwrap_or_default().with_mtime_or(stat.last_modified));
         let begins_with = Some(object.version.etag.clone());
         if truncates {
             let mut attributes = attributes;
@@ -251,14 +253,14 @@ impl Files {
     /// What is being written of a file that was made here, is not in the bucket, and could not be published.
     fn new_and_failed(&self, ino: Ino) -> Option<Arc<Writing>> {
         let tree = self.names.tree();
-        let is_new = tree.entry_of(ino).is_some_and(|entry| entry.what == What::New);
+        let is_new = tree.entry_of(ino).is_some_and(|entry| entry.what == EntryKind::New);
         writing_of(&tree, ino).filter(|writing| is_new && writing.file.failure().is_some())
     }
 
     /// The same with all metadata, wherever attributes come from otherwise.
-    pub(in crate::fs) async fn all_facts_of(&self, ino: Ino) -> Result<(Facts, StoredObject), FsError> {
+    pub(in crate::fs) async fn full_stat_of(&self, ino: Ino) -> Result<(ObjectStat, StoredObject), FsError> {
         for _ in 0..METADATA_ATTEMPTS {
-            let known = self.facts_of(ino).await?;
+            let known = self.stat_of(ino).await?;
             if known.0.attributes.is_some() {
                 return Ok(known);
             }
@@ -270,27 +272,27 @@ impl Files {
     }
 
     /// What is known of a published file, freshly enough.
-    pub(in crate::fs) async fn facts_of(&self, ino: Ino) -> Result<(Facts, StoredObject), FsError> {
+    pub(in crate::fs) async fn stat_of(&self, ino: Ino) -> Result<(ObjectStat, StoredObject), FsError> {
         let attr = self.traffic.getattr(ino).await?;
         if attr.kind == Kind::Directory {
             return Err(FsError::IsDirectory);
         }
-        let (facts, path) = {
+        let (stat, path) = {
             let tree = self.names.tree();
             let (parent, name) = tree.place(ino).ok_or(FsError::Stale)?;
             let path = format!("{}{name}", tree.directory_path(parent).ok_or(FsError::Stale)?);
             match tree.entry_of(ino).map(|entry| &entry.what) {
-                Some(What::Object(facts)) => (facts.clone(), path),
+                Some(EntryKind::Object(stat)) => (stat.clone(), path),
                 _ => return Err(FsError::Stale),
             }
         };
-        let stored = facts.version.clone().under(self.context.key(&path)?);
-        Ok((facts, stored))
+        let stored = stat.version.clone().under(self.context.key(&path)?);
+        Ok((stat, stored))
     }
 
     /// The object behind a published file, shared by all who read it.
     pub(in crate::fs) async fn object_of(&self, ino: Ino) -> Result<Arc<Object>, FsError> {
-        let (_, stored) = self.facts_of(ino).await?;
+        let (_, stored) = self.stat_of(ino).await?;
         let mut tree = self.names.tree();
         let mut file = lock_inode(&mut tree, ino).ok_or(FsError::Stale)?;
         let current = file.object.upgrade().filter(|object| {

@@ -8,7 +8,7 @@ use parking_lot::lock_api::{ArcMutexGuard, Mutex};
 
 use super::{Linked, Writing};
 use crate::fs::context::HandleId;
-use crate::fs::names::{Ino, OpenState, Tree, Unpublished, What};
+use crate::fs::names::{EntryKind, Ino, OpenState, Tree, Unpublished};
 use crate::object::{ETag, ObjectKey};
 use crate::read::Object;
 
@@ -155,7 +155,7 @@ pub(in crate::fs) fn waiting_in(tree: &Tree, directory: Ino) -> Vec<(Ino, Arc<Wr
 
 /// Every file below a directory that is being written or waits to be published, and whether it has no object yet.
 pub(in crate::fs) fn writings_below(tree: &Tree, directory: Ino) -> Vec<(Ino, bool, Arc<Writing>)> {
-    let is_new = |ino: Ino| tree.entry_of(ino).is_some_and(|entry| entry.what == What::New);
+    let is_new = |ino: Ino| tree.entry_of(ino).is_some_and(|entry| entry.what == EntryKind::New);
     let below = writings(tree).into_iter().filter(|(ino, _)| tree.is_linked_below(*ino, directory));
     below.map(|(ino, writing)| (ino, is_new(ino), writing)).collect()
 }

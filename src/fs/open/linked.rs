@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use super::{lock_inode, open_inode};
-use crate::fs::names::{Ino, Tree, What};
+use crate::fs::names::{EntryKind, Ino, Tree};
 use crate::object::ETag;
 
 /// How long a copy looks like the file that it was made of: who wants to know looks at once.
@@ -40,7 +40,7 @@ fn unchanged(tree: &Tree, ino: Ino) -> Option<Unchanged> {
         return None;
     }
     match (&tree.entry_of(ino)?.what, inode.as_ref().and_then(|inode| inode.writing.as_ref())) {
-        (What::Object(facts), None) => Some(Unchanged::Version(facts.version.etag.clone())),
+        (EntryKind::Object(stat), None) => Some(Unchanged::Version(stat.version.etag.clone())),
         (_, Some(writing)) => writing.current_hold().map(Unchanged::Hold),
         _ => None,
     }

@@ -2,7 +2,7 @@
 
 use super::{FileHandle, Files, Writing, open_inode};
 use crate::fs::context::{FsError, HandleId};
-use crate::fs::names::{Ino, What};
+use crate::fs::names::{EntryKind, Ino};
 use crate::object::{ByteRange, StoredObject};
 use crate::read::{Object, ReadBytes, Reader};
 use crate::store::{Op, StoreError, StoreErrorKind};
@@ -93,7 +93,7 @@ impl Files {
         let Some(at) = self.context.clock.now().checked_sub(ago) else { return };
         let etag = object.version().etag;
         self.names.tree().change_entry_of(ino, |entry| {
-            if entry.seen_at < at && matches!(&entry.what, What::Object(facts) if facts.version.etag == etag) {
+            if entry.seen_at < at && matches!(&entry.what, EntryKind::Object(stat) if stat.version.etag == etag) {
                 entry.seen_at = at;
             }
         });
