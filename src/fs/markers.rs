@@ -13,7 +13,7 @@ use crate::object::{ObjectAttributes, ObjectKey};
 use crate::store::{Body, CopyRequest, Source};
 
 /// The directories' own objects.
-pub(in crate::fs) struct Markers {
+pub(crate) struct Markers {
     context: Arc<Context>,
     names: Arc<Names>,
     traffic: Arc<Traffic>,
@@ -22,12 +22,12 @@ pub(in crate::fs) struct Markers {
 }
 
 impl Markers {
-    pub(in crate::fs) fn new(context: Arc<Context>, names: Arc<Names>, traffic: Arc<Traffic>) -> Arc<Markers> {
+    pub(crate) fn new(context: Arc<Context>, names: Arc<Names>, traffic: Arc<Traffic>) -> Arc<Markers> {
         Arc::new_cyclic(|me| Markers { context, names, traffic, me: me.clone() })
     }
 
     /// Publishes attributes that are waiting of directories, of all of them.
-    pub(in crate::fs) async fn save_directories(&self) -> Vec<(String, FsError)> {
+    pub(crate) async fn save_directories(&self) -> Vec<(String, FsError)> {
         let unsaved = self.names.tree().unsaved_directories();
         let save = |ino: Ino| async move {
             let path = self.names.directory_prefix(ino).unwrap_or_default();
@@ -38,7 +38,7 @@ impl Markers {
     }
 
     /// Publishes attributes that are waiting of a directory and those below it, none of which moves.
-    pub(in crate::fs) async fn save_directories_below(&self, top: Ino) -> Result<(), FsError> {
+    pub(crate) async fn save_directories_below(&self, top: Ino) -> Result<(), FsError> {
         let unsaved = {
             let tree = self.names.tree();
             let is_below = |ino: &Ino| *ino == top || tree.ancestors(*ino).any(|above| above == top);
@@ -50,7 +50,7 @@ impl Markers {
     }
 
     /// What the marker of a directory says, asked for where it is not known.
-    pub(in crate::fs) async fn marker_of(&self, ino: Ino) -> Result<Box<Marker>, FsError> {
+    pub(crate) async fn marker_of(&self, ino: Ino) -> Result<Box<Marker>, FsError> {
         let Some((parent, name)) = self.names.tree().place(ino) else {
             self.names.learn_top().await?;
             return self.names.tree().marker(ino).map(|marker| Box::new(marker.clone())).ok_or(FsError::Stale);
@@ -59,7 +59,7 @@ impl Markers {
     }
 
     /// What the marker of a directory says, asked for where it is not known.
-    pub(in crate::fs) async fn marker_at(&self, place: (Ino, &FileName)) -> Result<Box<Marker>, FsError> {
+    pub(crate) async fn marker_at(&self, place: (Ino, &FileName)) -> Result<Box<Marker>, FsError> {
         self.names.fetch_all_attributes(place.0, place.1).await?;
         match self.names.tree().entry(place.0, place.1).map(|entry| &entry.what) {
             Some(EntryKind::Directory(Some(marker))) => Ok(marker.clone()),
@@ -67,7 +67,7 @@ impl Markers {
         }
     }
 
-    pub(in crate::fs) async fn change_directory(
+    pub(crate) async fn change_directory(
         &self,
         ino: Ino,
         change: impl Fn(&ObjectAttributes) -> Result<ObjectAttributes, FsError>,
@@ -112,7 +112,7 @@ impl Markers {
     }
 
     /// Publishes attributes of a directory that are waiting, if there are any.
-    pub(in crate::fs) async fn save_directory(&self, ino: Ino) -> Result<(), FsError> {
+    pub(crate) async fn save_directory(&self, ino: Ino) -> Result<(), FsError> {
         // It must not land behind the end of the directory.
         let ((), _stays) = self.traffic.claim(&[], |_| Ok(((), vec![Claim::Stay(ino)]))).await?;
         self.save_marker(ino).await
@@ -163,11 +163,7 @@ impl Markers {
         copied.map(drop).map_err(|error| self.context.told(error))
     }
 
-    pub(in crate::fs) async fn put_marker(
-        &self,
-        key: &ObjectKey,
-        attributes: &ObjectAttributes,
-    ) -> Result<(), FsError> {
+    pub(crate) async fn put_marker(&self, key: &ObjectKey, attributes: &ObjectAttributes) -> Result<(), FsError> {
         let attributes = attributes.clone().with_mtime_or(self.context.clock.now());
         let put =
             self.context.store.put(key, Body::empty(), self.context.store.limits().checksum.empty(), &attributes).await;
@@ -176,7 +172,7 @@ impl Markers {
 
     /// The name `going`, which the caller has claimed, is about to go: where it is the last entry of a directory that exists
     /// only as a prefix, a marker keeps the directory. `staying` is claimed, too, and has an object by now.
-    pub(in crate::fs) async fn keep_directory(
+    pub(crate) async fn keep_directory(
         &self,
         (parent, going): (Ino, &FileName),
         staying: Option<(Ino, &FileName)>,

@@ -18,12 +18,12 @@ struct Cut {
 
 /// Changes attributes.
 pub struct Attributes {
-    pub(in crate::fs) context: Arc<Context>,
-    pub(in crate::fs) names: Arc<Names>,
-    pub(in crate::fs) traffic: Arc<Traffic>,
-    pub(in crate::fs) markers: Arc<Markers>,
-    pub(in crate::fs) publisher: Arc<Publisher>,
-    pub(in crate::fs) files: Arc<Files>,
+    pub(crate) context: Arc<Context>,
+    pub(crate) names: Arc<Names>,
+    pub(crate) traffic: Arc<Traffic>,
+    pub(crate) markers: Arc<Markers>,
+    pub(crate) publisher: Arc<Publisher>,
+    pub(crate) files: Arc<Files>,
 }
 
 impl Attributes {
@@ -108,7 +108,7 @@ impl Attributes {
     }
 
     /// The attributes of an inode as they are or will be, all of them.
-    pub(in crate::fs) async fn attributes_of(&self, ino: Ino) -> Result<ObjectAttributes, FsError> {
+    pub(crate) async fn attributes_of(&self, ino: Ino) -> Result<ObjectAttributes, FsError> {
         if self.names.tree().directory(ino).is_some() {
             return Ok(self.markers.marker_of(ino).await?.attributes);
         }
@@ -121,7 +121,7 @@ impl Attributes {
 
     /// Changes the attributes of an inode by `change`, which is told whether it is a directory. They are published with
     /// the content where that is being written, and otherwise when more may have been gathered.
-    pub(in crate::fs) async fn change_attributes(
+    pub(crate) async fn change_attributes(
         &self,
         ino: Ino,
         change: impl Fn(bool, &ObjectAttributes) -> Result<ObjectAttributes, FsError>,
@@ -130,7 +130,7 @@ impl Attributes {
     }
 
     /// The same for a change that may set the time of the last change, be it to what it is.
-    pub(in crate::fs) async fn change_attributes_and_time(
+    pub(crate) async fn change_attributes_and_time(
         &self,
         ino: Ino,
         sets_time: bool,

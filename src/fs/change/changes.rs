@@ -10,12 +10,12 @@ use crate::fs::open::{Files, Publisher};
 use crate::fs::traffic::Traffic;
 
 /// Makes, removes and renames.
-pub(in crate::fs) struct Changes {
-    pub(in crate::fs) context: Arc<Context>,
-    pub(in crate::fs) names: Arc<Names>,
-    pub(in crate::fs) traffic: Arc<Traffic>,
-    pub(in crate::fs) markers: Arc<Markers>,
-    pub(in crate::fs) publisher: Arc<Publisher>,
-    pub(in crate::fs) files: Arc<Files>,
-    pub(in crate::fs) locks: Arc<FileLocks>,
+pub(crate) struct Changes {
+    pub(crate) context: Arc<Context>,
+    pub(crate) names: Arc<Names>,
+    pub(crate) traffic: Arc<Traffic>,
+    pub(crate) markers: Arc<Markers>,
+    pub(crate) publisher: Arc<Publisher>,
+    pub(crate) files: Arc<Files>,
+    pub(crate) locks: Arc<FileLocks>,
 }

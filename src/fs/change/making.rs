@@ -41,7 +41,7 @@ impl Changes {
 
     /// Claims a name that is about to be made, which nothing may have, and to work on the inode that it is made of, if it is
     /// of one. Returns its key, with `end` behind it.
-    pub(in crate::fs) async fn claim_new(
+    pub(crate) async fn claim_new(
         &self,
         parent: Ino,
         name: &FileName,

@@ -48,7 +48,7 @@ struct Move<'a> {
 type Missing = (ObjectKey, ObjectKey, ListedObject);
 
 impl Changes {
-    pub(in crate::fs) async fn rename_directory(
+    pub(crate) async fn rename_directory(
         &self,
         from: (Ino, &FileName),
         to: (Ino, &FileName),

@@ -10,10 +10,10 @@ use crate::object::ObjectKey;
 use crate::upload::LosingName;
 
 /// A name in a directory.
-pub(in crate::fs) type Place<'a> = (Ino, &'a FileName);
+pub(crate) type Place<'a> = (Ino, &'a FileName);
 
 /// What has a name that is about to be taken from a file.
-pub(in crate::fs) enum NameHolder {
+pub(crate) enum NameHolder {
     /// Nobody has the file open.
     Closed,
     /// Nobody has it open, and something of it waits to be published, which is not wanted any more.
@@ -23,7 +23,7 @@ pub(in crate::fs) enum NameHolder {
 }
 
 /// A name that is being taken from a file: what is in the bucket may be removed or replaced.
-pub(in crate::fs) enum TakingName<'a> {
+pub(crate) enum TakingName<'a> {
     Closed,
     Waiting {
         /// Nothing of it is published meanwhile.
@@ -35,7 +35,7 @@ pub(in crate::fs) enum TakingName<'a> {
 
 impl NameHolder {
     /// Makes ready to take the name from the file.
-    pub(in crate::fs) async fn begin_taking(&self, context: &Context) -> Result<TakingName<'_>, FsError> {
+    pub(crate) async fn begin_taking(&self, context: &Context) -> Result<TakingName<'_>, FsError> {
         match self {
             NameHolder::Closed => Ok(TakingName::Closed),
             NameHolder::Waiting(waiting) => {
@@ -56,7 +56,7 @@ impl NameHolder {
 
 impl TakingName<'_> {
     /// Whether what is being written of the file has made an object under its name.
-    pub(in crate::fs) fn has_object(&self) -> bool {
+    pub(crate) fn has_object(&self) -> bool {
         match self {
             TakingName::Closed => false,
             TakingName::Waiting { has_object, .. } => *has_object,
@@ -132,7 +132,7 @@ impl Changes {
     }
 
     /// What has a name that is about to be taken from a file, held until that is [decided](Changes::end_taking).
-    pub(in crate::fs) async fn name_holder(&self, ino: Ino) -> Result<NameHolder, FsError> {
+    pub(crate) async fn name_holder(&self, ino: Ino) -> Result<NameHolder, FsError> {
         if let Some(waiting) = self.publisher.hold_waiting(ino) {
             return Ok(NameHolder::Waiting(waiting));
         }
@@ -141,7 +141,7 @@ impl Changes {
 
     /// The name was taken from the file, or not; `taking` is `None` where that could not even begin. A file that is open lives on
     /// without a name.
-    pub(in crate::fs) async fn end_taking(
+    pub(crate) async fn end_taking(
         &self,
         ino: Ino,
         holder: &NameHolder,

@@ -8,7 +8,7 @@ use crate::object::{ObjectKey, Version};
 use crate::upload::copy_object;
 
 /// From one name to another.
-pub(in crate::fs) type RenamePath<'a> = ((Ino, &'a FileName), (Ino, &'a FileName));
+pub(crate) type RenamePath<'a> = ((Ino, &'a FileName), (Ino, &'a FileName));
 
 /// What a rename finds.
 struct Renamed {
@@ -231,7 +231,7 @@ impl Changes {
         self.context.remove_object(old_key).await
     }
 
-    pub(in crate::fs) fn move_entry(&self, from: (Ino, &FileName), to: (Ino, &FileName), entry: Entry) {
+    pub(crate) fn move_entry(&self, from: (Ino, &FileName), to: (Ino, &FileName), entry: Entry) {
         let (now, ttl) = (self.context.clock.now(), self.context.options.metadata_ttl);
         let ino = entry.ino;
         let mut tree = self.names.tree();

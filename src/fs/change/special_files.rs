@@ -57,12 +57,7 @@ impl Changes {
 
     /// Gives a file that nobody opens its name, and publishes it when what is set right after its making has been gathered.
     /// The kernel is told of the inode by this.
-    pub(in crate::fs) fn make_and_gather(
-        &self,
-        parent: Ino,
-        name: &FileName,
-        file: Arc<OpenFile>,
-    ) -> Result<Attr, FsError> {
+    pub(crate) fn make_and_gather(&self, parent: Ino, name: &FileName, file: Arc<OpenFile>) -> Result<Attr, FsError> {
         let now = self.context.clock.now();
         let writing = Writing::of_link(file);
         // Listings do not tell what it is once its metadata are forgotten.

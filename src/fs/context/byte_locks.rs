@@ -10,10 +10,10 @@ use nix::libc;
 
 /// A range of offsets, of which the last may be the largest there is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::fs) struct Range {
-    pub(in crate::fs) start: u64,
+pub(crate) struct Range {
+    pub(crate) start: u64,
     /// Exclusive.
-    pub(in crate::fs) end: u64,
+    pub(crate) end: u64,
 }
 
 /// How a range is locked.
@@ -28,7 +28,7 @@ pub enum LockKind {
 }
 
 /// Locks a range, or unlocks it. Returns whether that could be done without waiting.
-pub(in crate::fs) fn try_lock(file: &File, kind: LockKind, range: Range) -> io::Result<bool> {
+pub(crate) fn try_lock(file: &File, kind: LockKind, range: Range) -> io::Result<bool> {
     if range.start >= range.end {
         return Ok(true);
     }
@@ -41,7 +41,7 @@ pub(in crate::fs) fn try_lock(file: &File, kind: LockKind, range: Range) -> io::
 }
 
 /// A lock of somebody else that is in the way of one of this kind.
-pub(in crate::fs) fn conflict(file: &File, kind: LockKind, range: Range) -> io::Result<Option<(LockKind, Range)>> {
+pub(crate) fn conflict(file: &File, kind: LockKind, range: Range) -> io::Result<Option<(LockKind, Range)>> {
     let mut lock = description(kind, range);
     fcntl(file, FcntlArg::F_OFD_GETLK(&mut lock))?;
     let kind = match i32::from(lock.l_type) {
@@ -56,7 +56,7 @@ pub(in crate::fs) fn conflict(file: &File, kind: LockKind, range: Range) -> io::
 }
 
 /// Behind the last offset there is.
-pub(in crate::fs) const END: u64 = 1 << 63;
+pub(crate) const END: u64 = 1 << 63;
 
 fn description(kind: LockKind, range: Range) -> libc::flock {
     let kind = match kind {

@@ -22,12 +22,12 @@ tokio::task_local! {
 }
 
 /// The caller by whatever number; all are one where nobody has said whose call it is.
-pub(in crate::fs) fn caller() -> u32 {
+pub(crate) fn caller() -> u32 {
     CALLER.try_with(|caller| *caller).unwrap_or_default()
 }
 
 /// Answers a call of this caller: what one of them has looked up is kept for that one alone.
-pub(in crate::fs) fn called_by<F: Future>(caller: u32, call: F) -> impl Future<Output = F::Output> {
+pub(crate) fn called_by<F: Future>(caller: u32, call: F) -> impl Future<Output = F::Output> {
     CALLER.scope(caller, call)
 }
 
@@ -60,7 +60,7 @@ pub fn with_cause_at_once<T>(call: impl FnOnce() -> Result<T, FsError>) -> Resul
 }
 
 /// Notes an error of the service. Returns whether there is a call to note it for.
-pub(in crate::fs) fn note(error: &StoreError) -> bool {
+pub(crate) fn note(error: &StoreError) -> bool {
     SAID.try_with(|said| said.set(Some(Box::new(error.clone())))).is_ok()
 }
 

@@ -1,10 +1,10 @@
 //! Content types by the extensions of names.
 
 /// The content type of what nobody knows anything of.
-pub(in crate::fs) const UNKNOWN_TYPE: &str = "application/octet-stream";
+pub(crate) const UNKNOWN_TYPE: &str = "application/octet-stream";
 
 /// The content type of a file of this name.
-pub(in crate::fs) fn type_of_name(name: &str) -> &'static str {
+pub(crate) fn type_of_name(name: &str) -> &'static str {
     mime_guess::from_path(name).first_raw().unwrap_or(UNKNOWN_TYPE)
 }
 

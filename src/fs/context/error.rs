@@ -86,7 +86,7 @@ impl From<StoreErrorKind> for FsError {
 }
 
 /// Whether an error of the service of this kind may be what a call failed of.
-pub(in crate::fs) fn may_mean(kind: StoreErrorKind, error: &FsError) -> bool {
+pub(crate) fn may_mean(kind: StoreErrorKind, error: &FsError) -> bool {
     *error == kind.into() || (kind == StoreErrorKind::NotFound && *error == FsError::Stale)
 }
 

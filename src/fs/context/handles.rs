@@ -11,7 +11,7 @@ use super::FsError;
 pub struct HandleId(pub u64);
 
 /// Everything of one kind that is open.
-pub(in crate::fs) struct Handles<T> {
+pub(crate) struct Handles<T> {
     next: AtomicU64,
     /// Std lock, 7 in the order of locks: map operations only; reads by far outnumber opens.
     open: RwLock<HashMap<HandleId, Arc<T>>>,
@@ -24,23 +24,23 @@ impl<T> Default for Handles<T> {
 }
 
 impl<T> Handles<T> {
-    pub(in crate::fs) fn insert(&self, opened: Arc<T>) -> HandleId {
+    pub(crate) fn insert(&self, opened: Arc<T>) -> HandleId {
         let id = HandleId(self.next.fetch_add(1, Ordering::Relaxed) + 1);
         self.open.write().unwrap_or_else(PoisonError::into_inner).insert(id, opened);
         id
     }
 
-    pub(in crate::fs) fn get(&self, id: HandleId) -> Result<Arc<T>, FsError> {
+    pub(crate) fn get(&self, id: HandleId) -> Result<Arc<T>, FsError> {
         let open = self.open.read().unwrap_or_else(PoisonError::into_inner);
         open.get(&id).cloned().ok_or(FsError::BadHandle)
     }
 
     /// All of them, in no order.
-    pub(in crate::fs) fn all(&self) -> Vec<Arc<T>> {
+    pub(crate) fn all(&self) -> Vec<Arc<T>> {
         self.open.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
     }
 
-    pub(in crate::fs) fn remove(&self, id: HandleId) -> Option<Arc<T>> {
+    pub(crate) fn remove(&self, id: HandleId) -> Option<Arc<T>> {
         self.open.write().unwrap_or_else(PoisonError::into_inner).remove(&id)
     }
 }

@@ -113,7 +113,7 @@ impl Others {
     }
 
     /// The directory of the files that stand for those which somebody locks.
-    pub(in crate::fs) fn locks_directory(&self) -> PathBuf {
+    pub(crate) fn locks_directory(&self) -> PathBuf {
         locks_beside(&self.path)
     }
 
@@ -126,7 +126,7 @@ impl Others {
     }
 
     /// Whether another mount is there, or was since this one joined.
-    pub(in crate::fs) fn are_there(&self) -> bool {
+    pub(crate) fn are_there(&self) -> bool {
         if self.is_accompanied.load(Ordering::Relaxed) {
             return true;
         }
@@ -141,7 +141,7 @@ impl Others {
     }
 
     /// How often others have changed the directories in the group of this one, as far as this mount has looked.
-    pub(in crate::fs) fn changes(&self, directory: &str) -> u64 {
+    pub(crate) fn changes(&self, directory: &str) -> u64 {
         let group = group_of(directory);
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         // Where it cannot be read, everything may have changed.

@@ -16,34 +16,34 @@ use crate::store::{ObjectStore, StoreError, StoreErrorKind};
 use crate::upload::Uploader;
 
 /// What waited and is published in the background, at once.
-pub(in crate::fs) const BACKGROUND_MAX: usize = 64;
+pub(crate) const BACKGROUND_MAX: usize = 64;
 
 /// The key of the object whose metadata are the attributes of a bucket's top. It is there once somebody has set some.
-pub(in crate::fs) const TOP_OBJECT: &str = ".cosmount-root";
+pub(crate) const TOP_OBJECT: &str = ".cosmount-root";
 
 /// Where files live that were removed while they are open, below the top of the mount. Nobody sees it there.
-pub(in crate::fs) const HIDDEN_DIRECTORY: &str = ".cosmount-unlinked";
+pub(crate) const HIDDEN_DIRECTORY: &str = ".cosmount-unlinked";
 
 /// What every part of the file system works with.
-pub(in crate::fs) struct Context {
-    pub(in crate::fs) store: Arc<dyn ObjectStore>,
-    pub(in crate::fs) options: FsOptions,
-    pub(in crate::fs) clock: Clock,
-    pub(in crate::fs) stats: Arc<Stats>,
-    pub(in crate::fs) memory: Memory,
-    pub(in crate::fs) uploader: Arc<Uploader>,
-    pub(in crate::fs) readers: Arc<Readers>,
-    pub(in crate::fs) runtime: tokio::runtime::Handle,
+pub(crate) struct Context {
+    pub(crate) store: Arc<dyn ObjectStore>,
+    pub(crate) options: FsOptions,
+    pub(crate) clock: Clock,
+    pub(crate) stats: Arc<Stats>,
+    pub(crate) memory: Memory,
+    pub(crate) uploader: Arc<Uploader>,
+    pub(crate) readers: Arc<Readers>,
+    pub(crate) runtime: tokio::runtime::Handle,
     /// Other mounts of the bucket on this machine; `None` if nobody is to know of this one.
-    pub(in crate::fs) others: Option<Arc<Others>>,
+    pub(crate) others: Option<Arc<Others>>,
     /// A permit for each publishing in the background, 2 in the order of locks. Who has one waits for answers alone, or for
     /// those who do: taken before anything else that somebody may wait for.
-    pub(in crate::fs) background: Semaphore,
+    pub(crate) background: Semaphore,
 }
 
 impl Context {
     /// The key of a path below the mount.
-    pub(in crate::fs) fn key(&self, path: &str) -> Result<ObjectKey, FsError> {
+    pub(crate) fn key(&self, path: &str) -> Result<ObjectKey, FsError> {
         if path.strip_prefix(HIDDEN_DIRECTORY).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')) {
             return Err(FsError::NotPermitted);
         }
@@ -57,7 +57,7 @@ impl Context {
     }
 
     /// The key of the object that carries the attributes of the directory at `path`, which is empty or ends in `/`.
-    pub(in crate::fs) fn marker_key(&self, path: &str) -> Result<ObjectKey, FsError> {
+    pub(crate) fn marker_key(&self, path: &str) -> Result<ObjectKey, FsError> {
         if path.is_empty() && self.options.prefix.is_empty() {
             return ObjectKey::new(TOP_OBJECT).map_err(|_| FsError::NameInvalid);
         }
@@ -65,22 +65,22 @@ impl Context {
     }
 
     /// Whether `name` at the top of the mount is not for others because it carries the top's attributes.
-    pub(in crate::fs) fn is_top_object(&self, name: &str) -> bool {
+    pub(crate) fn is_top_object(&self, name: &str) -> bool {
         name == TOP_OBJECT && self.options.prefix.is_empty()
     }
 
     /// A key that nobody else uses, in a directory that the mount does not show.
-    pub(in crate::fs) fn hidden_key(&self) -> ObjectKey {
+    pub(crate) fn hidden_key(&self) -> ObjectKey {
         let path = format!("{}{HIDDEN_DIRECTORY}/{:016x}", self.options.prefix, fastrand::u64(..));
         ObjectKey::new(path).unwrap_or_else(|_| unreachable!("prefixes leave room for names"))
     }
 
-    pub(in crate::fs) fn refuse_if_read_only(&self) -> Result<(), FsError> {
+    pub(crate) fn refuse_if_read_only(&self) -> Result<(), FsError> {
         if self.options.read_only { Err(FsError::ReadOnly) } else { Ok(()) }
     }
 
     /// The meaning of an error of the service. In a call it is logged with the call's failure; where no call waits, here.
-    pub(in crate::fs) fn told(&self, error: StoreError) -> FsError {
+    pub(crate) fn told(&self, error: StoreError) -> FsError {
         if !super::cause::note(&error) && error.kind != StoreErrorKind::NotFound {
             log::error!("{error}");
         }
@@ -88,7 +88,7 @@ impl Context {
     }
 
     /// The same of an object that is being read: one that vanished under a reader is stale, not missing.
-    pub(in crate::fs) fn lost(&self, error: StoreError) -> FsError {
+    pub(crate) fn lost(&self, error: StoreError) -> FsError {
         match self.told(error) {
             FsError::NotFound => FsError::Stale,
             other => other,
@@ -96,13 +96,13 @@ impl Context {
     }
 
     /// Removes an object, after letting go on their way whoever wants to copy from it.
-    pub(in crate::fs) async fn remove_object(&self, key: &ObjectKey) -> Result<(), FsError> {
+    pub(crate) async fn remove_object(&self, key: &ObjectKey) -> Result<(), FsError> {
         self.uploader.release_source(key, None).await;
         self.store.delete(key).await.map_err(|error| self.told(error))
     }
 
     /// The content type of a file that moves, where nobody has chosen another one than its old name's.
-    pub(in crate::fs) fn retyped(&self, mut attributes: ObjectAttributes, old: &str, new: &str) -> ObjectAttributes {
+    pub(crate) fn retyped(&self, mut attributes: ObjectAttributes, old: &str, new: &str) -> ObjectAttributes {
         let is_of_name = attributes.content_type.as_deref().is_none_or(|known| known == type_of_name(old));
         if self.options.types_by_name && is_of_name {
             attributes.content_type = Some(type_of_name(new).to_owned());

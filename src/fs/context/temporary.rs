@@ -38,13 +38,13 @@ pub struct Temporary {
 
 /// How a file was made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::fs) struct CreateFlags {
+pub(crate) struct CreateFlags {
     /// For reading and writing.
-    pub(in crate::fs) reads: bool,
+    pub(crate) reads: bool,
     /// It must not have been there.
-    pub(in crate::fs) exclusive: bool,
+    pub(crate) exclusive: bool,
     /// The permissions that were asked for.
-    pub(in crate::fs) permissions: u32,
+    pub(crate) permissions: u32,
 }
 
 impl Temporary {
@@ -64,7 +64,7 @@ impl Temporary {
     }
 
     /// Whether a new file of this name is one.
-    pub(in crate::fs) fn includes(&self, name: &str, making: CreateFlags) -> bool {
+    pub(crate) fn includes(&self, name: &str, making: CreateFlags) -> bool {
         let Some(patterns) = &self.patterns else { return false };
         let CreateFlags { reads, exclusive, permissions } = making;
         // mkstemp; then the placeholder that tar makes for a link, which it replaces at the end.

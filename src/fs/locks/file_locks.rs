@@ -20,7 +20,7 @@ pub struct FileLocks {
 }
 
 impl FileLocks {
-    pub(in crate::fs) fn new(context: Arc<Context>, names: Arc<Names>, publisher: Arc<Publisher>) -> Arc<FileLocks> {
+    pub(crate) fn new(context: Arc<Context>, names: Arc<Names>, publisher: Arc<Publisher>) -> Arc<FileLocks> {
         let table = context.others.as_deref().map(Locks::new);
         Arc::new(FileLocks { context, names, publisher, table })
     }
@@ -67,7 +67,7 @@ impl FileLocks {
     }
 
     /// Files have other names, or none any more: their locks go with them.
-    pub(in crate::fs) fn move_locks(&self) {
+    pub(crate) fn move_locks(&self) {
         let Some(locks) = &self.table else { return };
         let mut moved: Vec<_> = locks.inodes().into_iter().map(|ino| (self.key_of(ino), ino)).collect();
         // First who loses a name, and then who gets it.

@@ -27,7 +27,7 @@ use crate::fs::names::Ino;
 use crate::object::{Crc64, ObjectKey};
 
 /// How often somebody who waits looks whether another mount has unlocked. A look costs some microseconds.
-pub(in crate::fs) const LOOK_EVERY: Duration = Duration::from_millis(20);
+pub(crate) const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// Which of the two families a lock is of. They do not see each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -71,13 +71,13 @@ pub struct LockInTheWay {
 }
 
 /// The locks that are held by this mount.
-pub(in crate::fs) struct Locks {
+pub(crate) struct Locks {
     directory: PathBuf,
     /// Std mutex, 7 in the order of locks: a few map operations, and calls of the kernel on files in memory that never wait.
     files: Mutex<HashMap<(Ino, LockFamily), LockedFile>>,
     /// How many `files` there are, so that a close of a file that nobody ever locked asks for nothing more.
     count: AtomicUsize,
-    pub(in crate::fs) unlocked: Notify,
+    pub(crate) unlocked: Notify,
     /// How often others had changed what is around a file when it was last renewed. Std mutex, 7 in the order of locks: map
     /// operations only.
     looked_at: Mutex<LruCache<Ino, u64>>,
@@ -103,14 +103,14 @@ struct Owned {
 }
 
 impl LockRequest {
-    pub(in crate::fs) fn range(&self) -> Range {
+    pub(crate) fn range(&self) -> Range {
         Range { start: self.start, end: self.end }
     }
 }
 
 impl Owned {
     /// Notes that a range is locked otherwise than before.
-    pub(in crate::fs) fn note(&mut self, kind: LockKind, range: Range) {
+    pub(crate) fn note(&mut self, kind: LockKind, range: Range) {
         let rest = |(held, kind): (Range, LockKind)| {
             let before = Range { start: held.start, end: held.end.min(range.start) };
             let behind = Range { start: held.start.max(range.end), end: held.end };
@@ -122,25 +122,25 @@ impl Owned {
         }
     }
 
-    pub(in crate::fs) fn overlaps(&self, range: Range) -> bool {
+    pub(crate) fn overlaps(&self, range: Range) -> bool {
         self.ranges.iter().any(|(held, _)| held.start < range.end && range.start < held.end)
     }
 
     /// Whether somebody else who wants to lock a range has to wait.
-    pub(in crate::fs) fn blocks(&self, (range, kind): (Range, LockKind)) -> bool {
+    pub(crate) fn blocks(&self, (range, kind): (Range, LockKind)) -> bool {
         let is_in_the_way = |held: LockKind| held == LockKind::Exclusive || kind == LockKind::Exclusive;
         self.ranges.iter().any(|(held, how)| is_in_the_way(*how) && held.start < range.end && range.start < held.end)
     }
 }
 
 impl Locks {
-    pub(in crate::fs) fn new(others: &Others) -> Locks {
+    pub(crate) fn new(others: &Others) -> Locks {
         let (directory, files) = (others.locks_directory(), Mutex::default());
         let looked_at = Mutex::new(LruCache::new(LOOKED_AT_MAX));
         Locks { directory, files, count: AtomicUsize::new(0), unlocked: Notify::new(), looked_at }
     }
 
-    pub(in crate::fs) fn lock_looked_at(&self) -> MutexGuard<'_, LruCache<Ino, u64>> {
+    pub(crate) fn lock_looked_at(&self) -> MutexGuard<'_, LruCache<Ino, u64>> {
         self.looked_at.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -149,7 +149,7 @@ impl Locks {
     }
 
     /// The file that stands for the object under `key`; for one that has lost its name, one of this mount's own.
-    pub(in crate::fs) fn path_for(&self, key: Option<&ObjectKey>, ino: Ino, family: LockFamily) -> PathBuf {
+    pub(crate) fn path_for(&self, key: Option<&ObjectKey>, ino: Ino, family: LockFamily) -> PathBuf {
         let name = key.map_or_else(
             || format!("{}-{}", std::process::id(), ino.0),
             |key| format!("{:016x}", Crc64::of(key.as_str().as_bytes()).0),
@@ -161,7 +161,7 @@ impl Locks {
         self.directory.join(format!("{name}.{family}"))
     }
 
-    pub(in crate::fs) fn open(path: &PathBuf) -> io::Result<File> {
+    pub(crate) fn open(path: &PathBuf) -> io::Result<File> {
         let open = || OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path);
         open().or_else(|error| {
             let directory = path.parent().filter(|_| error.kind() == io::ErrorKind::NotFound).ok_or(error)?;
@@ -171,7 +171,7 @@ impl Locks {
     }
 
     /// Locks if that can be done without waiting. Returns whether it could; if not, whoever waits is noted.
-    pub(in crate::fs) fn try_lock(&self, ino: Ino, key: Option<&ObjectKey>, wanted: &LockRequest) -> io::Result<bool> {
+    pub(crate) fn try_lock(&self, ino: Ino, key: Option<&ObjectKey>, wanted: &LockRequest) -> io::Result<bool> {
         let mut files = self.lock();
         let path = self.path_for(key, ino, wanted.family);
         let empty = || LockedFile { path, owners: HashMap::new(), waiting: HashMap::new() };
@@ -192,7 +192,7 @@ impl Locks {
     }
 
     /// Whether one that waits does so for somebody who waits for him.
-    pub(in crate::fs) fn is_deadlocked(&self, ino: Ino, wanted: &LockRequest) -> bool {
+    pub(crate) fn is_deadlocked(&self, ino: Ino, wanted: &LockRequest) -> bool {
         let files = self.lock();
         let holders_for = |ino: Ino, owner: u64, of: (Range, LockKind)| {
             let file = files.get(&(ino, wanted.family));
@@ -216,7 +216,7 @@ impl Locks {
         false
     }
 
-    pub(in crate::fs) fn stop_waiting(&self, ino: Ino, wanted: &LockRequest) {
+    pub(crate) fn stop_waiting(&self, ino: Ino, wanted: &LockRequest) {
         let mut files = self.lock();
         if let Some(file) = files.get_mut(&(ino, wanted.family)) {
             file.waiting.remove(&wanted.owner);
@@ -225,7 +225,7 @@ impl Locks {
     }
 
     /// Takes all locks away from those whom `is_gone` names.
-    pub(in crate::fs) fn drop_owners(&self, ino: Ino, family: LockFamily, is_gone: impl Fn(u64, HandleId) -> bool) {
+    pub(crate) fn drop_owners(&self, ino: Ino, family: LockFamily, is_gone: impl Fn(u64, HandleId) -> bool) {
         if self.count.load(Ordering::Acquire) == 0 {
             return;
         }
@@ -254,7 +254,7 @@ impl Locks {
     }
 
     /// Whether an owner has all of what he wants, be it in another way.
-    pub(in crate::fs) fn has_all(&self, ino: Ino, wanted: &LockRequest) -> bool {
+    pub(crate) fn has_all(&self, ino: Ino, wanted: &LockRequest) -> bool {
         let files = self.lock();
         let owned = files.get(&(ino, wanted.family)).and_then(|file| file.owners.get(&wanted.owner));
         let mut held: Vec<Range> = owned.iter().flat_map(|owned| &owned.ranges).map(|(range, _)| *range).collect();
@@ -264,7 +264,7 @@ impl Locks {
     }
 
     /// The files that somebody has locked or waits for.
-    pub(in crate::fs) fn inodes(&self) -> Vec<Ino> {
+    pub(crate) fn inodes(&self) -> Vec<Ino> {
         if self.count.load(Ordering::Acquire) == 0 {
             return Vec::new();
         }
@@ -272,7 +272,7 @@ impl Locks {
     }
 
     /// Renames what stands for a file that is under `key` now, or nowhere.
-    pub(in crate::fs) fn follow(&self, ino: Ino, key: Option<&ObjectKey>) {
+    pub(crate) fn follow(&self, ino: Ino, key: Option<&ObjectKey>) {
         let mut files = self.lock();
         for family in [LockFamily::Flock, LockFamily::Record] {
             let path = self.path_for(key, ino, family);
@@ -284,7 +284,7 @@ impl Locks {
         }
     }
 
-    pub(in crate::fs) fn in_the_way(
+    pub(crate) fn in_the_way(
         &self,
         ino: Ino,
         key: Option<&ObjectKey>,
@@ -307,7 +307,7 @@ impl Locks {
 }
 
 impl LockedFile {
-    pub(in crate::fs) fn try_lock(&mut self, wanted: &LockRequest) -> io::Result<bool> {
+    pub(crate) fn try_lock(&mut self, wanted: &LockRequest) -> io::Result<bool> {
         if let Some(owned) = self.owners.get_mut(&wanted.owner) {
             let locked = crate::fs::context::byte_locks::try_lock(&owned.file, wanted.kind, wanted.range())?;
             if locked {
@@ -333,10 +333,10 @@ impl LockedFile {
 }
 
 /// Whoever stops waiting is not noted as one who waits any more.
-pub(in crate::fs) struct Waiting<'a> {
-    pub(in crate::fs) locks: &'a Locks,
-    pub(in crate::fs) ino: Ino,
-    pub(in crate::fs) wanted: LockRequest,
+pub(crate) struct Waiting<'a> {
+    pub(crate) locks: &'a Locks,
+    pub(crate) ino: Ino,
+    pub(crate) wanted: LockRequest,
 }
 
 impl Drop for Waiting<'_> {

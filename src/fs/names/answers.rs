@@ -11,38 +11,38 @@ const STASH_NAMES_MAX: usize = 20_000;
 
 /// When something was asked about a directory, and how often other mounts were known to have changed it by then.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::fs) struct Asked {
-    pub(in crate::fs) at: SystemTime,
+pub(crate) struct Asked {
+    pub(crate) at: SystemTime,
     others_changes: u64,
 }
 
 /// What a listing of a directory said.
-pub(in crate::fs) struct Listing {
+pub(crate) struct Listing {
     /// The names in it.
-    pub(in crate::fs) names: BTreeMap<FileName, EntryKind>,
+    pub(crate) names: BTreeMap<FileName, EntryKind>,
     /// When it was asked for.
-    pub(in crate::fs) asked_at: SystemTime,
+    pub(crate) asked_at: SystemTime,
     /// Which names it would have shown.
-    pub(in crate::fs) covers: Covers,
+    pub(crate) covers: Covers,
     /// How long things are believed.
-    pub(in crate::fs) ttl: Duration,
+    pub(crate) ttl: Duration,
 }
 
 impl Inodes {
     /// Somebody is about to ask about a directory.
-    pub(in crate::fs) fn asked(&self, ino: Ino, at: SystemTime) -> Asked {
+    pub(crate) fn asked(&self, ino: Ino, at: SystemTime) -> Asked {
         Asked { at, others_changes: self.directory(ino).map_or(0, |directory| directory.others_changes) }
     }
 
     /// When an answer about a directory was asked for. Where another mount has been seen to change the directory since, that
     /// counts as long ago: the answer may tell what there was before.
-    pub(in crate::fs) fn asked_at(&self, ino: Ino, asked: Asked) -> SystemTime {
+    pub(crate) fn asked_at(&self, ino: Ino, asked: Asked) -> SystemTime {
         let is_outdated = self.asked(ino, asked.at).others_changes != asked.others_changes;
         if is_outdated { SystemTime::UNIX_EPOCH } else { asked.at }
     }
 
     /// All pages of a directory have been listed, the first of them at `began_at`.
-    pub(in crate::fs) fn note_complete(&mut self, ino: Ino, began_at: SystemTime) {
+    pub(crate) fn note_complete(&mut self, ino: Ino, began_at: SystemTime) {
         if let Some(directory) = self.directory_mut(ino)
             && directory.evicted_at.is_none_or(|at| at < began_at)
         {
@@ -51,7 +51,7 @@ impl Inodes {
     }
 
     /// Whether the metadata of a name have to be asked for, and if so whether it is a directory.
-    pub(in crate::fs) fn lacks_attributes(&self, parent: Ino, name: &FileName) -> Option<bool> {
+    pub(crate) fn lacks_attributes(&self, parent: Ino, name: &FileName) -> Option<bool> {
         match self.entry(parent, name).map(|entry| &entry.what) {
             Some(EntryKind::Object(stat)) if stat.attributes.is_none() => Some(false),
             Some(EntryKind::Directory(None)) => Some(true),
@@ -60,7 +60,7 @@ impl Inodes {
     }
 
     /// What a HEAD said of the version that is known of a name.
-    pub(in crate::fs) fn take_metadata(&mut self, parent: Ino, name: &FileName, head: &ObjectHead) {
+    pub(crate) fn take_metadata(&mut self, parent: Ino, name: &FileName, head: &ObjectHead) {
         self.change_entry(parent, name, |entry| {
             if let EntryKind::Object(stat) = &mut entry.what
                 && stat.version.etag == head.etag
@@ -74,7 +74,7 @@ impl Inodes {
 
     /// Keeps what a flat listing from `first` on has said of directories in `parent`. Returns those whose markers are to be
     /// asked for.
-    pub(in crate::fs) fn stash(
+    pub(crate) fn stash(
         &mut self,
         parent: Ino,
         first: &FileName,
@@ -123,7 +123,7 @@ impl Inodes {
 
 /// Takes in a listing that was asked for at `asked_at`: what it shows is there, and what it does not show although
 /// `covers` it is not. What this mount did since, or does right now, it knows better.
-pub(in crate::fs) fn take_listing(tree: &mut Tree, ino: Ino, listing: Listing) {
+pub(crate) fn take_listing(tree: &mut Tree, ino: Ino, listing: Listing) {
     let Listing { names, asked_at, covers, ttl } = listing;
     let Some(directory) = tree.directory(ino) else { return };
     let vanished: Vec<FileName> = covers
@@ -156,7 +156,7 @@ pub(in crate::fs) fn take_listing(tree: &mut Tree, ino: Ino, listing: Listing) {
 
 /// Puts what is known in the place of what a listing says of names that calls are about to give or take: they are what they
 /// were until those have ended. Returns whether that is something else.
-pub(in crate::fs) fn keep_claimed(
+pub(crate) fn keep_claimed(
     tree: &Tree,
     ino: Ino,
     names: &mut BTreeMap<FileName, EntryKind>,
@@ -180,7 +180,7 @@ pub(in crate::fs) fn keep_claimed(
 /// What a page of a listing that was `asked` for shows: the names that are on it and still there, and those in its range that
 /// this mount knows of and nobody else, or knows better: what was published while the answer was on its way. Those that are
 /// `left` to the next page are shown by that.
-pub(in crate::fs) fn shown(
+pub(crate) fn shown(
     tree: &Tree,
     ino: Ino,
     listed: Vec<FileName>,
@@ -204,7 +204,7 @@ pub(in crate::fs) fn shown(
 
 /// Other mounts have changed a directory `count` times by now. If that is more than when this was last asked, what is
 /// known of it may be wrong.
-pub(in crate::fs) fn revalidate(tree: &mut Tree, ino: Ino, count: u64) {
+pub(crate) fn revalidate(tree: &mut Tree, ino: Ino, count: u64) {
     // What the kernel believes by itself nobody can heed.
     tree.kernel_ttl = Duration::ZERO;
     let Some(directory) = tree.directory_mut(ino) else { return };
@@ -237,7 +237,7 @@ pub(in crate::fs) fn revalidate(tree: &mut Tree, ino: Ino, count: u64) {
 }
 
 /// There was nothing of a name when that was asked for.
-pub(in crate::fs) fn take_absence(tree: &mut Tree, parent: Ino, name: &FileName, asked_at: SystemTime) {
+pub(crate) fn take_absence(tree: &mut Tree, parent: Ino, name: &FileName, asked_at: SystemTime) {
     let is_gone = tree.entry(parent, name).is_some_and(|entry| !tree.is_ours(entry) && entry.seen_at <= asked_at);
     if is_gone {
         let vanished = tree.inodes.remove_entry(parent, name);
@@ -246,7 +246,7 @@ pub(in crate::fs) fn take_absence(tree: &mut Tree, parent: Ino, name: &FileName,
 }
 
 /// Takes in what a flat listing has said of a directory, if it has and that is fresh.
-pub(in crate::fs) fn take_stashed(tree: &mut Tree, ino: Ino, now: SystemTime, ttl: Duration) -> bool {
+pub(crate) fn take_stashed(tree: &mut Tree, ino: Ino, now: SystemTime, ttl: Duration) -> bool {
     let Some((parent, name)) = tree.place(ino) else { return false };
     let unstashed = tree.inodes.change_directory(parent, |directory| directory.unstash(&name)).flatten();
     let Some((asked_at, stashed)) = unstashed else { return false };
@@ -266,7 +266,7 @@ pub(in crate::fs) fn take_stashed(tree: &mut Tree, ino: Ino, now: SystemTime, tt
 }
 
 /// Takes in what the service said of one name when asked at `asked_at`.
-pub(in crate::fs) fn take_listed(
+pub(crate) fn take_listed(
     tree: &mut Tree,
     parent: Ino,
     name: FileName,

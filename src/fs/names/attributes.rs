@@ -20,17 +20,17 @@ const TYPES: [(Kind, u32); 7] = [
 ];
 /// All type bits of a mode.
 const MODE_TYPE: u32 = 0o170_000;
-pub(in crate::fs) const MODE_SET_USER: u32 = 0o4000;
-pub(in crate::fs) const MODE_SET_GROUP: u32 = 0o2000;
-pub(in crate::fs) const MODE_STICKY: u32 = 0o1000;
+pub(crate) const MODE_SET_USER: u32 = 0o4000;
+pub(crate) const MODE_SET_GROUP: u32 = 0o2000;
+pub(crate) const MODE_STICKY: u32 = 0o1000;
 const MODE_GROUP_EXECUTES: u32 = 0o010;
 /// The permission bits of every symbolic link.
-pub(in crate::fs) const LINK_PERMISSIONS: u32 = 0o777;
+pub(crate) const LINK_PERMISSIONS: u32 = 0o777;
 /// The bits of a mode that chmod sets.
 const MODE_PERMISSIONS: u32 = 0o7777;
 
 /// The largest object that can be a symbolic link, in bytes: the kernel takes no longer path.
-pub(in crate::fs) const LINK_BYTES_MAX: u64 = 4095;
+pub(crate) const LINK_BYTES_MAX: u64 = 4095;
 
 /// The metadatum of a device's number, as geesefs writes it; cosfs and s3fs keep none.
 const DEVICE: &str = "rdev";
@@ -57,7 +57,7 @@ pub enum Kind {
 impl Kind {
     /// What an object of `size` bytes that is no directory's marker is, by its metadata. What has more content than such a
     /// thing can have, or none where it must have some, is a file, so that every byte in the bucket can be read.
-    pub(in crate::fs) fn of_object(attributes: Option<&ObjectAttributes>, size: u64) -> Kind {
+    pub(crate) fn of_object(attributes: Option<&ObjectAttributes>, size: u64) -> Kind {
         match Kind::in_mode(attributes) {
             Kind::Symlink if !(1..=LINK_BYTES_MAX).contains(&size) => Kind::File,
             kind if kind.is_special() && size > 0 => Kind::File,
@@ -136,12 +136,12 @@ pub struct AttrChange {
 
 impl AttrChange {
     /// Whether it asks for a change of what the object's metadata carry.
-    pub(in crate::fs) fn touches_metadata(&self) -> bool {
+    pub(crate) fn touches_metadata(&self) -> bool {
         self.permissions.is_some() || self.uid.is_some() || self.gid.is_some() || self.mtime.is_some()
     }
 
     /// `attributes`, those of a file, a link or, if `is_directory`, a directory, with this change.
-    pub(in crate::fs) fn apply(&self, is_directory: bool, attributes: &ObjectAttributes) -> ObjectAttributes {
+    pub(crate) fn apply(&self, is_directory: bool, attributes: &ObjectAttributes) -> ObjectAttributes {
         if is_directory {
             return self.apply_to(Kind::Directory, attributes);
         }
@@ -170,7 +170,7 @@ impl AttrChange {
 }
 
 /// The metadata of a file or directory that is being made.
-pub(in crate::fs) fn new_attributes(kind: Kind, permissions: u32, owner: Owner) -> ObjectAttributes {
+pub(crate) fn new_attributes(kind: Kind, permissions: u32, owner: Owner) -> ObjectAttributes {
     let change = AttrChange {
         permissions: Some(permissions),
         uid: Some(owner.uid),
@@ -186,18 +186,18 @@ pub(in crate::fs) fn new_attributes(kind: Kind, permissions: u32, owner: Owner) 
 
 /// The bits of a mode that nobody keeps to whom a file is given, nor one that others change: set-user-id, and set-group-id
 /// if its group may execute it.
-pub(in crate::fs) fn privileges_of(mode: u32) -> u32 {
+pub(crate) fn privileges_of(mode: u32) -> u32 {
     let group_runs_it = mode & MODE_GROUP_EXECUTES != 0;
     mode & (MODE_SET_USER | if group_runs_it { MODE_SET_GROUP } else { 0 })
 }
 
 /// Whether the metadatum of a mode has a bit that somebody may lose.
-pub(in crate::fs) fn shows_privileges(mode: &str) -> bool {
+pub(crate) fn shows_privileges(mode: &str) -> bool {
     mode.trim().parse::<u32>().is_ok_and(|mode| mode & (MODE_SET_USER | MODE_SET_GROUP) != 0)
 }
 
 /// The metadata of a file without the bits `taken` of its mode.
-pub(in crate::fs) fn without_privileges(mut attributes: ObjectAttributes, taken: u32) -> ObjectAttributes {
+pub(crate) fn without_privileges(mut attributes: ObjectAttributes, taken: u32) -> ObjectAttributes {
     if let Some(mode) = number_in(Some(&attributes), "mode").filter(|mode| mode & taken != 0) {
         attributes.user.insert("mode".to_owned(), (mode & !taken).to_string());
     }
@@ -215,13 +215,13 @@ fn owner_in(attributes: Option<&ObjectAttributes>, name: &str) -> Option<u32> {
 }
 
 /// The metadata of a directory whose mode and owner nobody has chosen.
-pub(in crate::fs) fn unmarked_attributes() -> ObjectAttributes {
+pub(crate) fn unmarked_attributes() -> ObjectAttributes {
     let content_type = Some("application/x-directory".to_owned());
     ObjectAttributes { content_type, ..ObjectAttributes::default() }
 }
 
 /// Permission bits and owner that an object's metadata and the options give.
-pub(in crate::fs) fn permissions_and_owner(
+pub(crate) fn permissions_and_owner(
     kind: Kind,
     attributes: Option<&ObjectAttributes>,
     options: &FsOptions,
@@ -244,7 +244,7 @@ fn mode_text(kind: Kind, permissions: u32) -> String {
 }
 
 /// The metadata of what is opened as a file: whatever its mode says, it stays one, however short it becomes.
-pub(in crate::fs) fn of_file(mut attributes: ObjectAttributes) -> ObjectAttributes {
+pub(crate) fn of_file(mut attributes: ObjectAttributes) -> ObjectAttributes {
     if let Some(mode) = number_in(Some(&attributes), "mode").filter(|_| Kind::in_mode(Some(&attributes)) != Kind::File)
     {
         attributes.user.insert("mode".to_owned(), mode_text(Kind::File, mode));
@@ -253,13 +253,13 @@ pub(in crate::fs) fn of_file(mut attributes: ObjectAttributes) -> ObjectAttribut
 }
 
 /// The metadata of a device that is being made, with its number as the kernel writes it.
-pub(in crate::fs) fn with_device(mut attributes: ObjectAttributes, device: u32) -> ObjectAttributes {
+pub(crate) fn with_device(mut attributes: ObjectAttributes, device: u32) -> ObjectAttributes {
     attributes.user.insert(DEVICE.to_owned(), device.to_string());
     attributes
 }
 
 /// The number of the device that something is.
-pub(in crate::fs) fn device_of(kind: Kind, attributes: Option<&ObjectAttributes>) -> u32 {
+pub(crate) fn device_of(kind: Kind, attributes: Option<&ObjectAttributes>) -> u32 {
     number_in(attributes, DEVICE).filter(|_| kind.is_device()).unwrap_or(0)
 }
 

@@ -11,20 +11,20 @@ use crate::fs::context::{Context, Owner};
 use crate::object::ObjectAttributes;
 
 /// All names of the mount.
-pub(in crate::fs) struct Names {
-    pub(in crate::fs) context: Arc<Context>,
+pub(crate) struct Names {
+    pub(crate) context: Arc<Context>,
     /// Std mutex, 6 in the order of locks: guards all names and inodes, and what is open of files. Sections are a few map
     /// operations, but for the taking in of a listing's page of 1,000 names.
     tree: Mutex<Tree>,
     /// Which call has which of them to itself.
-    pub(in crate::fs) claims: Arc<Claims>,
-    pub(in crate::fs) questions: Questions,
+    pub(crate) claims: Arc<Claims>,
+    pub(crate) questions: Questions,
     /// For tasks that ask ahead.
-    pub(in crate::fs) me: Weak<Names>,
+    pub(crate) me: Weak<Names>,
 }
 
 impl Names {
-    pub(in crate::fs) fn new(context: Arc<Context>) -> Arc<Names> {
+    pub(crate) fn new(context: Arc<Context>) -> Arc<Names> {
         let tree = Mutex::new(Tree::new(context.options.metadata_bytes));
         Arc::new_cyclic(|me| Names {
             context,
@@ -35,22 +35,22 @@ impl Names {
         })
     }
 
-    pub(in crate::fs) fn tree(&self) -> MutexGuard<'_, Tree> {
+    pub(crate) fn tree(&self) -> MutexGuard<'_, Tree> {
         self.tree.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What is known of names and attributes costs so many bytes.
-    pub(in crate::fs) fn cost_bytes(&self) -> usize {
+    pub(crate) fn cost_bytes(&self) -> usize {
         self.tree().inodes.budget.used.bytes
     }
 
     /// Panics unless what must always hold of names does. For tests; takes time in proportion to all that is known.
-    pub(in crate::fs) fn expect_consistent(&self) {
+    pub(crate) fn expect_consistent(&self) {
         self.tree().inodes.expect_consistent();
     }
 
     /// Looks whether others have changed a directory since this was last asked, and believes nothing of it then.
-    pub(in crate::fs) fn revalidate(&self, ino: Ino) {
+    pub(crate) fn revalidate(&self, ino: Ino) {
         let Some(others) = self.context.others.as_ref().filter(|others| others.are_there()) else { return };
         let Ok(prefix) = self.directory_prefix(ino) else { return };
         let changes = others.changes(&prefix);
@@ -58,7 +58,7 @@ impl Names {
     }
 
     /// Anything but the content of an inode has changed just now.
-    pub(in crate::fs) fn note_change_of(&self, ino: Ino) {
+    pub(crate) fn note_change_of(&self, ino: Ino) {
         let now = self.context.clock.now();
         if let Some(times) = self.tree().times_mut(ino) {
             times.note_change(now);
@@ -66,7 +66,7 @@ impl Names {
     }
 
     /// An inode is being read.
-    pub(in crate::fs) fn note_read_of(&self, ino: Ino) {
+    pub(crate) fn note_read_of(&self, ino: Ino) {
         if self.context.options.read_only {
             return;
         }
@@ -81,7 +81,7 @@ impl Names {
 
     /// The metadata of what is about to be made in `parent`. In a directory with the set-group-id bit it belongs to the
     /// directory's group, and a directory passes the bit on.
-    pub(in crate::fs) fn attributes_of_new(
+    pub(crate) fn attributes_of_new(
         &self,
         parent: Ino,
         kind: Kind,

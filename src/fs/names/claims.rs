@@ -13,7 +13,7 @@ use tracing_mutex::stdsync::{Mutex, MutexGuard};
 
 /// What a call needs for itself, or keeps from others.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::fs) enum Claim {
+pub(crate) enum Claim {
     /// Nobody else makes, replaces or removes what has this name.
     Name(Ino, FileName),
     /// The inode is opened or changed. Many may do so at once.
@@ -35,7 +35,7 @@ use super::{FileName, Ino, Names, Tree};
 
 /// Claims of all calls that are being answered.
 #[derive(Debug, Default)]
-pub(in crate::fs) struct Claims {
+pub(crate) struct Claims {
     /// Std mutex, 7 in the order of locks: map operations, and steps upwards in the tree. Taken while the tree is locked, and
     /// never the other way round. To wait for a claim is level 1.
     state: Mutex<State>,
@@ -65,14 +65,14 @@ struct Waiter {
 }
 
 /// A call that has what it claimed, until this is dropped.
-pub(in crate::fs) struct Claimed {
+pub(crate) struct Claimed {
     all: Arc<Claims>,
     holder: u64,
     claims: Vec<Claim>,
 }
 
 /// A call's place among those who wait; dropping it lets those behind it go.
-pub(in crate::fs) struct Queued {
+pub(crate) struct Queued {
     all: Arc<Claims>,
     turn: Turn,
     woken: Arc<Notify>,
@@ -84,7 +84,7 @@ impl Claims {
     }
 
     /// Names in a directory that somebody has claimed.
-    pub(in crate::fs) fn names_in(&self, directory: Ino) -> Vec<FileName> {
+    pub(crate) fn names_in(&self, directory: Ino) -> Vec<FileName> {
         let name = |(_, claim): &(u64, Claim)| match claim {
             Name(ino, name) if *ino == directory => Some(name.clone()),
             _ => None,
@@ -98,7 +98,7 @@ impl Claims {
     }
 
     /// Claims to work on an inode that somebody works on right now, and keeps to, before all who wait for it.
-    pub(in crate::fs) fn join(self: &Arc<Claims>, ino: Ino) -> Claimed {
+    pub(crate) fn join(self: &Arc<Claims>, ino: Ino) -> Claimed {
         let mut state = self.lock();
         let (holder, claims) = (state.next(), vec![Work(ino)]);
         state.hold(holder, &claims);
@@ -106,7 +106,7 @@ impl Claims {
     }
 
     /// Grants the claims, or lets their call wait for its turn: what is returned then tells when to look again.
-    pub(in crate::fs) fn enter(
+    pub(crate) fn enter(
         self: &Arc<Claims>,
         tree: &Tree,
         claims: Vec<Claim>,
@@ -132,7 +132,7 @@ impl Claims {
 impl Claimed {
     /// Claims `more`, which must lie within what this call has [to itself](Claim::Move), before all who wait: what they have
     /// claimed they may wait for this call to give back.
-    pub(in crate::fs) async fn claim_too(&mut self, names: &Names, more: Vec<Claim>) {
+    pub(crate) async fn claim_too(&mut self, names: &Names, more: Vec<Claim>) {
         let turn = Turn { is_newcomer: false, number: self.holder };
         let waiting = Queued { all: self.all.clone(), turn, woken: Arc::default() };
         loop {
@@ -152,7 +152,7 @@ impl Claimed {
     }
 
     /// Gives back all claims but those that are to be kept.
-    pub(in crate::fs) fn keep(&mut self, is_kept: impl Fn(&Claim) -> bool) {
+    pub(crate) fn keep(&mut self, is_kept: impl Fn(&Claim) -> bool) {
         let (kept, given_back) = std::mem::take(&mut self.claims).into_iter().partition(is_kept);
         self.claims = kept;
         self.all.lock().give_back(self.holder, &given_back);

@@ -8,13 +8,13 @@ use super::{Entry, FileName};
 /// The names that a listing would have shown if they existed: those between two keys, the second of them included, in the
 /// order of keys, in which a directory `d` stands at `d/`. `None` is no limit.
 #[derive(Clone, Debug)]
-pub(in crate::fs) struct Covers {
-    pub(in crate::fs) after: Option<String>,
-    pub(in crate::fs) up_to: Option<String>,
+pub(crate) struct Covers {
+    pub(crate) after: Option<String>,
+    pub(crate) up_to: Option<String>,
 }
 
 impl Covers {
-    pub(in crate::fs) const ALL: Covers = Covers { after: None, up_to: None };
+    pub(crate) const ALL: Covers = Covers { after: None, up_to: None };
 
     pub(super) fn is_all(&self) -> bool {
         self.after.is_none() && self.up_to.is_none()

@@ -18,19 +18,19 @@ const CHANGES_PER_PAGE: u64 = 50;
 
 /// What is known of the object that carries a directory's attributes.
 #[derive(Debug, Default)]
-pub(in crate::fs) struct MarkerState {
+pub(crate) struct MarkerState {
     /// It is known to be there.
-    pub(in crate::fs) is_there: bool,
+    pub(crate) is_there: bool,
     /// Attributes were set that it does not have yet.
-    pub(in crate::fs) is_unsaved: bool,
+    pub(crate) is_unsaved: bool,
     /// One writing of it at a time, so that an older one does not land behind a newer one. Tokio's mutex, 4 in the order of
     /// locks, because it is held while that is on its way.
-    pub(in crate::fs) writing: Arc<tokio::sync::Mutex<()>>,
+    pub(crate) writing: Arc<tokio::sync::Mutex<()>>,
 }
 
 /// What is known of a directory's entries.
 #[derive(Debug)]
-pub(in crate::fs) struct Directory {
+pub(crate) struct Directory {
     children: BTreeMap<FileName, Box<Entry>>,
     /// What they cost.
     pub(super) cost: Cost,
@@ -44,19 +44,19 @@ pub(in crate::fs) struct Directory {
     /// How often this mount had changed it by then.
     pub(super) own_changes: u64,
     /// Whether the last listing had more than one page.
-    pub(in crate::fs) is_large: bool,
+    pub(crate) is_large: bool,
     /// Whether a small object in it was asked whether it is a link.
-    pub(in crate::fs) has_sampled_kinds: bool,
+    pub(crate) has_sampled_kinds: bool,
     /// What is known of its marker object.
-    pub(in crate::fs) marker: MarkerState,
+    pub(crate) marker: MarkerState,
     /// When entries of it last came or went by this mount, unless somebody has set a time since.
-    pub(in crate::fs) modified_at: Option<SystemTime>,
+    pub(crate) modified_at: Option<SystemTime>,
     /// When the newest object that was listed in it was last modified.
     pub(super) newest_at: Option<SystemTime>,
     /// How often this mount has put a name in or taken one out.
-    pub(in crate::fs) changes: u64,
+    pub(crate) changes: u64,
     /// Handles that read it.
-    pub(in crate::fs) readers: usize,
+    pub(crate) readers: usize,
     /// How it is gone through.
     pub(super) visits: Visits,
     /// What a flat listing has said of directories in it, and when it was asked for.
@@ -97,7 +97,7 @@ impl Directory {
     }
 
     /// What is known of its names, in order.
-    pub(in crate::fs) fn children(&self) -> &BTreeMap<FileName, Box<Entry>> {
+    pub(crate) fn children(&self) -> &BTreeMap<FileName, Box<Entry>> {
         &self.children
     }
 
@@ -181,12 +181,12 @@ impl Directory {
     }
 
     /// Whether it holds a file that is not in the bucket yet.
-    pub(in crate::fs) fn holds_new(&self) -> bool {
+    pub(crate) fn holds_new(&self) -> bool {
         self.children.values().any(|entry| entry.what == EntryKind::New)
     }
 
     /// Whether `children` is all there is, as far as anybody can know at `now`.
-    pub(in crate::fs) fn is_complete(&self, now: SystemTime, ttl: Duration) -> bool {
+    pub(crate) fn is_complete(&self, now: SystemTime, ttl: Duration) -> bool {
         self.complete_at.is_some_and(|at| is_fresh(at, now, ttl))
     }
 
@@ -197,19 +197,19 @@ impl Directory {
     }
 
     /// What was listed when that was asked for at `asked_at` is not all that there was.
-    pub(in crate::fs) fn forget_covered(&mut self, asked_at: SystemTime) {
+    pub(crate) fn forget_covered(&mut self, asked_at: SystemTime) {
         (self.complete_at, self.covered, self.evicted_at) = (None, None, Some(asked_at));
     }
 
     /// How many pages of it may be listed because this mount has changed so much of it that they are a small part of that;
     /// `None` if what is known of it has more.
-    pub(in crate::fs) fn pages_worth_listing(&self) -> Option<u64> {
+    pub(crate) fn pages_worth_listing(&self) -> Option<u64> {
         let worth = (self.changes - self.own_changes) / CHANGES_PER_PAGE;
         (worth > (self.children.len() / PAGE_NAMES) as u64).then_some(worth)
     }
 
     /// This mount begins to list all of it because it has changed so much.
-    pub(in crate::fs) fn make_own(&mut self, now: SystemTime) {
+    pub(crate) fn make_own(&mut self, now: SystemTime) {
         (self.own_since, self.own_changes) = (Some(now), self.changes);
     }
 

@@ -12,16 +12,16 @@ const PUBLISHED_WITHIN: Duration = Duration::from_secs(3);
 
 /// A name in a directory.
 #[derive(Clone, Debug)]
-pub(in crate::fs) struct Entry {
-    pub(in crate::fs) ino: Ino,
+pub(crate) struct Entry {
+    pub(crate) ino: Ino,
     /// When it was last known to be so.
-    pub(in crate::fs) seen_at: SystemTime,
-    pub(in crate::fs) what: EntryKind,
+    pub(crate) seen_at: SystemTime,
+    pub(crate) what: EntryKind,
 }
 
 /// What a name stands for.
 #[derive(Clone, Debug, PartialEq)]
-pub(in crate::fs) enum EntryKind {
+pub(crate) enum EntryKind {
     /// A directory, with its marker where somebody asked for it.
     Directory(Option<Box<Marker>>),
     /// A file that is in the bucket.
@@ -32,35 +32,35 @@ pub(in crate::fs) enum EntryKind {
 
 /// What the marker object of a directory says of it. A directory without one has what a new marker would say.
 #[derive(Clone, Debug, PartialEq)]
-pub(in crate::fs) struct Marker {
-    pub(in crate::fs) attributes: ObjectAttributes,
-    pub(in crate::fs) last_modified: SystemTime,
+pub(crate) struct Marker {
+    pub(crate) attributes: ObjectAttributes,
+    pub(crate) last_modified: SystemTime,
 }
 
 /// What is known of an object.
 #[derive(Clone, Debug, PartialEq)]
-pub(in crate::fs) struct ObjectStat {
-    pub(in crate::fs) version: Version,
-    pub(in crate::fs) last_modified: SystemTime,
+pub(crate) struct ObjectStat {
+    pub(crate) version: Version,
+    pub(crate) last_modified: SystemTime,
     /// Whether `last_modified` is the service's word; otherwise it is when this mount published.
-    pub(in crate::fs) is_exact: bool,
+    pub(crate) is_exact: bool,
     /// What it is; `None` until somebody asked. Stays known when the metadata are evicted.
-    pub(in crate::fs) kind: Option<Kind>,
+    pub(crate) kind: Option<Kind>,
     /// The metadata; `None` until somebody asked for them, and where they have been evicted.
-    pub(in crate::fs) attributes: Option<Box<ObjectAttributes>>,
+    pub(crate) attributes: Option<Box<ObjectAttributes>>,
 }
 
 /// An object that was copied: the version that it was, and the one that the copy is.
-pub(in crate::fs) struct CopyOf {
-    pub(in crate::fs) etag: ETag,
-    pub(in crate::fs) last_modified: SystemTime,
-    pub(in crate::fs) size: u64,
-    pub(in crate::fs) copied: ETag,
+pub(crate) struct CopyOf {
+    pub(crate) etag: ETag,
+    pub(crate) last_modified: SystemTime,
+    pub(crate) size: u64,
+    pub(crate) copied: ETag,
 }
 
 /// What is known about a name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::fs) enum Known {
+pub(crate) enum Known {
     /// It is there.
     Present,
     /// It is not there.
@@ -71,7 +71,7 @@ pub(in crate::fs) enum Known {
 
 impl EntryKind {
     /// What it is, as far as is known: a symbolic link shows by its metadata.
-    pub(in crate::fs) fn kind(&self) -> Kind {
+    pub(crate) fn kind(&self) -> Kind {
         match self {
             EntryKind::Directory(_) => Kind::Directory,
             EntryKind::Object(stat) => stat.kind.unwrap_or(Kind::File),
@@ -88,7 +88,7 @@ impl EntryKind {
         }
     }
 
-    pub(in crate::fs) fn is_directory(&self) -> bool {
+    pub(crate) fn is_directory(&self) -> bool {
         matches!(self, EntryKind::Directory(_))
     }
 
@@ -103,12 +103,12 @@ impl EntryKind {
 
 impl Marker {
     /// Whether there is one.
-    pub(in crate::fs) fn is_there(&self) -> bool {
+    pub(crate) fn is_there(&self) -> bool {
         self.last_modified != SystemTime::UNIX_EPOCH
     }
 
     /// What stands for the marker of a directory that exists only as a prefix.
-    pub(in crate::fs) fn absent() -> Box<Marker> {
+    pub(crate) fn absent() -> Box<Marker> {
         Box::new(Marker { attributes: unmarked_attributes(), last_modified: SystemTime::UNIX_EPOCH })
     }
 }
@@ -120,13 +120,13 @@ impl ObjectStat {
     }
 
     /// What a HEAD said.
-    pub(in crate::fs) fn told(head: ObjectHead) -> ObjectStat {
+    pub(crate) fn told(head: ObjectHead) -> ObjectStat {
         let last_modified = head.last_modified;
         ObjectStat { last_modified, is_exact: true, ..ObjectStat::made(head.version(), head.attributes, last_modified) }
     }
 
     /// What is known of an object that this mount has made at `now`.
-    pub(in crate::fs) fn made(version: Version, attributes: ObjectAttributes, now: SystemTime) -> ObjectStat {
+    pub(crate) fn made(version: Version, attributes: ObjectAttributes, now: SystemTime) -> ObjectStat {
         let kind = Some(Kind::of_object(Some(&attributes), version.size));
         ObjectStat { version, last_modified: now, is_exact: false, kind, attributes: Some(Box::new(attributes)) }
     }
@@ -138,7 +138,7 @@ impl ObjectStat {
     }
 
     /// What is known after this mount published the file.
-    pub(in crate::fs) fn published(file: PublishedFile, now: SystemTime) -> ObjectStat {
+    pub(crate) fn published(file: PublishedFile, now: SystemTime) -> ObjectStat {
         let PublishedFile { object, attributes, serial: _ } = file;
         ObjectStat::made(object.version, attributes, now)
     }

@@ -53,7 +53,7 @@ impl Budget {
 
 impl Inodes {
     /// The attributes of a name have become known.
-    pub(in crate::fs) fn note_attributes(&mut self, parent: Ino, name: &FileName) {
+    pub(crate) fn note_attributes(&mut self, parent: Ino, name: &FileName) {
         self.budget.attributes.push_back((parent, name.clone()));
         if self.budget.attributes.len() <= 2 * self.budget.used.with_attributes + STALE_MAX {
             return;

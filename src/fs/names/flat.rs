@@ -11,7 +11,7 @@ use crate::store::{ListPage, ListRequest};
 impl Names {
     /// Finds out about `name`, a directory, and those that follow it in `parent`, with one request, if somebody is going
     /// through them. Returns whether that tells whether it has a marker; if it has none there is nothing more to ask.
-    pub(in crate::fs) async fn find_markers_ahead(&self, parent: Ino, name: &FileName) -> Result<bool, FsError> {
+    pub(crate) async fn find_markers_ahead(&self, parent: Ino, name: &FileName) -> Result<bool, FsError> {
         if !self.tree().inodes.goes_through_directories(parent, name) {
             return Ok(false);
         }
@@ -21,7 +21,7 @@ impl Names {
 
     /// Takes in what a flat listing has told of a directory, or will tell if somebody is going through those around it.
     /// Returns whether the directory's entries are known now.
-    pub(in crate::fs) async fn list_with_neighbours(&self, ino: Ino) -> Result<bool, FsError> {
+    pub(crate) async fn list_with_neighbours(&self, ino: Ino) -> Result<bool, FsError> {
         let Some((parent, name)) = self.tree().place(ino) else { return Ok(false) };
         if self.take_stashed(ino) {
             return Ok(true);

@@ -11,11 +11,11 @@ use crate::object::{ObjectHead, ObjectKey};
 use crate::store::StoreErrorKind;
 
 /// How often metadata are asked for that others change at the same time.
-pub(in crate::fs) const METADATA_ATTEMPTS: usize = 5;
+pub(crate) const METADATA_ATTEMPTS: usize = 5;
 
 impl Names {
     /// The metadata of a file or a directory where they come from the objects.
-    pub(in crate::fs) async fn fetch_attributes(&self, parent: Ino, name: &FileName) -> Result<(), FsError> {
+    pub(crate) async fn fetch_attributes(&self, parent: Ino, name: &FileName) -> Result<(), FsError> {
         match self.context.options.attributes {
             AttributeSource::Full => self.fetch_all_attributes(parent, name).await,
             AttributeSource::Listing => Ok(()),
@@ -24,7 +24,7 @@ impl Names {
 
     /// The metadata of a file or a directory, from a HEAD unless they are known: for this version of a file, and for a
     /// directory, whose listing does not tell versions, for as long as it is known at all.
-    pub(in crate::fs) async fn fetch_all_attributes(&self, parent: Ino, name: &FileName) -> Result<(), FsError> {
+    pub(crate) async fn fetch_all_attributes(&self, parent: Ino, name: &FileName) -> Result<(), FsError> {
         if self.tree().inodes.lacks_attributes(parent, name) == Some(true)
             && self.find_markers_ahead(parent, name).await?
         {
@@ -113,7 +113,7 @@ impl Names {
     }
 
     /// Somebody looks a name up: asks for those that will be looked up next, if that can be foreseen.
-    pub(in crate::fs) fn prefetch_next(&self, parent: Ino, name: &FileName) {
+    pub(crate) fn prefetch_next(&self, parent: Ino, name: &FileName) {
         if self.context.options.attributes == AttributeSource::Listing {
             return;
         }
@@ -122,7 +122,7 @@ impl Names {
     }
 
     /// Asks for the attributes of these names in the background.
-    pub(in crate::fs) fn prefetch_attributes(&self, parent: Ino, names: Vec<FileName>) {
+    pub(crate) fn prefetch_attributes(&self, parent: Ino, names: Vec<FileName>) {
         if names.is_empty() {
             return;
         }
@@ -135,11 +135,7 @@ impl Names {
     }
 
     /// The attributes of many names, side by side. Returns how many could not be had, and why not the first.
-    pub(in crate::fs) async fn fetch_attributes_of(
-        &self,
-        parent: Ino,
-        names: Vec<FileName>,
-    ) -> Option<(usize, FsError)> {
+    pub(crate) async fn fetch_attributes_of(&self, parent: Ino, names: Vec<FileName>) -> Option<(usize, FsError)> {
         let is_wanted = self.context.options.attributes == AttributeSource::Full;
         let fetch = |name: FileName| async move { self.fetch_by_head(parent, &name).await.err() };
         let fetches: Vec<_> = names.into_iter().filter(|_| is_wanted).map(fetch).collect();
@@ -154,7 +150,7 @@ impl Names {
     ///
     /// Where this mount has met no such thing yet, one object with content is asked for each directory, the shortest, and a few
     /// empty ones; the others are taken to be files. For a directory of more than one page that would tell nothing.
-    pub(in crate::fs) async fn learn_kinds(&self, parent: Ino, names: &[FileName]) -> Option<(usize, FsError)> {
+    pub(crate) async fn learn_kinds(&self, parent: Ino, names: &[FileName]) -> Option<(usize, FsError)> {
         if self.context.options.attributes == AttributeSource::Listing {
             return None;
         }

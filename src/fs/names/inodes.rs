@@ -16,10 +16,10 @@ pub(super) struct Inodes {
 
 /// An inode that somebody refers to. Small, because the kernel refers to as many as it has memory for.
 #[derive(Debug)]
-pub(in crate::fs) struct Node {
-    pub(in crate::fs) parent: Ino,
+pub(crate) struct Node {
+    pub(crate) parent: Ino,
     /// `None` only for the root.
-    pub(in crate::fs) name: Option<FileName>,
+    pub(crate) name: Option<FileName>,
     /// How often the kernel was told of it and did not forget it.
     pub(super) lookups: u64,
     /// What it was when it lost its name, for whoever has it open still.

@@ -20,20 +20,20 @@ pub type DirEntryPlus = (DirEntry, Option<Attr>);
 
 /// Where a page begins.
 #[derive(Clone, Default)]
-pub(in crate::fs) struct Start {
-    pub(in crate::fs) marker: Option<String>,
-    pub(in crate::fs) undecided: Undecided,
+pub(crate) struct Start {
+    pub(crate) marker: Option<String>,
+    pub(crate) undecided: Undecided,
 }
 
 /// A page of a directory.
-pub(in crate::fs) struct NamesPage {
-    pub(in crate::fs) names: BTreeMap<FileName, EntryKind>,
+pub(crate) struct NamesPage {
+    pub(crate) names: BTreeMap<FileName, EntryKind>,
     /// Whether the directory's own marker was on it.
-    pub(in crate::fs) has_marker: bool,
+    pub(crate) has_marker: bool,
     /// The marker of the page that follows.
-    pub(in crate::fs) next: Option<String>,
-    pub(in crate::fs) undecided: Undecided,
+    pub(crate) next: Option<String>,
+    pub(crate) undecided: Undecided,
 }
 
 /// Objects of which a later page tells whether there is a directory of the same name.
-pub(in crate::fs) type Undecided = Vec<(FileName, EntryKind)>;
+pub(crate) type Undecided = Vec<(FileName, EntryKind)>;

@@ -14,7 +14,7 @@ use crate::store::{ListPage, ListRequest, ListedObject, StoreErrorKind};
 
 impl Names {
     /// Tells the kernel of a name that was found.
-    pub(in crate::fs) async fn tell(&self, parent: Ino, name: &FileName) -> Result<Attr, FsError> {
+    pub(crate) async fn tell(&self, parent: Ino, name: &FileName) -> Result<Attr, FsError> {
         if !self.is_about_to_remove(parent, name) {
             self.prefetch_next(parent, name);
             self.fetch_attributes(parent, name).await?;
@@ -40,7 +40,7 @@ impl Names {
         self.tree().forget(ino, lookups, now);
     }
 
-    pub(in crate::fs) async fn attr_of(&self, ino: Ino) -> Result<Attr, FsError> {
+    pub(crate) async fn attr_of(&self, ino: Ino) -> Result<Attr, FsError> {
         if ino == ROOT && self.context.options.attributes == AttributeSource::Full {
             // Where it cannot be asked the defaults show.
             let _ = self.learn_top().await;
@@ -67,7 +67,7 @@ impl Names {
     }
 
     /// Whether a name is there: by what is known, or by asking.
-    pub(in crate::fs) async fn find(&self, parent: Ino, name: &FileName) -> Result<bool, FsError> {
+    pub(crate) async fn find(&self, parent: Ino, name: &FileName) -> Result<bool, FsError> {
         let ttl = self.context.options.metadata_ttl;
         if is_hidden(parent, name) || parent == ROOT && self.context.is_top_object(name.as_str()) {
             // Not "there is none": `rm -rf` of it would report success and have done nothing.
@@ -138,14 +138,14 @@ impl Names {
     }
 
     /// Somebody is about to ask about a directory.
-    pub(in crate::fs) fn asked(&self, ino: Ino) -> Asked {
+    pub(crate) fn asked(&self, ino: Ino) -> Asked {
         let now = self.context.clock.now();
         self.tree().inodes.asked(ino, now)
     }
 
     /// An error if a directory has moved since its keys began with `prefix`: what was asked of them says nothing of where it
     /// is now. The kernel looks the path up once more then.
-    pub(in crate::fs) fn expect_at(&self, tree: &Tree, ino: Ino, prefix: &str) -> Result<(), FsError> {
+    pub(crate) fn expect_at(&self, tree: &Tree, ino: Ino, prefix: &str) -> Result<(), FsError> {
         let path = tree.directory_path(ino).ok_or(FsError::Stale)?;
         if prefix.strip_prefix(&*self.context.options.prefix) == Some(&path) { Ok(()) } else { Err(FsError::Stale) }
     }
@@ -188,7 +188,7 @@ impl Names {
     ///
     /// A name that is both an object and a prefix is a directory, also where a page's end comes between the two: objects of
     /// which this page does not tell whether they are such are left to the next page, which gets them as `undecided`.
-    pub(in crate::fs) async fn list_names(
+    pub(crate) async fn list_names(
         &self,
         prefix: &str,
         marker: Option<String>,
@@ -241,11 +241,7 @@ impl Names {
 
     /// Lists one page, and returns what is on it, with what this mount knows better, and where the next one
     /// begins.
-    pub(in crate::fs) async fn list_page(
-        &self,
-        ino: Ino,
-        start: Start,
-    ) -> Result<(Vec<DirEntry>, Option<Start>), FsError> {
+    pub(crate) async fn list_page(&self, ino: Ino, start: Start) -> Result<(Vec<DirEntry>, Option<Start>), FsError> {
         let Start { marker, undecided } = start;
         let asked = self.asked(ino);
         let prefix = self.directory_prefix(ino)?;
@@ -284,7 +280,7 @@ impl Names {
 
     /// Lists a directory that this mount has changed much of, page by page, unless it has more than `pages`. Returns whether that
     /// was all of it.
-    pub(in crate::fs) async fn list_all(&self, ino: Ino, pages: u64) -> Result<bool, FsError> {
+    pub(crate) async fn list_all(&self, ino: Ino, pages: u64) -> Result<bool, FsError> {
         let began = self.asked(ino);
         if let Some(directory) = self.tree().directory_mut(ino) {
             directory.make_own(began.at);
@@ -302,7 +298,7 @@ impl Names {
     }
 
     /// All pages of a directory have been listed, from `began` on.
-    pub(in crate::fs) fn note_all_listed(&self, ino: Ino, began: Asked) {
+    pub(crate) fn note_all_listed(&self, ino: Ino, began: Asked) {
         let mut tree = self.tree();
         let began_at = tree.inodes.asked_at(ino, began);
         tree.inodes.note_complete(ino, began_at);
@@ -319,7 +315,7 @@ impl Names {
     }
 
     /// The prefix of the keys in a directory: empty, or ending in `/`.
-    pub(in crate::fs) fn directory_prefix(&self, ino: Ino) -> Result<String, FsError> {
+    pub(crate) fn directory_prefix(&self, ino: Ino) -> Result<String, FsError> {
         let path = self.tree().directory_path(ino).ok_or(FsError::Stale)?;
         Ok(format!("{}{path}", self.context.options.prefix))
     }
@@ -338,11 +334,11 @@ fn is_hidden(parent: Ino, name: &FileName) -> bool {
     parent == ROOT && name.as_str() == HIDDEN_DIRECTORY
 }
 
-pub(in crate::fs) fn list_request(prefix: &str, marker: Option<String>) -> ListRequest {
+pub(crate) fn list_request(prefix: &str, marker: Option<String>) -> ListRequest {
     ListRequest { prefix: prefix.to_owned(), delimited: true, marker, max_keys: None }
 }
 
-pub(in crate::fs) fn entry_kind_of(object: ListedObject) -> EntryKind {
+pub(crate) fn entry_kind_of(object: ListedObject) -> EntryKind {
     let ListedObject { size, etag, last_modified, .. } = object;
     let version = Version { etag, size, checksum: None };
     EntryKind::Object(ObjectStat { version, last_modified, is_exact: true, kind: None, attributes: None })

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use crate::fs::context::FsError;
 
 /// The longest name in bytes, as on other file systems of Linux.
-pub(in crate::fs) const NAME_BYTES_MAX: usize = 255;
+pub(crate) const NAME_BYTES_MAX: usize = 255;
 
 /// One name in a directory.
 ///
@@ -38,7 +38,7 @@ impl FileName {
     }
 
     /// A name that a listing shows, `.` and `..` among them.
-    pub(in crate::fs) fn dot_or(text: String) -> FileName {
+    pub(crate) fn dot_or(text: String) -> FileName {
         FileName(Arc::from(text))
     }
 

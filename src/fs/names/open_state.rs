@@ -9,7 +9,7 @@ use crate::object::ObjectAttributes;
 /// What is open of a file, as its inode sees it. Who opens files knows more of it.
 ///
 /// Asked, and changed, under the lock of the names.
-pub(in crate::fs) trait OpenState: Any + Debug + Send + Sync {
+pub(crate) trait OpenState: Any + Debug + Send + Sync {
     /// Whether somebody has it open, or something of it waits to be published.
     fn is_in_use(&self) -> bool;
 
@@ -27,10 +27,10 @@ pub(in crate::fs) trait OpenState: Any + Debug + Send + Sync {
 }
 
 /// What a file is while something of it is not in the bucket.
-pub(in crate::fs) struct Unpublished {
-    pub(in crate::fs) attributes: ObjectAttributes,
-    pub(in crate::fs) size: u64,
-    pub(in crate::fs) has_name: bool,
+pub(crate) struct Unpublished {
+    pub(crate) attributes: ObjectAttributes,
+    pub(crate) size: u64,
+    pub(crate) has_name: bool,
     /// The time of its last change may be an earlier one once it is published.
-    pub(in crate::fs) may_tell_another_time: bool,
+    pub(crate) may_tell_another_time: bool,
 }

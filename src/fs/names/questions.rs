@@ -14,7 +14,7 @@ use super::{FileName, Ino, Kind};
 const KIND_QUESTIONS_MAX: i64 = 10_000;
 
 /// Questions that are on their way, and what has been learned from the answers.
-pub(in crate::fs) struct Questions {
+pub(crate) struct Questions {
     /// Std mutex, 7 in the order of locks: map operations only.
     asked: Mutex<HashMap<(Ino, FileName), Arc<Notify>>>,
     /// How many more small objects are asked; more than at first once one was a symbolic link or a special file.
@@ -65,7 +65,7 @@ impl Questions {
     }
 
     /// Takes note of what a small object was.
-    pub(in crate::fs) fn learn(&self, kind: Kind) {
+    pub(crate) fn learn(&self, kind: Kind) {
         match kind {
             Kind::File => drop(self.kind_questions.fetch_sub(1, Ordering::Relaxed)),
             _ => self.kind_questions.store(i64::MAX, Ordering::Relaxed),

@@ -11,7 +11,7 @@ use super::{Asked, DirEntry, DirEntryPlus, Entry, FileName, Ino, Kind, Names, RO
 use crate::fs::context::{Context, FsError, HandleId, Handles};
 
 /// An open directory.
-pub(in crate::fs) struct DirHandle {
+pub(crate) struct DirHandle {
     ino: Ino,
     /// Tokio's mutex, 2 in the order of locks, because the next page is listed under it.
     page: Mutex<Page>,
@@ -52,14 +52,14 @@ impl Page {
 }
 
 /// Open directories.
-pub(in crate::fs) struct Directories {
+pub(crate) struct Directories {
     context: Arc<Context>,
     names: Arc<Names>,
-    pub(in crate::fs) handles: Handles<DirHandle>,
+    pub(crate) handles: Handles<DirHandle>,
 }
 
 impl Directories {
-    pub(in crate::fs) fn new(context: Arc<Context>, names: Arc<Names>) -> Directories {
+    pub(crate) fn new(context: Arc<Context>, names: Arc<Names>) -> Directories {
         Directories { context, names, handles: Handles::default() }
     }
 

@@ -12,7 +12,7 @@ use crate::object::ObjectAttributes;
 
 impl Tree {
     /// What `stat` shows. What has lost its name is what it was then, but for the name.
-    pub(in crate::fs) fn attr(&self, ino: Ino, options: &FsOptions, now: SystemTime) -> Option<Attr> {
+    pub(crate) fn attr(&self, ino: Ino, options: &FsOptions, now: SystemTime) -> Option<Attr> {
         let seen = match self.unpublished(ino) {
             Some(unpublished) => seen_of_unpublished(self, unpublished),
             None => seen(self, ino, options, now)?,

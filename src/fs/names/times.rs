@@ -9,32 +9,32 @@ const READ_AGE_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// What is known of an inode beside what its object tells.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(in crate::fs) struct Times {
+pub(crate) struct Times {
     read_at: Option<SystemTime>,
     changed_at: Option<SystemTime>,
 }
 
 /// The three times that `stat` shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::fs) struct Shown {
-    pub(in crate::fs) atime: SystemTime,
-    pub(in crate::fs) mtime: SystemTime,
-    pub(in crate::fs) ctime: SystemTime,
+pub(crate) struct Shown {
+    pub(crate) atime: SystemTime,
+    pub(crate) mtime: SystemTime,
+    pub(crate) ctime: SystemTime,
 }
 
 impl Times {
     /// Attributes, the name or the entries change at `now`.
-    pub(in crate::fs) fn note_change(&mut self, now: SystemTime) {
+    pub(crate) fn note_change(&mut self, now: SystemTime) {
         self.changed_at = Some(now);
     }
 
     /// Somebody sets the time of the last reading.
-    pub(in crate::fs) fn set_read(&mut self, at: SystemTime) {
+    pub(crate) fn set_read(&mut self, at: SystemTime) {
         self.read_at = Some(at);
     }
 
     /// Somebody reads at `now` what was last changed at `mtime`.
-    pub(in crate::fs) fn note_read(&mut self, mtime: SystemTime, now: SystemTime) {
+    pub(crate) fn note_read(&mut self, mtime: SystemTime, now: SystemTime) {
         let Shown { atime, mtime, ctime } = self.shown(mtime, now);
         let is_old = now.duration_since(atime).is_ok_and(|age| age >= READ_AGE_MAX);
         if atime <= mtime || atime <= ctime || is_old {
@@ -43,7 +43,7 @@ impl Times {
     }
 
     /// What `stat` shows at `now` of what was last changed at `mtime`.
-    pub(in crate::fs) fn shown(&self, mtime: SystemTime, now: SystemTime) -> Shown {
+    pub(crate) fn shown(&self, mtime: SystemTime, now: SystemTime) -> Shown {
         let ctime = match self.changed_at {
             // Whoever set a time in the future changed the inode when that was.
             Some(changed_at) if mtime > now => changed_at,

@@ -7,7 +7,7 @@ use crate::store::StoreErrorKind;
 
 impl Names {
     /// Learns what the top's object says, with a HEAD once in the life of the mount. Where it may not be read there is none.
-    pub(in crate::fs) async fn learn_top(&self) -> Result<(), FsError> {
+    pub(crate) async fn learn_top(&self) -> Result<(), FsError> {
         if self.tree().marker(ROOT).is_some() {
             return Ok(());
         }

@@ -18,7 +18,7 @@ const KERNEL_TTL: Duration = Duration::from_secs(1);
 
 /// All names.
 #[derive(Debug)]
-pub(in crate::fs) struct Tree {
+pub(crate) struct Tree {
     pub(super) inodes: Inodes,
     /// The most the kernel believes by itself.
     pub(super) kernel_ttl: Duration,
@@ -47,29 +47,29 @@ impl Tree {
         tree
     }
 
-    pub(in crate::fs) fn new_ino(&mut self) -> Ino {
+    pub(crate) fn new_ino(&mut self) -> Ino {
         self.inodes.new_ino()
     }
 
-    pub(in crate::fs) fn node(&self, ino: Ino) -> Option<&Node> {
+    pub(crate) fn node(&self, ino: Ino) -> Option<&Node> {
         self.inodes.nodes.get(&ino)
     }
 
-    pub(in crate::fs) fn directory(&self, ino: Ino) -> Option<&Directory> {
+    pub(crate) fn directory(&self, ino: Ino) -> Option<&Directory> {
         self.inodes.directory(ino)
     }
 
-    pub(in crate::fs) fn directory_mut(&mut self, ino: Ino) -> Option<&mut Directory> {
+    pub(crate) fn directory_mut(&mut self, ino: Ino) -> Option<&mut Directory> {
         self.inodes.directory_mut(ino)
     }
 
     /// What is open of a file, if there is anything to be remembered of it.
-    pub(in crate::fs) fn open_state(&self, ino: Ino) -> Option<&Arc<dyn OpenState>> {
+    pub(crate) fn open_state(&self, ino: Ino) -> Option<&Arc<dyn OpenState>> {
         self.inodes.open_state(ino)
     }
 
     /// The same, made where there is nothing yet. `None` if the inode is no file, or gone.
-    pub(in crate::fs) fn open_state_or(
+    pub(crate) fn open_state_or(
         &mut self,
         ino: Ino,
         new: impl FnOnce() -> Arc<dyn OpenState>,
@@ -84,33 +84,33 @@ impl Tree {
     }
 
     /// Files of which something is open, or remembered.
-    pub(in crate::fs) fn open_files(&self) -> impl Iterator<Item = Ino> {
+    pub(crate) fn open_files(&self) -> impl Iterator<Item = Ino> {
         self.open.iter().copied()
     }
 
     /// Whether an inode is no directory.
-    pub(in crate::fs) fn is_file(&self, ino: Ino) -> bool {
+    pub(crate) fn is_file(&self, ino: Ino) -> bool {
         self.node(ino).is_some_and(|node| matches!(node.body, Body::File(_)))
     }
 
-    pub(in crate::fs) fn entry(&self, parent: Ino, name: &FileName) -> Option<&Entry> {
+    pub(crate) fn entry(&self, parent: Ino, name: &FileName) -> Option<&Entry> {
         self.inodes.entry(parent, name)
     }
 
     /// The entry of an inode; `None` for the root and for what has lost its name.
-    pub(in crate::fs) fn entry_of(&self, ino: Ino) -> Option<&Entry> {
+    pub(crate) fn entry_of(&self, ino: Ino) -> Option<&Entry> {
         self.inodes.entry_of(ino)
     }
 
     /// Changes the entry of an inode, if it has one.
-    pub(in crate::fs) fn change_entry_of<T>(&mut self, ino: Ino, change: impl FnOnce(&mut Entry) -> T) -> Option<T> {
+    pub(crate) fn change_entry_of<T>(&mut self, ino: Ino, change: impl FnOnce(&mut Entry) -> T) -> Option<T> {
         self.entry_of(ino)?;
         let (parent, name) = self.place(ino)?;
         self.inodes.change_entry(parent, &name, change)
     }
 
     /// Where an inode is.
-    pub(in crate::fs) fn place(&self, ino: Ino) -> Option<(Ino, FileName)> {
+    pub(crate) fn place(&self, ino: Ino) -> Option<(Ino, FileName)> {
         self.inodes.place(ino)
     }
 
@@ -120,7 +120,7 @@ impl Tree {
     }
 
     /// What an entry is, as far as is known.
-    pub(in crate::fs) fn kind_of(&self, entry: &Entry) -> Kind {
+    pub(crate) fn kind_of(&self, entry: &Entry) -> Kind {
         let unpublished = self.unpublished(entry.ino);
         unpublished.map_or_else(|| entry.what.kind(), |file| Kind::of_object(Some(&file.attributes), file.size))
     }
@@ -131,12 +131,12 @@ impl Tree {
     }
 
     /// What an inode has of times in memory.
-    pub(in crate::fs) fn times_mut(&mut self, ino: Ino) -> Option<&mut Times> {
+    pub(crate) fn times_mut(&mut self, ino: Ino) -> Option<&mut Times> {
         self.inodes.nodes.get_mut(&ino).map(|node| &mut **node.times.get_or_insert_default())
     }
 
     /// The inode of a name, which the kernel is told of once more.
-    pub(in crate::fs) fn remember(&mut self, parent: Ino, name: &FileName) -> Option<Ino> {
+    pub(crate) fn remember(&mut self, parent: Ino, name: &FileName) -> Option<Ino> {
         let entry = self.entry(parent, name)?;
         let (ino, is_directory) = (entry.ino, entry.what.is_directory());
         let node = self.inodes.nodes.entry(ino).or_insert_with(|| match is_directory {
@@ -148,7 +148,7 @@ impl Tree {
     }
 
     /// Notes that this mount has made the directory `ino`, so that all its entries are known.
-    pub(in crate::fs) fn mark_made(&mut self, ino: Ino, now: SystemTime) {
+    pub(crate) fn mark_made(&mut self, ino: Ino, now: SystemTime) {
         self.inodes.change_directory(ino, |directory| *directory = Directory::new(Some(now)));
     }
 
@@ -162,7 +162,7 @@ impl Tree {
     }
 
     /// Drops an inode that nobody refers to any more, and the directories that only it kept.
-    pub(in crate::fs) fn drop_unused(&mut self, ino: Ino) {
+    pub(crate) fn drop_unused(&mut self, ino: Ino) {
         if let Some(Body::File(state)) = self.inodes.nodes.get_mut(&ino).map(|node| &mut node.body)
             && state.take_if(|state| state.is_idle()).is_some()
         {
@@ -193,19 +193,13 @@ impl Tree {
     }
 
     /// Directories with attributes that their markers do not have yet.
-    pub(in crate::fs) fn unsaved_directories(&self) -> Vec<Ino> {
+    pub(crate) fn unsaved_directories(&self) -> Vec<Ino> {
         let is_unsaved = |node: &Node| matches!(&node.body, Body::Directory(directory) if directory.marker.is_unsaved);
         self.inodes.nodes.iter().filter(|(_, node)| is_unsaved(node)).map(|(ino, _)| *ino).collect()
     }
 
     /// The object of a file below `directory`, at the relative path `rest`, is now a copy of it. Returns the file's inode.
-    pub(in crate::fs) fn take_copy(
-        &mut self,
-        directory: Ino,
-        rest: &str,
-        copy: &CopyOf,
-        now: SystemTime,
-    ) -> Option<Ino> {
+    pub(crate) fn take_copy(&mut self, directory: Ino, rest: &str, copy: &CopyOf, now: SystemTime) -> Option<Ino> {
         let (mut at, mut names) = (directory, rest.split('/').peekable());
         while let Some(name) = names.next().and_then(FileName::new) {
             let is_last = names.peek().is_none();
@@ -220,12 +214,12 @@ impl Tree {
     }
 
     /// Whether an inode is at a directory, or below it.
-    pub(in crate::fs) fn is_at_or_below(&self, ino: Ino, top: Ino) -> bool {
+    pub(crate) fn is_at_or_below(&self, ino: Ino, top: Ino) -> bool {
         ino == top || self.ancestors(ino).any(|above| above == top)
     }
 
     /// Whether an inode is below a directory, by names that all of them have still.
-    pub(in crate::fs) fn is_linked_below(&self, ino: Ino, top: Ino) -> bool {
+    pub(crate) fn is_linked_below(&self, ino: Ino, top: Ino) -> bool {
         let mut at = ino;
         while at != ROOT && self.entry_of(at).is_some() {
             let Some((parent, _)) = self.place(at) else { return false };
@@ -238,7 +232,7 @@ impl Tree {
     }
 
     /// The version that a file has in the bucket, as far as is known.
-    pub(in crate::fs) fn version_of(&self, ino: Ino) -> Option<ETag> {
+    pub(crate) fn version_of(&self, ino: Ino) -> Option<ETag> {
         match &self.entry_of(ino)?.what {
             EntryKind::Object(stat) => Some(stat.version.etag.clone()),
             EntryKind::Directory(_) | EntryKind::New => None,
@@ -246,13 +240,13 @@ impl Tree {
     }
 
     /// The directories that an inode is in, from its own up to the root.
-    pub(in crate::fs) fn ancestors(&self, ino: Ino) -> impl Iterator<Item = Ino> {
+    pub(crate) fn ancestors(&self, ino: Ino) -> impl Iterator<Item = Ino> {
         let above = |ino: &Ino| self.node(*ino).filter(|_| *ino != ROOT).map(|node| node.parent);
         std::iter::successors(above(&ino), above)
     }
 
     /// The path of a directory below the mount, empty or ending in `/`; `None` if it has lost its name.
-    pub(in crate::fs) fn directory_path(&self, ino: Ino) -> Option<String> {
+    pub(crate) fn directory_path(&self, ino: Ino) -> Option<String> {
         let mut names = Vec::new();
         let mut at = ino;
         while at != ROOT {
@@ -265,7 +259,7 @@ impl Tree {
     }
 
     /// What is known about a name at `now`.
-    pub(in crate::fs) fn known(&self, parent: Ino, name: &FileName, now: SystemTime, ttl: Duration) -> Known {
+    pub(crate) fn known(&self, parent: Ino, name: &FileName, now: SystemTime, ttl: Duration) -> Known {
         let Some(directory) = self.directory(parent) else { return Known::Unknown };
         match directory.children().get(name) {
             Some(entry) if self.is_ours(entry) || is_fresh(entry.seen_at, now, ttl) => Known::Present,
@@ -278,7 +272,7 @@ impl Tree {
     }
 
     /// Puts a name into a directory, in place of whatever had it.
-    pub(in crate::fs) fn link(&mut self, parent: Ino, name: &FileName, entry: Entry, now: SystemTime, ttl: Duration) {
+    pub(crate) fn link(&mut self, parent: Ino, name: &FileName, entry: Entry, now: SystemTime, ttl: Duration) {
         self.inodes.forget_stashed(parent, name);
         if let Some(directory) = self.directory_mut(parent) {
             directory.removed.remove(name);
@@ -295,7 +289,7 @@ impl Tree {
     }
 
     /// Something has no name any more, which whoever has it open goes on with.
-    pub(in crate::fs) fn lose_name(&mut self, entry: Option<Entry>, now: SystemTime) {
+    pub(crate) fn lose_name(&mut self, entry: Option<Entry>, now: SystemTime) {
         if let Some(entry) = entry
             && let Some(node) = self.inodes.nodes.get_mut(&entry.ino)
         {
@@ -305,18 +299,12 @@ impl Tree {
     }
 
     /// Whether an inode has lost its name.
-    pub(in crate::fs) fn is_removed(&self, ino: Ino) -> bool {
+    pub(crate) fn is_removed(&self, ino: Ino) -> bool {
         self.node(ino).is_some_and(|node| node.removed.is_some())
     }
 
     /// Takes a name out of a directory.
-    pub(in crate::fs) fn unlink(
-        &mut self,
-        parent: Ino,
-        name: &FileName,
-        now: SystemTime,
-        ttl: Duration,
-    ) -> Option<Entry> {
+    pub(crate) fn unlink(&mut self, parent: Ino, name: &FileName, now: SystemTime, ttl: Duration) -> Option<Entry> {
         self.inodes.forget_stashed(parent, name);
         let directory = self.directory_mut(parent)?;
         directory.removed.retain(|_, at| is_fresh(*at, now, ttl));
@@ -334,7 +322,7 @@ impl Tree {
 
     /// The content of what looked like a link is no path: from now on it is a file, and another inode, because the kernel
     /// takes one that changes its type for broken.
-    pub(in crate::fs) fn take_for_file(&mut self, ino: Ino) {
+    pub(crate) fn take_for_file(&mut self, ino: Ino) {
         let number = self.new_ino();
         self.change_entry_of(ino, |entry| {
             if let EntryKind::Object(ObjectStat { attributes: Some(attributes), kind, .. }) = &mut entry.what {
@@ -346,7 +334,7 @@ impl Tree {
     }
 
     /// What the marker of a directory says, as far as that is known.
-    pub(in crate::fs) fn marker(&self, ino: Ino) -> Option<&Marker> {
+    pub(crate) fn marker(&self, ino: Ino) -> Option<&Marker> {
         match self.entry_of(ino).map(|entry| &entry.what) {
             Some(EntryKind::Directory(marker)) => marker.as_deref(),
             None if ino == ROOT => self.top.as_deref(),
@@ -355,7 +343,7 @@ impl Tree {
     }
 
     /// Changes what is known of the marker of a directory.
-    pub(in crate::fs) fn change_marker<T>(&mut self, ino: Ino, change: impl FnOnce(&mut Marker) -> T) -> Option<T> {
+    pub(crate) fn change_marker<T>(&mut self, ino: Ino, change: impl FnOnce(&mut Marker) -> T) -> Option<T> {
         if ino == ROOT {
             return self.top.as_deref_mut().map(change);
         }
@@ -366,12 +354,12 @@ impl Tree {
     }
 
     /// Takes note of what carries the attributes of the top, unless that is known.
-    pub(in crate::fs) fn learn_top(&mut self, marker: Box<Marker>) {
+    pub(crate) fn learn_top(&mut self, marker: Box<Marker>) {
         self.top.get_or_insert(marker);
     }
 
     /// When a directory last changed: by this mount, as its marker tells, or when the newest thing in it did.
-    pub(in crate::fs) fn directory_mtime(&self, ino: Ino, marker: Option<&Marker>) -> SystemTime {
+    pub(crate) fn directory_mtime(&self, ino: Ino, marker: Option<&Marker>) -> SystemTime {
         let directory = self.directory(ino);
         let told = || {
             let newest = directory.and_then(|directory| directory.newest_at);
@@ -382,14 +370,14 @@ impl Tree {
     }
 
     /// Moves an inode to another name. The entry is moved by [`Tree::unlink`] and [`Tree::link`].
-    pub(in crate::fs) fn move_node(&mut self, ino: Ino, parent: Ino, name: FileName) {
+    pub(crate) fn move_node(&mut self, ino: Ino, parent: Ino, name: FileName) {
         if let Some(node) = self.inodes.nodes.get_mut(&ino) {
             (node.parent, node.name, node.removed) = (parent, Some(name), None);
         }
     }
 
     /// What is known of an inode's name, and of the directory that it is in, may be wrong: the next who wants to know asks.
-    pub(in crate::fs) fn invalidate(&mut self, ino: Ino) {
+    pub(crate) fn invalidate(&mut self, ino: Ino) {
         let Some((parent, _)) = self.place(ino) else { return };
         self.change_entry_of(ino, |entry| entry.seen_at = SystemTime::UNIX_EPOCH);
         if let Some(directory) = self.directory_mut(parent) {
@@ -398,7 +386,7 @@ impl Tree {
     }
 
     /// Nobody knows what the marker of a directory says.
-    pub(in crate::fs) fn invalidate_marker(&mut self, ino: Ino) {
+    pub(crate) fn invalidate_marker(&mut self, ino: Ino) {
         let is_unsaved = self.directory(ino).is_some_and(|directory| directory.marker.is_unsaved);
         if ino == ROOT && !is_unsaved {
             self.top = None;
@@ -409,7 +397,7 @@ impl Tree {
     }
 
     /// The marker of a directory is there since `now`.
-    pub(in crate::fs) fn note_marker(&mut self, ino: Ino, now: SystemTime) {
+    pub(crate) fn note_marker(&mut self, ino: Ino, now: SystemTime) {
         self.change_marker(ino, |marker| {
             if !marker.is_there() {
                 marker.last_modified = now;
@@ -421,7 +409,7 @@ impl Tree {
     }
 
     /// Something below `ino` was published: its directories, all the way up, are known to be there.
-    pub(in crate::fs) fn touch_upwards(&mut self, ino: Ino, now: SystemTime, ttl: Duration) {
+    pub(crate) fn touch_upwards(&mut self, ino: Ino, now: SystemTime, ttl: Duration) {
         let mut at = ino;
         while at != ROOT {
             if self.change_entry_of(at, |entry| entry.seen_at = now).is_none() {

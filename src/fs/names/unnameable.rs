@@ -16,19 +16,19 @@ const NAMED_MAX: usize = 5;
 
 /// The name in the directory whose keys begin with `prefix` that a path of the service stands for. `None` if it cannot be
 /// one, or names no object that this program could ask for.
-pub(in crate::fs) fn nameable(path: &str, prefix: &str) -> Option<FileName> {
+pub(crate) fn nameable(path: &str, prefix: &str) -> Option<FileName> {
     let name = FileName::new(path.strip_prefix(prefix)?)?;
     ObjectKey::new(path).is_ok().then_some(name)
 }
 
 /// Some keys, for the log.
-pub(in crate::fs) struct Unnameable<'a> {
+pub(crate) struct Unnameable<'a> {
     count: usize,
     some: &'a [String],
 }
 
 impl Unnameable<'_> {
-    pub(in crate::fs) fn of(keys: &[String]) -> Unnameable<'_> {
+    pub(crate) fn of(keys: &[String]) -> Unnameable<'_> {
         Unnameable { count: keys.len(), some: &keys[..keys.len().min(NAMED_MAX)] }
     }
 }
@@ -45,7 +45,7 @@ impl fmt::Display for Unnameable<'_> {
 impl Names {
     /// An error if something is in the directory with this marker, which is asked of the service: somebody may have put
     /// something in since it was listed. Keys that cannot be file names are removed, if the options say so.
-    pub(in crate::fs) async fn expect_empty(&self, marker: &ObjectKey) -> Result<(), FsError> {
+    pub(crate) async fn expect_empty(&self, marker: &ObjectKey) -> Result<(), FsError> {
         let below = ListRequest { prefix: marker.to_string(), max_keys: Some(2), ..ListRequest::default() };
         let page = self.context.store.list(below).await.map_err(|error| self.context.told(error))?;
         if page.objects.iter().all(|object| object.key == marker.as_str()) {

@@ -3,7 +3,7 @@
 use super::FileName;
 
 /// The most names that are asked for ahead of who goes through a directory, as many as requests are on their way at once.
-pub(in crate::fs) const AHEAD_MAX: usize = 64;
+pub(crate) const AHEAD_MAX: usize = 64;
 
 /// One directory's lookups, as far as they go in the order of names.
 #[derive(Debug, Default)]
@@ -59,7 +59,7 @@ impl Emptying {
         self.is_going_on()
     }
 
-    pub(in crate::fs) fn is_going_on(&self) -> bool {
+    pub(crate) fn is_going_on(&self) -> bool {
         self.steps >= EMPTYING
     }
 

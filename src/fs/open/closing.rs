@@ -22,7 +22,7 @@ pub enum Holder {
 }
 
 /// A file whose publishing was stopped, because it is about to lose its name.
-pub(in crate::fs) struct Unwanted(Option<Arc<Writing>>);
+pub(crate) struct Unwanted(Option<Arc<Writing>>);
 
 impl Drop for Unwanted {
     fn drop(&mut self) {
@@ -66,7 +66,7 @@ impl Publisher {
     }
 
     /// Publishes what somebody has written to a file that is open.
-    pub(in crate::fs) async fn publish_open(&self, ino: Ino) -> Result<(), FsError> {
+    pub(crate) async fn publish_open(&self, ino: Ino) -> Result<(), FsError> {
         let writing = writing_of(&self.names.tree(), ino);
         match writing.filter(|writing| writing.file.is_dirty() && !writing.is_untouched()) {
             Some(writing) => self.publish_waiting(ino, &writing).await,
@@ -100,7 +100,7 @@ impl Publisher {
     }
 
     /// Publishes a file and takes note of its new version.
-    pub(in crate::fs) async fn publish(&self, ino: Ino, writing: &Writing) -> Result<(), FsError> {
+    pub(crate) async fn publish(&self, ino: Ino, writing: &Writing) -> Result<(), FsError> {
         match writing.file.publish().await {
             // Whoever removes it has stopped this; nobody can see any more whether it was published.
             Err(UploadError::Unwanted { .. }) => {}
@@ -112,7 +112,7 @@ impl Publisher {
     }
 
     /// Takes note of the version that a file has in the bucket now.
-    pub(in crate::fs) fn settle(&self, ino: Ino, writing: &Writing) {
+    pub(crate) fn settle(&self, ino: Ino, writing: &Writing) {
         let mut tree = self.names.tree();
         let is_this = open_inode(&tree, ino).is_some_and(|inode| inode.lock().is_written_by(writing));
         let is_aside = writing.file.published().is_some_and(|published| self.has_moved_aside(&tree, ino, &published));
@@ -209,7 +209,7 @@ impl Publisher {
 
     /// The publishing of a file that is about to lose its name ends at once, and nothing of it is sent until the answer is
     /// dropped.
-    pub(in crate::fs) fn stop_publishing(&self, ino: Ino) -> Unwanted {
+    pub(crate) fn stop_publishing(&self, ino: Ino) -> Unwanted {
         // Also where it has not begun: whoever is about to begin it may be waited for.
         let writing = writing_of(&self.names.tree(), ino);
         writing.iter().for_each(|writing| writing.file.set_wanted(false));
@@ -243,7 +243,7 @@ impl Publisher {
 
     /// The content of a file that somebody has open for writing, to be changed without a handle: it is kept until it is
     /// [let go](Publisher::let_go).
-    pub(in crate::fs) fn hold_writing(&self, ino: Ino) -> Option<Arc<Writing>> {
+    pub(crate) fn hold_writing(&self, ino: Ino) -> Option<Arc<Writing>> {
         let tree = self.names.tree();
         let inode = open_inode(&tree, ino)?;
         let mut inode = inode.lock();
@@ -254,7 +254,7 @@ impl Publisher {
 
     /// The content of a file that nobody has open, whose content or attributes only wait to be published, held until it is
     /// [let go](Publisher::let_go) or [dropped](Publisher::drop_waiting). Until then the file is what it was.
-    pub(in crate::fs) fn hold_waiting(&self, ino: Ino) -> Option<Arc<Writing>> {
+    pub(crate) fn hold_waiting(&self, ino: Ino) -> Option<Arc<Writing>> {
         let tree = self.names.tree();
         let inode = open_inode(&tree, ino)?;
         let mut inode = Some(inode.lock()).filter(|inode| inode.is_closed())?;
@@ -264,7 +264,7 @@ impl Publisher {
     }
 
     /// The file of what is held as one that waited has lost its name: nothing of it is wanted any more.
-    pub(in crate::fs) fn drop_waiting(&self, ino: Ino, waiting: &Arc<Writing>) {
+    pub(crate) fn drop_waiting(&self, ino: Ino, waiting: &Arc<Writing>) {
         waiting.file.forget();
         let mut tree = self.names.tree();
         if let Some(inode) = open_inode(&tree, ino) {
@@ -277,7 +277,7 @@ impl Publisher {
     }
 
     /// The content of a file of which only attributes were changed is about to change, too.
-    pub(in crate::fs) fn has_other_content(&self, ino: Ino, writing: &Writing) {
+    pub(crate) fn has_other_content(&self, ino: Ino, writing: &Writing) {
         writing.take_for_content();
         if let Some(inode) = open_inode(&self.names.tree(), ino) {
             inode.lock().cached = None;
@@ -285,7 +285,7 @@ impl Publisher {
     }
 
     /// One writer less. The last one publishes what is left.
-    pub(in crate::fs) async fn let_go(&self, ino: Ino, writing: &Arc<Writing>) -> Result<(), FsError> {
+    pub(crate) async fn let_go(&self, ino: Ino, writing: &Arc<Writing>) -> Result<(), FsError> {
         let is_last = {
             let tree = self.names.tree();
             let Some(inode) = open_inode(&tree, ino) else { return Ok(()) };
@@ -370,7 +370,7 @@ impl Publisher {
     }
 
     /// The object is a new one with the same bytes: readers go on with that, and what the kernel has cached is still right.
-    pub(in crate::fs) fn take_new_version(&self, ino: Ino, writing: &Writing) {
+    pub(crate) fn take_new_version(&self, ino: Ino, writing: &Writing) {
         let Some(published) = writing.file.published() else { return };
         let tree = self.names.tree();
         let Some(inode) = open_inode(&tree, ino) else { return };
@@ -414,7 +414,7 @@ impl Publisher {
     }
 
     /// The same with the bytes of each that are in memory.
-    pub(in crate::fs) fn unpublished_bytes(&self) -> Vec<(String, u64)> {
+    pub(crate) fn unpublished_bytes(&self) -> Vec<(String, u64)> {
         let tree = self.names.tree();
         let directories = tree.unsaved_directories().into_iter().filter_map(|ino| tree.directory_path(ino));
         let directories: Vec<_> = directories.map(|path| (path, 0)).collect();

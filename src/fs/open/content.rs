@@ -17,27 +17,27 @@ const RETRY_FIRST: Duration = Duration::from_secs(5);
 const RETRY_LAST: Duration = Duration::from_secs(320);
 
 /// The content of a file that is being written, with what handles need to know of it.
-pub(in crate::fs) struct Writing {
-    pub(in crate::fs) file: Arc<OpenFile>,
+pub(crate) struct Writing {
+    pub(crate) file: Arc<OpenFile>,
     /// Nothing was written since it was made or emptied. Such a file is published late, so that a shell's redirection,
     /// which closes a duplicate before the first byte, is one PUT and not two.
     untouched: AtomicBool,
     /// It will be given another name.
-    pub(in crate::fs) temporary: AtomicBool,
+    pub(crate) temporary: AtomicBool,
     /// Nobody has had it open for writing: only attributes differ from the object.
-    pub(in crate::fs) only_attributes: AtomicBool,
+    pub(crate) only_attributes: AtomicBool,
     /// Std mutex, 7 in the order of locks: copies, and making a reader.
     progress: Mutex<Progress>,
 }
 
-pub(in crate::fs) struct Progress {
+pub(crate) struct Progress {
     /// The hold that lets it be kept although nobody writes, see `holding`.
-    pub(in crate::fs) held: Option<u64>,
-    pub(in crate::fs) last_hold: u64,
+    pub(crate) held: Option<u64>,
+    pub(crate) last_hold: u64,
     /// How long the next failure to publish it in the background makes it wait.
-    pub(in crate::fs) retry_after: Duration,
+    pub(crate) retry_after: Duration,
     /// Read what is only in stored objects, most of all in the file's own. Those that were used last.
-    pub(in crate::fs) readers: Vec<(StoredObject, Arc<Reader>)>,
+    pub(crate) readers: Vec<(StoredObject, Arc<Reader>)>,
     /// Of which publishing the names know.
     settled_serial: u64,
 }
@@ -49,17 +49,17 @@ impl std::fmt::Debug for Writing {
 }
 
 impl Writing {
-    pub(in crate::fs) fn new(file: Arc<OpenFile>, untouched: bool) -> Arc<Writing> {
+    pub(crate) fn new(file: Arc<OpenFile>, untouched: bool) -> Arc<Writing> {
         Writing::with(file, untouched, false)
     }
 
     /// What changes attributes of an object.
-    pub(in crate::fs) fn of_attributes(file: Arc<OpenFile>) -> Arc<Writing> {
+    pub(crate) fn of_attributes(file: Arc<OpenFile>) -> Arc<Writing> {
         Writing::with(file, false, true)
     }
 
     /// What is in a new symbolic link or special file.
-    pub(in crate::fs) fn of_link(file: Arc<OpenFile>) -> Arc<Writing> {
+    pub(crate) fn of_link(file: Arc<OpenFile>) -> Arc<Writing> {
         Writing::with(file, false, false)
     }
 
@@ -75,37 +75,37 @@ impl Writing {
         })
     }
 
-    pub(in crate::fs) fn progress(&self) -> MutexGuard<'_, Progress> {
+    pub(crate) fn progress(&self) -> MutexGuard<'_, Progress> {
         self.progress.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether nothing was written since it was made or emptied.
-    pub(in crate::fs) fn is_untouched(&self) -> bool {
+    pub(crate) fn is_untouched(&self) -> bool {
         self.untouched.load(Ordering::Relaxed)
     }
 
     /// What the file is.
-    pub(in crate::fs) fn kind(&self) -> Kind {
+    pub(crate) fn kind(&self) -> Kind {
         Kind::of_object(Some(&self.file.attributes()), self.file.size())
     }
 
     /// Attributes alone were to change, and the content is about to, too. Whatever the mode says, what has content that can
     /// be changed is a file, and stays one however short it becomes.
-    pub(in crate::fs) fn take_for_content(&self) {
+    pub(crate) fn take_for_content(&self) {
         if self.only_attributes.swap(false, Ordering::Relaxed) {
             let Ok(()) = self.file.change_attributes(|attributes| Ok::<_, Infallible>(of_file(attributes)));
         }
     }
 
     /// Notes a change of the content.
-    pub(in crate::fs) fn note_change(&self) {
+    pub(crate) fn note_change(&self) {
         self.untouched.store(false, Ordering::Relaxed);
         // It was not closed for the last time.
         self.progress().held = None;
     }
 
     /// The object, if it was published since this was asked for the last time.
-    pub(in crate::fs) fn newly_published(&self) -> Option<PublishedFile> {
+    pub(crate) fn newly_published(&self) -> Option<PublishedFile> {
         let published = self.file.published()?;
         let mut progress = self.progress();
         let is_new = published.serial > progress.settled_serial;
@@ -114,7 +114,7 @@ impl Writing {
     }
 
     /// Lets it be kept without writers. Returns the number of this hold.
-    pub(in crate::fs) fn begin_hold(&self) -> u64 {
+    pub(crate) fn begin_hold(&self) -> u64 {
         let mut progress = self.progress();
         progress.last_hold += 1;
         progress.held = Some(progress.last_hold);
@@ -122,7 +122,7 @@ impl Writing {
     }
 
     /// How long to wait after an attempt to publish it that has failed.
-    pub(in crate::fs) fn next_retry(&self) -> Duration {
+    pub(crate) fn next_retry(&self) -> Duration {
         let mut progress = self.progress();
         let now = progress.retry_after.clamp(RETRY_FIRST, RETRY_LAST);
         progress.retry_after = now * 2;
@@ -130,32 +130,32 @@ impl Writing {
     }
 
     /// Ends this hold, and says whether it lasted until now.
-    pub(in crate::fs) fn end_hold(&self, turn: u64) -> bool {
+    pub(crate) fn end_hold(&self, turn: u64) -> bool {
         self.progress().held.take_if(|held| *held == turn).is_some()
     }
 
     /// The number of the hold that lasts, if one does. A write ends it.
-    pub(in crate::fs) fn current_hold(&self) -> Option<u64> {
+    pub(crate) fn current_hold(&self) -> Option<u64> {
         self.progress().held
     }
 
     /// Whether it was closed and waits.
-    pub(in crate::fs) fn is_held(&self) -> bool {
+    pub(crate) fn is_held(&self) -> bool {
         self.progress().held.is_some()
     }
 
     /// Whether it is of a file that will be given another name.
-    pub(in crate::fs) fn is_temporary(&self) -> bool {
+    pub(crate) fn is_temporary(&self) -> bool {
         self.temporary.load(Ordering::Relaxed)
     }
 
     /// Says whether it will be given another name. Returns what was said before.
-    pub(in crate::fs) fn set_temporary(&self, is_temporary: bool) -> bool {
+    pub(crate) fn set_temporary(&self, is_temporary: bool) -> bool {
         self.temporary.swap(is_temporary, Ordering::Relaxed)
     }
 
     /// Whether nobody has had it open for writing, so that the content is the object's.
-    pub(in crate::fs) fn is_only_attributes(&self) -> bool {
+    pub(crate) fn is_only_attributes(&self) -> bool {
         self.only_attributes.load(Ordering::Relaxed)
     }
 }

@@ -31,15 +31,15 @@ struct Fresh {
 }
 
 /// Opens files, reads and writes them.
-pub(in crate::fs) struct Files {
-    pub(in crate::fs) context: Arc<Context>,
-    pub(in crate::fs) names: Arc<Names>,
-    pub(in crate::fs) traffic: Arc<Traffic>,
-    pub(in crate::fs) publisher: Arc<Publisher>,
+pub(crate) struct Files {
+    pub(crate) context: Arc<Context>,
+    pub(crate) names: Arc<Names>,
+    pub(crate) traffic: Arc<Traffic>,
+    pub(crate) publisher: Arc<Publisher>,
 }
 
 impl Files {
-    pub(in crate::fs) fn new(
+    pub(crate) fn new(
         context: Arc<Context>,
         names: Arc<Names>,
         traffic: Arc<Traffic>,
@@ -171,7 +171,7 @@ impl Files {
         Ok(Some(Opened { handle, keep_cache, is_direct: false }))
     }
 
-    pub(in crate::fs) async fn open_for_writing(&self, ino: Ino, mode: OpenMode) -> Result<Opened, FsError> {
+    pub(crate) async fn open_for_writing(&self, ino: Ino, mode: OpenMode) -> Result<Opened, FsError> {
         let writing = self.open_content(ino, mode.truncates).await?;
         let handle = {
             let mut tree = self.names.tree();
@@ -196,7 +196,7 @@ impl Files {
     }
 
     /// The content of a file, for one more writer.
-    pub(in crate::fs) async fn open_content(&self, ino: Ino, truncates: bool) -> Result<Arc<Writing>, FsError> {
+    pub(crate) async fn open_content(&self, ino: Ino, truncates: bool) -> Result<Arc<Writing>, FsError> {
         let mut fresh = None;
         loop {
             // Whoever wrote may have gone, and somebody else come, while the file was being looked at.
@@ -258,7 +258,7 @@ impl Files {
     }
 
     /// The same with all metadata, wherever attributes come from otherwise.
-    pub(in crate::fs) async fn full_stat_of(&self, ino: Ino) -> Result<(ObjectStat, StoredObject), FsError> {
+    pub(crate) async fn full_stat_of(&self, ino: Ino) -> Result<(ObjectStat, StoredObject), FsError> {
         for _ in 0..METADATA_ATTEMPTS {
             let known = self.stat_of(ino).await?;
             if known.0.attributes.is_some() {
@@ -272,7 +272,7 @@ impl Files {
     }
 
     /// What is known of a published file, freshly enough.
-    pub(in crate::fs) async fn stat_of(&self, ino: Ino) -> Result<(ObjectStat, StoredObject), FsError> {
+    pub(crate) async fn stat_of(&self, ino: Ino) -> Result<(ObjectStat, StoredObject), FsError> {
         let attr = self.traffic.getattr(ino).await?;
         if attr.kind == Kind::Directory {
             return Err(FsError::IsDirectory);
@@ -291,7 +291,7 @@ impl Files {
     }
 
     /// The object behind a published file, shared by all who read it.
-    pub(in crate::fs) async fn object_of(&self, ino: Ino) -> Result<Arc<Object>, FsError> {
+    pub(crate) async fn object_of(&self, ino: Ino) -> Result<Arc<Object>, FsError> {
         let (_, stored) = self.stat_of(ino).await?;
         let mut tree = self.names.tree();
         let mut file = lock_inode(&mut tree, ino).ok_or(FsError::Stale)?;

@@ -27,13 +27,13 @@ pub struct OpenMode {
 }
 
 /// One opening of a file.
-pub(in crate::fs) struct FileHandle {
-    pub(in crate::fs) ino: Ino,
+pub(crate) struct FileHandle {
+    pub(crate) ino: Ino,
     /// What is open of the file, so that who reads by it need not ask the names.
-    pub(in crate::fs) inode: Arc<Inode>,
-    pub(in crate::fs) mode: OpenMode,
+    pub(crate) inode: Arc<Inode>,
+    pub(crate) mode: OpenMode,
     /// The content that this handle may change; `None` for one that only reads.
-    pub(in crate::fs) writing: Option<Arc<Writing>>,
+    pub(crate) writing: Option<Arc<Writing>>,
     /// Somebody has read by it.
     has_read: AtomicBool,
     /// What it reads while nobody writes. Std mutex, 7 in the order of locks: replaced when this mount publishes the file.
@@ -44,7 +44,7 @@ pub(in crate::fs) struct FileHandle {
 }
 
 impl FileHandle {
-    pub(in crate::fs) fn new(
+    pub(crate) fn new(
         (ino, inode): (Ino, Arc<Inode>),
         mode: OpenMode,
         writing: Option<Arc<Writing>>,
@@ -56,32 +56,32 @@ impl FileHandle {
     }
 
     /// What is being written of the file.
-    pub(in crate::fs) fn writing(&self) -> Option<Arc<Writing>> {
+    pub(crate) fn writing(&self) -> Option<Arc<Writing>> {
         self.writing.clone().or_else(|| self.inode.lock().writing.clone())
     }
 
     /// Somebody reads by it. Returns whether that is the first time.
-    pub(in crate::fs) fn begins_to_read(&self) -> bool {
+    pub(crate) fn begins_to_read(&self) -> bool {
         !self.has_read.load(Ordering::Relaxed) && !self.has_read.swap(true, Ordering::Relaxed)
     }
 
-    pub(in crate::fs) fn reader(&self) -> Option<Arc<Reader>> {
+    pub(crate) fn reader(&self) -> Option<Arc<Reader>> {
         self.reader.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Another version than the one that is read by it is there by now. One that reads that very version goes on.
-    pub(in crate::fs) fn note_version(&self, etag: &ETag) {
+    pub(crate) fn note_version(&self, etag: &ETag) {
         if self.reader().is_some_and(|reader| reader.object().version().etag != *etag) {
             self.is_of_old_version.store(true, Ordering::Relaxed);
         }
     }
 
-    pub(in crate::fs) fn is_of_old_version(&self) -> bool {
+    pub(crate) fn is_of_old_version(&self) -> bool {
         self.is_of_old_version.load(Ordering::Relaxed)
     }
 
     /// From now on another version is read.
-    pub(in crate::fs) fn read_from(&self, object: &Arc<Object>) {
+    pub(crate) fn read_from(&self, object: &Arc<Object>) {
         self.is_of_old_version.store(false, Ordering::Relaxed);
         *self.reader.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(object.reader()));
     }

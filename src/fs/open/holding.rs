@@ -16,7 +16,7 @@ use crate::upload::OpenFile;
 impl Publisher {
     /// How long a file that was closed just now may wait, if it may: a temporary one for its final name, and one of which only
     /// attributes were changed, as `touch` does, for more of them.
-    pub(in crate::fs) fn hold_span(&self, writing: &Writing) -> Option<Duration> {
+    pub(crate) fn hold_span(&self, writing: &Writing) -> Option<Duration> {
         match writing.is_temporary() && writing.file.is_only_here() {
             true => Some(self.context.options.hold_for),
             false => writing.file.lacks_only_attributes().then_some(self.context.options.gather_for),
@@ -24,7 +24,7 @@ impl Publisher {
     }
 
     /// Lets what is unpublished of a file wait for `span`, also when nobody has it open any more.
-    pub(in crate::fs) fn hold(&self, ino: Ino, writing: &Arc<Writing>, span: Duration) {
+    pub(crate) fn hold(&self, ino: Ino, writing: &Arc<Writing>, span: Duration) {
         let turn = writing.begin_hold();
         let (fs, writing) = (self.me.clone(), Arc::downgrade(writing));
         self.context.runtime.spawn(async move {
@@ -72,7 +72,7 @@ impl Publisher {
 
     /// Keeps changed attributes of a published file until there may be more. Returns whether it could: somebody may have
     /// begun to write meanwhile.
-    pub(in crate::fs) fn gather(
+    pub(crate) fn gather(
         &self,
         ino: Ino,
         object: StoredObject,

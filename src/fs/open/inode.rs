@@ -14,10 +14,10 @@ use crate::read::Object;
 
 /// What is open of a file. A mutex, 7 in the order of locks: a few assignments. Changed while the names are locked, too, so
 /// that what is known of a file and what is open of it agree; who reads it need not lock them.
-pub(in crate::fs) type Inode = Mutex<Raw, OpenInode>;
+pub(crate) type Inode = Mutex<Raw, OpenInode>;
 
 /// What is open of a file, locked.
-pub(in crate::fs) type InodeGuard = ArcMutexGuard<Raw, OpenInode>;
+pub(crate) type InodeGuard = ArcMutexGuard<Raw, OpenInode>;
 
 /// A build for tests checks the order of locks.
 #[cfg(debug_assertions)]
@@ -27,36 +27,36 @@ type Raw = RawMutex;
 
 /// What is open of a file.
 #[derive(Debug, Default)]
-pub(in crate::fs) struct OpenInode {
+pub(crate) struct OpenInode {
     /// The content that is being written.
-    pub(in crate::fs) writing: Option<Arc<Writing>>,
+    pub(crate) writing: Option<Arc<Writing>>,
     /// Handles that are open for writing.
-    pub(in crate::fs) writers: usize,
+    pub(crate) writers: usize,
     /// The version that is being read, shared by all who read it.
-    pub(in crate::fs) object: Weak<Object>,
-    pub(in crate::fs) handles: Vec<HandleId>,
+    pub(crate) object: Weak<Object>,
+    pub(crate) handles: Vec<HandleId>,
     /// The version whose bytes the kernel may have cached.
-    pub(in crate::fs) cached: Option<ETag>,
+    pub(crate) cached: Option<ETag>,
     /// What it is a copy of that looks like the same file for a moment.
-    pub(in crate::fs) linked: Option<Linked>,
+    pub(crate) linked: Option<Linked>,
     /// Of a symbolic link: where the version leads.
-    pub(in crate::fs) target: Option<(ETag, Vec<u8>)>,
+    pub(crate) target: Option<(ETag, Vec<u8>)>,
 }
 
 impl OpenInode {
     /// Whether somebody changes its content, or has changed it and that is not published.
-    pub(in crate::fs) fn is_being_written(&self) -> bool {
+    pub(crate) fn is_being_written(&self) -> bool {
         self.writing.as_ref().is_some_and(|writing| !writing.is_only_attributes())
     }
 
     /// Whether nobody has it open, or changes it without.
-    pub(in crate::fs) fn is_closed(&self) -> bool {
+    pub(crate) fn is_closed(&self) -> bool {
         self.handles.is_empty() && self.writers == 0
     }
 
     /// The version `from` is now `etag` under `key`, with the same bytes: whoever reads it goes on with that, and what the
     /// kernel has cached of it is still right. Whoever reads an older one, which somebody else has replaced, does not.
-    pub(in crate::fs) fn object_moved(&mut self, from: &ETag, key: &ObjectKey, etag: &ETag) {
+    pub(crate) fn object_moved(&mut self, from: &ETag, key: &ObjectKey, etag: &ETag) {
         if let Some(object) = self.object.upgrade().filter(|object| object.version().etag == *from) {
             object.moved(key.clone(), etag.clone());
         }
@@ -67,7 +67,7 @@ impl OpenInode {
     }
 
     /// Whether `writing` is the content that is being written.
-    pub(in crate::fs) fn is_written_by(&self, writing: &Writing) -> bool {
+    pub(crate) fn is_written_by(&self, writing: &Writing) -> bool {
         self.writing.as_ref().is_some_and(|current| std::ptr::eq(&**current, writing))
     }
 }
@@ -106,44 +106,44 @@ impl OpenState for Inode {
 }
 
 /// What is open of a file; `None` where nothing is, or it is no file.
-pub(in crate::fs) fn open_inode(tree: &Tree, ino: Ino) -> Option<Arc<Inode>> {
+pub(crate) fn open_inode(tree: &Tree, ino: Ino) -> Option<Arc<Inode>> {
     let any: Arc<dyn std::any::Any + Send + Sync> = tree.open_state(ino)?.clone();
     any.downcast().ok()
 }
 
 /// What is open of a file: nothing at first. `None` if the inode is no file, or gone.
-pub(in crate::fs) fn inode_of(tree: &mut Tree, ino: Ino) -> Option<Arc<Inode>> {
+pub(crate) fn inode_of(tree: &mut Tree, ino: Ino) -> Option<Arc<Inode>> {
     tree.open_state_or(ino, || Arc::new(Inode::default()))?;
     open_inode(tree, ino)
 }
 
 /// The same, to be changed. The names must not be asked about this inode for as long as it is locked.
-pub(in crate::fs) fn lock_inode(tree: &mut Tree, ino: Ino) -> Option<InodeGuard> {
+pub(crate) fn lock_inode(tree: &mut Tree, ino: Ino) -> Option<InodeGuard> {
     inode_of(tree, ino).map(|inode| inode.lock_arc())
 }
 
 /// Whether somebody has a file open.
-pub(in crate::fs) fn is_open(tree: &Tree, ino: Ino) -> bool {
+pub(crate) fn is_open(tree: &Tree, ino: Ino) -> bool {
     open_inode(tree, ino).is_some_and(|inode| !inode.lock().handles.is_empty())
 }
 
 /// Whether somebody has a file open for writing.
-pub(in crate::fs) fn is_open_for_writing(tree: &Tree, ino: Ino) -> bool {
+pub(crate) fn is_open_for_writing(tree: &Tree, ino: Ino) -> bool {
     open_inode(tree, ino).is_some_and(|inode| inode.lock().writers > 0)
 }
 
 /// The content that is being written of a file.
-pub(in crate::fs) fn writing_of(tree: &Tree, ino: Ino) -> Option<Arc<Writing>> {
+pub(crate) fn writing_of(tree: &Tree, ino: Ino) -> Option<Arc<Writing>> {
     open_inode(tree, ino)?.lock().writing.clone()
 }
 
 /// Every file that is being written.
-pub(in crate::fs) fn writings(tree: &Tree) -> Vec<(Ino, Arc<Writing>)> {
+pub(crate) fn writings(tree: &Tree) -> Vec<(Ino, Arc<Writing>)> {
     tree.open_files().filter_map(|ino| Some((ino, writing_of(tree, ino)?))).collect()
 }
 
 /// Files in a directory that wait to be published, and that nobody has open for writing.
-pub(in crate::fs) fn waiting_in(tree: &Tree, directory: Ino) -> Vec<(Ino, Arc<Writing>)> {
+pub(crate) fn waiting_in(tree: &Tree, directory: Ino) -> Vec<(Ino, Arc<Writing>)> {
     let is_in = |ino: &Ino| tree.node(*ino).is_some_and(|node| node.parent == directory);
     let waits = |ino: Ino| {
         let inode = open_inode(tree, ino)?;
@@ -154,7 +154,7 @@ pub(in crate::fs) fn waiting_in(tree: &Tree, directory: Ino) -> Vec<(Ino, Arc<Wr
 }
 
 /// Every file below a directory that is being written or waits to be published, and whether it has no object yet.
-pub(in crate::fs) fn writings_below(tree: &Tree, directory: Ino) -> Vec<(Ino, bool, Arc<Writing>)> {
+pub(crate) fn writings_below(tree: &Tree, directory: Ino) -> Vec<(Ino, bool, Arc<Writing>)> {
     let is_new = |ino: Ino| tree.entry_of(ino).is_some_and(|entry| entry.what == EntryKind::New);
     let below = writings(tree).into_iter().filter(|(ino, _)| tree.is_linked_below(*ino, directory));
     below.map(|(ino, writing)| (ino, is_new(ino), writing)).collect()

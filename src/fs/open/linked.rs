@@ -11,7 +11,7 @@ const LOOKS_LIKE_FOR: Duration = Duration::from_secs(1);
 
 /// What a copy was made of, and when.
 #[derive(Clone, Debug)]
-pub(in crate::fs) struct Linked {
+pub(crate) struct Linked {
     source: Ino,
     source_is: Unchanged,
     copy_is: Unchanged,
@@ -27,7 +27,7 @@ enum Unchanged {
 
 impl Linked {
     /// Whether it was made just now.
-    pub(in crate::fs) fn is_new(&self, now: SystemTime) -> bool {
+    pub(crate) fn is_new(&self, now: SystemTime) -> bool {
         now.duration_since(self.at).is_ok_and(|age| age < LOOKS_LIKE_FOR)
     }
 }
@@ -47,7 +47,7 @@ fn unchanged(tree: &Tree, ino: Ino) -> Option<Unchanged> {
 }
 
 /// The file that a copy of it looks like right now.
-pub(in crate::fs) fn looks_like(tree: &Tree, ino: Ino, now: SystemTime) -> Option<Ino> {
+pub(crate) fn looks_like(tree: &Tree, ino: Ino, now: SystemTime) -> Option<Ino> {
     let linked = open_inode(tree, ino)?.lock().linked.clone().filter(|linked| linked.is_new(now))?;
     let is_same = unchanged(tree, ino).as_ref() == Some(&linked.copy_is)
         && unchanged(tree, linked.source).as_ref() == Some(&linked.source_is);
@@ -55,7 +55,7 @@ pub(in crate::fs) fn looks_like(tree: &Tree, ino: Ino, now: SystemTime) -> Optio
 }
 
 /// A copy was made of a file at `now`.
-pub(in crate::fs) fn note_link(tree: &mut Tree, source: Ino, copy: Ino, now: SystemTime) {
+pub(crate) fn note_link(tree: &mut Tree, source: Ino, copy: Ino, now: SystemTime) {
     let Some((source_is, copy_is)) = unchanged(tree, source).zip(unchanged(tree, copy)) else { return };
     if let Some(mut inode) = lock_inode(tree, copy) {
         inode.linked = Some(Linked { source, source_is, copy_is, at: now });

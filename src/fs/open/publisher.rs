@@ -8,17 +8,17 @@ use crate::fs::markers::Markers;
 use crate::fs::names::Names;
 
 /// Publishes what is open, when it is closed or has waited long enough.
-pub(in crate::fs) struct Publisher {
-    pub(in crate::fs) context: Arc<Context>,
-    pub(in crate::fs) names: Arc<Names>,
-    pub(in crate::fs) markers: Arc<Markers>,
-    pub(in crate::fs) handles: Handles<FileHandle>,
+pub(crate) struct Publisher {
+    pub(crate) context: Arc<Context>,
+    pub(crate) names: Arc<Names>,
+    pub(crate) markers: Arc<Markers>,
+    pub(crate) handles: Handles<FileHandle>,
     /// For tasks that publish what has waited.
-    pub(in crate::fs) me: Weak<Publisher>,
+    pub(crate) me: Weak<Publisher>,
 }
 
 impl Publisher {
-    pub(in crate::fs) fn new(context: Arc<Context>, names: Arc<Names>, markers: Arc<Markers>) -> Arc<Publisher> {
+    pub(crate) fn new(context: Arc<Context>, names: Arc<Names>, markers: Arc<Markers>) -> Arc<Publisher> {
         let handles = Handles::default();
         Arc::new_cyclic(|me| Publisher { context, names, markers, handles, me: me.clone() })
     }

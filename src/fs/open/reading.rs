@@ -101,12 +101,7 @@ impl Files {
 
     /// Reads a file that is being written: what is in memory from there, what is in stored objects from those, and what is
     /// only in parts, which nobody can read before they are complete, by publishing first.
-    pub(in crate::fs) async fn read_written(
-        &self,
-        writing: &Writing,
-        offset: u64,
-        len: usize,
-    ) -> Result<ReadBytes, FsError> {
+    pub(crate) async fn read_written(&self, writing: &Writing, offset: u64, len: usize) -> Result<ReadBytes, FsError> {
         let end = offset.saturating_add(len as u64);
         for _ in 0..READ_ATTEMPTS {
             let published = writing.file.published();

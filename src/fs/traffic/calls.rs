@@ -10,24 +10,24 @@ use crate::fs::names::{Attr, Claim, Claimed, FileName, Ino, Names, Tree};
 use crate::object::ObjectKey;
 
 /// All calls that are being answered.
-pub(in crate::fs) struct Traffic {
+pub(crate) struct Traffic {
     context: Arc<Context>,
     names: Arc<Names>,
     leases: Leases,
-    pub(in crate::fs) cleanups: Cleanups,
+    pub(crate) cleanups: Cleanups,
     /// For tasks that end leases.
     me: Weak<Traffic>,
 }
 
 impl Traffic {
-    pub(in crate::fs) fn new(context: Arc<Context>, names: Arc<Names>) -> Arc<Traffic> {
+    pub(crate) fn new(context: Arc<Context>, names: Arc<Names>) -> Arc<Traffic> {
         let (leases, cleanups) = (Leases::default(), Cleanups::default());
         Arc::new_cyclic(|me| Traffic { context, names, leases, cleanups, me: me.clone() })
     }
 
     /// Looks at what is known, once each of `names` has been looked for, and claims what `look` asks for. Where somebody
     /// else has that, waits, and looks again. What is returned was seen when the claims were granted.
-    pub(in crate::fs) async fn claim<T>(
+    pub(crate) async fn claim<T>(
         &self,
         names: &[(Ino, &FileName)],
         look: impl Fn(&Tree) -> Result<(T, Vec<Claim>), FsError>,
@@ -50,7 +50,7 @@ impl Traffic {
     }
 
     /// Claims to work on the inode.
-    pub(in crate::fs) async fn work_on(&self, ino: Ino) -> Claimed {
+    pub(crate) async fn work_on(&self, ino: Ino) -> Claimed {
         match self.claim(&[], |_| Ok(((), vec![Claim::Work(ino)]))).await {
             Ok(((), claimed)) => claimed,
             Err(_) => unreachable!("nothing is looked for"),
@@ -105,7 +105,7 @@ impl Traffic {
 
     /// Claims to work on an inode that the kernel has looked up: by what was kept for that, which goes before all who wait for
     /// the name, or in turn. While something is kept for others, everybody goes first who would come too late otherwise.
-    pub(in crate::fs) async fn arrive(&self, ino: Ino) -> Claimed {
+    pub(crate) async fn arrive(&self, ino: Ino) -> Claimed {
         if let Some(lease) = self.leases.end((caller(), ino), None) {
             self.leases.lock().missed.remove(&lease.place);
             return lease.claimed;
@@ -122,7 +122,7 @@ impl Traffic {
 
     /// Takes note of what became of a call on an inode that the kernel had looked up: if it came too late, the next look keeps
     /// what it finds.
-    pub(in crate::fs) fn note_arrival<T>(&self, ino: Ino, result: Result<T, FsError>) -> Result<T, FsError> {
+    pub(crate) fn note_arrival<T>(&self, ino: Ino, result: Result<T, FsError>) -> Result<T, FsError> {
         if matches!(result, Err(FsError::Stale)) {
             let tree = self.names.tree();
             let lost = tree.place(ino).filter(|_| tree.entry_of(ino).is_none());
@@ -135,12 +135,7 @@ impl Traffic {
 
     /// The key of a name that is about to be made, with `end` behind it. Whatever goes on in the background at that key has
     /// ended.
-    pub(in crate::fs) async fn key_of_new(
-        &self,
-        parent: Ino,
-        name: &FileName,
-        end: &str,
-    ) -> Result<ObjectKey, FsError> {
+    pub(crate) async fn key_of_new(&self, parent: Ino, name: &FileName, end: &str) -> Result<ObjectKey, FsError> {
         let key = self
             .context
             .key(&format!("{}{name}{end}", self.names.tree().directory_path(parent).ok_or(FsError::Stale)?))?;

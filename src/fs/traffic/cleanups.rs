@@ -5,17 +5,17 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// Removals that go on in the background of what directories that were not renamed have left at their new names. Std mutex,
 /// 7 in the order of locks: list operations only.
 #[derive(Default)]
-pub(in crate::fs) struct Cleanups(Mutex<Vec<Arc<Cleanup>>>);
+pub(crate) struct Cleanups(Mutex<Vec<Arc<Cleanup>>>);
 
-pub(in crate::fs) struct Cleanup {
-    pub(in crate::fs) prefix: String,
+pub(crate) struct Cleanup {
+    pub(crate) prefix: String,
     /// Whether it is over. Tokio's mutex, 2 in the order of locks: held while a request is on its way.
-    pub(in crate::fs) is_over: tokio::sync::Mutex<bool>,
+    pub(crate) is_over: tokio::sync::Mutex<bool>,
 }
 
 impl Cleanups {
     /// Somebody makes something under `key`: what goes on there ends before.
-    pub(in crate::fs) async fn stop(&self, key: &str) {
+    pub(crate) async fn stop(&self, key: &str) {
         let concerned: Vec<Arc<Cleanup>> = {
             let mut cleanups = self.0.lock().unwrap_or_else(PoisonError::into_inner);
             let is_concerned = |cleanup: &Arc<Cleanup>| {
@@ -32,13 +32,13 @@ impl Cleanups {
         }
     }
 
-    pub(in crate::fs) fn begin(&self, prefix: String) -> Arc<Cleanup> {
+    pub(crate) fn begin(&self, prefix: String) -> Arc<Cleanup> {
         let cleanup = Arc::new(Cleanup { prefix, is_over: tokio::sync::Mutex::default() });
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push(cleanup.clone());
         cleanup
     }
 
-    pub(in crate::fs) fn end(&self, cleanup: &Arc<Cleanup>) {
+    pub(crate) fn end(&self, cleanup: &Arc<Cleanup>) {
         let mut cleanups = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         cleanups.retain(|other| !Arc::ptr_eq(other, cleanup));
     }

@@ -23,36 +23,36 @@ const MISSED_FOR: Duration = Duration::from_secs(1);
 ///
 /// Who replaces the file holds the kernel's lock of the directory meanwhile, which the one who looks may need once more; then
 /// this time passes, and the look after it needs the lock no more.
-pub(in crate::fs) const LEASE: Duration = Duration::from_millis(100);
+pub(crate) const LEASE: Duration = Duration::from_millis(100);
 
 /// Files that keep their names for calls that are about to come.
 #[derive(Default)]
-pub(in crate::fs) struct Leases {
+pub(crate) struct Leases {
     /// Std mutex, 7 in the order of locks: map operations only, those of the claims among them. To keep a name is level 1.
     state: Mutex<LeaseState>,
 }
 
 #[derive(Default)]
-pub(in crate::fs) struct LeaseState {
+pub(crate) struct LeaseState {
     /// Names that somebody came too late for, and when.
-    pub(in crate::fs) missed: HashMap<(u32, Ino, FileName), Instant>,
+    pub(crate) missed: HashMap<(u32, Ino, FileName), Instant>,
     /// By callers.
-    pub(in crate::fs) held: HashMap<(u32, Ino), Lease>,
-    pub(in crate::fs) last: u64,
+    pub(crate) held: HashMap<(u32, Ino), Lease>,
+    pub(crate) last: u64,
 }
 
-pub(in crate::fs) struct Lease {
-    pub(in crate::fs) number: u64,
-    pub(in crate::fs) place: (u32, Ino, FileName),
-    pub(in crate::fs) claimed: Claimed,
+pub(crate) struct Lease {
+    pub(crate) number: u64,
+    pub(crate) place: (u32, Ino, FileName),
+    pub(crate) claimed: Claimed,
 }
 
 impl Leases {
-    pub(in crate::fs) fn lock(&self) -> MutexGuard<'_, LeaseState> {
+    pub(crate) fn lock(&self) -> MutexGuard<'_, LeaseState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(in crate::fs) fn is_missed(&self, parent: Ino, name: &FileName) -> bool {
+    pub(crate) fn is_missed(&self, parent: Ino, name: &FileName) -> bool {
         let mut state = self.lock();
         if state.missed.is_empty() {
             return false;
@@ -62,7 +62,7 @@ impl Leases {
     }
 
     /// A caller's lease of an inode, if it is this one, or whichever it is.
-    pub(in crate::fs) fn end(&self, of: (u32, Ino), number: Option<u64>) -> Option<Lease> {
+    pub(crate) fn end(&self, of: (u32, Ino), number: Option<u64>) -> Option<Lease> {
         let mut state = self.lock();
         let is_it = state.held.get(&of).is_some_and(|lease| number.is_none_or(|number| lease.number == number));
         if is_it { state.held.remove(&of) } else { None }
