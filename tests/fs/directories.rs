@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use cosmount::fs::{FileName, FsError};
+use cosmount::fs::{FileName, FsError, ROOT};
 use cosmount::object::ObjectAttributes;
 use cosmount::store::testing::{Fault, Gate};
 use cosmount::store::{Op, StoreErrorKind};
@@ -554,4 +554,21 @@ async fn what_is_in_a_renamed_directory_keeps_its_storage_class() {
     bed.bucket.insert("d/z/sub/g", "often");
     bed.rename("d/z", "d/w").await.unwrap();
     assert_eq!((class("d/w/f"), class("d/w/sub/g")), (rare.storage_class, None));
+}
+
+/// By a flat listing, which tells of what has the name of the directory now.
+#[tokio::test]
+async fn a_directory_that_was_replaced_does_not_get_what_is_in_the_next_of_its_name() {
+    let bed = Bed::new();
+    bed.bucket.insert("d/a", "x");
+    bed.bucket.insert("e/", "");
+    let replaced = bed.stat("e").await.unwrap().ino;
+    let open = bed.fs.opendir(ROOT).await.unwrap();
+    bed.rename("d", "e").await.unwrap();
+    bed.advance(10_000);
+    let name = FileName::new("a").unwrap();
+    let same = bed.fs.rename((replaced, &name), (replaced, &name), false).await;
+    assert_eq!(same, Err(FsError::Stale));
+    assert_eq!(bed.fs.lookup(replaced, &name).await.err(), Some(FsError::Stale));
+    bed.fs.releasedir(open);
 }

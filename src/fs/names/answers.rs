@@ -247,7 +247,7 @@ pub(crate) fn take_absence(tree: &mut Tree, parent: Ino, name: &FileName, asked_
 
 /// Takes in what a flat listing has said of a directory, if it has and that is fresh.
 pub(crate) fn take_stashed(tree: &mut Tree, ino: Ino, now: SystemTime, ttl: Duration) -> bool {
-    let Some((parent, name)) = tree.place(ino) else { return false };
+    let Some((parent, name)) = tree.inodes.linked_place(ino) else { return false };
     let unstashed = tree.inodes.change_directory(parent, |directory| directory.unstash(&name)).flatten();
     let Some((asked_at, stashed)) = unstashed else { return false };
     if !is_fresh(asked_at, now, ttl) {

@@ -22,7 +22,7 @@ impl Names {
     /// Takes in what a flat listing has told of a directory, or will tell if somebody is going through those around it.
     /// Returns whether the directory's entries are known now.
     pub(crate) async fn list_with_neighbours(&self, ino: Ino) -> Result<bool, FsError> {
-        let Some((parent, name)) = self.tree().place(ino) else { return Ok(false) };
+        let Some((parent, name)) = self.tree().inodes.linked_place(ino) else { return Ok(false) };
         if self.take_stashed(ino) {
             return Ok(true);
         }

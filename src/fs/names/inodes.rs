@@ -100,6 +100,12 @@ impl Inodes {
         Some((node.parent, node.name.clone()?))
     }
 
+    /// Where an inode is that has its name still: what is known of the name now is of no other.
+    pub(super) fn linked_place(&self, ino: Ino) -> Option<(Ino, FileName)> {
+        self.entry_of(ino)?;
+        self.place(ino)
+    }
+
     /// Changes what is known of a directory's entries, and keeps account of what they cost.
     pub(super) fn change_directory<T>(&mut self, ino: Ino, change: impl FnOnce(&mut Directory) -> T) -> Option<T> {
         let Body::Directory(directory) = &mut self.nodes.get_mut(&ino)?.body else { return None };
