@@ -155,8 +155,11 @@ impl Names {
             return None;
         }
         if !self.questions.has_met_link() {
+            if !self.questions.may_be_links() {
+                return None;
+            }
             let sample = self.tree().inodes.sample_of_unknown_kind(parent, names);
-            if sample.is_empty() || !self.questions.may_be_links() {
+            if sample.is_empty() {
                 return None;
             }
             let failed = self.fetch_attributes_of(parent, sample).await;

@@ -20,6 +20,7 @@ impl Names {
             self.fetch_attributes(parent, name).await?;
         }
         let mut tree = self.tree();
+        tree.inodes.note_use(parent);
         let ino = tree.remember(parent, name).ok_or(FsError::NotFound)?;
         tree.attr(ino, &self.context.options, self.context.clock.now()).ok_or(FsError::NotFound)
     }
@@ -27,11 +28,12 @@ impl Names {
     /// Whether the caller looks a name up in order to remove it, as far as can be foreseen.
     fn is_about_to_remove(&self, parent: Ino, name: &FileName) -> bool {
         let mut tree = self.tree();
+        if !tree.inodes.removes_next(parent, name, caller()) {
+            return false;
+        }
         // Who may remove something from a directory with the sticky bit its owner decides.
-        let is_sticky = tree
-            .attr(parent, &self.context.options, self.context.clock.now())
-            .is_none_or(|attr| attr.permissions & MODE_STICKY != 0);
-        tree.inodes.removes_next(parent, name, caller()) && !is_sticky
+        let attr = tree.attr(parent, &self.context.options, self.context.clock.now());
+        attr.is_some_and(|attr| attr.permissions & MODE_STICKY == 0)
     }
 
     /// The kernel has forgotten an inode `lookups` times.
