@@ -74,7 +74,7 @@ impl Inodes {
 
     /// Keeps what a flat listing from `first` on has said of directories in `parent`. Returns those whose markers are to be
     /// asked for.
-    pub(crate) fn stash(
+    pub(super) fn stash(
         &mut self,
         parent: Ino,
         first: &FileName,

@@ -3,11 +3,12 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::{Budget, Cost, Directory, Entry, FileName, Ino, OpenState, ROOT, Times};
+use super::{Budget, Cost, Directory, Entry, EntryKind, FileName, Ino, OpenState, ROOT, Times};
+use crate::object::ObjectAttributes;
 
 /// All inodes.
 #[derive(Debug)]
-pub(super) struct Inodes {
+pub(crate) struct Inodes {
     /// INVARIANT: the parent of every linked inode is in here and is a directory whose entry of that name has its number.
     pub(super) nodes: HashMap<Ino, Node>,
     pub(super) budget: Budget,
@@ -148,6 +149,14 @@ impl Inodes {
     /// Takes an entry out of a directory.
     pub(super) fn remove_entry(&mut self, parent: Ino, name: &FileName) -> Option<Entry> {
         self.change_directory(parent, |directory| directory.remove(name)).flatten()
+    }
+
+    /// A file that has lost its name had these attributes then, which were not published.
+    pub(crate) fn keep_attributes(&mut self, ino: Ino, attributes: ObjectAttributes) {
+        let removed = self.nodes.get_mut(&ino).and_then(|node| node.removed.as_deref_mut());
+        if let Some(Entry { what: EntryKind::Object(stat), .. }) = removed {
+            stat.take_attributes(attributes);
+        }
     }
 
     /// Drops an inode, and if it is a directory all that is known of its entries.

@@ -19,7 +19,7 @@ const KERNEL_TTL: Duration = Duration::from_secs(1);
 /// All names.
 #[derive(Debug)]
 pub(crate) struct Tree {
-    pub(super) inodes: Inodes,
+    pub(crate) inodes: Inodes,
     /// The most the kernel believes by itself.
     pub(super) kernel_ttl: Duration,
     /// What carries the attributes of the top, once somebody has asked.
