@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::SystemTime;
 
+use serde::{Deserialize, Serialize};
+
 use super::{Crc64, ETag, Version, time};
 
 /// The user metadatum that tells when the content was last changed, as cosfs, s3fs and rclone keep it.
@@ -16,7 +18,8 @@ const CLIENT_SIDE_ENCRYPTION: &str = "client-side-encryption";
 const DIGESTS: [&str; 7] = ["md5", "sha1", "sha2", "sha5", "crc", "checksum", "digest"];
 
 /// The metadata that a writer gives an object and that a copy with `Replaced` gives anew.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct ObjectAttributes {
     /// `Content-Type`.
     pub content_type: Option<String>,

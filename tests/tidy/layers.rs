@@ -8,11 +8,12 @@ use super::texts_below;
 
 /// The layers by rank. An import goes to a lower rank, or stays inside the module; equal ranks are siblings that do
 /// not name each other, except at the ground, where there is nothing to keep apart.
-const RANKS: [(&str, u8); 13] = [
+const RANKS: [(&str, u8); 14] = [
     ("clock", 0),
     ("memory", 0),
     ("stats", 0),
     ("object", 1),
+    ("journal", 2),
     ("wire", 2),
     ("server", 3),
     ("store", 3),
@@ -53,7 +54,7 @@ const HOMES: [(&str, &[&str]); 21] = [
     ("env_logger", &["cli/"]),
     ("toml", &["config/"]),
     // Where options are read and where data is stored.
-    ("serde", &["config/", "server/"]),
+    ("serde", &["config/", "journal/", "object/metadata.rs", "server/"]),
 ];
 
 /// Names that say nothing about what is inside.
