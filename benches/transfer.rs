@@ -110,7 +110,7 @@ fn filled_parts(plan: &Plan) -> Vec<Body> {
 }
 
 async fn upload(plan: &Plan, parts: &[Body]) -> Outcome<Crc64> {
-    let upload = plan.store.initiate(&plan.key, &ObjectAttributes::default()).await?;
+    let upload = plan.store.initiate(&plan.key, &ObjectAttributes::default()).await?.upload;
     let sends = (0..plan.bytes / plan.part_bytes).map(|index| {
         let (store, key, upload) = (plan.store.clone(), plan.key.clone(), upload.clone());
         let body = parts[usize::try_from(index).unwrap_or(0) % parts.len()].clone();

@@ -1,6 +1,6 @@
 //! The journal of this mount, and what it takes over from those of dead ones.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::fs::{self, DirBuilder, File};
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
@@ -32,6 +32,8 @@ pub type Inherited = (Entry, Unfinished);
 pub struct Journal {
     /// The name of this mount, unlike that of any other.
     mount: String,
+    /// Where the journals are, and what this one says of its mount.
+    place: Option<(PathBuf, Owner)>,
     /// Std mutex: a line is written under it, into the page cache. Level 8 in the order of locks.
     state: Mutex<State>,
     /// Wakes the thread that waits for the disk; `None` without one.
@@ -46,9 +48,9 @@ struct SyncRequest {
 struct State {
     file: Option<LogFile>,
     next: u64,
-    /// What is not ended.
-    open: BTreeSet<Entry>,
-    uploads: HashMap<UploadId, Entry>,
+    /// What is not ended, and the upload that it is.
+    open: HashMap<Entry, Option<UploadId>>,
+    uploads: HashMap<UploadId, (Entry, ObjectKey)>,
     /// The last writing failed.
     is_failing: bool,
 }
@@ -56,8 +58,8 @@ struct State {
 impl Journal {
     /// A journal that is not written down.
     pub fn none() -> Arc<Journal> {
-        let state = State { file: None, next: 1, open: BTreeSet::new(), uploads: HashMap::new(), is_failing: false };
-        Arc::new(Journal { mount: new_name(), state: Mutex::new(state), syncing: None })
+        let state = State { file: None, next: 1, open: HashMap::new(), uploads: HashMap::new(), is_failing: false };
+        Arc::new(Journal { mount: new_name(), place: None, state: Mutex::new(state), syncing: None })
     }
 
     /// Makes the journal of a mount in `directory`, which is made too, and takes over what dead mounts of the same bucket,
@@ -70,9 +72,10 @@ impl Journal {
         let (syncing, requests) = sync_channel(1);
         std::thread::Builder::new().name("journal".to_owned()).spawn(move || sync_on_request(&requests))?;
         let mut state =
-            State { file: Some(file), next: 1, open: BTreeSet::new(), uploads: HashMap::new(), is_failing: false };
+            State { file: Some(file), next: 1, open: HashMap::new(), uploads: HashMap::new(), is_failing: false };
         let inherited = state.inherit(directory, owner)?;
-        Ok((Arc::new(Journal { mount, state: Mutex::new(state), syncing: Some(syncing) }), inherited))
+        let (place, state) = (Some((directory.to_owned(), owner.clone())), Mutex::new(state));
+        Ok((Arc::new(Journal { mount, place, state, syncing: Some(syncing) }), inherited))
     }
 
     /// The name of this mount, of letters and digits.
@@ -89,9 +92,9 @@ impl Journal {
     }
 
     /// It has begun it.
-    pub fn begun(&self, entry: Entry, upload: &UploadId, attributes: &ObjectAttributes) {
+    pub fn begun(&self, entry: Entry, key: &ObjectKey, upload: &UploadId, attributes: &ObjectAttributes) {
         let mut state = self.lock();
-        state.uploads.insert(upload.clone(), entry);
+        state.note_upload(entry, key, upload);
         state.append(&[Record::Begun { entry, upload: upload.to_string(), attributes: attributes.clone() }]);
         // Without this record the upload might stay for ever; a part's would only be sent once more.
         self.request_sync(&state, None);
@@ -100,14 +103,27 @@ impl Journal {
     /// A part has landed.
     pub fn part(&self, upload: &UploadId, number: PartNumber, part: &UploadedPart, at: SystemTime) {
         let mut state = self.lock();
-        if let Some(record) = state.uploads.get(upload).and_then(|entry| Record::part(*entry, number, part, at)) {
+        if let Some(record) = state.uploads.get(upload).and_then(|(entry, _)| Record::part(*entry, number, part, at)) {
             state.append(&[record]);
         }
     }
 
     /// What is written down of this upload; `None` if nothing is.
     pub fn upload(&self, upload: &UploadId) -> Option<Entry> {
-        self.lock().uploads.get(upload).copied()
+        self.lock().uploads.get(upload).map(|(entry, _)| *entry)
+    }
+
+    /// The uploads that are begun and not ended.
+    pub fn unfinished_uploads(&self) -> Vec<(ObjectKey, UploadId)> {
+        self.lock().uploads.iter().map(|(upload, (_, key))| (key.clone(), upload.clone())).collect()
+    }
+
+    /// The uploads of this bucket that any mount on this machine knows.
+    pub fn known_uploads(&self) -> HashSet<UploadId> {
+        let own = self.unfinished_uploads().into_iter().map(|(_, upload)| upload);
+        let known = self.place.as_ref().map(|(directory, owner)| known_uploads(directory, owner));
+        let others = known.transpose().inspect_err(|error| log::warn!("the journals of other mounts: {error}"));
+        own.chain(others.ok().flatten().into_iter().flatten().flatten()).collect()
     }
 
     /// The objects of a directory are about to be copied to another one. Returns when the disk knows, or is taken for dead.
@@ -131,8 +147,8 @@ impl Journal {
     /// Nothing of it is left.
     pub fn ended(&self, entry: Entry) {
         let mut state = self.lock();
-        if state.open.remove(&entry) {
-            state.uploads.retain(|_, other| *other != entry);
+        if let Some(upload) = state.open.remove(&entry) {
+            upload.map(|upload| state.uploads.remove(&upload));
             state.append(&[Record::Ended { entry }]);
             state.compact_if_long();
         }
@@ -181,8 +197,13 @@ impl State {
     fn new_entry(&mut self) -> Entry {
         let entry = EntryId(self.next);
         self.next += 1;
-        self.open.insert(entry);
+        self.open.insert(entry, None);
         entry
+    }
+
+    fn note_upload(&mut self, entry: Entry, key: &ObjectKey, upload: &UploadId) {
+        self.open.insert(entry, Some(upload.clone()));
+        self.uploads.insert(upload.clone(), (entry, key.clone()));
     }
 
     fn append(&mut self, records: &[Record]) {
@@ -208,7 +229,7 @@ impl State {
     fn compact_if_long(&mut self) {
         let State { file: Some(file), open, .. } = self else { return };
         if file.is_long()
-            && let Err(error) = file.compact(|record| record.entry().is_none_or(|entry| open.contains(&entry)))
+            && let Err(error) = file.compact(|record| record.entry().is_none_or(|entry| open.contains_key(&entry)))
         {
             log::warn!("{} could not be compacted: {error}", file.path().display());
         }
@@ -237,11 +258,12 @@ impl State {
         if !other.is_of_same_bucket(owner) {
             return Ok(());
         }
-        let mut left = replay.unfinished;
+        let mut unfinished = replay.unfinished;
         if may_hide {
-            left.insert(HIDDEN_ENTRY, Unfinished::Hidden(hidden_prefix(&other.prefix, &mount)));
+            unfinished.insert(HIDDEN_ENTRY, Unfinished::Hidden(hidden_prefix(&other.prefix, &mount)));
         }
-        let taken: Vec<_> = left.extract_if(.., |_, what| what.is_below(&owner.prefix)).collect();
+        let (taken, left): (Vec<_>, Vec<_>) =
+            unfinished.into_iter().partition(|(_, what)| what.is_below(&owner.prefix));
         let ended: Vec<u8> = taken.iter().flat_map(|(entry, _)| Record::Ended { entry: *entry }.encode()).collect();
         for (_, what) in taken {
             let entry = self.new_entry();
@@ -249,7 +271,7 @@ impl State {
             if let Unfinished::Upload(upload) = &what
                 && let Some(begun) = &upload.begun
             {
-                self.uploads.insert(begun.upload.clone(), entry);
+                self.note_upload(entry, &upload.key, &begun.upload);
             }
             inherited.push((entry, what));
         }
@@ -347,8 +369,9 @@ mod tests {
 
     fn begin(journal: &Journal, key: &str, upload: &str) -> Entry {
         let at = SystemTime::UNIX_EPOCH + Duration::from_secs(5);
-        let entry = journal.initiating(&ObjectKey::new(key).unwrap(), at);
-        journal.begun(entry, &UploadId::new(upload), &ObjectAttributes::default());
+        let key = ObjectKey::new(key).unwrap();
+        let entry = journal.initiating(&key, at);
+        journal.begun(entry, &key, &UploadId::new(upload), &ObjectAttributes::default());
         let part = super::super::record::uploaded_part(10, "e", 7);
         journal.part(&UploadId::new(upload), PartNumber::FIRST, &part, at);
         entry
@@ -407,7 +430,7 @@ mod tests {
         assert_eq!(known_uploads(home.path(), &owner("")).unwrap()[0], HashSet::from([UploadId::new("1")]));
         journal.ended(entry);
         journal.close();
-        assert_eq!(journals(home.path()).unwrap(), [PathBuf::new(); 0]);
+        assert!(journals(home.path()).unwrap().is_empty());
         let (journal, _) = open(home.path(), "");
         begin(&journal, "k", "2");
         journal.close();

@@ -137,7 +137,7 @@ mod tests {
         store.delete_many(&[key("b"), key("c")]).await.unwrap();
         assert_eq!(told.take(), ["a", "b", "c"]);
 
-        let upload = store.initiate(&key("d"), &ObjectAttributes::default()).await.unwrap();
+        let upload = store.initiate(&key("d"), &ObjectAttributes::default()).await.unwrap().upload;
         let (body, crc64) = (Body::from(Bytes::from("part")), Crc64::of(b"part"));
         let part = store.upload_part(&key("d"), &upload, PartNumber::FIRST, body, crc64).await.unwrap();
         assert!(told.take().is_empty(), "an upload is nothing before its end");

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
 
@@ -15,13 +15,13 @@ use super::complete::{self, Expected};
 use super::http::{Runtimes, Timeouts, Transport};
 use super::listing::{self, Listings};
 use super::retry::{self, RetryOptions};
-use super::session::{Request, Session};
+use super::session::{Done, Request, Session};
 use super::watchdog::Watchdog;
 use super::{
-    Body, Copied, CopyRequest, GetRequest, ListPage, ListRequest, ObjectStore, Obstacle, Published, Reading, Source,
-    StoreError, StoreErrorKind,
+    Body, Copied, CopyRequest, GetRequest, Initiated, ListPage, ListRequest, ListedPart, ListedUpload, ObjectStore,
+    Obstacle, Published, Reading, Source, StoreError, StoreErrorKind,
 };
-use super::{copying, reading, sending};
+use super::{copying, reading, sending, uploads};
 use crate::clock::Clock;
 use crate::object::{
     BucketName, ByteRange, Crc64, ETag, Limits, ObjectAttributes, ObjectHead, ObjectKey, PartNumber, UploadId,
@@ -261,12 +261,21 @@ impl ObjectStore for HttpStore {
         listing::page(&self.session, &self.listings, wanted).await
     }
 
-    async fn initiate(&self, key: &ObjectKey, attributes: &ObjectAttributes) -> Result<UploadId, StoreError> {
+    async fn initiate(&self, key: &ObjectKey, attributes: &ObjectAttributes) -> Result<Initiated, StoreError> {
         let initiate = InitiateMultipartUpload::new(key.clone(), attributes.clone());
         let request = Request::new(&Operation::InitiateMultipartUpload(initiate));
-        let result = self.session.ask(&request, InitiateMultipartUploadResult::decode).await?;
-        self.note_upload(key, &result.upload, true);
-        Ok(result.upload)
+        let (mut tries, mut may_be_doubled) = (self.session.tries(), false);
+        loop {
+            let failed = match self.session.ask_once(&request, &InitiateMultipartUploadResult::decode).await {
+                Ok(InitiateMultipartUploadResult { upload, .. }) => {
+                    self.note_upload(key, &upload, true);
+                    return Ok(Initiated { upload, may_be_doubled });
+                }
+                Err(failed) => failed,
+            };
+            may_be_doubled |= failed.done == Done::Perhaps;
+            tries.again(failed).await?;
+        }
     }
 
     async fn upload_part(
@@ -329,6 +338,18 @@ impl ObjectStore for HttpStore {
         }
         self.note_upload(key, upload, false);
         Ok(())
+    }
+
+    async fn list_uploads(&self, prefix: &str) -> Result<Vec<ListedUpload>, StoreError> {
+        uploads::listed(&self.session, prefix).await
+    }
+
+    async fn list_parts(&self, key: &ObjectKey, upload: &UploadId) -> Result<Vec<ListedPart>, StoreError> {
+        uploads::parts(&self.session, key, upload).await
+    }
+
+    fn service_time(&self) -> SystemTime {
+        UNIX_EPOCH + Duration::from_secs(self.session.service_seconds())
     }
 }
 

@@ -3,10 +3,13 @@
 //! A layer says what is behind it, and of the calls those that it does not pass on as they are. With that it is an
 //! [`ObjectStore`] like the one behind it.
 
+use std::time::SystemTime;
+
 use async_trait::async_trait;
 
 use super::{
-    Body, Copied, CopyRequest, GetRequest, ListPage, ListRequest, ObjectStore, Published, Reading, Source, StoreError,
+    Body, Copied, CopyRequest, GetRequest, Initiated, ListPage, ListRequest, ListedPart, ListedUpload, ObjectStore,
+    Published, Reading, Resumed, Source, StoreError,
 };
 use crate::object::{
     ByteRange, Crc64, ETag, Limits, ObjectAttributes, ObjectHead, ObjectKey, PartNumber, UploadId, UploadedPart,
@@ -56,8 +59,12 @@ pub(super) trait LayeredStore: Send + Sync + 'static {
         self.inner().list(request).await
     }
 
-    async fn initiate(&self, key: &ObjectKey, attributes: &ObjectAttributes) -> Result<UploadId, StoreError> {
+    async fn initiate(&self, key: &ObjectKey, attributes: &ObjectAttributes) -> Result<Initiated, StoreError> {
         self.inner().initiate(key, attributes).await
+    }
+
+    async fn resume(&self, key: &ObjectKey) -> Option<Resumed> {
+        self.inner().resume(key).await
     }
 
     async fn upload_part(
@@ -95,6 +102,14 @@ pub(super) trait LayeredStore: Send + Sync + 'static {
 
     async fn abort(&self, key: &ObjectKey, upload: &UploadId) -> Result<(), StoreError> {
         self.inner().abort(key, upload).await
+    }
+
+    async fn list_uploads(&self, prefix: &str) -> Result<Vec<ListedUpload>, StoreError> {
+        self.inner().list_uploads(prefix).await
+    }
+
+    async fn list_parts(&self, key: &ObjectKey, upload: &UploadId) -> Result<Vec<ListedPart>, StoreError> {
+        self.inner().list_parts(key, upload).await
     }
 }
 
@@ -142,8 +157,12 @@ impl<L: LayeredStore> ObjectStore for L {
         LayeredStore::list(self, request).await
     }
 
-    async fn initiate(&self, key: &ObjectKey, attributes: &ObjectAttributes) -> Result<UploadId, StoreError> {
+    async fn initiate(&self, key: &ObjectKey, attributes: &ObjectAttributes) -> Result<Initiated, StoreError> {
         LayeredStore::initiate(self, key, attributes).await
+    }
+
+    async fn resume(&self, key: &ObjectKey) -> Option<Resumed> {
+        LayeredStore::resume(self, key).await
     }
 
     async fn upload_part(
@@ -181,5 +200,17 @@ impl<L: LayeredStore> ObjectStore for L {
 
     async fn abort(&self, key: &ObjectKey, upload: &UploadId) -> Result<(), StoreError> {
         LayeredStore::abort(self, key, upload).await
+    }
+
+    async fn list_uploads(&self, prefix: &str) -> Result<Vec<ListedUpload>, StoreError> {
+        LayeredStore::list_uploads(self, prefix).await
+    }
+
+    async fn list_parts(&self, key: &ObjectKey, upload: &UploadId) -> Result<Vec<ListedPart>, StoreError> {
+        LayeredStore::list_parts(self, key, upload).await
+    }
+
+    fn service_time(&self) -> SystemTime {
+        self.inner().service_time()
     }
 }

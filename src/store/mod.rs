@@ -10,9 +10,11 @@ mod copying;
 mod error;
 mod http;
 mod http_store;
+mod journaled;
 mod layered;
 mod listing;
 mod object_store;
+mod orphans;
 mod pace;
 mod reach;
 mod reading;
@@ -21,6 +23,7 @@ mod sending;
 mod session;
 #[cfg(feature = "testing")]
 pub mod testing;
+mod uploads;
 mod watchdog;
 
 pub use body::Body;
@@ -28,8 +31,10 @@ pub use change_notifier::{ChangeNotifier, ChangeObserver};
 pub use error::{Obstacle, StoreError, StoreErrorKind};
 pub use http::{Runtimes, Timeouts};
 pub use http_store::{HttpOptions, HttpStore};
+pub use journaled::{JournaledStore, ResumeWindow};
 pub use object_store::{
-    Copied, CopyRequest, GetRequest, ListPage, ListRequest, ListedObject, ObjectStore, Published, Reading, Source,
+    Copied, CopyRequest, GetRequest, Initiated, ListPage, ListRequest, ListedObject, ListedPart, ListedUpload,
+    ObjectStore, Published, Reading, Resumed, Source,
 };
 pub use retry::RetryOptions;
 pub use watchdog::Watchdog;

@@ -1,5 +1,6 @@
 //! The one trait that every store implements, and the nouns of its calls.
 
+use std::collections::BTreeMap;
 use std::time::SystemTime;
 
 use async_trait::async_trait;
@@ -11,6 +12,7 @@ use crate::object::{
     ByteRange, Crc64, ETag, Limits, ObjectAttributes, ObjectHead, ObjectKey, PartNumber, StoredObject, UploadId,
     UploadedPart,
 };
+pub use crate::wire::answer::ListedPart;
 use crate::wire::attributes::STANDARD;
 
 /// One bucket of an object store. Every call is one request (repeats aside), and is cancelled by dropping its future.
@@ -54,7 +56,13 @@ pub trait ObjectStore: Send + Sync + 'static {
     async fn list(&self, request: ListRequest) -> Result<ListPage, StoreError>;
 
     /// Begins a multipart upload. What the object's metadata will be is fixed here.
-    async fn initiate(&self, key: &ObjectKey, attributes: &ObjectAttributes) -> Result<UploadId, StoreError>;
+    async fn initiate(&self, key: &ObjectKey, attributes: &ObjectAttributes) -> Result<Initiated, StoreError>;
+
+    /// Goes on with an upload of `key` that was begun before and cut off, if one is known, which is the caller's then as one
+    /// that it has initiated.
+    async fn resume(&self, _key: &ObjectKey) -> Option<Resumed> {
+        None
+    }
 
     /// Uploads a part; the same number again overwrites. `crc64` as in [`ObjectStore::put`].
     async fn upload_part(
@@ -91,6 +99,46 @@ pub trait ObjectStore: Send + Sync + 'static {
 
     /// Gives up a multipart upload and frees its parts; one that is not known counts as given up.
     async fn abort(&self, key: &ObjectKey, upload: &UploadId) -> Result<(), StoreError>;
+
+    /// The unfinished uploads whose keys begin with `prefix`, by key.
+    async fn list_uploads(&self, prefix: &str) -> Result<Vec<ListedUpload>, StoreError>;
+
+    /// The parts that an upload has, by number.
+    async fn list_parts(&self, key: &ObjectKey, upload: &UploadId) -> Result<Vec<ListedPart>, StoreError>;
+
+    /// What the service's clock says, as far as its answers have told.
+    fn service_time(&self) -> SystemTime;
+}
+
+/// What the service answered when it was asked to begin an upload.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Initiated {
+    /// The upload.
+    pub upload: UploadId,
+    /// Whether it was asked before and the answer was lost: there may be another upload then, whose id nobody knows.
+    pub may_be_doubled: bool,
+}
+
+/// An upload that was cut off and goes on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Resumed {
+    /// The upload.
+    pub upload: UploadId,
+    /// The metadata that the object will have.
+    pub attributes: ObjectAttributes,
+    /// Parts that are at the service.
+    pub parts: BTreeMap<PartNumber, UploadedPart>,
+}
+
+/// What a listing of unfinished uploads says of one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListedUpload {
+    /// The key that the upload would write, as listed.
+    pub key: String,
+    /// Its id.
+    pub upload: UploadId,
+    /// When it was begun, by the service's clock.
+    pub initiated: SystemTime,
 }
 
 /// What to read.

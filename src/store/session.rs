@@ -474,7 +474,7 @@ impl Session {
     }
 
     /// The service's time in seconds after the epoch, as far as it is known.
-    fn service_seconds(&self) -> u64 {
+    pub(super) fn service_seconds(&self) -> u64 {
         self.clock.unix_seconds().saturating_add_signed(self.clock_offset.load(Ordering::Relaxed))
     }
 }

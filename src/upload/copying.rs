@@ -60,7 +60,7 @@ async fn copy_in_parts(
 ) -> Result<ETag, StoreError> {
     let (limits, size) = (store.limits(), source.version.size);
     let range_bytes = COPY_RANGE_BYTES.max(size.div_ceil(limits.part_count_max)).min(limits.part_bytes_max);
-    let upload = store.initiate(key, attributes).await?;
+    let upload = store.initiate(key, attributes).await?.upload;
     let result = copy_parts(store, source, key, &upload, range_bytes).await;
     if result.is_err()
         && let Err(error) = store.abort(key, &upload).await

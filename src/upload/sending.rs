@@ -222,7 +222,7 @@ impl Sender {
             // Those who waited for an attempt that failed do not try again.
             self.lock().expect_sound()?;
             let initiated = self.transfers.store.initiate(&session.key, &session.attributes).await;
-            initiated.map_err(|error| {
+            initiated.map(|initiated| initiated.upload).map_err(|error| {
                 let mut state = self.lock();
                 if state.is_running(session) {
                     self.fail(&mut state, error.clone().into());

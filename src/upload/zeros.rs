@@ -81,7 +81,7 @@ impl Transfers {
         let (source, bytes) = (Source::of(smaller), smaller.version.size);
         let count = (size / bytes) as usize;
         let ranges: Vec<_> = (0..count).filter_map(|index| Some((index, ByteRange::new(0, bytes)?))).collect();
-        let upload = self.store.initiate(key, &ObjectAttributes::default()).await?;
+        let upload = self.store.initiate(key, &ObjectAttributes::default()).await?.upload;
         let completed = async {
             let parts = copy_ranges(&*self.store, &source, key, &upload, &ranges).await?;
             let etags: Vec<ETag> = parts.into_iter().map(|part| part.etag).collect();

@@ -17,13 +17,18 @@ use std::any::Any;
 use std::sync::Arc;
 use std::time::Duration;
 
+use cosmount::journal::Journal;
 use cosmount::object::{BucketName, Crc64, ObjectAttributes, ObjectKey, PartNumber, UploadId};
 use cosmount::server::{self, ServerOptions};
 use cosmount::store::testing::{FaultStore, MemoryStore};
-use cosmount::store::{Body, ChangeNotifier, ChangeObserver, HttpOptions, HttpStore, ObjectStore, StoreErrorKind};
+use cosmount::store::{
+    Body, ChangeNotifier, ChangeObserver, HttpOptions, HttpStore, JournaledStore, ObjectStore, ResumeWindow,
+    StoreErrorKind,
+};
 use cosmount::wire::address::Endpoint;
 use cosmount::wire::sign::Credentials;
 use tokio::net::TcpListener;
+use tokio::runtime::Handle;
 
 /// A store with an empty bucket, and what must live as long.
 struct Bed {
@@ -49,6 +54,13 @@ async fn notifying() -> Bed {
     }
     let store = ChangeNotifier::new(Arc::new(MemoryStore::new()), Arc::new(Nobody));
     Bed { store: Arc::new(store), options: None, _keep: None }
+}
+
+/// Without a disk, which changes nothing that a caller could see.
+async fn journaled() -> Bed {
+    let (memory, window) = (Arc::new(MemoryStore::new()), ResumeWindow::default());
+    let store = JournaledStore::new(memory, Journal::none(), Vec::new(), window, &Handle::current());
+    Bed { store, options: None, _keep: None }
 }
 
 async fn http_in_memory() -> Bed {
@@ -92,6 +104,7 @@ macro_rules! every_behaviour {
         a_small_part_may_be_the_only_one
         complete_refuses_parts_that_are_not_there
         an_aborted_upload_is_gone
+        unfinished_uploads_are_listed_with_their_parts
         a_part_can_be_a_range_of_an_object
         parts_may_go_up_side_by_side
         many_objects_are_removed_at_once
@@ -105,28 +118,7 @@ macro_rules! every_behaviour {
     )+ };
 }
 
-every_behaviour!(memory, fault_free, notifying, http_in_memory, http_on_disk);
-
-/// Over HTTP alone: only tests ask.
-#[tokio::test]
-async fn unfinished_uploads_are_listed() {
-    let store = HttpStore::new(http_in_memory().await.options.unwrap()).unwrap();
-    let mut begun = Vec::new();
-    for name in ["uploads/b", "uploads/a", "uploads/a", "uploads2/x", "an odd/+%?#&=name"] {
-        let key = ObjectKey::new(name).unwrap();
-        let upload = store.initiate(&key, &ObjectAttributes::default()).await.unwrap();
-        begun.push((key, upload));
-    }
-    let listed = store.list_uploads("uploads/").await.unwrap();
-    let keys: Vec<&str> = listed.iter().map(|upload| upload.key.as_str()).collect();
-    assert_eq!(keys, ["uploads/a", "uploads/a", "uploads/b"]);
-    let all = store.list_uploads("").await.unwrap();
-    for (key, id) in &begun {
-        assert!(all.iter().any(|upload| upload.key == key.as_str() && upload.upload == *id), "{key} {id}");
-        store.abort(key, id).await.unwrap();
-    }
-    assert!(store.list_uploads("").await.unwrap().is_empty());
-}
+every_behaviour!(memory, fault_free, notifying, journaled, http_in_memory, http_on_disk);
 
 /// The service refuses before it has read the body; the client must hear why and not a broken connection.
 #[tokio::test]

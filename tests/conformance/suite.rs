@@ -97,7 +97,7 @@ async fn send(store: Store<'_>, name: &str, upload: &UploadId, part: u64, bytes:
 }
 
 async fn begin(store: Store<'_>, name: &str) -> UploadId {
-    store.initiate(&key(name), &ObjectAttributes::default()).await.unwrap()
+    store.initiate(&key(name), &ObjectAttributes::default()).await.unwrap().upload
 }
 
 fn attributes(mode: &str) -> ObjectAttributes {
@@ -361,7 +361,7 @@ pub(crate) async fn a_copy_has_the_bytes_and_the_metadata_or_new_ones(store: Sto
 pub(crate) async fn an_upload_makes_one_object_of_its_parts(store: Store<'_>) {
     let name = "multi/object";
     let (one, two, three) = (pattern(7, PART), pattern(8, PART + 1), pattern(9, 5));
-    let upload = store.initiate(&key(name), &attributes("33188")).await.unwrap();
+    let upload = store.initiate(&key(name), &attributes("33188")).await.unwrap().upload;
     let last = send(store, name, &upload, 3, &three).await;
     let overwritten = send(store, name, &upload, 2, &one).await;
     let first = send(store, name, &upload, 1, &one).await;
@@ -420,6 +420,39 @@ pub(crate) async fn an_aborted_upload_is_gone(store: Store<'_>) {
     let complete = store.complete(&key(name), &upload, &[part], 5, Some(Crc64::of(b"bytes"))).await;
     assert_eq!(kind(complete), StoreErrorKind::NoSuchUpload);
     assert_eq!(kind(store.head(&key(name)).await), StoreErrorKind::NotFound);
+}
+
+pub(crate) async fn unfinished_uploads_are_listed_with_their_parts(store: Store<'_>) {
+    let before = store.service_time();
+    let mut begun = Vec::new();
+    for name in ["uploads/b", "uploads/a", "uploads/a", "uploads2/x", "an odd/+%?#&=name"] {
+        begun.push((key(name), begin(store, name).await));
+    }
+    let listed = store.list_uploads("uploads/").await.unwrap();
+    let keys: Vec<&str> = listed.iter().map(|upload| upload.key.as_str()).collect();
+    assert_eq!(keys, ["uploads/a", "uploads/a", "uploads/b"]);
+    let slack = Duration::from_secs(2);
+    let during = before - slack..=store.service_time() + slack;
+    assert!(listed.iter().all(|upload| during.contains(&upload.initiated)), "{listed:?}");
+
+    let (first, upload) = begun[1].clone();
+    assert!(store.list_parts(&first, &upload).await.unwrap().is_empty());
+    let [second, tenth] = [(2, "two"), (10, "tenth")];
+    let sent = [
+        send(store, "uploads/a", &upload, tenth.0, tenth.1.as_bytes()).await,
+        send(store, "uploads/a", &upload, second.0, second.1.as_bytes()).await,
+    ];
+    let parts = store.list_parts(&first, &upload).await.unwrap();
+    let told: Vec<_> = parts.iter().map(|part| (part.number, part.size, &part.etag)).collect();
+    assert_eq!(told, [(number(2), 3, &sent[1].etag), (number(10), 5, &sent[0].etag)]);
+
+    let all = store.list_uploads("").await.unwrap();
+    for (key, id) in &begun {
+        assert!(all.iter().any(|upload| upload.key == key.as_str() && upload.upload == *id), "{key} {id}");
+        store.abort(key, id).await.unwrap();
+        assert_eq!(kind(store.list_parts(key, id).await), StoreErrorKind::NoSuchUpload);
+    }
+    assert!(store.list_uploads("").await.unwrap().is_empty());
 }
 
 pub(crate) async fn a_part_can_be_a_range_of_an_object(store: Store<'_>) {

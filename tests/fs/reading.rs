@@ -174,7 +174,7 @@ async fn an_object_that_is_stored_once_more_as_it_was_is_read_on() {
         bed.settle().await;
         let (store, key) = (&bed.bucket, ObjectKey::new("a").unwrap());
         let (body, crc64) = (Body::from(Bytes::from(content.clone())), Crc64::of(&content));
-        let upload = store.initiate(&key, &ObjectAttributes::default()).await.unwrap();
+        let upload = store.initiate(&key, &ObjectAttributes::default()).await.unwrap().upload;
         let part = store.upload_part(&key, &upload, PartNumber::new(1).unwrap(), body, crc64).await.unwrap();
         let known = store.head(&key).await.unwrap().etag;
         let anew = store.complete(&key, &upload, &[part.etag], content.len() as u64, Some(crc64)).await.unwrap();

@@ -16,8 +16,8 @@ use crate::object::{
 };
 use crate::store::layered::LayeredStore;
 use crate::store::{
-    Body, Copied, CopyRequest, GetRequest, ListPage, ListRequest, ObjectStore, Op, Published, Reading, Source,
-    StoreError, StoreErrorKind,
+    Body, Copied, CopyRequest, GetRequest, Initiated, ListPage, ListRequest, ListedPart, ListedUpload, ObjectStore, Op,
+    Published, Reading, Source, StoreError, StoreErrorKind,
 };
 
 /// An [`ObjectStore`] that does what another one does, except where a fault strikes.
@@ -225,7 +225,7 @@ impl LayeredStore for FaultStore {
         call.answer(self.inner.list(request).await).await
     }
 
-    async fn initiate(&self, key: &ObjectKey, attributes: &ObjectAttributes) -> Result<UploadId, StoreError> {
+    async fn initiate(&self, key: &ObjectKey, attributes: &ObjectAttributes) -> Result<Initiated, StoreError> {
         let call = self.call(Op::InitiateMultipartUpload, key.as_str(), None).await?;
         call.answer(self.inner.initiate(key, attributes).await).await
     }
@@ -271,6 +271,16 @@ impl LayeredStore for FaultStore {
     async fn abort(&self, key: &ObjectKey, upload: &UploadId) -> Result<(), StoreError> {
         let call = self.call(Op::AbortMultipartUpload, key.as_str(), None).await?;
         call.answer(self.inner.abort(key, upload).await).await
+    }
+
+    async fn list_uploads(&self, prefix: &str) -> Result<Vec<ListedUpload>, StoreError> {
+        let call = self.call(Op::ListMultipartUploads, prefix, None).await?;
+        call.answer(self.inner.list_uploads(prefix).await).await
+    }
+
+    async fn list_parts(&self, key: &ObjectKey, upload: &UploadId) -> Result<Vec<ListedPart>, StoreError> {
+        let call = self.call(Op::ListParts, key.as_str(), None).await?;
+        call.answer(self.inner.list_parts(key, upload).await).await
     }
 }
 

@@ -9,11 +9,13 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 
-use super::ListedUpload;
 use crate::object::{
     ByteRange, Crc64, ETag, Limits, ObjectAttributes, ObjectHead, ObjectKey, PartNumber, UploadId, UploadedPart,
 };
-use crate::store::{CopyRequest, ListPage, ListRequest, ListedObject, Op, Published, StoreError, StoreErrorKind};
+use crate::store::{
+    CopyRequest, ListPage, ListRequest, ListedObject, ListedPart, ListedUpload, Op, Published, StoreError,
+    StoreErrorKind,
+};
 
 /// Keys of one listing page at most (`cos-api.md` 5.2).
 const LIST_KEYS_MAX: u16 = 1000;
@@ -266,6 +268,19 @@ impl MemoryBucket {
         if self.upload(Op::AbortMultipartUpload, key, id).is_ok() {
             self.uploads.remove(id.as_str());
         }
+    }
+
+    /// The parts that an upload has, by number.
+    pub(super) fn parts(&mut self, key: &ObjectKey, id: &UploadId) -> Result<Vec<ListedPart>, StoreError> {
+        let upload = self.upload(Op::ListParts, key, id)?;
+        let last_modified = upload.initiated;
+        let listed = |(number, (_, part)): (&PartNumber, &(Bytes, UploadedPart))| ListedPart {
+            number: *number,
+            last_modified,
+            etag: part.etag.clone(),
+            size: part.size,
+        };
+        Ok(upload.parts.iter().map(listed).collect())
     }
 
     /// Unfinished uploads, by key and then in the order they were begun.

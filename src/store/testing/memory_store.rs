@@ -5,20 +5,20 @@
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::StreamExt;
 
-use super::ListedUpload;
 use super::memory_bucket::MemoryBucket;
 use crate::clock::Clock;
 use crate::object::{
     ByteRange, Crc64, ETag, Limits, ObjectAttributes, ObjectHead, ObjectKey, PartNumber, UploadId, UploadedPart,
 };
 use crate::store::{
-    Body, Copied, CopyRequest, GetRequest, ListPage, ListRequest, ObjectStore, Op, Published, Reading, Source,
-    StoreError, StoreErrorKind,
+    Body, Copied, CopyRequest, GetRequest, Initiated, ListPage, ListRequest, ListedPart, ListedUpload, ObjectStore, Op,
+    Published, Reading, Source, StoreError, StoreErrorKind,
 };
 
 /// Bytes of one piece of a body that is read; small, so that readers meet pieces that fit nothing of theirs.
@@ -222,9 +222,10 @@ impl ObjectStore for MemoryStore {
         Ok(self.begin(Op::ListObjects, &request.prefix).bucket.list(&request))
     }
 
-    async fn initiate(&self, key: &ObjectKey, attributes: &ObjectAttributes) -> Result<UploadId, StoreError> {
+    async fn initiate(&self, key: &ObjectKey, attributes: &ObjectAttributes) -> Result<Initiated, StoreError> {
         let mut state = self.begin(Op::InitiateMultipartUpload, key.as_str());
-        Ok(state.bucket.initiate(key, attributes, self.clock.now()))
+        let upload = state.bucket.initiate(key, attributes, self.clock.now());
+        Ok(Initiated { upload, may_be_doubled: false })
     }
 
     async fn upload_part(
@@ -282,6 +283,19 @@ impl ObjectStore for MemoryStore {
     async fn abort(&self, key: &ObjectKey, upload: &UploadId) -> Result<(), StoreError> {
         self.begin(Op::AbortMultipartUpload, key.as_str()).bucket.abort(key, upload);
         Ok(())
+    }
+
+    async fn list_uploads(&self, prefix: &str) -> Result<Vec<ListedUpload>, StoreError> {
+        let uploads = self.begin(Op::ListMultipartUploads, prefix).bucket.uploads();
+        Ok(uploads.into_iter().filter(|upload| upload.key.starts_with(prefix)).collect())
+    }
+
+    async fn list_parts(&self, key: &ObjectKey, upload: &UploadId) -> Result<Vec<ListedPart>, StoreError> {
+        self.begin(Op::ListParts, key.as_str()).bucket.parts(key, upload)
+    }
+
+    fn service_time(&self) -> SystemTime {
+        self.clock.now()
     }
 }
 
@@ -352,7 +366,7 @@ mod tests {
     async fn limits_are_those_that_were_given() {
         let store = MemoryStore::with(TINY, Clock::manual(1));
         assert_eq!(put(&store, "a", "seventeen bytes..").await.unwrap_err().kind, StoreErrorKind::TooLarge);
-        let id = store.initiate(&key("m"), &ObjectAttributes::default()).await.unwrap();
+        let id = store.initiate(&key("m"), &ObjectAttributes::default()).await.unwrap().upload;
         assert_eq!(send(&store, &id, 1, "123456789").await.unwrap_err().kind, StoreErrorKind::TooLarge);
         assert_eq!(send(&store, &id, 4, "1234").await.unwrap_err().kind, StoreErrorKind::TooManyParts);
         let short = [send(&store, &id, 1, "123").await.unwrap(), send(&store, &id, 2, "4").await.unwrap()];
@@ -365,7 +379,7 @@ mod tests {
         let store = MemoryStore::with(TINY, Clock::manual(1));
         store.insert("seed", "unasked");
         put(&store, "a", "12").await.unwrap();
-        let id = store.initiate(&key("m"), &ObjectAttributes::default()).await.unwrap();
+        let id = store.initiate(&key("m"), &ObjectAttributes::default()).await.unwrap().upload;
         send(&store, &id, 2, "12345").await.unwrap();
         assert_eq!(store.ops(), [Op::PutObject, Op::InitiateMultipartUpload, Op::UploadPart]);
         let last = store.requests().pop().unwrap();

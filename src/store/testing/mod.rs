@@ -4,11 +4,9 @@
 
 mod fault;
 mod fault_store;
-mod listed_uploads;
 mod memory_bucket;
 mod memory_store;
 
 pub use fault::{Fault, Gate};
 pub use fault_store::FaultStore;
-pub use listed_uploads::ListedUpload;
 pub use memory_store::{LoggedRequest, MemoryStore};

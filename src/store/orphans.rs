@@ -1,0 +1,300 @@
+//! Uploads that nobody writes any more: of dead mounts, or of this one where the service did not answer.
+//!
+//! Each is aborted in the background, and tried again until it is. Those of dead mounts that hold much are kept for a while
+//! before, for the file may be written again, and then what is at the service need not be sent a second time. Where only
+//! the question for an upload is known, and not its answer, one that answers to it is looked for: of the same key, begun at
+//! that moment, known to no mount, and without parts.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, SystemTime};
+
+use futures_util::stream::{self, StreamExt};
+use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
+
+use super::{ListedUpload, ObjectStore, Resumed, StoreError, StoreErrorKind};
+use crate::journal::{BegunUpload, Entry, Journal, UnfinishedUpload};
+use crate::object::limits::MIB;
+use crate::object::{ObjectAttributes, ObjectKey, UploadId};
+
+/// Orphans that are ended at once.
+const CONCURRENCY: usize = 8;
+
+/// The pause after a failed attempt, and the longest to which it doubles.
+const PAUSE_FIRST: Duration = Duration::from_secs(1);
+const PAUSE_MAX: Duration = Duration::from_secs(300);
+
+/// Bytes below which a part of a file is sent again as fast as it is looked for.
+const WORTH_BYTES: u64 = 32 * MIB;
+/// So many times as long as it took to send them, parts are kept: storing them meanwhile costs in proportion.
+const WORTH_TIMES: u32 = 10;
+const KEPT_MIN: Duration = Duration::from_secs(30);
+const KEPT_MAX: Duration = Duration::from_secs(24 * 3600);
+
+/// How far the clocks of service and requests may differ, in whole seconds that both are rounded to.
+const CLOCK_SLACK: Duration = Duration::from_secs(2);
+/// How long after it was sent a request may be answered to whose sender is dead.
+const LATE_MAX: Duration = Duration::from_secs(5);
+/// When an upload that was looked for and not found is looked for a second time, and last.
+const SECOND_LOOK: Duration = Duration::from_secs(10);
+
+/// How long uploads of dead mounts are kept for their files to be written again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum ResumeWindow {
+    /// By what they hold: not at all below 32 MiB, and ten times as long as it took to send it otherwise, half a minute at
+    /// least and a day at most.
+    #[default]
+    ByWorth,
+    /// So long, whatever they hold.
+    For(Duration),
+}
+
+impl ResumeWindow {
+    pub(super) fn of(self, upload: &UnfinishedUpload) -> Duration {
+        let Some(begun) = &upload.begun else { return Duration::ZERO };
+        match self {
+            ResumeWindow::For(window) => window,
+            ResumeWindow::ByWorth if begun.bytes() < WORTH_BYTES => Duration::ZERO,
+            ResumeWindow::ByWorth => {
+                let took = begun.last_at.duration_since(upload.asked_at).unwrap_or_default();
+                took.saturating_mul(WORTH_TIMES).clamp(KEPT_MIN, KEPT_MAX)
+            }
+        }
+    }
+}
+
+/// One upload that is to be ended.
+struct Orphan {
+    entry: Entry,
+    key: ObjectKey,
+    what: What,
+    due: Instant,
+    /// Attempts that have failed.
+    failures: u32,
+}
+
+enum What {
+    /// To be aborted, or gone on with.
+    Begun(BegunUpload),
+    /// To be looked for: what was asked for and begun between these times of the service.
+    Unknown { from: SystemTime, until: SystemTime, is_second_look: bool },
+}
+
+/// What a try has come to.
+enum Ended {
+    Yes,
+    LookAgain,
+}
+
+pub(super) struct Orphans {
+    store: Arc<dyn ObjectStore>,
+    journal: Arc<Journal>,
+    /// Std mutex: list operations only. Level 8 in the order of locks, over the journal's.
+    waiting: Mutex<Vec<Orphan>>,
+    /// Told when there is another one, or when all are due.
+    changed: Arc<Notify>,
+    /// How many there are, those among them that are being ended.
+    left: watch::Sender<usize>,
+}
+
+impl Orphans {
+    pub(super) fn new(store: Arc<dyn ObjectStore>, journal: Arc<Journal>) -> Arc<Orphans> {
+        let (waiting, changed, left) = (Mutex::default(), Arc::default(), watch::Sender::new(0));
+        Arc::new(Orphans { store, journal, waiting, changed, left })
+    }
+
+    /// Takes what a dead mount has left.
+    pub(super) fn inherit(&self, entry: Entry, upload: UnfinishedUpload, window: ResumeWindow) {
+        let (window, key, from) = (window.of(&upload), upload.key, upload.asked_at);
+        let what = match upload.begun {
+            Some(begun) => What::Begun(begun),
+            None => What::Unknown { from, until: from + LATE_MAX, is_second_look: false },
+        };
+        log::info!("{key}: an upload of a mount that is dead, kept for {} s", window.as_secs());
+        self.add(Orphan { entry, key, what, due: Instant::now() + window, failures: 0 });
+    }
+
+    /// One whose abort has failed.
+    pub(super) fn abort_later(&self, entry: Entry, key: &ObjectKey, upload: &UploadId) {
+        let last_at = self.store.service_time();
+        let (upload, parts) = (upload.clone(), std::collections::BTreeMap::new());
+        let begun = BegunUpload { upload, attributes: ObjectAttributes::default(), parts, last_at };
+        let due = Instant::now() + PAUSE_FIRST;
+        self.add(Orphan { entry, key: key.clone(), what: What::Begun(begun), due, failures: 1 });
+    }
+
+    /// The answer to a question for an upload of `key`, asked first at `from`, was lost.
+    pub(super) fn look_for_unknown(&self, entry: Entry, key: &ObjectKey, from: SystemTime) {
+        let until = self.store.service_time();
+        let what = What::Unknown { from, until, is_second_look: false };
+        self.add(Orphan { entry, key: key.clone(), what, due: Instant::now(), failures: 0 });
+    }
+
+    fn add(&self, orphan: Orphan) {
+        self.left.send_modify(|left| *left += 1);
+        self.put_back(orphan);
+    }
+
+    fn put_back(&self, orphan: Orphan) {
+        self.lock().push(orphan);
+        self.changed.notify_waiters();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Orphan>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes the upload of `key` that holds most, for somebody who writes the file again. The others are due.
+    fn take(&self, key: &ObjectKey) -> Option<(Entry, BegunUpload)> {
+        let mut waiting = self.lock();
+        let is_one = |orphan: &Orphan| orphan.key == *key && matches!(orphan.what, What::Begun(_));
+        let bytes = |orphan: &Orphan| match &orphan.what {
+            What::Begun(begun) => begun.bytes(),
+            What::Unknown { .. } => 0,
+        };
+        let candidates = waiting.iter().enumerate().filter(|(_, orphan)| is_one(orphan) && bytes(orphan) > 0);
+        let (index, _) = candidates.max_by_key(|(_, orphan)| bytes(orphan))?;
+        let Orphan { entry, what: What::Begun(begun), .. } = waiting.swap_remove(index) else { return None };
+        waiting.iter_mut().filter(|orphan| is_one(orphan)).for_each(|orphan| orphan.due = Instant::now());
+        drop(waiting);
+        self.changed.notify_waiters();
+        Some((entry, begun))
+    }
+
+    /// Goes on with an upload of `key`, with the parts that the service has as they were written down.
+    pub(super) async fn resume(&self, key: &ObjectKey) -> Option<Resumed> {
+        let (entry, begun) = self.take(key)?;
+        let listed = self.store.list_parts(key, &begun.upload).await;
+        let mut parts = begun.parts.clone();
+        match listed {
+            Ok(listed) => parts.retain(|number, part| {
+                listed.iter().any(|told| (told.number, told.size, &told.etag) == (*number, part.size, &part.etag))
+            }),
+            Err(error) => {
+                log::warn!("{key}: upload {} of a dead mount is not gone on with: {error}", begun.upload);
+                parts.clear();
+            }
+        }
+        if parts.is_empty() {
+            self.put_back(Orphan {
+                entry,
+                key: key.clone(),
+                what: What::Begun(begun),
+                due: Instant::now(),
+                failures: 0,
+            });
+            return None;
+        }
+        self.one_less();
+        let (bytes, upload) = (parts.values().map(|part| part.size).sum::<u64>(), begun.upload);
+        log::info!("{key}: goes on with upload {upload} of a dead mount, which has {bytes} bytes");
+        Some(Resumed { upload, attributes: begun.attributes, parts })
+    }
+
+    fn one_less(&self) {
+        self.left.send_modify(|left| *left -= 1);
+    }
+
+    /// Ends what is due for as long as anybody has the orphans.
+    pub(super) async fn end_when_due(orphans: Weak<Orphans>) {
+        let Some(changed) = orphans.upgrade().map(|orphans| orphans.changed.clone()) else { return };
+        loop {
+            let mut changed = std::pin::pin!(changed.notified());
+            changed.as_mut().enable();
+            let next = {
+                let Some(orphans) = orphans.upgrade() else { return };
+                orphans.end_due().await;
+                orphans.lock().iter().map(|orphan| orphan.due).min()
+            };
+            // Looks up now and then, to end with the mount.
+            let next = next.unwrap_or_else(|| Instant::now() + PAUSE_MAX);
+            tokio::select! {
+                () = changed => {}
+                () = tokio::time::sleep_until(next) => {}
+            }
+        }
+    }
+
+    async fn end_due(&self) {
+        let now = Instant::now();
+        let due: Vec<Orphan> = {
+            let mut waiting = self.lock();
+            let (due, later) = std::mem::take(&mut *waiting).into_iter().partition(|orphan| orphan.due <= now);
+            *waiting = later;
+            due
+        };
+        stream::iter(due).for_each_concurrent(CONCURRENCY, |orphan| self.end(orphan)).await;
+    }
+
+    /// Everything is due; returns when nothing is left.
+    pub(super) async fn end_all(&self) {
+        let mut left = self.left.subscribe();
+        self.lock().iter_mut().for_each(|orphan| orphan.due = Instant::now());
+        self.changed.notify_waiters();
+        // The sender is here, so the channel is open.
+        let _ = left.wait_for(|left| *left == 0).await;
+    }
+
+    async fn end(&self, mut orphan: Orphan) {
+        let ended = match &orphan.what {
+            What::Begun(begun) => self.store.abort(&orphan.key, &begun.upload).await.map(|()| {
+                log::info!("{}: aborted upload {}, which nobody writes", orphan.key, begun.upload);
+                Ended::Yes
+            }),
+            What::Unknown { from, until, is_second_look } => {
+                let found = self.abort_unknown(&orphan.key, *from, *until).await;
+                found.map(|found| if found || *is_second_look { Ended::Yes } else { Ended::LookAgain })
+            }
+        };
+        match ended {
+            Ok(Ended::Yes) => {
+                self.journal.ended(orphan.entry);
+                self.one_less();
+                return;
+            }
+            Ok(Ended::LookAgain) => {
+                orphan.due = Instant::now() + SECOND_LOOK;
+                if let What::Unknown { is_second_look, .. } = &mut orphan.what {
+                    *is_second_look = true;
+                }
+            }
+            Err(error) => {
+                if orphan.failures == 0 {
+                    log::warn!("{}: an upload that nobody writes cannot be aborted yet: {error}", orphan.key);
+                }
+                orphan.due = Instant::now() + PAUSE_FIRST.saturating_mul(1 << orphan.failures.min(20)).min(PAUSE_MAX);
+                orphan.failures += 1;
+            }
+        }
+        self.put_back(orphan);
+    }
+
+    /// Aborts the uploads of `key` that were begun within that time, that no mount knows, and that have no part. Returns
+    /// whether there was one.
+    async fn abort_unknown(&self, key: &ObjectKey, from: SystemTime, until: SystemTime) -> Result<bool, StoreError> {
+        let listed = self.store.list_uploads(key.as_str()).await?;
+        let (from, until) = (from - CLOCK_SLACK, until + CLOCK_SLACK);
+        let is_candidate =
+            |upload: &ListedUpload| upload.key == key.as_str() && (from..=until).contains(&upload.initiated);
+        let candidates: Vec<ListedUpload> = listed.into_iter().filter(is_candidate).collect();
+        if candidates.is_empty() {
+            return Ok(false);
+        }
+        let journal = self.journal.clone();
+        let known = tokio::task::spawn_blocking(move || journal.known_uploads()).await.unwrap_or_default();
+        let mut has_found = false;
+        for upload in candidates.into_iter().map(|upload| upload.upload).filter(|upload| !known.contains(upload)) {
+            let has_parts = match self.store.list_parts(key, &upload).await {
+                Ok(parts) => !parts.is_empty(),
+                Err(error) if error.kind == StoreErrorKind::NoSuchUpload => continue,
+                Err(error) => return Err(error),
+            };
+            if !has_parts {
+                self.store.abort(key, &upload).await?;
+                log::info!("{key}: aborted upload {upload}, whose id was lost on the way");
+                has_found = true;
+            }
+        }
+        Ok(has_found)
+    }
+}
