@@ -142,6 +142,14 @@ struct TransferFlags {
     /// How long they wait at most [default: 5s]
     #[arg(long, value_name = "TIME")]
     hold_seconds: Option<Span>,
+    /// Where is written down what the next mount has to end if this one is killed [default: $XDG_STATE_HOME/cosmount;
+    /// without it /var/lib/cosmount for root, else ~/.local/state/cosmount]
+    #[arg(long, value_name = "DIR")]
+    state_dir: Option<PathBuf>,
+    /// How long an upload that a killed mount has left is kept, so that a file that is written again goes on from there
+    /// [default: from 32 MiB on, ten times as long as it took, 30s to a day]
+    #[arg(long, value_name = "TIME")]
+    resume_window: Option<Span>,
     /// How long unmounting may publish what is open [default: 60s]
     #[arg(long, value_name = "TIME")]
     unmount_timeout: Option<Span>,
@@ -282,6 +290,8 @@ impl MountArguments {
             remove_unnameable: files.remove_unnameable,
             content_type: files.content_type,
             unmount_timeout: transfer.unmount_timeout,
+            state_dir: transfer.state_dir,
+            resume_window: transfer.resume_window,
             read_only: given(files.read_only),
             allow_other: given(files.allow_other),
             metadata_ttl: files.metadata_ttl,

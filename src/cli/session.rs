@@ -26,8 +26,9 @@ use super::signals::{RAISED_FOR, Signals, Wish};
 use super::{logging, mount};
 use crate::clock::Clock;
 use crate::config::{MountConfig, Service};
-use crate::fs::{FileSystem, FileSystemParts, Others};
+use crate::fs::{FileSystem, FileSystemParts, Inheritance, Others, Recovery};
 use crate::fuse;
+use crate::journal::{Journal, Owner};
 use crate::memory::Memory;
 use crate::stats::Stats;
 use crate::store::{HttpOptions, HttpStore, RetryOptions, Runtimes, StoreError};
@@ -43,6 +44,12 @@ const FIRST_ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// How long a fresh mount may take to answer for its statistics, which it does without a request.
 const MOUNT_ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long a mount waits until what dead ones have left is ended that could be mistaken for something else.
+const RECOVERY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long the end of a mount waits until uploads are aborted that nobody writes. What is left is the next one's.
+const ORPHANS_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How often somebody who waits for the end of a mount is told what for.
 const PROGRESS_EVERY: Duration = Duration::from_secs(2);
@@ -253,6 +260,45 @@ pub(super) fn directories() -> Vec<PathBuf> {
     control::directories(user_id, &control::Places { runtime, state, home })
 }
 
+/// Begins the journal of this mount and takes over those of dead ones. Without it everything works, and a mount that is killed
+/// leaves to nobody what it has begun.
+fn inheritance(bucket: &Bucket, config: &MountConfig) -> Inheritance {
+    let window = config.resume_window;
+    let opened = match &config.state_dir {
+        _ if config.fs.read_only => Ok((Journal::none(), Vec::new())),
+        Some(directory) => Journal::open(&directory.join("journal"), &owner(bucket, config)),
+        None => Err(io::Error::new(io::ErrorKind::NotFound, "no home directory is known; name one by --state-dir")),
+    };
+    match opened {
+        Ok((journal, left)) => Inheritance { journal, left, window },
+        Err(error) => {
+            log::warn!(
+                "no journal{}: {error}; should this mount be killed, uploads may stay unfinished in the bucket (see \
+                 `cosmount uploads`), and are not gone on with",
+                config.state_dir.as_ref().map(|directory| format!(" in {}", directory.display())).unwrap_or_default()
+            );
+            Inheritance { window, ..Inheritance::none() }
+        }
+    }
+}
+
+/// Who this mount is, for journals.
+fn owner(bucket: &Bucket, config: &MountConfig) -> Owner {
+    // The port of a service in this process is another one every time.
+    let place = match &config.service {
+        Service::Remote { .. } => bucket.origin.clone(),
+        Service::Local { directory, .. } => {
+            format!("local {}", std::fs::canonicalize(directory).unwrap_or_else(|_| directory.clone()).display())
+        }
+    };
+    Owner {
+        bucket: format!("{} at {place}", config.source.bucket),
+        prefix: config.source.prefix.clone(),
+        machine: std::fs::read_to_string("/etc/machine-id").unwrap_or_default().trim().to_owned(),
+        process: std::process::id(),
+    }
+}
+
 fn connect(
     config: &MountConfig,
     endpoint: &Endpoint,
@@ -275,7 +321,7 @@ fn connect(
 /// A mount that answers.
 struct Session {
     fs: Arc<FileSystem>,
-    store: Arc<HttpStore>,
+    recovery: Recovery,
     mount_point: PathBuf,
     unmount_timeout: Duration,
     control: Option<ControlListener>,
@@ -305,7 +351,16 @@ impl Session {
             stats: bucket.stats.clone(),
             runtime: transfers,
             others: others(&bucket.origin, config),
+            inheritance: inheritance(bucket, config),
         });
+        let recovery = Recovery::of(&fs);
+        let recovered = tokio::spawn({
+            let recovery = recovery.clone();
+            async move { recovery.run().await }
+        });
+        if timeout(RECOVERY_TIMEOUT, recovered).await.is_err() {
+            log::warn!("what a mount that is dead has left is ended while this one is used");
+        }
         let mounting = {
             let (fs, mount_point, options) = (fs.clone(), mount_point.clone(), config.fuse.clone());
             let (runtime, watchdog) = (Handle::current(), bucket.store.watchdog());
@@ -332,8 +387,8 @@ impl Session {
             let _ = ending.send(());
         });
         let (unmount_timeout, ended) = (config.unmount_timeout, Some(ended));
-        let (store, control, device) = (bucket.store.clone(), None, None);
-        let mut session = Session { fs, store, mount_point, unmount_timeout, control, ended, has_ended, device };
+        let (control, device) = (None, None);
+        let mut session = Session { fs, recovery, mount_point, unmount_timeout, control, ended, has_ended, device };
         let silent = match timeout(MOUNT_ANSWER_TIMEOUT, answer).await {
             Ok(Ok(Ok(()))) => {
                 session.device = mount_point::mounted_at(&session.mount_point).map(|entry| entry.device);
@@ -403,6 +458,8 @@ impl Session {
         if hidden_are_gone.is_err() {
             log::error!("unfinished uploads and files that were removed while they are open may be left in the bucket");
         }
+        let until = tokio::time::sleep(ORPHANS_TIMEOUT.min(deadline.saturating_duration_since(Instant::now())));
+        self.recovery.end(hidden_are_gone.is_ok(), until).await;
         self.left(unpublished, &waiting)
     }
 
@@ -411,7 +468,7 @@ impl Session {
         let is_cut_off = |path: &String| waiting.contains(path) && !unpublished.contains_key(path);
         let cut_off = self.fs.being_written().into_iter().filter(is_cut_off).collect();
         let unpublished = unpublished.into_iter().map(|(path, reason)| format!("{path}: {reason}")).collect();
-        Left { unpublished, uploads: self.store.unfinished_uploads(), cut_off }
+        Left { unpublished, uploads: self.recovery.unfinished_uploads(), cut_off }
     }
 
     /// Tells whoever waits what for, for as long as it goes on.

@@ -59,6 +59,18 @@ impl Environment {
         Some(directory.join("cosmount/config.toml"))
     }
 
+    /// Where this user's programs keep what has to outlive them: `cosmount` in `$XDG_STATE_HOME`, root's in `/var/lib`, others'
+    /// in `~/.local/state`; `None` if the home is not known.
+    pub(super) fn state_directory(&self, user_id: u32) -> Option<PathBuf> {
+        // Relative ones are meaningless (XDG Base Directory Specification).
+        let named = self.get("XDG_STATE_HOME").map(PathBuf::from).filter(|directory| directory.is_absolute());
+        let usual = || match user_id {
+            0 => Some(PathBuf::from("/var/lib")),
+            _ => Some(self.home()?.join(".local/state")),
+        };
+        Some(named.or_else(usual)?.join("cosmount"))
+    }
+
     /// Variables with credentials that nothing here reads: a name that is easily mistaken for ours, and another service's.
     pub(super) fn unread_credentials(&self) -> Vec<&'static str> {
         UNREAD_CREDENTIALS.iter().copied().filter(|name| self.get(name).is_some()).collect()

@@ -16,7 +16,7 @@ use crate::fs::{FsOptions, Owner, Temporary};
 use crate::fuse::FuseOptions;
 use crate::object::BucketName;
 use crate::read::ReadOptions;
-use crate::store::RetryOptions;
+use crate::store::{ResumeWindow, RetryOptions};
 use crate::upload::{OnConflict, UploadOptions};
 use crate::wire::address::{Endpoint, EndpointError};
 use crate::wire::sign::Credentials;
@@ -79,6 +79,10 @@ pub struct MountConfig {
     pub fuse: FuseOptions,
     /// How long unmounting may publish what is open.
     pub unmount_timeout: Duration,
+    /// Where is kept what a mount that dies leaves to the next one; `None` where nothing can be.
+    pub state_dir: Option<PathBuf>,
+    /// How long uploads that a dead mount has left are kept for their files to be written again.
+    pub resume_window: ResumeWindow,
     /// Where log lines go, if not to the usual place.
     pub log_file: Option<PathBuf>,
     /// Which log lines are written, if not the usual ones.
@@ -131,7 +135,9 @@ impl MountConfig {
         for (_, config) in &configs {
             settings = settings.over(config.settings(source.bucket.as_str()));
         }
-        for path in [&mut settings.credentials_file, &mut settings.log_file].into_iter().flatten() {
+        for path in
+            [&mut settings.credentials_file, &mut settings.log_file, &mut settings.state_dir].into_iter().flatten()
+        {
             *path = directory.join(&path);
         }
         check(&settings)?;
@@ -167,7 +173,10 @@ impl MountConfig {
             }
         };
         let mount_point = directory.join(request.mount_point);
-        Ok(MountConfig { remarks, warnings, ..MountConfig::of(settings, source, mount_point, service) })
+        let state_dir = settings.state_dir.clone();
+        let state_dir = state_dir.or_else(|| environment.state_directory(rustix::process::geteuid().as_raw()));
+        let config = MountConfig::of(settings, source, mount_point, service);
+        Ok(MountConfig { state_dir, remarks, warnings, ..config })
     }
 
     /// Fills every layer's options in.
@@ -186,6 +195,8 @@ impl MountConfig {
             fs: fs_options(&settings, &source, memory_bytes),
             fuse: fuse_options(&settings, &source, memory_bytes),
             unmount_timeout: settings.unmount_timeout.map_or(UNMOUNT_TIMEOUT_DEFAULT, |span| span.0),
+            state_dir: None,
+            resume_window: settings.resume_window.map_or(ResumeWindow::ByWorth, |span| ResumeWindow::For(span.0)),
             region: settings.region.clone(),
             proxy: settings.proxy.clone(),
             log_file: settings.log_file.clone(),

@@ -103,6 +103,10 @@ settings! {
     content_type: TypeChoice,
     /// How long unmounting may publish what is open.
     unmount_timeout: Span,
+    /// Where is kept what a mount that dies leaves to the next one.
+    state_dir: PathBuf,
+    /// How long uploads that a dead mount has left are kept for their files to be written again.
+    resume_window: Span,
     /// The owner that everything shows.
     uid: Account,
     /// The group that everything shows.

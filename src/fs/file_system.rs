@@ -1,31 +1,33 @@
 //! The file system as the kernel's side sees it: each call, handed on to who answers it.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
+use std::sync::{Arc, Mutex};
 
 use tokio::sync::Semaphore;
 
 use crate::clock::Clock;
 use crate::fs::change::{Attributes, Changes, Special};
-use crate::fs::context::{BACKGROUND_MAX, Context, FsError, FsOptions, HIDDEN_DIRECTORY, HandleId, Others, Owner};
+use crate::fs::context::{BACKGROUND_MAX, Context, FsError, FsOptions, HandleId, Others, Owner};
 use crate::fs::locks::FileLocks;
 use crate::fs::markers::Markers;
 use crate::fs::names::{Attr, AttrChange, DirEntry, DirEntryPlus, Directories, FileName, Ino, Names};
 use crate::fs::open::{Allocation, Files, Holder, OpenMode, Opened, Publisher, SeekTo, WriteOutcome, looks_like};
+use crate::fs::recovery::Inheritance;
 use crate::fs::state::{FsState, OpenFileState};
 use crate::fs::traffic::Traffic;
+use crate::journal::{Unfinished, hidden_prefix};
 use crate::memory::Memory;
 use crate::read::{ReadBytes, ReadOptions, Readers};
 use crate::stats::Stats;
-use crate::store::{ChangeNotifier, ObjectStore};
+use crate::store::{ChangeNotifier, JournaledStore, ObjectStore};
 use crate::upload::{UploadOptions, Uploader};
 
 /// A bucket, or a part of one, as a file system.
 pub struct FileSystem {
     pub(super) context: Arc<Context>,
     pub(super) names: Arc<Names>,
-    traffic: Arc<Traffic>,
+    pub(super) traffic: Arc<Traffic>,
     pub(super) directories: Directories,
     pub(super) publisher: Arc<Publisher>,
     files: Arc<Files>,
@@ -54,23 +56,49 @@ pub struct FileSystemParts {
     pub runtime: tokio::runtime::Handle,
     /// Other mounts of the bucket on this machine; `None` if nobody is to know of this one.
     pub others: Option<Arc<Others>>,
+    /// Where is written down what is begun, and what dead mounts have left.
+    pub inheritance: Inheritance,
 }
 
 impl FileSystem {
     /// A file system over a bucket. Makes no request.
     pub fn new(parts: FileSystemParts) -> Arc<FileSystem> {
-        let FileSystemParts { store, options, upload, read, memory, clock, stats, runtime, others } = parts;
+        let FileSystemParts { store, options, upload, read, memory, clock, stats, runtime, others, inheritance } =
+            parts;
+        let Inheritance { journal, left, window } = inheritance;
+        let (mut uploads, mut others_left) = (Vec::new(), Vec::new());
+        for (entry, what) in left {
+            match what {
+                Unfinished::Upload(upload) => uploads.push((entry, upload)),
+                other => others_left.push((entry, other)),
+            }
+        }
+        let hidden = hidden_prefix(&options.prefix, journal.mount());
+        let journaled = JournaledStore::new(store, journal, uploads, window, &runtime);
         let store: Arc<dyn ObjectStore> = match &others {
-            Some(others) => Arc::new(ChangeNotifier::new(store, others.clone())),
-            None => store,
+            Some(others) => Arc::new(ChangeNotifier::new(journaled.clone(), others.clone())),
+            None => journaled.clone(),
         };
         let uploader =
             Uploader::new(store.clone(), memory.clone(), upload, clock.clone(), stats.clone(), runtime.clone());
-        uploader.hide_under(format!("{}{}/", options.prefix, HIDDEN_DIRECTORY));
+        uploader.hide_under(hidden);
         let readers = Readers::new(store.clone(), memory.clone(), read, runtime.clone());
         let background = Semaphore::new(BACKGROUND_MAX);
-        let context = Context { store, options, clock, stats, memory, uploader, readers, runtime, others, background };
-        FileSystem::over(Arc::new(context))
+        let left = Mutex::new(others_left);
+        FileSystem::over(Arc::new(Context {
+            store,
+            journaled,
+            left,
+            options,
+            clock,
+            stats,
+            memory,
+            uploader,
+            readers,
+            runtime,
+            others,
+            background,
+        }))
     }
 
     fn over(context: Arc<Context>) -> Arc<FileSystem> {

@@ -10,6 +10,7 @@ mod locks;
 mod markers;
 mod names;
 mod open;
+mod recovery;
 mod state;
 mod traffic;
 
@@ -27,4 +28,5 @@ pub use names::attributes::{Attr, AttrChange, Kind};
 pub use names::listed::DirEntryPlus;
 pub use names::{DirEntry, FileName, Ino, ROOT};
 pub use open::{Allocation, Holder, OpenMode, Opened, SeekTo, WriteOutcome};
+pub use recovery::{Inheritance, Recovery};
 pub use state::{FsState, OpenFileState};

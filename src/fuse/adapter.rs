@@ -1114,7 +1114,7 @@ fn directory_attr(ino: Ino) -> FileAttr {
 mod tests {
     use super::*;
     use crate::clock::Clock;
-    use crate::fs::{FileSystemParts, FsOptions};
+    use crate::fs::{FileSystemParts, FsOptions, Inheritance};
     use crate::memory::Memory;
     use crate::read::ReadOptions;
     use crate::store::testing::MemoryStore;
@@ -1133,6 +1133,7 @@ mod tests {
             stats: Arc::default(),
             runtime: Handle::current(),
             others: None,
+            inheritance: Inheritance::none(),
         });
         let (deadline, began) = (Duration::from_secs(5), tokio::time::Instant::now());
         let watchdog = Arc::new(Watchdog::new(deadline));

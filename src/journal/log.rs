@@ -7,7 +7,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::oneshot;
 
@@ -18,6 +18,9 @@ use crate::object::{ObjectAttributes, ObjectKey, PartNumber, UploadId, UploadedP
 
 /// How long somebody waits for the disk to have what was written down. A disk that takes longer is as good as none.
 const SYNC_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How often somebody is told of a disk that fails, which may take short lines and refuse long ones.
+const TOLD_EVERY: Duration = Duration::from_secs(600);
 
 /// What a mount hides; every mount may, so it is not written down when it does.
 const HIDDEN_ENTRY: EntryId = EntryId(0);
@@ -53,12 +56,21 @@ struct State {
     uploads: HashMap<UploadId, (Entry, ObjectKey)>,
     /// The last writing failed.
     is_failing: bool,
+    /// When somebody was last told that.
+    told_at: Option<Instant>,
 }
 
 impl Journal {
     /// A journal that is not written down.
     pub fn none() -> Arc<Journal> {
-        let state = State { file: None, next: 1, open: HashMap::new(), uploads: HashMap::new(), is_failing: false };
+        let state = State {
+            file: None,
+            next: 1,
+            open: HashMap::new(),
+            uploads: HashMap::new(),
+            is_failing: false,
+            told_at: None,
+        };
         Arc::new(Journal { mount: new_name(), place: None, state: Mutex::new(state), syncing: None })
     }
 
@@ -71,8 +83,14 @@ impl Journal {
         let file = LogFile::create(&directory.join(format!("{mount}.{EXTENSION}")), &first.encode())?;
         let (syncing, requests) = sync_channel(1);
         std::thread::Builder::new().name("journal".to_owned()).spawn(move || sync_on_request(&requests))?;
-        let mut state =
-            State { file: Some(file), next: 1, open: HashMap::new(), uploads: HashMap::new(), is_failing: false };
+        let mut state = State {
+            file: Some(file),
+            next: 1,
+            open: HashMap::new(),
+            uploads: HashMap::new(),
+            is_failing: false,
+            told_at: None,
+        };
         let inherited = state.inherit(directory, owner)?;
         let (place, state) = (Some((directory.to_owned(), owner.clone())), Mutex::new(state));
         Ok((Arc::new(Journal { mount, place, state, syncing: Some(syncing) }), inherited))
@@ -126,12 +144,12 @@ impl Journal {
         own.chain(others.ok().flatten().into_iter().flatten().flatten()).collect()
     }
 
-    /// The objects of a directory are about to be copied to another one. Returns when the disk knows, or is taken for dead.
-    pub async fn renaming(&self, from: &str, to: &str) -> Entry {
+    /// The objects of a directory are about to be copied to another one, which is there if the rename `replaces` it. Returns when the disk knows, or is taken for dead.
+    pub async fn renaming(&self, from: &str, to: &str, replaces: bool) -> Entry {
         let entry = {
             let mut state = self.lock();
             let entry = state.new_entry();
-            state.append(&[Record::Renaming { entry, from: from.to_owned(), to: to.to_owned() }]);
+            state.append(&[Record::Renaming { entry, from: from.to_owned(), to: to.to_owned(), replaces }]);
             entry
         };
         self.synced().await;
@@ -154,11 +172,12 @@ impl Journal {
         }
     }
 
-    /// The mount ends: removes the journal if nothing is left to be done, and gives up its lock otherwise.
-    pub fn close(&self) {
+    /// The mount ends, and has hidden nothing any more if it `is_clean`: removes the journal if nothing is left to be done, and
+    /// gives up its lock otherwise.
+    pub fn close(&self, is_clean: bool) {
         let mut state = self.lock();
         let Some(file) = state.file.take() else { return };
-        if state.open.is_empty() {
+        if state.open.is_empty() && is_clean {
             let path = file.path().to_owned();
             if let Err(error) = file.remove() {
                 log::warn!("{} could not be removed: {error}", path.display());
@@ -209,20 +228,17 @@ impl State {
     fn append(&mut self, records: &[Record]) {
         let Some(file) = &mut self.file else { return };
         let text: Vec<u8> = records.iter().flat_map(Record::encode).collect();
-        match (file.append(&text), self.is_failing) {
-            (Ok(()), false) | (Err(_), true) => {}
-            (Ok(()), true) => {
-                log::info!("{} takes records again", file.path().display());
-                self.is_failing = false;
-            }
-            (Err(error), false) => {
-                let path = file.path().display();
-                log::warn!(
-                    "{path} takes no records: {error}; should this mount be killed, uploads may stay unfinished in the \
-                     bucket (see `cosmount uploads`), and are not gone on with"
-                );
-                self.is_failing = true;
-            }
+        let appended = file.append(&text);
+        self.is_failing = appended.is_err();
+        if let Err(error) = appended
+            && self.told_at.is_none_or(|at| at.elapsed() > TOLD_EVERY)
+        {
+            self.told_at = Some(Instant::now());
+            log::warn!(
+                "{} takes no records: {error}; should this mount be killed, uploads may stay unfinished in the bucket (see \
+                 `cosmount uploads`), and are not gone on with",
+                file.path().display()
+            );
         }
     }
 
@@ -429,11 +445,11 @@ mod tests {
         let entry = begin(&journal, "k", "1");
         assert_eq!(known_uploads(home.path(), &owner("")).unwrap()[0], HashSet::from([UploadId::new("1")]));
         journal.ended(entry);
-        journal.close();
+        journal.close(true);
         assert!(journals(home.path()).unwrap().is_empty());
         let (journal, _) = open(home.path(), "");
         begin(&journal, "k", "2");
-        journal.close();
+        journal.close(true);
         assert_eq!(known_uploads(home.path(), &owner("")).unwrap()[1], HashSet::from([UploadId::new("2")]));
         assert_eq!(keys(&open(home.path(), "").1), ["k"]);
     }
@@ -459,9 +475,9 @@ mod tests {
         let journal = Journal::none();
         let entry = begin(&journal, "k", "1");
         assert_eq!(journal.upload(&UploadId::new("1")), Some(entry));
-        journal.arrived(journal.renaming("a/", "b/").await).await;
+        journal.arrived(journal.renaming("a/", "b/", false).await).await;
         journal.ended(entry);
         assert_eq!(journal.upload(&UploadId::new("1")), None);
-        journal.close();
+        journal.close(true);
     }
 }

@@ -12,6 +12,7 @@ mod record;
 mod unfinished;
 
 pub use log::{Entry, Inherited, Journal, known_uploads};
+pub(crate) use log::{HIDDEN_DIRECTORY, hidden_prefix};
 pub use record::Owner;
 pub use unfinished::{BegunUpload, Unfinished, UnfinishedRename, UnfinishedUpload};
 

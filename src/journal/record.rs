@@ -54,7 +54,7 @@ pub(super) enum Record {
     /// A part has landed. Parts follow one another, so that what lies before tells where it begins.
     Part { entry: EntryId, at_ms: u64, number: u16, size: u64, etag: String, crc64: u64 },
     /// Objects are being copied from one directory to another.
-    Renaming { entry: EntryId, from: String, to: String },
+    Renaming { entry: EntryId, from: String, to: String, replaces: bool },
     /// All of them are there, and those in the first directory are being removed.
     Arrived { entry: EntryId },
     /// Objects whose keys begin so are of a mount that is dead, and nobody sees them.
@@ -164,7 +164,7 @@ mod tests {
             Record::Initiating { entry, key: "a\nb \u{1F600}".into(), at_ms: 5 },
             Record::Begun { entry, upload: "id".into(), attributes: attributes.clone() },
             Record::Part { entry, at_ms: 6, number: 1, size: 9, etag: "e".into(), crc64: u64::MAX },
-            Record::Renaming { entry, from: "a/".into(), to: "b/".into() },
+            Record::Renaming { entry, from: "a/".into(), to: "b/".into(), replaces: true },
             Record::Arrived { entry },
             Record::Hidden { entry, prefix: "h/1f-".into() },
             Record::Ended { entry },

@@ -55,6 +55,8 @@ pub struct UnfinishedRename {
     pub from: String,
     /// What the new ones do.
     pub to: String,
+    /// Whether there was an empty directory, which it was to replace.
+    pub replaces: bool,
     /// Whether everything is at the new keys, so that what is at the old ones is to go.
     pub has_arrived: bool,
 }
@@ -73,8 +75,9 @@ impl Unfinished {
     pub(super) fn records(&self, entry: EntryId) -> Vec<Record> {
         match self {
             Unfinished::Upload(upload) => upload.records(entry),
-            Unfinished::Rename(UnfinishedRename { from, to, has_arrived }) => {
-                let renaming = Record::Renaming { entry, from: from.clone(), to: to.clone() };
+            Unfinished::Rename(UnfinishedRename { from, to, replaces, has_arrived }) => {
+                let (from, to, replaces) = (from.clone(), to.clone(), *replaces);
+                let renaming = Record::Renaming { entry, from, to, replaces };
                 std::iter::once(renaming).chain(has_arrived.then_some(Record::Arrived { entry })).collect()
             }
             Unfinished::Hidden(prefix) => vec![Record::Hidden { entry, prefix: prefix.clone() }],
@@ -131,8 +134,8 @@ impl Replay {
                     begun.last_at = begun.last_at.max(at_milliseconds(at_ms));
                 }
             }
-            Record::Renaming { entry, from, to } => {
-                let rename = UnfinishedRename { from, to, has_arrived: false };
+            Record::Renaming { entry, from, to, replaces } => {
+                let rename = UnfinishedRename { from, to, replaces, has_arrived: false };
                 self.unfinished.insert(entry, Unfinished::Rename(rename));
             }
             Record::Arrived { entry } => {
@@ -193,8 +196,8 @@ mod tests {
     fn what_another_journal_takes_over_says_the_same_there() {
         let mut records = upload(1, &[1, 2]);
         records.push(Record::Initiating { entry: EntryId(2), key: "asked".into(), at_ms: 7 });
-        records.push(Record::Renaming { entry: EntryId(3), from: "a/".into(), to: "b/".into() });
-        records.push(Record::Renaming { entry: EntryId(4), from: "c/".into(), to: "d/".into() });
+        records.push(Record::Renaming { entry: EntryId(3), from: "a/".into(), to: "b/".into(), replaces: true });
+        records.push(Record::Renaming { entry: EntryId(4), from: "c/".into(), to: "d/".into(), replaces: false });
         records.push(Record::Arrived { entry: EntryId(4) });
         records.push(Record::Hidden { entry: EntryId(5), prefix: "h".into() });
         let before = Replay::of(records);

@@ -4,9 +4,9 @@
 //! What an answer must say to count as a success is decided here and in the files of the longer calls: reading
 //! (`reading`) and completing (`complete`).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
@@ -92,12 +92,7 @@ pub struct HttpStore {
     copy_domain: String,
     limits: Limits,
     listings: Arc<Listings>,
-    unfinished: Arc<Unfinished>,
 }
-
-/// Multipart uploads that were begun by this store and neither completed nor aborted, by key and id. Std mutex: set
-/// operations only. Level 8 in the order of locks.
-type Unfinished = Mutex<BTreeSet<(ObjectKey, String)>>;
 
 impl fmt::Debug for HttpStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -123,7 +118,7 @@ impl HttpStore {
         })?;
         let session = Arc::new(Session::new(transport, route, credentials, retry, clock, stats));
         let (copy_domain, listings) = (endpoint.copy_source_domain().to_owned(), Arc::default());
-        Ok(HttpStore { session, bucket, copy_domain, limits, listings, unfinished: Arc::default() })
+        Ok(HttpStore { session, bucket, copy_domain, limits, listings })
     }
 
     /// What tells when callers have waited long enough for this service.
@@ -141,25 +136,7 @@ impl HttpStore {
             copy_domain: self.copy_domain.clone(),
             limits: self.limits,
             listings: self.listings.clone(),
-            unfinished: self.unfinished.clone(),
         }
-    }
-
-    /// Uploads that are in the bucket because of this store and are no object yet.
-    pub fn unfinished_uploads(&self) -> Vec<String> {
-        let unfinished = self.unfinished.lock().unwrap_or_else(PoisonError::into_inner);
-        unfinished.iter().map(|(key, upload)| format!("{key} (upload {upload})")).collect()
-    }
-
-    /// Notes that an upload is begun, or that it is not there any more.
-    fn note_upload(&self, key: &ObjectKey, upload: &UploadId, is_there: bool) {
-        let mut unfinished = self.unfinished.lock().unwrap_or_else(PoisonError::into_inner);
-        let upload = (key.clone(), upload.to_string());
-        if is_there {
-            unfinished.insert(upload)
-        } else {
-            unfinished.remove(&upload)
-        };
     }
 
     /// Signs with these credentials from now on; requests that are on their way keep theirs.
@@ -268,7 +245,6 @@ impl ObjectStore for HttpStore {
         loop {
             let failed = match self.session.ask_once(&request, &InitiateMultipartUploadResult::decode).await {
                 Ok(InitiateMultipartUploadResult { upload, .. }) => {
-                    self.note_upload(key, &upload, true);
                     return Ok(Initiated { upload, may_be_doubled });
                 }
                 Err(failed) => failed,
@@ -322,22 +298,16 @@ impl ObjectStore for HttpStore {
         size: u64,
         crc64: Option<Crc64>,
     ) -> Result<Published, StoreError> {
-        let completed = complete::complete(&self.session, key, upload, parts, Expected { size, crc64 }).await;
-        if completed.is_ok() {
-            self.note_upload(key, upload, false);
-        }
-        completed
+        complete::complete(&self.session, key, upload, parts, Expected { size, crc64 }).await
     }
 
     async fn abort(&self, key: &ObjectKey, upload: &UploadId) -> Result<(), StoreError> {
         let abort = AbortMultipartUpload { key: key.clone(), upload: upload.clone() };
         let operation = Operation::AbortMultipartUpload(abort);
         match self.session.answer(&Request::new(&operation)).await {
-            Err(error) if error.kind != StoreErrorKind::NoSuchUpload => return Err(error),
-            _ => {}
+            Err(error) if error.kind != StoreErrorKind::NoSuchUpload => Err(error),
+            _ => Ok(()),
         }
-        self.note_upload(key, upload, false);
-        Ok(())
     }
 
     async fn list_uploads(&self, prefix: &str) -> Result<Vec<ListedUpload>, StoreError> {

@@ -52,6 +52,11 @@ impl JournaledStore {
         self.journal.unfinished_uploads().into_iter().map(named).collect()
     }
 
+    /// Where it is written down.
+    pub fn journal(&self) -> &Journal {
+        &self.journal
+    }
+
     fn note_part(&self, upload: &UploadId, number: PartNumber, part: &UploadedPart) {
         self.journal.part(upload, number, part, self.inner.service_time());
     }

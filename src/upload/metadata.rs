@@ -60,6 +60,13 @@ impl Metadata {
         self.written_at.is_some()
     }
 
+    /// The time of the last write is to be told as one that somebody has set: the object may tell that of a mount that died.
+    pub(super) fn insist_on_time(&mut self) {
+        if let Some(at) = self.written_at.take() {
+            self.attributes.set_mtime(at);
+        }
+    }
+
     /// Sets all of it, made of what [`Metadata::all`] said. Returns whether that changes anything. A time that somebody sets
     /// holds also where it is the one that was shown, which an upload in parts need not have told.
     pub(super) fn set(&mut self, attributes: ObjectAttributes, sets_time: bool) -> bool {

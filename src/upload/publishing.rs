@@ -366,11 +366,15 @@ impl Publishing<'_> {
         let algorithm = self.transfers().checksum;
         let checksum = algorithm.joined(parts.iter().map(|part| (part.crc64, part.size)));
         let etags: Vec<ETag> = parts.into_iter().map(|part| part.etag).collect();
-        let (upload, attributes) = (self.sender().upload_id(session).await?, session.attributes.clone());
+        let upload = self.sender().upload(session).await?;
         self.expect_wanted()?;
-        let completing = || self.transfers().store.complete(&session.key, upload, &etags, size, checksum);
+        let completing = || self.transfers().store.complete(&session.key, &upload.id, &etags, size, checksum);
         let Published { etag, crc64: told } = self.complete_unless_conflict(&session.key, completing).await?;
         let version = Version { etag, size, checksum: checksum.or(told) };
+        let attributes = upload.attributes.clone();
+        if upload.is_resumed {
+            self.lock().metadata.insist_on_time();
+        }
         Ok(Made { version, attributes, part_count: etags.len() })
     }
 

@@ -7,7 +7,7 @@ use tokio::sync::{Notify, OnceCell};
 use super::body::{Chunk, Wanted, chunks};
 use super::content::{Check, Fetch, Job, Outgoing};
 use super::error::UploadError;
-use super::session::Session;
+use super::session::{Session, Upload, is_same};
 use super::state::{Failure, State};
 use super::transfers::{Flight, Transfers};
 use crate::object::{ByteRange, Checksum, PartNumber, StoredObject, UploadId, UploadedPart};
@@ -166,26 +166,32 @@ impl Sender {
         task: Task,
     ) -> Result<SentPart, UploadError> {
         self.expect_running(session)?;
-        let (store, upload) = (&self.transfers.store, self.upload_id(session).await?);
+        let (store, upload) = (&self.transfers.store, self.upload(session).await?);
         let number = session.number(index, &self.transfers.limits())?;
+        let landed = upload.take_landed(number);
         match task {
             Task::Upload(chunks, mut wanted) => {
+                let is_sent_over = wanted.iter().any(|(_, check)| *check == Check::Apart);
                 for (wanted, _) in wanted.iter_mut().filter(|(_, check)| *check == Check::Apart) {
                     // Into the part that is sent over it: nobody but us will know that it was there.
-                    let copied = self.copy_part(session, upload, number, &wanted.object, wanted.range).await?;
+                    let copied = self.copy_part(session, &upload.id, number, &wanted.object, wanted.range).await?;
                     wanted.checksum = copied.crc64;
                 }
                 let wanted: Vec<Wanted> = wanted.into_iter().map(|(wanted, _)| wanted).collect();
                 let loaded = self.transfers.load(chunks, &wanted).await?;
+                let is_same = |part: &UploadedPart| is_same(part, loaded.body.len(), loaded.checksum);
+                if let Some(part) = landed.filter(|part| !is_sent_over && is_same(part)) {
+                    return Ok(SentPart { part, fetched: loaded.fetched });
+                }
                 // The semaphore is never closed.
                 let _permit = self.transfers.wire.acquire().await;
                 self.expect_running(session)?;
-                let sent = store.upload_part(&session.key, upload, number, loaded.body, loaded.checksum).await?;
+                let sent = store.upload_part(&session.key, &upload.id, number, loaded.body, loaded.checksum).await?;
                 let part = UploadedPart { crc64: Some(loaded.checksum), ..sent };
                 Ok(SentPart { part, fetched: loaded.fetched })
             }
             Task::Copy(object, range) => {
-                let part = self.copy_part(session, upload, number, &object, range).await?;
+                let part = self.copy_part(session, &upload.id, number, &object, range).await?;
                 Ok(SentPart { part, fetched: Vec::new() })
             }
         }
@@ -213,16 +219,13 @@ impl Sender {
         Err(StoreError::new(StoreErrorKind::NoSuchUpload, Op::UploadPart, session.key.as_str(), message).into())
     }
 
-    /// The id of an upload, which is begun at the service if it was not yet.
-    pub(super) async fn upload_id<'s>(
-        self: &Arc<Sender>,
-        session: &'s Arc<Session>,
-    ) -> Result<&'s UploadId, UploadError> {
-        let initiate = || async {
+    /// What an upload is at the service, where it is begun if it was not yet.
+    pub(super) async fn upload<'s>(self: &Arc<Sender>, session: &'s Arc<Session>) -> Result<&'s Upload, UploadError> {
+        let begin = || async {
             // Those who waited for an attempt that failed do not try again.
             self.lock().expect_sound()?;
-            let initiated = self.transfers.store.initiate(&session.key, &session.attributes).await;
-            initiated.map(|initiated| initiated.upload).map_err(|error| {
+            let begun = Upload::begin(&*self.transfers.store, &session.key, &session.attributes).await;
+            begun.map_err(|error| {
                 let mut state = self.lock();
                 if state.is_running(session) {
                     self.fail(&mut state, error.clone().into());
@@ -230,7 +233,7 @@ impl Sender {
                 error.into()
             })
         };
-        session.upload.get_or_try_init(initiate).await
+        session.upload.get_or_try_init(begin).await
     }
 
     /// Notes a failure: the first one stays, nothing more is sent, and the upload is aborted.
@@ -263,9 +266,11 @@ impl Sender {
                 }
             }
             let (key, Some(upload)) = (&session.key, session.upload.get()) else { return };
-            match sender.transfers.store.abort(key, upload).await {
-                Ok(()) => log::info!("{key}: gave up upload {upload}"),
-                Err(error) => log::error!("{key}: upload {upload} could not be aborted and stays unfinished: {error}"),
+            match sender.transfers.store.abort(key, &upload.id).await {
+                Ok(()) => log::info!("{key}: gave up upload {}", upload.id),
+                Err(error) => {
+                    log::error!("{key}: upload {} could not be aborted and stays unfinished: {error}", upload.id)
+                }
             }
         });
     }

@@ -58,6 +58,7 @@ impl Home {
     pub(crate) fn settle(&self, command: &mut Command) {
         let search_path = std::env::var_os("PATH").unwrap_or_default();
         command.env_clear().env("PATH", search_path).env("HOME", self.path()).current_dir(self.path());
+        command.env("COSMOUNT_STATE_DIR", self.path().join("state"));
     }
 
     /// Runs the program to its end.

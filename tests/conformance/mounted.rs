@@ -6,7 +6,8 @@ use std::sync::atomic::AtomicUsize;
 
 use cosmount::clock::Clock;
 use cosmount::fs::{
-    FileName, FileSystem, FileSystemParts, FsError, FsOptions, HandleId, Ino, OpenMode, Owner, ROOT, WriteOutcome,
+    FileName, FileSystem, FileSystemParts, FsError, FsOptions, HandleId, Inheritance, Ino, OpenMode, Owner, ROOT,
+    WriteOutcome,
 };
 use cosmount::memory::Memory;
 use cosmount::read::ReadOptions;
@@ -49,6 +50,7 @@ impl Mounted {
             stats: Arc::default(),
             runtime: tokio::runtime::Handle::current(),
             others: None,
+            inheritance: Inheritance::none(),
         });
         Mounted { fs }
     }

@@ -1,22 +1,23 @@
 //! A file system over a bucket in memory, and files in it as a program sees them.
 
 use std::future::ready;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use cosmount::clock::Clock;
 use cosmount::fs::{
-    Attr, AttrChange, FileName, FileSystem, FileSystemParts, FsError, FsOptions, HandleId, Holder, Ino, OpenMode,
-    Others, Owner, ROOT, Special, WriteOutcome,
+    Attr, AttrChange, FileName, FileSystem, FileSystemParts, FsError, FsOptions, HandleId, Holder, Inheritance, Ino,
+    OpenMode, Others, Owner as FileOwner, ROOT, Recovery, Special, WriteOutcome,
 };
+use cosmount::journal::{Journal, Owner};
 use cosmount::memory::Memory;
 use cosmount::object::Limits;
 use cosmount::read::ReadOptions;
 use cosmount::stats::Stats;
-use cosmount::store::Op;
 use cosmount::store::testing::{Fault, FaultStore, MemoryStore};
+use cosmount::store::{Op, ResumeWindow};
 use cosmount::upload::{OnConflict, UploadOptions};
 
 pub(crate) const KIB: usize = 1 << 10;
@@ -25,7 +26,7 @@ pub(crate) const MIB: usize = 1 << 20;
 /// The size of a part in these tests, in bytes: the smallest that the service takes.
 pub(crate) const PART: usize = MIB;
 
-pub(crate) const ME: Owner = Owner { uid: 1000, gid: 1000 };
+pub(crate) const ME: FileOwner = FileOwner { uid: 1000, gid: 1000 };
 
 pub(crate) const WRITE: OpenMode =
     OpenMode { writes: true, truncates: false, appends: false, reads: false, exclusive: false, opener: 0 };
@@ -48,6 +49,8 @@ pub(crate) struct Choices {
     pub(crate) on_conflict: OnConflict,
     pub(crate) options: FsOptions,
     pub(crate) others: Option<Arc<Others>>,
+    /// Where its journal is, if it has one.
+    pub(crate) state: Option<PathBuf>,
 }
 
 impl Default for Choices {
@@ -55,7 +58,7 @@ impl Default for Choices {
         let options = FsOptions::default();
         let on_conflict = OnConflict::Overwrite;
         let (limits, memory_bytes, part_bytes) = (Limits::COS, 64 * MIB, PART as u64);
-        Choices { limits, memory_bytes, part_bytes, concurrency: 4, on_conflict, options, others: None }
+        Choices { limits, memory_bytes, part_bytes, concurrency: 4, on_conflict, options, others: None, state: None }
     }
 }
 
@@ -67,6 +70,14 @@ pub(crate) struct Bed {
     pub(crate) stats: Arc<Stats>,
     pub(crate) fs: Arc<FileSystem>,
     choices: Choices,
+}
+
+fn inheritance(choices: &Choices) -> Inheritance {
+    let Some(state) = &choices.state else { return Inheritance::none() };
+    let (bucket, prefix) = ("b".to_owned(), choices.options.prefix.clone());
+    let owner = Owner { bucket, prefix, machine: String::new(), process: 1 };
+    let (journal, left) = Journal::open(state, &owner).unwrap();
+    Inheritance { journal, left, window: ResumeWindow::For(Duration::from_secs(60)) }
 }
 
 /// An open file.
@@ -110,6 +121,7 @@ impl Bed {
             stats: stats.clone(),
             runtime: tokio::runtime::Handle::current(),
             others: choices.others.clone(),
+            inheritance: inheritance(&choices),
         });
         Bed { bucket, faults, clock, memory, stats, fs, choices }
     }
@@ -118,6 +130,20 @@ impl Bed {
     pub(crate) fn another(&self, others: Option<Arc<Others>>) -> Bed {
         let options = self.choices.options.clone();
         Bed::over(self.bucket.clone(), self.clock.clone(), Choices { options, others, ..Choices::default() })
+    }
+
+    /// What mounts the same bucket next, with its journal in `state`, when this one dies now, in the middle of what it does.
+    /// What it would do from now on happens to the bucket all the same unless a gate holds it. With the same `state` it lives on.
+    pub(crate) async fn die(&self, state: &Path) -> Bed {
+        let journals = std::fs::read_dir(self.choices.state.as_ref().unwrap()).unwrap();
+        let others = journals.map(|entry| entry.unwrap().path()).filter(|path| path.parent() != Some(state));
+        for path in others {
+            std::fs::copy(&path, state.join(path.file_name().unwrap())).unwrap();
+        }
+        let (options, state) = (self.choices.options.clone(), Some(state.to_owned()));
+        let next = Bed::over(self.bucket.clone(), self.clock.clone(), Choices { options, state, ..Choices::default() });
+        Recovery::of(&next.fs).run().await;
+        next
     }
 
     /// The same bucket, mounted anew by somebody who knows nothing. Begins a new record of requests.

@@ -27,6 +27,7 @@ mod others;
 mod overlap;
 mod ranges;
 mod reading;
+mod recovery;
 mod renaming;
 mod special_files;
 mod streaming;

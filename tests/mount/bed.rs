@@ -106,6 +106,19 @@ impl Bed {
         self.mount.take().expect("a mount").end()
     }
 
+    /// Kills the mount's process and takes away what the kernel has of it. Programs that were in it hear of an error.
+    pub(crate) fn kill_mount(&mut self) {
+        let mut mount = self.mount.take().expect("a mount");
+        mount.process.kill().unwrap();
+        mount.process.wait().unwrap();
+        let _ = Command::new("umount").arg("-l").arg(&mount.directory).status();
+    }
+
+    /// Where its mounts write down what they leave.
+    pub(crate) fn state(&self) -> PathBuf {
+        self.home.path().join("state")
+    }
+
     /// A fresh mount, which knows and caches nothing.
     pub(crate) fn remount(&mut self) {
         self.remount_with(&[]);
@@ -393,6 +406,7 @@ impl Mount {
         let (directory, log_file) = (home.join("mnt"), home.join("mount.log"));
         let mut command = cosmount();
         command.env("HOME", home.join("home")).env("XDG_RUNTIME_DIR", home);
+        command.env("COSMOUNT_STATE_DIR", home.join("state"));
         command.args(["mount", DEFAULT_BUCKET]).arg(&directory).args(["--foreground", "--endpoint", endpoint]);
         command.arg("--log-file").arg(&log_file).args(arguments).stdout(Stdio::null());
         let lines_before = fs::read_to_string(&log_file).map_or(0, |log| log.len());

@@ -14,6 +14,7 @@ mod copying;
 mod exerciser;
 mod failing;
 mod frugal_edits;
+mod killed;
 mod large;
 mod model;
 mod names;

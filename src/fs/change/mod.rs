@@ -17,5 +17,6 @@ pub use special_files::Special;
 pub use xattrs::XattrMode;
 
 pub(super) use changes::Changes;
+pub(super) use moving_directories::objects_below;
 
 use renaming::RenamePath;

@@ -15,6 +15,7 @@ use super::{Changes, RenamePath};
 use crate::fs::context::FsError;
 use crate::fs::names::{Claim, Claimed, CopyOf, Directory, Entry, EntryKind, FileName, Ino, ObjectStat};
 use crate::fs::open::{Writing, open_inode, writings_below};
+use crate::journal::Entry as JournalEntry;
 use crate::object::{ETag, ObjectKey, Version};
 use crate::store::{CopyRequest, ListRequest, ListedObject, ObjectStore, Source, StoreError};
 use crate::upload::copy_object;
@@ -75,6 +76,8 @@ impl Changes {
             moved: Vec::new(),
             held: Vec::new(),
         };
+        let journal = self.context.journaled.journal();
+        let entry = journal.renaming(&moving.old, &moving.new, replaced.is_some()).await;
         let copied = match moving.copy_all(source.ino, &mut claimed).await {
             Ok(()) if moving.has_marker() => Ok(()),
             Ok(()) => self.markers.put_marker(&new, &marker.attributes).await,
@@ -83,18 +86,22 @@ impl Changes {
         if let Err(error) = copied {
             log::error!("{} could not be renamed to {}, and keeps its name: {error}", moving.old, moving.new);
             let held = std::mem::take(&mut moving.held);
-            moving.take_back(replaced.is_none()).await;
+            moving.take_back(replaced.is_none(), entry).await;
             self.let_go_of_moved(held).await;
             if let Some(attributes) = replaced {
                 self.markers.put_marker(&new, &attributes).await?;
             }
             return Err(error);
         }
+        journal.arrived(entry).await;
         moving.arrive((from, to), Entry { what: EntryKind::Directory(Some(marker)), ..source });
         self.let_go_of_moved(std::mem::take(&mut moving.held)).await;
         // Under the old name nothing is made before what was there is gone.
         claimed.keep(|claim| *claim == Claim::Name(from.0, from.1.clone()));
-        moving.remove_old((from, to)).await
+        let removed = moving.remove_old((from, to)).await;
+        // Where it failed the caller is told, and has both directories from now on.
+        journal.ended(entry);
+        removed
     }
 
     /// Files have the names that go with their keys again: what was closed meanwhile is published.
@@ -241,7 +248,7 @@ impl Move<'_> {
     }
 
     /// Removes what was made under the new name.
-    async fn take_back(self, with_marker: bool) {
+    async fn take_back(self, with_marker: bool, entry: JournalEntry) {
         // What was published there since its copy was made may be nowhere else.
         let mut stays = HashSet::new();
         for (ino, has_object, writing) in &self.moved {
@@ -262,7 +269,7 @@ impl Move<'_> {
         // The marker is put, and not copied, where there was none.
         let is_unwanted = |key: &ObjectKey| (with_marker || key.as_str() != self.new) && !stays.contains(key);
         let copies = copies.into_iter().chain(ObjectKey::new(&self.new)).filter(is_unwanted).collect();
-        remove_persistently(self.fs, self.new.clone(), copies).await;
+        remove_persistently(self.fs, self.new.clone(), copies, entry).await;
     }
 
     /// Everything is at its new keys: gives the directory its new name.
@@ -379,13 +386,13 @@ async fn copy_listed(
 
 /// Removes copies below `prefix` that are not wanted. Goes on in the background if the service does not let it, and until
 /// none of them comes up any more: one whose answer was lost may be made after its removal.
-async fn remove_persistently(fs: &Changes, prefix: String, copies: HashSet<ObjectKey>) {
+async fn remove_persistently(fs: &Changes, prefix: String, copies: HashSet<ObjectKey>, entry: JournalEntry) {
     let store = fs.context.store.clone();
     let left = remove(&*store, copies.iter().cloned().collect()).await;
     if !left.is_empty() {
         log::warn!("{} copies of a directory that was not renamed could not be removed yet", left.len());
     }
-    let traffic = fs.traffic.clone();
+    let (context, traffic) = (fs.context.clone(), fs.traffic.clone());
     let cleaning = fs.traffic.cleanups.begin(prefix);
     fs.context.runtime.spawn(async move {
         let mut left = left;
@@ -393,12 +400,13 @@ async fn remove_persistently(fs: &Changes, prefix: String, copies: HashSet<Objec
             tokio::time::sleep(Duration::from_secs(1 << attempt)).await;
             let is_over = cleaning.is_over.lock().await;
             if *is_over {
-                return;
+                return context.journaled.journal().ended(entry);
             }
             left = remove(&*store, left).await;
             if left.is_empty() {
                 left = still_there(&*store, &cleaning.prefix, &copies).await.unwrap_or_default();
                 if left.is_empty() && attempt > 0 {
+                    context.journaled.journal().ended(entry);
                     return traffic.cleanups.end(&cleaning);
                 }
             }
@@ -431,7 +439,7 @@ async fn still_there(
 }
 
 /// Every object whose key begins with `prefix`, all pages.
-async fn objects_below(store: &dyn ObjectStore, prefix: &str) -> Result<Vec<ListedObject>, StoreError> {
+pub(crate) async fn objects_below(store: &dyn ObjectStore, prefix: &str) -> Result<Vec<ListedObject>, StoreError> {
     let (mut objects, mut marker) = (Vec::new(), None);
     loop {
         let page = store.list(ListRequest { prefix: prefix.to_owned(), marker, ..ListRequest::default() }).await?;

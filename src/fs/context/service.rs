@@ -1,18 +1,19 @@
 //! The bucket as the file system sees it: keys of paths, and what the errors of the service mean.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use tokio::sync::Semaphore;
 
 use super::{FsError, FsOptions, Others, type_of_name};
 use crate::clock::Clock;
+use crate::journal::{Inherited, hidden_prefix};
 use crate::memory::Memory;
 use crate::object::ObjectAttributes;
 use crate::object::ObjectKey;
 use crate::object::key::KeyError;
 use crate::read::Readers;
 use crate::stats::Stats;
-use crate::store::{ObjectStore, StoreError, StoreErrorKind};
+use crate::store::{JournaledStore, ObjectStore, StoreError, StoreErrorKind};
 use crate::upload::Uploader;
 
 /// What waited and is published in the background, at once.
@@ -22,11 +23,15 @@ pub(crate) const BACKGROUND_MAX: usize = 64;
 pub(crate) const TOP_OBJECT: &str = ".cosmount-root";
 
 /// Where files live that were removed while they are open, below the top of the mount. Nobody sees it there.
-pub(crate) const HIDDEN_DIRECTORY: &str = ".cosmount-unlinked";
+pub(crate) use crate::journal::HIDDEN_DIRECTORY;
 
 /// What every part of the file system works with.
 pub(crate) struct Context {
     pub(crate) store: Arc<dyn ObjectStore>,
+    /// The part of it that writes down what is begun.
+    pub(crate) journaled: Arc<JournaledStore>,
+    /// What dead mounts have left, until it is ended. Std mutex: taken whole, once. Level 8 in the order of locks.
+    pub(crate) left: Mutex<Vec<Inherited>>,
     pub(crate) options: FsOptions,
     pub(crate) clock: Clock,
     pub(crate) stats: Arc<Stats>,
@@ -71,7 +76,8 @@ impl Context {
 
     /// A key that nobody else uses, in a directory that the mount does not show.
     pub(crate) fn hidden_key(&self) -> ObjectKey {
-        let path = format!("{}{HIDDEN_DIRECTORY}/{:016x}", self.options.prefix, fastrand::u64(..));
+        let hidden = hidden_prefix(&self.options.prefix, self.journaled.journal().mount());
+        let path = format!("{hidden}{:016x}", fastrand::u64(..));
         ObjectKey::new(path).unwrap_or_else(|_| unreachable!("prefixes leave room for names"))
     }
 
