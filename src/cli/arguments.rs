@@ -31,6 +31,7 @@ pub(super) enum Command {
     Mount(Box<MountArguments>),
     Serve(ServeArguments),
     Unmount(UnmountArguments),
+    Uploads(UploadsArguments),
 }
 
 /// Mount a bucket on a directory, and return once it answers.
@@ -90,7 +91,7 @@ pub(super) struct MountArguments {
     log: LogFlags,
 }
 
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 struct ServiceFlags {
     /// Region of the bucket, for example ap-guangzhou
     #[arg(long)]
@@ -256,6 +257,82 @@ pub(super) struct UnmountArguments {
     pub(super) mount_point: PathBuf,
 }
 
+/// Show or abort unfinished multipart uploads, whose parts are stored and paid for.
+#[derive(Debug, Args)]
+#[command(after_help = EXIT_CODES)]
+pub(super) struct UploadsArguments {
+    #[command(subcommand)]
+    pub(super) action: UploadsAction,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum UploadsAction {
+    /// Show them: key, id, age, parts, bytes, and whose they are
+    List(UploadsSelection),
+    /// Abort them, but for those of mounts that live on this machine; without a filter, all below the prefix
+    Abort(UploadsSelection),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct UploadsSelection {
+    /// BUCKET-APPID[:/PREFIX]
+    #[arg(value_name = "BUCKET[:/PREFIX]")]
+    pub(super) source: String,
+    /// Only those that mounts of this user on this machine have begun
+    #[arg(long)]
+    pub(super) mine: bool,
+    /// Only those that were begun so long ago, for example 2h or 7d
+    #[arg(long, value_name = "TIME")]
+    pub(super) older_than: Option<Span>,
+    /// Only keys that match, with * and ?
+    #[arg(long, value_name = "GLOB")]
+    pub(super) key: Option<String>,
+    /// Abort nothing, only show what would be
+    #[arg(long)]
+    pub(super) dry_run: bool,
+    /// Write one JSON array
+    #[arg(long)]
+    pub(super) json: bool,
+    /// Where mounts of this user write down what they begin
+    #[arg(long, value_name = "DIR")]
+    state_dir: Option<PathBuf>,
+    /// Configuration file
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(flatten, next_help_heading = "Service")]
+    service: ServiceFlags,
+}
+
+impl UploadsSelection {
+    /// What the command line says of the service, in config's words.
+    pub(super) fn request(&self) -> MountRequest {
+        MountRequest {
+            source: Some(self.source.clone()),
+            config_file: self.config.clone(),
+            flags: Settings { state_dir: self.state_dir.clone(), ..self.service.clone().settings() },
+            ..MountRequest::default()
+        }
+    }
+}
+
+impl ServiceFlags {
+    fn settings(self) -> Settings {
+        // A switch that is not given says nothing, so that a file may still say yes.
+        let given = |switch: bool| switch.then_some(true);
+        Settings {
+            region: self.region,
+            endpoint: self.endpoint,
+            internal: given(self.internal),
+            accelerate: given(self.accelerate),
+            proxy: self.proxy,
+            secret_id: self.secret_id,
+            credentials_file: self.credentials_file,
+            request_timeout: self.request_timeout,
+            ..Settings::default()
+        }
+    }
+}
+
 impl MountArguments {
     /// Whether `mount(8)` asks to change the options of a mount that is there, and if so whether it shall be read-only.
     pub(super) fn remounts(&self) -> Option<bool> {
@@ -267,17 +344,8 @@ impl MountArguments {
     /// What the command line says, in config's words.
     pub(super) fn request(self) -> MountRequest {
         let MountArguments { service, transfer, files, log, .. } = self;
-        // A switch that is not given says nothing, so that a file may still say yes.
         let given = |switch: bool| switch.then_some(true);
         let flags = Settings {
-            region: service.region,
-            endpoint: service.endpoint,
-            internal: given(service.internal),
-            accelerate: given(service.accelerate),
-            proxy: service.proxy,
-            secret_id: service.secret_id,
-            credentials_file: service.credentials_file,
-            request_timeout: service.request_timeout,
             part_size: transfer.part_size,
             upload_concurrency: transfer.upload_concurrency,
             memory: transfer.memory,
@@ -303,6 +371,7 @@ impl MountArguments {
             threads: files.threads,
             log_file: log.log_file,
             log_level: log.log_level,
+            ..service.settings()
         };
         MountRequest {
             source: self.source,

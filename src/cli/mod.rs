@@ -19,6 +19,7 @@ mod session;
 mod signals;
 mod terminal;
 mod unmount;
+mod uploads;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -65,6 +66,7 @@ fn run(command: Command, arguments: &[OsString]) -> Result<Result<(), Exit>, Fai
     match command {
         Command::Mount(mount) => mount::run(*mount, arguments),
         Command::Serve(serve) => serve::run(serve, &program).map(Ok),
+        Command::Uploads(uploads) => uploads::run(&uploads.action).map(Ok),
         Command::Unmount(unmount) => unmount::run(&unmount.mount_point).map(Ok),
     }
 }

@@ -189,8 +189,8 @@ impl Care {
 }
 
 /// The bucket, and the service behind it if that is ours.
-struct Bucket {
-    store: Arc<HttpStore>,
+pub(super) struct Bucket {
+    pub(super) store: Arc<HttpStore>,
     stats: Arc<Stats>,
     local: Option<LocalService>,
     /// Where it is.
@@ -199,7 +199,7 @@ struct Bucket {
 
 impl Bucket {
     /// Finds the way to the bucket and asks whether it may be used.
-    async fn reach(config: &MountConfig, transfers: &Handle) -> Result<Bucket, Failure> {
+    pub(super) async fn reach(config: &MountConfig, transfers: &Handle) -> Result<Bucket, Failure> {
         let (endpoint, credentials, local) = match &config.service {
             Service::Remote { endpoint, credentials } => (endpoint.clone(), credentials.clone(), None),
             Service::Local { directory, listen } => {
@@ -283,7 +283,7 @@ fn inheritance(bucket: &Bucket, config: &MountConfig) -> Inheritance {
 }
 
 /// Who this mount is, for journals.
-fn owner(bucket: &Bucket, config: &MountConfig) -> Owner {
+pub(super) fn owner(bucket: &Bucket, config: &MountConfig) -> Owner {
     // The port of a service in this process is another one every time.
     let place = match &config.service {
         Service::Remote { .. } => bucket.origin.clone(),

@@ -10,7 +10,7 @@ use std::time::Duration;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ByteSize(pub u64);
 
-/// A length of time, for example `5s`, `500ms`, `1.5m`, `2h` or `30` (seconds).
+/// A length of time, for example `5s`, `500ms`, `1.5m`, `2h`, `7d` or `30` (seconds).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Span(pub Duration);
 
@@ -71,6 +71,7 @@ impl FromStr for Span {
             "" | "s" => 1.0,
             "m" | "min" => 60.0,
             "h" => 3600.0,
+            "d" => 86_400.0,
             _ => return Err(refused()),
         };
         let number: f64 = number.parse().map_err(|_| refused())?;
@@ -117,8 +118,9 @@ mod tests {
 
     #[test]
     fn durations_are_read_as_people_write_them() {
-        let table: [(&str, Option<u64>); 12] = [
+        let table: [(&str, Option<u64>); 13] = [
             ("5s", Some(5_000)),
+            ("7d", Some(604_800_000)),
             ("500ms", Some(500)),
             ("30", Some(30_000)),
             ("0", Some(0)),

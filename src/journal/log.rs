@@ -310,7 +310,7 @@ pub(crate) fn hidden_prefix(prefix: &str, mount: &str) -> String {
 /// The directory at the top of each mount that the mount does not show.
 pub(crate) const HIDDEN_DIRECTORY: &str = ".cosmount-unlinked";
 
-/// The uploads of `bucket` that journals in `directory` know, those of mounts that live first.
+/// The uploads of the bucket of `owner` that journals in `directory` know: those of mounts that live, and those of dead ones.
 pub fn known_uploads(directory: &Path, owner: &Owner) -> io::Result<[HashSet<UploadId>; 2]> {
     let mut known = [HashSet::new(), HashSet::new()];
     for path in journals(directory)? {

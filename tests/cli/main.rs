@@ -9,3 +9,4 @@ mod refusals;
 mod serving;
 mod signals;
 mod unmounting;
+mod uploads;
