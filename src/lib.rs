@@ -25,3 +25,6 @@ pub mod fuse;
 pub mod config;
 
 pub mod cli;
+
+#[cfg(feature = "testing")]
+pub mod fuzzing;

@@ -33,7 +33,7 @@ impl CoscmdFile {
     }
 
     /// Lines that are not understood are coscmd's business and are passed over.
-    fn parse(path: &Path, text: &str) -> CoscmdFile {
+    pub(super) fn parse(path: &Path, text: &str) -> CoscmdFile {
         let mut file = CoscmdFile { origin: path.display().to_string(), ..CoscmdFile::default() };
         let mut in_common = false;
         for line in text.lines().map(str::trim) {

@@ -66,7 +66,7 @@ impl ConfigFile {
         self.buckets.keys().map(String::as_str)
     }
 
-    fn parse(file: &PrivateFile) -> Result<ConfigFile, ConfigError> {
+    pub(super) fn parse(file: &PrivateFile) -> Result<ConfigFile, ConfigError> {
         let path = &file.path;
         let mut table: Table = file.text.parse().map_err(|error| syntax_error(path, &file.text, &error))?;
         let buckets = table.remove("bucket");

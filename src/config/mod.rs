@@ -4,6 +4,8 @@
 //! a table in a test. Options of a layer are defined in that layer; this one fills them in. It reads configuration
 //! files, says in one sentence what is wrong with them, and never shows a secret.
 
+#[cfg(feature = "testing")]
+mod anything;
 mod coscmd;
 mod credentials;
 mod environment;
@@ -19,6 +21,8 @@ mod secret;
 mod settings;
 mod source;
 
+#[cfg(feature = "testing")]
+pub(crate) use anything::{read_anything, read_options};
 pub use credentials::service_credentials;
 pub use environment::Environment;
 pub use error::ConfigError;

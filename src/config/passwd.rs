@@ -16,7 +16,7 @@ pub(super) fn read(path: &Path, readers: Readers, bucket: &str) -> Result<Option
     parse(&file, bucket).map(Some)
 }
 
-fn parse(file: &PrivateFile, bucket: &str) -> Result<Candidate, ConfigError> {
+pub(super) fn parse(file: &PrivateFile, bucket: &str) -> Result<Candidate, ConfigError> {
     let mut named = Candidate { origin: file.path.display().to_string(), ..Candidate::default() };
     let mut for_bucket = None;
     let mut default = None;

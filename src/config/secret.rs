@@ -56,6 +56,12 @@ pub(super) fn read_private(path: &Path) -> Result<Option<PrivateFile>, ConfigErr
 }
 
 impl PrivateFile {
+    /// A file of that text that only its owner can read.
+    #[cfg(feature = "testing")]
+    pub(super) fn of(path: &Path, text: &str) -> PrivateFile {
+        PrivateFile { path: path.to_owned(), text: text.to_owned(), mode: 0o600 }
+    }
+
     /// Refuses the file if more people can get at it than `readers`.
     pub(super) fn allow_only(&self, readers: Readers) -> Result<(), ConfigError> {
         check_mode(&self.path, self.mode, readers)

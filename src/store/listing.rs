@@ -111,6 +111,18 @@ fn next_marker(result: &ListBucketResult) -> Option<String> {
     result.next_marker.clone().or_else(|| last_key.cloned())
 }
 
+/// Judges whatever may come as a page, as [`page`] does. For fuzzing.
+#[cfg(feature = "testing")]
+pub(crate) fn judge_page(bytes: &[u8]) {
+    let Ok(result) = ListBucketResult::decode(bytes) else { return };
+    for (prefix, delimited) in [("", false), ("d/", true)] {
+        let wanted = ListRequest { prefix: prefix.to_owned(), delimited, ..ListRequest::default() };
+        let leads_on = next_marker(&result).is_some();
+        assert!(!leads_on || result.is_truncated);
+        let _ = is_plausible(&result, &wanted);
+    }
+}
+
 /// Whether a page can be an answer to what was asked (`cos-api.md` 5.2).
 fn is_plausible(result: &ListBucketResult, wanted: &ListRequest) -> bool {
     // Where one sorts that cannot be read nobody knows.

@@ -32,6 +32,8 @@ pub use error::{Obstacle, StoreError, StoreErrorKind};
 pub use http::{Runtimes, Timeouts};
 pub use http_store::{HttpOptions, HttpStore};
 pub use journaled::{JournaledStore, ResumeWindow};
+#[cfg(feature = "testing")]
+pub(crate) use listing::judge_page;
 pub use object_store::{
     Copied, CopyRequest, GetRequest, Initiated, ListPage, ListRequest, ListedObject, ListedPart, ListedUpload,
     ObjectStore, Published, Reading, Resumed, Source,

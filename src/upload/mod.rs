@@ -41,5 +41,7 @@ pub use error::UploadError;
 pub use ladder::Ladder;
 pub use open_file::{OpenFile, PublishedFile, Taken};
 pub use options::{OnConflict, UploadOptions};
+#[cfg(feature = "testing")]
+pub(crate) use plan::plan_anything;
 pub use publishing::LosingName;
 pub use uploader::Uploader;

@@ -482,5 +482,10 @@ fn take(pieces: &mut Peekable<impl Iterator<Item = Piece>>, bytes: u64) -> u64 {
     fetched
 }
 
+#[cfg(feature = "testing")]
+mod anything;
+#[cfg(feature = "testing")]
+pub(crate) use anything::plan_anything;
+
 #[cfg(test)]
 mod tests;

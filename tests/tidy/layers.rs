@@ -8,7 +8,7 @@ use super::texts_below;
 
 /// The layers by rank. An import goes to a lower rank, or stays inside the module; equal ranks are siblings that do
 /// not name each other, except at the ground, where there is nothing to keep apart.
-const RANKS: [(&str, u8); 14] = [
+const RANKS: [(&str, u8); 15] = [
     ("clock", 0),
     ("memory", 0),
     ("stats", 0),
@@ -23,6 +23,7 @@ const RANKS: [(&str, u8); 14] = [
     ("fuse", 6),
     ("config", 7),
     ("cli", 8),
+    ("fuzzing", 9),
 ];
 
 /// Below this rank nobody reads the environment.
