@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::{daemon, logging};
 use crate::config::{Environment, MountConfig, MountRequest, Service};
-use crate::store::HttpStore;
+use crate::store::{FixedKey, HttpStore};
 
 /// Settings that a running mount follows.
 const FOLLOWED: [&str; 4] = ["log_level", "secret_id", "credentials_file", "unmount_timeout"];
@@ -61,8 +61,7 @@ impl Rereading {
             (&config.service, &self.config.service)
             && credentials != before
         {
-            store.replace_credentials(credentials.clone());
-            log::info!("requests are signed with the id {} from now on", credentials.secret_id);
+            store.credentials().replace_provider(Arc::new(FixedKey::new(credentials.clone(), "the configuration")));
         }
         let changed = config.settings.differences(&self.config.settings);
         let later: Vec<&str> = changed.into_iter().filter(|name| !FOLLOWED.contains(name)).collect();

@@ -30,9 +30,8 @@ use crate::fs::{FileSystem, FileSystemParts, Others};
 use crate::fuse;
 use crate::memory::Memory;
 use crate::stats::Stats;
-use crate::store::{HttpOptions, HttpStore, RetryOptions, Runtimes, StoreError};
+use crate::store::{CredentialCache, HttpOptions, HttpStore, RetryOptions, Runtimes, StoreError};
 use crate::wire::address::Endpoint;
-use crate::wire::sign::Credentials;
 
 /// How long a service that is there may take to give its first answer. Short, because somebody waits for the command.
 const FIRST_ANSWER_DEADLINE: Duration = Duration::from_secs(5);
@@ -212,6 +211,7 @@ impl Bucket {
         };
         obstacles::check_region(&subject).await?;
         let stats = Arc::new(Stats::default());
+        let credentials = CredentialCache::from(credentials);
         let connect = |retry| connect(config, &endpoint, &credentials, retry, &stats, transfers);
         // Somebody waits for the first answer, so it is not tried for as long as those of an open file.
         let deadline = config.retry.deadline.min(FIRST_ANSWER_DEADLINE);
@@ -256,7 +256,7 @@ pub(super) fn directories() -> Vec<PathBuf> {
 fn connect(
     config: &MountConfig,
     endpoint: &Endpoint,
-    credentials: &Credentials,
+    credentials: &CredentialCache,
     retry: RetryOptions,
     stats: &Arc<Stats>,
     transfers: &Handle,

@@ -18,8 +18,8 @@ use super::retry::{self, RetryOptions};
 use super::session::{Request, Session};
 use super::watchdog::Watchdog;
 use super::{
-    Body, Copied, CopyRequest, GetRequest, ListPage, ListRequest, ObjectStore, Obstacle, Published, Reading, Source,
-    StoreError, StoreErrorKind,
+    Body, Copied, CopyRequest, CredentialCache, GetRequest, ListPage, ListRequest, ObjectStore, Obstacle, Published,
+    Reading, Source, StoreError, StoreErrorKind,
 };
 use super::{copying, reading, sending};
 use crate::clock::Clock;
@@ -37,7 +37,6 @@ use crate::wire::operation::{
     AbortMultipartUpload, DeleteMultipleObjects, DeleteObject, InitiateMultipartUpload, ObjectVersion, Operation,
     UploadPart, UploadPartCopy,
 };
-use crate::wire::sign::Credentials;
 
 /// Keys of one Delete Multiple Objects (`cos-api.md` 3.5).
 const DELETE_KEYS_MAX: usize = 1000;
@@ -50,7 +49,7 @@ pub struct HttpOptions {
     /// The bucket.
     pub bucket: BucketName,
     /// Who asks.
-    pub credentials: Credentials,
+    pub credentials: CredentialCache,
     /// How long to wait for what.
     pub timeouts: Timeouts,
     /// How long to try.
@@ -69,11 +68,11 @@ pub struct HttpOptions {
 
 impl HttpOptions {
     /// The usual options for a bucket.
-    pub fn new(endpoint: Endpoint, bucket: BucketName, credentials: Credentials) -> HttpOptions {
+    pub fn new(endpoint: Endpoint, bucket: BucketName, credentials: impl Into<CredentialCache>) -> HttpOptions {
         HttpOptions {
             endpoint,
             bucket,
-            credentials,
+            credentials: credentials.into(),
             timeouts: Timeouts::default(),
             retry: RetryOptions::default(),
             proxy: None,
@@ -162,9 +161,9 @@ impl HttpStore {
         };
     }
 
-    /// Signs with these credentials from now on; requests that are on their way keep theirs.
-    pub fn replace_credentials(&self, credentials: Credentials) {
-        self.session.replace_credentials(credentials);
+    /// What requests are signed with.
+    pub fn credentials(&self) -> &CredentialCache {
+        self.session.credentials()
     }
 
     fn copy_source(&self, key: &ObjectKey) -> CopySource {

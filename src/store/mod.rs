@@ -7,6 +7,7 @@ mod body;
 mod change_notifier;
 mod complete;
 mod copying;
+mod credential_cache;
 mod error;
 mod http;
 mod http_store;
@@ -14,6 +15,7 @@ mod layered;
 mod listing;
 mod object_store;
 mod pace;
+mod provider;
 mod reach;
 mod reading;
 mod retry;
@@ -25,12 +27,14 @@ mod watchdog;
 
 pub use body::Body;
 pub use change_notifier::{ChangeNotifier, ChangeObserver};
+pub use credential_cache::CredentialCache;
 pub use error::{Obstacle, StoreError, StoreErrorKind};
 pub use http::{Runtimes, Timeouts};
 pub use http_store::{HttpOptions, HttpStore};
 pub use object_store::{
     Copied, CopyRequest, GetRequest, ListPage, ListRequest, ListedObject, ObjectStore, Published, Reading, Source,
 };
+pub use provider::{CredentialProvider, FixedKey, ProviderError};
 pub use retry::RetryOptions;
 pub use watchdog::Watchdog;
 
