@@ -30,7 +30,7 @@ use crate::fs::{FileSystem, FileSystemParts, Others};
 use crate::fuse;
 use crate::memory::Memory;
 use crate::stats::Stats;
-use crate::store::{CredentialCache, HttpOptions, HttpStore, RetryOptions, Runtimes, StoreError};
+use crate::store::{CredentialCache, HttpOptions, HttpStore, NetworkOptions, RetryOptions, Runtimes, StoreError};
 use crate::wire::address::Endpoint;
 
 /// How long a service that is there may take to give its first answer. Short, because somebody waits for the command.
@@ -264,7 +264,7 @@ fn connect(
     let bucket = config.source.bucket.clone();
     HttpStore::new(HttpOptions {
         retry,
-        proxy: config.proxy.clone(),
+        network: NetworkOptions { proxy: config.proxy.clone(), ..NetworkOptions::default() },
         stats: stats.clone(),
         runtimes: Some(Runtimes { bulk: transfers.clone(), light: Handle::current() }),
         ..HttpOptions::new(endpoint.clone(), bucket, credentials.clone())

@@ -59,8 +59,8 @@ struct State {
     provider: Arc<dyn CredentialProvider>,
     key: Arc<CurrentKey>,
     asked_at: Instant,
-    /// Whether the service has refused `key`.
-    is_refused: bool,
+    /// How the service has refused `key`, if it has.
+    refused: Option<Suspicion>,
     /// How often in a row a key was refused, and when the last time.
     refusals: u32,
     refused_at: Option<Instant>,
@@ -88,9 +88,11 @@ struct Term {
 /// What an answer says of the key that its request was signed with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Suspicion {
-    /// It is over, or not known.
-    Certain,
-    /// That, or something else: an answer to HEAD says no more than that it is a refusal.
+    /// It is over.
+    Over,
+    /// It is not known, or not the one of that id.
+    Unknown,
+    /// One of these, or something else: an answer to HEAD says no more than that it is a refusal.
     Vague,
 }
 
@@ -136,7 +138,7 @@ impl CredentialCache {
             provider,
             key,
             asked_at: Instant::now(),
-            is_refused: false,
+            refused: None,
             refusals: 0,
             refused_at: None,
             failure: None,
@@ -181,13 +183,13 @@ impl CredentialCache {
     /// Hears that a request was refused that was signed with a key. Returns whether the next one may be signed with another.
     pub(super) fn suspect(&self, generation: u64, suspicion: Suspicion) -> bool {
         let mut state = self.0.state();
-        if state.key.generation != generation || state.is_refused {
+        if state.key.generation != generation || state.refused.is_some() {
             return true;
         }
         if !state.provider.can_renew() || !state.may_ask_again(suspicion) {
             return false;
         }
-        state.is_refused = true;
+        state.refused = Some(suspicion);
         state.refusals += 1;
         state.refused_at = Some(Instant::now());
         drop(state);
@@ -205,7 +207,7 @@ impl Shared {
     fn good_key(&self) -> Option<Arc<CurrentKey>> {
         let state = self.state();
         let is_over = state.key.term.is_some_and(|term| term.ends <= self.clock.now());
-        let is_bad = is_over && state.provider.can_renew() || state.is_refused;
+        let is_bad = is_over && state.provider.can_renew() || state.refused.is_some();
         (!is_bad).then(|| state.key.clone())
     }
 
@@ -223,6 +225,11 @@ impl Shared {
         let provided = provider.provide().await;
         let mut state = self.state();
         match provided {
+            Ok(issued) if state.is_over(&issued, self.clock.now()) => {
+                let error = ProviderError::passing("it still gives the key that is over");
+                state.note_failure(&error);
+                Err(error)
+            }
             Ok(issued) => {
                 state.take_over(issued, self.clock.now());
                 Ok(state.key.clone())
@@ -255,7 +262,7 @@ impl Shared {
         let state = self.state();
         let by_term = state.key.term.is_some_and(|term| term.renew_at <= self.clock.now());
         let by_habit = state.provider.ask_every().is_some_and(|span| state.asked_at.elapsed() >= span);
-        state.provider.can_renew() && (by_term || by_habit || state.is_refused)
+        state.provider.can_renew() && (by_term || by_habit || state.refused.is_some())
     }
 }
 
@@ -270,6 +277,12 @@ impl State {
         self.asked_at.elapsed() >= pause
     }
 
+    /// Whether this is the same key as before, and that one has ended.
+    fn is_over(&self, issued: &Issued, now: SystemTime) -> bool {
+        let has_ended = self.key.term.is_some_and(|term| term.ends <= now) || self.refused == Some(Suspicion::Over);
+        has_ended && issued.credentials == self.key.credentials && Term::until(issued.expires, now).is_none()
+    }
+
     fn take_over(&mut self, issued: Issued, now: SystemTime) {
         let Issued { credentials, expires } = issued;
         let is_other = credentials != self.key.credentials;
@@ -281,7 +294,7 @@ impl State {
         }
         self.key = Arc::new(CurrentKey { credentials, generation, term });
         self.asked_at = Instant::now();
-        self.is_refused = false;
+        self.refused = None;
         self.failure = None;
     }
 
@@ -441,18 +454,18 @@ mod tests {
         let bed = Bed::with([key(1, None), key(2, None)], Duration::from_secs(1), None).await;
         let refused = bed.cache.usable().await.unwrap().generation;
         for _ in 0..5 {
-            assert!(bed.cache.suspect(refused, Suspicion::Certain));
+            assert!(bed.cache.suspect(refused, Suspicion::Unknown));
         }
         let waiting = (0..5).map(|_| bed.id());
         let ids = futures_util::future::join_all(waiting).await;
         assert!(ids.iter().all(|id| *id == Ok("id2".into())), "{ids:?}");
         assert_eq!(bed.asked(), 2);
-        assert!(bed.cache.suspect(refused, Suspicion::Certain), "there is a newer one already");
+        assert!(bed.cache.suspect(refused, Suspicion::Unknown), "there is a newer one already");
         assert_eq!((bed.id().await, bed.asked()), (Ok("id2".into()), 2));
         // Failures are shared as well.
         let refused = bed.cache.usable().await.unwrap().generation;
         bed.pass(1_000).await;
-        assert!(bed.cache.suspect(refused, Suspicion::Certain));
+        assert!(bed.cache.suspect(refused, Suspicion::Unknown));
         let failed = futures_util::future::join_all((0..5).map(|_| bed.id())).await;
         assert!(failed.iter().all(Result::is_err) && bed.asked() == 3, "{failed:?} {}", bed.asked());
     }
@@ -463,7 +476,7 @@ mod tests {
         let bed = Bed::new((1..1000).map(|number| key(number, None))).await;
         for _ in 0..600 {
             let generation = bed.cache.usable().await.unwrap().generation;
-            bed.cache.suspect(generation, Suspicion::Certain);
+            bed.cache.suspect(generation, Suspicion::Unknown);
             bed.pass(100).await;
         }
         assert!((5..=9).contains(&bed.asked()), "{} questions in a minute", bed.asked());
@@ -506,6 +519,27 @@ mod tests {
             let failed = CredentialCache::begin(provider.clone(), Clock::System).await;
             assert_eq!((failed.unwrap_err(), *provider.asked.lock().unwrap()), (error, expected));
         }
+    }
+
+    /// Whoever puts keys into a file may be late.
+    #[tokio::test(start_paused = true)]
+    async fn a_key_that_is_over_and_given_again_is_waited_for_like_no_key() {
+        let bed = Bed::new([key(1, 60), key(1, 60), key(1, 60)]).await;
+        bed.pass(61_000).await;
+        assert!(bed.id().await.is_err());
+        bed.answers_next(key(2, 120));
+        bed.pass(2_000).await;
+        assert_eq!(bed.id().await, Ok("id2".into()));
+        // Of a key whose end nobody tells the service says it.
+        let bed = Bed::new([key(1, None), key(1, None), key(2, None)]).await;
+        assert!(bed.cache.suspect(0, Suspicion::Over));
+        assert!(bed.id().await.unwrap_err().message.contains("still gives the key that is over"));
+        bed.pass(1_000).await;
+        assert_eq!(bed.id().await, Ok("id2".into()));
+        // What is unknown may be so for another reason.
+        let bed = Bed::new([key(1, None), key(1, None)]).await;
+        assert!(bed.cache.suspect(0, Suspicion::Unknown));
+        assert_eq!(bed.id().await, Ok("id1".into()));
     }
 
     #[test]

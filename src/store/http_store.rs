@@ -12,7 +12,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::complete::{self, Expected};
-use super::http::{Runtimes, Timeouts, Transport};
+use super::http::{NetworkOptions, Runtimes, Timeouts, Transport};
 use super::listing::{self, Listings};
 use super::retry::{self, RetryOptions};
 use super::session::{Request, Session};
@@ -54,8 +54,8 @@ pub struct HttpOptions {
     pub timeouts: Timeouts,
     /// How long to try.
     pub retry: RetryOptions,
-    /// The URL of an HTTP proxy to go through. The environment is not asked.
-    pub proxy: Option<String>,
+    /// How this machine reaches others.
+    pub network: NetworkOptions,
     /// What the service takes.
     pub limits: Limits,
     /// Where requests and bytes are counted.
@@ -75,7 +75,7 @@ impl HttpOptions {
             credentials: credentials.into(),
             timeouts: Timeouts::default(),
             retry: RetryOptions::default(),
-            proxy: None,
+            network: NetworkOptions::default(),
             limits: Limits::COS,
             stats: Arc::default(),
             clock: Clock::System,
@@ -110,13 +110,13 @@ impl HttpStore {
     /// # Errors
     /// `Invalid` for a proxy that is no URL, or where TLS finds no certificates on this machine.
     pub fn new(options: HttpOptions) -> Result<HttpStore, StoreError> {
-        let HttpOptions { endpoint, bucket, credentials, timeouts, retry, proxy, limits, stats, clock, runtimes } =
+        let HttpOptions { endpoint, bucket, credentials, timeouts, retry, network, limits, stats, clock, runtimes } =
             options;
         let route = endpoint.route(&bucket);
         let secure = |url: &str| url.starts_with("https://");
-        let tls = secure(&route.origin) || proxy.as_deref().is_some_and(secure);
+        let tls = secure(&route.origin) || network.proxy.as_deref().is_some_and(secure);
         let (timeouts, watchdog) = (timeouts.within(retry.deadline), Arc::new(Watchdog::new(retry.deadline)));
-        let transport = Transport::new(timeouts, tls, proxy.as_deref(), runtimes, watchdog).map_err(|error| {
+        let transport = Transport::new(timeouts, tls, &network, runtimes, watchdog).map_err(|error| {
             let obstacle = error.obstacle;
             StoreError { obstacle, ..StoreError::new(error.kind, None, bucket.as_str(), error.message) }
         })?;

@@ -3,6 +3,7 @@
 //! Every implementation passes the one suite in `tests/conformance`. Retrying belongs to the implementation:
 //! a caller that gets an error need not try again.
 
+mod assumed_role;
 mod body;
 mod change_notifier;
 mod complete;
@@ -11,11 +12,13 @@ mod credential_cache;
 mod error;
 mod http;
 mod http_store;
+mod instance_role;
 mod layered;
 mod listing;
 mod object_store;
 mod pace;
 mod provider;
+mod question;
 mod reach;
 mod reading;
 mod retry;
@@ -25,12 +28,14 @@ mod session;
 pub mod testing;
 mod watchdog;
 
+pub use assumed_role::{AssumedRole, Identity, RoleOptions, STS_URL, STS_URL_INTERNAL};
 pub use body::Body;
 pub use change_notifier::{ChangeNotifier, ChangeObserver};
 pub use credential_cache::CredentialCache;
 pub use error::{Obstacle, StoreError, StoreErrorKind};
-pub use http::{Runtimes, Timeouts};
+pub use http::{NetworkOptions, Runtimes, Timeouts};
 pub use http_store::{HttpOptions, HttpStore};
+pub use instance_role::{InstanceRole, METADATA_URL};
 pub use object_store::{
     Copied, CopyRequest, GetRequest, ListPage, ListRequest, ListedObject, ObjectStore, Published, Reading, Source,
 };

@@ -134,8 +134,11 @@ pub(super) fn suspicion((code, message): (&str, &str), status: u16) -> Option<Su
     let failure = classify(status, code, message);
     // A signature also differs when a file was read while somebody wrote a new key into it.
     let is_of_key = matches!(failure.code, Some(Code::InvalidAccessKeyId | Code::SignatureDoesNotMatch));
-    if is_of_key || matches!(failure.meaning, Meaning::TokenExpired | Meaning::RequestExpired) || is_of_token(code) {
-        return Some(Suspicion::Certain);
+    if matches!(failure.meaning, Meaning::TokenExpired) || code.trim().ends_with("TokenExpired") {
+        return Some(Suspicion::Over);
+    }
+    if is_of_key || failure.meaning == Meaning::RequestExpired || is_of_token(code) {
+        return Some(Suspicion::Unknown);
     }
     // An answer to HEAD has no code, and the code of a token that is wrong is not documented.
     let is_vague = code.is_empty() && matches!(status, 400 | 401) || failure.meaning == Meaning::Denied;

@@ -6,6 +6,7 @@ mod damage;
 mod deadlines;
 mod flipping;
 mod flips;
+mod keys;
 mod misbehaviour;
 mod mounted;
 mod obstructing;
