@@ -25,7 +25,7 @@ use super::rereading::Rereading;
 use super::signals::{RAISED_FOR, Signals, Wish};
 use super::{logging, mount};
 use crate::clock::Clock;
-use crate::config::{MountConfig, Service};
+use crate::config::{KeySource, MountConfig, Service};
 use crate::fs::{FileSystem, FileSystemParts, Others};
 use crate::fuse;
 use crate::memory::Memory;
@@ -193,25 +193,24 @@ impl Bucket {
     /// Finds the way to the bucket and asks whether it may be used.
     async fn reach(config: &MountConfig, transfers: &Handle) -> Result<Bucket, Failure> {
         let (endpoint, credentials, local) = match &config.service {
-            Service::Remote { endpoint, credentials } => (endpoint.clone(), credentials.clone(), None),
+            Service::Remote { endpoint, keys } => (endpoint.clone(), first_key(keys, &config.network).await?, None),
             Service::Local { directory, listen } => {
                 let service = LocalService::start(directory, &config.source.bucket, *listen).await?;
                 let endpoint = Endpoint::custom(&format!("http://{}", service.address))
                     .map_err(|error| Failure::new(Exit::Usage, error.to_string()))?;
                 log::info!("the local service listens on {}", service.address);
-                (endpoint, service.credentials.clone(), Some(service))
+                (endpoint, service.credentials.clone().into(), Some(service))
             }
         };
         let subject = Subject {
             source: config.source.clone(),
             origin: endpoint.route(&config.source.bucket).origin,
             region: config.region.clone(),
-            proxy: config.proxy.clone(),
-            secret_id: credentials.secret_id.clone(),
+            proxy: config.network.proxy.clone(),
+            secret_id: credentials.secret_id(),
         };
         obstacles::check_region(&subject).await?;
         let stats = Arc::new(Stats::default());
-        let credentials = CredentialCache::from(credentials);
         let connect = |retry| connect(config, &endpoint, &credentials, retry, &stats, transfers);
         // Somebody waits for the first answer, so it is not tried for as long as those of an open file.
         let deadline = config.retry.deadline.min(FIRST_ANSWER_DEADLINE);
@@ -225,6 +224,22 @@ impl Bucket {
             }
         }
         Ok(Bucket { store: Arc::new(connect(config.retry)?), stats, local, origin: subject.origin })
+    }
+}
+
+/// The key to begin with, which is renewed from now on.
+async fn first_key(keys: &KeySource, network: &NetworkOptions) -> Result<CredentialCache, Failure> {
+    let provider = keys.provider(network);
+    let provider = provider.map_err(|error| Failure::new(Exit::Usage, obstacles::of_setup(&error)))?;
+    let origin = provider.origin();
+    let refused = |why: String| Failure::new(Exit::Service, format!("there is no key from {origin}: {why}"));
+    match timeout(FIRST_ANSWER_TIMEOUT, CredentialCache::begin(provider, Clock::System)).await {
+        Ok(Ok(credentials)) => {
+            log::info!("using {}", credentials.describe());
+            Ok(credentials)
+        }
+        Ok(Err(error)) => Err(refused(error.to_string())),
+        Err(_) => Err(refused("no answer in time".into())),
     }
 }
 
@@ -264,7 +279,7 @@ fn connect(
     let bucket = config.source.bucket.clone();
     HttpStore::new(HttpOptions {
         retry,
-        network: NetworkOptions { proxy: config.proxy.clone(), ..NetworkOptions::default() },
+        network: config.network.clone(),
         stats: stats.clone(),
         runtimes: Some(Runtimes { bulk: transfers.clone(), light: Handle::current() }),
         ..HttpOptions::new(endpoint.clone(), bucket, credentials.clone())

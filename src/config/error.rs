@@ -81,6 +81,15 @@ pub enum ConfigError {
          ~/.config/cosmount/config.toml (mode 0600)"
     )]
     NoKeyForId(String),
+    /// Requests would go to another machine without encryption.
+    #[error(
+        "{origin} is another machine and what goes there is not encrypted: use https, or give --allow-http if the way to it is \
+         your own"
+    )]
+    Unencrypted {
+        /// The service.
+        origin: String,
+    },
     /// Neither a region nor an endpoint.
     #[error("which region is the bucket in? Give --region (for example --region ap-guangzhou), or --endpoint URL")]
     NoRegion,

@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod bed;
+mod credentials;
+mod issuer;
 mod logging;
 mod mounting;
 mod refusals;
