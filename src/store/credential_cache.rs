@@ -32,6 +32,8 @@ const LOOK_EVERY: Duration = Duration::from_secs(30);
 const FAILED_FOR: Duration = Duration::from_millis(500);
 /// An answer that may be about the key, and does not say so, makes the provider be asked if this has not happened for so long.
 const VAGUE_AFTER: Duration = Duration::from_secs(30);
+/// How long the request waits that got such an answer.
+const VAGUE_PATIENCE: Duration = Duration::from_secs(1);
 /// The pause before the second key in a row is asked for because the service refuses; doubles with each further one.
 const REFUSED_PAUSE: Duration = Duration::from_millis(500);
 /// How often it doubles: up to 32 s.
@@ -174,9 +176,19 @@ impl CredentialCache {
     /// The key to sign with. Waits only where the one that there is cannot be used.
     pub(super) async fn usable(&self) -> Result<Arc<CurrentKey>, ProviderError> {
         let arrived = Instant::now();
-        match self.0.good_key() {
-            Some(key) => Ok(key),
-            None => self.0.renew(arrived).await,
+        if let Some(key) = self.0.good_key() {
+            return Ok(key);
+        }
+        if !self.0.is_vague() {
+            return self.0.renew(arrived).await;
+        }
+        // It need not be the key, so this does not wait for long, and what there is counts if nothing comes. The question is a
+        // task, which goes on without whoever waited.
+        let shared = self.0.clone();
+        let asking = tokio::spawn(async move { shared.renew(arrived).await });
+        match tokio::time::timeout(VAGUE_PATIENCE, asking).await {
+            Ok(Ok(Ok(key))) => Ok(key),
+            _ => Ok(self.0.believed_key()),
         }
     }
 
@@ -209,6 +221,20 @@ impl Shared {
         let is_over = state.key.term.is_some_and(|term| term.ends <= self.clock.now());
         let is_bad = is_over && state.provider.can_renew() || state.refused.is_some();
         (!is_bad).then(|| state.key.clone())
+    }
+
+    /// Whether nothing but a refusal that may have another reason speaks against the key.
+    fn is_vague(&self) -> bool {
+        let state = self.state();
+        let is_over = state.key.term.is_some_and(|term| term.ends <= self.clock.now());
+        state.refused == Some(Suspicion::Vague) && !is_over
+    }
+
+    /// The key, against which nothing counts any more.
+    fn believed_key(&self) -> Arc<CurrentKey> {
+        let mut state = self.state();
+        state.refused = None;
+        state.key.clone()
     }
 
     /// Asks the provider, unless somebody else does since `arrived`: then what came of that counts.
@@ -540,6 +566,18 @@ mod tests {
         let bed = Bed::new([key(1, None), key(1, None)]).await;
         assert!(bed.cache.suspect(0, Suspicion::Unknown));
         assert_eq!(bed.id().await, Ok("id1".into()));
+    }
+
+    /// A policy that denies, while the provider is down, must not make anybody wait for it.
+    #[tokio::test(start_paused = true)]
+    async fn a_refusal_that_may_have_another_reason_makes_nobody_wait_for_long() {
+        let bed = Bed::with([key(1, None)], Duration::from_secs(9), None).await;
+        bed.pass(31_000).await;
+        assert!(bed.cache.suspect(0, Suspicion::Vague));
+        let began = Instant::now();
+        assert_eq!((bed.id().await, bed.asked()), (Ok("id1".into()), 2));
+        assert!(began.elapsed() <= VAGUE_PATIENCE, "{:?}", began.elapsed());
+        assert_eq!((bed.id().await, bed.asked()), (Ok("id1".into()), 2), "and this one does not wait at all");
     }
 
     #[test]
