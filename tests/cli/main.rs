@@ -4,6 +4,7 @@
 
 mod bed;
 mod credentials;
+mod encryption;
 mod issuer;
 mod logging;
 mod mounting;
