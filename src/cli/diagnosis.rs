@@ -27,7 +27,8 @@ pub(super) async fn check_bucket(store: &dyn ObjectStore, subject: &Subject) -> 
         Ok(()) => return Ok(()),
         Err(error) => error,
     };
-    if error.kind != StoreErrorKind::Denied {
+    // The code of a key that has ended comes with 400.
+    if error.kind != StoreErrorKind::Denied && error.status != 400 {
         return Err(explain(&error, subject));
     }
     // An answer to HEAD has no body and so no code. A listing tells what was wrong, or works: a policy may allow the

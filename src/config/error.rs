@@ -63,7 +63,8 @@ pub enum ConfigError {
     /// No source had credentials.
     #[error(
         "no credentials found: set COS_SECRETID and COS_SECRETKEY in the environment, or put secret_id and secret_key \
-         into ~/.config/cosmount/config.toml (mode 0600), or give --credentials-file FILE"
+         into ~/.config/cosmount/config.toml (mode 0600), or give --credentials-file FILE, or --cam-role auto on a virtual \
+         machine that has a role"
     )]
     NoCredentials,
     /// No source had credentials, but another program's are there.

@@ -105,7 +105,10 @@ impl KeySource {
         let Some(found) = credentials::find(sources, settings, bucket)? else {
             return match workload {
                 Some(workload) => workload.source(environment, settings),
-                None => Err(credentials::nothing_found(environment, settings)),
+                None => {
+                    Err(Workload::missing(environment)
+                        .unwrap_or_else(|| credentials::nothing_found(environment, settings)))
+                }
             };
         };
         let source = KeySource::of(found, deciding);
@@ -166,6 +169,20 @@ impl KeySource {
     }
 }
 
+/// Variables of workloads, the first set first. Tools differ in the names, and so does the documentation of one of them.
+const ROLE_ARNS: &[&str] = &["TKE_ROLE_ARN", "TENCENTCLOUD_ROLE_ARN"];
+const PROVIDER_IDS: &[&str] = &["TKE_PROVIDER_ID", "TENCENTCLOUD_PROVIDER_ID"];
+const TOKEN_FILES: &[&str] = &[
+    "TKE_WEB_IDENTITY_TOKEN_FILE",
+    "TKE_IDENTITY_TOKEN_FILE",
+    "TENCENTCLOUD_WEB_IDENTITY_TOKEN_FILE",
+    "TENCENTCLOUD_IDENTITY_TOKEN_FILE",
+];
+
+fn first<'a>(environment: &'a Environment, names: &[&str]) -> Option<&'a str> {
+    names.iter().find_map(|name| environment.get(name))
+}
+
 /// A workload that its platform has given a token and the name of a role.
 struct Workload<'a> {
     role_arn: &'a str,
@@ -174,19 +191,19 @@ struct Workload<'a> {
 }
 
 impl<'a> Workload<'a> {
-    /// Tools differ in the names, and so does the documentation of one of them.
     fn of(environment: &'a Environment) -> Option<Workload<'a>> {
-        let first = |names: &[&str]| names.iter().find_map(|name| environment.get(name));
         Some(Workload {
-            role_arn: first(&["TKE_ROLE_ARN", "TENCENTCLOUD_ROLE_ARN"])?,
-            provider_id: first(&["TKE_PROVIDER_ID", "TENCENTCLOUD_PROVIDER_ID"])?,
-            file: first(&[
-                "TKE_WEB_IDENTITY_TOKEN_FILE",
-                "TKE_IDENTITY_TOKEN_FILE",
-                "TENCENTCLOUD_WEB_IDENTITY_TOKEN_FILE",
-                "TENCENTCLOUD_IDENTITY_TOKEN_FILE",
-            ])?,
+            role_arn: first(environment, ROLE_ARNS)?,
+            provider_id: first(environment, PROVIDER_IDS)?,
+            file: first(environment, TOKEN_FILES)?,
         })
+    }
+
+    /// What is not there beside the token of one.
+    fn missing(environment: &Environment) -> Option<ConfigError> {
+        first(environment, TOKEN_FILES)?;
+        let missing = [ROLE_ARNS, PROVIDER_IDS].into_iter().find(|names| first(environment, names).is_none())?[0];
+        Some(ConfigError::HalfCredentials { origin: "environment".into(), given: "a file with a token", missing })
     }
 
     fn source(&self, environment: &Environment, settings: &Settings) -> Result<KeySource, ConfigError> {
@@ -197,7 +214,7 @@ impl<'a> Workload<'a> {
 }
 
 fn role_options(role_arn: &str, environment: &Environment, settings: &Settings) -> Result<RoleOptions, ConfigError> {
-    let first = |names: &[&str]| names.iter().find_map(|name| environment.get(name)).map(str::to_owned);
+    let first = |names: &[&str]| first(environment, names).map(str::to_owned);
     let usual = if settings.internal == Some(true) { STS_URL_INTERNAL } else { STS_URL };
     let url = environment.get(STS_URL_NAME).unwrap_or(usual).to_owned();
     let invalid = |reason: String| ConfigError::InvalidSetting {

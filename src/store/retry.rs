@@ -230,6 +230,31 @@ mod tests {
     }
 
     #[test]
+    fn what_a_refusal_says_of_the_key_follows_from_its_code() {
+        let table = [
+            (400, "ExpiredToken", "", Some(Suspicion::Over)),
+            (403, "ExpiredToken", "", Some(Suspicion::Over)),
+            (403, "AccessDenied", "ExpiredToken", Some(Suspicion::Over)),
+            (403, "TokenExpired", "", Some(Suspicion::Over)),
+            (403, "InvalidAccessKeyId", "", Some(Suspicion::Unknown)),
+            (403, "AccessDenied", "InvalidAccessKeyId", Some(Suspicion::Unknown)),
+            (403, "SignatureDoesNotMatch", "", Some(Suspicion::Unknown)),
+            (403, "AccessDenied", "Request has expired", Some(Suspicion::Unknown)),
+            (401, "InvalidToken", "", Some(Suspicion::Unknown)),
+            (403, "AccessDenied", "Access Denied.", Some(Suspicion::Vague)),
+            (403, "", "", Some(Suspicion::Vague)),
+            (400, "", "", Some(Suspicion::Vague)),
+            (400, "InvalidArgument", "", None),
+            (404, "", "", None),
+            (404, "NoSuchBucket", "", None),
+            (503, "SlowDown", "", None),
+        ];
+        for (status, code, message, expected) in table {
+            assert_eq!(suspicion((code, message), status), expected, "{status} {code} {message}");
+        }
+    }
+
+    #[test]
     fn what_may_help_follows_from_what_was_answered() {
         let table = [
             (500, "InternalError", "", false, Remedy::Pause),

@@ -117,6 +117,23 @@ fn log(home: &Home) -> String {
     fs::read_to_string(home.path().join("log")).unwrap_or_default()
 }
 
+/// One that nothing renews.
+#[test]
+fn a_key_that_is_over_is_told_by_the_command_that_mounts() {
+    let home = Home::new();
+    let issuer = Issuer::start(home.path(), Duration::from_secs(1));
+    let key: serde_json::Value = serde_json::from_slice(&fs::read(home.path().join("key.json")).unwrap()).unwrap();
+    std::thread::sleep(Duration::from_secs(1));
+    let mut command = home.program();
+    command.args(["mount", BUCKET, "mnt", "--endpoint", &issuer.endpoint]);
+    for (name, member) in
+        [("COS_SECRETID", "AccessKeyId"), ("COS_SECRETKEY", "SecretAccessKey"), ("COS_SECURITYTOKEN", "SessionToken")]
+    {
+        command.env(name, key[member].as_str().unwrap());
+    }
+    Done::of(command.output().unwrap()).failed(3, "have expired: get new ones");
+}
+
 #[test]
 fn keys_of_a_machines_role_are_renewed_under_load() {
     renewed_under_load(Kind::Metadata);

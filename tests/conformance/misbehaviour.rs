@@ -21,6 +21,8 @@ const NOW: u64 = 1_700_000_000;
 const DATE_NOW: &str = "date: Tue, 14 Nov 2023 22:13:20 GMT\r\n";
 /// Two hours later.
 const DATE_LATER: &str = "date: Wed, 15 Nov 2023 00:13:20 GMT\r\n";
+/// One hour earlier.
+const DATE_EARLIER: &str = "date: Tue, 14 Nov 2023 21:13:20 GMT\r\n";
 const SECRET: &str = "a-secret-that-nobody-may-see";
 
 pub(crate) fn options(server: &Scripted) -> HttpOptions {
@@ -281,17 +283,19 @@ fn signed_from(authorization: &str) -> u64 {
 
 #[tokio::test]
 async fn a_clock_that_is_off_is_corrected_by_the_date_of_the_answer() {
-    let skewed = answer(403, DATE_LATER, error_xml("RequestTimeTooSkewed"));
-    let head_skewed = partial(403, DATE_LATER, 0, "");
-    for refused in [skewed, head_skewed] {
-        let found = head_reply(3, "e", None);
-        let server = Scripted::start([Reply::Answer(refused), found, head_reply(3, "e", None)]).await;
-        let store = client(&server);
-        store.head(&key()).await.unwrap();
-        store.head(&key()).await.unwrap();
-        let signed: Vec<u64> =
-            server.requests().iter().map(|asked| signed_from(asked.header("authorization").unwrap())).collect();
-        assert_eq!(signed, [NOW - 60, NOW + 7200 - 60, NOW + 7200 - 60]);
+    for (date, there) in [(DATE_LATER, NOW + 7200), (DATE_EARLIER, NOW - 3600)] {
+        let skewed = answer(403, date, error_xml("RequestTimeTooSkewed"));
+        let head_skewed = partial(403, date, 0, "");
+        for refused in [skewed, head_skewed] {
+            let found = head_reply(3, "e", None);
+            let server = Scripted::start([Reply::Answer(refused), found, head_reply(3, "e", None)]).await;
+            let store = client(&server);
+            store.head(&key()).await.unwrap();
+            store.head(&key()).await.unwrap();
+            let signed: Vec<u64> =
+                server.requests().iter().map(|asked| signed_from(asked.header("authorization").unwrap())).collect();
+            assert_eq!(signed, [NOW - 60, there - 60, there - 60]);
+        }
     }
 }
 
