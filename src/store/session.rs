@@ -522,7 +522,8 @@ pub(super) fn broken(request: &Request, error: TransportError) -> Failed {
 
 /// There is nothing to sign with for now.
 fn without_key(request: &Request, error: &ProviderError) -> Failed {
-    let error = request.error(StoreErrorKind::Denied, format!("the key is over, and there is no new one: {error}"));
+    let error = request
+        .error(StoreErrorKind::Denied, format!("the key is over or was refused, and there is no new one: {error}"));
     Failed { error, remedy: Remedy::Pause, done: Done::No }
 }
 
