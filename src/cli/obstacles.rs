@@ -64,7 +64,11 @@ pub(super) fn sentence(error: &StoreError, subject: &Subject) -> Option<String> 
 
 /// A client that cannot be made.
 pub(super) fn of_setup(error: &StoreError) -> String {
-    if error.obstacle == Some(Obstacle::NoAuthorities) { no_authorities() } else { error.to_string() }
+    match error.obstacle {
+        Some(Obstacle::NoAuthorities) => no_authorities(),
+        Some(Obstacle::Certificate) => format!("a certificate in --ca-bundle cannot be read: {}", innermost(error)),
+        _ => error.to_string(),
+    }
 }
 
 fn no_authorities() -> String {

@@ -247,10 +247,19 @@ fn client(timeouts: Timeouts, secure: bool, network: &NetworkOptions) -> Result<
     if !secure {
         builder = builder.tls_certs_only([]);
     } else if let Some(authorities) = &network.authorities {
-        let authorities = reqwest::Certificate::from_pem_bundle(authorities).map_err(setup_error)?;
+        let authorities = reqwest::Certificate::from_pem_bundle(authorities).map_err(authority_error)?;
         builder = builder.tls_certs_only(authorities);
     }
-    builder.build().map_err(setup_error)
+    // Garbled certificates are found only now.
+    let has_own = network.authorities.is_some();
+    builder.build().map_err(|error| if has_own { authority_error(error) } else { setup_error(error) })
+}
+
+/// A client that cannot be made, most likely for the certificates that it was given.
+fn authority_error(error: reqwest::Error) -> TransportError {
+    let error = setup_error(error);
+    let is_of_it = error.message.contains("certificate");
+    TransportError { obstacle: if is_of_it { Some(Obstacle::Certificate) } else { error.obstacle }, ..error }
 }
 
 /// Runs an exchange on a runtime, which then also serves the connection that is made for it. Dropping the future ends

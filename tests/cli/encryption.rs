@@ -73,7 +73,7 @@ fn a_service_is_believed_by_a_certificate_of_an_authority_that_is_trusted() {
     std::fs::write(home.mount_point().join("a"), "hello").unwrap();
     home.unmount().succeeded();
     home.write("garbled.pem", "-----BEGIN CERTIFICATE-----\nbm9uZQ==\n-----END CERTIFICATE-----\n", 0o644);
-    mount(&endpoint, &["--ca-bundle", "garbled.pem"]).failed(2, "");
+    mount(&endpoint, &["--ca-bundle", "garbled.pem"]).failed(2, "a certificate in --ca-bundle cannot be read: ");
     let (_terminator, endpoint) = terminated(&home, &service, "DNS:other.example");
     mount(&endpoint, &["--ca-bundle", "ca.pem"]).failed(3, "is refused: check the endpoint and the clock");
     // The machine's own authorities are not asked where there is a bundle.
