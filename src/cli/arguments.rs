@@ -37,7 +37,8 @@ pub(super) enum Command {
 /// Mount a bucket on a directory, and return once it answers.
 ///
 /// Credentials come from COS_SECRETID and COS_SECRETKEY, TENCENTCLOUD_SECRET_ID and TENCENTCLOUD_SECRET_KEY,
-/// ~/.config/cosmount/config.toml, coscmd's ~/.cos.conf or cosfs's passwd file; a secret is never a flag.
+/// ~/.config/cosmount/config.toml, coscmd's ~/.cos.conf, cosfs's passwd file, the files of tccli, or a role; a secret is never
+/// a flag.
 /// Every option with a value can also be given as -o NAME=VALUE, as COSMOUNT_NAME, or in config.toml.
 #[derive(Debug, Args)]
 #[command(allow_missing_positional = true, after_help = EXIT_CODES)]
@@ -114,6 +115,15 @@ struct ServiceFlags {
     /// Take the credentials from this file, in one of cosfs's forms (mode 0600)
     #[arg(long, alias = "passwd-file", value_name = "FILE")]
     credentials_file: Option<PathBuf>,
+    /// Use the keys of this role of the virtual machine, or of the one that it has: auto
+    #[arg(long, value_name = "NAME")]
+    cam_role: Option<String>,
+    /// Trust the authorities whose certificates are in this file (PEM), and no others
+    #[arg(long, value_name = "FILE")]
+    ca_bundle: Option<PathBuf>,
+    /// Let requests go to other machines without encryption
+    #[arg(long)]
+    allow_http: bool,
     /// How long a request that fails is tried again [default: 60s]
     #[arg(long, value_name = "TIME")]
     request_timeout: Option<Span>,
@@ -327,6 +337,9 @@ impl ServiceFlags {
             proxy: self.proxy,
             secret_id: self.secret_id,
             credentials_file: self.credentials_file,
+            cam_role: self.cam_role,
+            ca_bundle: self.ca_bundle,
+            allow_http: given(self.allow_http),
             request_timeout: self.request_timeout,
             ..Settings::default()
         }

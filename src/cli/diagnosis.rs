@@ -27,7 +27,8 @@ pub(super) async fn check_bucket(store: &dyn ObjectStore, subject: &Subject) -> 
         Ok(()) => return Ok(()),
         Err(error) => error,
     };
-    if error.kind != StoreErrorKind::Denied {
+    // The code of a key that has ended comes with 400.
+    if error.kind != StoreErrorKind::Denied && error.status != 400 {
         return Err(explain(&error, subject));
     }
     // An answer to HEAD has no body and so no code. A listing tells what was wrong, or works: a policy may allow the
@@ -106,7 +107,10 @@ fn explain(error: &StoreError, subject: &Subject) -> Failure {
 fn denied(error: &StoreError, subject: &Subject) -> String {
     let Subject { source, origin, secret_id, .. } = subject;
     let says = |reason: &str| error.code == reason || error.message.contains(reason);
-    if says("InvalidAccessKeyId") {
+    if error.status == 0 {
+        // Nobody was asked, because there was nothing to sign with.
+        format!("{origin} was not asked with the id {secret_id}: {}", error.message)
+    } else if says("InvalidAccessKeyId") {
         format!("{origin} does not know the secret id {secret_id}: check the credentials")
     } else if says("SignatureDoesNotMatch") || error.message.contains("Signature") {
         format!("the secret key is not the one of the id {secret_id}: check the credentials")
@@ -153,6 +157,7 @@ mod tests {
         for (kind, code, expected) in table {
             let mut error = StoreError::new(kind, Op::HeadBucket, "", "told");
             error.code = code.into();
+            error.status = 403;
             let failure = explain(&error, &subject());
             assert_eq!(failure.exit, Exit::Service);
             assert!(failure.sentence.contains(expected), "{kind:?} {code}: {}", failure.sentence);
@@ -161,9 +166,16 @@ mod tests {
     }
 
     #[test]
+    fn a_request_that_could_not_be_signed_says_why() {
+        let told = "the key is over or was refused, and there is no new one: it still gives the key that is over";
+        let failure = explain(&StoreError::new(StoreErrorKind::Denied, Op::HeadBucket, "", told), &subject());
+        assert!(failure.sentence.ends_with(told) && failure.sentence.contains("AKIDx"), "{}", failure.sentence);
+    }
+
+    #[test]
     fn a_reason_may_stand_in_the_message() {
         let mut error = StoreError::new(StoreErrorKind::Denied, Op::ListObjects, "", "InvalidAccessKeyId");
-        error.code = "AccessDenied".into();
+        (error.code, error.status) = ("AccessDenied".into(), 403);
         assert!(explain(&error, &subject()).sentence.contains("does not know the secret id AKIDx"));
     }
 }

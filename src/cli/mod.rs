@@ -25,6 +25,7 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::Parser;
+use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 use tokio::runtime::Runtime;
 
 use crate::config::{ConfigError, Environment};
@@ -33,6 +34,8 @@ use failure::{Exit, Failure};
 
 /// Runs the program with the arguments and the environment of this process.
 pub fn main() -> ExitCode {
+    // Without it a core would hold keys, and bytes of files. It fails on kernels that do not know it, and nothing depends on it.
+    let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
     let arguments = arguments::from_mount_helper(std::env::args_os().collect());
     if let Some(flag) = arguments::secret_flag(&arguments) {
         let (origin, name) = ("command line".to_owned(), flag.to_owned());

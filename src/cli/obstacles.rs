@@ -44,7 +44,7 @@ pub(super) fn sentence(error: &StoreError, subject: &Subject) -> Option<String> 
         }
         (Some(Obstacle::UnknownAuthority), _) => format!(
             "the certificate of {origin} is signed by no authority that this machine knows: name a file with the \
-             authority's certificate in SSL_CERT_FILE ({})",
+             authority's certificate with --ca-bundle ({})",
             innermost(error)
         ),
         (Some(Obstacle::Certificate), _) => {
@@ -64,12 +64,16 @@ pub(super) fn sentence(error: &StoreError, subject: &Subject) -> Option<String> 
 
 /// A client that cannot be made.
 pub(super) fn of_setup(error: &StoreError) -> String {
-    if error.obstacle == Some(Obstacle::NoAuthorities) { no_authorities() } else { error.to_string() }
+    match error.obstacle {
+        Some(Obstacle::NoAuthorities) => no_authorities(),
+        Some(Obstacle::Certificate) => format!("a certificate in --ca-bundle cannot be read: {}", innermost(error)),
+        _ => error.to_string(),
+    }
 }
 
 fn no_authorities() -> String {
     "this machine has no certificates of authorities, by which a service is known: install the package ca-certificates, \
-     or name a file with them in SSL_CERT_FILE"
+     or name a file with them with --ca-bundle"
         .to_owned()
 }
 
@@ -124,7 +128,7 @@ mod tests {
             (Obstacle::Name, None, "did you mean --region ap-guangzhou?"),
             (Obstacle::NotTls, None, "write http://"),
             (Obstacle::NotHttp, None, "write https://"),
-            (Obstacle::UnknownAuthority, None, "SSL_CERT_FILE"),
+            (Obstacle::UnknownAuthority, None, "--ca-bundle"),
             (Obstacle::Certificate, None, "is refused"),
             (Obstacle::NoAuthorities, None, "install the package ca-certificates"),
             (Obstacle::S3, None, "is an S3 service and not COS"),

@@ -11,7 +11,7 @@ use crate::config::{Environment, MountConfig, MountRequest, Service};
 use crate::store::HttpStore;
 
 /// Settings that a running mount follows.
-const FOLLOWED: [&str; 4] = ["log_level", "secret_id", "credentials_file", "unmount_timeout"];
+const FOLLOWED: [&str; 5] = ["log_level", "secret_id", "credentials_file", "cam_role", "unmount_timeout"];
 
 /// What a mount was decided by, to decide it again.
 pub(super) struct Rereading {
@@ -57,12 +57,14 @@ impl Rereading {
     }
 
     fn take_over(&mut self, config: MountConfig, store: &Arc<HttpStore>) {
-        if let (Service::Remote { credentials, .. }, Service::Remote { credentials: before, .. }) =
+        if let (Service::Remote { keys, .. }, Service::Remote { keys: before, .. }) =
             (&config.service, &self.config.service)
-            && credentials != before
         {
-            store.replace_credentials(credentials.clone());
-            log::info!("requests are signed with the id {} from now on", credentials.secret_id);
+            match keys.provider(&self.config.network) {
+                Ok(provider) if keys != before => store.credentials().replace_provider(provider),
+                Ok(_) => store.credentials().renew_soon(),
+                Err(error) => log::error!("keys come from where they came before: {error}"),
+            }
         }
         let changed = config.settings.differences(&self.config.settings);
         let later: Vec<&str> = changed.into_iter().filter(|name| !FOLLOWED.contains(name)).collect();

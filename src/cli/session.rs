@@ -25,15 +25,14 @@ use super::rereading::Rereading;
 use super::signals::{RAISED_FOR, Signals, Wish};
 use super::{logging, mount};
 use crate::clock::Clock;
-use crate::config::{MountConfig, Service};
+use crate::config::{KeySource, MountConfig, Service};
 use crate::fs::{FileSystem, FileSystemParts, Inheritance, Others, Recovery};
 use crate::fuse;
 use crate::journal::{Journal, Owner};
 use crate::memory::Memory;
 use crate::stats::Stats;
-use crate::store::{HttpOptions, HttpStore, RetryOptions, Runtimes, StoreError};
+use crate::store::{CredentialCache, HttpOptions, HttpStore, NetworkOptions, RetryOptions, Runtimes, StoreError};
 use crate::wire::address::Endpoint;
-use crate::wire::sign::Credentials;
 
 /// How long a service that is there may take to give its first answer. Short, because somebody waits for the command.
 const FIRST_ANSWER_DEADLINE: Duration = Duration::from_secs(5);
@@ -201,21 +200,21 @@ impl Bucket {
     /// Finds the way to the bucket and asks whether it may be used.
     pub(super) async fn reach(config: &MountConfig, transfers: &Handle) -> Result<Bucket, Failure> {
         let (endpoint, credentials, local) = match &config.service {
-            Service::Remote { endpoint, credentials } => (endpoint.clone(), credentials.clone(), None),
+            Service::Remote { endpoint, keys } => (endpoint.clone(), first_key(keys, &config.network).await?, None),
             Service::Local { directory, listen } => {
                 let service = LocalService::start(directory, &config.source.bucket, *listen).await?;
                 let endpoint = Endpoint::custom(&format!("http://{}", service.address))
                     .map_err(|error| Failure::new(Exit::Usage, error.to_string()))?;
                 log::info!("the local service listens on {}", service.address);
-                (endpoint, service.credentials.clone(), Some(service))
+                (endpoint, service.credentials.clone().into(), Some(service))
             }
         };
         let subject = Subject {
             source: config.source.clone(),
             origin: endpoint.route(&config.source.bucket).origin,
             region: config.region.clone(),
-            proxy: config.proxy.clone(),
-            secret_id: credentials.secret_id.clone(),
+            proxy: config.network.proxy.clone(),
+            secret_id: credentials.secret_id(),
         };
         obstacles::check_region(&subject).await?;
         let stats = Arc::new(Stats::default());
@@ -232,6 +231,22 @@ impl Bucket {
             }
         }
         Ok(Bucket { store: Arc::new(connect(config.retry)?), stats, local, origin: subject.origin })
+    }
+}
+
+/// The key to begin with, which is renewed from now on.
+async fn first_key(keys: &KeySource, network: &NetworkOptions) -> Result<CredentialCache, Failure> {
+    let provider = keys.provider(network);
+    let provider = provider.map_err(|error| Failure::new(Exit::Usage, obstacles::of_setup(&error)))?;
+    let origin = provider.origin();
+    let refused = |why: String| Failure::new(Exit::Service, format!("there is no key from {origin}: {why}"));
+    match timeout(FIRST_ANSWER_TIMEOUT, CredentialCache::begin(provider, Clock::System)).await {
+        Ok(Ok(credentials)) => {
+            log::info!("using {}", credentials.describe());
+            Ok(credentials)
+        }
+        Ok(Err(error)) => Err(refused(error.to_string())),
+        Err(_) => Err(refused("no answer in time".into())),
     }
 }
 
@@ -302,7 +317,7 @@ pub(super) fn owner(bucket: &Bucket, config: &MountConfig) -> Owner {
 fn connect(
     config: &MountConfig,
     endpoint: &Endpoint,
-    credentials: &Credentials,
+    credentials: &CredentialCache,
     retry: RetryOptions,
     stats: &Arc<Stats>,
     transfers: &Handle,
@@ -310,7 +325,7 @@ fn connect(
     let bucket = config.source.bucket.clone();
     HttpStore::new(HttpOptions {
         retry,
-        proxy: config.proxy.clone(),
+        network: config.network.clone(),
         stats: stats.clone(),
         runtimes: Some(Runtimes { bulk: transfers.clone(), light: Handle::current() }),
         ..HttpOptions::new(endpoint.clone(), bucket, credentials.clone())

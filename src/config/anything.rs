@@ -5,14 +5,18 @@ use std::path::Path;
 use super::coscmd::CoscmdFile;
 use super::file::ConfigFile;
 use super::secret::PrivateFile;
-use super::{ConfigError, mount_options, passwd};
+use super::{ConfigError, ini, mount_options, passwd};
+use crate::wire::issued::Issued;
 
 /// Reads the text as each file with credentials that there is.
 pub(crate) fn read_anything(text: &str) {
     let path = Path::new("/home/me/file");
     let file = PrivateFile::of(path, text);
     let secret = passwd::parse(&file, "photos-1").ok().and_then(|candidate| candidate.secret_key);
-    let _ = CoscmdFile::parse(path, text);
+    let _ = (CoscmdFile::parse(path, text), ini::section(text, "default"));
+    if let Err(error) = Issued::decode(text.as_bytes()) {
+        assert!(!error.to_string().is_empty());
+    }
     if let Err(error) = ConfigFile::parse(&file) {
         refused(&error, secret.as_deref());
     }

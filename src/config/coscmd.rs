@@ -4,6 +4,7 @@ use std::path::Path;
 
 use super::ConfigError;
 use super::credentials::Candidate;
+use super::ini;
 use super::secret::read_private;
 
 /// What coscmd's file says, as far as a mount can use it.
@@ -32,39 +33,23 @@ impl CoscmdFile {
         Ok(CoscmdFile { is_exposed, ..parsed })
     }
 
-    /// Lines that are not understood are coscmd's business and are passed over.
     pub(super) fn parse(path: &Path, text: &str) -> CoscmdFile {
-        let mut file = CoscmdFile { origin: path.display().to_string(), ..CoscmdFile::default() };
-        let mut in_common = false;
-        for line in text.lines().map(str::trim) {
-            if line.starts_with(['#', ';']) {
-                continue;
-            }
-            if line.starts_with('[') {
-                in_common = line == "[common]";
-                continue;
-            }
-            let Some((name, value)) = line.split_once(['=', ':']) else { continue };
-            let value = value.trim();
-            if !in_common || value.is_empty() {
-                continue;
-            }
-            let slot = match name.trim().to_ascii_lowercase().as_str() {
-                "secret_id" => &mut file.secret_id,
-                // The name that old versions gave it.
-                "access_id" if file.secret_id.is_none() => &mut file.secret_id,
-                "secret_key" => &mut file.secret_key,
-                "token" => &mut file.token,
-                "bucket" => &mut file.bucket,
-                "appid" => &mut file.appid,
-                "region" => &mut file.region,
-                "endpoint" => &mut file.endpoint,
-                "schema" => &mut file.schema,
-                _ => continue,
-            };
-            *slot = Some(value.to_owned());
+        let mut values = ini::section(text, "common");
+        let mut value = |name: &str| values.remove(name);
+        // The name that old versions gave it.
+        let old_id = value("access_id");
+        CoscmdFile {
+            origin: path.display().to_string(),
+            is_exposed: false,
+            secret_id: value("secret_id").or(old_id),
+            secret_key: value("secret_key"),
+            token: value("token"),
+            bucket: value("bucket"),
+            appid: value("appid"),
+            region: value("region"),
+            endpoint: value("endpoint"),
+            schema: value("schema"),
         }
-        file
     }
 
     /// The full name of the bucket; old files have the APPID apart.
@@ -89,6 +74,7 @@ impl CoscmdFile {
             secret_id: self.secret_id.clone(),
             secret_key: self.secret_key.clone(),
             token: self.token.clone(),
+            ..Candidate::of_file()
         }
     }
 }

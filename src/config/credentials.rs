@@ -1,16 +1,20 @@
 //! Whose requests these are: where credentials are looked for, and in which order.
 //!
-//! A secret is never taken from a flag. The order, the first that has any wins: a credentials file that was named;
-//! the environment (ours, Tencent Cloud's, cosfs's names); the configuration file, the bucket's section first; coscmd's
-//! `~/.cos.conf`; cosfs's `$COS_CREDENTIAL_FILE`, `~/.passwd-cosfs` and `/etc/passwd-cosfs`. `--secret-id` passes over
-//! those that have another id.
+//! A secret is never taken from a flag. The order, the first that has any wins: a credentials file or a machine's role that was
+//! named; the environment (ours, Tencent Cloud's, cosfs's names); the configuration file, the bucket's section first; the files
+//! of other tools, those for COS alone first; the role of a workload, by its token. `--secret-id` passes over those that have
+//! another id. Where the environment names a role for the key that was found, that is assumed.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use serde_json::Value;
 
 use super::coscmd::CoscmdFile;
 use super::file::ConfigFile;
-use super::secret::Readers;
-use super::{ConfigError, Environment, Settings, passwd};
+use super::secret::{Readers, read_private};
+use super::{ConfigError, Environment, Settings, ini, passwd};
+use crate::wire::issued::Issued;
 use crate::wire::sign::Credentials;
 
 /// What one source has; any of it may be missing. Has no `Debug`, because it holds a secret.
@@ -20,6 +24,11 @@ pub(super) struct Candidate {
     pub(super) secret_id: Option<String>,
     pub(super) secret_key: Option<String>,
     pub(super) token: Option<String>,
+    pub(super) expires: Option<SystemTime>,
+    /// A program that tells the key, in the place of one.
+    pub(super) command: Option<String>,
+    /// Whether it may be another one when it is looked at again.
+    pub(super) may_change: bool,
 }
 
 /// Where to look, apart from the environment.
@@ -33,23 +42,41 @@ pub(super) struct Sources<'a> {
 /// Names of id, key and token in the environment, the first set first (`cos-api.md` 7.6).
 const VARIABLES: [(&str, &str, &[&str]); 3] = [
     ("COS_SECRETID", "COS_SECRETKEY", &["COS_SECURITYTOKEN"]),
-    ("TENCENTCLOUD_SECRET_ID", "TENCENTCLOUD_SECRET_KEY", &["TENCENTCLOUD_TOKEN", "TENCENTCLOUD_SECURITY_TOKEN"]),
+    (
+        "TENCENTCLOUD_SECRET_ID",
+        "TENCENTCLOUD_SECRET_KEY",
+        &["TENCENTCLOUD_TOKEN", "TENCENTCLOUD_SECURITY_TOKEN", "TENCENTCLOUD_SESSION_TOKEN"],
+    ),
     ("COSACCESSKEYID", "COSSECRETACCESSKEY", &[]),
 ];
 
-/// Credentials and where they came from.
-pub(super) struct Found {
-    pub(super) credentials: Credentials,
-    pub(super) origin: String,
+/// What was found, and where.
+pub(super) enum Found {
+    /// A key.
+    Key {
+        /// The key, and when it ends.
+        issued: Issued,
+        /// Where.
+        origin: String,
+        /// Whether it may be another one when it is looked at again.
+        may_change: bool,
+    },
+    /// A program that tells the key.
+    Command {
+        /// For a shell.
+        command: String,
+        /// The file that names it.
+        origin: String,
+    },
 }
 
-/// Finds the credentials for `bucket`.
-pub(super) fn find(sources: &Sources<'_>, settings: &Settings, bucket: &str) -> Result<Found, ConfigError> {
+/// Finds the credentials for `bucket`. `None` where there are none and no reason to complain yet.
+pub(super) fn find(sources: &Sources<'_>, settings: &Settings, bucket: &str) -> Result<Option<Found>, ConfigError> {
     let wanted = settings.secret_id.as_deref();
     if let Some(path) = &settings.credentials_file {
         let candidate = passwd::read(path, Readers::OwnerOnly, bucket)?
             .ok_or_else(|| ConfigError::file(path, "is missing: it was named as the file with credentials"))?;
-        return candidate.complete(wanted)?.ok_or_else(|| none_found(wanted));
+        return candidate.complete(wanted)?.map(Some).ok_or_else(|| none_found(wanted));
     }
     let known = from_environment(sources.environment)
         .into_iter()
@@ -57,19 +84,24 @@ pub(super) fn find(sources: &Sources<'_>, settings: &Settings, bucket: &str) -> 
         .chain([sources.coscmd.candidate()]);
     for candidate in known {
         if let Some(found) = candidate.complete(wanted)? {
-            return Ok(found);
+            return Ok(Some(found));
         }
     }
-    for (path, readers) in cosfs_files(sources.environment) {
-        let Some(candidate) = passwd::read(&path, readers, bucket)? else { continue };
+    for (path, form) in files_of_others(sources.environment) {
+        let Some(candidate) = form.read(&path, bucket)? else { continue };
         if let Some(found) = candidate.complete(wanted)? {
-            return Ok(found);
+            return Ok(Some(found));
         }
     }
-    let unread = sources.environment.unread_credentials();
-    match wanted {
-        None if !unread.is_empty() => Err(ConfigError::OtherCredentials { names: unread.join(", ") }),
-        _ => Err(none_found(wanted)),
+    Ok(None)
+}
+
+/// Why nothing was found.
+pub(super) fn nothing_found(environment: &Environment, settings: &Settings) -> ConfigError {
+    let unread = environment.unread_credentials();
+    match settings.secret_id.as_deref() {
+        None if !unread.is_empty() => ConfigError::OtherCredentials { names: unread.join(", ") },
+        wanted => none_found(wanted),
     }
 }
 
@@ -77,7 +109,10 @@ pub(super) fn find(sources: &Sources<'_>, settings: &Settings, bucket: &str) -> 
 /// those of tools for the real service, whose keys have no business here.
 pub fn service_credentials(environment: &Environment) -> Result<Option<Credentials>, ConfigError> {
     let ours = from_environment(environment).into_iter().next().unwrap_or_default();
-    Ok(ours.complete(None)?.map(|found| found.credentials))
+    Ok(match ours.complete(None)? {
+        Some(Found::Key { issued, .. }) => Some(issued.credentials),
+        Some(Found::Command { .. }) | None => None,
+    })
 }
 
 fn none_found(wanted: Option<&str>) -> ConfigError {
@@ -91,20 +126,79 @@ fn from_environment(environment: &Environment) -> Vec<Candidate> {
         secret_id: read(id),
         secret_key: read(key),
         token: tokens.iter().find_map(read),
+        ..Candidate::default()
     };
     VARIABLES.iter().map(candidate).collect()
 }
 
-/// The files that cosfs looks for, and who may read each.
-fn cosfs_files(environment: &Environment) -> Vec<(PathBuf, Readers)> {
+/// How a file of another tool is written.
+enum Form {
+    Passwd(Readers),
+    /// tccli's JSON.
+    Json,
+    /// Tencent Cloud's INI.
+    Ini,
+}
+
+/// The files of other tools: those that cosfs looks for, then those for all of Tencent Cloud.
+fn files_of_others(environment: &Environment) -> Vec<(PathBuf, Form)> {
     let named = environment.get("COS_CREDENTIAL_FILE").map(PathBuf::from);
     let own = environment.home().map(|home| home.join(".passwd-cosfs"));
-    let mut files: Vec<_> = [named, own].into_iter().flatten().map(|path| (path, Readers::OwnerOnly)).collect();
-    files.push((environment.system_directory().join("passwd-cosfs"), Readers::OwnerAndGroup));
+    let mut files: Vec<_> =
+        [named, own].into_iter().flatten().map(|path| (path, Form::Passwd(Readers::OwnerOnly))).collect();
+    let system = environment.system_directory();
+    files.push((system.join("passwd-cosfs"), Form::Passwd(Readers::OwnerAndGroup)));
+    if let Some(home) = environment.home() {
+        let profile = environment.get("TCCLI_PROFILE").unwrap_or("default");
+        files.push((home.join(".tccli").join(format!("{profile}.credential")), Form::Json));
+    }
+    files.extend(environment.get("TENCENTCLOUD_CREDENTIALS_FILE").map(|path| (PathBuf::from(path), Form::Ini)));
+    files.extend(environment.home().map(|home| (home.join(".tencentcloud/credentials"), Form::Ini)));
+    files.push((system.join("tencentcloud/credentials"), Form::Ini));
     files
 }
 
+impl Form {
+    fn read(self, path: &Path, bucket: &str) -> Result<Option<Candidate>, ConfigError> {
+        let text = match self {
+            Form::Passwd(readers) => return passwd::read(path, readers, bucket),
+            // As their tools do, these are read whoever else can read them.
+            Form::Json | Form::Ini => match read_private(path)? {
+                Some(file) => file.text,
+                None => return Ok(None),
+            },
+        };
+        let origin = path.display().to_string();
+        Ok(match self {
+            Form::Ini => {
+                let mut values = ini::section(&text, "default");
+                let mut value = |name: &str| values.remove(name);
+                let (secret_id, secret_key) = (value("secret_id"), value("secret_key"));
+                let token = value("token").or_else(|| value("session_token"));
+                Some(Candidate { origin, secret_id, secret_key, token, ..Candidate::of_file() })
+            }
+            _ if serde_json::from_str::<Value>(&text).is_err() => {
+                return Err(ConfigError::file(path, "is not the JSON that tccli writes"));
+            }
+            // A profile without a key is for other ways to log in than those that are known here.
+            _ => Issued::decode(text.as_bytes()).ok().map(|Issued { credentials, expires }| Candidate {
+                origin,
+                secret_id: Some(credentials.secret_id),
+                secret_key: Some(credentials.secret_key),
+                token: credentials.token,
+                expires,
+                ..Candidate::of_file()
+            }),
+        })
+    }
+}
+
 impl Candidate {
+    /// Nothing yet, of a file.
+    pub(super) fn of_file() -> Candidate {
+        Candidate { may_change: true, ..Candidate::default() }
+    }
+
     /// The credentials, if they are whole and have the id that is wanted.
     fn complete(self, wanted: Option<&str>) -> Result<Option<Found>, ConfigError> {
         let half = |given, missing| Err(ConfigError::HalfCredentials { origin: self.origin.clone(), given, missing });
@@ -114,11 +208,12 @@ impl Candidate {
             // A key alone is the key of the id that the flag names.
             (None, Some(wanted)) if self.secret_key.is_some() => wanted.to_owned(),
             (None, _) if self.secret_key.is_some() => return half("a secret key", "its id"),
-            (None, _) => return Ok(None),
+            (None, _) => return Ok(self.command.map(|command| Found::Command { command, origin: self.origin })),
         };
         let Some(secret_key) = self.secret_key else { return half("a secret id", "its key") };
-        let credentials = Credentials { secret_id, secret_key, token: self.token };
-        Ok(Some(Found { credentials, origin: self.origin }))
+        let issued =
+            Issued { credentials: Credentials { secret_id, secret_key, token: self.token }, expires: self.expires };
+        Ok(Some(Found::Key { issued, origin: self.origin, may_change: self.may_change }))
     }
 }
 
@@ -141,6 +236,7 @@ mod tests {
 
         fn write(&self, name: &str, text: &str, mode: u32) -> PathBuf {
             let path = self.directory.path().join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
             fs::write(&path, text).unwrap();
             fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
             path
@@ -157,7 +253,11 @@ mod tests {
                 configs: &[(config_path.clone(), ConfigFile::read(&config_path)?)],
                 coscmd: &CoscmdFile::read(&home.join(".cos.conf"))?,
             };
-            find(&sources, settings, "photos-1").map(|found| found.credentials)
+            match find(&sources, settings, "photos-1")? {
+                Some(Found::Key { issued, .. }) => Ok(issued.credentials),
+                Some(Found::Command { command, .. }) => panic!("{command}"),
+                None => Err(nothing_found(&environment, settings)),
+            }
         }
 
         fn id(&self, variables: &[(&str, &str)], settings: &Settings) -> String {
@@ -174,6 +274,14 @@ mod tests {
         let home = Home::new();
         let settings = Settings::default();
         assert_eq!(home.find(&[], &settings).unwrap_err(), ConfigError::NoCredentials);
+        home.write("tencentcloud/credentials", "[default]\nsecret_id=all\nsecret_key=k\n", 0o644);
+        assert_eq!(home.id(&[], &settings), "all");
+        home.write(".tencentcloud/credentials", "[default]\nsecret_id = \"ini\"\nsecret_key = \"k\"\n", 0o644);
+        assert_eq!(home.id(&[], &settings), "ini");
+        home.write(".tccli/default.credential", r#"{"secretId":"tccli","secretKey":"k"}"#, 0o644);
+        assert_eq!(home.id(&[], &settings), "tccli");
+        home.write(".tccli/work.credential", r#"{"secretId":"work","secretKey":"k"}"#, 0o644);
+        assert_eq!(home.id(&[("TCCLI_PROFILE", "work")], &settings), "work");
         home.write("passwd-cosfs", "etc:k\n", 0o640);
         assert_eq!(home.id(&[], &settings), "etc");
         home.write(".passwd-cosfs", "home:k\n", 0o600);
@@ -211,6 +319,7 @@ mod tests {
         assert_eq!(token(&[&OURS[..], &[("COS_SECURITYTOKEN", "t1")]].concat()).as_deref(), Some("t1"));
         assert_eq!(token(&[&TENCENTS[..], &[("TENCENTCLOUD_TOKEN", "t2")]].concat()).as_deref(), Some("t2"));
         assert_eq!(token(&[&TENCENTS[..], &[("TENCENTCLOUD_SECURITY_TOKEN", "t3")]].concat()).as_deref(), Some("t3"));
+        assert_eq!(token(&[&TENCENTS[..], &[("TENCENTCLOUD_SESSION_TOKEN", "t4")]].concat()).as_deref(), Some("t4"));
     }
 
     #[test]

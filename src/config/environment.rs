@@ -8,8 +8,13 @@ use super::{ConfigError, Settings};
 /// Before the upper-case name of any setting, in the environment.
 const PREFIX: &str = "COSMOUNT_";
 
-/// Variables of this prefix that are not settings of a mount: the configuration file's own place.
-const NOT_SETTINGS: &[&str] = &["COSMOUNT_CONFIG"];
+/// Variables of this prefix that are not settings of a mount: the configuration file's own place, and services that tests
+/// stand in for.
+const NOT_SETTINGS: &[&str] = &["COSMOUNT_CONFIG", METADATA_URL_NAME, STS_URL_NAME];
+
+/// Names where the metadata of a machine are, and STS.
+pub(super) const METADATA_URL_NAME: &str = "COSMOUNT_METADATA_URL";
+pub(super) const STS_URL_NAME: &str = "COSMOUNT_STS_URL";
 
 /// The variables of a process and the places that follow from them.
 #[derive(Clone, Default, PartialEq, Eq)]

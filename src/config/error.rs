@@ -63,7 +63,8 @@ pub enum ConfigError {
     /// No source had credentials.
     #[error(
         "no credentials found: set COS_SECRETID and COS_SECRETKEY in the environment, or put secret_id and secret_key \
-         into ~/.config/cosmount/config.toml (mode 0600), or give --credentials-file FILE"
+         into ~/.config/cosmount/config.toml (mode 0600), or give --credentials-file FILE, or --cam-role auto on a virtual \
+         machine that has a role"
     )]
     NoCredentials,
     /// No source had credentials, but another program's are there.
@@ -81,6 +82,15 @@ pub enum ConfigError {
          ~/.config/cosmount/config.toml (mode 0600)"
     )]
     NoKeyForId(String),
+    /// Requests would go to another machine without encryption.
+    #[error(
+        "{origin} is another machine and what goes there is not encrypted: use https, or give --allow-http if the way to it is \
+         your own"
+    )]
+    Unencrypted {
+        /// The service.
+        origin: String,
+    },
     /// Neither a region nor an endpoint.
     #[error("which region is the bucket in? Give --region (for example --region ap-guangzhou), or --endpoint URL")]
     NoRegion,

@@ -10,7 +10,7 @@
 //! read_only = true
 //! ```
 //!
-//! A file that holds a secret and that others can read is refused.
+//! A file that holds a secret and that others can read is refused, and so is one that others could write a command into.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -35,6 +35,7 @@ struct Section {
     secret_id: Option<String>,
     secret_key: Option<String>,
     token: Option<String>,
+    credential_process: Option<String>,
 }
 
 impl ConfigFile {
@@ -86,6 +87,9 @@ impl ConfigFile {
         if config.buckets.values().chain([&config.all]).any(Section::has_secret) {
             file.allow_only(Readers::OwnerOnly)?;
         }
+        if config.buckets.values().chain([&config.all]).any(|section| section.credential_process.is_some()) {
+            file.allow_only_owner_to_write()?;
+        }
         Ok(config)
     }
 
@@ -105,6 +109,8 @@ impl ConfigFile {
             secret_id: section.secret_id.clone(),
             secret_key: section.secret_key.clone(),
             token: section.token.clone(),
+            command: section.credential_process.clone(),
+            ..Candidate::of_file()
         };
         sections.into_iter().flatten().map(candidate).collect()
     }
@@ -129,6 +135,7 @@ impl Section {
                 "secret_id" => section.secret_id = Some(text),
                 "secret_key" => section.secret_key = Some(text),
                 "token" | "security_token" => section.token = Some(text),
+                "credential_process" => section.credential_process = Some(text),
                 _ => section.settings.set(&origin, name, &text)?,
             }
         }

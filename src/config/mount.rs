@@ -1,12 +1,16 @@
 //! One mount, fully decided: every source laid over the defaults, every value checked.
 
+use std::fs::File;
+use std::io::Read;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::coscmd::CoscmdFile;
-use super::credentials::{self, Found, Sources};
+use super::credentials::Sources;
 use super::file::ConfigFile;
+use super::key_source::{Deciding, KeySource};
 use super::memory::{available_memory_bytes, default_memory_bytes};
 use super::{
     Account, ByteSize, ConfigError, ConflictChoice, Environment, Group, HoldChoice, LogLevel, Mode, MountSource,
@@ -16,10 +20,9 @@ use crate::fs::{FsOptions, Owner, Temporary};
 use crate::fuse::FuseOptions;
 use crate::object::BucketName;
 use crate::read::ReadOptions;
-use crate::store::{ResumeWindow, RetryOptions};
+use crate::store::{NetworkOptions, ResumeWindow, RetryOptions};
 use crate::upload::{OnConflict, UploadOptions};
 use crate::wire::address::{Endpoint, EndpointError};
-use crate::wire::sign::Credentials;
 
 /// The bucket of the local service when none is named.
 pub const LOCAL_BUCKET: &str = "local-1250000000";
@@ -32,7 +35,7 @@ const UNMOUNT_TIMEOUT_DEFAULT: Duration = Duration::from_secs(60);
 const LOCAL_LISTEN_DEFAULT: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0));
 
 /// What a command line says of one mount.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct MountRequest {
     /// `BUCKET[:/PREFIX]`.
     pub source: Option<String>,
@@ -63,8 +66,8 @@ pub struct MountConfig {
     pub service: Service,
     /// The region, where one was given; for messages.
     pub region: Option<String>,
-    /// The URL of an HTTP proxy.
-    pub proxy: Option<String>,
+    /// How this machine reaches others.
+    pub network: NetworkOptions,
     /// How long requests are tried again.
     pub retry: RetryOptions,
     /// Every buffer of the mount together, in bytes.
@@ -87,7 +90,7 @@ pub struct MountConfig {
     pub log_file: Option<PathBuf>,
     /// Which log lines are written, if not the usual ones.
     pub log_level: Option<LogLevel>,
-    /// What is worth a line in the log once it is open: whose credentials are used, and files that others can read.
+    /// What is worth a line in the log once it is open: files that others can read.
     pub remarks: Vec<String>,
     /// What was asked for and is not done, for whoever mounts.
     pub warnings: Vec<String>,
@@ -103,7 +106,7 @@ pub enum Service {
         /// Where.
         endpoint: Endpoint,
         /// Who asks.
-        credentials: Credentials,
+        keys: KeySource,
     },
     /// In a directory of this machine, served by this process.
     Local {
@@ -119,7 +122,7 @@ impl MountConfig {
     ///
     /// Reads the configuration files and nothing else. coscmd's file fills in what nobody else says.
     pub fn build(request: MountRequest, environment: &Environment) -> Result<MountConfig, ConfigError> {
-        let directory = request.directory.clone();
+        let (directory, before) = (request.directory.clone(), request.clone());
         let configs = read_configs(&request, environment)?;
         let coscmd = match environment.home() {
             Some(home) if request.local.is_none() => CoscmdFile::read(&home.join(".cos.conf"))?,
@@ -135,10 +138,9 @@ impl MountConfig {
         for (_, config) in &configs {
             settings = settings.over(config.settings(source.bucket.as_str()));
         }
-        for path in
-            [&mut settings.credentials_file, &mut settings.log_file, &mut settings.state_dir].into_iter().flatten()
-        {
-            *path = directory.join(&path);
+        let Settings { credentials_file, ca_bundle, log_file, state_dir, .. } = &mut settings;
+        for path in [credentials_file, ca_bundle, log_file, state_dir] {
+            *path = path.take().map(|path| directory.join(path));
         }
         check(&settings)?;
         warnings.extend(limited(&settings));
@@ -155,28 +157,27 @@ impl MountConfig {
                 }
                 let endpoint = endpoint(&settings)?;
                 let sources = Sources { environment, configs: &configs, coscmd: &coscmd };
-                let Found { credentials, origin } = credentials::find(&sources, &settings, source.bucket.as_str())?;
-                remarks.push(format!("using the id {} from {origin}", credentials.secret_id));
+                let (request, sources) = (&before, &sources);
+                let bucket = source.bucket.as_str();
+                let keys = KeySource::decide(&Deciding { request, sources, settings: &settings, bucket })?;
                 if coscmd.is_exposed {
                     remarks
                         .push("~/.cos.conf holds a secret and others can read it; run: chmod 600 ~/.cos.conf".into());
                 }
                 warnings.extend(unread_credentials(environment));
                 if endpoint.is_open_to_others() {
-                    let origin = endpoint.route(&source.bucket).origin;
-                    warnings.push(format!(
-                        "{origin} is another machine and what goes there is not encrypted: objects can be read and changed on \
-                         the way; use https"
-                    ));
+                    warnings.push(open_to_others(&settings, endpoint.route(&source.bucket).origin)?);
                 }
-                Service::Remote { endpoint, credentials }
+                Service::Remote { endpoint, keys }
             }
         };
         let mount_point = directory.join(request.mount_point);
         let state_dir = settings.state_dir.clone();
         let state_dir = state_dir.or_else(|| environment.state_directory(rustix::process::geteuid().as_raw()));
-        let config = MountConfig::of(settings, source, mount_point, service);
-        Ok(MountConfig { state_dir, remarks, warnings, ..config })
+        let authorities = settings.ca_bundle.as_deref().map(authorities).transpose()?;
+        let decided = MountConfig::of(settings, source, mount_point, service);
+        let network = NetworkOptions { authorities, ..decided.network };
+        Ok(MountConfig { state_dir, remarks, warnings, network, ..decided })
     }
 
     /// Fills every layer's options in.
@@ -198,7 +199,7 @@ impl MountConfig {
             state_dir: None,
             resume_window: settings.resume_window.map_or(ResumeWindow::ByWorth, |span| ResumeWindow::For(span.0)),
             region: settings.region.clone(),
-            proxy: settings.proxy.clone(),
+            network: NetworkOptions { proxy: settings.proxy.clone(), authorities: None },
             log_file: settings.log_file.clone(),
             log_level: settings.log_level.clone(),
             source,
@@ -232,8 +233,18 @@ fn read_configs(request: &MountRequest, environment: &Environment) -> Result<Vec
 }
 
 /// Settings that choose a service and its credentials, which a mount that brings its own has no use for.
-const OF_A_SERVICE: [&str; 7] =
-    ["region", "endpoint", "internal", "accelerate", "proxy", "secret_id", "credentials_file"];
+const OF_A_SERVICE: [&str; 10] = [
+    "region",
+    "endpoint",
+    "internal",
+    "accelerate",
+    "proxy",
+    "secret_id",
+    "credentials_file",
+    "cam_role",
+    "ca_bundle",
+    "allow_http",
+];
 
 /// What was typed and has no meaning here.
 fn unused(typed: &Settings, is_local: bool) -> Vec<String> {
@@ -280,6 +291,31 @@ fn limited(settings: &Settings) -> Vec<String> {
 }
 
 const MIB: u64 = 1 << 20;
+
+/// What to say of a service that is reached without encryption, where that is allowed at all.
+fn open_to_others(settings: &Settings, origin: String) -> Result<String, ConfigError> {
+    if settings.allow_http == Some(true) {
+        let what = "what goes there is not encrypted: objects can be read and changed on the way";
+        return Ok(format!("{origin} is another machine and {what}; use https"));
+    }
+    Err(ConfigError::Unencrypted { origin })
+}
+
+/// Certificates of authorities in PEM.
+fn authorities(path: &Path) -> Result<Arc<[u8]>, ConfigError> {
+    const BUNDLE_BYTES_MAX: u64 = 4 << 20;
+    let failed = |error: std::io::Error| ConfigError::file(path, format!("cannot be read: {error}"));
+    let mut text = Vec::new();
+    File::open(path).map_err(failed)?.take(BUNDLE_BYTES_MAX).read_to_end(&mut text).map_err(failed)?;
+    const BEGINNING: &[u8] = b"-----BEGIN CERTIFICATE-----";
+    if !text.windows(BEGINNING.len()).any(|window| window == BEGINNING) {
+        return Err(ConfigError::file(
+            path,
+            "holds no certificate: it was named as the file with those of authorities (PEM)",
+        ));
+    }
+    Ok(text.into())
+}
 
 /// Credentials of the environment that look as if they were used.
 fn unread_credentials(environment: &Environment) -> Option<String> {
@@ -514,7 +550,7 @@ mod tests {
             ),
             (
                 "",
-                "url=http://192.0.2.7:9444",
+                "url=http://192.0.2.7:9444,allow_http",
                 None,
                 "http://192.0.2.7:9444 is another machine and what goes there is not encrypted",
             ),
@@ -587,6 +623,118 @@ mod tests {
     }
 
     #[test]
+    fn what_is_not_encrypted_stays_on_this_machine_unless_somebody_allows_it() {
+        let built = |url: &str, allow_http| {
+            let flags = Settings { endpoint: Some(url.into()), allow_http, ..Settings::default() };
+            MountConfig::build(MountRequest { flags, ..request() }, &environment())
+        };
+        let refused = built("http://192.0.2.7:9444", None).unwrap_err().to_string();
+        assert!(refused.starts_with("http://192.0.2.7:9444 is another machine") && refused.contains("--allow-http"));
+        assert!(built("http://cos.ap-beijing.myqcloud.com", None).is_err());
+        assert!(built("http://192.0.2.7:9444", Some(true)).is_ok());
+        assert!(built("http://127.0.0.1:9444", None).is_ok() && built("https://192.0.2.7", None).is_ok());
+    }
+
+    #[test]
+    fn certificates_of_authorities_are_read_and_looked_at() {
+        let place = tempfile::tempdir().unwrap();
+        std::fs::write(place.path().join("none.pem"), "hello").unwrap();
+        std::fs::write(place.path().join("one.pem"), "-----BEGIN CERTIFICATE-----\n").unwrap();
+        let built = |name: &str| {
+            let flags = Settings { ca_bundle: Some(place.path().join(name)), ..request().flags };
+            MountConfig::build(MountRequest { flags, ..request() }, &environment())
+        };
+        assert!(built("none.pem").unwrap_err().to_string().contains("holds no certificate"));
+        assert!(built("missing.pem").unwrap_err().to_string().contains("cannot be read"));
+        assert!(built("one.pem").unwrap().network.authorities.is_some());
+    }
+
+    /// A home, the environment and what comes of it: where keys come from, as it is shown.
+    fn source_of_keys(home: &Path, variables: &[(&str, &str)], options: &str) -> Result<String, ConfigError> {
+        let all = [("HOME", home.to_str().unwrap())].into_iter().chain(variables.iter().copied());
+        let all = all.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let environment = Environment::new(all).with_system_directory("/nonexistent");
+        let request = MountRequest { mount_options: vec![options.to_owned()], ..request() };
+        match MountConfig::build(request, &environment)?.service {
+            Service::Remote { keys, .. } => Ok(keys.provider(&NetworkOptions::default()).unwrap().origin()),
+            Service::Local { .. } => panic!("not remote"),
+        }
+    }
+
+    const A_KEY: [(&str, &str); 2] = [("TENCENTCLOUD_SECRET_ID", "i"), ("TENCENTCLOUD_SECRET_KEY", "k")];
+
+    #[test]
+    fn a_role_comes_after_keys_unless_it_is_named() {
+        let home = tempfile::tempdir().unwrap();
+        let tke = [("TKE_ROLE_ARN", "arn"), ("TKE_PROVIDER_ID", "p"), ("TKE_WEB_IDENTITY_TOKEN_FILE", "/t")];
+        let others = [
+            ("TENCENTCLOUD_ROLE_ARN", "arn"),
+            ("TENCENTCLOUD_PROVIDER_ID", "p"),
+            ("TENCENTCLOUD_WEB_IDENTITY_TOKEN_FILE", "/t"),
+        ];
+        let mut older = tke;
+        older[2].0 = "TKE_IDENTITY_TOKEN_FILE";
+        let source = |variables: &[(&str, &str)], options| source_of_keys(home.path(), variables, options).unwrap();
+        for workload in [tke, others, older] {
+            assert_eq!(source(&workload, "rw"), "the role arn, assumed by the token in /t");
+            let with_key = [&workload[..], &A_KEY].concat();
+            assert_eq!(source(&with_key, "rw"), "environment (TENCENTCLOUD_SECRET_ID)");
+            assert_eq!(source(&with_key, "cam_role=writer"), "this machine's role writer");
+        }
+        let half = source_of_keys(home.path(), &tke[1..], "rw").unwrap_err().to_string();
+        assert_eq!(half, "environment: a file with a token is given but TKE_ROLE_ARN is not");
+        assert_eq!(source(&[], "cam_role=auto"), "the role of this machine");
+        let assumed = [&A_KEY[..], &[("TENCENTCLOUD_ROLE_ARN", "arn")]].concat();
+        assert_eq!(source(&assumed, "rw"), "the role arn, assumed by environment (TENCENTCLOUD_SECRET_ID)");
+        assert_eq!(source(&assumed, "cam_role=writer"), "this machine's role writer");
+        let elsewhere = [&assumed[..], &[("COSMOUNT_STS_URL", "http://192.0.2.7")]].concat();
+        assert!(source_of_keys(home.path(), &elsewhere, "rw").unwrap_err().to_string().contains("without encryption"));
+    }
+
+    #[test]
+    fn a_program_tells_the_key_where_the_configuration_names_one() {
+        use std::os::unix::fs::PermissionsExt;
+        let home = tempfile::tempdir().unwrap();
+        let file = home.path().join(".config/cosmount/config.toml");
+        std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+        std::fs::write(&file, "credential_process = 'key-of cosmount'\n").unwrap();
+        let source = |variables: &[(&str, &str)]| source_of_keys(home.path(), variables, "rw");
+        let told = format!("the credential_process of {}", file.display());
+        assert_eq!(source(&[]).unwrap(), told);
+        assert_eq!(source(&A_KEY).unwrap(), "environment (TENCENTCLOUD_SECRET_ID)");
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o664)).unwrap();
+        assert!(source(&[]).unwrap_err().to_string().contains("names a command and others can change it"));
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o644)).unwrap();
+        let named = source_of_keys(home.path(), &[], "credential_process=key-of").unwrap_err();
+        assert!(named.to_string().contains("there is no option"), "only a file may name a program: {named}");
+    }
+
+    /// A key that takes the place of another in its file is found; a file that is gone lets no other one count.
+    #[tokio::test]
+    async fn a_key_in_a_file_is_read_again_where_it_was_found() {
+        let home = tempfile::tempdir().unwrap();
+        let write = |name: &str, id: &str| {
+            std::fs::write(home.path().join(name), format!("[common]\nsecret_id={id}\nsecret_key=k\n")).unwrap();
+        };
+        write(".cos.conf", "first");
+        let environment =
+            Environment::from([("HOME", home.path().to_str().unwrap())]).with_system_directory("/nonexistent");
+        let Service::Remote { keys, .. } = MountConfig::build(request(), &environment).unwrap().service else {
+            panic!("not remote")
+        };
+        let provider = keys.provider(&NetworkOptions::default()).unwrap();
+        let id = async || provider.provide().await.map(|issued| issued.credentials.secret_id);
+        assert_eq!(id().await.unwrap(), "first");
+        write(".cos.conf", "second");
+        assert_eq!(id().await.unwrap(), "second");
+        std::fs::remove_file(home.path().join(".cos.conf")).unwrap();
+        std::fs::create_dir(home.path().join(".tccli")).unwrap();
+        let other = r#"{"secretId":"other","secretKey":"k"}"#;
+        std::fs::write(home.path().join(".tccli/default.credential"), other).unwrap();
+        assert!(id().await.unwrap_err().message.ends_with(".cos.conf has no key any more"));
+    }
+
+    #[test]
     fn coscmds_file_fills_in_what_nobody_says() {
         let home = tempfile::tempdir().unwrap();
         let text = "[common]\nsecret_id = cid\nsecret_key = ckey\nbucket = photos-125\nregion = ap-beijing\n";
@@ -597,10 +745,10 @@ mod tests {
 
         let config = MountConfig::build(request, &environment).unwrap();
         assert_eq!(config.source.to_string(), "photos-125:/x");
-        assert_eq!(config.remarks.len(), 2, "{:?}", config.remarks);
-        assert!(config.remarks[0].starts_with("using the id cid from ") && config.remarks[1].contains("chmod 600"));
-        let Service::Remote { endpoint, credentials } = config.service else { panic!("not remote") };
-        assert_eq!((endpoint, credentials.secret_id.as_str()), (Endpoint::region("ap-beijing").unwrap(), "cid"));
+        assert!(config.remarks.len() == 1 && config.remarks[0].contains("chmod 600"), "{:?}", config.remarks);
+        let Service::Remote { endpoint, keys } = config.service else { panic!("not remote") };
+        assert_eq!(endpoint, Endpoint::region("ap-beijing").unwrap());
+        assert!(format!("{keys:?}").contains("cid") && !format!("{keys:?}").contains("ckey"), "{keys:?}");
     }
 
     #[test]

@@ -1,13 +1,14 @@
 //! The passwd file of cosfs, in both its forms (`cos-api.md` 7.5); `cosmount serve` keeps its credentials in one too.
 //!
 //! Either one line for each bucket, `[BUCKET:]SECRET_ID:SECRET_KEY`, or lines `COSAccessKeyId=`, `COSSecretKey=` and
-//! `COSAccessToken=`. Comments begin with `#`.
+//! `COSAccessToken=`, with `COSAccessTokenExpire=` a date. Comments begin with `#`.
 
 use std::path::Path;
 
 use super::ConfigError;
 use super::credentials::Candidate;
 use super::secret::{PrivateFile, Readers, read_private};
+use crate::wire::date;
 
 /// Reads the credentials for `bucket`; `None` where there is no file. A file without a line for it gives an error.
 pub(super) fn read(path: &Path, readers: Readers, bucket: &str) -> Result<Option<Candidate>, ConfigError> {
@@ -17,7 +18,7 @@ pub(super) fn read(path: &Path, readers: Readers, bucket: &str) -> Result<Option
 }
 
 pub(super) fn parse(file: &PrivateFile, bucket: &str) -> Result<Candidate, ConfigError> {
-    let mut named = Candidate { origin: file.path.display().to_string(), ..Candidate::default() };
+    let mut named = Candidate { origin: file.path.display().to_string(), ..Candidate::of_file() };
     let mut for_bucket = None;
     let mut default = None;
     for (index, line) in file.text.lines().enumerate() {
@@ -33,6 +34,7 @@ pub(super) fn parse(file: &PrivateFile, bucket: &str) -> Result<Candidate, Confi
             match name {
                 "COSAccessKeyId" => named.secret_id = Some(value.to_owned()),
                 "COSSecretKey" => named.secret_key = Some(value.to_owned()),
+                "COSAccessTokenExpire" => named.expires = date::parse(value),
                 "COSAccessToken" => named.token = Some(value.to_owned()),
                 _ => {}
             }

@@ -25,6 +25,7 @@ pub(super) struct PrivateFile {
     pub(super) path: PathBuf,
     pub(super) text: String,
     mode: u32,
+    owner: u32,
 }
 
 /// Without the text.
@@ -52,19 +53,31 @@ pub(super) fn read_private(path: &Path) -> Result<Option<PrivateFile>, ConfigErr
     }
     let mut text = String::new();
     file.take(FILE_BYTES_MAX).read_to_string(&mut text).map_err(failed)?;
-    Ok(Some(PrivateFile { path: path.to_owned(), text, mode: metadata.mode() & 0o777 }))
+    Ok(Some(PrivateFile { path: path.to_owned(), text, mode: metadata.mode() & 0o777, owner: metadata.uid() }))
 }
 
 impl PrivateFile {
     /// A file of that text that only its owner can read.
     #[cfg(feature = "testing")]
     pub(super) fn of(path: &Path, text: &str) -> PrivateFile {
-        PrivateFile { path: path.to_owned(), text: text.to_owned(), mode: 0o600 }
+        PrivateFile { path: path.to_owned(), text: text.to_owned(), mode: 0o600, owner: 0 }
     }
 
     /// Refuses the file if more people can get at it than `readers`.
     pub(super) fn allow_only(&self, readers: Readers) -> Result<(), ConfigError> {
         check_mode(&self.path, self.mode, readers)
+    }
+
+    /// Refuses the file if anybody but root or this user can change what is in it.
+    pub(super) fn allow_only_owner_to_write(&self) -> Result<(), ConfigError> {
+        let is_trusted = self.owner == 0 || self.owner == rustix::process::geteuid().as_raw();
+        if is_trusted && self.mode & 0o022 == 0 {
+            return Ok(());
+        }
+        let path = self.path.display();
+        let reason =
+            format!("names a command and others can change it (mode {:04o}); run: chmod go-w {path}", self.mode);
+        Err(ConfigError::file(&self.path, reason))
     }
 
     /// Whether others than the owner can get at it.

@@ -75,6 +75,12 @@ settings! {
     secret_id: String,
     /// A file with credentials in one of cosfs's forms.
     credentials_file: PathBuf,
+    /// The role of this machine whose keys to use, or `auto` for the one that it has.
+    cam_role: String,
+    /// A file with certificates of the authorities that are trusted, in place of the machine's.
+    ca_bundle: PathBuf,
+    /// Whether requests may go to other machines without encryption.
+    allow_http: bool,
     /// Smallest part of an upload.
     part_size: ByteSize,
     /// Parts of one file on their way at the same time.

@@ -2,12 +2,15 @@
 //!
 //! The file is a line `SECRET_ID:SECRET_KEY`, the form of cosfs's passwd file (`cos-api.md` 7.5), so that every client
 //! that reads those can be pointed at it. It is readable by its owner alone and refused otherwise. The secret is never
-//! logged.
+//! logged. Temporary keys are accepted beside it, each until its end.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::SystemTime;
+use std::{collections::BTreeMap, fmt};
 
 use crate::wire::sign::Credentials;
 
@@ -15,6 +18,45 @@ use super::ServerError;
 
 /// The file of the key, in the service's directory.
 const FILE: &str = "credentials";
+
+/// Temporary keys that a service accepts beside its own. What is issued counts at once, for all who have a copy.
+#[derive(Clone, Default)]
+pub struct TemporaryKeys {
+    /// By id. Std lock: a copy of one key, never held across an await. Level 8 in the order of locks.
+    keys: Arc<RwLock<BTreeMap<String, TemporaryKey>>>,
+}
+
+/// One of them. It is kept when it is over, to be told from one that nobody knows.
+#[derive(Clone)]
+pub(super) struct TemporaryKey {
+    pub credentials: Credentials,
+    until: SystemTime,
+}
+
+impl TemporaryKeys {
+    /// Accepts a key until then.
+    pub fn issue(&self, credentials: Credentials, until: SystemTime) {
+        let mut keys = self.keys.write().unwrap_or_else(PoisonError::into_inner);
+        keys.insert(credentials.secret_id.clone(), TemporaryKey { credentials, until });
+    }
+
+    pub(super) fn get(&self, id: &str) -> Option<TemporaryKey> {
+        self.keys.read().unwrap_or_else(PoisonError::into_inner).get(id).cloned()
+    }
+}
+
+impl TemporaryKey {
+    pub(super) fn is_over(&self, now: SystemTime) -> bool {
+        now >= self.until
+    }
+}
+
+/// The ids alone.
+impl fmt::Debug for TemporaryKeys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.keys.read().unwrap_or_else(PoisonError::into_inner).keys()).finish()
+    }
+}
 
 /// Where the service in `directory` keeps its key.
 pub fn credentials_file(directory: &Path) -> PathBuf {

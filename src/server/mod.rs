@@ -32,7 +32,7 @@ use tokio::net::TcpListener;
 
 use crate::wire::sign::Credentials;
 
-pub use credentials::{credentials_file, load_or_create_credentials};
+pub use credentials::{TemporaryKeys, credentials_file, load_or_create_credentials};
 pub use options::{DEFAULT_BUCKET, ServerOptions};
 pub use storage::Unusable;
 
@@ -117,6 +117,7 @@ impl Server {
         let service = Service {
             storage,
             credentials,
+            temporary_keys: options.temporary_keys,
             access_log,
             default_bucket: options.buckets.first().cloned(),
             limits: options.limits,

@@ -7,6 +7,8 @@ use crate::clock::Clock;
 use crate::object::{BucketName, Limits};
 use crate::wire::sign::Credentials;
 
+use super::TemporaryKeys;
+
 /// Options of [`run`](super::run).
 #[derive(Clone, Debug)]
 pub struct ServerOptions {
@@ -21,6 +23,8 @@ pub struct ServerOptions {
     /// The key that requests must be signed with; `None` takes the one kept in the directory, and in memory makes
     /// one that nobody knows.
     pub credentials: Option<Credentials>,
+    /// Keys that are accepted beside that one, each until its end.
+    pub temporary_keys: TemporaryKeys,
     /// Gets one JSON line for each request.
     pub access_log: Option<PathBuf>,
     /// What the service takes. Smaller limits make tests small.
@@ -48,6 +52,7 @@ impl Default for ServerOptions {
             other_files: Vec::new(),
             buckets: vec![BucketName::new(DEFAULT_BUCKET).expect("the constant is a bucket's full name")],
             credentials: None,
+            temporary_keys: TemporaryKeys::default(),
             access_log: None,
             limits: Limits::COS,
             latency: Duration::ZERO,

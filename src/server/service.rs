@@ -27,6 +27,7 @@ use super::access_log::{AccessLog, Exchange};
 use super::answer::{Answer, Payload};
 use super::answer_body::AnswerBody;
 use super::connections::Serving;
+use super::credentials::TemporaryKeys;
 use super::refusal::Refusal;
 use super::request_body::RequestBody;
 use super::storage::Storage;
@@ -38,6 +39,7 @@ pub(super) const REGION: &str = "local";
 pub(super) struct Service {
     pub storage: Arc<Storage>,
     pub credentials: Credentials,
+    pub temporary_keys: TemporaryKeys,
     pub access_log: Option<Arc<AccessLog>>,
     /// The bucket of requests that name none.
     pub default_bucket: Option<BucketName>,
@@ -169,8 +171,17 @@ impl Service {
 
     fn authorize(&self, head: &Head, lines: &[(&str, &str)]) -> Result<(), Refusal> {
         let request = Signable { method: &head.method_text, path: &head.path, query: &head.query, headers: lines };
-        let key_of = |id: &str| (id == self.credentials.secret_id).then(|| self.credentials.clone());
+        let mut is_over = false;
+        let key_of = |id: &str| {
+            if id == self.credentials.secret_id {
+                return Some(self.credentials.clone());
+            }
+            let key = self.temporary_keys.get(id)?;
+            is_over = key.is_over(self.clock.now());
+            Some(key.credentials)
+        };
         let verified = verify(&request, key_of, self.clock.unix_seconds());
+        let verified = verified.and(if is_over { Err(SignatureError::KeyExpired) } else { Ok(()) });
         verified.map_err(|error| Refusal {
             server_time: (error == SignatureError::Skewed).then(|| self.clock.now()),
             ..Refusal::from(error)

@@ -52,6 +52,26 @@ impl Timeouts {
     }
 }
 
+/// How this machine reaches others. Cannot be shown, because a proxy's URL may hold a password.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct NetworkOptions {
+    /// The URL of an HTTP proxy to go through. The environment is not asked.
+    pub proxy: Option<String>,
+    /// Certificates of authorities in PEM. Where there are some, nobody else's word is taken for who a service is.
+    pub authorities: Option<Arc<[u8]>>,
+}
+
+/// Whether there is a proxy, and not which.
+impl fmt::Debug for NetworkOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let authorities = self.authorities.as_ref().map(|authorities| authorities.len());
+        f.debug_struct("NetworkOptions")
+            .field("has_proxy", &self.proxy.is_some())
+            .field("authorities_bytes", &authorities)
+            .finish()
+    }
+}
+
 /// Idle connections are closed after this, before a load balancer does it under a request.
 const POOL_IDLE: Duration = Duration::from_secs(30);
 
@@ -135,16 +155,16 @@ pub(super) struct TransportError {
 
 impl Transport {
     /// Pools without connections. `secure` tells whether TLS will be spoken: the system's certificates are loaded only
-    /// then. `proxy` is the URL of an HTTP proxy.
+    /// then.
     pub(super) fn new(
         timeouts: Timeouts,
         secure: bool,
-        proxy: Option<&str>,
+        network: &NetworkOptions,
         runtimes: Option<Runtimes>,
         watchdog: Arc<Watchdog>,
     ) -> Result<Transport, TransportError> {
-        let (bulk, light) = (client(timeouts, secure, proxy)?, client(timeouts, secure, proxy)?);
-        Ok(Transport { bulk, light, runtimes, timeouts, is_proxied: proxy.is_some(), watchdog })
+        let (bulk, light) = (client(timeouts, secure, network)?, client(timeouts, secure, network)?);
+        Ok(Transport { bulk, light, runtimes, timeouts, is_proxied: network.proxy.is_some(), watchdog })
     }
 
     pub(super) fn watchdog(&self) -> &Arc<Watchdog> {
@@ -208,7 +228,7 @@ impl Transport {
 }
 
 /// A pool of connections.
-fn client(timeouts: Timeouts, secure: bool, proxy: Option<&str>) -> Result<reqwest::Client, TransportError> {
+fn client(timeouts: Timeouts, secure: bool, network: &NetworkOptions) -> Result<reqwest::Client, TransportError> {
     // Fails only if somebody in the process has chosen a provider already, which then serves as well.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let mut builder = reqwest::Client::builder()
@@ -221,13 +241,25 @@ fn client(timeouts: Timeouts, secure: bool, proxy: Option<&str>) -> Result<reqwe
         .referer(false)
         .user_agent(concat!("cosmount/", env!("CARGO_PKG_VERSION")))
         .no_proxy();
-    if let Some(proxy) = proxy {
+    if let Some(proxy) = &network.proxy {
         builder = builder.proxy(reqwest::Proxy::all(proxy).map_err(setup_error)?);
     }
     if !secure {
         builder = builder.tls_certs_only([]);
+    } else if let Some(authorities) = &network.authorities {
+        let authorities = reqwest::Certificate::from_pem_bundle(authorities).map_err(authority_error)?;
+        builder = builder.tls_certs_only(authorities);
     }
-    builder.build().map_err(setup_error)
+    // Garbled certificates are found only now.
+    let has_own = network.authorities.is_some();
+    builder.build().map_err(|error| if has_own { authority_error(error) } else { setup_error(error) })
+}
+
+/// A client that cannot be made, most likely for the certificates that it was given.
+fn authority_error(error: reqwest::Error) -> TransportError {
+    let error = setup_error(error);
+    let is_of_it = error.message.contains("certificate");
+    TransportError { obstacle: if is_of_it { Some(Obstacle::Certificate) } else { error.obstacle }, ..error }
 }
 
 /// Runs an exchange on a runtime, which then also serves the connection that is made for it. Dropping the future ends
@@ -372,6 +404,9 @@ impl http_body::Body for SendBody {
     }
 }
 
+/// Headers with signatures and tokens, in small letters.
+const SECRET_HEADERS: [&str; 3] = ["authorization", "x-cos-security-token", "x-tc-token"];
+
 fn header_map(headers: &[HeaderPair]) -> Result<HeaderMap, TransportError> {
     let mut map = HeaderMap::with_capacity(headers.len() + 2);
     for (name, value) in headers {
@@ -387,6 +422,9 @@ fn header_map(headers: &[HeaderPair]) -> Result<HeaderMap, TransportError> {
                 source: None,
             });
         };
+        let mut header_value = header_value;
+        // Not to be shown by whoever shows headers.
+        header_value.set_sensitive(SECRET_HEADERS.contains(&header_name.as_str()));
         map.append(header_name, header_value);
     }
     Ok(map)

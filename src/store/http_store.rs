@@ -12,14 +12,14 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use async_trait::async_trait;
 
 use super::complete::{self, Expected};
-use super::http::{Runtimes, Timeouts, Transport};
+use super::http::{NetworkOptions, Runtimes, Timeouts, Transport};
 use super::listing::{self, Listings};
 use super::retry::{self, RetryOptions};
 use super::session::{Done, Request, Session};
 use super::watchdog::Watchdog;
 use super::{
-    Body, Copied, CopyRequest, GetRequest, Initiated, ListPage, ListRequest, ListedPart, ListedUpload, ObjectStore,
-    Obstacle, Published, Reading, Source, StoreError, StoreErrorKind,
+    Body, Copied, CopyRequest, CredentialCache, GetRequest, Initiated, ListPage, ListRequest, ListedPart, ListedUpload,
+    ObjectStore, Obstacle, Published, Reading, Source, StoreError, StoreErrorKind,
 };
 use super::{copying, reading, sending, uploads};
 use crate::clock::Clock;
@@ -37,7 +37,6 @@ use crate::wire::operation::{
     AbortMultipartUpload, DeleteMultipleObjects, DeleteObject, InitiateMultipartUpload, ObjectVersion, Operation,
     UploadPart, UploadPartCopy,
 };
-use crate::wire::sign::Credentials;
 
 /// Keys of one Delete Multiple Objects (`cos-api.md` 3.5).
 const DELETE_KEYS_MAX: usize = 1000;
@@ -50,13 +49,13 @@ pub struct HttpOptions {
     /// The bucket.
     pub bucket: BucketName,
     /// Who asks.
-    pub credentials: Credentials,
+    pub credentials: CredentialCache,
     /// How long to wait for what.
     pub timeouts: Timeouts,
     /// How long to try.
     pub retry: RetryOptions,
-    /// The URL of an HTTP proxy to go through. The environment is not asked.
-    pub proxy: Option<String>,
+    /// How this machine reaches others.
+    pub network: NetworkOptions,
     /// What the service takes.
     pub limits: Limits,
     /// Where requests and bytes are counted.
@@ -69,14 +68,14 @@ pub struct HttpOptions {
 
 impl HttpOptions {
     /// The usual options for a bucket.
-    pub fn new(endpoint: Endpoint, bucket: BucketName, credentials: Credentials) -> HttpOptions {
+    pub fn new(endpoint: Endpoint, bucket: BucketName, credentials: impl Into<CredentialCache>) -> HttpOptions {
         HttpOptions {
             endpoint,
             bucket,
-            credentials,
+            credentials: credentials.into(),
             timeouts: Timeouts::default(),
             retry: RetryOptions::default(),
-            proxy: None,
+            network: NetworkOptions::default(),
             limits: Limits::COS,
             stats: Arc::default(),
             clock: Clock::System,
@@ -106,13 +105,13 @@ impl HttpStore {
     /// # Errors
     /// `Invalid` for a proxy that is no URL, or where TLS finds no certificates on this machine.
     pub fn new(options: HttpOptions) -> Result<HttpStore, StoreError> {
-        let HttpOptions { endpoint, bucket, credentials, timeouts, retry, proxy, limits, stats, clock, runtimes } =
+        let HttpOptions { endpoint, bucket, credentials, timeouts, retry, network, limits, stats, clock, runtimes } =
             options;
         let route = endpoint.route(&bucket);
         let secure = |url: &str| url.starts_with("https://");
-        let tls = secure(&route.origin) || proxy.as_deref().is_some_and(secure);
+        let tls = secure(&route.origin) || network.proxy.as_deref().is_some_and(secure);
         let (timeouts, watchdog) = (timeouts.within(retry.deadline), Arc::new(Watchdog::new(retry.deadline)));
-        let transport = Transport::new(timeouts, tls, proxy.as_deref(), runtimes, watchdog).map_err(|error| {
+        let transport = Transport::new(timeouts, tls, &network, runtimes, watchdog).map_err(|error| {
             let obstacle = error.obstacle;
             StoreError { obstacle, ..StoreError::new(error.kind, None, bucket.as_str(), error.message) }
         })?;
@@ -139,9 +138,9 @@ impl HttpStore {
         }
     }
 
-    /// Signs with these credentials from now on; requests that are on their way keep theirs.
-    pub fn replace_credentials(&self, credentials: Credentials) {
-        self.session.replace_credentials(credentials);
+    /// What requests are signed with.
+    pub fn credentials(&self) -> &CredentialCache {
+        self.session.credentials()
     }
 
     fn copy_source(&self, key: &ObjectKey) -> CopySource {

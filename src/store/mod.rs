@@ -3,19 +3,24 @@
 //! Every implementation passes the one suite in `tests/conformance`. Retrying belongs to the implementation:
 //! a caller that gets an error need not try again.
 
+mod assumed_role;
 mod body;
 mod change_notifier;
 mod complete;
 mod copying;
+mod credential_cache;
 mod error;
 mod http;
 mod http_store;
+mod instance_role;
 mod journaled;
 mod layered;
 mod listing;
 mod object_store;
 mod orphans;
 mod pace;
+mod provider;
+mod question;
 mod reach;
 mod reading;
 mod retry;
@@ -26,11 +31,14 @@ pub mod testing;
 mod uploads;
 mod watchdog;
 
+pub use assumed_role::{AssumedRole, Identity, RoleOptions, STS_URL, STS_URL_INTERNAL};
 pub use body::Body;
 pub use change_notifier::{ChangeNotifier, ChangeObserver};
+pub use credential_cache::CredentialCache;
 pub use error::{Obstacle, StoreError, StoreErrorKind};
-pub use http::{Runtimes, Timeouts};
+pub use http::{NetworkOptions, Runtimes, Timeouts};
 pub use http_store::{HttpOptions, HttpStore};
+pub use instance_role::{InstanceRole, METADATA_URL};
 pub use journaled::{JournaledStore, ResumeWindow};
 #[cfg(feature = "testing")]
 pub(crate) use listing::judge_page;
@@ -38,6 +46,7 @@ pub use object_store::{
     Copied, CopyRequest, GetRequest, Initiated, ListPage, ListRequest, ListedObject, ListedPart, ListedUpload,
     ObjectStore, Published, Reading, Resumed, Source,
 };
+pub use provider::{CredentialProvider, FixedKey, ProviderError};
 pub use retry::RetryOptions;
 pub use watchdog::Watchdog;
 

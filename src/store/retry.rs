@@ -13,7 +13,8 @@
 use std::time::Duration;
 
 use super::StoreErrorKind;
-use crate::wire::code::{Code, Failure, Meaning, Retry};
+use super::credential_cache::Suspicion;
+use crate::wire::code::{Code, Failure, Meaning, Retry, classify, is_of_token};
 
 /// How long and how often to try.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,12 +52,17 @@ pub(super) enum Remedy {
     Resend,
     /// A signature by the service's clock.
     Resign,
+    /// A signature with another key.
+    Renew,
 }
 
 /// How often damaged bytes are sent again. Two in a row come from memory or a broken proxy, not from bad luck.
 const RESENDS_MAX: u32 = 2;
 /// How often the clock is corrected. If the second signature is too old as well, it is not the clock.
 const RESIGNS_MAX: u32 = 1;
+
+/// How often a request is signed with another key. If that is refused too, it is not the key.
+const RENEWALS_MAX: u32 = 1;
 
 /// The attempts at one request so far.
 #[derive(Debug)]
@@ -65,12 +71,13 @@ pub(super) struct Attempts {
     pauses: u32,
     resends: u32,
     resigns: u32,
+    renewals: u32,
 }
 
 impl Attempts {
     /// None yet.
     pub(super) fn new(options: RetryOptions) -> Attempts {
-        Attempts { options, pauses: 0, resends: 0, resigns: 0 }
+        Attempts { options, pauses: 0, resends: 0, resigns: 0, renewals: 0 }
     }
 
     /// How long to pause before the next attempt, or `None` for giving up. `elapsed` is the time since the first
@@ -87,11 +94,15 @@ impl Attempts {
                 self.resigns += 1;
                 Some(Duration::ZERO)
             }
+            Remedy::Renew if self.renewals < RENEWALS_MAX => {
+                self.renewals += 1;
+                Some(Duration::ZERO)
+            }
             Remedy::Resend if self.resends < RESENDS_MAX => {
                 self.resends += 1;
                 self.within_deadline(Duration::ZERO, elapsed)
             }
-            Remedy::Resign | Remedy::Resend => None,
+            Remedy::Resign | Remedy::Renew | Remedy::Resend => None,
             Remedy::Pause => {
                 let doubled = self.options.pause_first.saturating_mul(1 << self.pauses.min(20));
                 self.pauses += 1;
@@ -116,6 +127,22 @@ pub(super) fn remedy(failure: Failure, clock_off: bool) -> Remedy {
         (_, Retry::Yes) => Remedy::Pause,
         (_, Retry::No | Retry::Conditional) => Remedy::None,
     }
+}
+
+/// What a refusal says of the key that the request was signed with, by code and message.
+pub(super) fn suspicion((code, message): (&str, &str), status: u16) -> Option<Suspicion> {
+    let failure = classify(status, code, message);
+    // A signature also differs when a file was read while somebody wrote a new key into it.
+    let is_of_key = matches!(failure.code, Some(Code::InvalidAccessKeyId | Code::SignatureDoesNotMatch));
+    if matches!(failure.meaning, Meaning::TokenExpired) || code.trim().ends_with("TokenExpired") {
+        return Some(Suspicion::Over);
+    }
+    if is_of_key || failure.meaning == Meaning::RequestExpired || is_of_token(code) {
+        return Some(Suspicion::Unknown);
+    }
+    // An answer to HEAD has no code, and the code of a token that is wrong is not documented.
+    let is_vague = code.is_empty() && matches!(status, 400 | 401) || failure.meaning == Meaning::Denied;
+    is_vague.then_some(Suspicion::Vague)
 }
 
 /// Whether a refusal is what a request gets that was damaged on the way: its signature does not fit, its host names another
@@ -160,8 +187,6 @@ pub(super) fn kind(meaning: Meaning) -> StoreErrorKind {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::code::classify;
-
     const OPTIONS: RetryOptions = RetryOptions {
         deadline: Duration::from_secs(60),
         pause_first: Duration::from_millis(100),
@@ -202,6 +227,31 @@ mod tests {
         assert_eq!([next(Remedy::Resign), next(Remedy::Resign)], [true, false]);
         assert_eq!([next(Remedy::Resend), next(Remedy::Resend), next(Remedy::Resend)], [true, true, false]);
         assert!(!next(Remedy::None));
+    }
+
+    #[test]
+    fn what_a_refusal_says_of_the_key_follows_from_its_code() {
+        let table = [
+            (400, "ExpiredToken", "", Some(Suspicion::Over)),
+            (403, "ExpiredToken", "", Some(Suspicion::Over)),
+            (403, "AccessDenied", "ExpiredToken", Some(Suspicion::Over)),
+            (403, "TokenExpired", "", Some(Suspicion::Over)),
+            (403, "InvalidAccessKeyId", "", Some(Suspicion::Unknown)),
+            (403, "AccessDenied", "InvalidAccessKeyId", Some(Suspicion::Unknown)),
+            (403, "SignatureDoesNotMatch", "", Some(Suspicion::Unknown)),
+            (403, "AccessDenied", "Request has expired", Some(Suspicion::Unknown)),
+            (401, "InvalidToken", "", Some(Suspicion::Unknown)),
+            (403, "AccessDenied", "Access Denied.", Some(Suspicion::Vague)),
+            (403, "", "", Some(Suspicion::Vague)),
+            (400, "", "", Some(Suspicion::Vague)),
+            (400, "InvalidArgument", "", None),
+            (404, "", "", None),
+            (404, "NoSuchBucket", "", None),
+            (503, "SlowDown", "", None),
+        ];
+        for (status, code, message, expected) in table {
+            assert_eq!(suspicion((code, message), status), expected, "{status} {code} {message}");
+        }
     }
 
     #[test]

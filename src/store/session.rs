@@ -5,18 +5,19 @@
 //! count and to pause. What an answer says beyond its status is left to the callers too.
 
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, UNIX_EPOCH};
 
 use bytes::Bytes;
 use tokio::time::Instant;
 
+use super::credential_cache::{CredentialCache, CurrentKey};
 use super::http::{AnswerHeaders, Incoming, Outgoing, Transport, TransportError, Weight};
 use super::pace::Patience;
 use super::reach::Reach;
 use super::retry::{self, Attempts, Remedy, RetryOptions};
 use super::watchdog::Watchdog;
-use super::{Body, Obstacle, StoreError, StoreErrorKind};
+use super::{Body, Obstacle, ProviderError, StoreError, StoreErrorKind};
 use crate::clock::Clock;
 use crate::stats::Stats;
 use crate::wire::address::Route;
@@ -24,7 +25,7 @@ use crate::wire::answer::{AnswerError, ErrorBody};
 use crate::wire::date;
 use crate::wire::operation::{Op, Operation, UploadPartCopy};
 use crate::wire::request::{HeaderPair, Method, RequestHead};
-use crate::wire::sign::{Credentials, KeyTime, SigningKey};
+use crate::wire::sign::{KeyTime, SigningKey};
 
 /// The longest XML answer: a page of 1,000 keys of 850 bytes, each byte escaped, is under 4 MiB.
 pub(super) const XML_BYTES_MAX: usize = 16 << 20;
@@ -42,9 +43,8 @@ const SIGNED_FOR_SECONDS: u64 = 3600;
 pub(super) struct Session {
     transport: Transport,
     route: Route,
-    /// Std lock: read when a signing key is derived, under the lock of that; replaced when somebody has new ones.
-    /// Level 9 in the order of locks.
-    credentials: RwLock<Credentials>,
+    /// Shared by all sessions of one mount.
+    credentials: CredentialCache,
     retry: RetryOptions,
     clock: Clock,
     stats: Arc<Stats>,
@@ -52,13 +52,20 @@ pub(super) struct Session {
     clock_offset: AtomicI64,
     /// The key that was derived last. Std mutex: held for one derivation at most, never across an await.
     /// Level 8 in the order of locks.
-    signing_key: Mutex<Option<Arc<SigningKey>>>,
+    signing_key: Mutex<Option<DerivedKey>>,
     /// Whether the ETag of a PUT has been seen to be something else than the MD5 of its bytes.
     etags_are_opaque: AtomicBool,
     /// Whether a request has been answered with a success: that what is asked for can be had, and that the key is right.
     has_succeeded: AtomicBool,
     /// Shared by all sessions to the same service.
     reach: Arc<Reach>,
+}
+
+/// A signing key, and the generation of the credentials that it was derived from.
+#[derive(Debug)]
+struct DerivedKey {
+    generation: u64,
+    key: Arc<SigningKey>,
 }
 
 /// One request, before it is signed.
@@ -193,7 +200,7 @@ impl Session {
     pub(super) fn new(
         transport: Transport,
         route: Route,
-        credentials: Credentials,
+        credentials: CredentialCache,
         retry: RetryOptions,
         clock: Clock,
         stats: Arc<Stats>,
@@ -201,7 +208,7 @@ impl Session {
         Session {
             transport,
             route,
-            credentials: RwLock::new(credentials),
+            credentials,
             retry,
             clock,
             stats,
@@ -218,7 +225,7 @@ impl Session {
         Session {
             transport: self.transport.clone(),
             route: self.route.clone(),
-            credentials: RwLock::new(self.credentials()),
+            credentials: self.credentials.clone(),
             retry: RetryOptions { deadline, ..self.retry },
             clock: self.clock.clone(),
             stats: self.stats.clone(),
@@ -245,14 +252,8 @@ impl Session {
         self.etags_are_opaque.store(true, Ordering::Relaxed);
     }
 
-    fn credentials(&self) -> Credentials {
-        self.credentials.read().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// Signs with these from now on.
-    pub(super) fn replace_credentials(&self, credentials: Credentials) {
-        *self.credentials.write().unwrap_or_else(PoisonError::into_inner) = credentials;
-        *self.signing_key.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    pub(super) fn credentials(&self) -> &CredentialCache {
+        &self.credentials
     }
 
     pub(super) fn watchdog(&self) -> &Arc<Watchdog> {
@@ -335,11 +336,12 @@ impl Session {
             let error = request.error(StoreErrorKind::Invalid, "a path of dots alone cannot be sent over HTTP");
             return Err(Failed { error, remedy: Remedy::None, done: Done::No });
         };
+        let key = self.credentials.usable().await.map_err(|error| without_key(request, &error))?;
         let sent = Arc::new(AtomicU64::new(0));
         let outgoing = Outgoing {
             method: request.head.method,
             url: format!("{}{target}", self.route.origin),
-            headers: self.signed_headers(&request.head),
+            headers: self.signed_headers(&request.head, &key),
             body: request.body.clone(),
             sent: sent.clone(),
             weight: request.weight(),
@@ -354,7 +356,7 @@ impl Session {
         let answered = match incoming.map_err(|error| self.not_reached(request, error)) {
             Ok(incoming) => {
                 self.reach.answered();
-                self.judged(request, incoming).await
+                self.judged(request, incoming, key.generation).await
             }
             Err(failed) => Err(failed),
         };
@@ -363,12 +365,12 @@ impl Session {
     }
 
     /// The answer, if it is a success.
-    async fn judged(&self, request: &Request, incoming: Incoming) -> Result<Incoming, Failed> {
+    async fn judged(&self, request: &Request, incoming: Incoming, generation: u64) -> Result<Incoming, Failed> {
         if (200..300).contains(&incoming.status) {
             self.has_succeeded.store(true, Ordering::Relaxed);
             return Ok(incoming);
         }
-        Err(self.refused(request, incoming).await)
+        Err(self.refused(request, incoming, generation).await)
     }
 
     /// What it means that there is no answer. Before the first one an obstacle is taken for a mistake in the configuration,
@@ -380,8 +382,8 @@ impl Session {
         if is_first && is_lasting { Failed { remedy: Remedy::None, ..failed } } else { failed }
     }
 
-    /// What a failed answer means.
-    async fn refused(&self, request: &Request, incoming: Incoming) -> Failed {
+    /// What a failed answer means, to a request that was signed with a key of that generation.
+    async fn refused(&self, request: &Request, incoming: Incoming, generation: u64) -> Failed {
         let Incoming { status, headers, body } = incoming;
         // An error whose text cannot be read is still the error that its status names.
         let body = match request.head.method {
@@ -392,7 +394,13 @@ impl Session {
             let failed = request.protocol_error(status, &headers, redirect_message(&headers));
             return Failed { remedy: Remedy::None, done: Done::No, ..failed };
         }
-        self.failure(request, status, &headers, ErrorBody::decode(&body).ok())
+        let told = ErrorBody::decode(&body).ok();
+        let suspicion = retry::suspicion(told.as_ref().map_or(("", ""), |told| (&told.code, &told.message)), status);
+        let failed = self.failure(request, status, &headers, told);
+        let is_of_clock = failed.remedy == Remedy::Resign;
+        let may_renew = suspicion.filter(|_| !is_of_clock).is_some_and(|how| self.credentials.suspect(generation, how));
+        // What was damaged on its way is sent again as it was, signed with whatever key there is by then.
+        if may_renew && failed.remedy == Remedy::None { Failed { remedy: Remedy::Renew, ..failed } } else { failed }
     }
 
     /// The failure that an `Error` body or a status without one tells.
@@ -442,27 +450,27 @@ impl Session {
     }
 
     /// All headers of a request that is sent now.
-    fn signed_headers(&self, head: &RequestHead) -> Vec<HeaderPair> {
-        let signature = self.signing_key().sign(head, &self.route.host);
+    fn signed_headers(&self, head: &RequestHead, key: &CurrentKey) -> Vec<HeaderPair> {
+        let signature = self.signing_key(key).sign(head, &self.route.host);
         let host: HeaderPair = ("host".into(), self.route.host.clone());
         std::iter::once(host).chain(head.headers.iter().cloned()).chain(signature).collect()
     }
 
     /// The key for signatures that are made now.
-    fn signing_key(&self) -> Arc<SigningKey> {
+    fn signing_key(&self, current: &CurrentKey) -> Arc<SigningKey> {
         let now = self.service_seconds();
         let mut cached = self.signing_key.lock().unwrap_or_else(PoisonError::into_inner);
         // Half of its time is left to the request that is signed last.
-        let fresh = |key: &&Arc<SigningKey>| {
-            let made = key.key_time().start + SIGNED_BEFORE_SECONDS;
-            (made..made + SIGNED_FOR_SECONDS / 2).contains(&now)
+        let fresh = |derived: &&DerivedKey| {
+            let made = derived.key.key_time().start + SIGNED_BEFORE_SECONDS;
+            derived.generation == current.generation && (made..made + SIGNED_FOR_SECONDS / 2).contains(&now)
         };
-        if let Some(key) = cached.as_ref().filter(fresh) {
-            return key.clone();
+        if let Some(derived) = cached.as_ref().filter(fresh) {
+            return derived.key.clone();
         }
         let start = now.saturating_sub(SIGNED_BEFORE_SECONDS);
-        let key = Arc::new(SigningKey::new(&self.credentials(), KeyTime { start, end: now + SIGNED_FOR_SECONDS }));
-        *cached = Some(key.clone());
+        let key = Arc::new(SigningKey::new(&current.credentials, KeyTime { start, end: now + SIGNED_FOR_SECONDS }));
+        *cached = Some(DerivedKey { generation: current.generation, key: key.clone() });
         key
     }
 
@@ -510,6 +518,13 @@ pub(super) fn broken(request: &Request, error: TransportError) -> Failed {
     told.obstacle = error.obstacle;
     told.source = error.source.map(|source| source as Arc<_>);
     Failed { error: told, remedy, done: Done::Perhaps }
+}
+
+/// There is nothing to sign with for now.
+fn without_key(request: &Request, error: &ProviderError) -> Failed {
+    let error = request
+        .error(StoreErrorKind::Denied, format!("the key is over or was refused, and there is no new one: {error}"));
+    Failed { error, remedy: Remedy::Pause, done: Done::No }
 }
 
 /// The one line that each request has in a detailed log.

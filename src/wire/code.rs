@@ -245,6 +245,20 @@ pub fn classify(status: u16, code: &str, message: &str) -> Failure {
     }
 }
 
+/// Whether a code that is not in the table is about a key or token: the names under which gateways and other services of the
+/// same cloud tell of one that is over or not known.
+pub fn is_of_token(code: &str) -> bool {
+    const NAMES: [&str; 6] = [
+        "TokenExpired",
+        "InvalidToken",
+        "InvalidSecurityToken",
+        "SecurityTokenExpired",
+        "AuthFailure.TokenFailure",
+        "AuthFailure.SecretIdNotFound",
+    ];
+    NAMES.contains(&code.trim())
+}
+
 fn by_status(status: u16) -> Failure {
     let (meaning, retry) = match status {
         304 => (Meaning::NotModified, Retry::No),

@@ -38,6 +38,11 @@ pub fn iso_seconds(time: SystemTime) -> String {
     formatted(time, "%Y-%m-%dT%H:%M:%SZ")
 }
 
+/// The day in UTC: `2019-02-25`.
+pub fn iso_day(time: SystemTime) -> String {
+    formatted(time, "%Y-%m-%d")
+}
+
 /// The date and the time of day in the format of `strftime`; those that cannot be shown are the epoch.
 fn formatted(time: SystemTime, format: &str) -> String {
     let time = time.max(UNIX_EPOCH);

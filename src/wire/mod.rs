@@ -12,6 +12,7 @@ pub mod copy_source;
 pub mod date;
 pub mod digest;
 pub mod escape;
+pub mod issued;
 pub mod operation;
 pub mod range;
 pub mod region;

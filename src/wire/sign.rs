@@ -4,6 +4,7 @@
 //! one [`KeyTime`] and may be kept for as long; a server calls [`verify()`]. Secrets never leave this file but inside
 //! [`Credentials`], whose `Debug` shows the id alone.
 
+pub mod tc3;
 mod verify;
 
 use std::borrow::Cow;

@@ -91,12 +91,12 @@ impl Home {
     pub(crate) fn daemon(&self) -> Pid {
         let processes =
             fs::read_dir("/proc").unwrap().filter_map(|entry| entry.unwrap().file_name().into_string().ok());
+        // Nothing else of such a process can be read by its user.
+        let mount_point = self.mount_point().into_os_string().into_encoded_bytes();
         let ours = |pid: &i32| {
-            let home = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
             let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-            let home_variable = format!("HOME={}", self.path().display()).into_bytes();
-            home.split(|byte| *byte == 0).any(|variable| variable == home_variable)
-                && line.split(|byte| *byte == 0).any(|word| word == b"--daemon")
+            let has = |wanted: &[u8]| line.split(|byte| *byte == 0).any(|word| word == wanted);
+            has(b"--daemon") && has(&mount_point)
         };
         let daemon = processes.filter_map(|name| name.parse::<i32>().ok()).find(ours);
         Pid::from_raw(daemon.expect("a daemon runs")).unwrap()

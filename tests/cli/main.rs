@@ -3,6 +3,9 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod bed;
+mod credentials;
+mod encryption;
+mod issuer;
 mod logging;
 mod mounting;
 mod refusals;

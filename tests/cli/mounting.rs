@@ -137,6 +137,7 @@ fn an_ordinary_user_mounts_and_unmounts() {
         "set -e
          {program} mount --local data mnt
          echo hello > mnt/a; cat mnt/a; ls -ln mnt
+         stat -c \"memory of %u\" /proc/$(pgrep -f \"mount --daemon $PWD/mnt\")/mem
          {program} unmount mnt
          ! mountpoint -q mnt"
     );
@@ -158,6 +159,8 @@ fn an_ordinary_user_mounts_and_unmounts() {
     home.settle(&mut command);
     let done = Done::of(command.output().unwrap());
     assert_eq!(done.code, Some(0), "{done:?}");
+    // What the kernel makes root's own it writes no core of, and lets nobody else look at.
+    assert!(done.stdout.contains("memory of 0\n"), "{done:?}");
     assert!(done.stdout.contains("hello\n") && done.stdout.contains(&format!(" {shown} ")), "{done:?}");
 }
 

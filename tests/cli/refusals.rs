@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpListener;
+use std::time::{Duration, Instant};
 
 use crate::bed::{BUCKET, Done, Home, ID, KEY, Service};
 
@@ -15,6 +16,14 @@ fn refused(home: &Home, arguments: &[&str], variables: &[(&str, &str)], code: i3
     assert!(!home.is_mounted(), "nothing is mounted");
 }
 
+/// The same, told while whoever mounts still looks.
+#[track_caller]
+fn refused_soon(home: &Home, arguments: &[&str], variables: &[(&str, &str)], code: i32, told: &str) {
+    let began = Instant::now();
+    refused(home, arguments, variables, code, told);
+    assert!(began.elapsed() < Duration::from_secs(2), "told after {:?}", began.elapsed());
+}
+
 const KEYS: [(&str, &str); 2] = [("COS_SECRETID", ID), ("COS_SECRETKEY", KEY)];
 
 #[test]
@@ -23,10 +32,46 @@ fn the_service_refuses_in_one_sentence_each() {
     let service = Service::start(&home);
     let mount = |bucket: &'static str| [bucket, "mnt", "--endpoint", service.endpoint.as_str()];
     let unknown = [("COS_SECRETID", "AKIDother"), ("COS_SECRETKEY", KEY)];
-    refused(&home, &mount(BUCKET), &unknown, 3, "does not know the secret id AKIDother: check the credentials");
+    refused_soon(&home, &mount(BUCKET), &unknown, 3, "does not know the secret id AKIDother: check the credentials");
     let wrong = [("COS_SECRETID", ID), ("COS_SECRETKEY", "hunter2")];
-    refused(&home, &mount(BUCKET), &wrong, 3, "the secret key is not the one of the id AKIDtest");
-    refused(&home, &mount("other-1250000000"), &KEYS, 3, "there is no bucket other-1250000000 at http://127.0.0.1:");
+    refused_soon(&home, &mount(BUCKET), &wrong, 3, "the secret key is not the one of the id AKIDtest");
+    refused_soon(
+        &home,
+        &mount("other-1250000000"),
+        &KEYS,
+        3,
+        "there is no bucket other-1250000000 at http://127.0.0.1:",
+    );
+}
+
+/// Those who issue keys refuse too, or are not there.
+#[test]
+fn a_key_that_cannot_be_had_is_one_sentence() {
+    let home = Home::new();
+    let service = Service::start(&home);
+    let mount = [BUCKET, "mnt", "--endpoint", service.endpoint.as_str()];
+    let role = [&mount[..], &["--cam-role", "reader"]].concat();
+    let answers_404 = answering(b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n");
+    let url = format!("http://127.0.0.1:{answers_404}/");
+    let metadata = [("COSMOUNT_METADATA_URL", url.as_str())];
+    let told = "there is no key from this machine's role reader: this machine does not have the role reader";
+    refused_soon(&home, &role, &metadata, 3, told);
+    let nobody = [("COSMOUNT_METADATA_URL", "http://127.0.0.1:1/")];
+    refused_soon(&home, &role, &nobody, 3, "there is no key from this machine's role reader: ");
+    let sts = answering(
+        b"HTTP/1.1 200 OK\r\ncontent-length: 76\r\n\r\n\
+          {\"Response\":{\"Error\":{\"Code\":\"AuthFailure.SecretIdNotFound\",\"Message\":\"m\"}}}",
+    );
+    let url = format!("http://127.0.0.1:{sts}");
+    let assumed = [&KEYS[..], &[("TENCENTCLOUD_ROLE_ARN", "arn"), ("COSMOUNT_STS_URL", &url)]].concat();
+    refused_soon(&home, &mount, &assumed, 3, "STS refuses: AuthFailure.SecretIdNotFound: m");
+    home.write(
+        ".config/cosmount/config.toml",
+        "credential_process = 'echo hunter2; echo no luck >&2; exit 1'\n",
+        0o600,
+    );
+    refused_soon(&home, &mount, &[], 3, "it ended with exit status: 1: no luck");
+    refused_soon(&home, &[BUCKET, "mnt", "--endpoint", "http://192.0.2.7"], &KEYS, 2, "or give --allow-http");
 }
 
 #[test]
@@ -70,7 +115,7 @@ fn what_stands_in_the_way_is_named() {
     for endpoint in ["http://localhost:9444", "https://cos.corp"] {
         refused(&home, &[BUCKET, "mnt", "--endpoint", endpoint, "--proxy", &proxy], &KEYS, 3, &told);
     }
-    refused(&home, &[BUCKET, "mnt", "--region", "ap-guangzou"], &KEYS, 3, "did you mean --region ap-guangzhou?");
+    refused_soon(&home, &[BUCKET, "mnt", "--region", "ap-guangzou"], &KEYS, 3, "did you mean --region ap-guangzhou?");
 }
 
 #[test]

@@ -6,6 +6,7 @@ mod damage;
 mod deadlines;
 mod flipping;
 mod flips;
+mod keys;
 mod misbehaviour;
 mod mounted;
 mod obstructing;
@@ -131,7 +132,7 @@ async fn a_large_body_that_is_refused_early_is_refused_by_name() {
     assert_eq!(late.unwrap_err().kind, StoreErrorKind::NoSuchUpload);
 
     let mut options = bed.options.unwrap();
-    options.credentials.secret_key = "another".into();
+    options.credentials = Credentials { secret_id: "AKIDx".into(), secret_key: "another".into(), token: None }.into();
     let store = HttpStore::new(options).unwrap().with_deadline(Duration::from_secs(2));
     let denied = store.put(&key, body, crc64, &ObjectAttributes::default()).await;
     assert_eq!(denied.unwrap_err().kind, StoreErrorKind::Denied);

@@ -21,6 +21,8 @@ const NOW: u64 = 1_700_000_000;
 const DATE_NOW: &str = "date: Tue, 14 Nov 2023 22:13:20 GMT\r\n";
 /// Two hours later.
 const DATE_LATER: &str = "date: Wed, 15 Nov 2023 00:13:20 GMT\r\n";
+/// One hour earlier.
+const DATE_EARLIER: &str = "date: Tue, 14 Nov 2023 21:13:20 GMT\r\n";
 const SECRET: &str = "a-secret-that-nobody-may-see";
 
 pub(crate) fn options(server: &Scripted) -> HttpOptions {
@@ -238,6 +240,41 @@ async fn redirects_are_not_followed() {
     assert_eq!(server.requests().len(), 1);
 }
 
+/// Neither to another domain nor within the same.
+#[tokio::test]
+async fn no_redirect_takes_a_signature_anywhere() {
+    let elsewhere = Scripted::start([]).await;
+    for status in [301, 302, 303, 307, 308] {
+        let location = format!("location: http://{}/dir/k\r\n", elsewhere.address);
+        let server = Scripted::start((0..3).map(|_| Reply::Answer(partial(status, &location, 0, "")))).await;
+        let store = client(&server);
+        assert!(store.head(&key()).await.is_err() && read(&store, None).await.is_err());
+        assert!(store.delete(&key()).await.is_err());
+        assert_eq!(server.requests().len(), 3);
+    }
+    assert!(elsewhere.requests().is_empty());
+}
+
+/// The text of an error is read up to a bound, and the status alone says enough.
+#[tokio::test]
+async fn the_text_of_an_error_without_an_end_fills_no_memory() {
+    let text = format!("<Error><Code>AccessDenied</Code><Message>{}", "m".repeat(1 << 20));
+    let server = Scripted::start([Reply::AnswerAndClose(answer(403, "", text))]).await;
+    let error = client(&server).delete(&key()).await.unwrap_err();
+    assert_eq!((error.kind, error.status), (StoreErrorKind::Denied, 403));
+    assert!(error.message.len() < 64 << 10, "{} bytes", error.message.len());
+}
+
+/// A policy that allows reading alone is not waited for.
+#[tokio::test]
+async fn a_write_that_is_not_allowed_is_denied_at_once() {
+    let denied = || Reply::Answer(error(403, "AccessDenied"));
+    let server = Scripted::start([denied(), denied()]).await;
+    let began = std::time::Instant::now();
+    assert_eq!(put(&client(&server), &["abc"]).await.unwrap_err().kind, StoreErrorKind::Denied);
+    assert!(server.requests().len() == 1 && began.elapsed() < Duration::from_secs(2));
+}
+
 /// When the signature of a request begins to be valid.
 fn signed_from(authorization: &str) -> u64 {
     let (_, time) = authorization.split_once("q-sign-time=").unwrap();
@@ -246,17 +283,19 @@ fn signed_from(authorization: &str) -> u64 {
 
 #[tokio::test]
 async fn a_clock_that_is_off_is_corrected_by_the_date_of_the_answer() {
-    let skewed = answer(403, DATE_LATER, error_xml("RequestTimeTooSkewed"));
-    let head_skewed = partial(403, DATE_LATER, 0, "");
-    for refused in [skewed, head_skewed] {
-        let found = head_reply(3, "e", None);
-        let server = Scripted::start([Reply::Answer(refused), found, head_reply(3, "e", None)]).await;
-        let store = client(&server);
-        store.head(&key()).await.unwrap();
-        store.head(&key()).await.unwrap();
-        let signed: Vec<u64> =
-            server.requests().iter().map(|asked| signed_from(asked.header("authorization").unwrap())).collect();
-        assert_eq!(signed, [NOW - 60, NOW + 7200 - 60, NOW + 7200 - 60]);
+    for (date, there) in [(DATE_LATER, NOW + 7200), (DATE_EARLIER, NOW - 3600)] {
+        let skewed = answer(403, date, error_xml("RequestTimeTooSkewed"));
+        let head_skewed = partial(403, date, 0, "");
+        for refused in [skewed, head_skewed] {
+            let found = head_reply(3, "e", None);
+            let server = Scripted::start([Reply::Answer(refused), found, head_reply(3, "e", None)]).await;
+            let store = client(&server);
+            store.head(&key()).await.unwrap();
+            store.head(&key()).await.unwrap();
+            let signed: Vec<u64> =
+                server.requests().iter().map(|asked| signed_from(asked.header("authorization").unwrap())).collect();
+            assert_eq!(signed, [NOW - 60, there - 60, there - 60]);
+        }
     }
 }
 

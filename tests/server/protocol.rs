@@ -1,7 +1,10 @@
 //! Who may ask, and how requests and answers look on the wire.
 
 use std::io::{Read, Write};
+use std::time::Duration;
 
+use cosmount::clock::Clock;
+use cosmount::server::TemporaryKeys;
 use cosmount::wire::operation::{GetObject, Operation};
 use cosmount::wire::request::Method;
 use cosmount::wire::sign::{Credentials, KeyTime, SigningKey};
@@ -27,6 +30,27 @@ fn a_wrong_key_and_an_unknown_one_are_told_apart() {
     reply.assert_refused(403, "SignatureDoesNotMatch");
     assert_eq!(reply.element("Message"), "The Signature you specified is invalid.");
     bed.exchange(&signed(&get, HOST, &unknown, b""), false).assert_refused(403, "InvalidAccessKeyId");
+}
+
+/// The code table has ExpiredToken under 400.
+#[test]
+fn a_temporary_key_counts_with_its_token_until_its_end() {
+    let (keys, clock) = (TemporaryKeys::default(), Clock::manual(now()));
+    let bed = Bed::with(|options| {
+        (options.temporary_keys, options.clock) = (keys.clone(), clock.clone());
+    });
+    let temporary = Credentials { secret_id: "AKIDtmp".into(), secret_key: "k".into(), token: Some("t".into()) };
+    let get = head(Method::Get, "/", &[], &[]);
+    let ask = |credentials: &Credentials| bed.exchange(&signed(&get, HOST, credentials, b""), false);
+    ask(&temporary).assert_refused(403, "InvalidAccessKeyId");
+    keys.issue(temporary.clone(), clock.now() + Duration::from_secs(60));
+    assert_eq!(ask(&temporary).status, 200);
+    ask(&Credentials { token: None, ..temporary.clone() }).assert_refused(403, "InvalidAccessKeyId");
+    clock.advance(Duration::from_secs(60));
+    ask(&temporary).assert_refused(400, "ExpiredToken");
+    ask(&Credentials { secret_key: "another".into(), ..temporary }).assert_refused(403, "SignatureDoesNotMatch");
+    assert_eq!(ask(&credentials()).status, 200, "the service's own key has no end");
+    assert!(!format!("{keys:?}").contains("\"k\""), "{keys:?}");
 }
 
 #[test]

@@ -32,8 +32,9 @@ const RANK_ENVIRONMENT: u8 = 7;
 const RANK_PROCESS: u8 = 8;
 
 /// Crates that have a home, and the beginnings of the paths that are it.
-const HOMES: [(&str, &[&str]); 21] = [
+const HOMES: [(&str, &[&str]); 22] = [
     ("sha1", &["wire/sign", "server/"]),
+    ("sha2", &["wire/sign"]),
     ("hmac", &["wire/sign"]),
     ("md5", &["wire/digest.rs"]),
     ("jiff", &["object/time.rs", "wire/date.rs"]),

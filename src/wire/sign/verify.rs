@@ -35,18 +35,22 @@ pub enum SignatureError {
     /// The token of a temporary key is missing or another one.
     #[error("the token is missing or wrong")]
     Token,
+    /// The temporary key is over.
+    #[error("the key has expired")]
+    KeyExpired,
     /// The signature is not that of this request and key.
     #[error("the signature differs")]
     Mismatch,
 }
 
 impl SignatureError {
-    /// The code to answer (`cos-api.md` 2.9); all of these are a 403.
+    /// The code to answer (`cos-api.md` 2.9); all of these are a 403, but for that of a key that has expired.
     pub fn code(self) -> Code {
         match self {
             SignatureError::Missing | SignatureError::Malformed(_) | SignatureError::Expired => Code::AccessDenied,
             SignatureError::Skewed => Code::RequestTimeTooSkewed,
             SignatureError::UnknownKey | SignatureError::Token => Code::InvalidAccessKeyId,
+            SignatureError::KeyExpired => Code::ExpiredToken,
             SignatureError::Mismatch => Code::SignatureDoesNotMatch,
         }
     }
