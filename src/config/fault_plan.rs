@@ -42,8 +42,10 @@ const KINDS: [&str; 14] = [
     "listing",
 ];
 
-/// The operations whose answers may have an error inside a success (`cos-api.md` 4.3, 4.4).
-const FAIL_INSIDE: [Op; 3] = [Op::CopyObject, Op::UploadPartCopy, Op::CompleteMultipartUpload];
+/// The operations whose answers may have an error inside a success (`cos-api.md` 4.3, 4.4), and those whose answer would
+/// have no body, of which a proxy may make such a thing.
+const FAIL_INSIDE: [Op; 5] =
+    [Op::CopyObject, Op::UploadPartCopy, Op::CompleteMultipartUpload, Op::PutObject, Op::UploadPart];
 
 /// The longest that a fault may hold something up, in seconds.
 const STALL_SECONDS_MAX: f64 = 86_400.0;
@@ -180,9 +182,10 @@ fn rule_of(mut fields: Fields<'_>) -> Result<FaultRule, Mistake> {
     let fault = fault(kind, &mut fields)?;
     fields.end(&format!("a rule of kind {kind:?}"))?;
     match &fault {
-        Fault::ErrorInside(_) if ops.is_empty() || ops.iter().any(|op| !FAIL_INSIDE.contains(op)) => {
-            Err(Mistake::at(&span, "\"error_inside\" needs op, of CopyObject, UploadPartCopy, CompleteMultipartUpload"))
-        }
+        Fault::ErrorInside(_) if ops.is_empty() || ops.iter().any(|op| !FAIL_INSIDE.contains(op)) => Err(Mistake::at(
+            &span,
+            "\"error_inside\" needs op, of CopyObject, UploadPartCopy, CompleteMultipartUpload, PutObject, UploadPart",
+        )),
         Fault::Listing(_) if ops.iter().any(|op| *op != Op::ListObjects) => {
             Err(Mistake::at(&span, "\"listing\" is about op = \"ListObjects\" alone"))
         }

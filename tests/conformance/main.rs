@@ -9,6 +9,7 @@ mod flips;
 mod misbehaviour;
 mod mounted;
 mod obstructing;
+mod planned;
 mod scripted;
 mod suite;
 mod waiting;

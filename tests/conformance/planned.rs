@@ -1,0 +1,280 @@
+//! The client and the file system over it, against a service that does wrong as a plan says: what was told to be well is
+//! right in the bucket, which is looked at once the service has been started anew without a plan.
+//!
+//! `COSMOUNT_PLANNED_FLIPS` says how many bits flip (300 by default), `COSMOUNT_SEED` with which seed.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use cosmount::config::parse_fault_plan;
+use cosmount::object::{BucketName, Crc64, ObjectAttributes, ObjectKey};
+use cosmount::server::{self, FaultPlan, ServerOptions};
+use cosmount::store::{
+    Body, GetRequest, HttpOptions, HttpStore, ListRequest, ObjectStore, RetryOptions, StoreErrorKind,
+};
+use cosmount::wire::address::Endpoint;
+use cosmount::wire::sign::Credentials;
+use futures_util::TryStreamExt;
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+
+use crate::mounted::Mounted;
+
+const MIB: usize = 1 << 20;
+
+/// A service on the disk that can be started anew.
+struct Planned {
+    home: TempDir,
+    options: HttpOptions,
+    stop: Option<(oneshot::Sender<()>, tokio::task::JoinHandle<()>)>,
+}
+
+impl Planned {
+    async fn start(plan: &str) -> Planned {
+        let credentials = Credentials { secret_id: "AKIDx".into(), secret_key: "s".into(), token: None };
+        let bucket = BucketName::new("photos-1250000000").unwrap();
+        let endpoint = Endpoint::custom("http://127.0.0.1:1").unwrap();
+        let home = tempfile::tempdir().unwrap();
+        let mut options = HttpOptions::new(endpoint, bucket, credentials);
+        options.timeouts.idle = Duration::from_millis(700);
+        let (pause_first, pause_max) = (Duration::from_millis(1), Duration::from_millis(20));
+        options.retry = RetryOptions { deadline: Duration::from_secs(10), pause_first, pause_max };
+        let mut planned = Planned { home, options, stop: None };
+        planned.serve(Some(parse_fault_plan(Path::new("plan"), plan).unwrap())).await;
+        planned
+    }
+
+    async fn serve(&mut self, faults: Option<FaultPlan>) {
+        let options = ServerOptions {
+            directory: Some(self.home.path().join("data")),
+            access_log: Some(self.home.path().join("access.log")),
+            buckets: vec![self.options.bucket.clone()],
+            credentials: Some(self.options.credentials.clone()),
+            faults,
+            ..ServerOptions::default()
+        };
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        self.options.endpoint = Endpoint::custom(&format!("http://{}", listener.local_addr().unwrap())).unwrap();
+        let (stop, stopped) = oneshot::channel::<()>();
+        let task = tokio::spawn(async move {
+            // A test that has ended takes the directory along.
+            let _ = server::run(listener, options, async { drop(stopped.await) }).await;
+        });
+        self.stop = Some((stop, task));
+    }
+
+    /// The bucket, at a service without a plan.
+    async fn afterwards(&mut self) -> HttpStore {
+        let (stop, task) = self.stop.take().unwrap();
+        drop(stop);
+        task.await.unwrap();
+        self.serve(None).await;
+        self.store()
+    }
+
+    fn store(&self) -> HttpStore {
+        HttpStore::new(self.options.clone()).unwrap()
+    }
+
+    fn mount(&self) -> Mounted {
+        Mounted::over(Arc::new(self.store()))
+    }
+
+    /// How often each fault has struck.
+    fn struck(&self) -> BTreeMap<String, usize> {
+        let mut struck = BTreeMap::new();
+        // It is not there before the first request.
+        let log = std::fs::read_to_string(self.home.path().join("access.log")).unwrap_or_default();
+        for line in log.lines() {
+            let line: serde_json::Value = serde_json::from_str(line).unwrap();
+            if let Some(fault) = line["fault"].as_str() {
+                *struck.entry(fault.to_owned()).or_default() += 1;
+            }
+        }
+        struck
+    }
+}
+
+async fn objects(store: &HttpStore) -> BTreeMap<String, Vec<u8>> {
+    let mut objects = BTreeMap::new();
+    for listed in store.list(ListRequest::default()).await.unwrap().objects {
+        let request = GetRequest { key: ObjectKey::new(&listed.key).unwrap(), range: None, if_match: None };
+        let pieces: Vec<Bytes> = store.get(request).await.unwrap().body.try_collect().await.unwrap();
+        objects.insert(listed.key, pieces.concat());
+    }
+    objects
+}
+
+fn content(seed: u64, len: usize) -> Vec<u8> {
+    let mut bytes = vec![0; len];
+    fastrand::Rng::with_seed(seed).fill(&mut bytes);
+    bytes
+}
+
+async fn put(store: &HttpStore, key: &str, bytes: Vec<u8>) {
+    let (key, bytes) = (ObjectKey::new(key).unwrap(), Bytes::from(bytes));
+    let (body, crc64) = (Body::from(bytes.clone()), Crc64::of(&bytes));
+    store.put(&key, body, crc64, &ObjectAttributes::default()).await.unwrap();
+}
+
+fn number(variable: &str, otherwise: u64) -> u64 {
+    std::env::var(variable).ok().map_or(otherwise, |text| text.parse().unwrap())
+}
+
+/// Bits of bodies and headers flip, up and down, in every other request.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_bit_that_flips_by_plan_is_taken_for_right() {
+    let (flips, seed) = (number("COSMOUNT_PLANNED_FLIPS", 300), number("COSMOUNT_SEED", 1));
+    let plan = format!(
+        "seed = {seed}\n\
+         [[rule]]\nop = ['PutObject', 'UploadPart', 'CompleteMultipartUpload']\nprobability = 0.2\nkind = 'flip'\nof = 'request'\n\
+         [[rule]]\nop = ['GetObject', 'CompleteMultipartUpload', 'InitiateMultipartUpload']\nprobability = 0.2\nkind = 'flip'\nof = 'answer'\n\
+         [[rule]]\nop = ['PutObject', 'UploadPart', 'GetObject']\nprobability = 0.15\nkind = 'flip_header'\nof = 'request'\n\
+         [[rule]]\nop = ['PutObject', 'UploadPart', 'GetObject', 'CompleteMultipartUpload']\nprobability = 0.15\nkind = 'flip_header'\nof = 'answer'\n"
+    );
+    let mut bed = Planned::start(&plan).await;
+    let mount = bed.mount();
+    let (mut certain, mut told) = (BTreeMap::new(), 0);
+    let has_flipped = |bed: &Planned| bed.struck().values().sum::<usize>() as u64;
+    for round in 0.. {
+        if round % 20 == 0 && has_flipped(&bed) >= flips {
+            break;
+        }
+        let name = format!("{round}");
+        let bytes = content(seed + round, if round % 10 == 0 { 2 * MIB + 17 } else { 5000 });
+        match mount.make(&name, &bytes).await {
+            Ok(()) => drop(certain.insert(name.clone(), bytes.clone())),
+            Err(_) => {
+                told += 1;
+                continue;
+            }
+        }
+        match mount.read(&name).await {
+            Ok(read) => assert!(read == bytes, "seed {seed}: {name} was read otherwise and told to be well"),
+            Err(_) => told += 1,
+        }
+    }
+    println!("seed {seed}: {:?}, {told} failures told, {} written", bed.struck(), certain.len());
+    let bucket = bed.afterwards().await;
+    for (name, bytes) in certain {
+        let request = GetRequest { key: ObjectKey::new(&name).unwrap(), range: None, if_match: None };
+        let pieces: Vec<Bytes> = bucket.get(request).await.unwrap().body.try_collect().await.unwrap();
+        assert!(pieces.concat() == bytes, "seed {seed}: {name} is another in the bucket and was told to be well");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_part_that_is_answered_wrongly_ends_in_one_object_that_is_right() {
+    let ways = ["kind = 'wrong_crc64'", "kind = 'error_inside'", "kind = 'lose_answer'", "kind = 'twice'"];
+    for way in ways {
+        let plan = format!("[[rule]]\nop = 'UploadPart'\npart = 37\nnth = 1\n{way}\n");
+        let mut bed = Planned::start(&plan).await;
+        let bytes = content(1, 40 * MIB + 5);
+        bed.mount().make("file", &bytes).await.unwrap();
+        assert_eq!(bed.struck().values().sum::<usize>(), 1, "{way}");
+        let bucket = bed.afterwards().await;
+        assert!(objects(&bucket).await == BTreeMap::from([("file".to_owned(), bytes)]), "{way}");
+        assert!(bucket.list_uploads("").await.unwrap().is_empty(), "{way}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_complete_that_is_lost_repeated_or_fails_inside_ends_in_one_object_that_is_right() {
+    let ways = [
+        "nth = 1\nkind = 'lose_answer'",
+        "nth = 1\nkind = 'twice'",
+        "limit = 2\nkind = 'error_inside'",
+        "nth = 1\nkind = 'reset'\nat = 'during'",
+        "nth = 1\nkind = 'truncate'\nof = 'answer'",
+        "nth = 1\nkind = 'stall'\nat = 'before'\nseconds = 2",
+    ];
+    for way in ways {
+        let plan = format!("[[rule]]\nop = 'CompleteMultipartUpload'\n{way}\n");
+        let mut bed = Planned::start(&plan).await;
+        let bytes = content(1, 3 * MIB + 5);
+        bed.mount().make("file", &bytes).await.unwrap();
+        assert!(!bed.struck().is_empty(), "{way}");
+        let bucket = bed.afterwards().await;
+        assert!(objects(&bucket).await == BTreeMap::from([("file".to_owned(), bytes)]), "{way}");
+        assert!(bucket.list_uploads("").await.unwrap().is_empty(), "{way}");
+    }
+}
+
+/// One machine behind the service has another clock: its refusal is mended, and so is what others signed by it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_clock_that_is_off_for_one_request_fails_none() {
+    let rule = |nth: u32| format!("[[rule]]\nnth = {nth}\nkind = 'clock'\nseconds = 7200\n");
+    let bed = Planned::start(&[1, 20, 50].map(rule).concat()).await;
+    let store = Arc::new(bed.store());
+    for round in 0..100 {
+        put(&store, &format!("{round}"), content(round, 100)).await;
+    }
+    assert_eq!(bed.struck()["clock"], 3);
+}
+
+#[tokio::test]
+async fn a_page_that_is_wrong_once_is_asked_for_again_and_one_that_repeats_is_an_error() {
+    for page in ["repeat", "disorder", "duplicate"] {
+        for (limit, is_error) in [("limit = 1\n", false), ("", page == "repeat")] {
+            let plan = format!("[[rule]]\n{limit}kind = 'listing'\npage = '{page}'\n");
+            let bed = Planned::start(&plan).await;
+            let store = bed.store();
+            for name in ["a", "b", "c", "d", "e"] {
+                put(&store, name, vec![1]).await;
+            }
+            let (mut marker, mut names, mut pages) = (Some("a".to_owned()), Vec::new(), 0);
+            let ended = loop {
+                let wanted = ListRequest { marker, max_keys: Some(2), ..ListRequest::default() };
+                match store.list(wanted).await {
+                    Ok(listed) => {
+                        names.extend(listed.objects.into_iter().map(|object| object.key));
+                        marker = listed.next_marker;
+                    }
+                    Err(error) => break Err(error.kind),
+                }
+                pages += 1;
+                assert!(pages < 10, "{page}: it goes on");
+                if marker.is_none() {
+                    break Ok(());
+                }
+            };
+            match is_error {
+                true => assert_eq!(ended, Err(StoreErrorKind::Protocol), "{page}"),
+                false if limit.is_empty() => {}
+                false => assert_eq!((ended, names.join("")), (Ok(()), "bcde".to_owned()), "{page}"),
+            }
+        }
+    }
+}
+
+/// A peer that takes the first request on a connection and says nothing, and answers whoever comes on another one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_request_that_stalls_is_sent_again_on_a_fresh_connection_and_its_own_is_closed() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let peer = tokio::spawn(async move {
+        let (mut stalled, _) = listener.accept().await.unwrap();
+        let mut bytes = vec![0; 64 << 10];
+        assert!(stalled.read(&mut bytes).await.unwrap() > 0);
+        let (mut fresh, _) = listener.accept().await.unwrap();
+        assert!(fresh.read(&mut bytes).await.unwrap() > 0);
+        let answer = "HTTP/1.1 200 OK\r\ncontent-length: 0\r\netag: \"e\"\r\nx-cos-request-id: i\r\n\
+                      last-modified: Wed, 21 Oct 2015 07:28:00 GMT\r\n\r\n";
+        fresh.write_all(answer.as_bytes()).await.unwrap();
+        // The stalled one ends, and carries nothing more.
+        let ended = tokio::time::timeout(Duration::from_secs(5), stalled.read(&mut bytes)).await;
+        assert_eq!(ended.expect("the stalled connection is closed").unwrap_or(0), 0);
+        fresh
+    });
+    let mut bed = Planned::start("").await;
+    bed.options.endpoint = Endpoint::custom(&format!("http://{address}")).unwrap();
+    let began = Instant::now();
+    bed.store().head(&ObjectKey::new("k").unwrap()).await.unwrap();
+    assert!(began.elapsed() < Duration::from_secs(5));
+    peer.await.unwrap();
+}
