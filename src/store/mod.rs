@@ -4,8 +4,10 @@
 //! a caller that gets an error need not try again.
 
 mod body;
+mod budget;
 mod change_notifier;
 mod complete;
+mod congestion;
 mod copying;
 mod error;
 mod http;

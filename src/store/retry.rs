@@ -102,6 +102,11 @@ impl Attempts {
         }
     }
 
+    /// Time until the last attempt may begin.
+    pub(super) fn left(&self, elapsed: Duration) -> Duration {
+        self.options.deadline.saturating_sub(elapsed)
+    }
+
     fn within_deadline(&self, pause: Duration, elapsed: Duration) -> Option<Duration> {
         (elapsed.saturating_add(pause) < self.options.deadline).then_some(pause)
     }

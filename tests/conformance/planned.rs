@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -20,7 +21,7 @@ use cosmount::wire::sign::Credentials;
 use futures_util::TryStreamExt;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 
 use crate::mounted::Mounted;
@@ -31,11 +32,17 @@ const MIB: usize = 1 << 20;
 struct Planned {
     home: TempDir,
     options: HttpOptions,
+    latency: Duration,
     stop: Option<(oneshot::Sender<()>, tokio::task::JoinHandle<()>)>,
 }
 
 impl Planned {
     async fn start(plan: &str) -> Planned {
+        Planned::start_far_away(plan, Duration::ZERO).await
+    }
+
+    /// The same with a service that takes so long for each answer.
+    async fn start_far_away(plan: &str, latency: Duration) -> Planned {
         let credentials = Credentials { secret_id: "AKIDx".into(), secret_key: "s".into(), token: None };
         let bucket = BucketName::new("photos-1250000000").unwrap();
         let endpoint = Endpoint::custom("http://127.0.0.1:1").unwrap();
@@ -44,7 +51,7 @@ impl Planned {
         options.timeouts.idle = Duration::from_millis(700);
         let (pause_first, pause_max) = (Duration::from_millis(1), Duration::from_millis(20));
         options.retry = RetryOptions { deadline: Duration::from_secs(10), pause_first, pause_max };
-        let mut planned = Planned { home, options, stop: None };
+        let mut planned = Planned { home, options, latency, stop: None };
         planned.serve(Some(parse_fault_plan(Path::new("plan"), plan).unwrap())).await;
         planned
     }
@@ -56,6 +63,7 @@ impl Planned {
             buckets: vec![self.options.bucket.clone()],
             credentials: Some(self.options.credentials.clone()),
             faults,
+            latency: self.latency,
             ..ServerOptions::default()
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -277,4 +285,84 @@ async fn a_request_that_stalls_is_sent_again_on_a_fresh_connection_and_its_own_i
     bed.store().head(&ObjectKey::new("k").unwrap()).await.unwrap();
     assert!(began.elapsed() < Duration::from_secs(5));
     peer.await.unwrap();
+}
+
+/// Many requests at once, all of which go well in the end: one task for each key.
+async fn put_many(store: &Arc<HttpStore>, keys: u64) {
+    let mut puts = tokio::task::JoinSet::new();
+    for key in 0..keys {
+        let store = store.clone();
+        puts.spawn(async move { put(&store, &format!("{key}"), content(key, 200)).await });
+    }
+    puts.join_all().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_service_that_throttles_is_asked_more_slowly() {
+    let plan = "[[rule]]\nop = 'PutObject'\nkind = 'throttle'\nrequests_per_second = 100\n";
+    let mut bed = Planned::start_far_away(plan, Duration::from_millis(40)).await;
+    bed.options.retry.pause_first = Duration::from_millis(20);
+    bed.options.retry.pause_max = Duration::from_millis(500);
+    let store = Arc::new(bed.store());
+    put_many(&store, 600).await;
+    let slowed = bed.struck()["throttle"];
+    println!("{slowed} of 600 requests and more were told to slow down");
+    // 500 of those that come at once; those that came again would be as many without a change of pace.
+    assert!(slowed < 500 + 250, "{slowed}");
+}
+
+/// A way to the service that can be closed: who comes meanwhile is turned away at once.
+async fn closable(upstream: String) -> (String, Arc<AtomicBool>, Arc<AtomicU64>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let (is_closed, turned_away) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+    let (closed, counter) = (is_closed.clone(), turned_away.clone());
+    tokio::spawn(async move {
+        while let Ok((mut client, _)) = listener.accept().await {
+            if closed.load(Ordering::SeqCst) {
+                counter.fetch_add(1, Ordering::SeqCst);
+                continue;
+            }
+            let (upstream, closed) = (upstream.clone(), closed.clone());
+            tokio::spawn(async move {
+                let mut service = TcpStream::connect(&upstream).await.unwrap();
+                let cut = async {
+                    while !closed.load(Ordering::SeqCst) {
+                        tokio::time::sleep(Duration::from_millis(5)).await;
+                    }
+                };
+                tokio::select! {
+                    _ = tokio::io::copy_bidirectional(&mut client, &mut service) => {}
+                    () = cut => {}
+                }
+            });
+        }
+    });
+    (address, is_closed, turned_away)
+}
+
+/// As long as it is gone it is asked now and then, and everything arrives when it is back, within the deadline.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_network_that_is_gone_for_a_while_is_not_stormed_and_fails_nothing() {
+    let mut bed = Planned::start("").await;
+    let origin = bed.options.endpoint.route(&bed.options.bucket).origin;
+    let (address, is_closed, turned_away) = closable(origin.strip_prefix("http://").unwrap().to_owned()).await;
+    bed.options.endpoint = Endpoint::custom(&format!("http://{address}")).unwrap();
+    bed.options.retry.pause_max = Duration::from_millis(200);
+    let store = Arc::new(bed.store());
+    put(&store, "before", vec![1]).await;
+    is_closed.store(true, Ordering::SeqCst);
+    let puts = tokio::spawn({
+        let store = store.clone();
+        async move { put_many(&store, 300).await }
+    });
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    let asked = turned_away.load(Ordering::SeqCst);
+    is_closed.store(false, Ordering::SeqCst);
+    let back = Instant::now();
+    puts.await.unwrap();
+    println!("asked {asked} times in 5 s, all was well {:?} after the network was back", back.elapsed());
+    // Each request once, what the budget has, and ten a second; a tenth of a second's pause for each would make thousands.
+    assert!(asked < 300 + 100 + 60, "{asked}");
+    assert!(back.elapsed() < Duration::from_secs(5));
 }
