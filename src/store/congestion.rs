@@ -16,6 +16,9 @@ use super::http::Weight;
 /// With this many at once nothing is held back any more: more than a mount ever has on its way.
 const ALL: f64 = 256.0;
 
+/// How long a service that told to slow down is asked for nothing that need not be.
+const SLOWED_SPAN: Duration = Duration::from_secs(30);
+
 /// Requests of one service that are on their way.
 #[derive(Debug)]
 pub(super) struct Congestion {
@@ -86,10 +89,9 @@ impl Congestion {
         unwanted
     }
 
-    #[cfg(test)]
-    /// Whether requests are held back, because the service has told to slow down lately.
+    /// Whether the service has told to slow down lately.
     pub(super) fn is_slowed(&self) -> bool {
-        self.lock().limit < ALL
+        self.lock().slowed_at.is_some_and(|slowed| slowed.elapsed() < SLOWED_SPAN)
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -199,6 +201,9 @@ mod tests {
         for _ in 0..100_000 {
             enters(&congestion, Weight::Bulk).unwrap().went_well();
         }
+        assert_eq!(fill(&congestion).len(), 1000);
+        assert!(congestion.is_slowed());
+        tokio::time::advance(SLOWED_SPAN).await;
         assert!(!congestion.is_slowed());
     }
 

@@ -296,6 +296,11 @@ impl Session {
         }
     }
 
+    /// Whether the service has told to slow down lately.
+    pub(super) fn is_slowed(&self) -> bool {
+        self.congestion.is_slowed()
+    }
+
     /// Sends a request until it is answered with a success, and reads the whole answer.
     pub(super) async fn answer(&self, request: &Request) -> Result<Answer, StoreError> {
         let mut tries = self.tries();

@@ -3,6 +3,7 @@
 use tokio::sync::OnceCell;
 
 use super::error::UploadError;
+use super::hedge::Hedges;
 use crate::object::{Limits, ObjectAttributes, ObjectKey, PartNumber, UploadId};
 
 /// A running multipart upload. Whoever has a request of it on its way holds a clone of its `Arc`, which keeps it from
@@ -14,6 +15,8 @@ pub(super) struct Session {
     pub(super) upload: OnceCell<UploadId>,
     /// What is sent with Initiate.
     pub(super) attributes: ObjectAttributes,
+    /// Parts that are sent twice.
+    pub(super) hedges: Hedges,
 }
 
 impl Session {

@@ -366,3 +366,19 @@ async fn a_network_that_is_gone_for_a_while_is_not_stormed_and_fails_nothing() {
     assert!(asked < 300 + 100 + 60, "{asked}");
     assert!(back.elapsed() < Duration::from_secs(5));
 }
+
+/// One part whose answer stands still is sent once more, unless the service has told to slow down.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_part_that_stands_still_is_sent_over_another_connection_unless_the_service_throttles() {
+    let stall = "[[rule]]\nop = 'UploadPart'\npart = 6\nnth = 1\nkind = 'stall'\nat = 'before'\nseconds = 4\n";
+    let slow_down = "[[rule]]\nop = 'UploadPart'\npart = 2\nnth = 1\nkind = 'status'\ncode = 'SlowDown'\n";
+    for (plan, is_hedged) in [(stall.to_owned(), true), (format!("{stall}{slow_down}"), false)] {
+        let mut bed = Planned::start(&plan).await;
+        bed.options.timeouts.idle = Duration::from_secs(30);
+        let (bytes, began) = (content(1, 8 * MIB + 5), Instant::now());
+        bed.mount().make("file", &bytes).await.unwrap();
+        assert_eq!(began.elapsed() < Duration::from_secs(4), is_hedged, "{:?}", began.elapsed());
+        let bucket = bed.afterwards().await;
+        assert!(objects(&bucket).await == BTreeMap::from([("file".to_owned(), bytes)]));
+    }
+}
