@@ -367,6 +367,29 @@ async fn a_network_that_is_gone_for_a_while_is_not_stormed_and_fails_nothing() {
     assert!(back.elapsed() < Duration::from_secs(5));
 }
 
+/// In the middle of a large file.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_network_that_is_gone_for_a_while_does_not_fail_a_file_that_goes_up() {
+    let mut bed = Planned::start_far_away("", Duration::from_millis(100)).await;
+    let origin = bed.options.endpoint.route(&bed.options.bucket).origin;
+    let (address, is_closed, turned_away) = closable(origin.strip_prefix("http://").unwrap().to_owned()).await;
+    bed.options.endpoint = Endpoint::custom(&format!("http://{address}")).unwrap();
+    let (mount, bytes) = (bed.mount(), content(1, 40 * MIB));
+    let making = tokio::spawn({
+        let (mount, bytes) = (mount.clone(), bytes.clone());
+        async move { mount.make("file", &bytes).await }
+    });
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    is_closed.store(true, Ordering::SeqCst);
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    is_closed.store(false, Ordering::SeqCst);
+    making.await.unwrap().unwrap();
+    assert!(turned_away.load(Ordering::SeqCst) > 0);
+    let bucket = bed.afterwards().await;
+    assert!(objects(&bucket).await == BTreeMap::from([("file".to_owned(), bytes)]));
+    assert!(bucket.list_uploads("").await.unwrap().is_empty());
+}
+
 /// One part whose answer stands still is sent once more, unless the service has told to slow down.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_part_that_stands_still_is_sent_over_another_connection_unless_the_service_throttles() {
