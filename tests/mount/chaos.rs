@@ -16,8 +16,8 @@ use crate::bed::{Bed, Requests};
 
 const WORKERS: u64 = 4;
 const TIMEOUT: &str = "2s";
-/// Four timeouts without anything that moves, and what the transfers of a whole file add while something does.
-const CALL_DURATION_MAX: Duration = Duration::from_secs(30);
+/// Four timeouts without anything that moves, and what a busy machine makes of it; it is three seconds mostly.
+const CALL_DURATION_MAX: Duration = Duration::from_secs(4 * 2 + 12);
 /// The buffers of the mount, and beside them what is known of names, the program itself, and threads.
 const RSS_KIB_MAX: u64 = (64 + 128) << 10;
 /// What goes wrong, as the document has it.

@@ -45,7 +45,7 @@ impl FaultyBody {
     }
 
     /// The fault, once its byte is the next.
-    fn strike(&mut self, context: &mut Context<'_>) -> Poll<Struck> {
+    fn strike(&mut self, context: &mut Context<'_>) -> Poll<Next> {
         let span = match self.fault {
             AtByte::Wait(span) => span,
             AtByte::Cut(_) => FLUSH_SPAN,
@@ -56,7 +56,7 @@ impl FaultyBody {
             ready!(pause.as_mut().poll(context));
         }
         match &self.fault {
-            AtByte::End => return Poll::Ready(Struck::End),
+            AtByte::End => return Poll::Ready(Next::End),
             AtByte::Cut(cutter) => {
                 cutter.cut();
                 return Poll::Pending;
@@ -64,20 +64,20 @@ impl FaultyBody {
             AtByte::Wait(_) | AtByte::Flip(_) | AtByte::Passed => {}
         }
         match std::mem::replace(&mut self.fault, AtByte::Passed) {
-            AtByte::Flip(bit) => Poll::Ready(Struck::Flip(bit)),
-            _ => Poll::Ready(Struck::Nothing),
+            AtByte::Flip(bit) => Poll::Ready(Next::Flip(bit)),
+            _ => Poll::Ready(Next::Nothing),
         }
     }
 
     fn next(&mut self, context: &mut Context<'_>) -> Poll<Option<io::Result<Bytes>>> {
         if self.left == 0 {
             match ready!(self.strike(context)) {
-                Struck::End => return Poll::Ready(None),
-                Struck::Flip(bit) => {
+                Next::End => return Poll::Ready(None),
+                Next::Flip(bit) => {
                     let next = ready!(self.take(context));
                     return Poll::Ready(next.map(|read| read.map(|bytes| flipped(&bytes, bit))));
                 }
-                Struck::Nothing => return self.take(context),
+                Next::Nothing => return self.take(context),
             }
         }
         let next = ready!(self.take(context));
@@ -124,7 +124,8 @@ impl FaultyBody {
     }
 }
 
-enum Struck {
+/// What the next byte is.
+enum Next {
     End,
     Flip(u8),
     Nothing,
