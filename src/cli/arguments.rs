@@ -254,6 +254,9 @@ pub(super) struct ServeArguments {
     /// Wait this many milliseconds before every answer, for tests
     #[arg(long, value_name = "N")]
     pub(super) latency_ms: Option<u64>,
+    /// Do wrong on purpose what this file says, for tests (docs/FAULTS.md)
+    #[arg(long, value_name = "PLAN")]
+    pub(super) faults: Option<PathBuf>,
     #[command(flatten)]
     pub(super) log: LogFlags,
 }

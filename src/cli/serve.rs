@@ -14,7 +14,7 @@ use super::local_service::{raise_open_files, reachable, sentence, warn_if_open_t
 use super::logging::{self, Sink};
 use super::signals::Blocked;
 use super::{process_environment, runtime, terminal};
-use crate::config::{ByteSize, service_credentials};
+use crate::config::{ByteSize, read_fault_plan, service_credentials};
 use crate::object::{BucketName, Limits};
 use crate::server::{self, DEFAULT_BUCKET, Server, ServerOptions};
 
@@ -51,6 +51,9 @@ pub(super) fn run(arguments: ServeArguments, program: &str) -> Result<(), Failur
         let server = Server::open(options).await.map_err(|error| failed(sentence(&error)))?;
         terminal::tell(&welcome(program, address, &buckets, &key));
         warn_if_open_to_others(address);
+        if let Some(plan) = &arguments.faults {
+            log::warn!("this service does wrong on purpose, as {} says", plan.display());
+        }
         let reopen_access_log = server.access_log_reopener();
         let ended = async move { signals.end_minding_the_logs(level.as_ref(), reopen_access_log).await };
         server.serve(listener, ended).await.map_err(failed)
@@ -99,6 +102,9 @@ fn options(arguments: &ServeArguments) -> Result<ServerOptions, Failure> {
     options.limits.part_count_max = arguments.max_parts.map_or(part_count_max, u64::from);
     if let Some(milliseconds) = arguments.latency_ms {
         options.latency = Duration::from_millis(milliseconds);
+    }
+    if let Some(path) = &arguments.faults {
+        options.faults = Some(read_fault_plan(path)?);
     }
     Ok(options)
 }

@@ -111,9 +111,22 @@ impl Reader {
 
     /// Up to `len` bytes from `offset`; fewer only at the end of the object.
     pub async fn read(&self, offset: u64, len: usize) -> Result<ReadBytes, StoreError> {
+        self.expect_undamaged()?;
+        let read = self.read_on(offset, len).await?;
+        // Found out while this one waited: it may be the last, of which nobody would be told otherwise.
+        self.expect_undamaged()?;
+        Ok(read)
+    }
+
+    /// An error if somebody got bytes that are not the object's.
+    fn expect_undamaged(&self) -> Result<(), StoreError> {
         if self.object.is_damaged() {
             return Err(self.object.damage("what was read before was damaged; open the file again"));
         }
+        Ok(())
+    }
+
+    async fn read_on(&self, offset: u64, len: usize) -> Result<ReadBytes, StoreError> {
         let end = offset.saturating_add(len as u64).min(self.object.size());
         if offset >= end {
             return Ok(ReadBytes::from(Vec::new()));

@@ -37,6 +37,9 @@ struct Line {
     upload_id: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     part: Option<u16>,
+    /// The fault that it met on purpose.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fault: Option<&'static str>,
 }
 
 /// One request on its way, which writes its line when it is dropped: whoever makes the answer drops it before the last
@@ -90,6 +93,7 @@ impl Exchange {
             ms: 0.0,
             upload_id: None,
             part: None,
+            fault: None,
         };
         Exchange { log, started: Instant::now(), line }
     }
@@ -109,6 +113,11 @@ impl Exchange {
     pub(super) fn of_upload(&mut self, upload_id: &str, part: Option<u16>) {
         self.line.upload_id = Some(upload_id.to_owned());
         self.line.part = part;
+    }
+
+    /// Notes the fault that was made on purpose.
+    pub(super) fn struck(&mut self, fault: &'static str) {
+        self.line.fault = Some(fault);
     }
 
     /// Counts bytes of the request's body.

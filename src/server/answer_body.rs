@@ -11,6 +11,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use super::access_log::Exchange;
+use super::faults::FaultyBody;
 use super::storage::Reading;
 
 /// How often a blank tells the client that its slow request is still at work.
@@ -28,6 +29,8 @@ pub(super) enum AnswerBody {
     Object { reading: Reading, left: u64, exchange: Option<Exchange> },
     /// Blanks, then what the task answers.
     Slow(SlowBody),
+    /// One of these that meets a fault on purpose.
+    Faulty(Box<FaultyBody>),
 }
 
 /// The result of a task, with blanks before it.
@@ -103,6 +106,7 @@ impl Body for AnswerBody {
                 next
             }
             AnswerBody::Slow(slow) => ready!(slow.poll_next(context)),
+            AnswerBody::Faulty(faulty) => ready!(faulty.poll_next(context)),
         };
         Poll::Ready(next.map(|read| read.map(Frame::data)))
     }
@@ -112,6 +116,7 @@ impl Body for AnswerBody {
             AnswerBody::Fixed(bytes) => bytes.is_empty(),
             AnswerBody::Object { left, .. } => *left == 0,
             AnswerBody::Slow(slow) => slow.task.is_none(),
+            AnswerBody::Faulty(faulty) => faulty.is_end_stream(),
         }
     }
 
@@ -120,6 +125,7 @@ impl Body for AnswerBody {
             AnswerBody::Fixed(bytes) => SizeHint::with_exact(bytes.len() as u64),
             AnswerBody::Object { left, .. } => SizeHint::with_exact(*left),
             AnswerBody::Slow(_) => SizeHint::default(),
+            AnswerBody::Faulty(faulty) => faulty.size_hint(),
         }
     }
 }

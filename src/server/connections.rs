@@ -8,6 +8,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -37,6 +38,9 @@ const HEADS_BYTES_MAX: usize = 16 << 20;
 /// What a client is told whose head is too large.
 const HEAD_TOO_LARGE: &[u8] =
     b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+
+/// How long what was sent before a cut on purpose has to leave this process.
+pub(super) const FLUSH_SPAN: Duration = Duration::from_millis(10);
 
 /// How many connections there may be, and how long one may take to ask for something.
 #[derive(Clone, Copy, Debug)]
@@ -90,6 +94,10 @@ pub(super) struct Place {
     connections: Arc<Connections>,
     number: u64,
     close: Arc<Notify>,
+    /// Whether the other side is to see a connection that broke.
+    is_cut: AtomicBool,
+    /// Whether it is to break after the present request.
+    is_cut_afterwards: AtomicBool,
 }
 
 impl Connections {
@@ -144,7 +152,8 @@ impl Connections {
         open.next += 1;
         let number = open.next;
         open.states.insert(number, state);
-        Place { connections: Arc::clone(self), number, close }
+        let connections = Arc::clone(self);
+        Place { connections, number, close, is_cut: AtomicBool::new(false), is_cut_afterwards: AtomicBool::new(false) }
     }
 
     fn lock(&self) -> MutexGuard<'_, Open> {
@@ -255,6 +264,16 @@ impl Serving {
         });
     }
 
+    /// What breaks the connection, for faults on purpose.
+    pub(super) fn cutter(&self) -> Cutter {
+        Cutter(Arc::clone(&self.0))
+    }
+
+    /// Breaks the connection once the request has been answered.
+    pub(super) fn cut_afterwards(&self) {
+        self.0.is_cut_afterwards.store(true, Ordering::Relaxed);
+    }
+
     /// The body of the answer, with which the request ends.
     pub(super) fn ends_with(self, body: AnswerBody) -> WatchedBody {
         WatchedBody { body, _serving: self }
@@ -269,6 +288,24 @@ impl Drop for Serving {
             }
         });
         self.0.connections.at_rest.notify_one();
+        if self.0.is_cut_afterwards.load(Ordering::Relaxed) {
+            let cutter = self.cutter();
+            tokio::spawn(async move {
+                tokio::time::sleep(FLUSH_SPAN).await;
+                cutter.cut();
+            });
+        }
+    }
+}
+
+/// Breaks a connection.
+pub(super) struct Cutter(Arc<Place>);
+
+impl Cutter {
+    /// Resets the connection.
+    pub(super) fn cut(&self) {
+        self.0.is_cut.store(true, Ordering::Relaxed);
+        self.0.close.notify_one();
     }
 }
 
@@ -302,6 +339,15 @@ impl Body for WatchedBody {
 pub(super) struct Watched {
     stream: TcpStream,
     place: Arc<Place>,
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        if self.place.is_cut.load(Ordering::Relaxed) {
+            // What is not sent by now is lost, as on a line that breaks.
+            let _ = self.stream.set_zero_linger();
+        }
+    }
 }
 
 impl AsyncRead for Watched {

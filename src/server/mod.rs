@@ -12,6 +12,7 @@ mod connection;
 mod connections;
 mod credentials;
 mod digest;
+mod faults;
 mod header_case;
 mod multipart_calls;
 mod object_calls;
@@ -33,11 +34,13 @@ use tokio::net::TcpListener;
 use crate::wire::sign::Credentials;
 
 pub use credentials::{TemporaryKeys, credentials_file, load_or_create_credentials};
+pub use faults::{Fault, FaultPlan, FaultRule, FaultWhen, Moment, PageFault, Side};
 pub use options::{DEFAULT_BUCKET, ServerOptions};
 pub use storage::Unusable;
 
 use access_log::AccessLog;
 use connections::ConnectionLimits;
+use faults::Faults;
 use service::Service;
 use storage::{Rule, Storage, StorageError};
 
@@ -122,6 +125,7 @@ impl Server {
             default_bucket: options.buckets.first().cloned(),
             limits: options.limits,
             latency: options.latency,
+            faults: options.faults.clone().map(Faults::new),
             clock: options.clock,
             requests: AtomicU64::new(0),
             spellings: header_case::spellings().await,

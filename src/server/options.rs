@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::faults::FaultPlan;
 use crate::clock::Clock;
 use crate::object::{BucketName, Limits};
 use crate::wire::sign::Credentials;
@@ -31,6 +32,8 @@ pub struct ServerOptions {
     pub limits: Limits,
     /// How long each answer is held back.
     pub latency: Duration,
+    /// What goes wrong on purpose, if anything shall.
+    pub faults: Option<FaultPlan>,
     /// How many connections there may be; `None` goes by the open files that this process may have.
     pub connections_max: Option<usize>,
     /// How long a connection may take to ask for something, as long as nobody knows whose it is.
@@ -56,6 +59,7 @@ impl Default for ServerOptions {
             access_log: None,
             limits: Limits::COS,
             latency: Duration::ZERO,
+            faults: None,
             connections_max: None,
             // A head is a packet or two; whoever has not sent it by then has no use for the place.
             head_deadline: Duration::from_secs(15),

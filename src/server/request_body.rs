@@ -1,5 +1,6 @@
 //! The body of a request on its way in: how long it may be, how long it may stall, and whether it is what it claims.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -12,6 +13,7 @@ use crate::wire::code::Code;
 use crate::wire::operation::BodyChecks;
 
 use super::digest::{BodyDigests, hex};
+use super::faults::BodyFault;
 use super::refusal::Refusal;
 use super::storage::{Received, Storage};
 use cosmount_digests::md5_of;
@@ -33,7 +35,9 @@ const DRAIN_DEADLINE: Duration = Duration::from_secs(5);
 
 /// The body of one request.
 pub(super) struct RequestBody {
-    incoming: Incoming,
+    source: Source,
+    /// What is wrong with it on purpose.
+    fault: Option<BodyFault>,
     /// `Content-Length`, if it was sent.
     pub length: Option<u64>,
     /// `Transfer-Encoding: chunked`.
@@ -44,6 +48,13 @@ pub(super) struct RequestBody {
     checks: BodyChecks,
     /// Bytes taken so far.
     pub received: u64,
+}
+
+/// Where the bytes come from.
+enum Source {
+    Connection(Incoming),
+    /// What was received before, to be given once more.
+    Kept(VecDeque<Bytes>),
 }
 
 /// A digest that a client vouches for, decoded.
@@ -61,7 +72,8 @@ impl RequestBody {
             content_sha1: None,
         };
         RequestBody {
-            incoming,
+            source: Source::Connection(incoming),
+            fault: None,
             checks,
             length: text(hyper::header::CONTENT_LENGTH).and_then(|length| length.parse().ok()),
             chunked: text(hyper::header::TRANSFER_ENCODING)
@@ -76,10 +88,49 @@ impl RequestBody {
         self.checks.clone()
     }
 
+    /// Damages the body on its way. False if there is nothing to damage.
+    pub(super) fn meet(&mut self, fault: impl FnOnce(u64) -> BodyFault) -> bool {
+        let Some(length) = self.length.filter(|length| *length > 0) else { return false };
+        let fault = fault(length);
+        self.length = Some(fault.length(length));
+        self.fault = Some(fault);
+        true
+    }
+
+    /// Receives all of it, to be given more than once.
+    pub(super) async fn keep(&mut self) -> Result<Vec<Bytes>, Refusal> {
+        let mut kept = Vec::new();
+        while let Some(bytes) = self.next().await? {
+            kept.push(bytes);
+        }
+        Ok(kept)
+    }
+
+    /// Gives what was kept.
+    pub(super) fn give(&mut self, kept: &[Bytes]) {
+        self.source = Source::Kept(kept.iter().cloned().collect());
+    }
+
     /// The next bytes; `None` at the end.
     async fn next(&mut self) -> Result<Option<Bytes>, Refusal> {
         loop {
-            let frame = tokio::time::timeout(STALL_DEADLINE, self.incoming.frame());
+            let Some(bytes) = self.receive_next().await? else { return Ok(None) };
+            let Some(fault) = &mut self.fault else { return Ok(Some(bytes)) };
+            let bytes = fault.strike(bytes);
+            // What was cut off is read all the same, so that the connection may go on.
+            if !bytes.is_empty() {
+                return Ok(Some(bytes));
+            }
+        }
+    }
+
+    async fn receive_next(&mut self) -> Result<Option<Bytes>, Refusal> {
+        let incoming = match &mut self.source {
+            Source::Connection(incoming) => incoming,
+            Source::Kept(kept) => return Ok(kept.pop_front()),
+        };
+        loop {
+            let frame = tokio::time::timeout(STALL_DEADLINE, incoming.frame());
             let Some(frame) = frame.await.map_err(|_| Refusal::from(Code::RequestTimeout))? else { return Ok(None) };
             // Whatever ended the body early, it is shorter than it was to be.
             let frame = frame.map_err(|_| Refusal::from(Code::IncompleteBody))?;

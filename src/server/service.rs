@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -18,6 +18,7 @@ use crate::object::{BucketName, Limits};
 use crate::wire::address::Addressed;
 use crate::wire::answer::ErrorBody;
 use crate::wire::code::Code;
+use crate::wire::date;
 use crate::wire::escape::{QueryPair, escape_path, parse_query, unescape};
 use crate::wire::operation::{Operation, PassedHeaders, RequestError};
 use crate::wire::request::{Headers, Method};
@@ -28,6 +29,7 @@ use super::answer::{Answer, Payload};
 use super::answer_body::AnswerBody;
 use super::connections::Serving;
 use super::credentials::TemporaryKeys;
+use super::faults::{BodyDamage, Fault, Faults, Struck};
 use super::refusal::Refusal;
 use super::request_body::RequestBody;
 use super::storage::Storage;
@@ -45,6 +47,8 @@ pub(super) struct Service {
     pub default_bucket: Option<BucketName>,
     pub limits: Limits,
     pub latency: Duration,
+    /// What goes wrong on purpose.
+    pub faults: Option<Faults>,
     pub clock: Clock,
     pub requests: AtomicU64,
     /// How the names of headers are spelt, for the transport.
@@ -52,14 +56,22 @@ pub(super) struct Service {
 }
 
 /// A request as it was received, without its body.
-struct Head {
+#[derive(Clone)]
+pub(super) struct Head {
     method: Option<Method>,
     /// As it was sent, for the signature.
     method_text: String,
     host: String,
     path: String,
     query: Vec<QueryPair>,
-    headers: Vec<(String, String)>,
+    pub headers: Vec<(String, String)>,
+}
+
+/// One request on its way: where it is noted, where it came from, and what is to go wrong with it.
+pub(super) struct Course<'a> {
+    pub exchange: &'a mut Exchange,
+    pub serving: &'a Serving,
+    pub struck: Option<Struck>,
 }
 
 /// Where an operation applies.
@@ -84,13 +96,15 @@ impl Service {
         let (parts, incoming) = request.into_parts();
         let mut body = RequestBody::new(incoming, &parts.headers);
         let head_only = parts.method == hyper::Method::HEAD;
+        let mut course = Course { exchange: &mut exchange, serving, struck: None };
         let (resource, served) = match Head::read(&parts) {
             Ok(head) => {
                 let resource = format!("{}{}", head.host, escape_path(&head.path));
-                (resource, self.serve_or_fail(&head, &mut body, &mut exchange, serving).await)
+                (resource, self.serve_or_fail(&head, &mut body, &mut course).await)
             }
             Err(refusal) => (String::new(), Err(refusal)),
         };
+        let struck = course.struck;
         let mut answer = match served {
             Ok(answer) => answer,
             Err(refusal) => {
@@ -104,7 +118,14 @@ impl Service {
         if !self.latency.is_zero() {
             tokio::time::sleep(self.latency).await;
         }
+        let damage = match struck {
+            Some(struck) => self.damage(struck, &mut answer, &mut exchange, serving).await,
+            None => None,
+        };
         let mut response = answer.send(exchange);
+        if let Some(damage) = damage {
+            response = damage.strike(response);
+        }
         *response.extensions_mut() = self.spellings.clone();
         response
     }
@@ -114,36 +135,36 @@ impl Service {
         &self,
         head: &Head,
         body: &mut RequestBody,
-        exchange: &mut Exchange,
-        serving: &Serving,
+        course: &mut Course<'_>,
     ) -> Result<Answer, Refusal> {
         // What is shared is not changed by a request, but by the thread of the index and under locks.
-        let served = AssertUnwindSafe(Box::pin(self.serve(head, body, exchange, serving)));
+        let served = AssertUnwindSafe(Box::pin(self.serve(head, body, course)));
         served.catch_unwind().await.unwrap_or_else(|_| {
             log::error!("a request met a fault of this program");
             Err(Code::InternalError.into())
         })
     }
 
-    async fn serve(
-        &self,
-        head: &Head,
-        body: &mut RequestBody,
-        exchange: &mut Exchange,
-        serving: &Serving,
-    ) -> Result<Answer, Refusal> {
-        let lines: Vec<(&str, &str)> = head.headers.iter().map(|(name, value)| (&**name, &**value)).collect();
-        let (target, decoded) = self.decode(head, Headers(&lines), exchange)?;
+    async fn serve(&self, head: &Head, body: &mut RequestBody, course: &mut Course<'_>) -> Result<Answer, Refusal> {
+        let lines = head.lines();
+        let (target, decoded) = self.decode(head, Headers(&lines), course.exchange)?;
+        if let (Some(faults), Ok(operation)) = (&self.faults, &decoded)
+            && let Some(mut struck) = faults.strike(operation)
+        {
+            let served = self.serve_struck(head, (target, decoded?), body, course, &mut struck).await;
+            course.struck = Some(struck);
+            return served;
+        }
         // Who asks comes before what is asked: a stranger learns nothing from the order of the answers.
-        self.authorize(head, &lines)?;
-        serving.was_signed();
+        self.authorize(head, &lines, 0)?;
+        course.serving.was_signed();
         let operation = decoded?;
         self.dispatch(operation, &target, body).await
     }
 
     /// Which operation the request is, and what the log can say of it even if it is refused.
     #[allow(clippy::type_complexity, reason = "the two errors are told at different times")]
-    fn decode(
+    pub(super) fn decode(
         &self,
         head: &Head,
         headers: Headers<'_>,
@@ -169,7 +190,8 @@ impl Service {
         Ok((Target { bucket: addressed.bucket, host: head.host.clone() }, decoded))
     }
 
-    fn authorize(&self, head: &Head, lines: &[(&str, &str)]) -> Result<(), Refusal> {
+    /// Judges the signature by a clock that is `skew` seconds ahead of ours.
+    pub(super) fn authorize(&self, head: &Head, lines: &[(&str, &str)], skew: i64) -> Result<(), Refusal> {
         let request = Signable { method: &head.method_text, path: &head.path, query: &head.query, headers: lines };
         let mut is_over = false;
         let key_of = |id: &str| {
@@ -180,15 +202,37 @@ impl Service {
             is_over = key.is_over(self.clock.now());
             Some(key.credentials)
         };
-        let verified = verify(&request, key_of, self.clock.unix_seconds());
+        let verified = verify(&request, key_of, self.clock.unix_seconds().saturating_add_signed(skew));
         let verified = verified.and(if is_over { Err(SignatureError::KeyExpired) } else { Ok(()) });
         verified.map_err(|error| Refusal {
-            server_time: (error == SignatureError::Skewed).then(|| self.clock.now()),
+            server_time: (error == SignatureError::Skewed).then(|| self.time(skew)),
             ..Refusal::from(error)
         })
     }
 
-    async fn dispatch(
+    /// The time of a clock that is `skew` seconds ahead of ours.
+    fn time(&self, skew: i64) -> SystemTime {
+        let span = Duration::from_secs(skew.unsigned_abs());
+        let time = if skew < 0 { self.clock.now().checked_sub(span) } else { self.clock.now().checked_add(span) };
+        time.unwrap_or_else(|| self.clock.now())
+    }
+
+    /// Damages an answer. Returns what is still to happen to its body.
+    async fn damage(
+        &self,
+        struck: Struck,
+        answer: &mut Answer,
+        exchange: &mut Exchange,
+        serving: &Serving,
+    ) -> Option<BodyDamage> {
+        if let Fault::Clock(skew) = struck.fault {
+            exchange.struck(struck.fault.name());
+            answer.set("date", date::http(self.time(skew)));
+        }
+        struck.damage(answer, exchange, serving).await
+    }
+
+    pub(super) async fn dispatch(
         &self,
         mut operation: Operation,
         target: &Target,
@@ -248,6 +292,11 @@ impl Head {
         let query = parse_query(parts.uri.query().unwrap_or("")).map_err(|error| uri(&error))?;
         let method = Method::parse(&method_text);
         Ok(Head { method, method_text, host: host.to_owned(), path, query, headers })
+    }
+
+    /// The headers as decoders take them.
+    pub(super) fn lines(&self) -> Vec<(&str, &str)> {
+        self.headers.iter().map(|(name, value)| (&**name, &**value)).collect()
     }
 
     /// Whether this is GET Service if the host names no bucket. Without it, clients that are told the address of this

@@ -170,6 +170,10 @@ impl ObjectStore for HttpStore {
         self.limits
     }
 
+    fn is_slowed(&self) -> bool {
+        self.session.is_slowed()
+    }
+
     async fn head_bucket(&self) -> Result<(), StoreError> {
         let request = Request::new(&Operation::HeadBucket);
         let stranger = |status: u16, obstacle: Option<Obstacle>| {

@@ -119,6 +119,10 @@ impl<L: LayeredStore> ObjectStore for L {
         self.inner().limits()
     }
 
+    fn is_slowed(&self) -> bool {
+        self.inner().is_slowed()
+    }
+
     async fn head_bucket(&self) -> Result<(), StoreError> {
         LayeredStore::head_bucket(self).await
     }

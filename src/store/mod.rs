@@ -5,8 +5,10 @@
 
 mod assumed_role;
 mod body;
+mod budget;
 mod change_notifier;
 mod complete;
+mod congestion;
 mod copying;
 mod credential_cache;
 mod error;

@@ -21,6 +21,11 @@ pub trait ObjectStore: Send + Sync + 'static {
     /// What the service takes.
     fn limits(&self) -> Limits;
 
+    /// Whether the service has told to slow down lately, so that nothing should be asked for that need not be.
+    fn is_slowed(&self) -> bool {
+        false
+    }
+
     /// Asks whether the bucket is there and may be used.
     async fn head_bucket(&self) -> Result<(), StoreError>;
 

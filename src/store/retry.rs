@@ -58,8 +58,9 @@ pub(super) enum Remedy {
 
 /// How often damaged bytes are sent again. Two in a row come from memory or a broken proxy, not from bad luck.
 const RESENDS_MAX: u32 = 2;
-/// How often the clock is corrected. If the second signature is too old as well, it is not the clock.
-const RESIGNS_MAX: u32 = 1;
+/// How often the clock is corrected: to that of an answer, and back, if that was the clock of one machine behind the service or
+/// another request was told of it. If the third signature is too old as well, it is not the clock.
+const RESIGNS_MAX: u32 = 2;
 
 /// How often a request is signed with another key. If that is refused too, it is not the key.
 const RENEWALS_MAX: u32 = 1;
@@ -110,6 +111,11 @@ impl Attempts {
                 self.within_deadline(longest.mul_f64(random.f64()), elapsed)
             }
         }
+    }
+
+    /// Time until the last attempt may begin.
+    pub(super) fn left(&self, elapsed: Duration) -> Duration {
+        self.options.deadline.saturating_sub(elapsed)
     }
 
     fn within_deadline(&self, pause: Duration, elapsed: Duration) -> Option<Duration> {
@@ -224,7 +230,7 @@ mod tests {
         let mut random = fastrand::Rng::with_seed(7);
         let mut attempts = Attempts::new(OPTIONS);
         let mut next = |remedy| attempts.after_failure(remedy, Duration::ZERO, &mut random).is_some();
-        assert_eq!([next(Remedy::Resign), next(Remedy::Resign)], [true, false]);
+        assert_eq!([next(Remedy::Resign), next(Remedy::Resign), next(Remedy::Resign)], [true, true, false]);
         assert_eq!([next(Remedy::Resend), next(Remedy::Resend), next(Remedy::Resend)], [true, true, false]);
         assert!(!next(Remedy::None));
     }

@@ -11,6 +11,8 @@ use std::time::{Duration, UNIX_EPOCH};
 use bytes::Bytes;
 use tokio::time::Instant;
 
+use super::budget::{Budget, Leave};
+use super::congestion::{Congestion, Passage};
 use super::credential_cache::{CredentialCache, CurrentKey};
 use super::http::{AnswerHeaders, Incoming, Outgoing, Transport, TransportError, Weight};
 use super::pace::Patience;
@@ -57,8 +59,10 @@ pub(super) struct Session {
     etags_are_opaque: AtomicBool,
     /// Whether a request has been answered with a success: that what is asked for can be had, and that the key is right.
     has_succeeded: AtomicBool,
-    /// Shared by all sessions to the same service.
+    /// Shared by all sessions to the same service, as are the next two.
     reach: Arc<Reach>,
+    congestion: Arc<Congestion>,
+    budget: Arc<Budget>,
 }
 
 /// A signing key, and the generation of the credentials that it was derived from.
@@ -217,6 +221,8 @@ impl Session {
             etags_are_opaque: AtomicBool::new(false),
             has_succeeded: AtomicBool::new(false),
             reach: Arc::default(),
+            congestion: Arc::default(),
+            budget: Arc::default(),
         }
     }
 
@@ -234,6 +240,8 @@ impl Session {
             etags_are_opaque: AtomicBool::new(self.etags_are_opaque()),
             has_succeeded: AtomicBool::new(self.has_succeeded.load(Ordering::Relaxed)),
             reach: self.reach.clone(),
+            congestion: self.congestion.clone(),
+            budget: self.budget.clone(),
         }
     }
 
@@ -282,7 +290,16 @@ impl Session {
             random: fastrand::Rng::new(),
             stats: self.stats.clone(),
             reach: self.reach.clone(),
+            budget: self.budget.clone(),
+            spent: 0,
+            leave: None,
+            has_given_up: false,
         }
+    }
+
+    /// Whether the service has told to slow down lately.
+    pub(super) fn is_slowed(&self) -> bool {
+        self.congestion.is_slowed()
     }
 
     /// Sends a request until it is answered with a success, and reads the whole answer.
@@ -337,6 +354,8 @@ impl Session {
             return Err(Failed { error, remedy: Remedy::None, done: Done::No });
         };
         let key = self.credentials.usable().await.map_err(|error| without_key(request, &error))?;
+        // Half of the deadline: the other half is for the attempt itself.
+        let passage = self.congestion.enter(request.weight(), self.retry.deadline / 2).await;
         let sent = Arc::new(AtomicU64::new(0));
         let outgoing = Outgoing {
             method: request.head.method,
@@ -356,7 +375,7 @@ impl Session {
         let answered = match incoming.map_err(|error| self.not_reached(request, error)) {
             Ok(incoming) => {
                 self.reach.answered();
-                self.judged(request, incoming, key.generation).await
+                self.judged(request, incoming, key.generation, &passage).await
             }
             Err(failed) => Err(failed),
         };
@@ -365,12 +384,23 @@ impl Session {
     }
 
     /// The answer, if it is a success.
-    async fn judged(&self, request: &Request, incoming: Incoming, generation: u64) -> Result<Incoming, Failed> {
+    async fn judged(
+        &self,
+        request: &Request,
+        incoming: Incoming,
+        generation: u64,
+        passage: &Passage,
+    ) -> Result<Incoming, Failed> {
         if (200..300).contains(&incoming.status) {
             self.has_succeeded.store(true, Ordering::Relaxed);
+            passage.went_well();
             return Ok(incoming);
         }
-        Err(self.refused(request, incoming, generation).await)
+        let failed = self.refused(request, incoming, generation).await;
+        if failed.error.kind == StoreErrorKind::Throttled {
+            passage.slowed();
+        }
+        Err(failed)
     }
 
     /// What it means that there is no answer. Before the first one an obstacle is taken for a mistake in the configuration,
@@ -555,20 +585,45 @@ pub(super) struct Tries {
     random: fastrand::Rng,
     stats: Arc<Stats>,
     reach: Arc<Reach>,
+    budget: Arc<Budget>,
+    /// Attempts that were paid for.
+    spent: u32,
+    /// For the attempt that is being made.
+    leave: Option<Leave>,
+    has_given_up: bool,
 }
 
 impl Tries {
     /// Returns when it is time for the next attempt, or with the error when there is none.
     pub(super) async fn again(&mut self, failed: Failed) -> Result<(), StoreError> {
+        self.leave = None;
         let elapsed = self.started.elapsed();
         let pause = self.attempts.after_failure(failed.remedy, elapsed, &mut self.random);
         self.reach.failed(&failed.error, pause.is_none());
-        let Some(pause) = pause else { return Err(failed.error) };
+        let Some(pause) = pause else {
+            // A refusal is an answer like another; it speaks of no trouble.
+            self.has_given_up = failed.remedy == Remedy::Pause;
+            return Err(failed.error);
+        };
         let op = failed.error.op.map_or("", Op::name);
         log::trace!("{op} {:?}: trying again in {} ms", failed.error.key, pause.as_millis());
         Stats::add(&self.stats.retries, 1);
         tokio::time::sleep(pause).await;
+        if failed.remedy == Remedy::Pause {
+            let leave = self.budget.leave(self.attempts.left(self.started.elapsed())).await;
+            self.spent += u32::from(matches!(leave, Leave::Paid | Leave::Turn { .. }));
+            self.leave = Some(leave);
+        }
         Ok(())
+    }
+}
+
+impl Drop for Tries {
+    /// What goes no further has ended well, or nobody wants it any more.
+    fn drop(&mut self) {
+        if !self.has_given_up {
+            self.budget.pay_back(self.spent);
+        }
     }
 }
 

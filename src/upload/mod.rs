@@ -18,6 +18,7 @@ mod cover;
 mod error;
 mod extents;
 mod handed_out;
+mod hedge;
 mod ladder;
 mod metadata;
 mod open_file;

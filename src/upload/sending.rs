@@ -7,6 +7,7 @@ use tokio::sync::{Notify, OnceCell};
 use super::body::{Chunk, Wanted, chunks};
 use super::content::{Check, Fetch, Job, Outgoing};
 use super::error::UploadError;
+use super::hedge::{Hedges, Sendable};
 use super::session::{Session, Upload, is_same};
 use super::state::{Failure, State};
 use super::transfers::{Flight, Transfers};
@@ -112,7 +113,10 @@ impl Sender {
     /// The upload for parts to belong to. Initiate itself is sent by the first that needs it.
     pub(super) fn begin_session(&self, state: &mut State) -> Arc<Session> {
         let State { session, key, metadata, .. } = state;
-        let begin = || Arc::new(Session { key: key.clone(), upload: OnceCell::new(), attributes: metadata.all() });
+        let begin = || {
+            let (upload, hedges) = (OnceCell::new(), Hedges::default());
+            Arc::new(Session { key: key.clone(), upload, attributes: metadata.all(), hedges })
+        };
         session.get_or_insert_with(begin).clone()
     }
 
@@ -166,8 +170,9 @@ impl Sender {
         task: Task,
     ) -> Result<SentPart, UploadError> {
         self.expect_running(session)?;
-        let (store, upload) = (&self.transfers.store, self.upload(session).await?);
+        let upload = self.upload(session).await?;
         let number = session.number(index, &self.transfers.limits())?;
+        session.hedges.until_ended(index).await;
         let landed = upload.take_landed(number);
         match task {
             Task::Upload(chunks, mut wanted) => {
@@ -186,7 +191,8 @@ impl Sender {
                 // The semaphore is never closed.
                 let _permit = self.transfers.wire.acquire().await;
                 self.expect_running(session)?;
-                let sent = store.upload_part(&session.key, &upload.id, number, loaded.body, loaded.checksum).await?;
+                let part = Sendable { index, number, body: loaded.body, checksum: loaded.checksum };
+                let sent = self.send(session, &upload.id, part).await?;
                 let part = UploadedPart { crc64: Some(loaded.checksum), ..sent };
                 Ok(SentPart { part, fetched: loaded.fetched })
             }

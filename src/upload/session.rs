@@ -6,6 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use tokio::sync::OnceCell;
 
 use super::error::UploadError;
+use super::hedge::Hedges;
 use crate::object::{Checksum, Limits, ObjectAttributes, ObjectKey, PartNumber, UploadId, UploadedPart};
 use crate::store::{ObjectStore, Resumed, StoreError};
 
@@ -18,6 +19,8 @@ pub(super) struct Session {
     pub(super) upload: OnceCell<Upload>,
     /// What is sent with Initiate.
     pub(super) attributes: ObjectAttributes,
+    /// Parts that are sent twice.
+    pub(super) hedges: Hedges,
 }
 
 impl Session {

@@ -143,9 +143,14 @@ impl Transfers {
         Flight(self.clone())
     }
 
+    /// Requests that carry data and are on their way.
+    pub(super) fn flights(&self) -> usize {
+        self.in_flight.load(Ordering::SeqCst)
+    }
+
     /// Whether a request that carries data is on its way.
     pub(super) fn are_any(&self) -> bool {
-        self.in_flight.load(Ordering::SeqCst) > 0
+        self.flights() > 0
     }
 }
 

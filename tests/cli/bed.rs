@@ -182,7 +182,7 @@ impl Drop for Running {
 
 /// `cosmount serve` in a process of its own, in memory.
 pub(crate) struct Service {
-    _process: Running,
+    process: Running,
     pub(crate) endpoint: String,
     access_log: PathBuf,
 }
@@ -208,7 +208,11 @@ impl Service {
         command.env("COS_SECRETID", ID).env("COS_SECRETKEY", key);
         let (process, welcome) = serve(command);
         let endpoint = welcome.split_whitespace().find(|word| word.starts_with("http://")).unwrap().to_owned();
-        Service { _process: process, endpoint, access_log }
+        Service { process, endpoint, access_log }
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        self.process.signal(signal);
     }
 
     /// The access log so far. There is no file before the first request.

@@ -67,6 +67,32 @@ fn a_service_in_memory_tells_where_its_key_is_and_takes_it_along() {
 }
 
 #[test]
+fn a_mistake_in_a_plan_of_faults_is_refused_with_its_line() {
+    let home = Home::new();
+    let plan = home.path().join("plan.toml");
+    let serve_with_plan = || {
+        let mut command = home.program();
+        command.args(["serve", "--in-memory", "--listen", "127.0.0.1:0", "--faults"]).arg(&plan);
+        command
+    };
+    for (text, told) in [
+        (
+            "[[rule]]\nop = \"PutObjct\"\nkind = \"twice\"\n",
+            "line 2: there is no operation \"PutObjct\"; did you mean \"PutObject\"?",
+        ),
+        ("[[rule]]\nkind = \"rest\"\n", "line 2: there is no kind \"rest\"; did you mean \"reset\"?"),
+    ] {
+        fs::write(&plan, text).unwrap();
+        let refused = Done::of(serve_with_plan().output().unwrap());
+        assert!(refused.stderr.contains(told), "{}", refused.stderr);
+    }
+    fs::write(&plan, "[[rule]]\nop = \"PutObject\"\nkind = \"twice\"\n").unwrap();
+    let (mut service, _) = serve(serve_with_plan());
+    service.signal(Signal::TERM);
+    assert_eq!(service.ended(), Some(0));
+}
+
+#[test]
 fn the_access_log_has_a_line_for_each_request() {
     let home = Home::new();
     let service = Service::start(&home);

@@ -150,6 +150,24 @@ fn unmount_says_what_it_waits_for() {
     assert!(done.stderr.contains("waiting until 1 files with 3MiB in memory are published"), "{done:?}");
 }
 
+/// The service is there and says nothing, in the middle of an upload and with a file that nobody has published.
+#[test]
+fn unmount_returns_within_its_deadline_while_the_service_is_silent() {
+    let home = Home::new();
+    let service = Service::start(&home);
+    home.mounted(&service, &["--part-size", "1M", "--memory", "16M", "--unmount-timeout", "2s"]);
+    let _open = open_file(&home, "lost.bin");
+    eventually("a part is there", || (!service.parts().is_empty()).then_some(()));
+    service.signal(Signal::STOP);
+    let began = Instant::now();
+    let done = home.unmount();
+    let took = began.elapsed();
+    service.signal(Signal::CONT);
+    assert_eq!(done.code, Some(5), "{done:?}");
+    assert!(took < Duration::from_secs(2 + 5), "{took:?}");
+    assert!(!home.is_mounted());
+}
+
 #[test]
 fn unmount_names_uploads_that_could_not_be_aborted() {
     let home = Home::new();

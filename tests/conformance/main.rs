@@ -10,6 +10,7 @@ mod keys;
 mod misbehaviour;
 mod mounted;
 mod obstructing;
+mod planned;
 mod scripted;
 mod suite;
 mod waiting;

@@ -300,14 +300,14 @@ async fn a_clock_that_is_off_is_corrected_by_the_date_of_the_answer() {
 }
 
 #[tokio::test]
-async fn a_signature_is_made_anew_only_once() {
+async fn a_signature_is_made_anew_only_twice() {
     let expired = || {
         let body = error_xml("AccessDenied").replace("<Message>m<", "<Message>Request has expired<");
         Reply::Answer(answer(403, DATE_LATER, body))
     };
-    let server = Scripted::start([expired(), expired(), expired()]).await;
+    let server = Scripted::start([expired(), expired(), expired(), expired()]).await;
     assert_eq!(put(&client(&server), &["abc"]).await.unwrap_err().kind, StoreErrorKind::Denied);
-    assert_eq!(server.requests().len(), 2);
+    assert_eq!(server.requests().len(), 3);
 
     let server = Scripted::start([Reply::Answer(partial(403, DATE_NOW, 0, ""))]).await;
     assert_eq!(client(&server).head(&key()).await.unwrap_err().kind, StoreErrorKind::Denied);

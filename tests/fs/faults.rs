@@ -225,3 +225,62 @@ async fn writers_that_wait_are_told_of_the_failure() {
     assert_eq!(write.await, Err(DENIED));
     assert_eq!(file.close().await, Err(DENIED));
 }
+
+/// One connection stands still while all other parts have landed: its part goes over another one.
+#[tokio::test]
+async fn the_slowest_part_is_sent_once_more_and_the_first_answer_counts() {
+    let gate = Gate::new();
+    let bed = Bed::with_faults([Fault::hold(Op::UploadPart, &gate).part(3)]);
+    let content = bytes(1, 7 * PART + 5);
+    let began = std::time::Instant::now();
+    bed.put("a", &content).await.unwrap();
+    assert!(began.elapsed() >= std::time::Duration::from_secs(1), "nothing is slow before a second is over");
+    bed.assert_bucket(&[("a", &content)]);
+    // The other one arrives when all is over, and does no harm.
+    gate.open();
+    bed.settle().await;
+    bed.assert_bucket(&[("a", &content)]);
+    bed.assert_no_unfinished_uploads().await;
+}
+
+/// A request that lost has the bytes of its time: its number stands for no others before it has ended.
+#[tokio::test]
+async fn a_part_that_was_sent_twice_is_not_sent_anew_before_both_have_ended() {
+    let gate = Gate::new();
+    let bed = Bed::with_faults([Fault::hold(Op::UploadPart, &gate).part(2)]);
+    let mut content = bytes(1, 6 * PART + 5);
+    let file = bed.create("a").await;
+    file.write(0, &content).await.unwrap();
+    gate.reached_by(1).await;
+    let has_landed = async {
+        while bed.parts_sent().iter().filter(|number| **number == 2).count() == 0 {
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(10), has_landed).await.expect("it is sent once more");
+    let edited = bytes(2, 4096);
+    content[PART + 100..PART + 100 + edited.len()].copy_from_slice(&edited);
+    file.write(PART + 100, &edited).await.unwrap();
+    let mut closing = std::pin::pin!(file.close());
+    let early = tokio::time::timeout(std::time::Duration::from_millis(500), &mut closing).await;
+    assert!(early.is_err(), "the part waits for the request that lost");
+    gate.open();
+    closing.await.unwrap();
+    bed.assert_bucket(&[("a", &content)]);
+    bed.assert_no_unfinished_uploads().await;
+}
+
+#[tokio::test]
+async fn a_failure_after_a_part_was_sent_twice_leaves_nothing_behind() {
+    let gate = Gate::new();
+    let faults = [
+        Fault::hold(Op::UploadPart, &gate).part(3),
+        Fault::nth(Op::CompleteMultipartUpload, 1, StoreErrorKind::Denied),
+    ];
+    let bed = Bed::with_faults(faults);
+    assert!(bed.put("a", &bytes(1, 7 * PART + 5)).await.is_err());
+    gate.open();
+    bed.settle().await;
+    bed.assert_bucket(&[]);
+    bed.assert_no_unfinished_uploads().await;
+}

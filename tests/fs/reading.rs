@@ -237,6 +237,19 @@ async fn damaged_bytes_that_were_handed_out_are_an_error_before_the_end() {
     }
 }
 
+/// The kernel asks ahead: all that is left may be asked for, or one read may be all that is left, when the damage shows.
+#[tokio::test]
+async fn the_last_read_tells_that_an_earlier_one_got_damaged_bytes() {
+    let bed = Bed::with_faults([Fault::damage_read()]);
+    let content = bytes(1, 3 * MIB + 5);
+    bed.bucket.insert("a", content.clone());
+    let file = bed.open("a", READ).await.unwrap();
+    let first = file.read(0, 128 * KIB).await.unwrap();
+    assert!(first != content[..128 * KIB], "the first bytes are handed out before the rest is there");
+    let rest = file.read(128 * KIB, content.len()).await;
+    assert_eq!(rest.err(), Some(FsError::Remote(StoreErrorKind::Corrupted)));
+}
+
 #[tokio::test]
 async fn a_look_into_a_small_file_is_verified() {
     for (len, at) in [(10, 5), (100 * KIB, 70 * KIB), (MIB, 900 * KIB), (MIB, 10)] {

@@ -56,6 +56,8 @@ pub(crate) struct Request {
     pub(crate) status: u64,
     pub(crate) bytes_in: u64,
     pub(crate) bytes_out: u64,
+    /// What the service did wrong on purpose.
+    pub(crate) fault: Option<String>,
 }
 
 /// The requests between two moments.
@@ -81,11 +83,20 @@ impl Bed {
 
     /// A service that nobody has mounted yet.
     pub(crate) fn unmounted(serve: &[&str]) -> Bed {
+        Bed::unmounted_of(&["--in-memory"], serve)
+    }
+
+    /// The same with a service that keeps its objects on the disk, for [`Bed::serve_again`].
+    pub(crate) fn unmounted_on_disk(serve: &[&str]) -> Bed {
+        Bed::unmounted_of(&["data"], serve)
+    }
+
+    fn unmounted_of(place: &'static [&'static str], serve: &[&str]) -> Bed {
         let home = tempfile::Builder::new().prefix("cosmount-test.").tempdir().unwrap();
         for directory in ["mnt", "work", "home"] {
             fs::create_dir(home.path().join(directory)).unwrap();
         }
-        let service = Service::start(home.path(), serve);
+        let service = Service::start(home.path(), place, serve);
         Bed { mount: None, service, home, time_max: TEST_DURATION_MAX }
     }
 
@@ -93,6 +104,14 @@ impl Bed {
     pub(crate) fn lasting(mut self, time_max: Duration) -> Bed {
         self.time_max = time_max;
         self
+    }
+
+    /// Ends the service, whose mount has ended, and starts it anew with other arguments.
+    pub(crate) fn serve_again(&mut self, serve: &[&str]) {
+        assert!(self.mount.is_none(), "nobody uses it");
+        signal(self.service.process.id(), Signal::TERM);
+        assert!(self.service.process.wait().unwrap().success(), "the service ends in order");
+        self.service = Service::start(self.home.path(), self.service.place, serve);
     }
 
     /// Mounts the bucket.
@@ -264,24 +283,27 @@ impl Requests {
     }
 }
 
-/// `cosmount serve --in-memory` in a process of its own.
+/// `cosmount serve` in a process of its own.
 pub(crate) struct Service {
     process: Child,
+    /// Where it keeps its objects, as its first arguments say.
+    place: &'static [&'static str],
     endpoint: String,
     access_log: PathBuf,
 }
 
 impl Service {
-    fn start(home: &Path, arguments: &[&str]) -> Service {
+    fn start(home: &Path, place: &'static [&'static str], arguments: &[&str]) -> Service {
         let access_log = home.join("access.log");
         let mut command = cosmount();
-        command.args(["serve", "--in-memory", "--listen", "127.0.0.1:0", "--access-log"]).arg(&access_log);
+        command.current_dir(home).arg("serve").args(place);
+        command.args(["--listen", "127.0.0.1:0", "--access-log"]).arg(&access_log);
         let mut process = command.args(arguments).stdout(Stdio::piped()).spawn().unwrap();
         let mut greeting = String::new();
         BufReader::new(process.stdout.take().unwrap()).read_line(&mut greeting).unwrap();
         let endpoint = greeting.trim().rsplit(' ').next().unwrap().to_owned();
         assert!(endpoint.starts_with("http://127.0.0.1:"), "the service greets with its address: {greeting}");
-        Service { process, endpoint, access_log }
+        Service { process, place, endpoint, access_log }
     }
 
     pub(crate) fn requests(&self) -> Requests {
@@ -342,6 +364,7 @@ fn request_of(line: &str) -> Request {
         status: number("status"),
         bytes_in: number("bytes_in"),
         bytes_out: number("bytes_out"),
+        fault: line["fault"].as_str().map(str::to_owned),
     }
 }
 

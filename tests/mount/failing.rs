@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 
 use cosmount::store::{ListRequest, ObjectStore};
 
-use crate::bed::{Bed, MIB, eventually, random_file};
+use rustix::process::Signal;
+
+use crate::bed::{Bed, MIB, eventually, random_file, signal};
 use crate::closing::WRITE_AND_WAIT;
 
 /// Long enough for a healthy request, short enough for a test.
@@ -71,7 +73,7 @@ fn a_service_that_hangs_fails_the_copy_too() {
     bed.sh("ls");
     bed.service().freeze();
     let began = Instant::now();
-    bed.sh_fails("cp $W/f f", "f");
+    bed.sh_fails("cp $W/f f", "Connection timed out");
     let took = began.elapsed();
     println!("a frozen service failed the copy after {took:?}");
     bed.service().go_on();
@@ -168,4 +170,44 @@ fn a_directory_is_renamed_as_a_whole_or_not_at_all() {
     assert_eq!(bed.sh("ls old | wc -l; ls -d new 2> /dev/null || echo none"), "1000\nnone\n");
     bed.sh("mv -T old new; test $(ls new | wc -l) = 1000");
     assert_eq!(keys(), old_keys("new"));
+}
+
+/// Half of the time that a request is tried again; whoever writes is not told, and waits.
+#[test]
+fn a_service_that_is_silent_for_a_while_does_not_fail_a_copy() {
+    let bed = Bed::with(&[], &["--request-timeout", "12s"]);
+    random_file(&bed.local("f"), 200 * MIB, 5);
+    let mark = bed.mark();
+    let mut cp = bed.command("cp $W/f f").spawn().unwrap();
+    eventually("a part is there", || bed.since(mark).count("UploadPart") > 0);
+    bed.service().freeze();
+    std::thread::sleep(Duration::from_secs(6));
+    assert!(cp.try_wait().unwrap().is_none(), "it waits");
+    bed.service().go_on();
+    assert!(cp.wait().unwrap().success());
+    bed.sh("cmp $W/f f");
+    bed.bucket().assert_no_unfinished_uploads();
+}
+
+/// Whatever a program waits for, its user is not kept waiting.
+#[test]
+fn a_program_that_waits_for_a_silent_service_ends_at_once_when_it_is_interrupted() {
+    let bed = Bed::with(&[], &["--metadata-ttl", "0s"]);
+    random_file(&bed.local("f"), 20 * MIB, 6);
+    bed.sh("mkdir d; echo a > d/a; echo b > d/b; echo c > d/c");
+    bed.service().freeze();
+    for script in ["cp $W/f f", "cat d/a", "ls -l d", "mv d/b d/new", "rm d/c", "mkdir e"] {
+        // What runs the tests in the background may ignore SIGINT, and all its children with it.
+        let script = format!("exec env --default-signal=INT {script}");
+        let mut program = bed.command(&script).stderr(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
+        std::thread::sleep(Duration::from_millis(700));
+        assert!(program.try_wait().unwrap().is_none(), "{script} waits");
+        signal(program.id(), Signal::INT);
+        let began = Instant::now();
+        let status = program.wait().unwrap();
+        let took = began.elapsed();
+        println!("{script}: interrupted after {took:?}");
+        assert!(!status.success() && took < Duration::from_secs(1), "{script} took {took:?}");
+    }
+    bed.service().go_on();
 }

@@ -9,6 +9,7 @@
 
 mod attributes_of_trees;
 mod bed;
+mod chaos;
 mod closing;
 mod copying;
 mod exerciser;

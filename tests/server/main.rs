@@ -4,6 +4,7 @@
 
 mod bed;
 mod durability;
+mod faults;
 mod killed;
 mod listing;
 mod log;

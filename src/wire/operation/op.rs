@@ -30,6 +30,36 @@ pub enum Op {
 }
 
 impl Op {
+    /// Every operation.
+    pub const ALL: [Op; 21] = [
+        Op::GetService,
+        Op::PutBucket,
+        Op::HeadBucket,
+        Op::DeleteBucket,
+        Op::GetBucketLocation,
+        Op::GetBucketVersioning,
+        Op::PutBucketVersioning,
+        Op::ListObjects,
+        Op::ListMultipartUploads,
+        Op::DeleteMultipleObjects,
+        Op::PutObject,
+        Op::HeadObject,
+        Op::GetObject,
+        Op::DeleteObject,
+        Op::CopyObject,
+        Op::InitiateMultipartUpload,
+        Op::UploadPart,
+        Op::UploadPartCopy,
+        Op::CompleteMultipartUpload,
+        Op::AbortMultipartUpload,
+        Op::ListParts,
+    ];
+
+    /// The operation of that name.
+    pub fn parse(name: &str) -> Option<Op> {
+        Op::ALL.into_iter().find(|op| op.name() == name)
+    }
+
     /// The documentation's name, in CamelCase.
     pub fn name(self) -> &'static str {
         match self {
