@@ -20,7 +20,7 @@ use crate::wire::sign::{Credentials, Signable, verify};
 pub type Body = fn(&[u8]);
 
 /// All of them by name.
-pub const BODIES: [(&str, Body); 8] = [
+pub const BODIES: [(&str, Body); 9] = [
     ("answers", answers),
     ("authorization", authorization),
     ("listing_pages", listing_pages),
@@ -29,6 +29,7 @@ pub const BODIES: [(&str, Body); 8] = [
     ("names", names),
     ("journal", journal),
     ("part_plan", part_plan),
+    ("fault_plan", fault_plan),
 ];
 
 /// XML answers of the service.
@@ -123,4 +124,12 @@ pub fn journal(bytes: &[u8]) {
 /// The plan of an upload: pairs of bytes say what the file is made of.
 pub fn part_plan(bytes: &[u8]) {
     crate::upload::plan_anything(bytes);
+}
+
+/// What `serve --faults` reads.
+pub fn fault_plan(bytes: &[u8]) {
+    let text = String::from_utf8_lossy(bytes);
+    if let Err(error) = crate::config::parse_fault_plan(std::path::Path::new("plan.toml"), &text) {
+        assert!(!error.to_string().is_empty());
+    }
 }

@@ -74,7 +74,7 @@ impl FileSystem {
             }
         }
         let hidden = hidden_prefix(&options.prefix, journal.mount());
-        let journaled = JournaledStore::new(store, journal, uploads, window, &runtime);
+        let journaled = JournaledStore::new(store, journal, uploads, window, stats.clone(), &runtime);
         let store: Arc<dyn ObjectStore> = match &others {
             Some(others) => Arc::new(ChangeNotifier::new(journaled.clone(), others.clone())),
             None => journaled.clone(),

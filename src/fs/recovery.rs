@@ -64,12 +64,12 @@ impl Recovery {
 
     /// The mount ends, and `is_clean` says whether nothing of what it has hidden is left: ends the uploads that are left, and
     /// the journal. The caller says how long that may take, and what is left then is the next mount's to end.
-    pub async fn end(&self, is_clean: bool, uploads: impl Future<Output = ()>) {
-        tokio::select! {
-            () = self.context.journaled.end_orphans() => {}
-            () = uploads => {}
-        }
-        self.context.journaled.journal().close(is_clean);
+    pub async fn end(&self, is_clean: bool, time_is_up: impl Future<Output = ()>) {
+        let are_ended = tokio::select! {
+            are_ended = self.context.journaled.end_orphans() => are_ended,
+            () = time_is_up => false,
+        };
+        self.context.journaled.journal().close(is_clean && are_ended);
     }
 
     /// Uploads that are in the bucket because of this mount, or of a dead one, and are no object yet: key and id.

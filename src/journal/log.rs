@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 
 use super::file::{self, EXTENSION, LogFile};
 use super::record::{EntryId, FORM, Owner, Record, milliseconds};
-use super::unfinished::{Replay, Unfinished};
+use super::unfinished::{Asked, Replay, Unfinished};
 use crate::object::{ObjectAttributes, ObjectKey, PartNumber, UploadId, UploadedPart};
 
 /// How long somebody waits for the disk to have what was written down. A disk that takes longer is as good as none.
@@ -54,6 +54,8 @@ struct State {
     /// What is not ended, and the upload that it is.
     open: HashMap<Entry, Option<UploadId>>,
     uploads: HashMap<UploadId, (Entry, ObjectKey)>,
+    /// What dead mounts have asked for below our prefix.
+    asked_before: Vec<Asked>,
     /// The last writing failed.
     is_failing: bool,
     /// When somebody was last told that.
@@ -68,6 +70,7 @@ impl Journal {
             next: 1,
             open: HashMap::new(),
             uploads: HashMap::new(),
+            asked_before: Vec::new(),
             is_failing: false,
             told_at: None,
         };
@@ -88,6 +91,7 @@ impl Journal {
             next: 1,
             open: HashMap::new(),
             uploads: HashMap::new(),
+            asked_before: Vec::new(),
             is_failing: false,
             told_at: None,
         };
@@ -129,6 +133,11 @@ impl Journal {
     /// What is written down of this upload; `None` if nothing is.
     pub fn upload(&self, upload: &UploadId) -> Option<Entry> {
         self.lock().uploads.get(upload).map(|(entry, _)| *entry)
+    }
+
+    /// What dead mounts have asked for, once.
+    pub fn take_asked_before(&self) -> Vec<Asked> {
+        std::mem::take(&mut self.lock().asked_before)
     }
 
     /// The uploads that are begun and not ended.
@@ -274,6 +283,8 @@ impl State {
         if !other.is_of_same_bucket(owner) {
             return Ok(());
         }
+        self.asked_before
+            .extend(replay.asked.into_iter().filter(|asked| asked.key.as_str().starts_with(&owner.prefix)));
         let mut unfinished = replay.unfinished;
         if may_hide {
             unfinished.insert(HIDDEN_ENTRY, Unfinished::Hidden(hidden_prefix(&other.prefix, &mount)));

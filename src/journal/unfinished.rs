@@ -103,6 +103,17 @@ pub(super) struct Replay {
     /// The name of the mount and who it was; `None` where the first record is not there or of another form.
     pub(super) owner: Option<(String, Owner)>,
     pub(super) unfinished: BTreeMap<EntryId, Unfinished>,
+    /// The uploads that were asked for, also those that are ended: the service may have begun more of them than it told.
+    pub(super) asked: Vec<Asked>,
+}
+
+/// An upload that was asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Asked {
+    /// The key that it would write.
+    pub key: ObjectKey,
+    /// When, by the service's clock.
+    pub at: SystemTime,
 }
 
 impl Replay {
@@ -118,7 +129,9 @@ impl Replay {
             Record::Initiating { entry, key, at_ms } => {
                 // One that cannot be a key was never asked for.
                 let Ok(key) = ObjectKey::new(key) else { return };
-                let upload = UnfinishedUpload { key, asked_at: at_milliseconds(at_ms), begun: None };
+                let at = at_milliseconds(at_ms);
+                self.asked.push(Asked { key: key.clone(), at });
+                let upload = UnfinishedUpload { key, asked_at: at, begun: None };
                 self.unfinished.insert(entry, Unfinished::Upload(upload));
             }
             Record::Begun { entry, upload, attributes } => {

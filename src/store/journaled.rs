@@ -15,12 +15,14 @@ pub use super::orphans::ResumeWindow;
 use super::{Body, Initiated, ObjectStore, Published, Resumed, Source, StoreError, StoreErrorKind};
 use crate::journal::{Entry, Journal, UnfinishedUpload};
 use crate::object::{ByteRange, Crc64, ETag, ObjectAttributes, ObjectKey, PartNumber, UploadId, UploadedPart};
+use crate::stats::Stats;
 
 /// A store whose uploads are written down.
 pub struct JournaledStore {
     inner: Arc<dyn ObjectStore>,
     journal: Arc<Journal>,
     orphans: Arc<Orphans>,
+    stats: Arc<Stats>,
 }
 
 impl JournaledStore {
@@ -31,19 +33,33 @@ impl JournaledStore {
         journal: Arc<Journal>,
         inherited: Vec<(Entry, UnfinishedUpload)>,
         window: ResumeWindow,
+        stats: Arc<Stats>,
         runtime: &Handle,
     ) -> Arc<JournaledStore> {
         let orphans = Orphans::new(inner.clone(), journal.clone());
+        let (asked, of_dead) = (journal.take_asked_before(), orphans.clone());
+        if !asked.is_empty() {
+            runtime.spawn(async move { of_dead.abort_unknown_of_dead(asked).await });
+        }
         for (entry, upload) in inherited {
             orphans.inherit(entry, upload, window);
         }
         runtime.spawn(Orphans::end_when_due(Arc::downgrade(&orphans)));
-        Arc::new(JournaledStore { inner, journal, orphans })
+        Arc::new(JournaledStore { inner, journal, orphans, stats })
     }
 
-    /// The mount ends: ends all that is left now, and returns when nothing is. The caller says how long that may take.
-    pub async fn end_orphans(&self) {
-        self.orphans.end_all().await;
+    /// The mount ends: ends all that is left now, and returns when nothing is, and whether that is certain. The caller says
+    /// how long that may take.
+    pub async fn end_orphans(&self) -> bool {
+        if Stats::get(&self.stats.retries) > 0 {
+            self.orphans.suspect();
+        }
+        self.orphans.end_all().await
+    }
+
+    /// Notes whether a call has failed.
+    fn heard<T>(&self, answer: Result<T, StoreError>) -> Result<T, StoreError> {
+        answer.inspect_err(|_| self.orphans.suspect())
     }
 
     /// Uploads that are in the bucket because of this mount, or of a dead one, and are no object yet: key and id.
@@ -116,8 +132,9 @@ impl LayeredStore for JournaledStore {
         let at = self.inner.service_time();
         let asking = Asking { store: self, key, entry: self.journal.initiating(key, at), at, is_answered: false };
         let answer = self.inner.initiate(key, attributes).await;
+        self.orphans.note_asked(key, at);
         asking.answered(&answer, attributes);
-        answer
+        self.heard(answer)
     }
 
     async fn resume(&self, key: &ObjectKey) -> Option<Resumed> {
@@ -132,7 +149,7 @@ impl LayeredStore for JournaledStore {
         body: Body,
         crc64: Crc64,
     ) -> Result<UploadedPart, StoreError> {
-        let part = self.inner.upload_part(key, upload, number, body, crc64).await?;
+        let part = self.heard(self.inner.upload_part(key, upload, number, body, crc64).await)?;
         self.note_part(upload, number, &UploadedPart { crc64: Some(crc64), ..part.clone() });
         Ok(part)
     }
@@ -145,7 +162,7 @@ impl LayeredStore for JournaledStore {
         source: &Source,
         range: ByteRange,
     ) -> Result<UploadedPart, StoreError> {
-        let part = self.inner.upload_part_copy(key, upload, number, source, range).await?;
+        let part = self.heard(self.inner.upload_part_copy(key, upload, number, source, range).await)?;
         self.note_part(upload, number, &part);
         Ok(part)
     }
@@ -158,7 +175,7 @@ impl LayeredStore for JournaledStore {
         size: u64,
         crc64: Option<Crc64>,
     ) -> Result<Published, StoreError> {
-        let published = self.inner.complete(key, upload, parts, size, crc64).await?;
+        let published = self.heard(self.inner.complete(key, upload, parts, size, crc64).await)?;
         if let Some(entry) = self.journal.upload(upload) {
             self.journal.ended(entry);
         }
@@ -166,7 +183,7 @@ impl LayeredStore for JournaledStore {
     }
 
     async fn abort(&self, key: &ObjectKey, upload: &UploadId) -> Result<(), StoreError> {
-        let answer = self.inner.abort(key, upload).await;
+        let answer = self.heard(self.inner.abort(key, upload).await);
         if let Some(entry) = self.journal.upload(upload) {
             match &answer {
                 Ok(()) => self.journal.ended(entry),
@@ -207,6 +224,13 @@ mod tests {
             mount(self.home.path(), self.faults.clone(), window)
         }
 
+        /// The process of a mount ends: nothing of it runs any more, and its lock is gone.
+        async fn die(store: Arc<JournaledStore>) {
+            // Under a clock that stands still this returns when every task waits for something.
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            drop(store);
+        }
+
         fn unfinished(&self) -> Vec<String> {
             self.bucket.unfinished_uploads().into_iter().map(|upload| upload.key).collect()
         }
@@ -226,7 +250,7 @@ mod tests {
             Unfinished::Upload(upload) => Some((entry, upload)),
             _ => None,
         });
-        JournaledStore::new(inner, journal, uploads.collect(), window, &Handle::current())
+        JournaledStore::new(inner, journal, uploads.collect(), window, Arc::default(), &Handle::current())
     }
 
     fn key(name: &str) -> ObjectKey {
@@ -251,7 +275,7 @@ mod tests {
         begin(&living, "of the living").await.unwrap();
         let upload = begin(&first, "left").await.unwrap();
         send(&first, "left", &upload, 1, "12345").await;
-        drop(first);
+        Bed::die(first).await;
         let _second = bed.mount(ResumeWindow::ByWorth);
         bed.until_unfinished(&["of the living", "strangers"]).await;
     }
@@ -317,7 +341,7 @@ mod tests {
         for (number, text) in [(1, "one"), (2, "two"), (3, "three")] {
             send(&first, "a", &upload, number, text).await;
         }
-        drop(first);
+        Bed::die(first).await;
         // Somebody has sent another second part since.
         let body = Body::from(Bytes::from("TWO"));
         bed.bucket.upload_part(&key("a"), &upload, PartNumber::new(2).unwrap(), body, Crc64::of(b"TWO")).await.unwrap();
@@ -330,10 +354,10 @@ mod tests {
         tokio::time::sleep(Duration::from_secs(3600)).await;
         assert_eq!(bed.unfinished(), ["a"]);
         // If that one dies, it is known with what it had.
-        drop(second);
+        Bed::die(second).await;
         let third = bed.mount(window);
         assert_eq!(ObjectStore::resume(&*third, &key("a")).await.unwrap().parts.len(), 2);
-        drop(third);
+        Bed::die(third).await;
         let _fourth = bed.mount(window);
         tokio::time::sleep(Duration::from_secs(61)).await;
         bed.until_unfinished(&[]).await;
@@ -345,12 +369,41 @@ mod tests {
         let first = bed.mount(ResumeWindow::ByWorth);
         let upload = begin(&first, "a").await.unwrap();
         send(&first, "a", &upload, 1, "one").await;
-        drop(first);
+        Bed::die(first).await;
         bed.bucket.abort(&key("a"), &upload).await.unwrap();
         let second = bed.mount(ResumeWindow::For(Duration::from_secs(60)));
         assert!(ObjectStore::resume(&*second, &key("a")).await.is_none());
         second.end_orphans().await;
         assert!(second.unfinished_uploads().is_empty());
+    }
+
+    /// A service that carries a request out twice, or an id that is damaged on the way.
+    #[tokio::test(start_paused = true)]
+    async fn what_the_service_told_nobody_of_is_looked_for_at_the_end_of_a_mount_that_met_with_failures() {
+        for (has_failed, dies) in [(false, false), (true, false), (false, true)] {
+            let bed = Bed::new();
+            let store = bed.mount(ResumeWindow::ByWorth);
+            let upload = begin(&store, "d/a").await.unwrap();
+            bed.bucket.initiate(&key("d/a"), &ObjectAttributes::default()).await.unwrap();
+            bed.bucket.initiate(&key("d/b"), &ObjectAttributes::default()).await.unwrap();
+            ObjectStore::abort(&*store, &key("d/a"), &upload).await.unwrap();
+            if has_failed {
+                bed.faults.inject(Fault::nth(Op::UploadPart, 1, StoreErrorKind::NoSuchUpload));
+                let (body, key) = (Body::from(Bytes::from("x")), key("d/a"));
+                let sent = ObjectStore::upload_part(&*store, &key, &upload, PartNumber::FIRST, body, Crc64::of(b"x"));
+                sent.await.unwrap_err();
+            }
+            bed.bucket.forget_requests();
+            if dies {
+                Bed::die(store).await;
+                let _next = bed.mount(ResumeWindow::ByWorth);
+                bed.until_unfinished(&["d/b"]).await;
+                continue;
+            }
+            assert!(store.end_orphans().await);
+            assert_eq!(bed.unfinished(), if has_failed { vec!["d/b"] } else { vec!["d/a", "d/b"] });
+            assert_eq!(bed.bucket.count(Op::ListMultipartUploads), usize::from(has_failed));
+        }
     }
 
     #[test]

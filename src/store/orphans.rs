@@ -3,8 +3,12 @@
 //! Each is aborted in the background, and tried again until it is. Those of dead mounts that hold much are kept for a while
 //! before, for the file may be written again, and then what is at the service need not be sent a second time. Where only
 //! the question for an upload is known, and not its answer, one that answers to it is looked for: of the same key, begun at
-//! that moment, known to no mount, and without parts.
+//! that moment, known to no mount, and without parts. The same is looked for of everything that was asked for when a mount
+//! ends that has met with failures, and of what a dead mount had asked for: a service may begin one upload twice, or tell
+//! an id that was damaged on the way.
 
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, SystemTime};
 
@@ -13,7 +17,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 use super::{ListedUpload, ObjectStore, Resumed, StoreError, StoreErrorKind};
-use crate::journal::{BegunUpload, Entry, Journal, UnfinishedUpload};
+use crate::journal::{Asked, BegunUpload, Entry, Journal, UnfinishedUpload};
 use crate::object::limits::MIB;
 use crate::object::{ObjectAttributes, ObjectKey, UploadId};
 
@@ -37,6 +41,9 @@ const CLOCK_SLACK: Duration = Duration::from_secs(2);
 const LATE_MAX: Duration = Duration::from_secs(5);
 /// When an upload that was looked for and not found is looked for a second time, and last.
 const SECOND_LOOK: Duration = Duration::from_secs(10);
+
+/// Uploads that were asked for and are remembered, some 100 bytes each.
+const ASKED_MAX: usize = 100_000;
 
 /// How long uploads of dead mounts are kept for their files to be written again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -95,12 +102,32 @@ pub(super) struct Orphans {
     changed: Arc<Notify>,
     /// How many there are, those among them that are being ended.
     left: watch::Sender<usize>,
+    /// What was asked for. Std mutex: list operations only. Level 8 in the order of locks.
+    asked: Mutex<AskedList>,
+    /// Whether a call has failed, or a request was repeated, so that the service may have begun what it did not tell.
+    is_suspicious: AtomicBool,
+}
+
+/// An upload of `key` was asked for, and begun if it was between these times of the service.
+#[derive(Clone)]
+struct AskedWithin {
+    key: ObjectKey,
+    from: SystemTime,
+    until: SystemTime,
+}
+
+impl AskedWithin {
+    fn is_of(&self, upload: &ListedUpload) -> bool {
+        let within = self.from - CLOCK_SLACK..=self.until + CLOCK_SLACK;
+        upload.key == self.key.as_str() && within.contains(&upload.initiated)
+    }
 }
 
 impl Orphans {
     pub(super) fn new(store: Arc<dyn ObjectStore>, journal: Arc<Journal>) -> Arc<Orphans> {
         let (waiting, changed, left) = (Mutex::default(), Arc::default(), watch::Sender::new(0));
-        Arc::new(Orphans { store, journal, waiting, changed, left })
+        let (asked, is_suspicious) = (Mutex::default(), AtomicBool::new(false));
+        Arc::new(Orphans { store, journal, waiting, changed, left, asked, is_suspicious })
     }
 
     /// Takes what a dead mount has left.
@@ -128,6 +155,21 @@ impl Orphans {
         let until = self.store.service_time();
         let what = What::Unknown { from, until, is_second_look: false };
         self.add(Orphan { entry, key: key.clone(), what, due: Instant::now(), failures: 0 });
+    }
+
+    /// An upload of `key` was asked for from `from` until now.
+    pub(super) fn note_asked(&self, key: &ObjectKey, from: SystemTime) {
+        let until = self.store.service_time();
+        self.lock_asked().push(AskedWithin { key: key.clone(), from, until });
+    }
+
+    /// A call has failed: who knows what the service did.
+    pub(super) fn suspect(&self) {
+        self.is_suspicious.store(true, Ordering::Relaxed);
+    }
+
+    fn lock_asked(&self) -> MutexGuard<'_, AskedList> {
+        self.asked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn add(&self, orphan: Orphan) {
@@ -226,13 +268,32 @@ impl Orphans {
         stream::iter(due).for_each_concurrent(CONCURRENCY, |orphan| self.end(orphan)).await;
     }
 
-    /// Everything is due; returns when nothing is left.
-    pub(super) async fn end_all(&self) {
+    /// Everything is due; returns when nothing is left, and whether that is certain.
+    pub(super) async fn end_all(&self) -> bool {
         let mut left = self.left.subscribe();
         self.lock().iter_mut().for_each(|orphan| orphan.due = Instant::now());
         self.changed.notify_waiters();
         // The sender is here, so the channel is open.
         let _ = left.wait_for(|left| *left == 0).await;
+        !self.is_suspicious.load(Ordering::Relaxed) || self.abort_all_unknown().await
+    }
+
+    /// Takes note of what dead mounts have asked for, and aborts what they were not told of.
+    pub(super) async fn abort_unknown_of_dead(&self, asked: Vec<Asked>) {
+        let within = |Asked { key, at }| AskedWithin { key, from: at, until: at + LATE_MAX };
+        self.lock_asked().0.extend(asked.into_iter().map(within));
+        self.suspect();
+        self.abort_all_unknown().await;
+    }
+
+    /// Aborts every upload that was asked for and that no mount knows. Returns whether the service could be asked.
+    async fn abort_all_unknown(&self) -> bool {
+        let asked = self.lock_asked().0.clone();
+        let Some(prefix) = common_prefix(asked.iter().map(|asked| asked.key.as_str())) else { return true };
+        let aborted = self.abort_unknown(&prefix, |upload| asked.iter().any(|asked| asked.is_of(upload))).await;
+        aborted
+            .inspect_err(|error| log::warn!("whether uploads are left whose ids were lost is not known: {error}"))
+            .is_ok()
     }
 
     async fn end(&self, mut orphan: Orphan) {
@@ -242,7 +303,8 @@ impl Orphans {
                 Ended::Yes
             }),
             What::Unknown { from, until, is_second_look } => {
-                let found = self.abort_unknown(&orphan.key, *from, *until).await;
+                let asked = AskedWithin { key: orphan.key.clone(), from: *from, until: *until };
+                let found = self.abort_unknown(orphan.key.as_str(), |upload| asked.is_of(upload)).await;
                 found.map(|found| if found || *is_second_look { Ended::Yes } else { Ended::LookAgain })
             }
         };
@@ -269,32 +331,82 @@ impl Orphans {
         self.put_back(orphan);
     }
 
-    /// Aborts the uploads of `key` that were begun within that time, that no mount knows, and that have no part. Returns
-    /// whether there was one.
-    async fn abort_unknown(&self, key: &ObjectKey, from: SystemTime, until: SystemTime) -> Result<bool, StoreError> {
-        let listed = self.store.list_uploads(key.as_str()).await?;
-        let (from, until) = (from - CLOCK_SLACK, until + CLOCK_SLACK);
-        let is_candidate =
-            |upload: &ListedUpload| upload.key == key.as_str() && (from..=until).contains(&upload.initiated);
-        let candidates: Vec<ListedUpload> = listed.into_iter().filter(is_candidate).collect();
+    /// Aborts the uploads below `prefix` that were asked for, that no mount knows, and that have no part. Returns whether there
+    /// was one.
+    async fn abort_unknown(
+        &self,
+        prefix: &str,
+        was_asked_for: impl Fn(&ListedUpload) -> bool,
+    ) -> Result<bool, StoreError> {
+        let mut candidates = self.store.list_uploads(prefix).await?;
+        candidates.retain(was_asked_for);
         if candidates.is_empty() {
             return Ok(false);
         }
         let journal = self.journal.clone();
         let known = tokio::task::spawn_blocking(move || journal.known_uploads()).await.unwrap_or_default();
         let mut has_found = false;
-        for upload in candidates.into_iter().map(|upload| upload.upload).filter(|upload| !known.contains(upload)) {
-            let has_parts = match self.store.list_parts(key, &upload).await {
-                Ok(parts) => !parts.is_empty(),
-                Err(error) if error.kind == StoreErrorKind::NoSuchUpload => continue,
-                Err(error) => return Err(error),
-            };
-            if !has_parts {
-                self.store.abort(key, &upload).await?;
+        for ListedUpload { key, upload, .. } in candidates {
+            let Ok(key) = ObjectKey::new(key) else { continue };
+            if !known.contains(&upload) && !self.has_parts(&key, &upload).await? {
+                self.store.abort(&key, &upload).await?;
                 log::info!("{key}: aborted upload {upload}, whose id was lost on the way");
                 has_found = true;
             }
         }
         Ok(has_found)
+    }
+
+    async fn has_parts(&self, key: &ObjectKey, upload: &UploadId) -> Result<bool, StoreError> {
+        match self.store.list_parts(key, upload).await {
+            Ok(parts) => Ok(!parts.is_empty()),
+            // Gone meanwhile, as it should be.
+            Err(error) if error.kind == StoreErrorKind::NoSuchUpload => Ok(true),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// What was asked for, the newest of it.
+#[derive(Default)]
+struct AskedList(VecDeque<AskedWithin>);
+
+impl AskedList {
+    fn push(&mut self, asked: AskedWithin) {
+        if self.0.len() == ASKED_MAX {
+            self.0.pop_front();
+        }
+        self.0.push_back(asked);
+    }
+}
+
+/// What all of them begin with; `None` if there are none.
+fn common_prefix<'k>(mut keys: impl Iterator<Item = &'k str>) -> Option<String> {
+    let first = keys.next()?;
+    let common = keys.fold(first, |common, key| {
+        let same = common.char_indices().zip(key.chars()).find(|((_, one), other)| one != other);
+        let end = same.map_or(common.len().min(key.len()), |((at, _), _)| at);
+        &common[..end]
+    });
+    Some(common.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_have_in_common_what_they_begin_with() {
+        let table: [(&[&str], Option<&str>); 6] = [
+            (&[], None),
+            (&["a/b"], Some("a/b")),
+            (&["a/b", "a/c"], Some("a/")),
+            (&["a/b", "a/bc", "a/b"], Some("a/b")),
+            (&["\u{e4}1", "\u{e5}1"], Some("")),
+            (&["a\u{e4}1", "a\u{e4}2", "a"], Some("a")),
+        ];
+        for (keys, expected) in table {
+            assert_eq!(common_prefix(keys.iter().copied()).as_deref(), expected, "{keys:?}");
+        }
     }
 }

@@ -61,7 +61,7 @@ async fn notifying() -> Bed {
 /// Without a disk, which changes nothing that a caller could see.
 async fn journaled() -> Bed {
     let (memory, window) = (Arc::new(MemoryStore::new()), ResumeWindow::default());
-    let store = JournaledStore::new(memory, Journal::none(), Vec::new(), window, &Handle::current());
+    let store = JournaledStore::new(memory, Journal::none(), Vec::new(), window, Arc::default(), &Handle::current());
     Bed { store, options: None, _keep: None }
 }
 

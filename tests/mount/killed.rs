@@ -243,6 +243,24 @@ fn a_copy_that_was_cut_off_sends_only_the_rest() {
     bed.bucket().assert_no_unfinished_uploads();
 }
 
+/// A disk of 64 KiB, which goes with the test.
+struct SmallDisk(PathBuf);
+
+impl SmallDisk {
+    fn at(place: &Path) -> SmallDisk {
+        let mounted =
+            Command::new("mount").args(["-t", "tmpfs", "-o", "size=64k", "tmpfs"]).arg(place).status().unwrap();
+        assert!(mounted.success());
+        SmallDisk(place.to_owned())
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
+    }
+}
+
 #[test]
 fn a_full_disk_for_the_journal_is_a_warning() {
     if !is_root() {
@@ -252,8 +270,7 @@ fn a_full_disk_for_the_journal_is_a_warning() {
     let mut bed = Bed::unmounted(&[]);
     let state = bed.state();
     fs::create_dir(&state).unwrap();
-    let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", "size=64k", "tmpfs"]).arg(&state).status().unwrap();
-    assert!(mounted.success());
+    let _disk = SmallDisk::at(&state);
     bed.mount(&["--part-size", "1MiB"]);
     let mut filling = File::create(state.join("other")).unwrap();
     while filling.write_all(&[0; 512]).is_ok() {}
@@ -262,9 +279,7 @@ fn a_full_disk_for_the_journal_is_a_warning() {
     let log = bed.log();
     assert_eq!(log.matches("takes no records").count(), 1, "{log}");
     drop(filling);
-    let unmounted = bed.unmount();
-    Command::new("umount").arg("-l").arg(&state).status().unwrap();
-    assert!(unmounted);
+    assert!(bed.unmount());
     bed.bucket().assert_no_unfinished_uploads();
 }
 
