@@ -401,6 +401,30 @@ async fn a_file_whose_attributes_wait_can_be_renamed_removed_and_written() {
     }
 }
 
+/// Who was told of it before, and has it open by a path alone or not at all, is answered from memory.
+#[tokio::test]
+async fn what_loses_its_name_while_it_waits_is_what_it_was_for_who_was_told_of_it() {
+    let bed = Bed::new();
+    for name in ["removed", "replaced", "other"] {
+        bed.put(name, b"content").await.unwrap();
+    }
+    temporary(&bed, "waits.tmp", b"closed").await;
+    let mut before = Vec::new();
+    for name in ["removed", "replaced", "waits.tmp"] {
+        let attr = bed.chmod(name, 0o640).await.unwrap();
+        before.push((attr.ino, attr.kind, attr.size, attr.permissions, attr.mtime));
+    }
+    bed.take_ops();
+    bed.unlink("removed").await.unwrap();
+    bed.rename("other", "replaced").await.unwrap();
+    bed.unlink("waits.tmp").await.unwrap();
+    for before in before {
+        let attr = bed.fs.getattr(before.0).await.unwrap();
+        assert_eq!((attr.ino, attr.kind, attr.size, attr.permissions, attr.mtime), before);
+        assert_eq!(attr.links, 0);
+    }
+}
+
 #[tokio::test]
 async fn a_reader_is_not_disturbed_by_attributes_that_are_published() {
     let gate = Gate::new();

@@ -266,10 +266,10 @@ impl Publisher {
     /// The file of what is held as one that waited has lost its name: nothing of it is wanted any more.
     pub(crate) fn drop_waiting(&self, ino: Ino, waiting: &Arc<Writing>) {
         // Who was told of the inode before may ask for what it was.
-        let attributes = waiting.file.attributes();
+        let (size, attributes) = (waiting.file.size(), waiting.file.attributes());
         waiting.file.forget();
         let mut tree = self.names.tree();
-        tree.inodes.keep_attributes(ino, attributes);
+        tree.inodes.keep_unpublished(ino, size, attributes);
         if let Some(inode) = open_inode(&tree, ino) {
             let mut inode = inode.lock();
             if inode.is_written_by(waiting) {
