@@ -62,8 +62,8 @@ impl Changes {
         let new =
             self.context.key(&format!("{}{}/", self.names.tree().directory_path(to.0).ok_or(FsError::Stale)?, to.1))?;
         let replaced = if replaces { Some(self.attributes_of_empty(to).await?) } else { None };
-        let target = self.names.tree().entry(to.0, to.1).map(|target| Claim::Empty(target.ino));
-        claimed.claim_too(&self.names, target.into_iter().collect()).await;
+        let target = self.names.tree().entry(to.0, to.1).map(|target| target.ino);
+        claimed.claim_too(&self.names, target.map(Claim::Empty).into_iter().collect()).await;
         self.traffic.cleanups.stop(new.as_str()).await;
         let marker = self.markers.marker_at(from).await?;
         let mut moving = Move {
@@ -85,6 +85,11 @@ impl Changes {
             let held = std::mem::take(&mut moving.held);
             moving.take_back(replaced.is_none()).await;
             self.let_go_of_moved(held).await;
+            if let Some(target) = target {
+                // It never had what may have been told of it meanwhile.
+                let (now, ttl) = (self.context.clock.now(), self.context.options.metadata_ttl);
+                self.names.tree().touch_upwards(target, now, ttl);
+            }
             if let Some(attributes) = replaced {
                 self.markers.put_marker(&new, &attributes).await?;
             }
@@ -336,6 +341,7 @@ impl Changes {
                     entry.what = EntryKind::Object(ObjectStat::published(published, now));
                 }
             });
+            tree.touch_upwards(ino, now, self.context.options.metadata_ttl);
         }
     }
 

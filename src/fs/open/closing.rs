@@ -116,15 +116,16 @@ impl Publisher {
         let mut tree = self.names.tree();
         let is_this = open_inode(&tree, ino).is_some_and(|inode| inode.lock().is_written_by(writing));
         let is_aside = writing.file.published().is_some_and(|published| self.has_moved_aside(&tree, ino, &published));
+        let (now, ttl) = (self.context.clock.now(), self.context.options.metadata_ttl);
         if is_aside {
             // By a conflict, or for the moment in which it is renamed, after which this is asked again.
+            tree.touch_upwards(ino, now, ttl);
             return tree.invalidate(ino);
         }
         let Some(published) = writing.newly_published().filter(|_| is_this) else { return };
-        let now = self.context.clock.now();
         let what = EntryKind::Object(ObjectStat::published(published, now));
         if tree.change_entry_of(ino, |entry| entry.what = what).is_some() {
-            tree.touch_upwards(ino, now, self.context.options.metadata_ttl);
+            tree.touch_upwards(ino, now, ttl);
         }
     }
 
