@@ -389,7 +389,7 @@ impl Tree {
         self.inodes.forget_stashed(parent, &name);
         self.change_entry_of(ino, |entry| entry.seen_at = SystemTime::UNIX_EPOCH);
         if let Some(directory) = self.directory_mut(parent) {
-            (directory.complete_at, directory.covered) = (None, None);
+            directory.forget_covered();
         }
     }
 
