@@ -300,6 +300,30 @@ async fn what_was_asked_of_a_directory_before_its_rename_does_not_count_after_it
     assert_eq!(bed.read("e/f").await.unwrap(), b"content");
 }
 
+/// The removal of the old objects takes longer than names are believed.
+#[tokio::test]
+async fn what_was_asked_while_the_old_objects_of_a_rename_went_does_not_bring_the_old_name_back() {
+    let bed = Bed::new();
+    bed.bucket.insert("d/f", "1");
+    bed.stat("d/f").await.unwrap();
+    let (removal, answer) = (Gate::new(), Gate::new());
+    bed.faults.inject(Fault::hold(Op::DeleteMultipleObjects, &removal));
+    let mut renaming = Box::pin(bed.rename("d", "e"));
+    assert!(poll!(&mut renaming).is_pending());
+    removal.reached_by(1).await;
+    bed.advance(10_000);
+    bed.faults.inject(Fault::hold(Op::ListObjects, &answer).answer_lost());
+    let mut looking = Box::pin(bed.stat("d"));
+    assert!(poll!(&mut looking).is_pending());
+    answer.reached_by(1).await;
+    bed.advance(1);
+    removal.open();
+    renaming.await.unwrap();
+    answer.open();
+    assert_eq!(looking.await, Err(FsError::NotFound));
+    assert_eq!(bed.list(ROOT).await, ["e"]);
+}
+
 /// Each of the two would be the one that keeps the directory for the other.
 #[tokio::test]
 async fn a_directory_stays_when_its_last_two_files_are_removed_at_once() {

@@ -314,7 +314,15 @@ impl Move<'_> {
         self.fs.markers.keep_directory(from, Some(to)).await?;
         let failed = self.fs.context.store.delete_many(&old_keys).await.map_err(|error| self.fs.context.told(error))?;
         match failed.into_iter().next() {
-            None => Ok(()),
+            None => {
+                let (now, ttl) = (self.fs.context.clock.now(), self.fs.context.options.metadata_ttl);
+                let mut tree = self.fs.names.tree();
+                if let Some(directory) = tree.directory_mut(from.0) {
+                    directory.note_removal(from.1, now, ttl);
+                }
+                tree.touch_upwards(from.0, now, ttl);
+                Ok(())
+            }
             Some((key, error)) => {
                 log::error!("{key} could not be removed after its directory was renamed to {}", self.new);
                 Err(self.fs.context.told(error))

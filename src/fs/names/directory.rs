@@ -201,6 +201,12 @@ impl Directory {
         (self.complete_at, self.covered, self.knowledge) = (None, None, Arc::default());
     }
 
+    /// Nothing of a name is in the bucket any more: what was asked before tells what there was.
+    pub(crate) fn note_removal(&mut self, name: &FileName, now: SystemTime, ttl: Duration) {
+        self.removed.retain(|_, at| is_fresh(*at, now, ttl));
+        self.removed.insert(name.clone(), now);
+    }
+
     /// How many pages of it may be listed because this mount has changed so much of it that they are a small part of that;
     /// `None` if what is known of it has more.
     pub(crate) fn pages_worth_listing(&self) -> Option<u64> {

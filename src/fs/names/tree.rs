@@ -313,8 +313,7 @@ impl Tree {
     pub(crate) fn unlink(&mut self, parent: Ino, name: &FileName, now: SystemTime, ttl: Duration) -> Option<Entry> {
         self.inodes.forget_stashed(parent, name);
         let directory = self.directory_mut(parent)?;
-        directory.removed.retain(|_, at| is_fresh(*at, now, ttl));
-        directory.removed.insert(name.clone(), now);
+        directory.note_removal(name, now, ttl);
         directory.changes += 1;
         directory.visits.emptying.note_removal(name);
         directory.note_entry(now, ttl);
