@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use cosmount::fs::{FileName, FsError, ROOT};
+use cosmount::fs::{AttrChange, FileName, FileSystem, FsError, ROOT};
 use cosmount::object::ObjectAttributes;
 use cosmount::store::testing::{Fault, Gate};
 use cosmount::store::{Op, StoreErrorKind};
 
-use futures_util::poll;
+use futures_util::{FutureExt, TryFutureExt, poll};
 
 use crate::bed::{Bed, File, ME, MIB, PART, READ, REPLACE, WRITE, bytes};
 
@@ -298,6 +298,56 @@ async fn what_was_asked_of_a_directory_before_its_rename_does_not_count_after_it
     assert_eq!(looking.await.map(|_| ()), Err(FsError::Stale), "the kernel asks once more");
     assert!(bed.fs.lookup(directory, &name).await.is_ok());
     assert_eq!(bed.read("e/f").await.unwrap(), b"content");
+}
+
+/// The removal of the old objects takes longer than names are believed.
+#[tokio::test]
+async fn what_was_asked_while_the_old_objects_of_a_rename_went_does_not_bring_the_old_name_back() {
+    let bed = Bed::new();
+    bed.bucket.insert("d/f", "1");
+    bed.stat("d/f").await.unwrap();
+    let (removal, answer) = (Gate::new(), Gate::new());
+    bed.faults.inject(Fault::hold(Op::DeleteMultipleObjects, &removal));
+    let mut renaming = Box::pin(bed.rename("d", "e"));
+    assert!(poll!(&mut renaming).is_pending());
+    removal.reached_by(1).await;
+    bed.advance(10_000);
+    bed.faults.inject(Fault::hold(Op::ListObjects, &answer).answer_lost());
+    let mut looking = Box::pin(bed.stat("d"));
+    assert!(poll!(&mut looking).is_pending());
+    answer.reached_by(1).await;
+    bed.advance(1);
+    removal.open();
+    renaming.await.unwrap();
+    answer.open();
+    assert_eq!(looking.await, Err(FsError::NotFound));
+    assert_eq!(bed.list(ROOT).await, ["e"]);
+}
+
+/// The kernel walks a path once more, and tells the program if that comes too late, too.
+#[tokio::test(start_paused = true)]
+async fn who_came_too_late_for_a_directory_finds_a_file_in_it_that_is_kept_for_the_call() {
+    let bed = Bed::new();
+    for key in ["d/a", "d/b", "e/"] {
+        bed.bucket.insert(key, "");
+    }
+    let (replaced, name) = (bed.stat("e").await.unwrap().ino, FileName::new("a").unwrap());
+    let late = [
+        FileSystem::called_by(1, bed.fs.lookup(replaced, &name)).map_ok(drop).boxed_local(),
+        FileSystem::called_by(2, bed.fs.unlink(replaced, &name)).boxed_local(),
+    ];
+    bed.rename("d", "e").await.unwrap();
+    for late in late {
+        assert_eq!(late.await, Err(FsError::Stale));
+    }
+    for (caller, path) in [(1, "e/a"), (2, "e/b")] {
+        let ino = FileSystem::called_by(caller, bed.stat(path)).await.unwrap().ino;
+        let mut unlinking = Box::pin(bed.unlink(path));
+        assert!(poll!(&mut unlinking).is_pending());
+        let change = AttrChange { permissions: Some(0o600), ..AttrChange::default() };
+        assert!(FileSystem::called_by(caller, bed.fs.setattr(ino, change)).await.is_ok());
+        unlinking.await.unwrap();
+    }
 }
 
 /// Each of the two would be the one that keeps the directory for the other.

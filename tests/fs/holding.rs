@@ -401,6 +401,53 @@ async fn a_file_whose_attributes_wait_can_be_renamed_removed_and_written() {
     }
 }
 
+/// Who was told of it before, and has it open by a path alone or not at all, is answered from memory.
+#[tokio::test]
+async fn what_loses_its_name_while_it_waits_is_what_it_was_for_who_was_told_of_it() {
+    let bed = Bed::new();
+    for name in ["removed", "replaced", "other"] {
+        bed.put(name, b"content").await.unwrap();
+    }
+    temporary(&bed, "waits.tmp", b"closed").await;
+    let mut before = Vec::new();
+    for name in ["removed", "replaced", "waits.tmp"] {
+        let attr = bed.chmod(name, 0o640).await.unwrap();
+        before.push((attr.ino, attr.kind, attr.size, attr.permissions, attr.mtime));
+    }
+    bed.take_ops();
+    bed.unlink("removed").await.unwrap();
+    bed.rename("other", "replaced").await.unwrap();
+    bed.unlink("waits.tmp").await.unwrap();
+    for before in before {
+        let attr = bed.fs.getattr(before.0).await.unwrap();
+        assert_eq!((attr.ino, attr.kind, attr.size, attr.permissions, attr.mtime), before);
+        assert_eq!(attr.links, 0);
+    }
+}
+
+#[tokio::test]
+async fn what_was_open_when_it_lost_its_name_is_what_it_was_when_it_was_closed() {
+    let bed = Bed::new();
+    for name in ["read", "written"] {
+        bed.put(name, b"content").await.unwrap();
+    }
+    let (read, written) = (bed.open("read", READ).await.unwrap(), bed.open("written", WRITE).await.unwrap());
+    bed.chmod("read", 0o640).await.unwrap();
+    bed.unlink("read").await.unwrap();
+    bed.unlink("written").await.unwrap();
+    written.write(7, b" and more").await.unwrap();
+    let new = bed.create("new").await;
+    new.write(0, b"new").await.unwrap();
+    bed.unlink("new").await.unwrap();
+    for (file, size, permissions) in [(read, 7, 0o640), (written, 16, 0o644), (new, 3, 0o644)] {
+        let ino = file.ino;
+        file.close().await.unwrap();
+        let attr = bed.fs.getattr(ino).await.unwrap();
+        assert_eq!((attr.size, attr.permissions, attr.links), (size, permissions, 0));
+    }
+    bed.assert_bucket(&[]);
+}
+
 #[tokio::test]
 async fn a_reader_is_not_disturbed_by_attributes_that_are_published() {
     let gate = Gate::new();

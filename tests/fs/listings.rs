@@ -1,8 +1,10 @@
 //! What directories show that are open while they change, and keys that no directory can show.
 
-use cosmount::fs::{DirEntry, FsError, FsOptions, HandleId, Kind, ROOT};
+use cosmount::fs::{DirEntry, FileName, FsError, FsOptions, HandleId, Kind, ROOT};
 use cosmount::store::testing::{Fault, Gate};
 use cosmount::store::{Op, StoreErrorKind};
+
+use futures_util::poll;
 
 use crate::bed::{Bed, Choices};
 
@@ -207,4 +209,55 @@ async fn each_place_of_a_large_directory_is_one_page_away() {
     shown.extend(bed.fs.readdir(handle, 5 + shown.len() as u64, 3_000).await.unwrap());
     let expected = all[5..].iter().filter(|entry| entry.name.as_str() != "0100").take(shown.len());
     assert!(shown.len() > 1_000 && shown.iter().eq(expected), "each once");
+}
+
+/// Its program was killed while it looked a name up, so that nothing keeps the directory for the answer.
+#[tokio::test]
+async fn what_was_published_before_its_directory_was_forgotten_is_there_when_a_late_listing_comes() {
+    let bed = Bed::new();
+    bed.bucket.insert("d/a", "1");
+    let directory = bed.stat("d").await.unwrap().ino;
+    let file = bed.create("d/new").await;
+    let new = file.ino;
+    bed.advance(100_000);
+    let gate = Gate::new();
+    bed.faults.inject(Fault::hold(Op::ListObjects, &gate).key("d/").answer_lost());
+    let none = FileName::new("none").unwrap();
+    let mut looking = Box::pin(bed.fs.lookup(directory, &none));
+    assert!(poll!(&mut looking).is_pending());
+    gate.reached_by(1).await;
+    bed.advance(1);
+    file.close().await.unwrap();
+    bed.fs.forget(new, 1000);
+    bed.fs.forget(directory, 1000);
+    assert_eq!(bed.stat("d").await.unwrap().ino, directory);
+    gate.open();
+    assert!(looking.await.is_err());
+    assert!(bed.stat("d/new").await.is_ok());
+}
+
+/// So much else is listed meanwhile that its name is forgotten.
+#[tokio::test]
+async fn what_was_published_before_its_name_was_evicted_is_there_when_a_late_listing_comes() {
+    let options = FsOptions { metadata_bytes: 64 << 10, ..FsOptions::default() };
+    let bed = Bed::with(Choices { options, ..Choices::default() });
+    (0..1_000).for_each(|index| bed.bucket.insert(&format!("many/{index}"), "1"));
+    bed.bucket.insert("d/a", "1");
+    let (directory, many) = (bed.stat("d").await.unwrap().ino, bed.stat("many").await.unwrap().ino);
+    let file = bed.create("d/new").await;
+    let new = file.ino;
+    bed.advance(100_000);
+    let gate = Gate::new();
+    bed.faults.inject(Fault::hold(Op::ListObjects, &gate).key("d/").answer_lost());
+    let none = FileName::new("none").unwrap();
+    let mut looking = Box::pin(bed.fs.lookup(directory, &none));
+    assert!(poll!(&mut looking).is_pending());
+    gate.reached_by(1).await;
+    bed.advance(1);
+    file.close().await.unwrap();
+    bed.fs.forget(new, 1000);
+    bed.list(many).await;
+    gate.open();
+    assert!(looking.await.is_err());
+    assert!(bed.stat("d/new").await.is_ok());
 }

@@ -14,6 +14,7 @@ mod damage;
 mod directories;
 mod editing;
 mod faults;
+mod flat_listings;
 mod hard_links;
 mod holding;
 mod holes;

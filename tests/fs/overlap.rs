@@ -84,7 +84,11 @@ impl Call {
             Call::Link(from, to) => {
                 let ino = bed.stat(PATHS[from]).await?.ino;
                 let (parent, name) = bed.place(PATHS[to]).await?;
-                bed.fs.link(ino, parent, &name).await.map(|_| String::new())
+                match bed.fs.link(ino, parent, &name).await {
+                    // So says a disk, too, of a file that has lost its name since it was found.
+                    Err(FsError::NotFound) => Err(FsError::Stale),
+                    linked => linked.map(|_| String::new()),
+                }
             }
             Call::Sync => match writer {
                 Some(writer) => writer.write(4, b"FIRST").await.and(writer.fsync().await).map(nothing),

@@ -35,7 +35,6 @@ impl Changes {
         let mut tree = self.names.tree();
         let entry = Entry { ino: tree.new_ino(), seen_at: now, what: EntryKind::Object(stat) };
         tree.link(parent, name, entry, now, self.context.options.metadata_ttl);
-        tree.touch_upwards(parent, now, self.context.options.metadata_ttl);
         let linked = tree.remember(parent, name).ok_or(FsError::Stale)?;
         note_link(&mut tree, ino, linked, now);
         // On a disk they are one inode, whose count of links changes.

@@ -33,7 +33,6 @@ impl Changes {
         let ino = listed.unwrap_or_else(|| tree.new_ino());
         let entry = Entry { ino, seen_at: now, what: EntryKind::Directory(Some(Box::new(marker))) };
         tree.link(parent, name, entry, now, self.context.options.metadata_ttl);
-        tree.touch_upwards(parent, now, self.context.options.metadata_ttl);
         let ino = tree.remember(parent, name).ok_or(FsError::Stale)?;
         tree.mark_made(ino, now);
         tree.attr(ino, &self.context.options, now).ok_or(FsError::Stale)

@@ -63,8 +63,8 @@ impl Changes {
         let new =
             self.context.key(&format!("{}{}/", self.names.tree().directory_path(to.0).ok_or(FsError::Stale)?, to.1))?;
         let replaced = if replaces { Some(self.attributes_of_empty(to).await?) } else { None };
-        let target = self.names.tree().entry(to.0, to.1).map(|target| Claim::Empty(target.ino));
-        claimed.claim_too(&self.names, target.into_iter().collect()).await;
+        let target = self.names.tree().entry(to.0, to.1).map(|target| target.ino);
+        claimed.claim_too(&self.names, target.map(Claim::Empty).into_iter().collect()).await;
         self.traffic.cleanups.stop(new.as_str()).await;
         let marker = self.markers.marker_at(from).await?;
         let mut moving = Move {
@@ -88,6 +88,11 @@ impl Changes {
             let held = std::mem::take(&mut moving.held);
             moving.take_back(replaced.is_none(), entry).await;
             self.let_go_of_moved(held).await;
+            if let Some(target) = target {
+                // It never had what may have been told of it meanwhile.
+                let (now, ttl) = (self.context.clock.now(), self.context.options.metadata_ttl);
+                self.names.tree().touch_upwards(target, now, ttl);
+            }
             if let Some(attributes) = replaced {
                 self.markers.put_marker(&new, &attributes).await?;
             }
@@ -316,7 +321,15 @@ impl Move<'_> {
         self.fs.markers.keep_directory(from, Some(to)).await?;
         let failed = self.fs.context.store.delete_many(&old_keys).await.map_err(|error| self.fs.context.told(error))?;
         match failed.into_iter().next() {
-            None => Ok(()),
+            None => {
+                let (now, ttl) = (self.fs.context.clock.now(), self.fs.context.options.metadata_ttl);
+                let mut tree = self.fs.names.tree();
+                if let Some(directory) = tree.directory_mut(from.0) {
+                    directory.note_removal(from.1, now, ttl);
+                }
+                tree.touch_upwards(from.0, now, ttl);
+                Ok(())
+            }
             Some((key, error)) => {
                 log::error!("{key} could not be removed after its directory was renamed to {}", self.new);
                 Err(self.fs.context.told(error))
@@ -343,6 +356,7 @@ impl Changes {
                     entry.what = EntryKind::Object(ObjectStat::published(published, now));
                 }
             });
+            tree.touch_upwards(ino, now, self.context.options.metadata_ttl);
         }
     }
 

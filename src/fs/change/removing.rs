@@ -122,11 +122,7 @@ impl Changes {
             self.markers.keep_directory((parent, name), None).await?;
             self.context.remove_object(key).await?;
         }
-        let now = self.context.clock.now();
-        let mut tree = self.names.tree();
-        tree.unlink(parent, name, now, self.context.options.metadata_ttl);
-        tree.touch_upwards(parent, now, self.context.options.metadata_ttl);
-        drop(tree);
+        self.names.tree().unlink(parent, name, self.context.clock.now(), self.context.options.metadata_ttl);
         self.locks.move_locks();
         Ok(())
     }

@@ -241,7 +241,6 @@ impl Changes {
         if let Some(times) = tree.times_mut(ino) {
             times.note_change(now);
         }
-        tree.touch_upwards(to.0, now, ttl);
         drop(tree);
         self.locks.move_locks();
     }

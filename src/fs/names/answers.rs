@@ -1,6 +1,7 @@
 //! What the service says of names, by listings and answers to HEAD.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use super::{Covers, DirEntry, Entry, EntryKind, FileName, Ino, Inodes, Marker, ROOT, Stashed, Tree, is_fresh};
@@ -9,11 +10,11 @@ use crate::object::ObjectHead;
 /// Names that are kept of flat listings in one directory.
 const STASH_NAMES_MAX: usize = 20_000;
 
-/// When something was asked about a directory, and how often other mounts were known to have changed it by then.
-#[derive(Clone, Copy, Debug)]
+/// When something was asked about a directory, and what was known of it by then.
+#[derive(Clone, Debug)]
 pub(crate) struct Asked {
     pub(crate) at: SystemTime,
-    others_changes: u64,
+    knowledge: Option<Arc<()>>,
 }
 
 /// What a listing of a directory said.
@@ -31,21 +32,20 @@ pub(crate) struct Listing {
 impl Inodes {
     /// Somebody is about to ask about a directory.
     pub(crate) fn asked(&self, ino: Ino, at: SystemTime) -> Asked {
-        Asked { at, others_changes: self.directory(ino).map_or(0, |directory| directory.others_changes) }
+        Asked { at, knowledge: self.directory(ino).map(|directory| directory.knowledge.clone()) }
     }
 
-    /// When an answer about a directory was asked for. Where another mount has been seen to change the directory since, that
-    /// counts as long ago: the answer may tell what there was before.
-    pub(crate) fn asked_at(&self, ino: Ino, asked: Asked) -> SystemTime {
-        let is_outdated = self.asked(ino, asked.at).others_changes != asked.others_changes;
-        if is_outdated { SystemTime::UNIX_EPOCH } else { asked.at }
+    /// When an answer about a directory was asked for. Where another mount has been seen to change the directory since, or
+    /// this one may have and does not know of it any more, that counts as long ago: the answer may tell what there was before.
+    pub(crate) fn asked_at(&self, ino: Ino, asked: &Asked) -> SystemTime {
+        let known = self.directory(ino).map(|directory| &directory.knowledge);
+        let is_the_same = known.zip(asked.knowledge.as_ref()).is_some_and(|(now, then)| Arc::ptr_eq(now, then));
+        if is_the_same { asked.at } else { SystemTime::UNIX_EPOCH }
     }
 
     /// All pages of a directory have been listed, the first of them at `began_at`.
     pub(crate) fn note_complete(&mut self, ino: Ino, began_at: SystemTime) {
-        if let Some(directory) = self.directory_mut(ino)
-            && directory.evicted_at.is_none_or(|at| at < began_at)
-        {
+        if let Some(directory) = self.directory_mut(ino) {
             directory.complete_at = Some(began_at);
         }
     }
@@ -186,7 +186,7 @@ pub(crate) fn shown(
     listed: Vec<FileName>,
     left: &[(FileName, EntryKind)],
     covers: &Covers,
-    asked: Asked,
+    asked: &Asked,
 ) -> Vec<DirEntry> {
     let Some(directory) = tree.directory(ino) else { return Vec::new() };
     let ours = covers.range(directory.children()).filter(|(name, entry)| {
@@ -211,7 +211,8 @@ pub(crate) fn revalidate(tree: &mut Tree, ino: Ino, count: u64) {
     if std::mem::replace(&mut directory.others_changes, count) == count {
         return;
     }
-    (directory.complete_at, directory.covered, directory.own_since) = (None, None, None);
+    directory.forget_covered();
+    directory.own_since = None;
     directory.is_large = false;
     tree.invalidations += 1;
     let Some(directory) = tree.directory_mut(ino) else { return };

@@ -63,8 +63,8 @@ pub(crate) struct Directory {
     stash: BTreeMap<FileName, (SystemTime, Stashed)>,
     /// How often other mounts of this machine had changed it when they were last asked.
     pub(super) others_changes: u64,
-    /// When some of its entries were forgotten.
-    pub(super) evicted_at: Option<SystemTime>,
+    /// Another one each time that something of it is forgotten, or found to be wrong.
+    pub(super) knowledge: Arc<()>,
     /// Names that this mount removed, and when: a listing that was asked for earlier may still show them.
     pub(super) removed: HashMap<FileName, SystemTime>,
     /// One listing at a time.
@@ -90,7 +90,7 @@ impl Directory {
             visits: Visits::default(),
             stash: BTreeMap::new(),
             others_changes: 0,
-            evicted_at: None,
+            knowledge: Arc::default(),
             removed: HashMap::new(),
             refresh: Arc::default(),
         }
@@ -196,9 +196,15 @@ impl Directory {
         self.is_complete(now, ttl) || self.covered.as_ref().is_some_and(is_covered)
     }
 
-    /// What was listed when that was asked for at `asked_at` is not all that there was.
-    pub(crate) fn forget_covered(&mut self, asked_at: SystemTime) {
-        (self.complete_at, self.covered, self.evicted_at) = (None, None, Some(asked_at));
+    /// What is known of it is not all that there is, nor is what has been asked of it.
+    pub(crate) fn forget_covered(&mut self) {
+        (self.complete_at, self.covered, self.knowledge) = (None, None, Arc::default());
+    }
+
+    /// Nothing of a name is in the bucket any more: what was asked before tells what there was.
+    pub(crate) fn note_removal(&mut self, name: &FileName, now: SystemTime, ttl: Duration) {
+        self.removed.retain(|_, at| is_fresh(*at, now, ttl));
+        self.removed.insert(name.clone(), now);
     }
 
     /// How many pages of it may be listed because this mount has changed so much of it that they are a small part of that;

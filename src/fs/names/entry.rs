@@ -132,7 +132,7 @@ impl ObjectStat {
     }
 
     /// The metadata of this version have been asked for.
-    pub(crate) fn take_attributes(&mut self, attributes: ObjectAttributes) {
+    pub(super) fn take_attributes(&mut self, attributes: ObjectAttributes) {
         self.kind = Some(Kind::of_object(Some(&attributes), self.version.size));
         self.attributes = Some(Box::new(attributes));
     }

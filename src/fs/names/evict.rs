@@ -128,7 +128,7 @@ impl Inodes {
         self.change_directory(ino, |directory| {
             directory.retain(|entry| needed.contains(&entry.ino));
             directory.clear_stash();
-            (directory.complete_at, directory.covered, directory.evicted_at) = (None, None, Some(now));
+            directory.forget_covered();
         });
         if needed.is_empty() {
             self.budget.directories.pop(&ino);

@@ -43,7 +43,7 @@ impl Names {
 
     async fn list_flat(&self, parent: Ino, first: &FileName) -> Result<(), FsError> {
         let prefix = self.directory_prefix(parent)?;
-        let (asked_at, invalidations) = (self.context.clock.now(), self.tree().invalidations);
+        let (asked, invalidations) = (self.asked(parent), self.tree().invalidations);
         // What comes right before the marker of `first`.
         let marker = Some(format!("{prefix}{first}.\u{10FFFF}"));
         let page =
@@ -56,6 +56,7 @@ impl Names {
                 // Another mount has changed something meanwhile, and this may tell what there was before.
                 return Ok(());
             }
+            let asked_at = tree.inodes.asked_at(parent, &asked);
             tree.inodes.stash(parent, first, stashed, asked_at)
         };
         self.prefetch_attributes(parent, with_markers);

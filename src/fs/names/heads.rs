@@ -60,7 +60,7 @@ impl Names {
                 Err(error) if error.kind == StoreErrorKind::NotFound => None,
                 Err(error) => return Err(self.context.told(error)),
             };
-            let asked_at = self.tree().inodes.asked_at(parent, asked);
+            let asked_at = self.tree().inodes.asked_at(parent, &asked);
             // What another mount has changed meanwhile is asked for again.
             if asked_at == asked.at || attempts == METADATA_ATTEMPTS {
                 break (asked_at, answer);

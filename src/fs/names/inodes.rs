@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::{Budget, Cost, Directory, Entry, EntryKind, FileName, Ino, OpenState, ROOT, Times};
-use crate::object::ObjectAttributes;
+use super::{Budget, Cost, Directory, Entry, EntryKind, FileName, Ino, ObjectStat, OpenState, ROOT, Times};
+use crate::object::{ETag, ObjectAttributes, Version};
 
 /// All inodes.
 #[derive(Debug)]
@@ -151,11 +151,12 @@ impl Inodes {
         self.change_directory(parent, |directory| directory.remove(name)).flatten()
     }
 
-    /// A file that has lost its name had these attributes then, which were not published.
-    pub(crate) fn keep_attributes(&mut self, ino: Ino, attributes: ObjectAttributes) {
-        let removed = self.nodes.get_mut(&ino).and_then(|node| node.removed.as_deref_mut());
-        if let Some(Entry { what: EntryKind::Object(stat), .. }) = removed {
-            stat.take_attributes(attributes);
+    /// A file that has lost its name was this then, which was not published.
+    pub(crate) fn keep_unpublished(&mut self, ino: Ino, size: u64, attributes: ObjectAttributes) {
+        if let Some(removed) = self.nodes.get_mut(&ino).and_then(|node| node.removed.as_deref_mut()) {
+            // No object ever was this version.
+            let version = Version { etag: ETag::new(""), size, checksum: None };
+            removed.what = EntryKind::Object(ObjectStat::made(version, attributes, removed.seen_at));
         }
     }
 

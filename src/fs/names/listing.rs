@@ -172,7 +172,7 @@ impl Names {
         };
         let mut tree = self.tree();
         self.expect_at(&tree, parent, &prefix)?;
-        let asked_at = tree.inodes.asked_at(parent, asked);
+        let asked_at = tree.inodes.asked_at(parent, &asked);
         if self.claims.is_to_be_replaced(parent) || self.claims.names_in(parent).contains(name) {
             // It is what it was until the call has ended that has claimed it.
             return Ok(());
@@ -266,7 +266,7 @@ impl Names {
             directory.is_large = marker.is_some() || next.is_some();
             directory.marker.is_there |= has_marker;
         }
-        let asked_at = tree.inodes.asked_at(ino, asked);
+        let asked_at = tree.inodes.asked_at(ino, &asked);
         answers::take_listing(
             &mut tree,
             ino,
@@ -274,9 +274,9 @@ impl Names {
         );
         if let Some(directory) = tree.directory_mut(ino).filter(|_| is_early) {
             // Should that call fail, what is there is to be found.
-            directory.forget_covered(asked_at);
+            directory.forget_covered();
         }
-        let entries = answers::shown(&tree, ino, listed, &undecided, &covers, asked);
+        let entries = answers::shown(&tree, ino, listed, &undecided, &covers, &asked);
         Ok((entries, next.map(|marker| Start { marker: Some(marker), undecided })))
     }
 
@@ -291,7 +291,7 @@ impl Names {
         for _ in 0..pages {
             let (_, start) = self.list_page(ino, next).await?;
             let Some(start) = start else {
-                self.note_all_listed(ino, began);
+                self.note_all_listed(ino, &began);
                 return Ok(true);
             };
             next = start;
@@ -300,7 +300,7 @@ impl Names {
     }
 
     /// All pages of a directory have been listed, from `began` on.
-    pub(crate) fn note_all_listed(&self, ino: Ino, began: Asked) {
+    pub(crate) fn note_all_listed(&self, ino: Ino, began: &Asked) {
         let mut tree = self.tree();
         let began_at = tree.inodes.asked_at(ino, began);
         tree.inodes.note_complete(ino, began_at);

@@ -176,7 +176,7 @@ impl Directories {
             page.starts.push((first, start));
             (page.entries, page.next) = (entries, next);
             if page.next.is_none() {
-                self.names.note_all_listed(handle.ino, page.began);
+                self.names.note_all_listed(handle.ino, &page.began);
             }
         }
         let at = usize::try_from(offset - page.first).unwrap_or(usize::MAX).min(page.entries.len());

@@ -198,11 +198,13 @@ impl Tree {
         self.inodes.nodes.iter().filter(|(_, node)| is_unsaved(node)).map(|(ino, _)| *ino).collect()
     }
 
-    /// The object of a file below `directory`, at the relative path `rest`, is now a copy of it. Returns the file's inode.
+    /// The object of a file below `directory`, at the relative path `rest`, is now a copy of it, of which no flat listing has
+    /// told. Returns the file's inode.
     pub(crate) fn take_copy(&mut self, directory: Ino, rest: &str, copy: &CopyOf, now: SystemTime) -> Option<Ino> {
         let (mut at, mut names) = (directory, rest.split('/').peekable());
         while let Some(name) = names.next().and_then(FileName::new) {
             let is_last = names.peek().is_none();
+            self.inodes.change_directory(at, |directory| directory.unstash(&name));
             at = self.inodes.change_entry(at, &name, |entry| {
                 if let (true, EntryKind::Object(stat)) = (is_last, &mut entry.what) {
                     stat.take_copy(copy, now);
@@ -274,6 +276,7 @@ impl Tree {
     /// Puts a name into a directory, in place of whatever had it.
     pub(crate) fn link(&mut self, parent: Ino, name: &FileName, entry: Entry, now: SystemTime, ttl: Duration) {
         self.inodes.forget_stashed(parent, name);
+        let is_in_bucket = entry.what != EntryKind::New;
         if let Some(directory) = self.directory_mut(parent) {
             directory.removed.remove(name);
             directory.changes += 1;
@@ -285,6 +288,9 @@ impl Tree {
         }
         if let Some(times) = self.times_mut(parent) {
             times.note_change(now);
+        }
+        if is_in_bucket {
+            self.touch_upwards(parent, now, ttl);
         }
     }
 
@@ -307,8 +313,7 @@ impl Tree {
     pub(crate) fn unlink(&mut self, parent: Ino, name: &FileName, now: SystemTime, ttl: Duration) -> Option<Entry> {
         self.inodes.forget_stashed(parent, name);
         let directory = self.directory_mut(parent)?;
-        directory.removed.retain(|_, at| is_fresh(*at, now, ttl));
-        directory.removed.insert(name.clone(), now);
+        directory.note_removal(name, now, ttl);
         directory.changes += 1;
         directory.visits.emptying.note_removal(name);
         directory.note_entry(now, ttl);
@@ -317,6 +322,7 @@ impl Tree {
         if let Some(times) = self.times_mut(parent) {
             times.note_change(now);
         }
+        self.touch_upwards(parent, now, ttl);
         entry
     }
 
@@ -378,10 +384,11 @@ impl Tree {
 
     /// What is known of an inode's name, and of the directory that it is in, may be wrong: the next who wants to know asks.
     pub(crate) fn invalidate(&mut self, ino: Ino) {
-        let Some((parent, _)) = self.place(ino) else { return };
+        let Some((parent, name)) = self.place(ino) else { return };
+        self.inodes.forget_stashed(parent, &name);
         self.change_entry_of(ino, |entry| entry.seen_at = SystemTime::UNIX_EPOCH);
         if let Some(directory) = self.directory_mut(parent) {
-            (directory.complete_at, directory.covered) = (None, None);
+            directory.forget_covered();
         }
     }
 
@@ -408,17 +415,19 @@ impl Tree {
         }
     }
 
-    /// Something below `ino` was published: its directories, all the way up, are known to be there.
+    /// Something in the bucket at or below `ino` is another by this mount: its directories, all the way up, are known to be
+    /// there, and what flat listings have said of them is what there was before.
     pub(crate) fn touch_upwards(&mut self, ino: Ino, now: SystemTime, ttl: Duration) {
         let mut at = ino;
         while at != ROOT {
             if self.change_entry_of(at, |entry| entry.seen_at = now).is_none() {
                 return;
             }
-            let Some((parent, _)) = self.place(at) else { return };
-            if let Some(directory) = self.directory_mut(parent) {
+            let Some((parent, name)) = self.place(at) else { return };
+            self.inodes.change_directory(parent, |directory| {
+                directory.unstash(&name);
                 directory.renew(now, ttl);
-            }
+            });
             at = parent;
         }
     }

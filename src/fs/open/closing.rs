@@ -116,15 +116,16 @@ impl Publisher {
         let mut tree = self.names.tree();
         let is_this = open_inode(&tree, ino).is_some_and(|inode| inode.lock().is_written_by(writing));
         let is_aside = writing.file.published().is_some_and(|published| self.has_moved_aside(&tree, ino, &published));
+        let (now, ttl) = (self.context.clock.now(), self.context.options.metadata_ttl);
         if is_aside {
             // By a conflict, or for the moment in which it is renamed, after which this is asked again.
+            tree.touch_upwards(ino, now, ttl);
             return tree.invalidate(ino);
         }
         let Some(published) = writing.newly_published().filter(|_| is_this) else { return };
-        let now = self.context.clock.now();
         let what = EntryKind::Object(ObjectStat::published(published, now));
         if tree.change_entry_of(ino, |entry| entry.what = what).is_some() {
-            tree.touch_upwards(ino, now, self.context.options.metadata_ttl);
+            tree.touch_upwards(ino, now, ttl);
         }
     }
 
@@ -189,10 +190,12 @@ impl Publisher {
     /// Removes what is left of a file that has lost its name, once nobody has it open any more.
     async fn dispose_if_unused(&self, ino: Ino) {
         let unused = {
-            let tree = self.names.tree();
+            let mut tree = self.names.tree();
             let inode = open_inode(&tree, ino);
             let mut inode = inode.as_ref().map(|inode| inode.lock()).filter(|inode| inode.is_closed());
-            inode.as_mut().and_then(|inode| inode.writing.take_if(|writing| writing.file.is_nameless()))
+            let unused = inode.as_mut().and_then(|inode| inode.writing.take_if(|writing| writing.file.is_nameless()));
+            unused.iter().for_each(|writing| keep_unpublished(&mut tree, ino, writing));
+            unused
         };
         if let Some(writing) = unused {
             self.dispose(&writing).await;
@@ -265,11 +268,9 @@ impl Publisher {
 
     /// The file of what is held as one that waited has lost its name: nothing of it is wanted any more.
     pub(crate) fn drop_waiting(&self, ino: Ino, waiting: &Arc<Writing>) {
-        // Who was told of the inode before may ask for what it was.
-        let attributes = waiting.file.attributes();
-        waiting.file.forget();
         let mut tree = self.names.tree();
-        tree.inodes.keep_attributes(ino, attributes);
+        keep_unpublished(&mut tree, ino, waiting);
+        waiting.file.forget();
         if let Some(inode) = open_inode(&tree, ino) {
             let mut inode = inode.lock();
             if inode.is_written_by(waiting) {
@@ -429,4 +430,9 @@ impl Publisher {
             .chain(directories)
             .collect()
     }
+}
+
+/// What is shown of a file without a name once its content is gone: who was told of it before may ask.
+fn keep_unpublished(tree: &mut Tree, ino: Ino, writing: &Writing) {
+    tree.inodes.keep_unpublished(ino, writing.file.size(), writing.file.attributes());
 }

@@ -32,6 +32,15 @@ impl Traffic {
         names: &[(Ino, &FileName)],
         look: impl Fn(&Tree) -> Result<(T, Vec<Claim>), FsError>,
     ) -> Result<(T, Claimed), FsError> {
+        let claimed = self.claim_in_turn(names, look).await;
+        names.iter().fold(claimed, |claimed, (parent, _)| self.note_arrival(*parent, claimed))
+    }
+
+    async fn claim_in_turn<T>(
+        &self,
+        names: &[(Ino, &FileName)],
+        look: impl Fn(&Tree) -> Result<(T, Vec<Claim>), FsError>,
+    ) -> Result<(T, Claimed), FsError> {
         let mut waiting = None;
         loop {
             for (parent, name) in names {
@@ -65,16 +74,17 @@ impl Traffic {
 
     /// Looks a name up. The kernel is told of the inode by this, and must be made to [`FileSystem::forget`](crate::fs::FileSystem::forget) it.
     pub(crate) async fn lookup(&self, parent: Ino, name: &FileName) -> Result<Attr, FsError> {
-        if self.leases.is_missed(parent, name) {
-            return self.lookup_and_keep(parent, name).await;
-        }
-        if !self.names.find(parent, name).await? {
-            return Err(FsError::NotFound);
-        }
-        self.names.tell(parent, name).await
+        let found = match self.leases.is_missed(parent, name) || self.leases.is_kept(parent) {
+            true => self.lookup_and_keep(parent, name).await,
+            false => match self.names.find(parent, name).await {
+                Ok(true) => self.names.tell(parent, name).await,
+                found => found.and(Err(FsError::NotFound)),
+            },
+        };
+        self.note_arrival(parent, found)
     }
 
-    /// The same for somebody who came too late for it the last time.
+    /// The same for somebody who came too late for it, or for its directory, the last time.
     async fn lookup_and_keep(&self, parent: Ino, name: &FileName) -> Result<Attr, FsError> {
         let look = |tree: &Tree| {
             let entry = tree.entry(parent, name).ok_or(FsError::NotFound)?;

@@ -3,7 +3,7 @@
 //!
 //! The kernel answers `ESTALE` by looking the name up once more, and only once: where a program replaces a file again and
 //! again, one that opens it could come too late twice. So what the second look finds keeps its name until the call of the same
-//! caller comes that it was for.
+//! caller comes that it was for; and if it was a directory that was another, what is found in that, too.
 
 use std::collections::HashMap;
 use std::sync::PoisonError;
@@ -59,6 +59,11 @@ impl Leases {
         }
         state.missed.retain(|_, at| at.elapsed() < MISSED_FOR);
         state.missed.contains_key(&(caller(), parent, name.clone()))
+    }
+
+    /// Whether an inode keeps its name for the caller, who has looked it up and is about to look for something in it.
+    pub(crate) fn is_kept(&self, ino: Ino) -> bool {
+        self.lock().held.contains_key(&(caller(), ino))
     }
 
     /// A caller's lease of an inode, if it is this one, or whichever it is.
