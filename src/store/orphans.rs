@@ -7,7 +7,7 @@
 //! ends that has met with failures, and of what a dead mount had asked for: a service may begin one upload twice, or tell
 //! an id that was damaged on the way.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, SystemTime};
@@ -41,6 +41,9 @@ const CLOCK_SLACK: Duration = Duration::from_secs(2);
 const LATE_MAX: Duration = Duration::from_secs(5);
 /// When an upload that was looked for and not found is looked for a second time, and last.
 const SECOND_LOOK: Duration = Duration::from_secs(10);
+
+/// How often all that was asked for is looked for before that is left to the next mount.
+const SWEEPS_MAX: u32 = 3;
 
 /// Uploads that were asked for and are remembered, some 100 bytes each.
 const ASKED_MAX: usize = 100_000;
@@ -290,10 +293,22 @@ impl Orphans {
     async fn abort_all_unknown(&self) -> bool {
         let asked = self.lock_asked().0.clone();
         let Some(prefix) = common_prefix(asked.iter().map(|asked| asked.key.as_str())) else { return true };
-        let aborted = self.abort_unknown(&prefix, |upload| asked.iter().any(|asked| asked.is_of(upload))).await;
-        aborted
-            .inspect_err(|error| log::warn!("whether uploads are left whose ids were lost is not known: {error}"))
-            .is_ok()
+        // By key, because there may be as many as there were files.
+        let mut by_key: HashMap<&str, Vec<&AskedWithin>> = HashMap::new();
+        asked.iter().for_each(|asked| by_key.entry(asked.key.as_str()).or_default().push(asked));
+        let was_asked_for = |upload: &ListedUpload| {
+            by_key.get(upload.key.as_str()).is_some_and(|asked| asked.iter().any(|asked| asked.is_of(upload)))
+        };
+        for attempt in 1..=SWEEPS_MAX {
+            match self.abort_unknown(&prefix, was_asked_for).await {
+                Ok(_) => return true,
+                Err(error) if attempt == SWEEPS_MAX => {
+                    log::warn!("whether uploads are left whose ids were lost is not known: {error}");
+                }
+                Err(_) => {}
+            }
+        }
+        false
     }
 
     async fn end(&self, mut orphan: Orphan) {
@@ -345,16 +360,23 @@ impl Orphans {
         }
         let journal = self.journal.clone();
         let known = tokio::task::spawn_blocking(move || journal.known_uploads()).await.unwrap_or_default();
-        let mut has_found = false;
-        for ListedUpload { key, upload, .. } in candidates {
-            let Ok(key) = ObjectKey::new(key) else { continue };
-            if !known.contains(&upload) && !self.has_parts(&key, &upload).await? {
-                self.store.abort(&key, &upload).await?;
-                log::info!("{key}: aborted upload {upload}, whose id was lost on the way");
-                has_found = true;
-            }
+        candidates.retain(|listed| !known.contains(&listed.upload));
+        // All of them, also where one cannot be asked about; collected first, so that the compiler can show them to be `Send`.
+        let aborts: Vec<_> = candidates.into_iter().map(|listed| self.abort_if_empty(listed)).collect();
+        let aborted: Vec<_> = stream::iter(aborts).buffer_unordered(CONCURRENCY).collect().await;
+        let aborted: Vec<bool> = aborted.into_iter().collect::<Result<_, _>>()?;
+        Ok(aborted.contains(&true))
+    }
+
+    /// Aborts an upload that has no part, and returns whether it had none.
+    async fn abort_if_empty(&self, ListedUpload { key, upload, .. }: ListedUpload) -> Result<bool, StoreError> {
+        let Ok(key) = ObjectKey::new(key) else { return Ok(false) };
+        if self.has_parts(&key, &upload).await? {
+            return Ok(false);
         }
-        Ok(has_found)
+        self.store.abort(&key, &upload).await?;
+        log::info!("{key}: aborted upload {upload}, whose id was lost on the way");
+        Ok(true)
     }
 
     async fn has_parts(&self, key: &ObjectKey, upload: &UploadId) -> Result<bool, StoreError> {

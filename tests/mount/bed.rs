@@ -96,7 +96,7 @@ impl Bed {
         for directory in ["mnt", "work", "home"] {
             fs::create_dir(home.path().join(directory)).unwrap();
         }
-        let service = Service::start(home.path(), place, serve);
+        let service = Service::start(home.path(), place, "127.0.0.1:0", serve);
         Bed { mount: None, service, home, time_max: TEST_DURATION_MAX }
     }
 
@@ -106,12 +106,13 @@ impl Bed {
         self
     }
 
-    /// Ends the service, whose mount has ended, and starts it anew with other arguments.
+    /// Ends the service, whose mount has ended, and starts it anew at its address, with other arguments.
     pub(crate) fn serve_again(&mut self, serve: &[&str]) {
         assert!(self.mount.is_none(), "nobody uses it");
         signal(self.service.process.id(), Signal::TERM);
         assert!(self.service.process.wait().unwrap().success(), "the service ends in order");
-        self.service = Service::start(self.home.path(), self.service.place, serve);
+        let address = self.service.endpoint.trim_start_matches("http://").to_owned();
+        self.service = Service::start(self.home.path(), self.service.place, &address, serve);
     }
 
     /// Mounts the bucket.
@@ -293,11 +294,11 @@ pub(crate) struct Service {
 }
 
 impl Service {
-    fn start(home: &Path, place: &'static [&'static str], arguments: &[&str]) -> Service {
+    fn start(home: &Path, place: &'static [&'static str], address: &str, arguments: &[&str]) -> Service {
         let access_log = home.join("access.log");
         let mut command = cosmount();
         command.current_dir(home).arg("serve").args(place);
-        command.args(["--listen", "127.0.0.1:0", "--access-log"]).arg(&access_log);
+        command.args(["--listen", address, "--access-log"]).arg(&access_log);
         let mut process = command.args(arguments).stdout(Stdio::piped()).spawn().unwrap();
         let mut greeting = String::new();
         BufReader::new(process.stdout.take().unwrap()).read_line(&mut greeting).unwrap();
