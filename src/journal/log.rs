@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 
 use super::file::{self, EXTENSION, LogFile};
 use super::record::{EntryId, FORM, Owner, Record, milliseconds};
-use super::unfinished::{Asked, Replay, Unfinished};
+use super::unfinished::{Asked, Replay, SentPart, Unfinished};
 use crate::object::{ObjectAttributes, ObjectKey, PartNumber, UploadId, UploadedPart};
 
 /// How long somebody waits for the disk to have what was written down. A disk that takes longer is as good as none.
@@ -120,6 +120,14 @@ impl Journal {
         state.append(&[Record::Begun { entry, upload: upload.to_string(), attributes: attributes.clone() }]);
         // Without this record the upload might stay for ever; a part's would only be sent once more.
         self.request_sync(&state, None);
+    }
+
+    /// A part is about to be sent.
+    pub fn sending(&self, upload: &UploadId, number: PartNumber, part: SentPart) {
+        let mut state = self.lock();
+        if let Some(record) = state.uploads.get(upload).map(|(entry, _)| Record::sending(*entry, number, part)) {
+            state.append(&[record]);
+        }
     }
 
     /// A part has landed.

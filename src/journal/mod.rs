@@ -14,7 +14,7 @@ mod unfinished;
 pub use log::{Entry, Inherited, Journal, known_uploads};
 pub(crate) use log::{HIDDEN_DIRECTORY, hidden_prefix};
 pub use record::Owner;
-pub use unfinished::{Asked, BegunUpload, Unfinished, UnfinishedRename, UnfinishedUpload};
+pub use unfinished::{Asked, BegunUpload, SentPart, Unfinished, UnfinishedRename, UnfinishedUpload};
 
 /// Reads `bytes` as a journal, and says what they have that is not ended. For fuzzing.
 #[cfg(any(test, feature = "testing"))]

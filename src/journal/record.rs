@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
+use super::unfinished::SentPart;
 use crate::object::{Crc64, ETag, ObjectAttributes, PartNumber, UploadedPart};
 
 /// The form of the records. A journal of another form is left alone.
@@ -51,6 +52,8 @@ pub(super) enum Record {
     Initiating { entry: EntryId, key: String, at_ms: u64 },
     /// It was begun.
     Begun { entry: EntryId, upload: String, attributes: ObjectAttributes },
+    /// A part is being sent. Whether it has landed a listing of parts tells.
+    Sending { entry: EntryId, number: u16, size: u64, crc64: u64 },
     /// A part has landed. Parts follow one another, so that what lies before tells where it begins.
     Part { entry: EntryId, at_ms: u64, number: u16, size: u64, etag: String, crc64: u64 },
     /// Objects are being copied from one directory to another.
@@ -72,6 +75,7 @@ impl Record {
         match self {
             Record::Initiating { entry, .. }
             | Record::Begun { entry, .. }
+            | Record::Sending { entry, .. }
             | Record::Part { entry, .. }
             | Record::Renaming { entry, .. }
             | Record::Arrived { entry }
@@ -86,6 +90,10 @@ impl Record {
         let crc64 = part.crc64?.0;
         let (etag, size) = (part.etag.to_string(), part.size);
         Some(Record::Part { entry, at_ms: milliseconds(at), number: number.get(), size, etag, crc64 })
+    }
+
+    pub(super) fn sending(entry: EntryId, number: PartNumber, part: SentPart) -> Record {
+        Record::Sending { entry, number: number.get(), size: part.size, crc64: part.crc64.0 }
     }
 
     /// The line of it.
@@ -163,6 +171,7 @@ mod tests {
             Record::Mount { form: FORM, id: "1f".into(), owner },
             Record::Initiating { entry, key: "a\nb \u{1F600}".into(), at_ms: 5 },
             Record::Begun { entry, upload: "id".into(), attributes: attributes.clone() },
+            Record::Sending { entry, number: 1, size: 9, crc64: u64::MAX },
             Record::Part { entry, at_ms: 6, number: 1, size: 9, etag: "e".into(), crc64: u64::MAX },
             Record::Renaming { entry, from: "a/".into(), to: "b/".into(), replaces: true },
             Record::Arrived { entry },

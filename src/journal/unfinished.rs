@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::SystemTime;
 
 use super::record::{EntryId, FORM, Owner, Record, at_milliseconds, uploaded_part};
-use crate::object::{ObjectAttributes, ObjectKey, PartNumber, UploadId, UploadedPart};
+use crate::object::{Crc64, ObjectAttributes, ObjectKey, PartNumber, UploadId, UploadedPart};
 
 /// Something that a mount has begun.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,8 +37,19 @@ pub struct BegunUpload {
     pub attributes: ObjectAttributes,
     /// The parts that have landed.
     pub parts: BTreeMap<PartNumber, UploadedPart>,
+    /// Parts that were being sent, over those that had landed where there are some of that number.
+    pub sent: BTreeMap<PartNumber, SentPart>,
     /// When the last of them did, by the service's clock.
     pub last_at: SystemTime,
+}
+
+/// A part that was sent, and nobody has heard whether it has landed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SentPart {
+    /// Bytes in it.
+    pub size: u64,
+    /// Their checksum.
+    pub crc64: Crc64,
 }
 
 impl BegunUpload {
@@ -89,9 +100,10 @@ impl UnfinishedUpload {
     fn records(&self, entry: EntryId) -> Vec<Record> {
         let at_ms = super::record::milliseconds(self.asked_at);
         let mut records = vec![Record::Initiating { entry, key: self.key.to_string(), at_ms }];
-        if let Some(BegunUpload { upload, attributes, parts, last_at }) = &self.begun {
+        if let Some(BegunUpload { upload, attributes, parts, sent, last_at }) = &self.begun {
             records.push(Record::Begun { entry, upload: upload.to_string(), attributes: attributes.clone() });
             records.extend(parts.iter().filter_map(|(number, part)| Record::part(entry, *number, part, *last_at)));
+            records.extend(sent.iter().map(|(number, part)| Record::sending(entry, *number, *part)));
         }
         records
     }
@@ -136,13 +148,20 @@ impl Replay {
             }
             Record::Begun { entry, upload, attributes } => {
                 let Some(unfinished) = self.upload_mut(entry) else { return };
-                let (parts, last_at) = (BTreeMap::new(), unfinished.asked_at);
+                let (parts, sent, last_at) = (BTreeMap::new(), BTreeMap::new(), unfinished.asked_at);
                 let upload = UploadId::new(upload);
-                unfinished.begun = Some(BegunUpload { upload, attributes, parts, last_at });
+                unfinished.begun = Some(BegunUpload { upload, attributes, parts, sent, last_at });
+            }
+            Record::Sending { entry, number, size, crc64 } => {
+                let begun = self.upload_mut(entry).and_then(|upload| upload.begun.as_mut());
+                if let (Some(begun), Some(number)) = (begun, PartNumber::new(number.into())) {
+                    begun.sent.insert(number, SentPart { size, crc64: Crc64(crc64) });
+                }
             }
             Record::Part { entry, at_ms, number, size, etag, crc64 } => {
                 let begun = self.upload_mut(entry).and_then(|upload| upload.begun.as_mut());
                 if let (Some(begun), Some(number)) = (begun, PartNumber::new(number.into())) {
+                    begun.sent.remove(&number);
                     begun.parts.insert(number, uploaded_part(size, &etag, crc64));
                     begun.last_at = begun.last_at.max(at_milliseconds(at_ms));
                 }
@@ -177,7 +196,6 @@ impl Replay {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::object::Crc64;
 
     fn upload(entry: u64, parts: &[u16]) -> Vec<Record> {
         let entry = EntryId(entry);

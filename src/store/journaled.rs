@@ -13,7 +13,7 @@ use super::layered::LayeredStore;
 use super::orphans::Orphans;
 pub use super::orphans::ResumeWindow;
 use super::{Body, Initiated, ObjectStore, Published, Resumed, Source, StoreError, StoreErrorKind};
-use crate::journal::{Entry, Journal, UnfinishedUpload};
+use crate::journal::{Entry, Journal, SentPart, UnfinishedUpload};
 use crate::object::{ByteRange, Crc64, ETag, ObjectAttributes, ObjectKey, PartNumber, UploadId, UploadedPart};
 use crate::stats::Stats;
 
@@ -149,6 +149,7 @@ impl LayeredStore for JournaledStore {
         body: Body,
         crc64: Crc64,
     ) -> Result<UploadedPart, StoreError> {
+        self.journal.sending(upload, number, SentPart { size: body.len(), crc64 });
         let part = self.heard(self.inner.upload_part(key, upload, number, body, crc64).await)?;
         self.note_part(upload, number, &UploadedPart { crc64: Some(crc64), ..part.clone() });
         Ok(part)
@@ -363,6 +364,32 @@ mod tests {
         bed.until_unfinished(&[]).await;
     }
 
+    /// The answer to a part came too late for the mount, which had said what it was sending.
+    #[tokio::test(start_paused = true)]
+    async fn a_part_that_landed_unheard_is_known_by_what_was_sent() {
+        let bed = Bed::new();
+        let first = bed.mount(ResumeWindow::ByWorth);
+        let upload = begin(&first, "a").await.unwrap();
+        send(&first, "a", &upload, 1, "one").await;
+        // The second lands over another one unheard, the third over another one not at all.
+        for (number, text) in [(2, "two"), (3, "three")] {
+            send(&first, "a", &upload, number, text).await;
+        }
+        let lost = Fault::every(Op::UploadPart, StoreErrorKind::TimedOut);
+        bed.faults.inject(lost.clone().part(2).answer_lost());
+        bed.faults.inject(lost.part(3));
+        for (number, text) in [(2, "TWO"), (3, "THREE")] {
+            let (body, number) = (Body::from(Bytes::from(text)), PartNumber::new(number).unwrap());
+            let (key, crc64) = (key("a"), Crc64::of(text.as_bytes()));
+            ObjectStore::upload_part(&*first, &key, &upload, number, body, crc64).await.unwrap_err();
+        }
+        Bed::die(first).await;
+        let second = bed.mount(ResumeWindow::For(Duration::from_secs(60)));
+        let parts = ObjectStore::resume(&*second, &key("a")).await.unwrap().parts;
+        let told: Vec<_> = parts.iter().map(|(number, part)| (number.get(), part.crc64.unwrap())).collect();
+        assert_eq!(told, [(1, Crc64::of(b"one")), (2, Crc64::of(b"TWO")), (3, Crc64::of(b"three"))]);
+    }
+
     #[tokio::test(start_paused = true)]
     async fn an_upload_that_is_gone_is_not_gone_on_with() {
         let bed = Bed::new();
@@ -417,7 +444,7 @@ mod tests {
             let (parts, last_at) =
                 (BTreeMap::from([(PartNumber::FIRST, part)]), asked_at + Duration::from_secs(seconds));
             let (upload, attributes) = (UploadId::new("u"), ObjectAttributes::default());
-            let begun = Some(BegunUpload { upload, attributes, parts, last_at });
+            let begun = Some(BegunUpload { upload, attributes, parts, sent: BTreeMap::new(), last_at });
             ResumeWindow::ByWorth.of(&UnfinishedUpload { key: key("a"), asked_at, begun }).as_secs()
         };
         assert_eq!(window(31 << 20, 1000), 0);

@@ -7,7 +7,7 @@
 //! ends that has met with failures, and of what a dead mount had asked for: a service may begin one upload twice, or tell
 //! an id that was damaged on the way.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, SystemTime};
@@ -16,10 +16,10 @@ use futures_util::stream::{self, StreamExt};
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
-use super::{ListedUpload, ObjectStore, Resumed, StoreError, StoreErrorKind};
+use super::{ListedPart, ListedUpload, ObjectStore, Resumed, StoreError, StoreErrorKind};
 use crate::journal::{Asked, BegunUpload, Entry, Journal, UnfinishedUpload};
 use crate::object::limits::MIB;
-use crate::object::{ObjectAttributes, ObjectKey, UploadId};
+use crate::object::{ObjectAttributes, ObjectKey, UploadId, UploadedPart};
 
 /// Orphans that are ended at once.
 const CONCURRENCY: usize = 8;
@@ -147,8 +147,8 @@ impl Orphans {
     /// One whose abort has failed.
     pub(super) fn abort_later(&self, entry: Entry, key: &ObjectKey, upload: &UploadId) {
         let last_at = self.store.service_time();
-        let (upload, parts) = (upload.clone(), std::collections::BTreeMap::new());
-        let begun = BegunUpload { upload, attributes: ObjectAttributes::default(), parts, last_at };
+        let (upload, parts, sent) = (upload.clone(), BTreeMap::new(), BTreeMap::new());
+        let begun = BegunUpload { upload, attributes: ObjectAttributes::default(), parts, sent, last_at };
         let due = Instant::now() + PAUSE_FIRST;
         self.add(Orphan { entry, key: key.clone(), what: What::Begun(begun), due, failures: 1 });
     }
@@ -210,16 +210,15 @@ impl Orphans {
     pub(super) async fn resume(&self, key: &ObjectKey) -> Option<Resumed> {
         let (entry, begun) = self.take(key)?;
         let listed = self.store.list_parts(key, &begun.upload).await;
-        let mut parts = begun.parts.clone();
-        match listed {
-            Ok(listed) => parts.retain(|number, part| {
-                listed.iter().any(|told| (told.number, told.size, &told.etag) == (*number, part.size, &part.etag))
-            }),
+        let parts = match listed {
+            Ok(listed) => {
+                listed.iter().filter_map(|listed| Some((listed.number, known_part(&begun, listed)?))).collect()
+            }
             Err(error) => {
                 log::warn!("{key}: upload {} of a dead mount is not gone on with: {error}", begun.upload);
-                parts.clear();
+                BTreeMap::new()
             }
-        }
+        };
         if parts.is_empty() {
             self.put_back(Orphan {
                 entry,
@@ -387,6 +386,15 @@ impl Orphans {
             Err(error) => Err(error),
         }
     }
+}
+
+/// The part as the mount that died knew it: the one that it was told to have landed, or else the one that it was sending.
+/// Whether its bytes came as they were sent the checksum of the whole will tell.
+fn known_part(begun: &BegunUpload, listed: &ListedPart) -> Option<UploadedPart> {
+    let ListedPart { number, size, etag, .. } = listed;
+    let landed = begun.parts.get(number).filter(|part| (part.size, &part.etag) == (*size, etag)).cloned();
+    let sent = begun.sent.get(number).filter(|part| part.size == *size);
+    landed.or_else(|| Some(UploadedPart { etag: etag.clone(), size: *size, crc64: Some(sent?.crc64) }))
 }
 
 /// What was asked for, the newest of it.
