@@ -67,7 +67,8 @@ impl Sender {
     }
 
     /// Gives back what is only kept for convenience, and sends what is large enough to be a part, even if the file might
-    /// have been a single PUT.
+    /// have been a single PUT. What is on its way of a file gives its memory back by itself, and parts that end where they
+    /// always do are those that a mount that died had sent: a file that is written again meets them.
     pub(super) fn relieve(self: &Arc<Sender>) {
         let mut state = self.lock();
         state.release_idle();
@@ -75,7 +76,7 @@ impl Sender {
         if let Some(Failure { is_emptied, .. }) = failure {
             content.drop_bytes();
             *is_emptied = true;
-        } else if state.lacks_content() && !state.is_publishing() && !state.must_replan {
+        } else if state.may_send_early() {
             state.content.seal_available(&self.transfers.rules());
             self.dispatch(&mut state);
         }

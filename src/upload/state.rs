@@ -201,6 +201,11 @@ impl State {
         self.phase != Phase::Publishing { is_loaded: true } && self.failure.is_none() && !self.is_unwanted
     }
 
+    /// Whether what is written may be sent before a part of it is full.
+    pub(super) fn may_send_early(&self) -> bool {
+        self.lacks_content() && !self.is_publishing() && !self.must_replan && self.busy.is_empty()
+    }
+
     /// Bytes that publishing would get out of the memory.
     pub(super) fn publishable_bytes(&self) -> u64 {
         let is_stuck = self.is_publishing() || self.is_unwanted || self.failure.is_some();
