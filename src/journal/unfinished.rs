@@ -25,7 +25,7 @@ pub struct UnfinishedUpload {
     /// When the service was asked to begin it, by the service's clock.
     pub asked_at: SystemTime,
     /// What came of that; `None` where the answer is not known.
-    pub begun: Option<BegunUpload>,
+    pub begun: Option<Box<BegunUpload>>,
 }
 
 /// A multipart upload that the service has begun.
@@ -100,7 +100,8 @@ impl UnfinishedUpload {
     fn records(&self, entry: EntryId) -> Vec<Record> {
         let at_ms = super::record::milliseconds(self.asked_at);
         let mut records = vec![Record::Initiating { entry, key: self.key.to_string(), at_ms }];
-        if let Some(BegunUpload { upload, attributes, parts, sent, last_at }) = &self.begun {
+        if let Some(begun) = &self.begun {
+            let BegunUpload { upload, attributes, parts, sent, last_at } = &**begun;
             records.push(Record::Begun { entry, upload: upload.to_string(), attributes: attributes.clone() });
             records.extend(parts.iter().filter_map(|(number, part)| Record::part(entry, *number, part, *last_at)));
             records.extend(sent.iter().map(|(number, part)| Record::sending(entry, *number, *part)));
@@ -150,7 +151,7 @@ impl Replay {
                 let Some(unfinished) = self.upload_mut(entry) else { return };
                 let (parts, sent, last_at) = (BTreeMap::new(), BTreeMap::new(), unfinished.asked_at);
                 let upload = UploadId::new(upload);
-                unfinished.begun = Some(BegunUpload { upload, attributes, parts, sent, last_at });
+                unfinished.begun = Some(Box::new(BegunUpload { upload, attributes, parts, sent, last_at }));
             }
             Record::Sending { entry, number, size, crc64 } => {
                 let begun = self.upload_mut(entry).and_then(|upload| upload.begun.as_mut());

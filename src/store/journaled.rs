@@ -444,7 +444,8 @@ mod tests {
             let (parts, last_at) =
                 (BTreeMap::from([(PartNumber::FIRST, part)]), asked_at + Duration::from_secs(seconds));
             let (upload, attributes) = (UploadId::new("u"), ObjectAttributes::default());
-            let begun = Some(BegunUpload { upload, attributes, parts, sent: BTreeMap::new(), last_at });
+            let begun = BegunUpload { upload, attributes, parts, sent: BTreeMap::new(), last_at };
+            let begun = Some(Box::new(begun));
             ResumeWindow::ByWorth.of(&UnfinishedUpload { key: key("a"), asked_at, begun }).as_secs()
         };
         assert_eq!(window(31 << 20, 1000), 0);

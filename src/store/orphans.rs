@@ -85,7 +85,7 @@ struct Orphan {
 
 enum What {
     /// To be aborted, or gone on with.
-    Begun(BegunUpload),
+    Begun(Box<BegunUpload>),
     /// To be looked for: what was asked for and begun between these times of the service.
     Unknown { from: SystemTime, until: SystemTime, is_second_look: bool },
 }
@@ -150,7 +150,7 @@ impl Orphans {
         let (upload, parts, sent) = (upload.clone(), BTreeMap::new(), BTreeMap::new());
         let begun = BegunUpload { upload, attributes: ObjectAttributes::default(), parts, sent, last_at };
         let due = Instant::now() + PAUSE_FIRST;
-        self.add(Orphan { entry, key: key.clone(), what: What::Begun(begun), due, failures: 1 });
+        self.add(Orphan { entry, key: key.clone(), what: What::Begun(Box::new(begun)), due, failures: 1 });
     }
 
     /// The answer to a question for an upload of `key`, asked first at `from`, was lost.
@@ -190,7 +190,7 @@ impl Orphans {
     }
 
     /// Takes the upload of `key` that holds most, for somebody who writes the file again. The others are due.
-    fn take(&self, key: &ObjectKey) -> Option<(Entry, BegunUpload)> {
+    fn take(&self, key: &ObjectKey) -> Option<(Entry, Box<BegunUpload>)> {
         let mut waiting = self.lock();
         let is_one = |orphan: &Orphan| orphan.key == *key && matches!(orphan.what, What::Begun(_));
         let bytes = |orphan: &Orphan| match &orphan.what {
