@@ -124,7 +124,7 @@ struct ServiceFlags {
     /// Let requests go to other machines without encryption
     #[arg(long)]
     allow_http: bool,
-    /// How long a request that fails is tried again [default: 60s]
+    /// How long a request that fails is tried again [default: 90s]
     #[arg(long, value_name = "TIME")]
     request_timeout: Option<Span>,
 }

@@ -121,7 +121,10 @@ impl Left {
     /// A sentence with all of it, if there is any.
     pub(super) fn outcome(&self) -> Result<(), Failure> {
         let unpublished = format!("this could not be published: {}", self.unpublished.join("; "));
-        let uploads = format!("these uploads could not be aborted and stay in the bucket: {}", self.uploads.join("; "));
+        let uploads = format!(
+            "these uploads could not be aborted and stay in the bucket until it is mounted again: {}",
+            self.uploads.join("; ")
+        );
         let sentence = match (self.unpublished.is_empty(), self.uploads.is_empty()) {
             (true, true) => return Ok(()),
             (false, true) => unpublished,

@@ -31,8 +31,9 @@ pub struct RetryOptions {
 impl Default for RetryOptions {
     fn default() -> RetryOptions {
         RetryOptions {
-            // Callers of close() and read() wait this long at most before they learn that the service is gone.
-            deadline: Duration::from_secs(60),
+            // Callers of close() and read() wait this long at most before they learn that the service is gone. A network that
+            // is away for a minute fails nobody: what was silent twice for half a minute is sent a third time.
+            deadline: Duration::from_secs(90),
             // A busy service recovers in some 100 ms; with full jitter half the repeats come sooner.
             pause_first: Duration::from_millis(100),
             // Rare enough not to be a load, often enough to notice within the deadline that the service is back.
