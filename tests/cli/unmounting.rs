@@ -179,5 +179,9 @@ fn unmount_names_uploads_that_could_not_be_aborted() {
     drop(service);
     let done = home.unmount();
     assert_eq!(done.code, Some(5), "{done:?}");
-    assert!(done.stderr.contains("could not be aborted and stay in the bucket until it is mounted again: lost.bin (upload "), "{done:?}");
+    assert!(
+        done.stderr
+            .contains("could not be aborted and stay in the bucket until it is mounted again: lost.bin (upload "),
+        "{done:?}"
+    );
 }

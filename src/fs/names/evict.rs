@@ -1,7 +1,8 @@
 //! How much memory what is known of names takes, and what of it is forgotten where that is too much.
 //!
 //! Attributes are evicted first, those that have been known for longest before others: they can be asked for one by one, and
-//! a directory stays complete without them. Then names go, a directory at a time, of those directories first that nobody has
+//! a directory stays complete without them; but an eighth of the budget is theirs, or what is asked for ahead of who goes
+//! through many names would be evicted before he comes to it. Then names go, a directory at a time, of those directories first that nobody has
 //! used for longest. Names stay that the kernel refers to, that are not in the bucket yet, or that are in a directory that
 //! this mount works in or somebody reads.
 
@@ -10,6 +11,7 @@ use std::time::SystemTime;
 
 use lru::LruCache;
 
+use super::cost::ATTRIBUTES_BYTES;
 use super::{Cost, Directory, Entry, EntryKind, FileName, Ino, Inodes, NAME_BYTES};
 
 /// Stale places in the queue of attributes that are worth no sweep.
@@ -87,7 +89,9 @@ impl Inodes {
     }
 
     fn make_room(&mut self, used: Option<Ino>, now: SystemTime) {
+        let kept = self.budget.limit_bytes / 8 / ATTRIBUTES_BYTES;
         while self.budget.used.bytes > self.budget.limit_bytes
+            && self.budget.used.with_attributes > kept
             && let Some((parent, name)) = self.budget.attributes.pop_front()
         {
             self.change_directory(parent, |directory| {
@@ -140,7 +144,6 @@ impl Inodes {
 mod tests {
     use super::*;
     use crate::fs::names::answers;
-    use crate::fs::names::cost::ATTRIBUTES_BYTES;
     use crate::fs::names::covers::Covers;
     use crate::fs::names::entry::{Known, ObjectStat};
     use crate::fs::names::ino::ROOT;
@@ -183,7 +186,10 @@ mod tests {
         assert_eq!(tree.known(new, &name("another"), now, TTL), Known::Absent);
         assert_eq!(tree.entry(old, &name("a")).map(|entry| entry.ino), None);
         assert_eq!(tree.directory(new).unwrap().children().len(), FILES);
-        assert!(tree.inodes.budget.used.with_attributes <= 1 && tree.inodes.budget.attributes.len() < STALE_MAX + 10);
+        let kept = LIMIT / 8 / ATTRIBUTES_BYTES;
+        assert_eq!(tree.inodes.budget.used.with_attributes, kept, "those that came last");
+        assert!(tree.inodes.lacks_attributes(new, &name(&format!("{:06}", FILES - 1))).is_none());
+        assert!(tree.inodes.budget.attributes.len() < 2 * kept + STALE_MAX + 10);
     }
 
     #[test]
