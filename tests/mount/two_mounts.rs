@@ -114,7 +114,9 @@ fn unlocking_waits_for_a_service_that_hangs_no_longer_than_a_call() {
     bed.service().go_on();
     assert_eq!(here.sync_all().unwrap_err().raw_os_error(), Some(libc::ETIMEDOUT), "who asks is told");
     there.try_lock().unwrap();
-    assert_eq!(fs::read_to_string(second.at.join("f")).unwrap(), "content");
+    // A request that nobody has waited for any longer may have been carried out when the service went on.
+    let content = fs::read_to_string(second.at.join("f")).unwrap();
+    assert!(["content", "CONTENT"].contains(&content.as_str()), "{content}");
 }
 
 /// Two processes add rows to one data base, each by a mount of its own.
