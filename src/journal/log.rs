@@ -65,16 +65,7 @@ struct State {
 impl Journal {
     /// A journal that is not written down.
     pub fn none() -> Arc<Journal> {
-        let state = State {
-            file: None,
-            next: 1,
-            open: HashMap::new(),
-            uploads: HashMap::new(),
-            asked_before: Vec::new(),
-            is_failing: false,
-            told_at: None,
-        };
-        Arc::new(Journal { mount: new_name(), place: None, state: Mutex::new(state), syncing: None })
+        Arc::new(Journal { mount: new_name(), place: None, state: Mutex::new(State::new(None)), syncing: None })
     }
 
     /// Makes the journal of a mount in `directory`, which is made too, and takes over what dead mounts of the same bucket,
@@ -86,15 +77,7 @@ impl Journal {
         let file = LogFile::create(&directory.join(format!("{mount}.{EXTENSION}")), &first.encode())?;
         let (syncing, requests) = sync_channel(1);
         std::thread::Builder::new().name("journal".to_owned()).spawn(move || sync_on_request(&requests))?;
-        let mut state = State {
-            file: Some(file),
-            next: 1,
-            open: HashMap::new(),
-            uploads: HashMap::new(),
-            asked_before: Vec::new(),
-            is_failing: false,
-            told_at: None,
-        };
+        let mut state = State::new(Some(file));
         let inherited = state.inherit(directory, owner)?;
         let (place, state) = (Some((directory.to_owned(), owner.clone())), Mutex::new(state));
         Ok((Arc::new(Journal { mount, place, state, syncing: Some(syncing) }), inherited))
@@ -161,7 +144,8 @@ impl Journal {
         own.chain(others.ok().flatten().into_iter().flatten().flatten()).collect()
     }
 
-    /// The objects of a directory are about to be copied to another one, which is there if the rename `replaces` it. Returns when the disk knows, or is taken for dead.
+    /// The objects of a directory are about to be copied to another one, which is there if the rename `replaces` it. Returns
+    /// when the disk knows, or is taken for dead.
     pub async fn renaming(&self, from: &str, to: &str, replaces: bool) -> Entry {
         let entry = {
             let mut state = self.lock();
@@ -230,6 +214,18 @@ impl Journal {
 }
 
 impl State {
+    fn new(file: Option<LogFile>) -> State {
+        State {
+            file,
+            next: 1,
+            open: HashMap::new(),
+            uploads: HashMap::new(),
+            asked_before: Vec::new(),
+            is_failing: false,
+            told_at: None,
+        }
+    }
+
     fn new_entry(&mut self) -> Entry {
         let entry = EntryId(self.next);
         self.next += 1;

@@ -87,7 +87,7 @@ enum What {
     /// To be aborted, or gone on with.
     Begun(Box<BegunUpload>),
     /// To be looked for: what was asked for and begun between these times of the service.
-    Unknown { from: SystemTime, until: SystemTime, is_second_look: bool },
+    Unknown { asked: AskedWithin, is_second_look: bool },
 }
 
 /// What a try has come to.
@@ -120,6 +120,11 @@ struct AskedWithin {
 }
 
 impl AskedWithin {
+    /// By a mount that is dead: its last requests may have come in behind it.
+    fn by_dead(Asked { key, at }: Asked) -> AskedWithin {
+        AskedWithin { key, from: at, until: at + LATE_MAX }
+    }
+
     fn is_of(&self, upload: &ListedUpload) -> bool {
         let within = self.from - CLOCK_SLACK..=self.until + CLOCK_SLACK;
         upload.key == self.key.as_str() && within.contains(&upload.initiated)
@@ -135,10 +140,13 @@ impl Orphans {
 
     /// Takes what a dead mount has left.
     pub(super) fn inherit(&self, entry: Entry, upload: UnfinishedUpload, window: ResumeWindow) {
-        let (window, key, from) = (window.of(&upload), upload.key, upload.asked_at);
+        let (window, key) = (window.of(&upload), upload.key);
         let what = match upload.begun {
             Some(begun) => What::Begun(begun),
-            None => What::Unknown { from, until: from + LATE_MAX, is_second_look: false },
+            None => {
+                let asked = AskedWithin::by_dead(Asked { key: key.clone(), at: upload.asked_at });
+                What::Unknown { asked, is_second_look: false }
+            }
         };
         log::info!("{key}: an upload of a mount that is dead, kept for {} s", window.as_secs());
         self.add(Orphan { entry, key, what, due: Instant::now() + window, failures: 0 });
@@ -155,15 +163,18 @@ impl Orphans {
 
     /// The answer to a question for an upload of `key`, asked first at `from`, was lost.
     pub(super) fn look_for_unknown(&self, entry: Entry, key: &ObjectKey, from: SystemTime) {
-        let until = self.store.service_time();
-        let what = What::Unknown { from, until, is_second_look: false };
+        let what = What::Unknown { asked: self.asked_until_now(key, from), is_second_look: false };
         self.add(Orphan { entry, key: key.clone(), what, due: Instant::now(), failures: 0 });
     }
 
     /// An upload of `key` was asked for from `from` until now.
     pub(super) fn note_asked(&self, key: &ObjectKey, from: SystemTime) {
-        let until = self.store.service_time();
-        self.lock_asked().push(AskedWithin { key: key.clone(), from, until });
+        let asked = self.asked_until_now(key, from);
+        self.lock_asked().push(asked);
+    }
+
+    fn asked_until_now(&self, key: &ObjectKey, from: SystemTime) -> AskedWithin {
+        AskedWithin { key: key.clone(), from, until: self.store.service_time() }
     }
 
     /// A call has failed: who knows what the service did.
@@ -282,8 +293,7 @@ impl Orphans {
 
     /// Takes note of what dead mounts have asked for, and aborts what they were not told of.
     pub(super) async fn abort_unknown_of_dead(&self, asked: Vec<Asked>) {
-        let within = |Asked { key, at }| AskedWithin { key, from: at, until: at + LATE_MAX };
-        self.lock_asked().0.extend(asked.into_iter().map(within));
+        asked.into_iter().map(AskedWithin::by_dead).for_each(|asked| self.lock_asked().push(asked));
         self.suspect();
         self.abort_all_unknown().await;
     }
@@ -316,8 +326,7 @@ impl Orphans {
                 log::info!("{}: aborted upload {}, which nobody writes", orphan.key, begun.upload);
                 Ended::Yes
             }),
-            What::Unknown { from, until, is_second_look } => {
-                let asked = AskedWithin { key: orphan.key.clone(), from: *from, until: *until };
+            What::Unknown { asked, is_second_look } => {
                 let found = self.abort_unknown(orphan.key.as_str(), |upload| asked.is_of(upload)).await;
                 found.map(|found| if found || *is_second_look { Ended::Yes } else { Ended::LookAgain })
             }
