@@ -24,6 +24,8 @@ pub mod fuse;
 
 pub mod config;
 
+pub mod monitor;
+
 pub mod cli;
 
 #[cfg(feature = "testing")]

@@ -132,6 +132,16 @@ impl Memory {
         self.shared.lock().used_bytes
     }
 
+    /// How many wait for a block.
+    pub fn waiting(&self) -> usize {
+        self.shared.lock().waiters.len()
+    }
+
+    /// Bytes in blocks that lie idle for the next taker.
+    pub fn idle_bytes(&self) -> usize {
+        self.shared.lock().idle_bytes
+    }
+
     /// Whether somebody is waiting for a block.
     pub fn is_short(&self) -> bool {
         !self.shared.lock().waiters.is_empty()

@@ -30,6 +30,7 @@ use crate::fs::{FileSystem, FileSystemParts, Inheritance, Others, Recovery};
 use crate::fuse;
 use crate::journal::{Journal, Owner};
 use crate::memory::Memory;
+use crate::monitor::{Observer, ObserverParts};
 use crate::stats::Stats;
 use crate::store::{CredentialCache, HttpOptions, HttpStore, NetworkOptions, RetryOptions, Runtimes, StoreError};
 use crate::wire::address::Endpoint;
@@ -72,8 +73,16 @@ pub(super) async fn run(
         () = signals.end() => return Err(Failure::new(Exit::Failed, "told to end before anything was mounted")),
     };
     let mut session = Session::mount(&config, mount_point, &bucket, transfers).await?;
-    session.listen();
-    let mut care = Care { rereading, store: bucket.store.clone(), fs: session.fs.clone(), stats: bucket.stats.clone() };
+    let observer = Observer::new(ObserverParts {
+        fs: session.fs.clone(),
+        credentials: bucket.store.credentials().clone(),
+        source: config.source.to_string(),
+        mount_point: session.mount_point.clone(),
+        endpoint: bucket.origin.clone(),
+        options: config.settings.shown(),
+    });
+    session.listen(&observer);
+    let mut care = Care { rereading, store: bucket.store.clone(), fs: session.fs.clone() };
     if let Err(error) = ready() {
         session.detach();
         return Err(Failure::new(Exit::Failed, format!("nobody waits for this mount any more: {error}")));
@@ -143,7 +152,6 @@ struct Care {
     rereading: Rereading,
     store: Arc<HttpStore>,
     fs: Arc<FileSystem>,
-    stats: Arc<Stats>,
 }
 
 impl Care {
@@ -167,22 +175,24 @@ impl Care {
     fn show_state(&self) {
         let state = self.fs.state();
         let tell = |line: String| logging::write_always(&format!("state: {line}"));
-        let handles: usize = state.open.iter().map(|file| file.handles).sum();
-        let (files, directories) = (state.open.len(), state.directories);
+        let open: Vec<_> = state.files.iter().filter(|file| file.handles > 0).collect();
+        let handles: usize = open.iter().map(|file| file.handles).sum();
+        let (files, directories) = (open.len(), state.directories);
         tell(format!("{files} open files by {handles} handles, {directories} open directories"));
-        for file in state.open.iter().take(STATE_FILES_MAX) {
+        for file in open.iter().take(STATE_FILES_MAX) {
             let path = file.path.as_ref().map_or_else(|| "a removed file".to_owned(), |path| format!("/{path}"));
             tell(format!("open: {path} by {} handles, {} of them for writing", file.handles, file.writers));
         }
-        let bytes: u64 = state.unpublished.iter().map(|(_, bytes)| bytes).sum();
-        tell(format!("{} unpublished files with {bytes} bytes in memory", state.unpublished.len()));
-        for (key, bytes) in state.unpublished.iter().take(STATE_FILES_MAX) {
+        let unpublished = state.unpublished();
+        let bytes: u64 = unpublished.iter().map(|(_, bytes)| bytes).sum();
+        tell(format!("{} unpublished files with {bytes} bytes in memory", unpublished.len()));
+        for (key, bytes) in unpublished.iter().take(STATE_FILES_MAX) {
             tell(format!("unpublished: {key}, {bytes} bytes in memory"));
         }
-        let (used, limit) = (state.memory_bytes, state.memory_bytes_max);
-        tell(format!("{used} of {limit} bytes of memory in use"));
-        tell(format!("{} bytes of names and attributes", state.metadata_bytes));
-        let Stats { requests, retries, bytes_up, bytes_down, published, keys_skipped } = &*self.stats;
+        let memory = state.memory;
+        tell(format!("{} of {} bytes of memory in use", memory.used, memory.limit));
+        tell(format!("{} bytes of names and attributes", memory.names));
+        let Stats { requests, retries, bytes_up, bytes_down, published, keys_skipped, .. } = &**self.fs.stats();
         let [requests, retries, up, down] = [requests, retries, bytes_up, bytes_down].map(Stats::get);
         tell(format!("{requests} requests, {retries} of them repeats, {up} bytes up, {down} bytes down"));
         let [published, skipped] = [published, keys_skipped].map(Stats::get);
@@ -421,7 +431,8 @@ impl Session {
     }
 
     /// Opens the socket for `cosmount unmount`. A mount without one works, and ends by signals and `umount`.
-    fn listen(&mut self) {
+    fn listen(&mut self, observer: &Arc<Observer>) {
+        let _ = observer;
         let bound = control::prepare(&directories(), &self.mount_point)
             .and_then(|path| ControlListener::bind(path, self.unmount_timeout));
         match bound {
@@ -493,7 +504,7 @@ impl Session {
     async fn tell_progress(&self, mut asker: Option<&mut Asker>) {
         loop {
             tokio::time::sleep(PROGRESS_EVERY).await;
-            let waiting = self.fs.state().unpublished;
+            let waiting = self.fs.state().unpublished();
             let bytes = waiting.iter().map(|(_, bytes)| bytes).sum();
             log::info!("waiting for {} files with {bytes} bytes to be published", waiting.len());
             if let Some(asker) = &mut asker {

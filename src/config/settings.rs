@@ -3,11 +3,12 @@
 //! The file, the environment, `-o` and the flags each give one [`Settings`], in which what is not said is `None`;
 //! [`Settings::over`] lays one upon another. What a setting means when nobody says it is not known here.
 
+use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use super::{ByteSize, ConfigError, Span};
+use super::{ByteSize, ConfigError, Span, redacted};
 use crate::fs::{AttributeSource, HardLinks};
 
 macro_rules! settings {
@@ -31,6 +32,12 @@ macro_rules! settings {
             /// The names of those that are said.
             pub fn said(&self) -> Vec<&'static str> {
                 self.differences(&Settings::default())
+            }
+
+            /// Those that are said, by name, with their values as text. None of them is a secret.
+            pub fn shown(&self) -> BTreeMap<String, String> {
+                let said = [$( self.$name.as_ref().map(|value| (stringify!($name).to_owned(), value.shown())), )+];
+                said.into_iter().flatten().collect()
             }
 
             /// What `self` says, and where it says nothing, what `lower` says.
@@ -304,8 +311,13 @@ impl FromStr for LogLevel {
 }
 
 /// A value that can be read from text.
-trait Value: Sized {
+trait Value: Sized + std::fmt::Debug {
     fn read(text: &str) -> Result<Self, String>;
+
+    /// As text for people, near to what was read.
+    fn shown(&self) -> String {
+        format!("{self:?}")
+    }
 }
 
 fn parsed<T: FromStr<Err: Display>>(text: &str) -> Result<T, String> {
@@ -316,11 +328,20 @@ impl Value for String {
     fn read(text: &str) -> Result<String, String> {
         if text.is_empty() { Err("is empty".into()) } else { Ok(text.to_owned()) }
     }
+
+    /// The URL of a proxy may hold a password.
+    fn shown(&self) -> String {
+        redacted(self).into_owned()
+    }
 }
 
 impl Value for PathBuf {
     fn read(text: &str) -> Result<PathBuf, String> {
         String::read(text).map(PathBuf::from)
+    }
+
+    fn shown(&self) -> String {
+        self.display().to_string()
     }
 }
 
@@ -342,17 +363,46 @@ impl Value for u32 {
 }
 
 macro_rules! parsed_values {
-    ($( $type:ty ),+) => {
+    ($( $type:ty: $shown:expr, )+) => {
         $( impl Value for $type {
             fn read(text: &str) -> Result<$type, String> {
                 parsed(text)
+            }
+
+            fn shown(&self) -> String {
+                let shown: fn(&$type) -> String = $shown;
+                shown(self)
             }
         } )+
     };
 }
 
-parsed_values!(ByteSize, Span, ConflictChoice, Mode, HoldChoice, AttributeSource, HardLinks, TypeChoice);
-parsed_values!(Account, Group, LogLevel);
+parsed_values! {
+    ByteSize: ToString::to_string,
+    Span: |span| format!("{:?}", span.0),
+    ConflictChoice: |choice| kebab(&format!("{choice:?}")),
+    Mode: |mode| format!("{:04o}", mode.0),
+    HoldChoice: |choice| match choice {
+        HoldChoice::Off => "off".to_owned(),
+        HoldChoice::Also(patterns) if patterns.is_empty() => "on".to_owned(),
+        HoldChoice::Also(patterns) => patterns.join(":"),
+    },
+    AttributeSource: |source| kebab(&format!("{source:?}")),
+    HardLinks: |links| kebab(&format!("{links:?}")),
+    TypeChoice: |choice| kebab(&format!("{choice:?}")),
+    Account: |account| account.0.to_string(),
+    Group: |group| group.0.to_string(),
+    LogLevel: |level| level.0.clone(),
+}
+
+/// The name of a choice as it is written in configurations: `KeepBoth` is `keep-both`.
+fn kebab(name: &str) -> String {
+    let dashed = |(index, letter): (usize, char)| {
+        let dash = (index > 0 && letter.is_ascii_uppercase()).then_some('-');
+        dash.into_iter().chain([letter.to_ascii_lowercase()])
+    };
+    name.chars().enumerate().flat_map(dashed).collect()
+}
 
 #[cfg(test)]
 mod tests {

@@ -1,6 +1,5 @@
 //! The file system as the kernel's side sees it: each call, handed on to who answers it.
 
-use std::collections::BTreeMap;
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex};
 
@@ -8,13 +7,13 @@ use tokio::sync::Semaphore;
 
 use crate::clock::Clock;
 use crate::fs::change::{Attributes, Changes, Special};
+use crate::fs::context::cause::FailedCall;
 use crate::fs::context::{BACKGROUND_MAX, Context, FsError, FsOptions, HandleId, Others, Owner};
 use crate::fs::locks::FileLocks;
 use crate::fs::markers::Markers;
 use crate::fs::names::{Attr, AttrChange, DirEntry, DirEntryPlus, Directories, FileName, Ino, Names};
 use crate::fs::open::{Allocation, Files, Holder, OpenMode, Opened, Publisher, SeekTo, WriteOutcome, looks_like};
 use crate::fs::recovery::Inheritance;
-use crate::fs::state::{FsState, OpenFileState};
 use crate::fs::traffic::Traffic;
 use crate::journal::{Unfinished, hidden_prefix};
 use crate::memory::Memory;
@@ -278,8 +277,19 @@ impl FileSystem {
     }
 
     /// Publishes every file that is being written, and returns those that could not be, with the reason.
-    pub fn publish_all(&self) -> impl Future<Output = Vec<(String, FsError)>> {
-        self.publisher.publish_all()
+    pub fn publish_all(&self) -> impl Future<Output = Vec<(String, FailedCall)>> {
+        self.publisher.publish_below("")
+    }
+
+    /// Publishes what is being written or waits of a file, or of all below a directory, by its path below the mount; an empty
+    /// one is all. Returns what could not be published, with the reason.
+    pub fn publish_below(&self, path: &str) -> impl Future<Output = Vec<(String, FailedCall)>> {
+        self.publisher.publish_below(path)
+    }
+
+    /// What is counted, and who listens.
+    pub fn stats(&self) -> &Arc<Stats> {
+        &self.context.stats
     }
 
     /// The keys of files that programs have open for writing, and have written to.
@@ -430,27 +440,5 @@ impl FileSystem {
         len: u64,
     ) -> impl Future<Output = Result<u64, FsError>> {
         self.files.copy_range(from, to, len)
-    }
-
-    /// Looks at everything that is open. Takes time in proportion to it.
-    pub fn state(&self) -> FsState {
-        let mut files: BTreeMap<u64, (usize, usize)> = BTreeMap::new();
-        for handle in self.publisher.handles.all() {
-            let (handles, writers) = files.entry(handle.ino.0).or_default();
-            *handles += 1;
-            *writers += usize::from(handle.writing.is_some());
-        }
-        let open = files
-            .into_iter()
-            .map(|(ino, (handles, writers))| OpenFileState { path: self.path(Ino(ino)), handles, writers })
-            .collect();
-        FsState {
-            open,
-            directories: self.directories.handles.all().len(),
-            unpublished: self.publisher.unpublished_bytes(),
-            metadata_bytes: self.names.cost_bytes(),
-            memory_bytes: self.context.memory.used_bytes(),
-            memory_bytes_max: self.context.memory.limit_bytes(),
-        }
     }
 }

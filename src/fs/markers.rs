@@ -6,6 +6,7 @@ use std::time::SystemTime;
 
 use futures_util::stream::{self, StreamExt};
 
+use crate::fs::context::cause::{FailedCall, with_cause};
 use crate::fs::context::{BACKGROUND_MAX, Context, FsError};
 use crate::fs::names::{Claim, Directory, EntryKind, FileName, Ino, Marker, Names, unmarked_attributes};
 use crate::fs::traffic::Traffic;
@@ -26,12 +27,16 @@ impl Markers {
         Arc::new_cyclic(|me| Markers { context, names, traffic, me: me.clone() })
     }
 
-    /// Publishes attributes that are waiting of directories, of all of them.
-    pub(crate) async fn save_directories(&self) -> Vec<(String, FsError)> {
-        let unsaved = self.names.tree().unsaved_directories();
+    /// Publishes attributes that are waiting of directories, of all whose paths are wanted.
+    pub(crate) async fn save_directories(&self, is_wanted: impl Fn(&str) -> bool) -> Vec<(String, FailedCall)> {
+        let unsaved: Vec<_> = {
+            let tree = self.names.tree();
+            let is_wanted = |ino: &Ino| tree.directory_path(*ino).is_none_or(|path| is_wanted(&path));
+            tree.unsaved_directories().into_iter().filter(is_wanted).collect()
+        };
         let save = |ino: Ino| async move {
             let path = self.names.directory_prefix(ino).unwrap_or_default();
-            self.save_directory(ino).await.err().map(|error| (path, error))
+            with_cause(self.save_directory(ino)).await.err().map(|failed| (path, failed))
         };
         let saves: Vec<_> = unsaved.into_iter().map(save).collect();
         stream::iter(saves).buffer_unordered(BACKGROUND_MAX).filter_map(|error| async { error }).collect().await

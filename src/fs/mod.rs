@@ -29,4 +29,4 @@ pub use names::listed::DirEntryPlus;
 pub use names::{DirEntry, FileName, Ino, ROOT};
 pub use open::{Allocation, Holder, OpenMode, Opened, SeekTo, WriteOutcome};
 pub use recovery::{Inheritance, Recovery};
-pub use state::{FsState, OpenFileState};
+pub use state::{FileState, FsState, MemoryState};

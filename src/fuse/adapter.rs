@@ -153,15 +153,15 @@ impl Adapter {
             let mut call = pin!(FileSystem::called_by(asked.tid, with_cause(call)));
             let first = futures_util::poll!(&mut call);
             if let Poll::Ready(result) = first {
-                return reply(asked.told(&fs, result));
+                return reply(asked.ended(&fs, asked.told(&fs, result)));
             }
             let left = tokio::select! {
                 biased;
-                result = &mut call => return reply(asked.told(&fs, result)),
+                result = &mut call => return reply(asked.ended(&fs, asked.told(&fs, result))),
                 () = ending.reached_by(asked.tid) => FsError::Interrupted,
                 () = watchdog.starves() => asked.out_of_time(&fs, &watchdog),
             };
-            reply(Err(left));
+            reply(asked.ended(&fs, Err(left)));
             // Its failure is told to nobody else.
             if let Ok(unwanted) = asked.told(&fs, call.await) {
                 undo(unwanted).await;
@@ -206,7 +206,8 @@ impl Adapter {
                 () = ending.reached_by(asked.tid) => Err(FsError::Interrupted),
                 () = watchdog.starves() => Err(asked.out_of_time(&fs, &watchdog)),
             };
-            match told_of_write(result, taken + done.load(Ordering::Relaxed), is_synchronous) {
+            let written = told_of_write(result, taken + done.load(Ordering::Relaxed), is_synchronous);
+            match asked.ended(&fs, written) {
                 Ok(written) => reply.written(written),
                 Err(error) => reply.error(errno(&error)),
             }
@@ -585,7 +586,7 @@ impl Filesystem for Adapter {
         reply: ReplyData,
     ) {
         let fs = self.fs.clone();
-        let asked = Call::new(request, "read", ino);
+        let asked = Call::new(request, "read", ino).at(offset, size.into());
         let call = async move { fs.read(HandleId(handle.0), offset, size as usize).await };
         self.answer(asked, call, |result| match result {
             Ok(bytes) => reply.data(bytes.as_ref()),
@@ -615,9 +616,12 @@ impl Filesystem for Adapter {
             }
             self.fs.write(handle, offset, data)
         };
-        let asked = Call::new(request, "write", ino);
+        let asked = Call::new(request, "write", ino).at(offset, len.into());
         match catch_unwind(AssertUnwindSafe(|| asked.told(&self.fs, with_cause_at_once(write)))) {
-            Ok(Ok(WriteOutcome::Done)) if flags.0 & libc::O_DSYNC == 0 => reply.written(len),
+            Ok(Ok(WriteOutcome::Done)) if flags.0 & libc::O_DSYNC == 0 => {
+                let _ = asked.ended(&self.fs, Ok(()));
+                reply.written(len);
+            }
             Ok(Ok(WriteOutcome::Done)) => {
                 self.write_rest(asked, (handle, offset), Vec::new(), data.len(), flags, reply);
             }
@@ -626,7 +630,10 @@ impl Filesystem for Adapter {
                 let rest = data[taken..].to_vec();
                 self.write_rest(asked, (handle, offset), rest, taken, flags, reply);
             }
-            Ok(Err(error)) => reply.error(errno(&error)),
+            Ok(Err(error)) => {
+                reply.error(errno(&error));
+                let _ = asked.ended::<()>(&self.fs, Err(error));
+            }
             Err(_) => {
                 log::error!("a write's handler panicked; its caller got EIO");
                 reply.error(Errno::EIO);
@@ -661,7 +668,7 @@ impl Filesystem for Adapter {
 
     fn release(
         &self,
-        _request: &Request,
+        request: &Request,
         ino: INodeNo,
         handle: FileHandle,
         _flags: OpenFlags,
@@ -669,12 +676,12 @@ impl Filesystem for Adapter {
         _flush: bool,
         reply: ReplyEmpty,
     ) {
-        let fs = self.fs.clone();
+        let (fs, asked) = (self.fs.clone(), Call::new(request, "release", ino));
         // Nobody waits for the reply of a release.
         self.run(async move {
             fs.release(HandleId(handle.0)).await;
             fs.locks().unlock_handle(Ino(ino.0), HandleId(handle.0));
-            reply.ok();
+            empty(reply, asked.ended(&fs, Ok(())));
         });
     }
 
@@ -756,7 +763,7 @@ impl Filesystem for Adapter {
                 () = caller::is_signalled(tid) => Err(FsError::Interrupted),
             };
             if kind == LockKind::None || locked.is_err() || is_known {
-                return empty(reply, locked);
+                return empty(reply, asked.ended(&fs, locked));
             }
             // Who took what he sees for what is there could overwrite what others have made of it.
             let renewed = tokio::select! {
@@ -769,7 +776,7 @@ impl Filesystem for Adapter {
                     wanted.iter().map(|wanted| LockRequest { kind: LockKind::None, ..*wanted }).collect();
                 let _ = lock(&unwanted).await;
             }
-            empty(reply, renewed);
+            empty(reply, asked.ended(&fs, renewed));
         });
     }
 
@@ -804,22 +811,15 @@ impl Filesystem for Adapter {
         self.answer(asked, call, |result| empty(reply, result));
     }
 
-    fn lseek(
-        &self,
-        _request: &Request,
-        _ino: INodeNo,
-        handle: FileHandle,
-        offset: i64,
-        whence: i32,
-        reply: ReplyLseek,
-    ) {
+    fn lseek(&self, request: &Request, ino: INodeNo, handle: FileHandle, offset: i64, whence: i32, reply: ReplyLseek) {
         let to = match whence {
             libc::SEEK_DATA => SeekTo::Data,
             libc::SEEK_HOLE => SeekTo::Hole,
             _ => return reply.error(Errno::EINVAL),
         };
         let Ok(offset) = u64::try_from(offset) else { return reply.error(Errno::ENXIO) };
-        match self.fs.seek(HandleId(handle.0), offset, to) {
+        let asked = Call::new(request, "lseek", ino).at(offset, 0);
+        match asked.ended(&self.fs, self.fs.seek(HandleId(handle.0), offset, to)) {
             // Larger than any object can be is larger than any offset here.
             Ok(found) => reply.offset(i64::try_from(found).unwrap_or(i64::MAX)),
             Err(error) => reply.error(errno(&error)),
@@ -931,9 +931,10 @@ impl Filesystem for Adapter {
         self.answer_or_undo(asked, call, reply, undo);
     }
 
-    fn releasedir(&self, _request: &Request, _ino: INodeNo, handle: FileHandle, _flags: OpenFlags, reply: ReplyEmpty) {
+    fn releasedir(&self, request: &Request, ino: INodeNo, handle: FileHandle, _flags: OpenFlags, reply: ReplyEmpty) {
+        let asked = Call::new(request, "releasedir", ino);
         self.fs.releasedir(HandleId(handle.0));
-        reply.ok();
+        empty(reply, asked.ended(&self.fs, Ok(())));
     }
 
     fn fsyncdir(&self, request: &Request, ino: INodeNo, _handle: FileHandle, _datasync: bool, reply: ReplyEmpty) {
@@ -943,7 +944,8 @@ impl Filesystem for Adapter {
         self.answer(asked, call, |result| empty(reply, result));
     }
 
-    fn statfs(&self, _request: &Request, _ino: INodeNo, reply: ReplyStatfs) {
+    fn statfs(&self, request: &Request, ino: INodeNo, reply: ReplyStatfs) {
+        let _ = Call::new(request, "statfs", ino).ended(&self.fs, Ok(()));
         let (blocks, files) = (STATFS_BLOCKS, STATFS_BLOCKS);
         reply.statfs(blocks, blocks, blocks, files, files, STATFS_BLOCK_BYTES, 255, STATFS_BLOCK_BYTES);
     }

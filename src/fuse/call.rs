@@ -3,10 +3,13 @@
 //! This is the one place where the failures of calls are logged: what was asked, of which path, the errno that the program
 //! got, and what the service said. Ordinary answers (no such file, not empty, ...) are for the program alone.
 
+use std::time::{Instant, SystemTime};
+
 use fuser::{INodeNo, Request};
 
-use super::errno;
+use super::{caller, errno};
 use crate::fs::{FailedCall, FileName, FileSystem, FsError, Ino};
+use crate::stats::{CallEvent, Event, Failure};
 use crate::store::{StoreErrorKind, Watchdog};
 
 /// The target of these lines, by which a log filter finds them.
@@ -23,17 +26,20 @@ pub(super) struct Call {
     name: Option<String>,
     /// Where it shall be, of a rename or a link.
     target: Option<(Ino, String)>,
+    /// Where in the file, and how many bytes, of a read or a write.
+    span: Option<(u64, u64)>,
+    began: Instant,
 }
 
 impl Call {
     pub(super) fn new(request: &Request, op: &'static str, ino: INodeNo) -> Call {
-        Call { op, tid: request.pid(), ino: Ino(ino.0), name: None, target: None }
+        Call { op, tid: request.pid(), ino: Ino(ino.0), name: None, target: None, span: None, began: Instant::now() }
     }
 
     /// Of a thread that there is not.
     #[cfg(test)]
     pub(super) fn of_nobody(op: &'static str) -> Call {
-        Call { op, tid: u32::MAX, ino: Ino(1), name: None, target: None }
+        Call { op, tid: u32::MAX, ino: Ino(1), name: None, target: None, span: None, began: Instant::now() }
     }
 
     /// About an entry of the directory.
@@ -44,6 +50,32 @@ impl Call {
     /// That gives it another name.
     pub(super) fn towards(self, parent: INodeNo, name: &FileName) -> Call {
         Call { target: Some((Ino(parent.0), name.to_string())), ..self }
+    }
+
+    /// About so many bytes from there.
+    pub(super) fn at(self, offset: u64, bytes: u64) -> Call {
+        Call { span: Some((offset, bytes)), ..self }
+    }
+
+    /// Counts it, and tells those who listen, right before its caller is told of this result.
+    pub(super) fn ended<T>(&self, fs: &FileSystem, result: Result<T, FsError>) -> Result<T, FsError> {
+        let (stats, took) = (fs.stats(), self.began.elapsed());
+        let name = result.as_ref().err().map_or("ok", errno::name);
+        stats.calls.end(self.op, name, took);
+        stats.trace.tell(|| {
+            Event::Call(CallEvent {
+                at: SystemTime::now(),
+                call: self.op,
+                path: shown_path(fs, self.ino, self.name.as_deref()),
+                to: self.target.as_ref().map(|(parent, name)| shown_path(fs, *parent, Some(name))),
+                offset: self.span.map(|(offset, _)| offset),
+                bytes: self.span.map(|(_, bytes)| bytes),
+                pid: caller::process_of(self.tid),
+                result: name,
+                took,
+            })
+        });
+        result
     }
 
     /// What its caller is told of how it ended. Why it failed is logged, unless that is an ordinary answer.
@@ -60,6 +92,8 @@ impl Call {
         }
         let errno = errno::name(&failed.error);
         let (Call { op, .. }, what) = (self, self.shown(fs));
+        let path = shown_path(fs, self.ino, self.name.as_deref());
+        fs.stats().failures.add(failed.noted(op, path, errno));
         match &failed.cause {
             Some(cause) => log::warn!(target: FAILED_CALLS, "{op} {what}: {errno}: {cause}"),
             None => log::warn!(target: FAILED_CALLS, "{op} {what}: {errno}: {}", failed.error),
@@ -70,8 +104,11 @@ impl Call {
     pub(super) fn out_of_time(&self, fs: &FileSystem, watchdog: &Watchdog) -> FsError {
         let error = FsError::Remote(StoreErrorKind::TimedOut);
         let (Call { op, .. }, what, errno) = (self, self.shown(fs), errno::name(&error));
-        let seconds = watchdog.patience().as_secs();
-        log::warn!(target: FAILED_CALLS, "{op} {what}: {errno}: nothing has come from the service for {seconds} s");
+        let message = format!("nothing has come from the service for {} s", watchdog.patience().as_secs());
+        log::warn!(target: FAILED_CALLS, "{op} {what}: {errno}: {message}");
+        let path = shown_path(fs, self.ino, self.name.as_deref());
+        let failed = FailedCall { error: error.clone(), cause: None };
+        fs.stats().failures.add(Failure { message, ..failed.noted(op, path, errno) });
         error
     }
 

@@ -216,6 +216,13 @@ fn shows_group(status: &str, gid: u32) -> bool {
     groups.is_some_and(|groups| groups.split_whitespace().any(|group| group.parse() == Ok(gid)))
 }
 
+/// The process that a thread belongs to; the thread itself where `/proc` does not tell.
+pub(super) fn process_of(tid: u32) -> u32 {
+    let status = fs::read_to_string(format!("/proc/{tid}/status")).unwrap_or_default();
+    let told = status.lines().find_map(|line| line.strip_prefix("Tgid:"));
+    told.and_then(|number| number.trim().parse().ok()).unwrap_or(tid)
+}
+
 /// Whether the thread `tid` is of the process that `other` is of. A thread that has ended is of none.
 pub(super) fn is_same_process(tid: u32, other: u32) -> bool {
     tid == other || fs::exists(format!("/proc/{other}/task/{tid}")).unwrap_or(false)

@@ -187,9 +187,14 @@ impl Reader {
 
     async fn block(&self, block_bytes: usize, index: u64, index_end: u64) -> Result<Handed, StoreError> {
         let key = self.object.block_key(block_bytes, index);
-        let mut again = FETCHES_AGAIN;
+        let (mut again, mut is_counted) = (FETCHES_AGAIN, false);
         loop {
             let slot = self.object.readers.blocks.get(key);
+            if !std::mem::replace(&mut is_counted, true) {
+                let readers = &self.object.readers;
+                let counter = if slot.is_some() { &readers.hits } else { &readers.misses };
+                counter.fetch_add(1, Ordering::Relaxed);
+            }
             if let Some(slot) = slot {
                 let filled = slot.wait().await?;
                 let (start, len) = (self.object.range_of(block_bytes, index).start, filled.len as u64);

@@ -43,6 +43,9 @@ pub struct Readers {
     pub(super) blocks: Blocks,
     pub(super) maps: Maps,
     next_object: AtomicU64,
+    /// Blocks that were wanted and were there, or on their way, and those that were not.
+    pub(super) hits: AtomicU64,
+    pub(super) misses: AtomicU64,
 }
 
 impl Readers {
@@ -53,10 +56,17 @@ impl Readers {
         let window_bytes_max = options.window_bytes_max.min(memory.limit_bytes() as u64 / 4);
         let (blocks, maps, next_object) =
             (Blocks::new(), Maps::new(store.limits().checksum, maps_bytes_max), AtomicU64::new(0));
-        let readers = Arc::new(Readers { store, memory, window_bytes_max, runtime, blocks, maps, next_object });
+        let (hits, misses) = (AtomicU64::new(0), AtomicU64::new(0));
+        let readers =
+            Arc::new(Readers { store, memory, window_bytes_max, runtime, blocks, maps, next_object, hits, misses });
         let relief: Arc<dyn Relief> = readers.clone();
         readers.memory.on_shortage(&relief);
         readers
+    }
+
+    /// How many blocks were wanted and found in memory or on their way there, and how many had to be asked for.
+    pub fn hits_and_misses(&self) -> (u64, u64) {
+        (self.hits.load(Ordering::Relaxed), self.misses.load(Ordering::Relaxed))
     }
 
     /// Prepares to read a version of an object. Makes no request.

@@ -70,6 +70,19 @@ struct State {
     failure: Option<(Instant, ProviderError)>,
 }
 
+/// How the key of a mount fares. The key itself is not in it.
+#[derive(Clone, Debug)]
+pub struct CredentialState {
+    /// The id.
+    pub secret_id: String,
+    /// Where it comes from.
+    pub origin: String,
+    /// When it ends, by the clock of this machine; `None` if it does not.
+    pub expires: Option<SystemTime>,
+    /// Why there is no newer one, where there should be.
+    pub problem: Option<String>,
+}
+
 /// A key as it is used.
 #[derive(Debug)]
 pub(super) struct CurrentKey {
@@ -154,6 +167,17 @@ impl CredentialCache {
         let state = self.0.state();
         let end = state.key.term.map_or_else(String::new, |term| format!(", until {}", date::iso_seconds(term.ends)));
         format!("the id {} from {}{end}", state.key.credentials.secret_id, state.provider.origin())
+    }
+
+    /// How it fares, for people who look.
+    pub fn state(&self) -> CredentialState {
+        let state = self.0.state();
+        CredentialState {
+            secret_id: state.key.credentials.secret_id.clone(),
+            origin: state.provider.origin(),
+            expires: state.key.term.map(|term| term.ends),
+            problem: state.failure.as_ref().map(|(_, error)| error.to_string()),
+        }
     }
 
     /// The id of the key.

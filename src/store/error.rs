@@ -54,6 +54,36 @@ pub enum StoreErrorKind {
     Protocol,
 }
 
+impl StoreErrorKind {
+    /// A name for programs, such as the label of a metric.
+    pub fn name(self) -> &'static str {
+        match self {
+            StoreErrorKind::NotFound => "not_found",
+            StoreErrorKind::NoSuchBucket => "no_such_bucket",
+            StoreErrorKind::NoSuchUpload => "no_such_upload",
+            StoreErrorKind::Denied => "denied",
+            StoreErrorKind::Archived => "archived",
+            StoreErrorKind::Changed => "changed",
+            StoreErrorKind::AlreadyExists => "already_exists",
+            StoreErrorKind::NotEmpty => "not_empty",
+            StoreErrorKind::Busy => "busy",
+            StoreErrorKind::InvalidRange => "invalid_range",
+            StoreErrorKind::TooLarge => "too_large",
+            StoreErrorKind::TooManyParts => "too_many_parts",
+            StoreErrorKind::Quota => "quota",
+            StoreErrorKind::Full => "full",
+            StoreErrorKind::Invalid => "invalid",
+            StoreErrorKind::Unsupported => "unsupported",
+            StoreErrorKind::Throttled => "throttled",
+            StoreErrorKind::TimedOut => "timed_out",
+            StoreErrorKind::Unreachable => "unreachable",
+            StoreErrorKind::Internal => "internal",
+            StoreErrorKind::Corrupted => "corrupted",
+            StoreErrorKind::Protocol => "protocol",
+        }
+    }
+}
+
 impl fmt::Display for StoreErrorKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

@@ -20,9 +20,11 @@ use rustls::CertificateError;
 use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 
+use super::observed::Observed;
 use super::pace::{Late, Pace, Patience};
 use super::watchdog::Watchdog;
 use super::{Body, Obstacle, StoreErrorKind};
+use crate::stats::Stats;
 use crate::wire::request::{HeaderPair, Method};
 
 /// How long to wait for what.
@@ -117,6 +119,8 @@ pub(super) struct Outgoing {
     pub(super) body: Body,
     /// Grows by the bytes of the body that the connection has taken.
     pub(super) sent: Arc<AtomicU64>,
+    /// Where they are counted, too, if anywhere.
+    pub(super) stats: Option<Arc<Stats>>,
     pub(super) weight: Weight,
     /// What the exchange may take.
     pub(super) patience: Patience,
@@ -140,6 +144,8 @@ pub(super) struct IncomingBody {
     body: reqwest::Body,
     pace: Pace,
     watchdog: Arc<Watchdog>,
+    /// Ends with the body.
+    observed: Option<Observed>,
 }
 
 /// An exchange that broke.
@@ -177,7 +183,7 @@ impl Transport {
 
     /// Sends a request and returns when the head of the answer is there.
     pub(super) async fn send(&self, outgoing: Outgoing) -> Result<Incoming, TransportError> {
-        let Outgoing { method, url, headers, body, sent, weight, patience } = outgoing;
+        let Outgoing { method, url, headers, body, sent, stats, weight, patience } = outgoing;
         let method = match method {
             Method::Get => reqwest::Method::GET,
             Method::Head => reqwest::Method::HEAD,
@@ -191,7 +197,8 @@ impl Transport {
         };
         let mut request = client.request(method, url).headers(header_map(&headers)?);
         if !body.is_empty() {
-            request = request.body(reqwest::Body::wrap(SendBody::new(&body, sent.clone(), self.watchdog.clone())));
+            request =
+                request.body(reqwest::Body::wrap(SendBody::new(&body, sent.clone(), stats, self.watchdog.clone())));
         } else if !matches!(outgoing.method, Method::Get | Method::Head | Method::Delete) {
             // The service wants to hear the length of an empty body too (`cos-api.md` 3.1, 411).
             request = request.header(http::header::CONTENT_LENGTH, 0);
@@ -210,7 +217,7 @@ impl Transport {
         };
         let response = response.map_err(|error| self.blame_the_proxy(error))?;
         let (parts, body) = http::Response::<reqwest::Body>::from(response).into_parts();
-        let body = IncomingBody { body, pace, watchdog: self.watchdog.clone() };
+        let body = IncomingBody { body, pace, watchdog: self.watchdog.clone(), observed: None };
         Ok(Incoming { status: parts.status.as_u16(), headers: AnswerHeaders(parts.headers), body })
     }
 
@@ -328,12 +335,17 @@ impl AnswerHeaders {
 }
 
 impl IncomingBody {
+    /// Its exchange has ended when this is dropped.
+    pub(super) fn observe(&mut self, observed: Observed) {
+        self.observed = Some(observed);
+    }
+
     /// The next piece, or `None` after the last.
     pub(super) async fn next(&mut self) -> Option<Result<Bytes, TransportError>> {
         loop {
             let frame = match self.pace.wait(self.body.frame()).await {
                 Ok(frame) => frame?,
-                Err(late) => return Some(Err(too_late(late))),
+                Err(late) => return Some(Err(self.broke(too_late(late)))),
             };
             match frame {
                 // Trailers carry nothing that we know.
@@ -341,13 +353,23 @@ impl IncomingBody {
                     Ok(data) if !data.is_empty() => {
                         self.pace.moved(data.len() as u64);
                         self.watchdog.moved(data.len() as u64);
+                        if let Some(observed) = &mut self.observed {
+                            observed.received(data.len() as u64);
+                        }
                         return Some(Ok(data));
                     }
                     _ => {}
                 },
-                Err(error) => return Some(Err(broken(error))),
+                Err(error) => return Some(Err(self.broke(broken(error)))),
             }
         }
+    }
+
+    fn broke(&mut self, error: TransportError) -> TransportError {
+        if let Some(observed) = &mut self.observed {
+            observed.broke(error.kind);
+        }
+        error
     }
 
     /// The whole body, if it has at most `limit` bytes.
@@ -371,12 +393,13 @@ struct SendBody {
     pieces: std::vec::IntoIter<Bytes>,
     left: u64,
     sent: Arc<AtomicU64>,
+    stats: Option<Arc<Stats>>,
     watchdog: Arc<Watchdog>,
 }
 
 impl SendBody {
-    fn new(body: &Body, sent: Arc<AtomicU64>, watchdog: Arc<Watchdog>) -> SendBody {
-        SendBody { pieces: body.pieces().to_vec().into_iter(), left: body.len(), sent, watchdog }
+    fn new(body: &Body, sent: Arc<AtomicU64>, stats: Option<Arc<Stats>>, watchdog: Arc<Watchdog>) -> SendBody {
+        SendBody { pieces: body.pieces().to_vec().into_iter(), left: body.len(), sent, stats, watchdog }
     }
 }
 
@@ -391,6 +414,9 @@ impl http_body::Body for SendBody {
         let Some(piece) = self.pieces.next() else { return Poll::Ready(None) };
         self.left -= piece.len() as u64;
         self.sent.fetch_add(piece.len() as u64, Ordering::Relaxed);
+        if let Some(stats) = &self.stats {
+            Stats::add(&stats.bytes_up, piece.len() as u64);
+        }
         self.watchdog.moved(piece.len() as u64);
         Poll::Ready(Some(Ok(http_body::Frame::data(piece))))
     }

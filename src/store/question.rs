@@ -74,7 +74,7 @@ impl Questions {
         let patience = Patience { silence: QUESTION_DEADLINE, whole: QUESTION_DEADLINE };
         let (sent, weight) = (Arc::default(), Weight::Light);
         let failed = |error: TransportError| ProviderError::passing(error.message);
-        let outgoing = Outgoing { method, url, headers, body, sent, weight, patience };
+        let outgoing = Outgoing { method, url, headers, body, sent, stats: None, weight, patience };
         let Incoming { status, headers, body } = self.transport.send(outgoing).await.map_err(failed)?;
         let told = headers.get("date").and_then(date::parse);
         let body = body.read_all(ANSWER_BYTES_MAX).await.map_err(failed)?;

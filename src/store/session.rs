@@ -15,13 +15,14 @@ use super::budget::{Budget, Leave};
 use super::congestion::{Congestion, Passage};
 use super::credential_cache::{CredentialCache, CurrentKey};
 use super::http::{AnswerHeaders, Incoming, Outgoing, Transport, TransportError, Weight};
+use super::observed::Observed;
 use super::pace::Patience;
 use super::reach::Reach;
 use super::retry::{self, Attempts, Remedy, RetryOptions};
 use super::watchdog::Watchdog;
 use super::{Body, Obstacle, ProviderError, StoreError, StoreErrorKind};
 use crate::clock::Clock;
-use crate::stats::Stats;
+use crate::stats::{Stats, note_repeat};
 use crate::wire::address::Route;
 use crate::wire::answer::{AnswerError, ErrorBody};
 use crate::wire::date;
@@ -363,16 +364,16 @@ impl Session {
             headers: self.signed_headers(&request.head, &key),
             body: request.body.clone(),
             sent: sent.clone(),
+            stats: Some(self.stats.clone()),
             weight: request.weight(),
             patience: request.patience(self.patience()),
         };
-        Stats::add(&self.stats.requests, 1);
+        let mut observed = Observed::begin(&self.stats, request.op, &request.key, &sent);
         self.watchdog().works_for(request.working());
         let sent_at = Instant::now();
         let incoming = self.transport.send(outgoing).await;
         let up = sent.load(Ordering::Relaxed);
-        Stats::add(&self.stats.bytes_up, up);
-        let answered = match incoming.map_err(|error| self.not_reached(request, error)) {
+        let mut answered = match incoming.map_err(|error| self.not_reached(request, error)) {
             Ok(incoming) => {
                 self.reach.answered();
                 self.judged(request, incoming, key.generation, &passage).await
@@ -380,6 +381,13 @@ impl Session {
             Err(failed) => Err(failed),
         };
         log_request(request, &answered, up, sent_at.elapsed());
+        match &mut answered {
+            Ok(Incoming { status, headers, body }) => {
+                observed.succeeded(*status, headers.get("x-cos-request-id"));
+                body.observe(observed);
+            }
+            Err(failed) => observed.failed(failed),
+        }
         answered
     }
 
@@ -605,9 +613,11 @@ impl Tries {
             self.has_given_up = failed.remedy == Remedy::Pause;
             return Err(failed.error);
         };
-        let op = failed.error.op.map_or("", Op::name);
+        let op = failed.error.op.map_or("none", Op::name);
         log::trace!("{op} {:?}: trying again in {} ms", failed.error.key, pause.as_millis());
         Stats::add(&self.stats.retries, 1);
+        self.stats.operations.repeat(op);
+        note_repeat();
         tokio::time::sleep(pause).await;
         if failed.remedy == Remedy::Pause {
             let leave = self.budget.leave(self.attempts.left(self.started.elapsed())).await;

@@ -18,6 +18,7 @@ use tokio::time::Instant;
 use super::sending::Sender;
 use super::session::Session;
 use crate::object::{Checksum, PartNumber, UploadId, UploadedPart};
+use crate::stats::Stats;
 use crate::store::{Body, StoreError};
 
 /// Parts that have landed before it is known what is slow.
@@ -150,6 +151,7 @@ impl Sender {
             began.elapsed().as_millis()
         );
         session.hedges.begin(index);
+        Stats::add(&session.repeats, 1);
         let mut second = Box::pin(send());
         drop(body);
         let (sent, other) = tokio::select! {

@@ -25,6 +25,7 @@ mod open_file;
 mod options;
 mod piece;
 mod plan;
+mod progress;
 mod publishing;
 mod sending;
 mod session;
@@ -44,5 +45,6 @@ pub use open_file::{OpenFile, PublishedFile, Taken};
 pub use options::{OnConflict, UploadOptions};
 #[cfg(feature = "testing")]
 pub(crate) use plan::plan_anything;
+pub use progress::{PartMark, Progress, Stage, UploadProgress};
 pub use publishing::LosingName;
 pub use uploader::Uploader;

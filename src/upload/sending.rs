@@ -12,6 +12,7 @@ use super::session::{Session, Upload, is_same};
 use super::state::{Failure, State};
 use super::transfers::{Flight, Transfers};
 use crate::object::{ByteRange, Checksum, PartNumber, StoredObject, UploadId, UploadedPart};
+use crate::stats::counting_repeats;
 use crate::store::{Op, Source, StoreError, StoreErrorKind};
 
 /// What is sent of one file: its state, and the tasks that send parts of it, which go on without whoever began them.
@@ -106,8 +107,9 @@ impl Sender {
             state.busy.insert(index);
             // Counted from here on and not from when the task runs, or a shortage would look like a standstill.
             let (session, flight) = (self.begin_session(state), self.transfers.flight());
-            let sender = self.clone();
-            self.transfers.runtime.spawn(async move { sender.send_part(session, index, version, task, flight).await });
+            let (sender, repeats) = (self.clone(), session.repeats.clone());
+            let sent = async move { sender.send_part(session, index, version, task, flight).await };
+            self.transfers.runtime.spawn(counting_repeats(repeats, sent));
         }
     }
 
@@ -115,8 +117,9 @@ impl Sender {
     pub(super) fn begin_session(&self, state: &mut State) -> Arc<Session> {
         let State { session, key, metadata, .. } = state;
         let begin = || {
-            let (upload, hedges) = (OnceCell::new(), Hedges::default());
-            Arc::new(Session { key: key.clone(), upload, attributes: metadata.all(), hedges })
+            let (upload, hedges, repeats) = (OnceCell::new(), Hedges::default(), Arc::default());
+            let began = self.transfers.clock.now();
+            Arc::new(Session { key: key.clone(), upload, attributes: metadata.all(), hedges, began, repeats })
         };
         session.get_or_insert_with(begin).clone()
     }

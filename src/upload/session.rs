@@ -1,7 +1,9 @@
 //! A running multipart upload: begun for the file, or gone on with where a mount that died has left it.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::SystemTime;
 
 use tokio::sync::OnceCell;
 
@@ -21,6 +23,10 @@ pub(super) struct Session {
     pub(super) attributes: ObjectAttributes,
     /// Parts that are sent twice.
     pub(super) hedges: Hedges,
+    /// When its first part was about to be sent.
+    pub(super) began: SystemTime,
+    /// How often a request of it was repeated, or a part sent over another connection as well.
+    pub(super) repeats: Arc<AtomicU64>,
 }
 
 impl Session {

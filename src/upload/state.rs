@@ -41,6 +41,8 @@ pub(super) struct State {
     pub(super) zeros: Option<Zeros>,
     /// How often the object was made, rewritten or moved.
     pub(super) serial: u64,
+    /// Since when the content is not in the bucket, if it is not.
+    pub(super) dirty_since: Option<SystemTime>,
 }
 
 /// What the key of a file stands for.
@@ -117,6 +119,7 @@ impl State {
             must_replan: false,
             zeros: None,
             serial: 0,
+            dirty_since: is_new.then_some(now),
         }
     }
 
@@ -273,6 +276,7 @@ impl State {
     /// The content changes at `now`.
     pub(super) fn note_change(&mut self, now: SystemTime) {
         self.note_content();
+        self.dirty_since.get_or_insert(now);
         self.metadata.note_write(now);
     }
 
@@ -310,6 +314,7 @@ impl State {
         // What follows a step tells the time of the last write.
         if is_all {
             self.unpublished = Unpublished::Nothing;
+            self.dirty_since = None;
             self.settle(attributes);
         }
         is_all

@@ -8,7 +8,7 @@ use super::texts_below;
 
 /// The layers by rank. An import goes to a lower rank, or stays inside the module; equal ranks are siblings that do
 /// not name each other, except at the ground, where there is nothing to keep apart.
-const RANKS: [(&str, u8); 15] = [
+const RANKS: [(&str, u8); 16] = [
     ("clock", 0),
     ("memory", 0),
     ("stats", 0),
@@ -22,22 +22,23 @@ const RANKS: [(&str, u8); 15] = [
     ("fs", 5),
     ("fuse", 6),
     ("config", 7),
-    ("cli", 8),
-    ("fuzzing", 9),
+    ("monitor", 8),
+    ("cli", 9),
+    ("fuzzing", 10),
 ];
 
 /// Below this rank nobody reads the environment.
 const RANK_ENVIRONMENT: u8 = 7;
 /// Below this rank nobody prints or exits.
-const RANK_PROCESS: u8 = 8;
+const RANK_PROCESS: u8 = 9;
 
 /// Crates that have a home, and the beginnings of the paths that are it.
-const HOMES: [(&str, &[&str]); 22] = [
+const HOMES: [(&str, &[&str]); 23] = [
     ("sha1", &["wire/sign", "server/"]),
     ("sha2", &["wire/sign"]),
     ("hmac", &["wire/sign"]),
     ("md5", &["wire/digest.rs"]),
-    ("jiff", &["object/time.rs", "wire/date.rs"]),
+    ("jiff", &["object/time.rs", "stats/trace.rs", "wire/date.rs"]),
     ("cosmount_digests", &["object/checksum.rs", "server/"]),
     ("quick_xml", &["wire/xml.rs"]),
     // One file, so that the HTTP library can be changed without looking further.
@@ -55,8 +56,9 @@ const HOMES: [(&str, &[&str]); 22] = [
     ("close_fds", &["cli/"]),
     ("env_logger", &["cli/"]),
     ("toml", &["config/"]),
-    // Where options are read and where data is stored.
-    ("serde", &["config/", "journal/", "object/metadata.rs", "server/"]),
+    ("hdrhistogram", &["stats/latency.rs"]),
+    // Where options are read, where data is stored, and what is told to programs.
+    ("serde", &["cli/", "config/", "journal/", "monitor/", "object/metadata.rs", "server/", "stats/"]),
 ];
 
 /// Names that say nothing about what is inside.

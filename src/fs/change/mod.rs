@@ -9,6 +9,7 @@ pub(super) mod privileges;
 pub(super) mod removing;
 pub(super) mod renaming;
 pub(super) mod special_files;
+pub(super) mod status_xattrs;
 pub(super) mod xattrs;
 
 pub use attributes::Attributes;

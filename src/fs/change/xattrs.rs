@@ -9,6 +9,7 @@ use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode
 use serde_json::{Map, Value};
 
 use super::Attributes;
+use super::status_xattrs::STATUS_PREFIX;
 use crate::fs::context::FsError;
 use crate::fs::names::Ino;
 use crate::object::ObjectAttributes;
@@ -66,6 +67,9 @@ impl Attributes {
     pub async fn getxattr(&self, ino: Ino, name: &str) -> Result<Vec<u8>, FsError> {
         // Others are asked for by every `ls -l`; no request is made for the answer.
         expect_user_name(name)?;
+        if let Some(name) = name.strip_prefix(STATUS_PREFIX) {
+            return self.status_xattr(ino, name).await.map(String::into_bytes);
+        }
         decoded(&self.attributes_of(ino).await?).remove(name).ok_or(FsError::NoSuchAttribute)
     }
 
@@ -101,6 +105,9 @@ impl Attributes {
     ) -> Result<(), FsError> {
         self.context.refuse_if_read_only()?;
         expect_user_name(name)?;
+        if name.starts_with(STATUS_PREFIX) {
+            return Err(FsError::NotPermitted);
+        }
         let _working = self.traffic.arrive(ino).await;
         self.change_attributes(ino, |_, attributes| {
             let mut xattrs = decoded(attributes);

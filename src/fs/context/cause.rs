@@ -5,10 +5,13 @@
 //! and the call got over is not given along.
 
 use std::cell::Cell;
+use std::fmt;
 use std::future::Future;
 use std::pin::pin;
+use std::time::SystemTime;
 
 use super::FsError;
+use crate::stats::Failure;
 use crate::store::StoreError;
 
 tokio::task_local! {
@@ -40,7 +43,25 @@ pub struct FailedCall {
     pub cause: Option<Box<StoreError>>,
 }
 
+impl fmt::Display for FailedCall {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.cause {
+            Some(cause) => cause.fmt(f),
+            None => self.error.fmt(f),
+        }
+    }
+}
+
 impl FailedCall {
+    /// It, for those who look at what went wrong last.
+    pub fn noted(&self, call: &'static str, path: String, errno: &'static str) -> Failure {
+        let (code, request_id) = match &self.cause {
+            Some(cause) => (cause.code.clone(), cause.request_id.clone()),
+            None => (String::new(), String::new()),
+        };
+        Failure { at: SystemTime::now(), call, path, errno, code, request_id, message: self.to_string() }
+    }
+
     fn new(error: FsError, said: Option<Box<StoreError>>) -> FailedCall {
         let cause = said.filter(|said| super::error::may_mean(said.kind, &error));
         FailedCall { error, cause }

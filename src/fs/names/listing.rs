@@ -308,12 +308,7 @@ impl Names {
 
     /// The path of an inode below the mount, for people; empty for the top, `None` where it has no name any more.
     pub(crate) fn path(&self, ino: Ino) -> Option<String> {
-        let tree = self.tree();
-        if ino == ROOT {
-            return Some(String::new());
-        }
-        let (parent, name) = tree.place(ino)?;
-        Some(format!("{}{name}", tree.directory_path(parent)?))
+        self.tree().path(ino)
     }
 
     /// The prefix of the keys in a directory: empty, or ending in `/`.

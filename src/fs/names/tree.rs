@@ -247,6 +247,15 @@ impl Tree {
         std::iter::successors(above(&ino), above)
     }
 
+    /// The path of an inode below the top; `None` where it has no name any more.
+    pub(crate) fn path(&self, ino: Ino) -> Option<String> {
+        if ino == ROOT {
+            return Some(String::new());
+        }
+        let (parent, name) = self.place(ino)?;
+        Some(format!("{}{name}", self.directory_path(parent)?))
+    }
+
     /// The path of a directory below the mount, empty or ending in `/`; `None` if it has lost its name.
     pub(crate) fn directory_path(&self, ino: Ino) -> Option<String> {
         let mut names = Vec::new();

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Publisher, Writing, open_inode, waiting_in, writing_of, writings};
+use crate::fs::context::cause::{FailedCall, with_cause};
 use crate::fs::context::{BACKGROUND_MAX, FsError, HandleId};
 use crate::fs::names::{EntryKind, Ino, ObjectStat, Tree};
 use crate::upload::{PublishedFile, UploadError};
@@ -144,12 +145,19 @@ impl Publisher {
             handle.inode.lock().handles.retain(|other| *other != id);
         }
         if let Some(writing) = &handle.writing
-            && let Err(error) = self.let_go(handle.ino, writing).await
+            && let Err(failed) = with_cause(self.let_go(handle.ino, writing)).await
         {
-            log::error!("{}: lost after its last close: {error}", writing.file.key());
+            log::error!("{}: lost after its last close: {failed}", writing.file.key());
+            self.note_failure(handle.ino, "release", writing, &failed);
         }
         self.dispose_if_unused(handle.ino).await;
         self.names.tree().drop_unused(handle.ino);
+    }
+
+    /// Remembers that something could not be published, which no program is told of.
+    pub(crate) fn note_failure(&self, ino: Ino, call: &'static str, writing: &Writing, failed: &FailedCall) {
+        let path = self.names.path(ino).map_or_else(|| writing.file.key().to_string(), |path| format!("/{path}"));
+        self.context.stats.failures.add(failed.noted(call, path, ""));
     }
 
     /// Undoes an opening whose caller has gone before it was told: a file that was made or emptied by it, and that nobody
@@ -388,15 +396,21 @@ impl Publisher {
     }
 
     /// Publishes every file that is being written, and returns those that could not be, with the reason.
-    pub(crate) async fn publish_all(&self) -> Vec<(String, FsError)> {
-        let writings = writings(&self.names.tree());
+    pub(crate) async fn publish_below(&self, path: &str) -> Vec<(String, FailedCall)> {
+        let writings = {
+            let tree = self.names.tree();
+            let is_below =
+                |ino: Ino| path.is_empty() || tree.path(ino).is_some_and(|found| is_at_or_below(&found, path));
+            writings(&tree).into_iter().filter(|(ino, _)| is_below(*ino)).collect::<Vec<_>>()
+        };
         let publish = |(ino, writing): (Ino, Arc<Writing>)| async move {
             let key = writing.file.key().to_string();
-            self.publish_waiting(ino, &writing).await.err().map(|error| (key, error))
+            let published = with_cause(self.publish_waiting(ino, &writing)).await;
+            published.err().map(|failed| (key, failed))
         };
         let all: Vec<_> = writings.into_iter().map(publish).collect();
         let mut failed: Vec<_> = futures_util::future::join_all(all).await.into_iter().flatten().collect();
-        failed.extend(self.markers.save_directories().await);
+        failed.extend(self.markers.save_directories(|found| path.is_empty() || is_at_or_below(found, path)).await);
         // Those that are being published in the background right now come to their end, too.
         drop(self.context.background.acquire_many(BACKGROUND_MAX as u32).await);
         failed
@@ -430,6 +444,12 @@ impl Publisher {
             .chain(directories)
             .collect()
     }
+}
+
+/// Whether a path is `top`, or below it. Those of directories may end in a slash.
+fn is_at_or_below(path: &str, top: &str) -> bool {
+    let rest = path.trim_end_matches('/').strip_prefix(top.trim_end_matches('/'));
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 /// What is shown of a file without a name once its content is gone: who was told of it before may ask.

@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tracing_mutex::stdsync::{Mutex, MutexGuard};
 
@@ -34,6 +34,8 @@ pub(crate) struct Progress {
     /// The hold that lets it be kept although nobody writes, see `holding`.
     pub(crate) held: Option<u64>,
     pub(crate) last_hold: u64,
+    /// Since when it is kept without writers, by the first of the holds since it was written.
+    pub(crate) held_since: Option<SystemTime>,
     /// How long the next failure to publish it in the background makes it wait.
     pub(crate) retry_after: Duration,
     /// Read what is only in stored objects, most of all in the file's own. Those that were used last.
@@ -65,7 +67,7 @@ impl Writing {
 
     fn with(file: Arc<OpenFile>, untouched: bool, only_attributes: bool) -> Arc<Writing> {
         let (retry_after, readers) = (Duration::ZERO, Vec::new());
-        let progress = Progress { held: None, last_hold: 0, retry_after, readers, settled_serial: 0 };
+        let progress = Progress { held: None, last_hold: 0, held_since: None, retry_after, readers, settled_serial: 0 };
         Arc::new(Writing {
             file,
             untouched: AtomicBool::new(untouched),
@@ -101,7 +103,8 @@ impl Writing {
     pub(crate) fn note_change(&self) {
         self.untouched.store(false, Ordering::Relaxed);
         // It was not closed for the last time.
-        self.progress().held = None;
+        let mut progress = self.progress();
+        (progress.held, progress.held_since) = (None, None);
     }
 
     /// The object, if it was published since this was asked for the last time.
@@ -118,6 +121,7 @@ impl Writing {
         let mut progress = self.progress();
         progress.last_hold += 1;
         progress.held = Some(progress.last_hold);
+        progress.held_since.get_or_insert_with(SystemTime::now);
         progress.last_hold
     }
 

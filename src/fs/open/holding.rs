@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use super::{Publisher, Writing, lock_inode, open_inode};
 use crate::fs::context::FsError;
+use crate::fs::context::cause::with_cause;
 use crate::fs::names::Ino;
 use crate::object::{ObjectAttributes, StoredObject};
 use crate::upload::OpenFile;
@@ -52,7 +53,7 @@ impl Publisher {
         if !is_there {
             return;
         }
-        let published = self.publish(ino, writing).await;
+        let published = with_cause(self.publish(ino, writing)).await;
         let retry = writing.next_retry();
         if published.is_err() {
             self.hold(ino, writing, retry);
@@ -60,6 +61,7 @@ impl Publisher {
         // Tells nothing new.
         let _ = self.let_go(ino, writing).await;
         let Err(error) = published else { return };
+        self.note_failure(ino, "publish", writing, &error);
         let key = writing.file.key();
         match writing.file.failure() {
             None => log::error!("{key}: what was closed could not be published, next attempt in {retry:?}: {error}"),

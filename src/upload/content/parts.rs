@@ -7,6 +7,7 @@ use super::part::{Fetch, Job, NotHeld, Outgoing, Part, PartBody};
 use crate::object::{ByteRange, Checksum, ObjectKey, UploadedPart};
 use crate::upload::extents::{Extents, SourceObject};
 use crate::upload::piece::Piece;
+use crate::upload::progress::PartMark;
 
 /// Parts, which bear the numbers from 1.
 ///
@@ -19,6 +20,8 @@ pub(in crate::upload) struct Parts {
     ledger: Ledger,
     /// The version that the next changed part gets.
     next_version: u64,
+    /// How often one that was acknowledged had to be sent once more.
+    made_again: u64,
 }
 
 impl Parts {
@@ -108,17 +111,20 @@ impl Parts {
         data: &[u8],
         take_piece: &mut dyn FnMut(usize) -> Option<Piece>,
     ) -> Result<usize, NotHeld> {
-        let version = self.new_version();
-        self.change(index, |part| {
+        let (version, mut was_sent) = (self.new_version(), false);
+        let taken = self.change(index, |part| {
             let room = usize::try_from(part.end() - offset).unwrap_or(usize::MAX).min(data.len());
             let PartBody::Upload(extents) = &mut part.body else { return Err(NotHeld) };
             let taken = extents.write(offset, &data[..room], take_piece);
             if taken > 0 {
+                was_sent = part.sent.is_some();
                 (part.version, part.sent) = (version, None);
                 part.fetches.clear();
             }
             Ok(taken)
-        })
+        });
+        self.made_again += u64::from(was_sent);
+        taken
     }
 
     /// The first part that is not acknowledged and whose number is not `busy`.
@@ -184,8 +190,26 @@ impl Parts {
             if !matches!(part.body, PartBody::Gone) && is_doubtful(part) {
                 let version = self.new_version();
                 self.change(index, |part| (part.version, part.sent) = (version, None));
+                self.made_again += 1;
             }
         }
+    }
+
+    /// How each of them fares, and the bytes of those that have landed. Those whose index is `busy` are on their way.
+    pub(in crate::upload) fn marks(&self, busy: impl Fn(usize) -> bool) -> (Vec<PartMark>, u64) {
+        let mark = |(index, part): (usize, &Part)| match (&part.sent, &part.body) {
+            (Some(_), PartBody::Copy { .. }) => PartMark::Copied,
+            (Some(_), _) => PartMark::Landed,
+            (None, _) if busy(index) => PartMark::Sending,
+            (None, _) => PartMark::Waiting,
+        };
+        let landed_bytes = self.list.iter().filter(|part| part.sent.is_some()).map(|part| part.len).sum();
+        (self.list.iter().enumerate().map(mark).collect(), landed_bytes)
+    }
+
+    /// How often one that was acknowledged had to be sent once more.
+    pub(in crate::upload) fn made_again(&self) -> u64 {
+        self.made_again
     }
 
     /// Bytes of holes, however they come to the service.
