@@ -55,6 +55,7 @@ const HOMES: [(&str, &[&str]); 23] = [
     ("clap", &["cli/"]),
     ("close_fds", &["cli/"]),
     ("env_logger", &["cli/"]),
+    ("unicode_width", &["cli/terminal.rs"]),
     ("toml", &["config/"]),
     ("hdrhistogram", &["stats/latency.rs"]),
     // Where options are read, where data is stored, and what is told to programs.
