@@ -31,6 +31,9 @@ pub(super) enum Command {
     Mount(Box<MountArguments>),
     Serve(ServeArguments),
     Unmount(UnmountArguments),
+    Status(StatusArguments),
+    Sync(SyncArguments),
+    Trace(TraceArguments),
     Uploads(UploadsArguments),
 }
 
@@ -268,6 +271,62 @@ pub(super) struct UnmountArguments {
     /// The directory that a bucket is mounted on
     #[arg(value_name = "DIR")]
     pub(super) mount_point: PathBuf,
+}
+
+/// Show how mounts fare: what is open, what is not published yet and how far it is, memory, requests, the last errors.
+#[derive(Debug, Args)]
+pub(super) struct StatusArguments {
+    /// A directory that a bucket is mounted on, or anything in it [default: all mounts of this user]
+    #[arg(value_name = "DIR")]
+    pub(super) mount_point: Option<PathBuf>,
+    /// Write JSON: one object with DIR, an array without; with --watch an object on each line
+    #[arg(long)]
+    pub(super) json: bool,
+    /// Go on showing it until Ctrl-C
+    #[arg(long, short = 'w')]
+    pub(super) watch: bool,
+}
+
+/// Publish what is open or waits, and return when it is in the bucket.
+///
+/// A file that is being written is published as it is by now, as fsync does it; its writer goes on.
+#[derive(Debug, Args)]
+pub(super) struct SyncArguments {
+    /// A mount, or a file or directory in one [default: all mounts of this user]
+    #[arg(value_name = "PATH")]
+    pub(super) path: Option<PathBuf>,
+}
+
+/// Show each request to the service and each call of a program as it happens.
+#[derive(Debug, Args)]
+pub(super) struct TraceArguments {
+    /// A mount, or a file or directory in one to hear of that alone
+    #[arg(value_name = "DIR")]
+    pub(super) path: PathBuf,
+    /// Only requests to the service
+    #[arg(long)]
+    pub(super) requests: bool,
+    /// Only calls of programs
+    #[arg(long)]
+    pub(super) calls: bool,
+    /// Only operations and calls of this name, with * and ?; may be repeated
+    #[arg(long, value_name = "NAME")]
+    pub(super) operation: Vec<String>,
+    /// Only keys and paths that match, with * and ?
+    #[arg(long, value_name = "GLOB")]
+    pub(super) key: Option<String>,
+    /// Only calls of this process
+    #[arg(long, value_name = "PID")]
+    pub(super) pid: Option<u32>,
+    /// Only what took longer than this, for example 100ms
+    #[arg(long, value_name = "TIME")]
+    pub(super) slower_than: Option<Span>,
+    /// Only what failed
+    #[arg(long)]
+    pub(super) failed: bool,
+    /// Write a JSON object on each line
+    #[arg(long)]
+    pub(super) json: bool,
 }
 
 /// Show or abort unfinished multipart uploads, whose parts are stored and paid for.

@@ -3,7 +3,6 @@
 
 mod arguments;
 mod control;
-mod control_listener;
 mod daemon;
 mod diagnosis;
 mod failure;
@@ -13,11 +12,15 @@ mod logging;
 mod mount;
 mod mount_point;
 mod obstacles;
+mod progress;
 mod rereading;
 mod serve;
 mod session;
 mod signals;
+mod status;
+mod sync;
 mod terminal;
+mod trace;
 mod unmount;
 mod uploads;
 
@@ -70,6 +73,9 @@ fn run(command: Command, arguments: &[OsString]) -> Result<Result<(), Exit>, Fai
         Command::Mount(mount) => mount::run(*mount, arguments),
         Command::Serve(serve) => serve::run(serve, &program).map(Ok),
         Command::Uploads(uploads) => uploads::run(&uploads.action).map(Ok),
+        Command::Status(status) => status::run(&status).map(Ok),
+        Command::Sync(sync) => sync::run(sync.path.as_deref()).map(Ok),
+        Command::Trace(trace) => trace::run(&trace).map(Ok),
         Command::Unmount(unmount) => unmount::run(&unmount.mount_point).map(Ok),
     }
 }

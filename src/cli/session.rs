@@ -14,8 +14,7 @@ use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
-use super::control;
-use super::control_listener::{Asker, ControlListener};
+use super::control::{self, Asker, ControlListener};
 use super::diagnosis::{self, Subject};
 use super::failure::{Exit, Failure};
 use super::local_service::LocalService;
@@ -52,7 +51,10 @@ const RECOVERY_TIMEOUT: Duration = Duration::from_secs(10);
 const ORPHANS_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How often somebody who waits for the end of a mount is told what for.
-const PROGRESS_EVERY: Duration = Duration::from_secs(2);
+const PROGRESS_EVERY: Duration = Duration::from_millis(250);
+
+/// How many times of that the log is told once.
+const LOG_TURNS: u32 = 8;
 
 /// What is left for what was written between publishing and the end of the mount, at least.
 const LAST_PUBLISH_MIN: Duration = Duration::from_secs(1);
@@ -81,7 +83,7 @@ pub(super) async fn run(
         endpoint: bucket.origin.clone(),
         options: config.settings.shown(),
     });
-    session.listen(&observer);
+    session.listen(observer);
     let mut care = Care { rereading, store: bucket.store.clone(), fs: session.fs.clone() };
     if let Err(error) = ready() {
         session.detach();
@@ -431,13 +433,14 @@ impl Session {
     }
 
     /// Opens the socket for `cosmount unmount`. A mount without one works, and ends by signals and `umount`.
-    fn listen(&mut self, observer: &Arc<Observer>) {
-        let _ = observer;
+    fn listen(&mut self, observer: Arc<Observer>) {
         let bound = control::prepare(&directories(), &self.mount_point)
-            .and_then(|path| ControlListener::bind(path, self.unmount_timeout));
+            .and_then(|path| ControlListener::bind(path, self.unmount_timeout, observer));
         match bound {
             Ok(listener) => self.control = Some(listener),
-            Err(error) => log::warn!("no socket for `cosmount unmount`: {error}; end this mount with a signal"),
+            Err(error) => log::warn!(
+                "no socket for `cosmount unmount` and `cosmount status`: {error}; end this mount with a signal"
+            ),
         }
     }
 
@@ -502,13 +505,16 @@ impl Session {
 
     /// Tells whoever waits what for, for as long as it goes on.
     async fn tell_progress(&self, mut asker: Option<&mut Asker>) {
-        loop {
+        for turn in 1u32.. {
             tokio::time::sleep(PROGRESS_EVERY).await;
-            let waiting = self.fs.state().unpublished();
-            let bytes = waiting.iter().map(|(_, bytes)| bytes).sum();
-            log::info!("waiting for {} files with {bytes} bytes to be published", waiting.len());
+            let state = self.fs.state();
             if let Some(asker) = &mut asker {
-                asker.tell_waiting(waiting.len(), bytes).await;
+                asker.tell_progress(&state).await;
+            }
+            if turn.is_multiple_of(LOG_TURNS) {
+                let waiting = state.unpublished();
+                let bytes: u64 = waiting.iter().map(|(_, bytes)| bytes).sum();
+                log::info!("waiting for {} files with {bytes} bytes to be published", waiting.len());
             }
         }
     }

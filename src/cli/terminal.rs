@@ -21,6 +21,16 @@ pub(super) fn tell(line: &str) {
     let _ = writeln!(io::stdout(), "{line}").and_then(|()| io::stdout().flush());
 }
 
+/// Writes a line to standard output, and says whether somebody still reads there.
+pub(super) fn tells(line: &str) -> bool {
+    writeln!(io::stdout(), "{line}").and_then(|()| io::stdout().flush()).is_ok()
+}
+
+/// Writes to standard error what somebody may like to know.
+pub(super) fn note(sentence: &str) {
+    let _ = writeln!(io::stderr(), "cosmount: {}", redacted(sentence));
+}
+
 /// Writes why a command failed to standard error.
 pub(super) fn tell_failure(failure: &Failure) {
     let _ = writeln!(io::stderr(), "cosmount: {}", redacted(&failure.sentence));
@@ -52,7 +62,6 @@ pub(super) struct Terminal {
     pub(super) unicode: bool,
 }
 
-#[allow(dead_code, reason = "the commands that use it come next")]
 impl Terminal {
     /// What standard output can show.
     pub(super) fn of_stdout() -> Terminal {

@@ -1,19 +1,15 @@
 //! `cosmount unmount`: ask the daemon, tell what it could not publish, and wait until it has ended.
 
-use std::io::{BufRead, BufReader, ErrorKind, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
 
-use super::control::{self, Answer, Places, UNMOUNT};
+use super::control::{self, Answer, Ask, Conversation};
 use super::failure::{Exit, Failure};
-use super::mount_point::{self, MountEntry};
+use super::mount_point;
+use super::progress::PublishProgress;
 use super::session::{CUT_OFF, Left};
 use super::terminal;
-use crate::config::ByteSize;
-
-/// How long a daemon may take to answer at all: it only has to read a line.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What a daemon may take after its own deadline, to let its connections and its service end.
 const ENDING_TIMEOUT: Duration = Duration::from_secs(30);
@@ -31,7 +27,7 @@ pub(super) fn run(path: &Path) -> Result<(), Failure> {
         let below: Vec<String> = below.iter().map(|path| path.display().to_string()).collect();
         return Err(refuse(format!("{shown} is busy: unmount first what is mounted below it: {}", below.join(", "))));
     }
-    if let Some(daemon) = connect(&mount_point, entry.as_ref()) {
+    if let Some(daemon) = control::daemon_of(&mount_point, entry.as_ref()) {
         return ask(daemon, path);
     }
     match entry {
@@ -52,61 +48,31 @@ pub(super) fn run(path: &Path) -> Result<(), Failure> {
     }
 }
 
-/// The daemon of a mount: this user's, or for root that of the user who mounted it.
-fn connect(mount_point: &Path, entry: Option<&MountEntry>) -> Option<UnixStream> {
-    let user_id = rustix::process::geteuid().as_raw();
-    let mut places = vec![(user_id, super::session::directories())];
-    if let Some(owner) = entry.and_then(|entry| entry.user_id).filter(|owner| *owner != user_id) {
-        let known = nix::unistd::User::from_uid(owner.into()).ok().flatten();
-        let home = known.map(|user| user.dir);
-        places.push((owner, control::directories(owner, &Places { home, ..Places::default() })));
-    }
-    places.into_iter().find_map(|(owner, directories)| {
-        directories
-            .into_iter()
-            .filter(|directory| control::belongs_to(directory, owner))
-            .find_map(|directory| UnixStream::connect(control::socket_path(&directory, mount_point)).ok())
-    })
-}
-
-fn ask(mut daemon: UnixStream, path: &Path) -> Result<(), Failure> {
+fn ask(daemon: UnixStream, path: &Path) -> Result<(), Failure> {
     let shown = path.display();
-    let silent = |error: std::io::Error| {
-        let sentence = match error.kind() {
-            ErrorKind::WouldBlock | ErrorKind::TimedOut => format!("the daemon of {shown} does not answer in time"),
-            _ => format!("the daemon of {shown} cannot be heard: {error}"),
-        };
-        Failure::new(Exit::Failed, sentence)
-    };
-    daemon.set_read_timeout(Some(ANSWER_TIMEOUT)).map_err(silent)?;
-    writeln!(daemon, "{UNMOUNT}").map_err(silent)?;
-
-    let limits = daemon.try_clone().map_err(silent)?;
-    let (mut left, mut done) = (Left::default(), false);
-    // The lines end when the daemon has ended and with it the connection.
-    for line in BufReader::new(daemon).lines() {
-        match line {
-            Ok(line) => match Answer::decode(&line) {
-                Some(Answer::Within(seconds)) => {
-                    let most = Duration::from_secs(seconds) + ENDING_TIMEOUT;
-                    limits.set_read_timeout(Some(most)).map_err(silent)?;
-                }
-                Some(Answer::Waiting(files, bytes)) => {
-                    let bytes = ByteSize(bytes >> 10 << 10);
-                    terminal::warn(&format!("waiting until {files} files with {bytes} in memory are published"));
-                }
-                Some(Answer::Unpublished(what)) => left.unpublished.push(what),
-                Some(Answer::Upload(what)) => left.uploads.push(what),
-                Some(Answer::CutOff(path)) => terminal::warn(&format!("{path} is published as it is, {CUT_OFF}")),
-                Some(Answer::Done) => done = true,
-                None => {}
-            },
-            Err(error) if error.kind() == ErrorKind::ConnectionReset => break,
-            Err(error) => return Err(silent(error)),
+    let mut conversation = Conversation::begin(daemon, &shown.to_string(), &Ask::Unmount)?;
+    let (mut left, mut done, mut progress) = (Left::default(), false, PublishProgress::new());
+    // The answers end when the daemon has ended and with it the connection.
+    while let Some(answer) = conversation.next().inspect_err(|_| progress.end())? {
+        match answer {
+            Answer::Within { seconds } => conversation.wait_for(Duration::from_secs(seconds) + ENDING_TIMEOUT)?,
+            Answer::Progress { files, bytes } => progress.tell(files, bytes),
+            Answer::Unpublished { what } => left.unpublished.push(what),
+            Answer::Upload { what } => left.uploads.push(what),
+            Answer::CutOff { path } => terminal::warn(&format!("{path} is published as it is, {CUT_OFF}")),
+            Answer::Done => {
+                progress.end();
+                done = true;
+            }
+            _ => {}
         }
     }
+    progress.end();
     if !done {
-        let sentence = format!("the daemon of {shown} ended without saying whether everything is published");
+        let sentence = format!(
+            "the daemon of {shown} ended without saying whether everything is published; its log says what it was doing, and \
+             the next mount of the bucket goes on with uploads that it has left"
+        );
         return Err(Failure::new(Exit::Unpublished, sentence));
     }
     left.outcome()

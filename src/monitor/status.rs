@@ -198,7 +198,7 @@ pub struct Rate {
 pub struct OperationStatus {
     /// How many have ended.
     pub count: u64,
-    /// Of those, how many failed.
+    /// Of those, how many failed; that there is no such object is not a failure.
     pub failed: u64,
     /// How many ended how; `ok` is a success.
     pub results: BTreeMap<String, u64>,

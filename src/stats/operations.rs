@@ -62,9 +62,11 @@ impl Operation {
         self.latency.count()
     }
 
-    /// How many of them failed.
+    /// How many of them failed. That there is no such object is an answer like another.
     pub fn failed(&self) -> u64 {
-        self.results.iter().filter(|(result, _)| **result != "ok").map(|(_, count)| count).sum()
+        let failed =
+            self.results.iter().filter(|(result, _)| !["ok", "not_found", "ENOENT", "ENODATA"].contains(result));
+        failed.map(|(_, count)| count).sum()
     }
 }
 
@@ -80,10 +82,12 @@ mod tests {
         operations.end("UploadPart", "ok", Duration::from_millis(2));
         operations.repeat("UploadPart");
         operations.end("UploadPart", "throttled", Duration::from_millis(4));
+        operations.end("HeadObject", "not_found", Duration::from_millis(4));
         operations.begin("HeadObject");
         let all = operations.all();
         let part = &all["UploadPart"];
         assert_eq!((part.count(), part.failed(), part.repeats, part.running), (2, 1, 1, 0));
-        assert_eq!((all["HeadObject"].count(), all["HeadObject"].running), (0, 1));
+        let head = &all["HeadObject"];
+        assert_eq!((head.count(), head.failed(), head.running), (1, 0, 1));
     }
 }

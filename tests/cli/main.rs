@@ -9,6 +9,7 @@ mod issuer;
 mod logging;
 mod mounting;
 mod refusals;
+mod seeing;
 mod serving;
 mod signals;
 mod unmounting;

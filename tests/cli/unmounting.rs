@@ -147,7 +147,7 @@ fn unmount_says_what_it_waits_for() {
     let _open = open_file(&home, "open.bin");
     let done = home.unmount();
     assert_eq!(done.code, Some(0), "{done:?}");
-    assert!(done.stderr.contains("waiting until 1 files with 3MiB in memory are published"), "{done:?}");
+    assert!(done.stderr.contains("waiting for 1 file with 3.00 MiB to be published"), "{done:?}");
 }
 
 /// The service is there and says nothing, in the middle of an upload and with a file that nobody has published.

@@ -6,7 +6,7 @@ use cosmount::store::Op;
 use cosmount::store::testing::{Fault, Gate};
 use futures_util::poll;
 
-use crate::bed::{Bed, ME, WRITE};
+use crate::bed::{Bed, ME, PART, TEMPORARY, WRITE, bytes};
 
 #[tokio::test(start_paused = true)]
 async fn a_link_is_an_object_as_cosfs_makes_it_with_one_put() {
@@ -74,6 +74,43 @@ async fn extended_attributes_are_set_listed_and_removed() {
     bed.fs.attributes().removexattr(ino, "user.b").await.unwrap();
     bed.publish_all().await;
     assert!(!bed.bucket.object_head("a").unwrap().attributes.user.contains_key("xattr"));
+}
+
+#[tokio::test]
+async fn a_file_tells_how_it_fares_by_attributes_that_no_list_has() {
+    let bed = Bed::new();
+    let file = bed.create("a").await;
+    let ino = bed.stat("a").await.unwrap().ino;
+    let told = async |ino, name: &str| {
+        let value = bed.fs.attributes().getxattr(ino, &format!("user.cosmount.{name}")).await;
+        value.map(|value| String::from_utf8(value).unwrap())
+    };
+    let nothing = || Err(FsError::NoSuchAttribute);
+    assert_eq!((told(ino, "state").await, told(ino, "etag").await), (Ok("dirty".into()), nothing()));
+    let content = bytes(1, 2 * PART + 5);
+    file.write(0, &content).await.unwrap();
+    bed.settle().await;
+    assert_eq!(told(ino, "parts").await, Ok("2/2".into()));
+    file.close().await.unwrap();
+    assert_eq!((told(ino, "state").await, told(ino, "parts").await), (Ok("clean".into()), Ok("3/3".into())));
+    let head = bed.bucket.object_head("a").unwrap();
+    assert_eq!(told(ino, "etag").await, Ok(head.etag.text().into_owned()));
+    assert_eq!(told(ino, "crc64").await, Ok(head.crc64.unwrap().to_string()));
+    assert_eq!((told(ino, "error").await, told(ino, "other").await), (nothing(), nothing()));
+
+    let waiting = bed.try_create("w", TEMPORARY).await.unwrap();
+    waiting.write(0, b"waits").await.unwrap();
+    waiting.close().await.unwrap();
+    let waits = bed.stat("w").await.unwrap().ino;
+    assert_eq!(told(waits, "state").await, Ok("waiting".into()));
+
+    let attributes = bed.fs.attributes();
+    let set = attributes.setxattr(ino, "user.cosmount.state", b"clean", XattrMode::Any).await;
+    let removed = attributes.removexattr(ino, "user.cosmount.state").await;
+    assert_eq!((set, removed), (Err(FsError::NotPermitted), Err(FsError::NotPermitted)));
+    assert_eq!(attributes.listxattr(ino).await.unwrap(), [""; 0]);
+    let directory = bed.mkdir("d").await.unwrap().ino;
+    assert_eq!(told(directory, "state").await, nothing());
 }
 
 #[tokio::test]

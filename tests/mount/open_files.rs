@@ -138,3 +138,20 @@ fn what_is_written_after_an_interrupted_rename_is_under_the_new_name() {
     eventually("the rename has come to its end", || bed.bucket().keys() == ["log.1"]);
     assert_eq!(bed.bucket().get("log.1"), b"one\ntwo\n");
 }
+
+#[test]
+fn the_state_of_a_file_is_an_attribute_that_cp_does_not_carry() {
+    let bed = Bed::new();
+    let show = |name: &str, file: &str| {
+        bed.sh(&format!("python3 -c \"import os; print(os.getxattr('{file}', 'user.cosmount.{name}').decode())\""))
+    };
+    fs::write(bed.at("a"), random_bytes(2 * PART_BYTES + 7, 3)).unwrap();
+    assert_eq!((show("state", "a").trim(), show("parts", "a").trim()), ("clean", "3/3"));
+    let mut open = File::create(bed.at("b")).unwrap();
+    open.write_all(b"new").unwrap();
+    assert_eq!(show("state", "b").trim(), "dirty");
+    drop(open);
+    assert_eq!(show("state", "b").trim(), "clean");
+    bed.sh("python3 -c \"import os; os.setxattr('a', 'user.mine', b'1')\"; cp -a a c");
+    assert_eq!(bed.sh("python3 -c \"import os; print(os.listxattr('c'))\"").trim(), "['user.mine']");
+}

@@ -33,7 +33,7 @@ const RANK_ENVIRONMENT: u8 = 7;
 const RANK_PROCESS: u8 = 9;
 
 /// Crates that have a home, and the beginnings of the paths that are it.
-const HOMES: [(&str, &[&str]); 23] = [
+const HOMES: [(&str, &[&str]); 25] = [
     ("sha1", &["wire/sign", "server/"]),
     ("sha2", &["wire/sign"]),
     ("hmac", &["wire/sign"]),
@@ -58,6 +58,7 @@ const HOMES: [(&str, &[&str]); 23] = [
     ("unicode_width", &["cli/terminal.rs"]),
     ("toml", &["config/"]),
     ("hdrhistogram", &["stats/latency.rs"]),
+    ("indicatif", &["cli/"]),
     // Where options are read, where data is stored, and what is told to programs.
     ("serde", &["cli/", "config/", "journal/", "monitor/", "object/metadata.rs", "server/", "stats/"]),
 ];

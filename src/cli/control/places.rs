@@ -1,7 +1,6 @@
-//! How `cosmount unmount` talks to the daemon of a mount: a Unix socket in a directory of the user's own.
+//! Where the sockets, shared files and logs of a user's mounts are.
 //!
-//! One line asks, lines answer, and the connection stays open until the daemon has ended, so that whoever asked knows
-//! when. The directory belongs to the user alone (mode 0700), which is all the protection that the socket has.
+//! The directory belongs to the user alone (mode 0700), which is all the protection that a socket has.
 
 use std::fs::{self, DirBuilder};
 use std::io;
@@ -14,69 +13,20 @@ use std::time::Duration;
 use crate::fs::Others;
 use crate::object::Crc64Hasher;
 
-/// Asks a daemon to unmount.
-pub(super) const UNMOUNT: &str = "unmount";
-
-/// A line of the daemon's answer.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Answer {
-    /// It began, and will have ended within so many seconds.
-    Within(u64),
-    /// So many files with so many bytes in memory are not published yet.
-    Waiting(u64, u64),
-    /// Something could not be published, and why.
-    Unpublished(String),
-    /// An upload could not be aborted.
-    Upload(String),
-    /// A file is published that a program still had open for writing.
-    CutOff(String),
-    /// All was said; the end of the connection follows.
-    Done,
-}
-
-impl Answer {
-    /// The line, without its end.
-    pub(super) fn encode(&self) -> String {
-        match self {
-            Answer::Within(seconds) => format!("within {seconds}"),
-            Answer::Waiting(files, bytes) => format!("waiting {files} {bytes}"),
-            Answer::Unpublished(what) => format!("unpublished {}", what.replace(['\n', '\r'], " ")),
-            Answer::Upload(what) => format!("upload {}", what.replace(['\n', '\r'], " ")),
-            Answer::CutOff(what) => format!("cut-off {}", what.replace(['\n', '\r'], " ")),
-            Answer::Done => "done".to_owned(),
-        }
-    }
-
-    /// Reads a line; `None` is a line that this version does not know.
-    pub(super) fn decode(line: &str) -> Option<Answer> {
-        match line.split_once(' ') {
-            Some(("within", seconds)) => seconds.parse().ok().map(Answer::Within),
-            Some(("waiting", counts)) => {
-                let (files, bytes) = counts.split_once(' ')?;
-                Some(Answer::Waiting(files.parse().ok()?, bytes.parse().ok()?))
-            }
-            Some(("unpublished", what)) => Some(Answer::Unpublished(what.to_owned())),
-            Some(("upload", what)) => Some(Answer::Upload(what.to_owned())),
-            Some(("cut-off", what)) => Some(Answer::CutOff(what.to_owned())),
-            _ => (line == "done").then_some(Answer::Done),
-        }
-    }
-}
-
 /// What the environment says of where a user's files may be.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Places {
+pub(in crate::cli) struct Places {
     /// `$XDG_RUNTIME_DIR`.
-    pub(super) runtime: Option<PathBuf>,
+    pub(in crate::cli) runtime: Option<PathBuf>,
     /// `$XDG_STATE_HOME`.
-    pub(super) state: Option<PathBuf>,
+    pub(in crate::cli) state: Option<PathBuf>,
     /// The user's home.
-    pub(super) home: Option<PathBuf>,
+    pub(in crate::cli) home: Option<PathBuf>,
 }
 
 /// Where the sockets, shared files and logs of this user's mounts may be, the best first. None of them is in a directory
 /// where others may make one of that name.
-pub(super) fn directories(user_id: u32, places: &Places) -> Vec<PathBuf> {
+pub(in crate::cli) fn directories(user_id: u32, places: &Places) -> Vec<PathBuf> {
     let usual = if user_id == 0 { "/run".into() } else { PathBuf::from(format!("/run/user/{user_id}")) };
     let runtime = places.runtime.clone().filter(|directory| user_id != 0 && *directory != usual);
     let state = places.state.clone().or_else(|| Some(places.home.as_ref()?.join(".local/state")));
@@ -86,14 +36,14 @@ pub(super) fn directories(user_id: u32, places: &Places) -> Vec<PathBuf> {
 }
 
 /// The socket of one mount in a directory: a digest, because a path to a socket holds at most 107 bytes.
-pub(super) fn socket_path(directory: &Path, mount_point: &Path) -> PathBuf {
+pub(in crate::cli) fn socket_path(directory: &Path, mount_point: &Path) -> PathBuf {
     let mut digest = Crc64Hasher::new();
     digest.update(mount_point.as_os_str().as_bytes());
     directory.join(format!("{:016x}.sock", digest.value().0))
 }
 
 /// The file that the mounts of one bucket share in a directory; see [`crate::fs::Others`].
-pub(super) fn shared_path(directory: &Path, origin: &str, bucket: &str) -> PathBuf {
+pub(in crate::cli) fn shared_path(directory: &Path, origin: &str, bucket: &str) -> PathBuf {
     let mut digest = Crc64Hasher::new();
     digest.update(format!("{origin} {bucket}").as_bytes());
     directory.join(format!("{:016x}.{}", digest.value().0, Others::EXTENSION))
@@ -101,7 +51,7 @@ pub(super) fn shared_path(directory: &Path, origin: &str, bucket: &str) -> PathB
 
 /// The log of one mount in a directory, on a machine without syslog. Its name can be read, and the digest keeps two apart
 /// that look the same.
-pub(super) fn log_path(directory: &Path, mount_point: &Path) -> PathBuf {
+pub(in crate::cli) fn log_path(directory: &Path, mount_point: &Path) -> PathBuf {
     let socket = socket_path(directory, mount_point);
     let digest = socket.file_stem().unwrap_or_default().to_string_lossy().into_owned();
     let place: String =
@@ -116,7 +66,7 @@ pub(super) fn log_path(directory: &Path, mount_point: &Path) -> PathBuf {
 const LOG_KEPT_FOR: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// Removes logs of mounts that are long gone.
-pub(super) fn remove_old_logs(directory: &Path) {
+pub(in crate::cli) fn remove_old_logs(directory: &Path) {
     for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
         let written = entry.metadata().and_then(|metadata| metadata.modified());
@@ -129,7 +79,7 @@ pub(super) fn remove_old_logs(directory: &Path) {
 
 /// Removes what mounts have left that did not end in order: sockets that nobody listens at, and files that were shared with
 /// mounts that are gone.
-pub(super) fn remove_what_is_left(directory: &Path) {
+pub(in crate::cli) fn remove_what_is_left(directory: &Path) {
     for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
         let path = entry.path();
         match path.extension().and_then(|extension| extension.to_str()) {
@@ -148,7 +98,7 @@ pub(super) fn remove_what_is_left(directory: &Path) {
 
 /// A path for a socket in the first of the directories that can be made. A socket that a daemon without a mount left
 /// behind is removed: nobody else can be mounted on the same mount point.
-pub(super) fn prepare(candidates: &[PathBuf], mount_point: &Path) -> io::Result<PathBuf> {
+pub(in crate::cli) fn prepare(candidates: &[PathBuf], mount_point: &Path) -> io::Result<PathBuf> {
     let path = socket_path(&own_directory(candidates)?, mount_point);
     match fs::remove_file(&path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
@@ -157,7 +107,7 @@ pub(super) fn prepare(candidates: &[PathBuf], mount_point: &Path) -> io::Result<
 }
 
 /// Makes the first of the directories that can be made and that belong to the user alone.
-pub(super) fn own_directory(candidates: &[PathBuf]) -> io::Result<PathBuf> {
+pub(in crate::cli) fn own_directory(candidates: &[PathBuf]) -> io::Result<PathBuf> {
     let user_id = rustix::process::geteuid().as_raw();
     let mut refused = io::Error::from(io::ErrorKind::NotFound);
     for directory in candidates {
@@ -194,7 +144,7 @@ fn make_private(directory: &Path) -> io::Result<()> {
 }
 
 /// Whether a directory is one user's alone.
-pub(super) fn belongs_to(directory: &Path, user_id: u32) -> bool {
+pub(in crate::cli) fn belongs_to(directory: &Path, user_id: u32) -> bool {
     fs::symlink_metadata(directory)
         .is_ok_and(|metadata| metadata.is_dir() && metadata.uid() == user_id && metadata.mode() & 0o077 == 0)
 }
@@ -204,27 +154,6 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
-
-    #[test]
-    fn answers_are_read_back_as_they_were_written() {
-        let answers = [
-            Answer::Within(60),
-            Answer::Waiting(3, 1 << 40),
-            Answer::Unpublished("a b.txt: no such bucket".into()),
-            Answer::Upload("a (upload 17)".into()),
-            Answer::CutOff("a b.txt".into()),
-            Answer::Done,
-        ];
-        for answer in answers {
-            assert_eq!(Answer::decode(&answer.encode()), Some(answer));
-        }
-        assert_eq!(Answer::decode("something new"), None);
-    }
-
-    #[test]
-    fn an_answer_is_one_line_whatever_a_file_is_called() {
-        assert_eq!(Answer::Unpublished("a\nb".into()).encode(), "unpublished a b");
-    }
 
     #[test]
     fn sockets_are_where_a_users_runtime_files_are() {

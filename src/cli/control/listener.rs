@@ -1,0 +1,380 @@
+//! The daemon's end of the control socket.
+//!
+//! Whoever asks has a task of his own. One that does not read, or does not ask, ends by itself, and nobody waits for it.
+
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::{Semaphore, mpsc};
+use tokio::time::{Instant, sleep, timeout};
+
+use super::protocol::{Answer, Ask, Request, Sieve, TraceFilter};
+use crate::cli::session::Left;
+use crate::fs::FsState;
+use crate::monitor::Observer;
+use crate::upload::Stage;
+
+/// How long somebody who connects may take to ask.
+const ASKING_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long somebody may take to read what he asked for, when the socket is full.
+const READING_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long to wait after a connection that could not be accepted.
+const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
+
+/// The longest line that is listened to, in bytes: a path has 4 KiB at most, and each of its bytes may be escaped.
+const LINE_BYTES_MAX: u64 = 64 << 10;
+
+/// People who wait for an unmount at the same time; more of them wait in the socket's queue.
+const ASKERS_MAX: usize = 16;
+
+/// Connections at the same time; more of them wait in the socket's queue.
+const CONNECTIONS_MAX: usize = 256;
+
+/// The shortest span between two documents for one who watches.
+const STATUS_EVERY_MIN: Duration = Duration::from_millis(100);
+
+/// How often somebody who waits is told what for.
+const PROGRESS_EVERY: Duration = Duration::from_millis(200);
+
+/// Events that are written at once, at most.
+const EVENTS_AT_ONCE_MAX: usize = 512;
+
+/// Somebody who asked to unmount and waits for answers.
+pub(in crate::cli) struct Asker(UnixStream);
+
+/// The socket, removed when dropped unless the next mount has put its own there.
+pub(in crate::cli) struct ControlListener {
+    path: PathBuf,
+    /// Device and inode of the socket.
+    identity: Option<(u64, u64)>,
+    askers: mpsc::Receiver<Asker>,
+}
+
+/// What a connection needs.
+#[derive(Clone)]
+struct Host {
+    observer: Arc<Observer>,
+    /// How long the end of the mount may take.
+    deadline: Duration,
+    unmounts: mpsc::Sender<Asker>,
+}
+
+impl ControlListener {
+    /// Listens at `path`, where nothing may be. Whoever asks to unmount is told `deadline` at once.
+    pub(in crate::cli) fn bind(
+        path: PathBuf,
+        deadline: Duration,
+        observer: Arc<Observer>,
+    ) -> io::Result<ControlListener> {
+        let listener = UnixListener::bind(&path)?;
+        let (unmounts, askers) = mpsc::channel(ASKERS_MAX);
+        tokio::spawn(accept(listener, Host { observer, deadline, unmounts }));
+        Ok(ControlListener { identity: identity(&path), path, askers })
+    }
+
+    /// The next one who asks to unmount.
+    pub(in crate::cli) async fn asked(&mut self) -> Asker {
+        match self.askers.recv().await {
+            Some(asker) => asker,
+            // Nobody listens any more.
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Those who asked meanwhile.
+    pub(in crate::cli) fn others(&mut self) -> Vec<Asker> {
+        std::iter::from_fn(|| self.askers.try_recv().ok()).collect()
+    }
+}
+
+impl Drop for ControlListener {
+    fn drop(&mut self) {
+        if self.identity.is_some() && identity(&self.path) == self.identity {
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
+}
+
+fn identity(path: &Path) -> Option<(u64, u64)> {
+    std::fs::symlink_metadata(path).ok().map(|metadata| (metadata.dev(), metadata.ino()))
+}
+
+impl Asker {
+    /// Tells what is waited for.
+    pub(in crate::cli) async fn tell_progress(&mut self, state: &FsState) {
+        let _ = say(&mut self.0, &progress(state, "").line()).await;
+    }
+
+    /// Tells what is left. Somebody who has gone away misses it.
+    pub(in crate::cli) async fn tell(&mut self, left: &Left) {
+        let unpublished = left.unpublished.iter().cloned().map(|what| Answer::Unpublished { what });
+        let uploads = left.uploads.iter().cloned().map(|what| Answer::Upload { what });
+        let cut_off = left.cut_off.iter().cloned().map(|path| Answer::CutOff { path });
+        let lines = unpublished.chain(uploads).chain(cut_off).chain([Answer::Done]);
+        let text: String = lines.map(|answer| answer.line()).collect();
+        let _ = say(&mut self.0, &text).await;
+    }
+
+    /// Keeps the connection open until the kernel closes it, which it does when this process has ended: that is what
+    /// the one who asked waits for.
+    pub(in crate::cli) fn hold_until_exit(self) {
+        std::mem::forget(self);
+    }
+}
+
+async fn accept(listener: UnixListener, host: Host) {
+    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    while !host.unmounts.is_closed() {
+        // The semaphore is never closed.
+        let Ok(place) = places.clone().acquire_owned().await else { return };
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            // Out of descriptors, for example: who asks waits in the socket's queue.
+            Err(error) => {
+                log::warn!("nobody can ask this mount anything right now: {error}");
+                sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        let host = host.clone();
+        tokio::spawn(async move {
+            // Who goes away in the middle has heard enough.
+            let _ = host.converse(stream).await;
+            drop(place);
+        });
+    }
+}
+
+impl Host {
+    /// Answers one who asks.
+    async fn converse(&self, mut stream: UnixStream) -> io::Result<()> {
+        let mut line = String::new();
+        let (reader, _) = stream.split();
+        timeout(ASKING_TIMEOUT, BufReader::new(reader.take(LINE_BYTES_MAX)).read_line(&mut line)).await??;
+        match Request::read(&line) {
+            Ok(Ask::Status { every_ms }) => self.show_status(stream, every_ms.map(Duration::from_millis)).await,
+            Ok(Ask::Trace(filter)) => self.show_events(stream, filter).await,
+            Ok(Ask::Sync { path }) => self.sync(stream, path).await,
+            Ok(Ask::Unmount) => {
+                say(&mut stream, &Answer::Within { seconds: self.deadline.as_secs() + 1 }.line()).await?;
+                // There is nobody to ask any more when the mount ends already; the connection ends with it.
+                let _ = self.unmounts.send(Asker(stream)).await;
+                Ok(())
+            }
+            Err(why) => say(&mut stream, &Answer::Refused { why }.line()).await,
+        }
+    }
+
+    async fn show_status(&self, mut stream: UnixStream, every: Option<Duration>) -> io::Result<()> {
+        loop {
+            let answer = Answer::Status { status: Box::new(self.observer.status()) };
+            say(&mut stream, &answer.line()).await?;
+            match every {
+                // Who has gone is noticed by the next line.
+                Some(every) => sleep(every.max(STATUS_EVERY_MIN)).await,
+                None => return Ok(()),
+            }
+        }
+    }
+
+    async fn show_events(&self, mut stream: UnixStream, filter: TraceFilter) -> io::Result<()> {
+        let sieve = Sieve::new(filter, &self.observer.fs().options().prefix);
+        let mut listener = self.observer.stats().trace.listen();
+        say(&mut stream, &Answer::Listening.line()).await?;
+        let (mut reader, mut writer) = stream.split();
+        let mut nothing = [0];
+        loop {
+            let first = tokio::select! {
+                next = listener.next() => next,
+                // Who listens says nothing more, so this is the end.
+                _ = reader.read(&mut nothing) => return Ok(()),
+            };
+            let mut text = String::new();
+            let mut next = first;
+            for _ in 0..EVENTS_AT_ONCE_MAX {
+                match next {
+                    Some(Ok(event)) if sieve.lets_through(&event) => text += &Answer::line_of(&event),
+                    Some(Ok(_)) => {}
+                    Some(Err(events)) => text += &Answer::Lost { events }.line(),
+                    None => return Ok(()),
+                }
+                match listener.next().now_or_never() {
+                    Some(more) => next = more,
+                    None => break,
+                }
+            }
+            timeout(READING_TIMEOUT, writer.write_all(text.as_bytes())).await??;
+        }
+    }
+
+    /// Publishes, in a task of its own: what has begun goes on when nobody waits for it any more.
+    async fn sync(&self, mut stream: UnixStream, path: String) -> io::Result<()> {
+        let fs = self.observer.fs().clone();
+        let below = path.clone();
+        let mut publishing = tokio::spawn(async move { fs.publish_below(&below).await });
+        let mut next = Instant::now() + PROGRESS_EVERY;
+        let failed = loop {
+            tokio::select! {
+                failed = &mut publishing => break failed.map_err(io::Error::other)?,
+                () = tokio::time::sleep_until(next) => {
+                    say(&mut stream, &progress(&self.observer.fs().state(), &path).line()).await?;
+                    next = Instant::now() + PROGRESS_EVERY;
+                }
+            }
+        };
+        let failed = failed.into_iter().map(|(path, error)| Answer::Unpublished { what: format!("{path}: {error}") });
+        let text: String = failed.chain([Answer::Done]).map(|answer| answer.line()).collect();
+        say(&mut stream, &text).await
+    }
+}
+
+/// What is not in the bucket yet, at and below a path.
+fn progress(state: &FsState, path: &str) -> Answer {
+    let is_below = |found: &str| {
+        path.is_empty() || found.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    };
+    let (mut files, mut bytes) = (0, 0);
+    for file in &state.files {
+        let is_wanted = file.path.as_deref().is_none_or(is_below);
+        let Some(progress) = file.progress.as_ref().filter(|_| is_wanted) else { continue };
+        if !matches!(progress.stage, Stage::Dirty | Stage::Publishing) {
+            continue;
+        }
+        let landed = progress.upload.as_ref().map_or(0, |upload| upload.landed_bytes);
+        files += 1;
+        bytes += progress.size.saturating_sub(landed);
+    }
+    Answer::Progress { files, bytes }
+}
+
+/// Writes lines, unless whoever should read them does not.
+async fn say(stream: &mut UnixStream, text: &str) -> io::Result<()> {
+    timeout(READING_TIMEOUT, stream.write_all(text.as_bytes())).await?
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::clock::Clock;
+    use crate::fs::{FileSystem, FileSystemParts, FsOptions, Inheritance};
+    use crate::memory::Memory;
+    use crate::monitor::ObserverParts;
+    use crate::read::ReadOptions;
+    use crate::store::CredentialCache;
+    use crate::store::testing::MemoryStore;
+    use crate::upload::UploadOptions;
+    use crate::wire::sign::Credentials;
+
+    fn observer() -> Arc<Observer> {
+        let fs = FileSystem::new(FileSystemParts {
+            store: Arc::new(MemoryStore::default()),
+            options: FsOptions::default(),
+            upload: UploadOptions::default(),
+            read: ReadOptions::default(),
+            memory: Memory::new(64 << 20),
+            clock: Clock::System,
+            stats: Arc::default(),
+            runtime: tokio::runtime::Handle::current(),
+            others: None,
+            inheritance: Inheritance::none(),
+        });
+        let credentials = Credentials { secret_id: "AKIDtest".into(), secret_key: "the-secret".into(), token: None };
+        Observer::new(ObserverParts {
+            fs,
+            credentials: CredentialCache::from(credentials),
+            source: "photos-1250000000".into(),
+            mount_point: "/mnt".into(),
+            endpoint: "http://127.0.0.1".into(),
+            options: BTreeMap::new(),
+        })
+    }
+
+    async fn heard(path: &Path, line: &str) -> String {
+        let mut client = UnixStream::connect(path).await.unwrap();
+        client.write_all(line.as_bytes()).await.unwrap();
+        let mut heard = String::new();
+        client.read_to_string(&mut heard).await.unwrap();
+        heard
+    }
+
+    #[tokio::test]
+    async fn whoever_asks_to_unmount_hears_what_could_not_be_published() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("socket");
+        let mut listener = ControlListener::bind(path.clone(), Duration::from_secs(60), observer()).unwrap();
+        let asking = tokio::spawn({
+            let path = path.clone();
+            async move { heard(&path, "{\"version\":1,\"ask\":\"unmount\"}\n").await }
+        });
+        let mut asker = listener.asked().await;
+        asker.tell_progress(&FsState::default()).await;
+        let left = Left {
+            unpublished: vec!["a.bin: denied".into()],
+            uploads: vec!["b (upload 1)".into()],
+            cut_off: vec!["c".into()],
+        };
+        asker.tell(&left).await;
+        drop(asker);
+        let lines = [
+            r#"{"tell":"within","seconds":61}"#,
+            r#"{"tell":"progress","files":0,"bytes":0}"#,
+            r#"{"tell":"unpublished","what":"a.bin: denied"}"#,
+            r#"{"tell":"upload","what":"b (upload 1)"}"#,
+            r#"{"tell":"cut_off","path":"c"}"#,
+            r#"{"tell":"done"}"#,
+        ];
+        assert_eq!(asking.await.unwrap().lines().collect::<Vec<_>>(), lines);
+        // The next mount on the same place.
+        std::fs::remove_file(&path).unwrap();
+        let next = ControlListener::bind(path.clone(), Duration::from_secs(60), observer()).unwrap();
+        drop(listener);
+        assert!(path.exists(), "it is the next one's");
+        drop(next);
+        assert!(!path.exists());
+    }
+
+    #[tokio::test]
+    async fn a_status_is_one_line_without_a_secret_and_nonsense_is_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("socket");
+        let _listener = ControlListener::bind(path.clone(), Duration::from_secs(60), observer()).unwrap();
+        let status = heard(&path, "{\"version\":1,\"ask\":\"status\"}\n").await;
+        assert_eq!(status.lines().count(), 1);
+        assert!(status.contains("AKIDtest") && !status.contains("the-secret"), "{status}");
+        for nonsense in ["hello\n", "\n", "{\"version\":9,\"ask\":\"status\"}\n"] {
+            let refused = heard(&path, nonsense).await;
+            assert!(refused.starts_with("{\"tell\":\"refused\",\"why\":"), "{nonsense:?}: {refused}");
+        }
+        assert_eq!(heard(&path, "{\"version\":1,\"ask\":\"sync\"}\n").await, "{\"tell\":\"done\"}\n");
+    }
+
+    #[tokio::test]
+    async fn who_does_not_read_keeps_nobody_from_an_answer() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("socket");
+        let _listener = ControlListener::bind(path.clone(), Duration::from_secs(60), observer()).unwrap();
+        let mut silent = Vec::new();
+        for index in 0..100 {
+            let mut client = UnixStream::connect(&path).await.unwrap();
+            let ask: &[u8] = match index % 3 {
+                0 => b"{\"version\":1,\"ask\":\"status\",\"every_ms\":1}\n",
+                1 => b"{\"version\":1,\"ask\":\"trace\"}\n",
+                _ => b"{\"version\":1,",
+            };
+            client.write_all(ask).await.unwrap();
+            silent.push(client);
+        }
+        let status = heard(&path, "{\"version\":1,\"ask\":\"status\"}\n").await;
+        assert!(status.starts_with("{\"tell\":\"status\""), "{status}");
+    }
+}
