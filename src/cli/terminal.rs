@@ -166,6 +166,9 @@ pub(super) fn harmless(text: &str) -> Cow<'_, str> {
 mod tests {
     use super::*;
 
+    /// Whether it is a terminal, what the environment says, and what follows.
+    type Row = (bool, &'static [(&'static str, &'static str)], bool);
+
     fn terminal(is_terminal: bool, columns: Option<usize>, variables: &[(&str, &str)]) -> Terminal {
         let find =
             |name: &str| variables.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned());
@@ -174,7 +177,7 @@ mod tests {
 
     #[test]
     fn colours_are_for_terminals_that_take_them_unless_somebody_says_otherwise() {
-        let table: [(bool, &[(&str, &str)], bool); 10] = [
+        let table: [Row; 10] = [
             (true, &[("TERM", "xterm")], true),
             (true, &[], false),
             (true, &[("TERM", "dumb")], false),
@@ -193,7 +196,7 @@ mod tests {
 
     #[test]
     fn signs_beyond_ascii_are_for_terminals_of_a_locale_that_has_them() {
-        let table: [(bool, &[(&str, &str)], bool); 7] = [
+        let table: [Row; 7] = [
             (true, &[("LANG", "en_US.UTF-8")], true),
             (true, &[("LANG", "C.utf8")], true),
             (true, &[], false),

@@ -249,7 +249,8 @@ impl Bed {
 
     /// Publishes what waits, as the end of the mount does.
     pub(crate) async fn publish_all(&self) {
-        assert_eq!(self.fs.publish_all().await, []);
+        let failed = self.fs.publish_all().await;
+        assert!(failed.is_empty(), "{failed:?}");
     }
 
     /// Lets time pass, for clocks and timers, and all that is due come to its end. For tests that began with paused time.

@@ -190,6 +190,7 @@ async fn the_end_of_the_mount_publishes_what_is_open_and_tells_what_failed() {
     unpublished.sort();
     assert_eq!(unpublished, ["a", "b", "c"]);
     let failed = bed.fs.publish_all().await;
+    let failed: Vec<_> = failed.into_iter().map(|(key, failed)| (key, failed.error)).collect();
     assert_eq!(failed, [("b".to_owned(), FsError::Remote(StoreErrorKind::Denied))]);
     bed.assert_bucket(&[("a", b"small"), ("c", &content)]);
     assert_eq!(bed.fs.unpublished(), [] as [String; 0]);

@@ -421,6 +421,7 @@ impl Run {
         self.explain().await?;
         self.pass(10_000).await;
         let failed = self.bed.fs.publish_all().await;
+        let failed: Vec<String> = failed.into_iter().map(|(key, failed)| format!("{key}: {failed}")).collect();
         self.bed.settle().await;
         let left =
             (failed, self.bed.fs.unpublished(), self.bed.fs.being_written(), self.bed.bucket.unfinished_uploads());
