@@ -303,12 +303,9 @@ pub(super) struct TraceArguments {
     /// A mount, or a file or directory in one to hear of that alone
     #[arg(value_name = "DIR")]
     pub(super) path: PathBuf,
-    /// Only requests to the service
-    #[arg(long)]
-    pub(super) requests: bool,
-    /// Only calls of programs
-    #[arg(long)]
-    pub(super) calls: bool,
+    /// Only requests to the service, or only calls of programs
+    #[arg(long, value_name = "WHAT")]
+    pub(super) only: Option<TraceOnly>,
     /// Only operations and calls of this name, with * and ?; may be repeated
     #[arg(long, value_name = "NAME")]
     pub(super) operation: Vec<String>,
@@ -327,6 +324,13 @@ pub(super) struct TraceArguments {
     /// Write a JSON object on each line
     #[arg(long)]
     pub(super) json: bool,
+}
+
+/// What a trace may be about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum TraceOnly {
+    Requests,
+    Calls,
 }
 
 /// Show or abort unfinished multipart uploads, whose parts are stored and paid for.

@@ -471,17 +471,17 @@ impl Session {
     /// The mount goes away in between, so that what is written while the first files are published is published too.
     async fn close(&self, asker: Option<&mut Asker>) -> Left {
         let deadline = Instant::now() + self.unmount_timeout;
-        let mut waiting = self.fs.unpublished();
+        let mut waiting = self.fs.state().unpublished_keys();
         let mut unpublished = tokio::select! {
             unpublished = self.publish_until(deadline) => unpublished,
             () = self.tell_progress(asker) => BTreeMap::new(),
         };
         self.detach();
-        let again = self.fs.unpublished();
+        let again = self.fs.state().unpublished_keys();
         if !again.is_empty() {
             let failed = self.publish_until(deadline.max(Instant::now() + LAST_PUBLISH_MIN)).await;
             // What failed or took too long at first, and is published now, is not told as both.
-            let still = self.fs.unpublished();
+            let still = self.fs.state().unpublished_keys();
             unpublished.retain(|path, _| !again.contains(path) || still.contains(path));
             unpublished.extend(failed);
             waiting.extend(again);
@@ -498,7 +498,7 @@ impl Session {
     /// What is left of files of which those `waiting` were not published when the mount was told to end.
     fn left(&self, unpublished: BTreeMap<String, String>, waiting: &[String]) -> Left {
         let is_cut_off = |path: &String| waiting.contains(path) && !unpublished.contains_key(path);
-        let cut_off = self.fs.being_written().into_iter().filter(is_cut_off).collect();
+        let cut_off = self.fs.state().being_written().into_iter().filter(is_cut_off).collect();
         let unpublished = unpublished.into_iter().map(|(path, reason)| format!("{path}: {reason}")).collect();
         Left { unpublished, uploads: self.recovery.unfinished_uploads(), cut_off }
     }
@@ -522,7 +522,7 @@ impl Session {
     async fn publish_until(&self, deadline: Instant) -> BTreeMap<String, String> {
         // In a task of its own, because publishing must run to its end for as long as this process lives.
         let fs = self.fs.clone();
-        let publishing = tokio::spawn(async move { fs.publish_all().await });
+        let publishing = tokio::spawn(async move { fs.publish_below("").await });
         match timeout(deadline.saturating_duration_since(Instant::now()), publishing).await {
             Ok(Ok(failed)) => failed.into_iter().map(|(path, error)| (path, error.to_string())).collect(),
             Ok(Err(error)) => self.unpublished_because(&error.to_string()),
@@ -531,7 +531,7 @@ impl Session {
     }
 
     fn unpublished_because(&self, reason: &str) -> BTreeMap<String, String> {
-        self.fs.unpublished().into_iter().map(|path| (path, reason.to_owned())).collect()
+        self.fs.state().unpublished_keys().into_iter().map(|path| (path, reason.to_owned())).collect()
     }
 
     /// What is left when somebody does not want to wait any longer.

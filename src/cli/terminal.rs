@@ -8,7 +8,7 @@ use std::io::{self, IsTerminal, Write};
 use std::os::fd::AsFd;
 
 use clap::builder::styling::{AnsiColor, Effects, Style};
-use unicode_width::UnicodeWidthStr;
+use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 use super::failure::Failure;
 use crate::config::redacted;
@@ -162,6 +162,18 @@ pub(super) fn harmless(text: &str) -> Cow<'_, str> {
     Cow::Owned(text.chars().map(escaped).collect())
 }
 
+/// As much of a line as fits so many columns. The line is one without colours.
+pub(super) fn clipped(line: &str, columns: usize) -> String {
+    let mut left = columns;
+    let fits = |c: &char| {
+        let width = c.width().unwrap_or(0);
+        let fits = width <= left;
+        left = left.saturating_sub(width);
+        fits
+    };
+    line.chars().take_while(fits).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -247,5 +259,12 @@ mod tests {
     fn what_a_terminal_would_obey_is_written_out() {
         assert_eq!(harmless("a\u{1b}[2Jb\nc"), "a\\u{1b}[2Jb\\nc");
         assert_eq!(harmless("照片"), "照片");
+    }
+
+    #[test]
+    fn a_line_is_clipped_at_the_width_that_is_seen() {
+        assert_eq!(clipped("abc", 10), "abc");
+        assert_eq!(clipped("abcdef", 3), "abc");
+        assert_eq!(clipped("相册相册", 5), "相册");
     }
 }

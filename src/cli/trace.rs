@@ -5,7 +5,7 @@ use std::time::Duration;
 use indicatif::BinaryBytes;
 use serde_json::Value;
 
-use super::arguments::TraceArguments;
+use super::arguments::{TraceArguments, TraceOnly};
 use super::control::{Answer, Ask, Conversation, TraceFilter};
 use super::failure::Failure;
 use super::status::hang_up_on_interrupt;
@@ -45,11 +45,10 @@ pub(super) fn run(arguments: &TraceArguments) -> Result<(), Failure> {
 }
 
 fn filter(arguments: &TraceArguments, below: &str) -> TraceFilter {
-    let what = match (arguments.requests, arguments.calls) {
-        (true, false) => Some("request".to_owned()),
-        (false, true) => Some("call".to_owned()),
-        _ => None,
-    };
+    let what = arguments.only.map(|only| match only {
+        TraceOnly::Requests => "request".to_owned(),
+        TraceOnly::Calls => "call".to_owned(),
+    });
     // Who names something in the mount wants to see what happens there.
     let inside = match below {
         "" => None,

@@ -276,11 +276,6 @@ impl FileSystem {
         self.publisher.dispose_all()
     }
 
-    /// Publishes every file that is being written, and returns those that could not be, with the reason.
-    pub fn publish_all(&self) -> impl Future<Output = Vec<(String, FailedCall)>> {
-        self.publisher.publish_below("")
-    }
-
     /// Publishes what is being written or waits of a file, or of all below a directory, by its path below the mount; an empty
     /// one is all. Returns what could not be published, with the reason.
     pub fn publish_below(&self, path: &str) -> impl Future<Output = Vec<(String, FailedCall)>> {
@@ -290,16 +285,6 @@ impl FileSystem {
     /// What is counted, and who listens.
     pub fn stats(&self) -> &Arc<Stats> {
         &self.context.stats
-    }
-
-    /// The keys of files that programs have open for writing, and have written to.
-    pub fn being_written(&self) -> Vec<String> {
-        self.publisher.being_written()
-    }
-
-    /// The keys of files that hold something which is not in the bucket.
-    pub fn unpublished(&self) -> Vec<String> {
-        self.publisher.unpublished()
     }
 
     /// Opens a directory.

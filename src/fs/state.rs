@@ -55,6 +55,8 @@ pub struct FileState {
     pub writers: usize,
     /// Since when it is closed and waits to be published, if it does.
     pub waiting_since: Option<SystemTime>,
+    /// Nothing was written to it since it was made or emptied.
+    pub is_untouched: bool,
     /// What was written to it, if somebody has it open for writing or it waits.
     pub progress: Option<Progress>,
 }
@@ -68,6 +70,18 @@ impl FileState {
 }
 
 impl FsState {
+    /// The keys of files that programs have open for writing, and have written to.
+    pub fn being_written(&self) -> Vec<String> {
+        let is_written = |file: &&FileState| file.writers > 0 && !file.is_untouched;
+        let written = self.files.iter().filter(is_written).filter_map(|file| file.progress.as_ref());
+        written.map(|progress| progress.key.to_string()).collect()
+    }
+
+    /// The keys of what is not in the bucket.
+    pub fn unpublished_keys(&self) -> Vec<String> {
+        self.unpublished().into_iter().map(|(key, _)| key).collect()
+    }
+
     /// The keys of what is not in the bucket, and the bytes of each that are in memory.
     pub fn unpublished(&self) -> Vec<(String, u64)> {
         let files = self.files.iter().filter(|file| file.is_unpublished()).filter_map(|file| file.progress.as_ref());
@@ -93,7 +107,10 @@ impl FileSystem {
         let mut files: BTreeMap<u64, FileState> = BTreeMap::new();
         for (ino, (handles, writers)) in handles {
             let path = self.path(Ino(ino));
-            files.insert(ino, FileState { path, handles, writers, waiting_since: None, progress: None });
+            files.insert(
+                ino,
+                FileState { path, handles, writers, waiting_since: None, is_untouched: true, progress: None },
+            );
         }
         for (ino, writing) in written {
             let file = files.entry(ino.0).or_insert_with(|| FileState {
@@ -101,9 +118,11 @@ impl FileSystem {
                 handles: 0,
                 writers: 0,
                 waiting_since: None,
+                is_untouched: true,
                 progress: None,
             });
-            (file.waiting_since, file.progress) = (writing.held_since(), Some(writing.file.progress()));
+            (file.waiting_since, file.is_untouched) = (writing.held_since(), writing.is_untouched());
+            file.progress = Some(writing.file.progress());
         }
         let files: Vec<FileState> = files.into_values().collect();
         let (read_hits, read_misses) = self.context.readers.hits_and_misses();

@@ -169,7 +169,7 @@ fn files(files: Vec<FileState>, now: SystemTime) -> Vec<FileStatus> {
 }
 
 fn file_status(file: FileState, now: SystemTime) -> FileStatus {
-    let FileState { path, handles, writers, waiting_since, progress } = file;
+    let FileState { path, handles, writers, waiting_since, progress, .. } = file;
     let state = progress.as_ref().map_or(FileStage::Clean, |progress| match progress.stage {
         Stage::Clean => FileStage::Clean,
         Stage::Dirty if waiting_since.is_some() => FileStage::Waiting,
@@ -238,11 +238,12 @@ fn operation_status(operation: &Operation) -> OperationStatus {
 }
 
 fn failure(failure: Failure) -> FailureStatus {
-    let Failure { at, call, path, errno, code, request_id, message } = failure;
+    let Failure { at, call, path, key, errno, code, request_id, message } = failure;
     FailureStatus {
         at: text_of_time(at),
         call: call.to_owned(),
         path,
+        key,
         errno: errno.to_owned(),
         code,
         request_id,
@@ -288,6 +289,7 @@ mod tests {
             handles: 1,
             writers: 0,
             waiting_since: None,
+            is_untouched: false,
             progress: stage.map(|stage| Progress {
                 key: crate::object::ObjectKey::new(path).unwrap(),
                 size: 1,

@@ -223,6 +223,8 @@ pub struct FailureStatus {
     pub call: String,
     /// The path below the mount.
     pub path: String,
+    /// The key that the request behind it was about; empty where there was none.
+    pub key: String,
     /// The errno that a program got; empty where none was told.
     pub errno: String,
     /// The service's code; empty where it gave none.

@@ -16,7 +16,9 @@ pub struct Failure {
     pub call: &'static str,
     /// The path below the mount that it was about, with a slash before it.
     pub path: String,
-    /// The errno that the program got, by name.
+    /// The key that the request behind it was about; empty where there was none.
+    pub key: String,
+    /// The errno that the program got, by name; empty where no program was told.
     pub errno: &'static str,
     /// The service's code; empty where it gave none.
     pub code: String,
@@ -69,6 +71,7 @@ mod tests {
             at: SystemTime::UNIX_EPOCH,
             call: "close",
             path: format!("/{}", number % 10),
+            key: String::new(),
             errno: "EIO",
             code: String::new(),
             request_id: number.to_string(),

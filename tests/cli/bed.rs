@@ -294,3 +294,15 @@ pub(crate) fn eventually<T>(what: &str, mut poll: impl FnMut() -> Option<T>) -> 
         std::thread::sleep(Duration::from_millis(5));
     }
 }
+
+/// What somebody sees on a terminal of so many columns.
+pub(crate) fn on_terminal(home: &Home, columns: usize, variables: &[(&str, &str)], arguments: &str) -> String {
+    let program = env!("CARGO_BIN_EXE_cosmount");
+    let mut script = Command::new("script");
+    home.settle(&mut script);
+    script.args(["-qec", &format!("stty cols {columns} rows 40; {program} {arguments}"), "/dev/null"]);
+    script.env("TERM", "xterm-256color").envs(variables.iter().copied()).stdin(Stdio::null());
+    let done = Done::of(script.output().unwrap());
+    assert_eq!(done.code, Some(0), "{done:?}");
+    done.stdout
+}

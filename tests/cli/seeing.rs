@@ -12,7 +12,7 @@ use cosmount::wire::address::Endpoint;
 use cosmount::wire::sign::Credentials;
 use serde_json::Value;
 
-use crate::bed::{BUCKET, Done, Home, ID, KEY, Running, Service, eventually, open_file};
+use crate::bed::{BUCKET, Home, ID, KEY, Running, Service, eventually, on_terminal, open_file};
 
 /// How one mount fares.
 fn status(home: &Home) -> Value {
@@ -127,8 +127,8 @@ fn what_fails_is_shown_with_errno_code_and_request() {
     assert!(!copied.status.success(), "{copied:?}");
     let shown = status(&home);
     let error = &shown["errors"][0];
-    let told = ["path", "errno", "code"].map(|field| error[field].as_str().unwrap());
-    assert_eq!(told, ["/denied.txt", "EACCES", "AccessDenied"]);
+    let told = ["path", "key", "errno", "code"].map(|field| error[field].as_str().unwrap());
+    assert_eq!(told, ["/denied.txt", "denied.txt", "EACCES", "AccessDenied"]);
     let id = error["request_id"].as_str().unwrap();
     assert!(!id.is_empty() && error["message"].as_str().unwrap().contains(id), "{error}");
     let text = home.run(&["status", "mnt"]).stdout;
@@ -195,7 +195,7 @@ fn a_trace_shows_what_is_asked_for_and_ends_with_who_reads() {
         trace
     };
     fs::create_dir(home.mount_point().join("d")).unwrap();
-    let mut only_puts = listen(&["mnt/d", "--requests", "--operation", "put*"]);
+    let mut only_puts = listen(&["mnt/d", "--only", "requests", "--operation", "put*"]);
     let mut head = listen(&["mnt"]);
     let mut reader = BufReader::new(head.0.stdout.take().unwrap());
     fs::write(home.mount_point().join("other"), "x").unwrap();
@@ -244,18 +244,6 @@ fn many_who_ask_and_never_read_keep_nobody_from_an_answer() {
     assert_eq!(status(&home)["transfer"]["published"], 1);
     drop(silent);
     home.unmount().succeeded();
-}
-
-/// What somebody sees on a terminal of so many columns.
-fn on_terminal(home: &Home, columns: usize, variables: &[(&str, &str)], arguments: &str) -> String {
-    let program = env!("CARGO_BIN_EXE_cosmount");
-    let mut script = Command::new("script");
-    home.settle(&mut script);
-    script.args(["-qec", &format!("stty cols {columns} rows 40; {program} {arguments}"), "/dev/null"]);
-    script.env("TERM", "xterm-256color").envs(variables.iter().copied()).stdin(Stdio::null());
-    let done = Done::of(script.output().unwrap());
-    assert_eq!(done.code, Some(0), "{done:?}");
-    done.stdout
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Signal, kill_process};
 
-use crate::bed::{Done, Home, Service, eventually, foreground, has_ended, open_file};
+use crate::bed::{Done, Home, Service, eventually, foreground, has_ended, on_terminal, open_file};
 
 const BODY: &[u8] = &[7; 3 << 20];
 
@@ -148,6 +148,21 @@ fn unmount_says_what_it_waits_for() {
     let done = home.unmount();
     assert_eq!(done.code, Some(0), "{done:?}");
     assert!(done.stderr.contains("waiting for 1 file with 3.00 MiB to be published"), "{done:?}");
+}
+
+#[test]
+fn unmount_and_sync_draw_a_bar_on_a_terminal() {
+    let home = Home::new();
+    let service = Service::with(&home, &["--latency-ms", "1500"]);
+    home.mounted(&service, &[]);
+    let _open = open_file(&home, "open.bin");
+    let shown = on_terminal(&home, 100, &[("LC_ALL", "C"), ("NO_COLOR", "1")], "sync mnt");
+    assert!(shown.contains("publishing 1 file [") && shown.contains(" of 3.00 MiB"), "{shown:?}");
+    assert!(service.requests().contains(&"PutObject open.bin".to_owned()));
+    let _another = open_file(&home, "another.bin");
+    let shown = on_terminal(&home, 80, &[("LC_ALL", "C.UTF-8")], "unmount mnt");
+    assert!(shown.contains("publishing 1 file ["), "{shown:?}");
+    assert!(!home.is_mounted());
 }
 
 /// The service is there and says nothing, in the middle of an upload and with a file that nobody has published.

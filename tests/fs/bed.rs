@@ -249,7 +249,7 @@ impl Bed {
 
     /// Publishes what waits, as the end of the mount does.
     pub(crate) async fn publish_all(&self) {
-        let failed = self.fs.publish_all().await;
+        let failed = self.fs.publish_below("").await;
         assert!(failed.is_empty(), "{failed:?}");
     }
 

@@ -186,14 +186,14 @@ async fn the_end_of_the_mount_publishes_what_is_open_and_tells_what_failed() {
     failing.write(0, b"lost").await.unwrap();
     let content = bytes(3, 2 * PART + 1);
     large.write(0, &content).await.unwrap();
-    let mut unpublished = bed.fs.unpublished();
+    let mut unpublished = bed.fs.state().unpublished_keys();
     unpublished.sort();
     assert_eq!(unpublished, ["a", "b", "c"]);
-    let failed = bed.fs.publish_all().await;
+    let failed = bed.fs.publish_below("").await;
     let failed: Vec<_> = failed.into_iter().map(|(key, failed)| (key, failed.error)).collect();
     assert_eq!(failed, [("b".to_owned(), FsError::Remote(StoreErrorKind::Denied))]);
     bed.assert_bucket(&[("a", b"small"), ("c", &content)]);
-    assert_eq!(bed.fs.unpublished(), [] as [String; 0]);
+    assert_eq!(bed.fs.state().unpublished_keys(), [] as [String; 0]);
     bed.assert_no_unfinished_uploads().await;
 }
 

@@ -420,11 +420,15 @@ impl Run {
         Box::pin(self.look(&self.bed.fs.clone())).await;
         self.explain().await?;
         self.pass(10_000).await;
-        let failed = self.bed.fs.publish_all().await;
+        let failed = self.bed.fs.publish_below("").await;
         let failed: Vec<String> = failed.into_iter().map(|(key, failed)| format!("{key}: {failed}")).collect();
         self.bed.settle().await;
-        let left =
-            (failed, self.bed.fs.unpublished(), self.bed.fs.being_written(), self.bed.bucket.unfinished_uploads());
+        let left = (
+            failed,
+            self.bed.fs.state().unpublished_keys(),
+            self.bed.fs.state().being_written(),
+            self.bed.bucket.unfinished_uploads(),
+        );
         if left != (Vec::new(), Vec::new(), Vec::new(), Vec::new()) {
             return Err(format!(
                 "What could not be published, what was not, what is open, and uploads that are left: {left:?}"
@@ -464,7 +468,7 @@ impl Run {
             self.bed.rmdir(directory).await.map_err(|error| format!("{directory} cannot be removed: {error}"))?;
         }
         let (keys, memory) = (self.bed.bucket.keys(), self.bed.memory.used_bytes());
-        let unpublished = fs.unpublished();
+        let unpublished = fs.state().unpublished_keys();
         if !keys.is_empty() || memory != 0 || !unpublished.is_empty() {
             return Err(format!(
                 "when all is removed, the bucket has {keys:?}, {unpublished:?} waits, and {memory} bytes are in use"

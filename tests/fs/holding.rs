@@ -141,12 +141,12 @@ async fn what_was_closed_and_cannot_be_published_is_kept_and_tried_again() {
     bed.pass(5_100).await;
     assert_eq!(bed.bucket.count(Op::PutObject), 0);
     assert_eq!(bed.read("t.tmp").await.unwrap(), b"content");
-    assert_eq!(bed.fs.unpublished(), ["t.tmp"]);
+    assert_eq!(bed.fs.state().unpublished_keys(), ["t.tmp"]);
     bed.pass(9_000).await;
     bed.assert_bucket(&[]);
     bed.pass(1_100).await;
     bed.assert_bucket(&[("t.tmp", b"content")]);
-    assert_eq!(bed.fs.unpublished(), [""; 0]);
+    assert_eq!(bed.fs.state().unpublished_keys(), [""; 0]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -458,7 +458,7 @@ async fn a_reader_is_not_disturbed_by_attributes_that_are_published() {
     assert_eq!(reader.read(0, 1000).await.unwrap(), &content[..1000]);
     bed.chmod("a", 0o640).await.unwrap();
     let fs = bed.fs.clone();
-    let publishing = tokio::spawn(async move { fs.publish_all().await });
+    let publishing = tokio::spawn(async move { fs.publish_below("").await });
     bed.settle().await;
     assert_eq!(reader.read(PART, 1000).await.unwrap(), &content[PART..PART + 1000]);
     gate.open();

@@ -130,7 +130,7 @@ async fn every_call_can_run_as_a_task() {
         fs.getattr(ino).await.unwrap();
         fs.flush(handle, |_| ready(false)).await.unwrap();
         fs.release(handle).await;
-        fs.publish_all().await
+        fs.publish_below("").await
     });
     assert!(task.await.unwrap().is_empty());
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use indicatif::{BinaryBytes, MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::report::{cells, stage};
-use crate::cli::terminal::{self, Terminal, harmless};
+use crate::cli::terminal::{self, Terminal, clipped, harmless};
 use crate::monitor::{FileStage, FileStatus, Status};
 
 /// Files that have a bar of their own.
@@ -113,29 +113,4 @@ fn file_line(file: &FileStatus, terminal: &Terminal) -> String {
     let (landed, total) = (upload.parts.landed, upload.parts.total);
     let rate = BinaryBytes(upload.bytes_per_second);
     format!("[{cells:CELLS_MAX$}] {landed}/{total} of {size}, {rate}/s, {word} {}", harmless(name))
-}
-
-/// As much of a line as fits.
-fn clipped(line: &str, columns: usize) -> String {
-    use unicode_width::UnicodeWidthChar;
-    let mut left = columns;
-    let fits = |c: &char| {
-        let width = c.width().unwrap_or(0);
-        let fits = width <= left;
-        left = left.saturating_sub(width);
-        fits
-    };
-    line.chars().take_while(fits).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_line_is_as_long_as_the_terminal_is_wide() {
-        assert_eq!(clipped("abc", 10), "abc");
-        assert_eq!(clipped("abcdef", 3), "abc");
-        assert_eq!(clipped("相册相册", 5), "相册");
-    }
 }

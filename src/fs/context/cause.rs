@@ -55,11 +55,11 @@ impl fmt::Display for FailedCall {
 impl FailedCall {
     /// It, for those who look at what went wrong last.
     pub fn noted(&self, call: &'static str, path: String, errno: &'static str) -> Failure {
-        let (code, request_id) = match &self.cause {
-            Some(cause) => (cause.code.clone(), cause.request_id.clone()),
-            None => (String::new(), String::new()),
+        let (key, code, request_id) = match &self.cause {
+            Some(cause) => (cause.key.clone(), cause.code.clone(), cause.request_id.clone()),
+            None => Default::default(),
         };
-        Failure { at: SystemTime::now(), call, path, errno, code, request_id, message: self.to_string() }
+        Failure { at: SystemTime::now(), call, path, key, errno, code, request_id, message: self.to_string() }
     }
 
     fn new(error: FsError, said: Option<Box<StoreError>>) -> FailedCall {

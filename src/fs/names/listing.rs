@@ -308,7 +308,7 @@ impl Names {
 
     /// The path of an inode below the mount, for people; empty for the top, `None` where it has no name any more.
     pub(crate) fn path(&self, ino: Ino) -> Option<String> {
-        self.tree().path(ino)
+        super::tree::path_of(&self.tree(), ino)
     }
 
     /// The prefix of the keys in a directory: empty, or ending in `/`.

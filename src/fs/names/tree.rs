@@ -30,6 +30,15 @@ pub(crate) struct Tree {
     pub(super) invalidations: u64,
 }
 
+/// The path of an inode below the top; `None` where it has no name any more.
+pub(crate) fn path_of(tree: &Tree, ino: Ino) -> Option<String> {
+    if ino == ROOT {
+        return Some(String::new());
+    }
+    let (parent, name) = tree.place(ino)?;
+    Some(format!("{}{name}", tree.directory_path(parent)?))
+}
+
 impl Tree {
     /// Names of which at most `limit_bytes` are known, and what nothing can be forgotten of.
     pub(super) fn new(limit_bytes: usize) -> Tree {
@@ -245,15 +254,6 @@ impl Tree {
     pub(crate) fn ancestors(&self, ino: Ino) -> impl Iterator<Item = Ino> {
         let above = |ino: &Ino| self.node(*ino).filter(|_| *ino != ROOT).map(|node| node.parent);
         std::iter::successors(above(&ino), above)
-    }
-
-    /// The path of an inode below the top; `None` where it has no name any more.
-    pub(crate) fn path(&self, ino: Ino) -> Option<String> {
-        if ino == ROOT {
-            return Some(String::new());
-        }
-        let (parent, name) = self.place(ino)?;
-        Some(format!("{}{name}", self.directory_path(parent)?))
     }
 
     /// The path of a directory below the mount, empty or ending in `/`; `None` if it has lost its name.

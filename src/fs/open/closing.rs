@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::{Publisher, Writing, open_inode, waiting_in, writing_of, writings};
 use crate::fs::context::cause::{FailedCall, with_cause};
 use crate::fs::context::{BACKGROUND_MAX, FsError, HandleId};
-use crate::fs::names::{EntryKind, Ino, ObjectStat, Tree};
+use crate::fs::names::{EntryKind, Ino, ObjectStat, Tree, path_of};
 use crate::upload::{PublishedFile, UploadError};
 
 /// A process that may have a file open.
@@ -400,7 +400,7 @@ impl Publisher {
         let writings = {
             let tree = self.names.tree();
             let is_below =
-                |ino: Ino| path.is_empty() || tree.path(ino).is_some_and(|found| is_at_or_below(&found, path));
+                |ino: Ino| path.is_empty() || path_of(&tree, ino).is_some_and(|found| is_at_or_below(&found, path));
             writings(&tree).into_iter().filter(|(ino, _)| is_below(*ino)).collect::<Vec<_>>()
         };
         let publish = |(ino, writing): (Ino, Arc<Writing>)| async move {
@@ -414,35 +414,6 @@ impl Publisher {
         // Those that are being published in the background right now come to their end, too.
         drop(self.context.background.acquire_many(BACKGROUND_MAX as u32).await);
         failed
-    }
-
-    /// The keys of files that programs have open for writing, and have written to.
-    pub(crate) fn being_written(&self) -> Vec<String> {
-        let tree = self.names.tree();
-        let is_written = |(ino, writing): &(Ino, Arc<Writing>)| {
-            open_inode(&tree, *ino).is_some_and(|inode| inode.lock().writers > 0) && !writing.is_untouched()
-        };
-        let written = writings(&tree).into_iter().filter(is_written);
-        written.map(|(_, writing)| writing.file.key().to_string()).collect()
-    }
-
-    /// The keys of files that hold something which is not in the bucket, and of directories with attributes that are not.
-    pub(crate) fn unpublished(&self) -> Vec<String> {
-        self.unpublished_bytes().into_iter().map(|(key, _)| key).collect()
-    }
-
-    /// The same with the bytes of each that are in memory.
-    pub(crate) fn unpublished_bytes(&self) -> Vec<(String, u64)> {
-        let tree = self.names.tree();
-        let directories = tree.unsaved_directories().into_iter().filter_map(|ino| tree.directory_path(ino));
-        let directories: Vec<_> = directories.map(|path| (path, 0)).collect();
-        let writings = writings(&tree);
-        drop(tree);
-        let dirty = writings.into_iter().filter(|(_, writing)| writing.file.is_dirty());
-        dirty
-            .map(|(_, writing)| (writing.file.key().to_string(), writing.file.held_bytes()))
-            .chain(directories)
-            .collect()
     }
 }
 
