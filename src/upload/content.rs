@@ -15,6 +15,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 pub(super) use fetching::Doubt;
+pub use part::PartMark;
 pub(super) use part::{Check, Fetch, Job, NotHeld, Outgoing};
 pub(super) use rules::PartRules;
 

@@ -37,7 +37,7 @@ mod work;
 mod writing;
 mod zeros;
 
-pub use content::Segment;
+pub use content::{PartMark, Segment};
 pub use copying::{copy_object, rewrite_attributes};
 pub use error::UploadError;
 pub use ladder::Ladder;
@@ -45,6 +45,6 @@ pub use open_file::{OpenFile, PublishedFile, Taken};
 pub use options::{OnConflict, UploadOptions};
 #[cfg(feature = "testing")]
 pub(crate) use plan::plan_anything;
-pub use progress::{PartMark, Progress, Stage, UploadProgress};
+pub use progress::{Progress, Stage, UploadProgress};
 pub use publishing::LosingName;
 pub use uploader::Uploader;

@@ -3,22 +3,10 @@
 use std::sync::atomic::Ordering;
 use std::time::SystemTime;
 
+use super::content::PartMark;
 use super::error::UploadError;
 use super::open_file::OpenFile;
 use crate::object::{ObjectKey, UploadId};
-
-/// How one part fares.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PartMark {
-    /// It is full, and has not begun to go.
-    Waiting,
-    /// It is on its way.
-    Sending,
-    /// The service has it.
-    Landed,
-    /// The service has it, and has copied it from another object.
-    Copied,
-}
 
 /// What of a file is in the bucket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -50,6 +50,19 @@ pub(in crate::upload) enum Check {
     Nothing,
 }
 
+/// How one part fares.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PartMark {
+    /// It is full, and has not begun to go.
+    Waiting,
+    /// It is on its way.
+    Sending,
+    /// The service has it.
+    Landed,
+    /// The service has it, and has copied it from another object.
+    Copied,
+}
+
 /// A part that must go to the service.
 #[derive(Debug)]
 pub(in crate::upload) struct Outgoing {

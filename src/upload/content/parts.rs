@@ -3,11 +3,10 @@
 use std::ops::Range;
 
 use super::ledger::Ledger;
-use super::part::{Fetch, Job, NotHeld, Outgoing, Part, PartBody};
+use super::part::{Fetch, Job, NotHeld, Outgoing, Part, PartBody, PartMark};
 use crate::object::{ByteRange, Checksum, ObjectKey, UploadedPart};
 use crate::upload::extents::{Extents, SourceObject};
 use crate::upload::piece::Piece;
-use crate::upload::progress::PartMark;
 
 /// Parts, which bear the numbers from 1.
 ///
