@@ -162,9 +162,7 @@ fn show(found: &[&Found], as_json: bool) {
     }
     for Found { key, upload, age, parts, bytes, whose, .. } in found {
         let (age, size, whose) = (age_of(*age), ByteSize(*bytes), whose.told());
-        // Names may hold what a terminal would obey.
-        let key: String =
-            key.chars().flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] }).collect();
+        let key = terminal::harmless(key);
         terminal::tell(&format!("{key}\t{upload}\t{age}\t{parts} parts\t{size}\t{whose}"));
     }
 }

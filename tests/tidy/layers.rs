@@ -32,7 +32,7 @@ const RANK_ENVIRONMENT: u8 = 7;
 const RANK_PROCESS: u8 = 8;
 
 /// Crates that have a home, and the beginnings of the paths that are it.
-const HOMES: [(&str, &[&str]); 22] = [
+const HOMES: [(&str, &[&str]); 23] = [
     ("sha1", &["wire/sign", "server/"]),
     ("sha2", &["wire/sign"]),
     ("hmac", &["wire/sign"]),
@@ -54,6 +54,7 @@ const HOMES: [(&str, &[&str]); 22] = [
     ("clap", &["cli/"]),
     ("close_fds", &["cli/"]),
     ("env_logger", &["cli/"]),
+    ("unicode_width", &["cli/terminal.rs"]),
     ("toml", &["config/"]),
     // Where options are read and where data is stored.
     ("serde", &["config/", "journal/", "object/metadata.rs", "server/"]),
