@@ -6,7 +6,9 @@ mod control;
 mod control_listener;
 mod daemon;
 mod diagnosis;
+mod doctor;
 mod failure;
+mod fuse_access;
 mod local_service;
 mod log_limit;
 mod logging;
@@ -18,6 +20,7 @@ mod serve;
 mod session;
 mod signals;
 mod terminal;
+mod topic;
 mod unmount;
 mod uploads;
 
@@ -69,6 +72,7 @@ fn run(command: Command, arguments: &[OsString]) -> Result<Result<(), Exit>, Fai
     match command {
         Command::Mount(mount) => mount::run(*mount, arguments),
         Command::Serve(serve) => serve::run(serve, &program).map(Ok),
+        Command::Doctor(doctor) => doctor::run(&doctor),
         Command::Uploads(uploads) => uploads::run(&uploads.action).map(Ok),
         Command::Unmount(unmount) => unmount::run(&unmount.mount_point).map(Ok),
     }

@@ -163,9 +163,12 @@ mod tests {
         Terminal::of(is_terminal, columns, find)
     }
 
+    /// Whether it is a terminal, what the environment says, and what follows.
+    type Row = (bool, &'static [(&'static str, &'static str)], bool);
+
     #[test]
     fn colours_are_for_terminals_that_take_them_unless_somebody_says_otherwise() {
-        let table: [(bool, &[(&str, &str)], bool); 10] = [
+        let table: [Row; 10] = [
             (true, &[("TERM", "xterm")], true),
             (true, &[], false),
             (true, &[("TERM", "dumb")], false),
@@ -184,7 +187,7 @@ mod tests {
 
     #[test]
     fn signs_beyond_ascii_are_for_terminals_of_a_locale_that_has_them() {
-        let table: [(bool, &[(&str, &str)], bool); 7] = [
+        let table: [Row; 7] = [
             (true, &[("LANG", "en_US.UTF-8")], true),
             (true, &[("LANG", "C.utf8")], true),
             (true, &[], false),
