@@ -8,7 +8,7 @@ use crate::object::ObjectKey;
 use crate::wire::address::Addressed;
 use crate::wire::answer::{
     AnswerError, CompleteMultipartUploadResult, CopyObjectResult, CopyPartResult, DeleteResult, ErrorBody,
-    InitiateMultipartUploadResult, ListAllMyBucketsResult, ListBucketResult, ListMultipartUploadsResult,
+    InitiateMultipartUploadResult, Lifecycle, ListAllMyBucketsResult, ListBucketResult, ListMultipartUploadsResult,
     ListPartsResult, Location, Versioning,
 };
 use crate::wire::escape::{self, parse_query};
@@ -38,6 +38,7 @@ pub fn answers(bytes: &[u8]) {
     same_again(bytes, CompleteMultipartUploadResult::decode, CompleteMultipartUploadResult::encode);
     let _ = (CopyPartResult::decode(bytes), CopyObjectResult::decode(bytes), DeleteResult::decode(bytes));
     let _ = (ListAllMyBucketsResult::decode(bytes), Location::decode(bytes), Versioning::decode(bytes));
+    let _ = Lifecycle::decode(bytes).map(|lifecycle| lifecycle.abort_days("a/"));
     if let Ok(told) = ErrorBody::decode(bytes) {
         for status in [200, 403, 404, 503] {
             let _ = told.classify(status);

@@ -35,6 +35,7 @@ pub(super) enum Command {
     Sync(SyncArguments),
     Trace(TraceArguments),
     Uploads(UploadsArguments),
+    Doctor(Box<DoctorArguments>),
 }
 
 /// Mount a bucket on a directory, and return once it answers.
@@ -377,6 +378,64 @@ pub(super) struct UploadsSelection {
     config: Option<PathBuf>,
     #[command(flatten, next_help_heading = "Service")]
     service: ServiceFlags,
+}
+
+/// Check everything that a mount needs, and name what is wrong and what to do about it.
+#[derive(Debug, Args)]
+pub(super) struct DoctorArguments {
+    /// BUCKET-APPID[:/PREFIX]; may be left out if ~/.cos.conf names a bucket
+    #[arg(value_name = "BUCKET[:/PREFIX]")]
+    pub(super) source: Option<String>,
+    /// The directory to mount on, if that shall be looked at too
+    #[arg(value_name = "DIR")]
+    pub(super) mount_point: Option<PathBuf>,
+    /// Write one JSON object
+    #[arg(long)]
+    pub(super) json: bool,
+    /// Write nothing into the bucket, and so do not try what needs that
+    #[arg(long)]
+    read_only: bool,
+    /// What the mount would be given: let other users use it
+    #[arg(long)]
+    allow_other: bool,
+    /// What the mount would be given: every buffer together
+    #[arg(long, value_name = "SIZE")]
+    memory: Option<ByteSize>,
+    /// What the mount would be given: where is written down what it begins
+    #[arg(long, value_name = "DIR")]
+    state_dir: Option<PathBuf>,
+    /// Options as the mount would be given them: allow_other, memory=, ...
+    #[arg(short = 'o', value_name = "OPTIONS")]
+    mount_options: Vec<String>,
+    /// Configuration file [default: ~/.config/cosmount/config.toml over /etc/cosmount.toml]
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(flatten, next_help_heading = "Service")]
+    service: ServiceFlags,
+}
+
+impl DoctorArguments {
+    /// What the command line says, in config's words.
+    pub(super) fn request(&self) -> MountRequest {
+        MountRequest {
+            source: self.source.clone(),
+            mount_point: self.mount_point.clone().unwrap_or_default(),
+            config_file: self.config.clone(),
+            mount_options: self.mount_options.clone(),
+            flags: Settings {
+                state_dir: self.state_dir.clone(),
+                memory: self.memory,
+                allow_other: self.allow_other.then_some(true),
+                ..self.service.clone().settings()
+            },
+            ..MountRequest::default()
+        }
+    }
+
+    /// Whether the bucket shall stay as it is.
+    pub(super) fn writes_nothing(&self) -> bool {
+        self.read_only
+    }
 }
 
 impl UploadsSelection {

@@ -5,7 +5,9 @@ mod arguments;
 mod control;
 mod daemon;
 mod diagnosis;
+mod doctor;
 mod failure;
+mod fuse_access;
 mod local_service;
 mod log_limit;
 mod logging;
@@ -21,6 +23,7 @@ mod status;
 mod sync;
 mod terminal;
 mod trace;
+mod topic;
 mod unmount;
 mod uploads;
 
@@ -72,6 +75,7 @@ fn run(command: Command, arguments: &[OsString]) -> Result<Result<(), Exit>, Fai
     match command {
         Command::Mount(mount) => mount::run(*mount, arguments),
         Command::Serve(serve) => serve::run(serve, &program).map(Ok),
+        Command::Doctor(doctor) => doctor::run(&doctor),
         Command::Uploads(uploads) => uploads::run(&uploads.action).map(Ok),
         Command::Status(status) => status::run(&status).map(Ok),
         Command::Sync(sync) => sync::run(sync.path.as_deref()).map(Ok),

@@ -84,7 +84,7 @@ fn decide(request: MountRequest, is_daemon: bool, is_silent: bool) -> Result<Dec
         log::info!("{remark}");
     }
     for warning in &config.warnings {
-        warn(warning);
+        warn(&warning.sentence);
     }
     let log_file = sink.file().filter(|_| is_daemon).map(ToOwned::to_owned);
     let rereading = Rereading::new(request, environment, config.clone(), log_file);

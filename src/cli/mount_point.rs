@@ -31,8 +31,8 @@ impl MountEntry {
     }
 }
 
-/// Whether a bucket can be mounted here; gives the directory's real path.
-pub(super) fn check(mount_point: &Path) -> Result<PathBuf, Failure> {
+/// Whether a bucket can be mounted here; gives the directory's real path. `warn` hears what is worth knowing.
+pub(super) fn check(mount_point: &Path, warn: impl FnOnce(&str)) -> Result<PathBuf, Failure> {
     let shown = mount_point.display();
     let refuse = |sentence: String| Err(Failure::new(Exit::MountPoint, sentence));
     let real = real_path(mount_point);
@@ -55,34 +55,12 @@ pub(super) fn check(mount_point: &Path) -> Result<PathBuf, Failure> {
         Err(error) => return refuse(format!("mount point {shown} cannot be used: {error}")),
     }
     if fs::read_dir(mount_point).is_ok_and(|mut entries| entries.next().is_some()) {
-        super::mount::warn(&format!("{shown} is not empty: what is in it is hidden while the bucket is mounted"));
+        warn(&format!("{shown} is not empty: what is in it is hidden while the bucket is mounted"));
     }
     match mount_point.canonicalize() {
         Ok(real) => Ok(real),
         Err(error) => refuse(format!("mount point {shown} cannot be used: {error}")),
     }
-}
-
-/// Whether this machine and user can mount with FUSE at all. `search_path` is `$PATH`.
-pub(super) fn check_fuse(search_path: &str, allow_other: bool) -> Result<(), Failure> {
-    let refuse = |sentence: &str| Err(Failure::new(Exit::MountPoint, sentence));
-    if !Path::new("/dev/fuse").exists() {
-        return refuse("/dev/fuse is missing: load the module with modprobe fuse, or give the container the device");
-    }
-    if rustix::process::geteuid().is_root() {
-        return Ok(());
-    }
-    if fs::File::options().read(true).write(true).open("/dev/fuse").is_err() {
-        return refuse("/dev/fuse cannot be opened by this user: ask the administrator for chmod 666 /dev/fuse");
-    }
-    if !search_path.split(':').any(|directory| Path::new(directory).join("fusermount3").is_file()) {
-        return refuse("ordinary users mount through fusermount3, which is not installed: apt install fuse3");
-    }
-    let fuse_conf = fs::read_to_string("/etc/fuse.conf").unwrap_or_default();
-    if allow_other && !fuse_conf.lines().any(|line| line.trim() == "user_allow_other") {
-        return refuse("--allow-other is for root alone until /etc/fuse.conf has the line user_allow_other");
-    }
-    Ok(())
 }
 
 /// The real path of a mount point, found without asking the file system that is mounted there, which may be dead.
@@ -161,6 +139,12 @@ pub(super) fn mounted_at(real_path: &Path) -> Option<MountEntry> {
     table.lines().rev().filter_map(parse_entry).find(|entry| entry.mount_point == real_path)
 }
 
+/// Every mount that this process sees.
+pub(super) fn all() -> Vec<MountEntry> {
+    let table = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    table.lines().filter_map(parse_entry).collect()
+}
+
 /// One line of `/proc/self/mountinfo`, see proc(5): six fields, optional ones, a `-`, type, source and options.
 fn parse_entry(line: &str) -> Option<MountEntry> {
     let (mount, rest) = line.split_once(" - ")?;
@@ -226,11 +210,11 @@ mod tests {
     #[test]
     fn a_mount_point_must_be_a_directory() {
         let directory = tempfile::tempdir().unwrap();
-        assert_eq!(check(directory.path()).unwrap(), directory.path().canonicalize().unwrap());
+        assert_eq!(check(directory.path(), |_| ()).unwrap(), directory.path().canonicalize().unwrap());
         let file = directory.path().join("file");
         fs::write(&file, "").unwrap();
-        assert!(check(&file).unwrap_err().sentence.ends_with("is not a directory"));
-        let missing = check(&directory.path().join("none")).unwrap_err();
+        assert!(check(&file, |_| ()).unwrap_err().sentence.ends_with("is not a directory"));
+        let missing = check(&directory.path().join("none"), |_| ()).unwrap_err();
         assert_eq!(missing.exit, Exit::MountPoint);
         assert!(missing.sentence.contains("does not exist; make it with: mkdir -p"), "{}", missing.sentence);
     }

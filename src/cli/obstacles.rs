@@ -1,12 +1,13 @@
-//! What stands between this machine and a service, in one sentence with what to do.
+//! What stands between this machine and a service, and what to do about it.
 
+use std::io;
 use std::time::Duration;
 
 use tokio::net::lookup_host;
 use tokio::time::timeout;
 
-use super::diagnosis::Subject;
-use super::failure::{Exit, Failure};
+use super::diagnosis::{Diagnosis, Subject};
+use super::topic::Topic;
 use crate::store::{Obstacle, StoreError};
 use crate::wire::region;
 
@@ -14,82 +15,145 @@ use crate::wire::region;
 const STRANGE_REGION_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Whether a region that is not known by name has a host. One that is known is left to the first request.
-pub(super) async fn check_region(subject: &Subject) -> Result<(), Failure> {
+pub(super) async fn check_region(subject: &Subject) -> Result<(), Diagnosis> {
     let Some(name) = &subject.region else { return Ok(()) };
     if region::is_known(name) || subject.proxy.is_some() {
         return Ok(());
     }
     let found = timeout(STRANGE_REGION_TIMEOUT, lookup_host((host(&subject.origin), 443))).await;
     let is_there = found.is_ok_and(|found| found.is_ok_and(|mut addresses| addresses.next().is_some()));
-    if is_there { Ok(()) } else { Err(Failure::new(Exit::Service, no_such_name(subject))) }
+    if is_there { Ok(()) } else { Err(no_such_name(subject, "")) }
 }
 
-/// The sentence for an error that tells what stood in the way.
-pub(super) fn sentence(error: &StoreError, subject: &Subject) -> Option<String> {
+/// What an error means that tells what stood in the way.
+pub(super) fn diagnose(error: &StoreError, subject: &Subject) -> Option<Diagnosis> {
     let Subject { origin, proxy, .. } = subject;
     let proxy = proxy.as_deref().map(host);
-    let sentence = match (error.obstacle, proxy) {
-        (Some(Obstacle::Proxy), Some(proxy)) => {
-            format!("the proxy {proxy} cannot be reached or refuses: check --proxy ({})", innermost(error))
-        }
+    let diagnosis = match (error.obstacle, proxy) {
+        (Some(Obstacle::Proxy), Some(proxy)) => unreachable_proxy(proxy).with(innermost(error)),
         (None, Some(proxy)) if (error.status == 407 || error.status >= 500) && error.request_id.is_empty() => {
-            format!("the proxy {proxy} answers {} in the place of {origin}: check --proxy", error.status)
+            let remedy = match error.status {
+                407 => "give --proxy a URL with the name and the password that it wants",
+                _ => "check --proxy",
+            };
+            let cause = format!("the proxy {proxy} answers {} in the place of {origin}", error.status);
+            Diagnosis::new(Topic::Proxy, cause, remedy)
         }
-        (Some(Obstacle::Name), _) => no_such_name(subject),
-        (Some(Obstacle::NotTls), _) => {
-            format!("{origin} does not speak TLS: check the port, or write http:// in --endpoint")
-        }
-        (Some(Obstacle::NotHttp), _) => {
-            format!("{origin} does not speak plain HTTP: check the port, or write https:// in --endpoint")
-        }
-        (Some(Obstacle::UnknownAuthority), _) => format!(
-            "the certificate of {origin} is signed by no authority that this machine knows: name a file with the \
-             authority's certificate with --ca-bundle ({})",
-            innermost(error)
+        (Some(Obstacle::Name), _) => no_such_name(subject, &innermost(error)),
+        (Some(Obstacle::S3), _) => Diagnosis::new(
+            Topic::Service,
+            format!("{origin} is an S3 service and not COS"),
+            "name an endpoint of COS, whose own protocol is the one spoken here",
         ),
-        (Some(Obstacle::Certificate), _) => {
-            format!("the certificate of {origin} is refused: check the endpoint and the clock ({})", innermost(error))
-        }
-        (Some(Obstacle::NoAuthorities), _) => no_authorities(),
-        (Some(Obstacle::S3), _) => format!(
-            "{origin} is an S3 service and not COS: name an endpoint of COS, whose own protocol is the one spoken here"
-        ),
-        (None, None) if origin.starts_with("http://") && error.message.contains("connection closed") => {
-            format!("{origin} closes the connection without an answer: if it speaks TLS, write https:// in --endpoint")
-        }
-        (Some(Obstacle::Proxy) | None, _) => return None,
+        (Some(Obstacle::Proxy) | None, _) => return of_silence(error, subject),
+        (Some(obstacle), _) => of_encryption(obstacle, origin, error),
     };
-    Some(sentence)
+    Some(diagnosis)
+}
+
+/// A connection that ends without a word.
+fn of_silence(error: &StoreError, subject: &Subject) -> Option<Diagnosis> {
+    let Subject { origin, proxy, .. } = subject;
+    let is_silent = proxy.is_none() && origin.starts_with("http://") && error.message.contains("connection closed");
+    let cause = format!("{origin} closes the connection without an answer");
+    is_silent.then(|| Diagnosis::new(Topic::Tls, cause, "if it speaks TLS, write https:// in --endpoint"))
+}
+
+/// What is wrong with TLS, or with the certificate.
+fn of_encryption(obstacle: Obstacle, origin: &str, error: &StoreError) -> Diagnosis {
+    let (cause, remedy) = match obstacle {
+        Obstacle::NotTls => {
+            (format!("{origin} does not speak TLS"), "check the port, or write http:// in --endpoint".to_owned())
+        }
+        Obstacle::NotHttp => (
+            format!("{origin} does not speak plain HTTP"),
+            "check the port, or write https:// in --endpoint".to_owned(),
+        ),
+        Obstacle::UnknownAuthority => (
+            format!("the certificate of {origin} is signed by no authority that this machine knows"),
+            "name a file with the authority's certificate with --ca-bundle".to_owned(),
+        ),
+        Obstacle::Expired => (
+            format!("the certificate of {origin} has expired"),
+            "renew it there, or set this machine's clock if that is ahead: timedatectl".to_owned(),
+        ),
+        Obstacle::NotYetValid => (
+            format!("the certificate of {origin} is not valid yet"),
+            "set this machine's clock if that is behind: timedatectl".to_owned(),
+        ),
+        Obstacle::OtherName => (
+            format!("the certificate of {origin} is for another name"),
+            "name the host that it is for with --endpoint".to_owned(),
+        ),
+        Obstacle::NoAuthorities => return no_authorities(),
+        Obstacle::Certificate | Obstacle::Name | Obstacle::Proxy | Obstacle::S3 => {
+            (format!("the certificate of {origin} is refused"), "check the endpoint and the clock".to_owned())
+        }
+    };
+    let diagnosis = Diagnosis::new(Topic::Tls, cause, remedy);
+    // These say all that there is to be said.
+    let is_plain = matches!(obstacle, Obstacle::NotTls | Obstacle::NotHttp);
+    if is_plain { diagnosis } else { diagnosis.with(innermost(error)) }
 }
 
 /// A client that cannot be made.
 pub(super) fn of_setup(error: &StoreError) -> String {
     match error.obstacle {
-        Some(Obstacle::NoAuthorities) => no_authorities(),
+        Some(Obstacle::NoAuthorities) => {
+            let Diagnosis { cause, remedy, .. } = no_authorities();
+            format!("{cause}: {remedy}")
+        }
         Some(Obstacle::Certificate) => format!("a certificate in --ca-bundle cannot be read: {}", innermost(error)),
         _ => error.to_string(),
     }
 }
 
-fn no_authorities() -> String {
-    "this machine has no certificates of authorities, by which a service is known: install the package ca-certificates, \
-     or name a file with them with --ca-bundle"
-        .to_owned()
+fn no_authorities() -> Diagnosis {
+    let cause = "this machine has no certificates of authorities, by which a service is known";
+    let remedy = "install the package ca-certificates, or name a file with them with --ca-bundle";
+    Diagnosis::new(Topic::Tls, cause, remedy)
 }
 
-fn no_such_name(subject: &Subject) -> String {
+/// The host has no address. `told` is what was said of it: nobody may have been asked.
+pub(super) fn no_such_name(subject: &Subject, told: &str) -> Diagnosis {
     let host = host(&subject.origin);
-    match &subject.region {
+    let (cause, remedy) = match &subject.region {
         Some(name) if !region::is_known(name) => {
-            format!("there is no host {host}: did you mean --region {}?", region::nearest(name))
+            (format!("there is no host {host}"), format!("did you mean --region {}?", region::nearest(name)))
         }
-        Some(_) => format!("the name {host} does not resolve: check the bucket's name and the network"),
-        None => format!("the name {host} does not resolve: check the endpoint and the network"),
-    }
+        _ if told.contains("Temporary failure") => (
+            format!("the name {host} does not resolve, because no name server answers"),
+            "check /etc/resolv.conf and the network".to_owned(),
+        ),
+        Some(_) => (format!("the name {host} does not resolve"), "check the bucket's name and the network".to_owned()),
+        None => (format!("the name {host} does not resolve"), "check the endpoint and the network".to_owned()),
+    };
+    Diagnosis::new(Topic::Dns, cause, remedy)
+}
+
+/// No connection comes about, or none that lasts.
+pub(super) fn unreachable(origin: &str, kind: Option<io::ErrorKind>, told: impl Into<String>) -> Diagnosis {
+    let remedy = match kind {
+        Some(io::ErrorKind::ConnectionRefused) => {
+            "nothing listens there; check the port of the endpoint, and that it runs"
+        }
+        Some(io::ErrorKind::TimedOut) => {
+            "nothing answers there; check the endpoint, and that no firewall is in between"
+        }
+        Some(io::ErrorKind::NetworkUnreachable | io::ErrorKind::HostUnreachable) => {
+            "no way leads there; check this machine's network"
+        }
+        _ => "check the region or endpoint, and the network",
+    };
+    Diagnosis::new(Topic::Tcp, format!("{origin} cannot be reached"), remedy).with(told)
+}
+
+pub(super) fn unreachable_proxy(proxy: &str) -> Diagnosis {
+    Diagnosis::new(Topic::Proxy, format!("the proxy {proxy} cannot be reached or refuses"), "check --proxy")
 }
 
 /// The host and port of a URL, without the password that a proxy's may hold.
-fn host(url: &str) -> &str {
+pub(super) fn host(url: &str) -> &str {
     let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
     let authority = rest.split(['/', '?', '#']).next().unwrap_or(rest);
     authority.rsplit_once('@').map_or(authority, |(_, host)| host)
@@ -106,9 +170,21 @@ pub(super) fn innermost(error: &StoreError) -> String {
     told
 }
 
+/// What the system said, where it was asked for a connection.
+pub(super) fn io_kind(error: &StoreError) -> Option<io::ErrorKind> {
+    let mut source = std::error::Error::source(error);
+    let mut found = None;
+    while let Some(inner) = source {
+        found = inner.downcast_ref::<io::Error>().map(io::Error::kind).or(found);
+        source = inner.source();
+    }
+    found
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::failure::Failure;
     use crate::store::{Op, StoreErrorKind};
 
     fn subject(region: Option<&str>, proxy: Option<&str>) -> Subject {
@@ -117,7 +193,20 @@ mod tests {
             None => "http://127.0.0.1:9444".to_owned(),
         };
         let (region, proxy) = (region.map(str::to_owned), proxy.map(str::to_owned));
-        Subject { source: "photos-125".parse().unwrap(), origin, region, proxy, secret_id: "AKIDx".into() }
+        Subject {
+            source: "photos-125".parse().unwrap(),
+            origin,
+            region,
+            proxy,
+            secret_id: "AKIDx".into(),
+            key_origin: "environment (COS_SECRETID)".into(),
+            key_flaw: None,
+            key_ended: None,
+        }
+    }
+
+    fn sentence(error: &StoreError, subject: &Subject) -> Option<String> {
+        Some(Failure::from(diagnose(error, subject)?).sentence)
     }
 
     #[test]
@@ -130,6 +219,9 @@ mod tests {
             (Obstacle::NotHttp, None, "write https://"),
             (Obstacle::UnknownAuthority, None, "--ca-bundle"),
             (Obstacle::Certificate, None, "is refused"),
+            (Obstacle::Expired, None, "has expired: renew it there, or set this machine's clock"),
+            (Obstacle::NotYetValid, None, "is not valid yet"),
+            (Obstacle::OtherName, None, "is for another name: name the host"),
             (Obstacle::NoAuthorities, None, "install the package ca-certificates"),
             (Obstacle::S3, None, "is an S3 service and not COS"),
         ];
@@ -158,8 +250,8 @@ mod tests {
         // The name is none in any name service: a label must not be empty.
         let mut strange = subject(Some("ap-guangzou"), None);
         strange.origin = "https://photos-125..invalid".into();
-        let failure = check_region(&strange).await.unwrap_err();
-        assert!(failure.sentence.contains("ap-guangzhou"), "{}", failure.sentence);
+        let diagnosis = check_region(&strange).await.unwrap_err();
+        assert!(diagnosis.remedy.contains("ap-guangzhou"), "{diagnosis:?}");
         for left_alone in [subject(None, None), subject(Some("ap-guangzhou"), None), subject(Some("x"), Some("p:1"))] {
             assert!(check_region(&left_alone).await.is_ok());
         }

@@ -17,6 +17,7 @@ use tokio::time::timeout;
 use super::control::{self, Asker, ControlListener};
 use super::diagnosis::{self, Subject};
 use super::failure::{Exit, Failure};
+use super::fuse_access;
 use super::local_service::LocalService;
 use super::mount_point::{self, MountEntry};
 use super::obstacles;
@@ -35,7 +36,7 @@ use crate::store::{CredentialCache, HttpOptions, HttpStore, NetworkOptions, Retr
 use crate::wire::address::Endpoint;
 
 /// How long a service that is there may take to give its first answer. Short, because somebody waits for the command.
-const FIRST_ANSWER_DEADLINE: Duration = Duration::from_secs(5);
+pub(super) const FIRST_ANSWER_DEADLINE: Duration = Duration::from_secs(5);
 
 /// How long all of asking for the first time may take: a name that does not resolve or a host that does not answer is
 /// worth one more try, and nobody believes in it after this.
@@ -68,8 +69,8 @@ pub(super) async fn run(
     rereading: Rereading,
     ready: impl FnOnce() -> io::Result<()>,
 ) -> Result<(), Failure> {
-    let mount_point = mount_point::check(&config.mount_point)?;
-    mount_point::check_fuse(search_path, config.fuse.allow_other)?;
+    let mount_point = mount_point::check(&config.mount_point, mount::warn)?;
+    fuse_access::check(search_path, config.fuse.allow_other)?;
     let bucket = tokio::select! {
         bucket = Bucket::reach(&config, &transfers) => bucket?,
         () = signals.end() => return Err(Failure::new(Exit::Failed, "told to end before anything was mounted")),
@@ -208,7 +209,9 @@ pub(super) struct Bucket {
     stats: Arc<Stats>,
     local: Option<LocalService>,
     /// Where it is.
-    origin: String,
+    pub(super) origin: String,
+    /// What is told of it when something is refused.
+    pub(super) subject: Subject,
 }
 
 impl Bucket {
@@ -224,13 +227,7 @@ impl Bucket {
                 (endpoint, service.credentials.clone().into(), Some(service))
             }
         };
-        let subject = Subject {
-            source: config.source.clone(),
-            origin: endpoint.route(&config.source.bucket).origin,
-            region: config.region.clone(),
-            proxy: config.network.proxy.clone(),
-            secret_id: credentials.secret_id(),
-        };
+        let subject = Subject::of(config, &endpoint, &credentials);
         obstacles::check_region(&subject).await?;
         let stats = Arc::new(Stats::default());
         let connect = |retry| connect(config, &endpoint, &credentials, retry, &stats, transfers);
@@ -245,12 +242,13 @@ impl Bucket {
                 mount::warn(&warning);
             }
         }
-        Ok(Bucket { store: Arc::new(connect(config.retry)?), stats, local, origin: subject.origin })
+        let (store, origin) = (Arc::new(connect(config.retry)?), subject.origin.clone());
+        Ok(Bucket { store, stats, local, origin, subject })
     }
 }
 
 /// The key to begin with, which is renewed from now on.
-async fn first_key(keys: &KeySource, network: &NetworkOptions) -> Result<CredentialCache, Failure> {
+pub(super) async fn first_key(keys: &KeySource, network: &NetworkOptions) -> Result<CredentialCache, Failure> {
     let provider = keys.provider(network);
     let provider = provider.map_err(|error| Failure::new(Exit::Usage, obstacles::of_setup(&error)))?;
     let origin = provider.origin();
@@ -296,7 +294,7 @@ fn inheritance(bucket: &Bucket, config: &MountConfig) -> Inheritance {
     let window = config.resume_window;
     let opened = match &config.state_dir {
         _ if config.fs.read_only => Ok((Journal::none(), Vec::new())),
-        Some(directory) => Journal::open(&directory.join("journal"), &owner(bucket, config)),
+        Some(directory) => Journal::open(&directory.join("journal"), &owner(&bucket.origin, config)),
         None => Err(io::Error::new(io::ErrorKind::NotFound, "no home directory is known; name one by --state-dir")),
     };
     match opened {
@@ -313,10 +311,10 @@ fn inheritance(bucket: &Bucket, config: &MountConfig) -> Inheritance {
 }
 
 /// Who this mount is, for journals.
-pub(super) fn owner(bucket: &Bucket, config: &MountConfig) -> Owner {
+pub(super) fn owner(origin: &str, config: &MountConfig) -> Owner {
     // The port of a service in this process is another one every time.
     let place = match &config.service {
-        Service::Remote { .. } => bucket.origin.clone(),
+        Service::Remote { .. } => origin.to_owned(),
         Service::Local { directory, .. } => {
             format!("local {}", std::fs::canonicalize(directory).unwrap_or_else(|_| directory.clone()).display())
         }
@@ -329,7 +327,8 @@ pub(super) fn owner(bucket: &Bucket, config: &MountConfig) -> Owner {
     }
 }
 
-fn connect(
+/// The way to the bucket. Nothing is asked.
+pub(super) fn connect(
     config: &MountConfig,
     endpoint: &Endpoint,
     credentials: &CredentialCache,

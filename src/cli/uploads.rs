@@ -12,6 +12,7 @@ use tokio::runtime::Handle;
 use wildmatch::WildMatch;
 
 use super::arguments::{UploadsAction, UploadsSelection};
+use super::diagnosis;
 use super::failure::{Exit, Failure};
 use super::session::{Bucket, owner};
 use super::{process_environment, runtime, terminal};
@@ -82,8 +83,8 @@ pub(super) fn run(action: &UploadsAction) -> Result<(), Failure> {
 }
 
 async fn find(bucket: &Bucket, config: &MountConfig, selection: &UploadsSelection) -> Result<Vec<Found>, Failure> {
-    let failed = |error: StoreError| Failure::new(Exit::Service, error.to_string());
-    let [living, dead] = known(bucket, config)?;
+    let failed = |error: StoreError| Failure::from(diagnosis::explain(&error, &bucket.subject));
+    let [living, dead] = known(&bucket.origin, config)?;
     let store = &*bucket.store;
     let now = store.service_time();
     let whose = |upload: &UploadId| match (living.contains(upload), dead.contains(upload)) {
@@ -115,10 +116,10 @@ async fn find(bucket: &Bucket, config: &MountConfig, selection: &UploadsSelectio
 }
 
 /// The uploads that this user's mounts of the bucket on this machine know.
-fn known(bucket: &Bucket, config: &MountConfig) -> Result<[HashSet<UploadId>; 2], Failure> {
+pub(super) fn known(origin: &str, config: &MountConfig) -> Result<[HashSet<UploadId>; 2], Failure> {
     let Some(directory) = &config.state_dir else { return Ok(Default::default()) };
     let directory = directory.join("journal");
-    match journal::known_uploads(&directory, &owner(bucket, config)) {
+    match journal::known_uploads(&directory, &owner(origin, config)) {
         Ok(known) => Ok(known),
         // Without them nobody could say which are those of a mount that lives.
         Err(error) if error.kind() != ErrorKind::NotFound => {
@@ -180,7 +181,7 @@ fn row_of_json(found: &Found) -> serde_json::Value {
 }
 
 /// An age in its two largest units.
-fn age_of(age: Duration) -> String {
+pub(super) fn age_of(age: Duration) -> String {
     let seconds = age.as_secs();
     match seconds {
         0..60 => format!("{seconds}s"),

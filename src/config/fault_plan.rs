@@ -20,13 +20,14 @@ use toml::Spanned;
 use toml::de::{DeArray, DeTable, DeValue};
 
 use super::ConfigError;
-use crate::server::{Fault, FaultPlan, FaultRule, FaultWhen, Moment, PageFault, Side};
+use crate::server::{Fault, FaultPlan, FaultRule, FaultWhen, FixedAnswer, Moment, PageFault, Side};
 use crate::wire::Op;
 use crate::wire::code::Code;
 
 /// The kinds of faults, as [`Fault::name`] has them.
-const KINDS: [&str; 14] = [
+const KINDS: [&str; 15] = [
     "status",
+    "answer",
     "reset",
     "stall",
     "truncate",
@@ -210,6 +211,7 @@ fn when(fields: &mut Fields<'_>) -> Result<FaultWhen, Mistake> {
 fn fault(kind: &str, fields: &mut Fields<'_>) -> Result<Fault, Mistake> {
     Ok(match kind {
         "status" => status(fields)?,
+        "answer" => answer(fields)?,
         "reset" => Fault::Reset(fields.must("at", "\"reset\"", moment)?),
         "stall" => stall(fields)?,
         "truncate" => Fault::Truncate(fields.must("of", "\"truncate\"", side)?),
@@ -233,13 +235,31 @@ fn fault(kind: &str, fields: &mut Fields<'_>) -> Result<Fault, Mistake> {
 
 fn status(fields: &mut Fields<'_>) -> Result<Fault, Mistake> {
     let code = fields.get("code", code)?;
-    let status = fields.get("status", |value| match whole(value, 200)? {
-        status @ 200..=599 => Ok(status as u16),
-        _ => Err(Mistake::at(&value.span(), "a status is a number from 200 to 599")),
-    })?;
+    let status = fields.get("status", status_number)?;
     let status = status.or(code.map(Code::status));
     let status = status.ok_or_else(|| Mistake::at(&fields.span, "\"status\" needs \"status\" or \"code\""))?;
     Ok(Fault::Status { status, code })
+}
+
+fn status_number(value: &Value<'_>) -> Result<u16, Mistake> {
+    match whole(value, 200)? {
+        status @ 200..=599 => Ok(status as u16),
+        _ => Err(Mistake::at(&value.span(), "a status is a number from 200 to 599")),
+    }
+}
+
+fn answer(fields: &mut Fields<'_>) -> Result<Fault, Mistake> {
+    let status = fields.get("status", status_number)?.unwrap_or(200);
+    let body = fields.get("body", |value| text(value).map(str::to_owned))?.unwrap_or_default();
+    let headers = fields.get("headers", headers)?.unwrap_or_default();
+    Ok(Fault::Answer(FixedAnswer { status, headers, body }))
+}
+
+fn headers(value: &Value<'_>) -> Result<Vec<(String, String)>, Mistake> {
+    let DeValue::Table(table) = value.get_ref() else {
+        return Err(Mistake::at(&value.span(), "write headers = { name = \"value\" }"));
+    };
+    table.iter().map(|(name, value)| Ok((name.get_ref().to_string(), text(value)?.to_owned()))).collect()
 }
 
 fn stall(fields: &mut Fields<'_>) -> Result<Fault, Mistake> {
@@ -346,6 +366,14 @@ mod tests {
     }
 
     #[test]
+    fn an_answer_is_told_with_its_headers() {
+        let text = "[[rule]]\nkind = 'answer'\nstatus = 301\nbody = '<A/>'\nheaders = { location = 'https://h/' }\n";
+        let headers = vec![("location".to_owned(), "https://h/".to_owned())];
+        let expected = Fault::Answer(FixedAnswer { status: 301, headers, body: "<A/>".into() });
+        assert_eq!(parse(text).unwrap().rules[0].fault, expected);
+    }
+
+    #[test]
     fn a_mistake_is_told_with_its_line_and_the_nearest_name() {
         let table = [
             (
@@ -374,6 +402,7 @@ mod tests {
             ("[[rule]]\nkind = 'status'", "line 1: \"status\" needs \"status\" or \"code\""),
             ("[[rule]]\nkind = 'error_inside'", "line 1: \"error_inside\" needs op"),
             ("[[rule]]\nop = 'GetObject'\nkind = 'listing'\npage = 'repeat'", "line 1: \"listing\" is about"),
+            ("[[rule]]\nkind = 'answer'\nheaders = 'x'", "line 3: write headers = {"),
             ("rule = 1", "line 1: write [[rule]]"),
             ("[[rule]]\nkind = \n", "line 2: "),
         ];

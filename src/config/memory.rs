@@ -13,7 +13,7 @@ pub(super) fn default_memory_bytes() -> u64 {
 }
 
 /// What the machine or this process's cgroup has, whichever is less.
-pub(super) fn available_memory_bytes() -> u64 {
+pub fn available_memory_bytes() -> u64 {
     let info = rustix::system::sysinfo();
     // `totalram` is as wide as the machine's word and `mem_unit` scales it.
     #[allow(clippy::useless_conversion)]

@@ -13,8 +13,8 @@ use super::file::ConfigFile;
 use super::key_source::{Deciding, KeySource};
 use super::memory::{available_memory_bytes, default_memory_bytes};
 use super::{
-    Account, ByteSize, ConfigError, ConflictChoice, Environment, Group, HoldChoice, LogLevel, Mode, MountSource,
-    Settings, Span, TypeChoice, mount_options,
+    Account, Aspect, ByteSize, ConfigError, ConflictChoice, Environment, Group, HoldChoice, LogLevel, Mode,
+    MountSource, Notice, Settings, Span, TypeChoice, mount_options,
 };
 use crate::fs::{FsOptions, Owner, Temporary};
 use crate::fuse::FuseOptions;
@@ -91,9 +91,9 @@ pub struct MountConfig {
     /// Which log lines are written, if not the usual ones.
     pub log_level: Option<LogLevel>,
     /// What is worth a line in the log once it is open: files that others can read.
-    pub remarks: Vec<String>,
+    pub remarks: Vec<Notice>,
     /// What was asked for and is not done, for whoever mounts.
-    pub warnings: Vec<String>,
+    pub warnings: Vec<Notice>,
     /// Everything that was said, by whatever source.
     pub settings: Settings,
 }
@@ -132,8 +132,9 @@ impl MountConfig {
         let source: MountSource = with_bucket(request.source, default_bucket)?.parse()?;
 
         let typed = request.flags.over(mount_options::parse(&request.mount_options)?);
-        let mut warnings = unused(&typed, request.local.is_some());
-        warnings.extend(configs.iter().flat_map(|(path, config)| unused_sections(path, config, &source)));
+        let mut warnings = about(Aspect::Configuration, unused(&typed, request.local.is_some()));
+        let sections = configs.iter().flat_map(|(path, config)| unused_sections(path, config, &source));
+        warnings.extend(about(Aspect::Configuration, sections));
         let mut settings = typed.over(environment.settings()?);
         for (_, config) in &configs {
             settings = settings.over(config.settings(source.bucket.as_str()));
@@ -143,7 +144,7 @@ impl MountConfig {
             *path = path.take().map(|path| directory.join(path));
         }
         check(&settings)?;
-        warnings.extend(limited(&settings));
+        warnings.extend(about(Aspect::Memory, limited(&settings)));
         let mut remarks = Vec::new();
         let service = match request.local {
             Some(data) => Service::Local {
@@ -161,12 +162,13 @@ impl MountConfig {
                 let bucket = source.bucket.as_str();
                 let keys = KeySource::decide(&Deciding { request, sources, settings: &settings, bucket })?;
                 if coscmd.is_exposed {
-                    remarks
-                        .push("~/.cos.conf holds a secret and others can read it; run: chmod 600 ~/.cos.conf".into());
+                    let cause = "~/.cos.conf holds a secret and others can read it";
+                    remarks.push(Notice::mended_by(Aspect::Credentials, cause, "chmod 600 ~/.cos.conf"));
                 }
-                warnings.extend(unread_credentials(environment));
+                warnings.extend(about(Aspect::Credentials, unread_credentials(environment)));
                 if endpoint.is_open_to_others() {
-                    warnings.push(open_to_others(&settings, endpoint.route(&source.bucket).origin)?);
+                    let told = open_to_others(&settings, endpoint.route(&source.bucket).origin)?;
+                    warnings.push(Notice::new(Aspect::Encryption, told));
                 }
                 Service::Remote { endpoint, keys }
             }
@@ -210,6 +212,10 @@ impl MountConfig {
             settings,
         }
     }
+}
+
+fn about(aspect: Aspect, sentences: impl IntoIterator<Item = String>) -> Vec<Notice> {
+    sentences.into_iter().map(|sentence| Notice::new(aspect, sentence)).collect()
 }
 
 /// The configuration files, the best first: one that was named, or the user's; then the machine's.
@@ -529,7 +535,12 @@ mod tests {
             let ours = [("COS_SECRETID", "id"), ("COS_SECRETKEY", "key")];
             let all = ours.iter().chain(variables).map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
             let environment = Environment::new(all).with_system_directory("/nonexistent");
-            MountConfig::build(request, &environment).unwrap().warnings
+            MountConfig::build(request, &environment)
+                .unwrap()
+                .warnings
+                .iter()
+                .map(Notice::to_string)
+                .collect::<Vec<_>>()
         };
         let nothing: [&str; 0] = [];
         assert_eq!(warnings("[bucket.photos-125]\npart_size = '1M'", "memory=16M", &[], None), nothing);
@@ -745,7 +756,11 @@ mod tests {
 
         let config = MountConfig::build(request, &environment).unwrap();
         assert_eq!(config.source.to_string(), "photos-125:/x");
-        assert!(config.remarks.len() == 1 && config.remarks[0].contains("chmod 600"), "{:?}", config.remarks);
+        assert!(
+            config.remarks.len() == 1 && config.remarks[0].fix.as_deref() == Some("chmod 600 ~/.cos.conf"),
+            "{:?}",
+            config.remarks
+        );
         let Service::Remote { endpoint, keys } = config.service else { panic!("not remote") };
         assert_eq!(endpoint, Endpoint::region("ap-beijing").unwrap());
         assert!(format!("{keys:?}").contains("cid") && !format!("{keys:?}").contains("ckey"), "{keys:?}");

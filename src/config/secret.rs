@@ -74,10 +74,7 @@ impl PrivateFile {
         if is_trusted && self.mode & 0o022 == 0 {
             return Ok(());
         }
-        let path = self.path.display();
-        let reason =
-            format!("names a command and others can change it (mode {:04o}); run: chmod go-w {path}", self.mode);
-        Err(ConfigError::file(&self.path, reason))
+        Err(ConfigError::Writable { path: self.path.clone(), mode: self.mode })
     }
 
     /// Whether others than the owner can get at it.

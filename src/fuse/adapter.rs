@@ -29,6 +29,7 @@ use tokio::time::timeout;
 use super::call::Call;
 use super::caller::{self, Sought};
 use super::errno::errno;
+use super::features::FEATURES;
 use crate::fs::{
     Allocation, Asker, Attr, AttrChange, DirEntry, FailedCall, FileName, FileSystem, FsError, HandleId, Holder, Ino,
     Kind, LockFamily, LockInTheWay, LockKind, LockRequest, OpenMode, Opened, Owner, SeekTo, Special, WriteOutcome,
@@ -244,19 +245,10 @@ macro_rules! name_or_reply {
 
 impl Filesystem for Adapter {
     fn init(&mut self, _request: &Request, config: &mut KernelConfig) -> std::io::Result<()> {
-        let wanted = [
-            InitFlags::FUSE_ATOMIC_O_TRUNC,
-            InitFlags::FUSE_PARALLEL_DIROPS,
-            InitFlags::FUSE_DO_READDIRPLUS,
-            InitFlags::FUSE_READDIRPLUS_AUTO,
-            InitFlags::FUSE_HANDLE_KILLPRIV_V2,
-            InitFlags::FUSE_DIRECT_IO_ALLOW_MMAP,
-            InitFlags::FUSE_AUTO_INVAL_DATA,
-        ];
         // Without others to share them with, locks are the kernel's own, which cost no request.
         let locks = [InitFlags::FUSE_POSIX_LOCKS, InitFlags::FUSE_FLOCK_LOCKS];
         let locks = locks.into_iter().filter(|_| self.fs.locks().shares_locks());
-        for flag in wanted.into_iter().chain(locks) {
+        for flag in FEATURES.into_iter().map(|feature| feature.flag).chain(locks) {
             // An older kernel does without.
             let _ = config.add_capabilities(flag);
         }

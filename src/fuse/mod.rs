@@ -4,7 +4,9 @@ mod adapter;
 mod call;
 mod caller;
 mod errno;
+mod features;
 mod session;
 
 pub use call::FAILED_CALLS;
+pub use features::{Trial, try_mount};
 pub use session::{FuseOptions, MountError, Mounted, mount};

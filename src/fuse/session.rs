@@ -7,7 +7,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use fuser::{BackgroundSession, Config, MountOption, Session, SessionACL};
+use fuser::{BackgroundSession, Config, Filesystem, MountOption, Session, SessionACL};
 use rustix::fs::{Mode, OFlags};
 use tokio::runtime::Handle;
 
@@ -91,6 +91,16 @@ pub fn mount(
     watchdog: Arc<Watchdog>,
 ) -> Result<Mounted, MountError> {
     let failed = |source| MountError { mountpoint: mountpoint.to_owned(), source };
+    let (device, notices) = (Device::default(), Notices::default());
+    let adapter = Adapter::new(fs, runtime, options.request_bytes_max, device.clone(), notices.clone(), watchdog);
+    let session = open(adapter, mountpoint, options).map_err(failed)?;
+    let _ = notices.set(session.notifier());
+    let session = session.spawn().map_err(failed)?;
+    Ok(Mounted { session, mountpoint: mountpoint.to_owned(), device })
+}
+
+/// Makes the mount and agrees with the kernel on how to speak.
+pub(super) fn open<F: Filesystem>(filesystem: F, mountpoint: &Path, options: &FuseOptions) -> io::Result<Session<F>> {
     let mut config = Config::default();
     config.mount_options = vec![
         MountOption::FSName(options.source.clone()),
@@ -104,20 +114,14 @@ pub fn mount(
     config.acl = if options.allow_other { SessionACL::All } else { SessionACL::Owner };
     config.n_threads = Some(options.threads.max(1));
     config.clone_fd = true;
-    let (device, notices) = (Device::default(), Notices::default());
-    let adapter = Adapter::new(fs, runtime, options.request_bytes_max, device.clone(), notices.clone(), watchdog);
-    let session = match mount_directly(mountpoint, options) {
-        Ok(device) => Session::from_fd(adapter, device, config.acl, config.clone()).inspect_err(|_| {
+    match mount_directly(mountpoint, options) {
+        Ok(device) => Session::from_fd(filesystem, device, config.acl, config.clone()).inspect_err(|_| {
             let _ = rustix::mount::unmount(mountpoint, rustix::mount::UnmountFlags::DETACH);
         }),
         // Ordinary users mount through fusermount3.
-        Err(rustix::io::Errno::PERM | rustix::io::Errno::ACCESS) => Session::new(adapter, mountpoint, &config),
-        Err(error) => return Err(failed(error.into())),
-    };
-    let session = session.map_err(failed)?;
-    let _ = notices.set(session.notifier());
-    let session = session.spawn().map_err(failed)?;
-    Ok(Mounted { session, mountpoint: mountpoint.to_owned(), device })
+        Err(rustix::io::Errno::PERM | rustix::io::Errno::ACCESS) => Session::new(filesystem, mountpoint, &config),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Mounts as root, with the type that fusermount3 gives mounts too: `mount` and `findmnt` find them by it, and `mount -o

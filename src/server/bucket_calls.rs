@@ -61,6 +61,12 @@ impl Service {
         Ok(Answer::xml(Versioning::Never.encode()))
     }
 
+    /// Nothing ends by itself here.
+    pub(super) fn get_bucket_lifecycle(&self, target: &Target) -> Result<Answer, Refusal> {
+        self.require_bucket(target)?;
+        Err(Code::NoSuchLifecycleConfiguration.into())
+    }
+
     pub(super) fn list_objects(&self, target: &Target, list: &ListObjects) -> Result<Answer, Refusal> {
         let bucket = target.bucket()?;
         check_delimiter(&list.delimiter)?;

@@ -34,7 +34,7 @@ use tokio::net::TcpListener;
 use crate::wire::sign::Credentials;
 
 pub use credentials::{TemporaryKeys, credentials_file, load_or_create_credentials};
-pub use faults::{Fault, FaultPlan, FaultRule, FaultWhen, Moment, PageFault, Side};
+pub use faults::{Fault, FaultPlan, FaultRule, FaultWhen, FixedAnswer, Moment, PageFault, Side};
 pub use options::{DEFAULT_BUCKET, ServerOptions};
 pub use storage::Unusable;
 

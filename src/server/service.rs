@@ -248,6 +248,7 @@ impl Service {
             Operation::DeleteBucket => self.delete_bucket(target).await,
             Operation::GetBucketLocation => self.get_bucket_location(target),
             Operation::GetBucketVersioning => self.get_bucket_versioning(target),
+            Operation::GetBucketLifecycle => self.get_bucket_lifecycle(target),
             Operation::PutBucketVersioning(_) => {
                 Err(Refusal::new(Code::NotImplemented, "buckets here have no versions"))
             }

@@ -15,6 +15,7 @@ use super::provider::{CredentialProvider, FixedKey, ProviderError};
 use crate::clock::Clock;
 use crate::wire::date;
 use crate::wire::issued::Issued;
+use crate::wire::key_flaw::KeyFlaw;
 use crate::wire::sign::Credentials;
 
 /// The most that a key is renewed before its end: as early as the official Go client does it.
@@ -90,6 +91,8 @@ pub(super) struct CurrentKey {
     /// Counts up with each other key.
     pub(super) generation: u64,
     term: Option<Term>,
+    /// As it was told, though it may be in the past.
+    expires: Option<SystemTime>,
 }
 
 /// By the clock of this machine.
@@ -148,7 +151,7 @@ impl CredentialCache {
 
     fn of(provider: Arc<dyn CredentialProvider>, issued: Issued, clock: Clock) -> CredentialCache {
         let Issued { credentials, expires } = issued;
-        let key = Arc::new(CurrentKey { credentials, generation: 0, term: Term::until(expires, clock.now()) });
+        let key = Arc::new(CurrentKey { credentials, generation: 0, term: Term::until(expires, clock.now()), expires });
         let state = State {
             provider,
             key,
@@ -183,6 +186,26 @@ impl CredentialCache {
     /// The id of the key.
     pub fn secret_id(&self) -> String {
         self.0.state().key.credentials.secret_id.clone()
+    }
+
+    /// Where the key comes from.
+    pub fn origin(&self) -> String {
+        self.0.state().provider.origin()
+    }
+
+    /// When the key ends, or has ended, where that is told.
+    pub fn ends(&self) -> Option<SystemTime> {
+        self.0.state().key.expires
+    }
+
+    /// Whether somebody gives another key before this one ends.
+    pub fn can_renew(&self) -> bool {
+        self.0.state().provider.can_renew()
+    }
+
+    /// What can be seen to be wrong with the key.
+    pub fn flaw(&self) -> Option<KeyFlaw> {
+        KeyFlaw::of(&self.0.state().key.credentials)
     }
 
     /// Asks another provider from now on, and at once. The key stays what it is until there is another.
@@ -342,7 +365,7 @@ impl State {
             let end = term.map_or_else(String::new, |term| format!(", until {}", date::iso_seconds(term.ends)));
             log::info!("requests are signed with the id {} from now on{end}", credentials.secret_id);
         }
-        self.key = Arc::new(CurrentKey { credentials, generation, term });
+        self.key = Arc::new(CurrentKey { credentials, generation, term, expires });
         self.asked_at = Instant::now();
         self.refused = None;
         self.failure = None;

@@ -126,7 +126,13 @@ pub enum Obstacle {
     NotHttp,
     /// The certificate is from an authority that this machine does not know.
     UnknownAuthority,
-    /// The certificate is not valid for this host, or not now.
+    /// The certificate's time is over.
+    Expired,
+    /// The certificate's time has not come.
+    NotYetValid,
+    /// The certificate is for other hosts than this.
+    OtherName,
+    /// The certificate is refused for another reason.
     Certificate,
     /// This machine knows no authority at all.
     NoAuthorities,
@@ -138,6 +144,12 @@ impl Obstacle {
     /// Whether it is there the next time too, as far as one can tell who has never had an answer.
     pub(super) fn is_lasting(self) -> bool {
         !matches!(self, Obstacle::Proxy)
+    }
+
+    /// Whether a certificate is refused, which is one of these again the next time.
+    pub(super) fn is_of_certificate(self) -> bool {
+        use Obstacle::{Certificate, Expired, NotYetValid, OtherName, UnknownAuthority};
+        matches!(self, UnknownAuthority | Expired | NotYetValid | OtherName | Certificate)
     }
 }
 
@@ -160,6 +172,8 @@ pub struct StoreError {
     pub message: String,
     /// What stood in the way, where it is known.
     pub obstacle: Option<Obstacle>,
+    /// The region that the bucket is in, where the answer tells.
+    pub region: Option<Box<str>>,
     /// The error underneath, where there is one.
     pub source: Option<Arc<dyn std::error::Error + Send + Sync>>,
 }
@@ -186,6 +200,7 @@ impl StoreError {
             request_id: String::new(),
             message: message.into(),
             obstacle: None,
+            region: None,
             source: None,
         }
     }

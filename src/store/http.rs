@@ -25,6 +25,7 @@ use super::pace::{Late, Pace, Patience};
 use super::watchdog::Watchdog;
 use super::{Body, Obstacle, StoreErrorKind};
 use crate::stats::Stats;
+use crate::wire::address::region_of_url;
 use crate::wire::request::{HeaderPair, Method};
 
 /// How long to wait for what.
@@ -328,6 +329,12 @@ impl AnswerHeaders {
         self.get("x-amz-request-id").is_some() && self.get("x-cos-request-id").is_none()
     }
 
+    /// The region of the bucket, as the answer tells it or as the host is in that it leads to.
+    pub(super) fn bucket_region(&self) -> Option<Box<str>> {
+        let told = self.get("x-cos-bucket-region").filter(|region| !region.is_empty());
+        told.or_else(|| region_of_url(self.get("location")?)).map(Box::from)
+    }
+
     /// One line's value.
     pub(super) fn get(&self, name: &str) -> Option<&str> {
         self.0.get(name).and_then(|value| std::str::from_utf8(value.as_bytes()).ok())
@@ -477,7 +484,7 @@ fn broken(error: reqwest::Error) -> TransportError {
     let kind = if error.is_timeout() { StoreErrorKind::TimedOut } else { StoreErrorKind::Unreachable };
     let obstacle = obstacle(&error);
     // A certificate that is refused now is refused the next time too.
-    let is_refused = matches!(obstacle, Some(Obstacle::UnknownAuthority | Obstacle::Certificate));
+    let is_refused = obstacle.is_some_and(Obstacle::is_of_certificate);
     let transient = !error.is_builder() && !is_refused;
     TransportError { kind, transient, message: chain(&error), obstacle, source: Some(Arc::new(error)) }
 }
@@ -492,7 +499,7 @@ fn obstacle(error: &(dyn Error + 'static)) -> Option<Obstacle> {
             Some(rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer | CertificateError::Other(_))) => {
                 return Some(Obstacle::UnknownAuthority);
             }
-            Some(rustls::Error::InvalidCertificate(_)) => return Some(Obstacle::Certificate),
+            Some(rustls::Error::InvalidCertificate(refused)) => return Some(of_certificate(refused)),
             Some(rustls::Error::InvalidMessage(_)) => return Some(Obstacle::NotTls),
             Some(_) | None => {}
         }
@@ -511,6 +518,16 @@ fn obstacle(error: &(dyn Error + 'static)) -> Option<Obstacle> {
         next = error.source();
     }
     None
+}
+
+/// What is wrong with a certificate whose authority is known.
+fn of_certificate(refused: &CertificateError) -> Obstacle {
+    match refused {
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => Obstacle::Expired,
+        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => Obstacle::NotYetValid,
+        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => Obstacle::OtherName,
+        _ => Obstacle::Certificate,
+    }
 }
 
 /// What an I/O error was made of, which it hides from `source`; other errors are themselves.
@@ -551,7 +568,10 @@ mod tests {
         let hidden = |error: rustls::Error| io::Error::other(io::Error::new(io::ErrorKind::InvalidData, error));
         let table = [
             (hidden(certificate(CertificateError::UnknownIssuer)), Some(Obstacle::UnknownAuthority)),
-            (hidden(certificate(CertificateError::Expired)), Some(Obstacle::Certificate)),
+            (hidden(certificate(CertificateError::Expired)), Some(Obstacle::Expired)),
+            (hidden(certificate(CertificateError::NotValidYet)), Some(Obstacle::NotYetValid)),
+            (hidden(certificate(CertificateError::NotValidForName)), Some(Obstacle::OtherName)),
+            (hidden(certificate(CertificateError::Revoked)), Some(Obstacle::Certificate)),
             (hidden(rustls::InvalidMessage::InvalidContentType.into()), Some(Obstacle::NotTls)),
             (io::Error::other("dns error"), Some(Obstacle::Name)),
             (io::Error::other("invalid HTTP version parsed"), Some(Obstacle::NotHttp)),

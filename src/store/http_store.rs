@@ -19,17 +19,17 @@ use super::session::{Done, Request, Session};
 use super::watchdog::Watchdog;
 use super::{
     Body, Copied, CopyRequest, CredentialCache, GetRequest, Initiated, ListPage, ListRequest, ListedPart, ListedUpload,
-    ObjectStore, Obstacle, Published, Reading, Source, StoreError, StoreErrorKind,
+    ObjectStore, Published, Reading, Source, StoreError, StoreErrorKind,
 };
-use super::{copying, reading, sending, uploads};
+use super::{BucketFacts, KnownBucket, bucket, copying, reading, sending, uploads};
 use crate::clock::Clock;
 use crate::object::{
     BucketName, ByteRange, Crc64, ETag, Limits, ObjectAttributes, ObjectHead, ObjectKey, PartNumber, UploadId,
     UploadedPart,
 };
 use crate::stats::Stats;
-use crate::wire::address::Endpoint;
-use crate::wire::answer::{CopyPartResult, DeleteResult, InitiateMultipartUploadResult};
+use crate::wire::address::{Endpoint, Route};
+use crate::wire::answer::{CopyPartResult, DeleteResult, InitiateMultipartUploadResult, Lifecycle, Versioning};
 use crate::wire::code::classify;
 use crate::wire::condition::Conditions;
 use crate::wire::copy_source::CopySource;
@@ -89,6 +89,8 @@ pub struct HttpStore {
     pub(super) session: Arc<Session>,
     bucket: BucketName,
     copy_domain: String,
+    /// Where requests about the service itself go.
+    service_route: Route,
     limits: Limits,
     listings: Arc<Listings>,
 }
@@ -116,8 +118,8 @@ impl HttpStore {
             StoreError { obstacle, ..StoreError::new(error.kind, None, bucket.as_str(), error.message) }
         })?;
         let session = Arc::new(Session::new(transport, route, credentials, retry, clock, stats));
-        let (copy_domain, listings) = (endpoint.copy_source_domain().to_owned(), Arc::default());
-        Ok(HttpStore { session, bucket, copy_domain, limits, listings })
+        let (copy_domain, service_route) = (endpoint.copy_source_domain().to_owned(), endpoint.service_route());
+        Ok(HttpStore { session, bucket, copy_domain, service_route, limits, listings: Arc::default() })
     }
 
     /// What tells when callers have waited long enough for this service.
@@ -133,9 +135,35 @@ impl HttpStore {
             session,
             bucket: self.bucket.clone(),
             copy_domain: self.copy_domain.clone(),
+            service_route: self.service_route.clone(),
             limits: self.limits,
             listings: self.listings.clone(),
         }
+    }
+
+    /// Asks whether the bucket is there and may be used, and what else the answer says of it.
+    pub async fn bucket_facts(&self) -> Result<BucketFacts, StoreError> {
+        bucket::head(&self.session).await
+    }
+
+    /// Seconds that the service's clock is ahead of this machine's, by its last answer.
+    pub fn clock_ahead(&self) -> Option<i64> {
+        self.session.heard_ahead()
+    }
+
+    /// What the bucket does by itself to objects and uploads that grow old.
+    pub async fn lifecycle(&self) -> Result<Lifecycle, StoreError> {
+        bucket::lifecycle(&self.session).await
+    }
+
+    /// Whether the bucket keeps older versions of its objects.
+    pub async fn versioning(&self) -> Result<Versioning, StoreError> {
+        bucket::versioning(&self.session).await
+    }
+
+    /// All buckets of the account, where the key may know them.
+    pub async fn known_buckets(&self) -> Result<Vec<KnownBucket>, StoreError> {
+        bucket::known(&self.session, self.service_route.clone()).await
     }
 
     /// What requests are signed with.
@@ -175,27 +203,7 @@ impl ObjectStore for HttpStore {
     }
 
     async fn head_bucket(&self) -> Result<(), StoreError> {
-        let request = Request::new(&Operation::HeadBucket);
-        let stranger = |status: u16, obstacle: Option<Obstacle>| {
-            let told = "the answer has no x-cos-request-id, which COS gives with every one";
-            StoreError { status, obstacle, ..request.error(StoreErrorKind::Protocol, told) }
-        };
-        let answer = self.session.answer(&request).await;
-        match answer {
-            // Any server answers 200 to something.
-            Ok(answer) if answer.headers.get("x-cos-request-id").is_none() => {
-                Err(stranger(answer.status, answer.headers.is_of_s3().then_some(Obstacle::S3)))
-            }
-            Ok(_) => Ok(()),
-            Err(error) if (400..500).contains(&error.status) && error.request_id.is_empty() => {
-                Err(stranger(error.status, error.obstacle))
-            }
-            // A HEAD has no body to tell what is missing, but here it can only be the bucket.
-            Err(error) if error.kind == StoreErrorKind::NotFound => {
-                Err(StoreError { kind: StoreErrorKind::NoSuchBucket, ..error })
-            }
-            Err(error) => Err(error),
-        }
+        self.bucket_facts().await.map(drop)
     }
 
     async fn head(&self, key: &ObjectKey) -> Result<ObjectHead, StoreError> {

@@ -5,6 +5,7 @@
 
 mod assumed_role;
 mod body;
+mod bucket;
 mod budget;
 mod change_notifier;
 mod complete;
@@ -36,6 +37,7 @@ mod watchdog;
 
 pub use assumed_role::{AssumedRole, Identity, RoleOptions, STS_URL, STS_URL_INTERNAL};
 pub use body::Body;
+pub use bucket::{BucketFacts, KnownBucket};
 pub use change_notifier::{ChangeNotifier, ChangeObserver};
 pub use credential_cache::{CredentialCache, CredentialState};
 pub use error::{Obstacle, StoreError, StoreErrorKind};

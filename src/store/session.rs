@@ -53,6 +53,8 @@ pub(super) struct Session {
     stats: Arc<Stats>,
     /// Seconds that the service's clock is ahead of ours, as learned from its `Date`.
     clock_offset: AtomicI64,
+    /// The same, as the last answer told it, though it need not have mattered; `i64::MIN` before the first.
+    heard_ahead: AtomicI64,
     /// The key that was derived last. Std mutex: held for one derivation at most, never across an await.
     /// Level 8 in the order of locks.
     signing_key: Mutex<Option<DerivedKey>>,
@@ -218,6 +220,7 @@ impl Session {
             clock,
             stats,
             clock_offset: AtomicI64::new(0),
+            heard_ahead: AtomicI64::new(i64::MIN),
             signing_key: Mutex::new(None),
             etags_are_opaque: AtomicBool::new(false),
             has_succeeded: AtomicBool::new(false),
@@ -237,6 +240,7 @@ impl Session {
             clock: self.clock.clone(),
             stats: self.stats.clone(),
             clock_offset: AtomicI64::new(self.clock_offset.load(Ordering::Relaxed)),
+            heard_ahead: AtomicI64::new(self.heard_ahead.load(Ordering::Relaxed)),
             signing_key: Mutex::new(None),
             etags_are_opaque: AtomicBool::new(self.etags_are_opaque()),
             has_succeeded: AtomicBool::new(self.has_succeeded.load(Ordering::Relaxed)),
@@ -244,6 +248,11 @@ impl Session {
             congestion: self.congestion.clone(),
             budget: self.budget.clone(),
         }
+    }
+
+    /// The same way to another host.
+    pub(super) fn by(self, route: Route) -> Session {
+        Session { route, ..self }
     }
 
     /// The same way, to find out what became of a request, which has taken its time already.
@@ -376,6 +385,9 @@ impl Session {
         let mut answered = match incoming.map_err(|error| self.not_reached(request, error)) {
             Ok(incoming) => {
                 self.reach.answered();
+                if let Some(ahead) = self.clock_ahead(&incoming.headers) {
+                    self.heard_ahead.store(ahead, Ordering::Relaxed);
+                }
                 self.judged(request, incoming, key.generation, &passage).await
             }
             Err(failed) => Err(failed),
@@ -429,7 +441,8 @@ impl Session {
             _ => body.read_all(ERROR_BYTES_MAX).await.unwrap_or_default(),
         };
         if (300..400).contains(&status) && status != 304 {
-            let failed = request.protocol_error(status, &headers, redirect_message(&headers));
+            let mut failed = request.protocol_error(status, &headers, redirect_message(&headers));
+            failed.error.region = headers.bucket_region();
             return Failed { remedy: Remedy::None, done: Done::No, ..failed };
         }
         let told = ErrorBody::decode(&body).ok();
@@ -453,7 +466,7 @@ impl Session {
         let failure = told.classify(status);
         let was_damaged = self.has_succeeded.load(Ordering::Relaxed) && retry::speaks_of_damage(failure, status);
         let known = self.clock_offset.load(Ordering::Relaxed);
-        let offset = self.told_offset(headers).unwrap_or(known);
+        let offset = self.clock_ahead(headers).unwrap_or(known);
         // Another request may have learned of it since this one was signed.
         let gap = offset.abs_diff(known).max(offset.unsigned_abs());
         let mut remedy = retry::remedy(failure, gap >= CLOCK_GAP_SECONDS);
@@ -471,6 +484,7 @@ impl Session {
         }
         let mut error = request.error(retry::kind(failure.meaning), told.message);
         error.obstacle = headers.is_of_s3().then_some(Obstacle::S3);
+        error.region = headers.bucket_region();
         error.status = status;
         error.code = told.code;
         let request_id = headers.get("x-cos-request-id").map(str::to_owned);
@@ -513,10 +527,15 @@ impl Session {
     }
 
     /// Seconds that the `Date` of an answer is ahead of this machine's clock.
-    fn told_offset(&self, headers: &AnswerHeaders) -> Option<i64> {
+    fn clock_ahead(&self, headers: &AnswerHeaders) -> Option<i64> {
         let date = headers.get("date").and_then(date::parse)?;
         let theirs = date.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
         Some(theirs.cast_signed().saturating_sub(self.clock.unix_seconds().cast_signed()))
+    }
+
+    /// Seconds that the service's clock is ahead of this machine's, by its last answer.
+    pub(super) fn heard_ahead(&self) -> Option<i64> {
+        Some(self.heard_ahead.load(Ordering::Relaxed)).filter(|ahead| *ahead != i64::MIN)
     }
 
     /// The service's time in seconds after the epoch, as far as it is known.

@@ -42,6 +42,16 @@ pub fn region_name(region: &str) -> String {
     }
 }
 
+/// The region that a URL of the service leads to.
+pub fn region_of_url(url: &str) -> Option<&str> {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let host = host_of(rest.split(['/', '?', '#']).next().unwrap_or(rest));
+    let labels = [SUFFIX, NEW_SUFFIX].iter().find_map(|suffix| host.strip_suffix(suffix)?.strip_suffix('.'))?;
+    // What stands before it is the bucket, and a label that says which of the region's hosts it is.
+    let (before, region) = labels.rsplit_once('.')?;
+    (!before.is_empty() && !["cos", "accelerate"].contains(&region)).then_some(region)
+}
+
 /// Why a region or URL cannot be an endpoint.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum EndpointError {
@@ -347,6 +357,22 @@ mod tests {
 
     fn bucket(name: &str) -> BucketName {
         BucketName::new(name).unwrap()
+    }
+
+    #[test]
+    fn a_region_is_found_in_a_url_of_the_service() {
+        let table = [
+            ("https://b-1.cos.ap-beijing.myqcloud.com/", Some("ap-beijing")),
+            ("http://b-1.cos-internal.ap-beijing.tencentcos.cn:80/k?x", Some("ap-beijing")),
+            ("b-1.sg.myqcloud.com", Some("sg")),
+            ("https://b-1.cos.accelerate.myqcloud.com/", None),
+            ("https://service.cos.myqcloud.com/", None),
+            ("https://elsewhere.example/ap-beijing", None),
+            ("", None),
+        ];
+        for (url, expected) in table {
+            assert_eq!(region_of_url(url), expected, "{url}");
+        }
     }
 
     #[test]

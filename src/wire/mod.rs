@@ -13,6 +13,7 @@ pub mod date;
 pub mod digest;
 pub mod escape;
 pub mod issued;
+pub mod key_flaw;
 pub mod operation;
 pub mod range;
 pub mod region;

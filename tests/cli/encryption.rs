@@ -32,7 +32,7 @@ while True:
 ";
 
 /// An authority of our own, and what it says of 127.0.0.1 and of another host.
-fn make_certificates(home: &Home) {
+pub(crate) fn make_certificates(home: &Home) {
     let script = "set -e
         openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=authority \
             -keyout ca.key -out ca.pem
@@ -40,13 +40,24 @@ fn make_certificates(home: &Home) {
             openssl req -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -subj /CN=service -keyout $host.key -out $host.csr
             echo subjectAltName=$host > $host.ext
             openssl x509 -req -in $host.csr -CA ca.pem -CAkey ca.key -days 2 -extfile $host.ext -out $host.pem
-        done";
+        done
+        printf '[ca]\ndefault_ca=own\n[own]\ndatabase=index\nserial=serial\nnew_certs_dir=.\ndefault_md=sha256\npolicy=any\n\
+            unique_subject=no\n[any]\ncommonName=supplied\n' > ca.cnf
+        touch index; echo 1000 > serial
+        issue() {
+            openssl ca -batch -config ca.cnf -cert ca.pem -keyfile ca.key -in IP:127.0.0.1.csr -extfile IP:127.0.0.1.ext \
+                -startdate $1 -enddate $2 -out $3
+        }
+        issue 20200101000000Z 20210101000000Z expired.pem
+        issue 20990101000000Z 21000101000000Z early.pem
+        cp IP:127.0.0.1.key expired.key
+        cp IP:127.0.0.1.key early.key";
     let done = Done::of(Command::new("sh").args(["-c", script]).current_dir(home.path()).output().unwrap());
     assert_eq!(done.code, Some(0), "{done:?}");
 }
 
 /// The service behind TLS, and its endpoint.
-fn terminated(home: &Home, service: &Service, host: &str) -> (Running, String) {
+pub(crate) fn terminated(home: &Home, service: &Service, host: &str) -> (Running, String) {
     let port = service.endpoint.rsplit(':').next().unwrap();
     let mut command = Command::new("python3");
     command.args(["-c", TERMINATOR, &format!("{host}.pem"), &format!("{host}.key"), port]);
@@ -75,7 +86,7 @@ fn a_service_is_believed_by_a_certificate_of_an_authority_that_is_trusted() {
     home.write("garbled.pem", "-----BEGIN CERTIFICATE-----\nbm9uZQ==\n-----END CERTIFICATE-----\n", 0o644);
     mount(&endpoint, &["--ca-bundle", "garbled.pem"]).failed(2, "a certificate in --ca-bundle cannot be read: ");
     let (_terminator, endpoint) = terminated(&home, &service, "DNS:other.example");
-    mount(&endpoint, &["--ca-bundle", "ca.pem"]).failed(3, "is refused: check the endpoint and the clock");
+    mount(&endpoint, &["--ca-bundle", "ca.pem"]).failed(3, "is for another name: name the host that it is for");
     // The machine's own authorities are not asked where there is a bundle.
     mount(&endpoint, &["--ca-bundle", "DNS:other.example.pem"]).failed(3, "the certificate of https://127.0.0.1:");
 }

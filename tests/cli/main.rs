@@ -4,6 +4,8 @@
 
 mod bed;
 mod credentials;
+mod doctor;
+mod doctor_causes;
 mod encryption;
 mod issuer;
 mod logging;

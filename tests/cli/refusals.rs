@@ -24,7 +24,7 @@ fn refused_soon(home: &Home, arguments: &[&str], variables: &[(&str, &str)], cod
     assert!(began.elapsed() < Duration::from_secs(2), "told after {:?}", began.elapsed());
 }
 
-const KEYS: [(&str, &str); 2] = [("COS_SECRETID", ID), ("COS_SECRETKEY", KEY)];
+pub(crate) const KEYS: [(&str, &str); 2] = [("COS_SECRETID", ID), ("COS_SECRETKEY", KEY)];
 
 #[test]
 fn the_service_refuses_in_one_sentence_each() {
@@ -84,7 +84,7 @@ fn an_endpoint_that_cannot_be_reached_is_named() {
 }
 
 /// Answers every connection with these bytes, whatever it says, and closes it. Gives the port.
-fn answering(bytes: &'static [u8]) -> u16 {
+pub(crate) fn answering(bytes: &'static [u8]) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     std::thread::spawn(move || {

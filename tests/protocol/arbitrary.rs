@@ -203,6 +203,7 @@ pub(crate) fn bucket_operation() -> impl Strategy<Value = Operation> {
         Just(Operation::DeleteBucket),
         Just(Operation::GetBucketLocation),
         Just(Operation::GetBucketVersioning),
+        Just(Operation::GetBucketLifecycle),
         versioning.prop_map(|versioning| Operation::PutBucketVersioning(PutBucketVersioning { versioning })),
         (awkward(60), awkward(3), awkward(60), of(any::<u32>()), any::<bool>()).prop_map(
             |(prefix, delimiter, marker, max_keys, url_encoded)| {

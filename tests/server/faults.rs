@@ -61,7 +61,7 @@ impl Bed {
 #[test]
 fn every_example_is_a_plan_and_every_kind_has_one() {
     let examples = examples();
-    assert_eq!(examples.len(), 14 + 2, "{:?}", examples.keys());
+    assert_eq!(examples.len(), 15 + 2, "{:?}", examples.keys());
     let everything: Vec<&str> = examples["All at once"].rules.iter().map(|rule| rule.fault.name()).collect();
     for (kind, plan) in &examples {
         assert!(!plan.rules.is_empty(), "{kind}");
@@ -76,6 +76,18 @@ fn a_status_is_told_and_nothing_is_done() {
     bed.get("/a").assert_refused(404, "NoSuchKey");
     bed.put("/a", b"one");
     bed.assert_struck("PutObject", "status");
+}
+
+#[test]
+fn an_answer_is_what_the_plan_says() {
+    let bed = bed("answer");
+    let moved = bed.ask(Method::Head, "/", &[], &[], b"");
+    assert_eq!(moved.status, 301);
+    assert_eq!(moved.header("location"), Some("https://photos-1250000000.cos.ap-beijing.myqcloud.com/"));
+    let told = bed.ask(Method::Get, "/", &[("versioning", "")], &[], b"");
+    assert!(String::from_utf8_lossy(&told.body).contains("<Status>Enabled</Status>"));
+    let struck = ["HeadBucket", "GetBucketVersioning"].map(|op| (op.to_owned(), "answer".to_owned()));
+    assert_eq!(bed.struck(), struck);
 }
 
 #[test]

@@ -233,7 +233,7 @@ fn what_is_not_implemented_says_so() {
     let bed = Bed::start();
     for (method, path, name) in [
         (Method::Get, "/", "acl"),
-        (Method::Get, "/", "lifecycle"),
+        (Method::Put, "/", "lifecycle"),
         (Method::Get, "/", "versions"),
         (Method::Put, "/a", "acl"),
         (Method::Get, "/a", "tagging"),
@@ -242,6 +242,9 @@ fn what_is_not_implemented_says_so() {
     ] {
         bed.ask(method, path, &[(name, "")], &[], b"").assert_refused(501, "NotImplemented");
     }
+    // What ends by itself is nothing here, which can be said.
+    let reply = bed.ask(Method::Get, "/", &[("lifecycle", "")], &[], b"");
+    reply.assert_refused(404, "NoSuchLifecycleConfiguration");
     bed.exchange(&unsigned("PATCH", "/a", HOST, &[]), false).assert_refused(405, "MethodNotAllowed");
 }
 

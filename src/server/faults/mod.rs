@@ -19,7 +19,7 @@ use crate::wire::operation::Operation;
 
 pub(super) use answer::BodyDamage;
 pub(super) use body::FaultyBody;
-pub use plan::{Fault, FaultPlan, FaultRule, FaultWhen, Moment, PageFault, Side};
+pub use plan::{Fault, FaultPlan, FaultRule, FaultWhen, FixedAnswer, Moment, PageFault, Side};
 pub(super) use request::BodyFault;
 
 /// The rules of one service, and how far each has come.

@@ -56,6 +56,8 @@ pub enum Fault {
         /// What the body says; without one there is no body.
         code: Option<Code>,
     },
+    /// The request is not carried out, and this is the answer.
+    Answer(FixedAnswer),
     /// The connection is reset.
     Reset(Moment),
     /// The answer stands still.
@@ -87,6 +89,17 @@ pub enum Fault {
     Throttle(f64),
     /// A page of a listing is not what was asked for.
     Listing(PageFault),
+}
+
+/// An answer that has nothing to do with what was asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FixedAnswer {
+    /// Its status.
+    pub status: u16,
+    /// Headers, beside those that every answer has.
+    pub headers: Vec<(String, String)>,
+    /// The body, which is taken for XML; may be empty.
+    pub body: String,
 }
 
 /// When something happens.
@@ -125,6 +138,7 @@ impl Fault {
     pub fn name(&self) -> &'static str {
         match self {
             Fault::Status { .. } => "status",
+            Fault::Answer(_) => "answer",
             Fault::Reset(_) => "reset",
             Fault::Stall { .. } => "stall",
             Fault::Truncate(_) => "truncate",

@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::super::answer::Answer;
+use super::super::answer::{Answer, Payload};
 use super::super::refusal::Refusal;
 use super::super::request_body::RequestBody;
 use super::super::service::{Course, Head, Service, Target};
 use super::body::flipped;
-use super::{Fault, Moment, PageFault, Side, Struck};
+use super::{Fault, FixedAnswer, Moment, PageFault, Side, Struck};
 use crate::wire::answer::ErrorBody;
 use crate::wire::code::Code;
 use crate::wire::operation::Operation;
@@ -128,6 +128,7 @@ async fn instead(fault: &Fault, course: &mut Course<'_>) -> Option<Result<Answer
         // Its status is set when the answer is damaged.
         Fault::Status { code: Some(code), .. } => Some(Err((*code).into())),
         Fault::Status { status, code: None } => Some(Ok(Answer { status: *status, ..Answer::empty() })),
+        Fault::Answer(answer) => Some(Ok(fixed(answer))),
         Fault::ErrorInside(code) => {
             let (code, message) = (code.name().to_owned(), code.message().to_owned());
             Some(Ok(Answer::xml(ErrorBody { code, message, ..ErrorBody::default() }.encode())))
@@ -139,6 +140,12 @@ async fn instead(fault: &Fault, course: &mut Course<'_>) -> Option<Result<Answer
         }
         _ => None,
     }
+}
+
+fn fixed(told: &FixedAnswer) -> Answer {
+    let headers = told.headers.iter().map(|(name, value)| (name.clone().into(), value.clone())).collect();
+    let payload = if told.body.is_empty() { Payload::Empty } else { Payload::Xml(told.body.clone()) };
+    Answer { status: told.status, headers, payload }
 }
 
 fn without_marker(operation: Operation) -> Operation {

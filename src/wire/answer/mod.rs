@@ -6,12 +6,14 @@
 
 mod bucket;
 mod error;
+mod lifecycle;
 mod listing;
 mod multipart;
 mod object;
 
 pub use bucket::{BucketEntry, ListAllMyBucketsResult, Location, Versioning};
 pub use error::ErrorBody;
+pub use lifecycle::{Lifecycle, LifecycleRule};
 pub use listing::{Contents, ListBucketResult, ListMultipartUploadsResult, PAGE_ENTRIES_MAX, Upload};
 pub use multipart::{
     CompleteMultipartUploadResult, CopyPartResult, InitiateMultipartUploadResult, ListPartsResult, ListedPart,

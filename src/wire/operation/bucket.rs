@@ -7,7 +7,7 @@ use crate::wire::code::Code;
 use crate::wire::escape::QueryPair;
 use crate::wire::request::{Method, RequestHead};
 
-/// Sub-resources of buckets that exist and that this product does not speak (`cos-api.md` 5.3, 5.4).
+/// Sub-resources of buckets that exist and that this product does not speak (`cos-api.md` 5.3, 5.4), or only reads.
 const UNSPOKEN: [&str; 22] = [
     "acl",
     "versions",
@@ -35,6 +35,9 @@ const UNSPOKEN: [&str; 22] = [
 
 pub(super) fn decode(method: Method, query: &[QueryPair]) -> Result<Operation, RequestError> {
     let asks = |name: &str| query.iter().any(|(parameter, _)| parameter == name);
+    if method == Method::Get && asks("lifecycle") {
+        return Ok(Operation::GetBucketLifecycle);
+    }
     if let Some(name) = UNSPOKEN.into_iter().find(|name| asks(name)) {
         return Err(RequestError::new(Code::NotImplemented, format!("?{name} is not implemented")));
     }

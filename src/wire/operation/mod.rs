@@ -37,6 +37,7 @@ pub enum Operation {
     DeleteBucket,
     GetBucketLocation,
     GetBucketVersioning,
+    GetBucketLifecycle,
     PutBucketVersioning(PutBucketVersioning),
     ListObjects(ListObjects),
     ListMultipartUploads(ListMultipartUploads),
@@ -64,6 +65,7 @@ impl Operation {
             Operation::DeleteBucket => Op::DeleteBucket,
             Operation::GetBucketLocation => Op::GetBucketLocation,
             Operation::GetBucketVersioning => Op::GetBucketVersioning,
+            Operation::GetBucketLifecycle => Op::GetBucketLifecycle,
             Operation::PutBucketVersioning(_) => Op::PutBucketVersioning,
             Operation::ListObjects(_) => Op::ListObjects,
             Operation::ListMultipartUploads(_) => Op::ListMultipartUploads,
@@ -91,6 +93,7 @@ impl Operation {
             Operation::DeleteBucket => bucket::plain(Method::Delete, None),
             Operation::GetBucketLocation => bucket::plain(Method::Get, Some("location")),
             Operation::GetBucketVersioning => bucket::plain(Method::Get, Some("versioning")),
+            Operation::GetBucketLifecycle => bucket::plain(Method::Get, Some("lifecycle")),
             Operation::PutBucketVersioning(payload) => payload.encode(),
             Operation::ListObjects(payload) => payload.encode(),
             Operation::ListMultipartUploads(payload) => payload.encode(),
@@ -176,6 +179,7 @@ impl Operation {
             | Operation::DeleteBucket
             | Operation::GetBucketLocation
             | Operation::GetBucketVersioning
+            | Operation::GetBucketLifecycle
             | Operation::PutBucketVersioning(_)
             | Operation::ListObjects(_)
             | Operation::ListMultipartUploads(_)

@@ -12,6 +12,7 @@ pub enum Op {
     DeleteBucket,
     GetBucketLocation,
     GetBucketVersioning,
+    GetBucketLifecycle,
     PutBucketVersioning,
     ListObjects,
     ListMultipartUploads,
@@ -31,13 +32,14 @@ pub enum Op {
 
 impl Op {
     /// Every operation.
-    pub const ALL: [Op; 21] = [
+    pub const ALL: [Op; 22] = [
         Op::GetService,
         Op::PutBucket,
         Op::HeadBucket,
         Op::DeleteBucket,
         Op::GetBucketLocation,
         Op::GetBucketVersioning,
+        Op::GetBucketLifecycle,
         Op::PutBucketVersioning,
         Op::ListObjects,
         Op::ListMultipartUploads,
@@ -69,6 +71,7 @@ impl Op {
             Op::DeleteBucket => "DeleteBucket",
             Op::GetBucketLocation => "GetBucketLocation",
             Op::GetBucketVersioning => "GetBucketVersioning",
+            Op::GetBucketLifecycle => "GetBucketLifecycle",
             Op::PutBucketVersioning => "PutBucketVersioning",
             Op::ListObjects => "ListObjects",
             Op::ListMultipartUploads => "ListMultipartUploads",
