@@ -10,6 +10,7 @@ mod logging;
 mod mounting;
 mod refusals;
 mod serving;
+mod showing;
 mod signals;
 mod unmounting;
 mod uploads;
