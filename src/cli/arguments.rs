@@ -92,6 +92,9 @@ pub(super) struct MountArguments {
     #[command(flatten, next_help_heading = "Files")]
     files: FileFlags,
 
+    #[command(flatten, next_help_heading = "View")]
+    view: ViewFlags,
+
     #[command(flatten, next_help_heading = "Log")]
     log: LogFlags,
 }
@@ -213,6 +216,13 @@ struct FileFlags {
     /// Threads that answer the kernel
     #[arg(long, value_name = "N")]
     threads: Option<u32>,
+}
+
+#[derive(Debug, Args)]
+struct ViewFlags {
+    /// Show metrics for Prometheus and a page for people here: a port of this machine as 9464, IP:PORT, or unix:/PATH
+    #[arg(long, value_name = "ADDRESS")]
+    metrics_listen: Option<crate::config::ListenAddress>,
 }
 
 #[derive(Clone, Debug, Default, Args)]
@@ -481,7 +491,7 @@ impl MountArguments {
 
     /// What the command line says, in config's words.
     pub(super) fn request(self) -> MountRequest {
-        let MountArguments { service, transfer, files, log, .. } = self;
+        let MountArguments { service, transfer, files, view, log, .. } = self;
         let given = |switch: bool| switch.then_some(true);
         let flags = Settings {
             part_size: transfer.part_size,
@@ -507,6 +517,7 @@ impl MountArguments {
             file_mode: files.file_mode,
             dir_mode: files.dir_mode,
             threads: files.threads,
+            metrics_listen: view.metrics_listen,
             log_file: log.log_file,
             log_level: log.log_level,
             ..service.settings()

@@ -22,8 +22,8 @@ mod signals;
 mod status;
 mod sync;
 mod terminal;
-mod trace;
 mod topic;
+mod trace;
 mod unmount;
 mod uploads;
 

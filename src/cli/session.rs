@@ -25,12 +25,12 @@ use super::rereading::Rereading;
 use super::signals::{RAISED_FOR, Signals, Wish};
 use super::{logging, mount};
 use crate::clock::Clock;
-use crate::config::{KeySource, MountConfig, Service};
+use crate::config::{KeySource, ListenAddress, MountConfig, Service};
 use crate::fs::{FileSystem, FileSystemParts, Inheritance, Others, Recovery};
 use crate::fuse;
 use crate::journal::{Journal, Owner};
 use crate::memory::Memory;
-use crate::monitor::{Observer, ObserverParts};
+use crate::monitor::{MonitorListener, Observer, ObserverParts, Serving};
 use crate::stats::Stats;
 use crate::store::{CredentialCache, HttpOptions, HttpStore, NetworkOptions, RetryOptions, Runtimes, StoreError};
 use crate::wire::address::Endpoint;
@@ -71,6 +71,7 @@ pub(super) async fn run(
 ) -> Result<(), Failure> {
     let mount_point = mount_point::check(&config.mount_point, mount::warn)?;
     fuse_access::check(search_path, config.fuse.allow_other)?;
+    let page = config.metrics_listen.as_ref().map(bind_page).transpose()?;
     let bucket = tokio::select! {
         bucket = Bucket::reach(&config, &transfers) => bucket?,
         () = signals.end() => return Err(Failure::new(Exit::Failed, "told to end before anything was mounted")),
@@ -83,7 +84,10 @@ pub(super) async fn run(
         mount_point: session.mount_point.clone(),
         endpoint: bucket.origin.clone(),
         options: config.settings.shown(),
+        metrics: page.as_ref().map(MonitorListener::shown),
+        prices: config.prices.clone(),
     });
+    let _page = page.map(|page| serve_page(page, &observer));
     session.listen(observer);
     let mut care = Care { rereading, store: bucket.store.clone(), fs: session.fs.clone() };
     if let Err(error) = ready() {
@@ -113,6 +117,23 @@ pub(super) async fn run(
         asker.hold_until_exit();
     }
     left.outcome()
+}
+
+/// Takes the place where metrics and the page shall be, before anything is mounted.
+fn bind_page(address: &ListenAddress) -> Result<MonitorListener, Failure> {
+    MonitorListener::bind(address).map_err(|error| {
+        let next = match error.kind() {
+            io::ErrorKind::AddrInUse => "give --metrics-listen another port, or 0 for any that is free",
+            _ => "give --metrics-listen another place",
+        };
+        Failure::new(Exit::Usage, format!("metrics and the page cannot be shown on {address}: {error}; {next}"))
+    })
+}
+
+/// Shows them, for as long as what it returns lives.
+fn serve_page(page: MonitorListener, observer: &Arc<Observer>) -> Serving {
+    log::info!("metrics and page on {}", page.shown());
+    page.serve(observer)
 }
 
 /// What is left in a wrong state when a mount has ended.

@@ -10,6 +10,8 @@
 //! read_only = true
 //! ```
 //!
+//! Both may have a table with prices ([`super::prices`]).
+//!
 //! A file that holds a secret and that others can read is refused, and so is one that others could write a command into.
 
 use std::collections::BTreeMap;
@@ -18,6 +20,7 @@ use std::path::Path;
 use toml::{Table, Value};
 
 use super::credentials::Candidate;
+use super::prices::SaidPrices;
 use super::secret::{PrivateFile, Readers, read_private};
 use super::{ConfigError, Settings};
 
@@ -36,6 +39,7 @@ struct Section {
     secret_key: Option<String>,
     token: Option<String>,
     credential_process: Option<String>,
+    prices: SaidPrices,
 }
 
 impl ConfigFile {
@@ -101,6 +105,14 @@ impl ConfigFile {
         }
     }
 
+    /// The prices for one bucket.
+    pub(super) fn prices(&self, bucket: &str) -> SaidPrices {
+        match self.buckets.get(bucket) {
+            Some(section) => section.prices.clone().over(self.all.prices.clone()),
+            None => self.all.prices.clone(),
+        }
+    }
+
     /// The credentials that may be used for one bucket, the best first.
     pub(super) fn candidates(&self, path: &Path, bucket: &str) -> Vec<Candidate> {
         let sections = [self.buckets.get(bucket), Some(&self.all)];
@@ -125,6 +137,14 @@ impl Section {
         let origin = path.display().to_string();
         let mut section = Section::default();
         for (name, value) in table {
+            if let ("prices", Value::Table(prices)) = (name.as_str(), value) {
+                section.prices = SaidPrices::read(prices).map_err(|(name, reason)| ConfigError::InvalidSetting {
+                    origin: origin.clone(),
+                    name,
+                    reason,
+                })?;
+                continue;
+            }
             // The value is never shown: it may be a secret under a misspelt name.
             let Some(text) = text_of(name, value) else {
                 let reason = "needs a text in quotes, for example \"0022\"";

@@ -12,9 +12,10 @@ use super::credentials::Sources;
 use super::file::ConfigFile;
 use super::key_source::{Deciding, KeySource};
 use super::memory::{available_memory_bytes, default_memory_bytes};
+use super::prices::SaidPrices;
 use super::{
-    Account, Aspect, ByteSize, ConfigError, ConflictChoice, Environment, Group, HoldChoice, LogLevel, Mode,
-    MountSource, Notice, Settings, Span, TypeChoice, mount_options,
+    Account, Aspect, ByteSize, ConfigError, ConflictChoice, Environment, Group, HoldChoice, ListenAddress, LogLevel,
+    Mode, MountSource, Notice, Prices, Settings, Span, TypeChoice, mount_options,
 };
 use crate::fs::{FsOptions, Owner, Temporary};
 use crate::fuse::FuseOptions;
@@ -86,6 +87,10 @@ pub struct MountConfig {
     pub state_dir: Option<PathBuf>,
     /// How long uploads that a dead mount has left are kept for their files to be written again.
     pub resume_window: ResumeWindow,
+    /// Where metrics and a page tell how the mount fares, if anywhere.
+    pub metrics_listen: Option<ListenAddress>,
+    /// What requests cost, where somebody has said it.
+    pub prices: Option<Prices>,
     /// Where log lines go, if not to the usual place.
     pub log_file: Option<PathBuf>,
     /// Which log lines are written, if not the usual ones.
@@ -136,15 +141,22 @@ impl MountConfig {
         let sections = configs.iter().flat_map(|(path, config)| unused_sections(path, config, &source));
         warnings.extend(about(Aspect::Configuration, sections));
         let mut settings = typed.over(environment.settings()?);
+        let mut prices = SaidPrices::default();
         for (_, config) in &configs {
             settings = settings.over(config.settings(source.bucket.as_str()));
+            prices = prices.over(config.prices(source.bucket.as_str()));
         }
+        let prices = prices.decided().map_err(|reason| invalid("prices", reason))?;
         let Settings { credentials_file, ca_bundle, log_file, state_dir, .. } = &mut settings;
         for path in [credentials_file, ca_bundle, log_file, state_dir] {
             *path = path.take().map(|path| directory.join(path));
         }
+        if let Some(ListenAddress::Unix(path)) = &mut settings.metrics_listen {
+            *path = directory.join(&*path);
+        }
         check(&settings)?;
         warnings.extend(about(Aspect::Memory, limited(&settings)));
+        warnings.extend(about(Aspect::Configuration, settings.metrics_listen.as_ref().and_then(shown_to_others)));
         let mut remarks = Vec::new();
         let service = match request.local {
             Some(data) => Service::Local {
@@ -179,7 +191,7 @@ impl MountConfig {
         let authorities = settings.ca_bundle.as_deref().map(authorities).transpose()?;
         let decided = MountConfig::of(settings, source, mount_point, service);
         let network = NetworkOptions { authorities, ..decided.network };
-        Ok(MountConfig { state_dir, remarks, warnings, network, ..decided })
+        Ok(MountConfig { state_dir, remarks, warnings, network, prices, ..decided })
     }
 
     /// Fills every layer's options in.
@@ -202,6 +214,8 @@ impl MountConfig {
             resume_window: settings.resume_window.map_or(ResumeWindow::ByWorth, |span| ResumeWindow::For(span.0)),
             region: settings.region.clone(),
             network: NetworkOptions { proxy: settings.proxy.clone(), authorities: None },
+            metrics_listen: settings.metrics_listen.clone(),
+            prices: None,
             log_file: settings.log_file.clone(),
             log_level: settings.log_level.clone(),
             source,
@@ -297,6 +311,16 @@ fn limited(settings: &Settings) -> Vec<String> {
 }
 
 const MIB: u64 = 1 << 20;
+
+/// What to say of a page that other machines can get at.
+fn shown_to_others(address: &ListenAddress) -> Option<String> {
+    address.is_open_to_others().then(|| {
+        format!(
+            "the metrics and the page on {address} ask nobody who they are: every machine that gets there sees names of \
+             files and failures"
+        )
+    })
+}
 
 /// What to say of a service that is reached without encryption, where that is allowed at all.
 fn open_to_others(settings: &Settings, origin: String) -> Result<String, ConfigError> {

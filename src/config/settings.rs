@@ -8,7 +8,7 @@ use std::fmt::Display;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use super::{ByteSize, ConfigError, Span, redacted};
+use super::{ByteSize, ConfigError, ListenAddress, Span, redacted};
 use crate::fs::{AttributeSource, HardLinks};
 
 macro_rules! settings {
@@ -136,6 +136,8 @@ settings! {
     allow_other: bool,
     /// Threads that answer the kernel.
     threads: u32,
+    /// Where metrics and a page tell how the mount fares.
+    metrics_listen: ListenAddress,
     /// Where log lines go.
     log_file: PathBuf,
     /// Which log lines are written, in `RUST_LOG`'s language.
@@ -393,6 +395,7 @@ parsed_values! {
     Account: |account| account.0.to_string(),
     Group: |group| group.0.to_string(),
     LogLevel: |level| level.0.clone(),
+    ListenAddress: ToString::to_string,
 }
 
 /// The name of a choice as it is written in configurations: `KeepBoth` is `keep-both`.

@@ -2,9 +2,20 @@
 //!
 //! Everything here looks and changes nothing, and no secret is in what it shows.
 
+mod advice;
+mod cost;
+mod listener;
+mod live;
+mod metrics;
 mod observer;
+mod page;
+#[cfg(test)]
+mod samples;
 mod status;
+mod web;
 
+pub use advice::advice;
+pub use listener::{MonitorListener, Serving};
 pub use observer::{Observer, ObserverParts};
 pub use status::{
     CostStatus, CredentialStatus, FailureStatus, FileStage, FileStatus, MemoryStatus, OperationStatus, PartCounts,

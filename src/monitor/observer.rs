@@ -5,13 +5,15 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
+use super::cost;
 use super::status::{
     CredentialStatus, FailureStatus, FileStage, FileStatus, MemoryStatus, OperationStatus, PartCounts, Rate, Status,
     TransferStatus, UploadStatus,
 };
+use crate::config::Prices;
 use crate::fs::{FileState, FileSystem, FsState, MemoryState};
-use crate::stats::{Failure, Operation, Operations, Stats, text_of_time};
-use crate::store::CredentialCache;
+use crate::stats::{Failure, Operation, Stats, text_of_time};
+use crate::store::{CredentialCache, CredentialState};
 use crate::upload::{PartMark, Progress, Stage, UploadProgress};
 
 /// How often what went over the wire is looked at.
@@ -37,12 +39,46 @@ pub struct ObserverParts {
     pub endpoint: String,
     /// What was said of options, by name.
     pub options: BTreeMap<String, String>,
+    /// Where metrics and the page are, if anywhere.
+    pub metrics: Option<String>,
+    /// What requests cost, where somebody has said it.
+    pub prices: Option<Prices>,
+}
+
+/// One look at a mount: the document, and what of it is in numbers that the document leaves out or cuts short.
+#[derive(Debug)]
+pub(super) struct Look {
+    pub(super) status: Status,
+    pub(super) totals: Totals,
+    pub(super) requests: BTreeMap<&'static str, Operation>,
+    pub(super) calls: BTreeMap<&'static str, Operation>,
+}
+
+/// Sums over all files.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Totals {
+    /// When it was mounted.
+    pub(super) mounted_at: Option<SystemTime>,
+    /// When the key ends, if it does.
+    pub(super) key_ends_at: Option<SystemTime>,
+    /// How many files fare how.
+    pub(super) files: BTreeMap<FileStage, usize>,
+    /// Handles of programs that read, and that may write.
+    pub(super) readers: usize,
+    pub(super) writers: usize,
+    /// Multipart uploads that are running.
+    pub(super) uploads: usize,
+    /// The parts of all of them.
+    pub(super) parts: PartCounts,
+    /// Keys that cannot be file names.
+    pub(super) keys_skipped: u64,
 }
 
 /// Looks at one mount.
 pub struct Observer {
     parts: ObserverParts,
     began: Instant,
+    mounted_at: SystemTime,
     /// Std mutex: a few numbers. Level 9 in the order of locks.
     samples: Mutex<Samples>,
 }
@@ -57,7 +93,12 @@ struct Samples {
 impl Observer {
     /// Begins to look, for as long as it lives, in a task of the runtime that this is called on.
     pub fn new(parts: ObserverParts) -> Arc<Observer> {
-        let observer = Arc::new(Observer { parts, began: Instant::now(), samples: Mutex::default() });
+        let observer = Arc::new(Observer {
+            parts,
+            began: Instant::now(),
+            mounted_at: SystemTime::now(),
+            samples: Mutex::default(),
+        });
         let looking = Arc::downgrade(&observer);
         tokio::spawn(async move {
             let mut ticks = tokio::time::interval(SAMPLE_EVERY);
@@ -82,12 +123,29 @@ impl Observer {
 
     /// How the mount fares now.
     pub fn status(&self) -> Status {
+        self.look().status
+    }
+
+    /// How the mount fares now, and the numbers behind it.
+    pub(super) fn look(&self) -> Look {
         let now = SystemTime::now();
         let state = self.parts.fs.state();
         let files_count = state.files.len();
         let unpublished_count = state.unpublished().len();
         let stats = self.stats();
-        Status {
+        let (requests, calls) = (stats.operations.all(), stats.calls.all());
+        let credentials = self.parts.credentials.state();
+        let key_ends_at = credentials.expires;
+        let (transfer, memory) = (self.transfer(&state), memory(state.memory));
+        let all_files: Vec<FileStatus> = state.files.into_iter().map(|file| file_status(file, now)).collect();
+        let totals = Totals {
+            mounted_at: Some(self.mounted_at),
+            key_ends_at,
+            keys_skipped: Stats::get(&stats.keys_skipped),
+            ..totals(&all_files)
+        };
+        let by_operation = operations(&requests);
+        let status = Status {
             at: text_of_time(now),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
@@ -95,35 +153,22 @@ impl Observer {
             source: self.parts.source.clone(),
             mount_point: self.parts.mount_point.display().to_string(),
             endpoint: self.parts.endpoint.clone(),
+            metrics: self.parts.metrics.clone(),
             options: self.parts.options.clone(),
-            credentials: self.credentials(now),
-            memory: memory(state.memory),
+            credentials: credential_status(credentials, now),
+            memory,
             open_directories: state.directories,
             unsaved_directories: state.unsaved_directories.iter().map(|path| format!("/{path}")).collect(),
-            transfer: self.transfer(&state),
-            files: files(state.files, now),
+            cost: self.parts.prices.as_ref().map(|prices| cost::cost(prices, &by_operation, transfer.bytes_down)),
+            transfer,
+            files: files(all_files),
             files_count,
             unpublished_count,
-            requests: operations(&stats.operations),
-            calls: operations(&stats.calls),
+            requests: by_operation,
+            calls: operations(&calls),
             errors: stats.failures.all().into_iter().rev().map(failure).collect(),
-            cost: None,
-        }
-    }
-
-    fn credentials(&self, now: SystemTime) -> CredentialStatus {
-        let state = self.parts.credentials.state();
-        let left = |ends: SystemTime| match ends.duration_since(now) {
-            Ok(left) => left.as_secs().cast_signed(),
-            Err(over) => -over.duration().as_secs().cast_signed(),
         };
-        CredentialStatus {
-            id: state.secret_id,
-            source: state.origin,
-            expires: state.expires.map(text_of_time),
-            expires_in_seconds: state.expires.map(left),
-            problem: state.problem,
-        }
+        Look { status, totals, requests, calls }
     }
 
     fn transfer(&self, state: &FsState) -> TransferStatus {
@@ -152,6 +197,42 @@ impl Observer {
     }
 }
 
+fn credential_status(state: CredentialState, now: SystemTime) -> CredentialStatus {
+    let left = |ends: SystemTime| match ends.duration_since(now) {
+        Ok(left) => left.as_secs().cast_signed(),
+        Err(over) => -over.duration().as_secs().cast_signed(),
+    };
+    CredentialStatus {
+        id: state.secret_id,
+        source: state.origin,
+        expires: state.expires.map(text_of_time),
+        expires_in_seconds: state.expires.map(left),
+        problem: state.problem,
+    }
+}
+
+/// What all files together are.
+fn totals(files: &[FileStatus]) -> Totals {
+    let mut totals =
+        Totals { files: FileStage::ALL.into_iter().map(|stage| (stage, 0)).collect(), ..Totals::default() };
+    for file in files {
+        *totals.files.entry(file.state).or_default() += 1;
+        totals.writers += file.writers;
+        totals.readers += file.handles - file.writers;
+        if let Some(upload) = &file.upload {
+            totals.uploads += 1;
+            let (all, parts) = (&mut totals.parts, upload.parts);
+            all.total += parts.total;
+            all.waiting += parts.waiting;
+            all.sending += parts.sending;
+            all.landed += parts.landed;
+            all.copied += parts.copied;
+            all.resent += parts.resent;
+        }
+    }
+    totals
+}
+
 fn memory(state: MemoryState) -> MemoryStatus {
     let MemoryState { limit, used, writers, idle, names, names_limit, waiting } = state;
     // What writers hold was counted a moment after all that is used.
@@ -160,8 +241,7 @@ fn memory(state: MemoryState) -> MemoryStatus {
 }
 
 /// Those with an upload first, then what else is not in the bucket, then the rest; each by path.
-fn files(files: Vec<FileState>, now: SystemTime) -> Vec<FileStatus> {
-    let mut files: Vec<FileStatus> = files.into_iter().map(|file| file_status(file, now)).collect();
+fn files(mut files: Vec<FileStatus>) -> Vec<FileStatus> {
     let rank = |file: &FileStatus| (file.upload.is_none(), file.state == FileStage::Clean);
     files.sort_by(|one, other| rank(one).cmp(&rank(other)).then_with(|| one.path.cmp(&other.path)));
     files.truncate(FILES_MAX);
@@ -219,8 +299,8 @@ fn upload_status(progress: Progress, now: SystemTime) -> Option<UploadStatus> {
     Some(UploadStatus { id, parts, map, landed_bytes, bytes_per_second, left_seconds })
 }
 
-fn operations(operations: &Operations) -> BTreeMap<String, OperationStatus> {
-    operations.all().into_iter().map(|(name, operation)| (name.to_owned(), operation_status(&operation))).collect()
+fn operations(operations: &BTreeMap<&'static str, Operation>) -> BTreeMap<String, OperationStatus> {
+    operations.iter().map(|(name, operation)| ((*name).to_owned(), operation_status(operation))).collect()
 }
 
 fn operation_status(operation: &Operation) -> OperationStatus {
@@ -312,7 +392,8 @@ mod tests {
             file("b", Some(Stage::Clean), false),
             file("d", Some(Stage::Publishing), true),
         ];
-        let shown = files(all, SystemTime::now());
+        let now = SystemTime::now();
+        let shown = files(all.into_iter().map(|file| file_status(file, now)).collect());
         let paths: Vec<_> = shown.iter().filter_map(|file| file.path.as_deref()).collect();
         assert_eq!(paths, ["/d", "/c", "/a", "/b"]);
     }

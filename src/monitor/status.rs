@@ -22,6 +22,8 @@ pub struct Status {
     pub mount_point: String,
     /// The service, without credentials.
     pub endpoint: String,
+    /// Where metrics and the page are; `None` where they were not asked for.
+    pub metrics: Option<String>,
     /// What was said of options, by whatever source; what is not here has its default.
     pub options: BTreeMap<String, String>,
     /// What requests are signed with.
@@ -87,7 +89,7 @@ pub struct MemoryStatus {
 }
 
 /// How a file fares.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FileStage {
     /// All of it is in the bucket, or it is only read.
@@ -244,6 +246,23 @@ pub struct CostStatus {
     pub total: f64,
     /// By what: `read_requests`, `write_requests`, `bytes_down`.
     pub by: BTreeMap<String, f64>,
+}
+
+impl FileStage {
+    /// Every one.
+    pub(super) const ALL: [FileStage; 5] =
+        [FileStage::Clean, FileStage::Dirty, FileStage::Publishing, FileStage::Waiting, FileStage::Failed];
+
+    /// Its name, as in the document.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            FileStage::Clean => "clean",
+            FileStage::Dirty => "dirty",
+            FileStage::Publishing => "publishing",
+            FileStage::Waiting => "waiting",
+            FileStage::Failed => "failed",
+        }
+    }
 }
 
 impl UploadStatus {

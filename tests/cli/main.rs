@@ -13,6 +13,7 @@ mod mounting;
 mod refusals;
 mod seeing;
 mod serving;
+mod showing;
 mod signals;
 mod unmounting;
 mod uploads;

@@ -9,6 +9,7 @@
 
 mod attributes_of_trees;
 mod bed;
+mod browser;
 mod chaos;
 mod closing;
 mod copying;
@@ -17,10 +18,12 @@ mod failing;
 mod frugal_edits;
 mod killed;
 mod large;
+mod metrics;
 mod model;
 mod names;
 mod open_files;
 mod options;
+mod page;
 mod programs;
 mod reading;
 mod times;

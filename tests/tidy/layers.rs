@@ -33,7 +33,7 @@ const RANK_ENVIRONMENT: u8 = 7;
 const RANK_PROCESS: u8 = 9;
 
 /// Crates that have a home, and the beginnings of the paths that are it.
-const HOMES: [(&str, &[&str]); 25] = [
+const HOMES: [(&str, &[&str]); 29] = [
     ("sha1", &["wire/sign", "server/"]),
     ("sha2", &["wire/sign"]),
     ("hmac", &["wire/sign"]),
@@ -44,8 +44,12 @@ const HOMES: [(&str, &[&str]); 25] = [
     // One file, so that the HTTP library can be changed without looking further.
     ("reqwest", &["store/http.rs"]),
     ("rustls", &["store/http.rs"]),
-    ("hyper", &["server/"]),
-    ("hyper_util", &["server/"]),
+    ("hyper", &["monitor/listener.rs", "server/"]),
+    ("hyper_util", &["monitor/listener.rs", "server/"]),
+    ("tokio_io_timeout", &["monitor/listener.rs"]),
+    ("axum", &["monitor/listener.rs", "monitor/web.rs"]),
+    ("maud", &["monitor/page/"]),
+    ("prometheus_client", &["monitor/metrics.rs"]),
     ("redb", &["server/"]),
     ("lru", &["read/", "fs/"]),
     ("memmap2", &["memory.rs"]),
