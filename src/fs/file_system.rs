@@ -143,9 +143,14 @@ impl FileSystem {
         &self.attributes
     }
 
-    /// Answers a call of this caller: what one of them has looked up is kept for that one alone.
-    pub fn called_by<F: Future>(caller: u32, call: F) -> impl Future<Output = F::Output> {
-        super::context::cause::called_by(caller, call)
+    /// Answers a call of this caller, as each of the kernel's is: if that comes too late, what the kernel looks up next is kept for
+    /// that one alone.
+    pub fn called_by<T>(
+        &self,
+        caller: u32,
+        call: impl Future<Output = Result<T, FsError>>,
+    ) -> impl Future<Output = Result<T, FsError>> {
+        self.traffic.answer(caller, call)
     }
 
     /// The number that `stat` shows of an inode.

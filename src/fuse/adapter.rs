@@ -151,7 +151,7 @@ impl Adapter {
     {
         let (ending, watchdog, fs) = (self.ending.clone(), self.watchdog.clone(), self.fs.clone());
         self.run(async move {
-            let mut call = pin!(FileSystem::called_by(asked.tid, with_cause(call)));
+            let mut call = pin!(with_cause(fs.called_by(asked.tid, call)));
             let first = futures_util::poll!(&mut call);
             if let Poll::Ready(result) = first {
                 return reply(asked.ended(&fs, asked.told(&fs, result)));

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use cosmount::fs::{AttrChange, FileName, FileSystem, FsError, ROOT};
+use cosmount::fs::{AttrChange, FileName, FsError, ROOT};
 use cosmount::object::ObjectAttributes;
 use cosmount::store::testing::{Fault, Gate};
 use cosmount::store::{Op, StoreErrorKind};
@@ -333,21 +333,90 @@ async fn who_came_too_late_for_a_directory_finds_a_file_in_it_that_is_kept_for_t
     }
     let (replaced, name) = (bed.stat("e").await.unwrap().ino, FileName::new("a").unwrap());
     let late = [
-        FileSystem::called_by(1, bed.fs.lookup(replaced, &name)).map_ok(drop).boxed_local(),
-        FileSystem::called_by(2, bed.fs.unlink(replaced, &name)).boxed_local(),
+        bed.fs.called_by(1, bed.fs.lookup(replaced, &name)).map_ok(drop).boxed_local(),
+        bed.fs.called_by(2, bed.fs.unlink(replaced, &name)).boxed_local(),
     ];
     bed.rename("d", "e").await.unwrap();
     for late in late {
         assert_eq!(late.await, Err(FsError::Stale));
     }
     for (caller, path) in [(1, "e/a"), (2, "e/b")] {
-        let ino = FileSystem::called_by(caller, bed.stat(path)).await.unwrap().ino;
+        let ino = bed.fs.called_by(caller, bed.stat(path)).await.unwrap().ino;
         let mut unlinking = Box::pin(bed.unlink(path));
         assert!(poll!(&mut unlinking).is_pending());
         let change = AttrChange { permissions: Some(0o600), ..AttrChange::default() };
-        assert!(FileSystem::called_by(caller, bed.fs.setattr(ino, change)).await.is_ok());
+        assert!(bed.fs.called_by(caller, bed.fs.setattr(ino, change)).await.is_ok());
         unlinking.await.unwrap();
     }
+}
+
+/// Found nothing in the directory that was there before, and would have made it: from a random schedule.
+#[tokio::test(start_paused = true)]
+async fn who_came_too_late_to_make_a_file_in_a_directory_finds_one_that_is_kept_for_the_call() {
+    let bed = Bed::new();
+    for key in ["d/a", "e/"] {
+        bed.bucket.insert(key, "");
+    }
+    let (replaced, name) = (bed.stat("e").await.unwrap().ino, FileName::new("a").unwrap());
+    assert_eq!(bed.fs.called_by(1, bed.fs.lookup(replaced, &name)).await, Err(FsError::NotFound));
+    bed.rename("d", "e").await.unwrap();
+    let made = bed.fs.called_by(1, bed.fs.create(replaced, &name, 0o644, ME, WRITE)).await;
+    assert_eq!(made.err(), Some(FsError::Stale));
+    let ino = bed.fs.called_by(1, bed.stat("e/a")).await.unwrap().ino;
+    let mut unlinking = Box::pin(bed.unlink("e/a"));
+    assert!(poll!(&mut unlinking).is_pending());
+    let opened = bed.fs.called_by(1, bed.fs.open(ino, WRITE)).await.unwrap();
+    unlinking.await.unwrap();
+    File { fs: bed.fs.clone(), ino, handle: opened.handle }.close().await.unwrap();
+    bed.assert_bucket(&[("e/", b"")]);
+}
+
+/// Each step of the second walk holds, and the call that it is for: who waits to take the directory away waits for all of them.
+#[tokio::test(start_paused = true)]
+async fn who_came_too_late_goes_before_those_who_wait_for_what_is_kept() {
+    let bed = Bed::new();
+    bed.mkdir("d").await.unwrap();
+    bed.put("d/f", b"f").await.unwrap();
+    bed.symlink("d/link", "f").await.unwrap();
+    let ino = bed.stat("d/f").await.unwrap().ino;
+    bed.put("g", b"g").await.unwrap();
+    bed.rename("g", "d/f").await.unwrap();
+    assert_eq!(bed.fs.called_by(1, bed.fs.open(ino, READ)).await.err(), Some(FsError::Stale));
+    let name = |text| FileName::new(text).unwrap();
+    let d = bed.fs.called_by(1, bed.stat("d")).await.unwrap().ino;
+    let mut renaming = Box::pin(bed.rename("d", "e"));
+    for _ in 0..100 {
+        assert!(poll!(&mut renaming).is_pending());
+        tokio::task::yield_now().await;
+    }
+    let began = tokio::time::Instant::now();
+    let link = bed.fs.called_by(1, bed.fs.lookup(d, &name("link"))).await.unwrap().ino;
+    assert_eq!(bed.fs.called_by(1, bed.fs.readlink(link)).await.as_deref(), Ok(&b"f"[..]));
+    let f = bed.fs.called_by(1, bed.fs.lookup(d, &name("f"))).await.unwrap().ino;
+    let opened = bed.fs.called_by(1, bed.fs.open(f, READ)).await.unwrap();
+    assert_eq!(began.elapsed(), Duration::ZERO, "it waits for nobody");
+    renaming.await.unwrap();
+    assert!(began.elapsed() < Duration::from_millis(100), "nothing is kept any longer than it is needed");
+    File { fs: bed.fs.clone(), ino: f, handle: opened.handle }.close().await.unwrap();
+}
+
+/// The claim of what is made conflicts with the claims of who waits.
+#[tokio::test(start_paused = true)]
+async fn who_came_too_late_for_a_directory_makes_something_in_the_next_one_before_that_is_removed() {
+    let bed = Bed::new();
+    for key in ["d/", "e/"] {
+        bed.bucket.insert(key, "");
+    }
+    let (replaced, name) = (bed.stat("e").await.unwrap().ino, FileName::new("x").unwrap());
+    bed.rename("d", "e").await.unwrap();
+    assert_eq!(bed.fs.called_by(1, bed.fs.mkdir(replaced, &name, 0o755, ME)).await.err(), Some(FsError::Stale));
+    let e = bed.fs.called_by(1, bed.stat("e")).await.unwrap().ino;
+    let mut removing = Box::pin(bed.rmdir("e"));
+    assert!(poll!(&mut removing).is_pending());
+    let making = bed.fs.called_by(1, bed.fs.mkdir(e, &name, 0o755, ME));
+    let made = tokio::time::timeout(Duration::from_millis(50), making).await;
+    assert!(made.expect("it waits for nobody").is_ok());
+    assert_eq!(removing.await, Err(FsError::NotEmpty));
 }
 
 /// Each of the two would be the one that keeps the directory for the other.

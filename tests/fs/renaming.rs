@@ -435,11 +435,12 @@ async fn who_comes_too_late_for_a_name_does_not_come_too_late_twice() {
     }
     let ino = bed.stat("f").await.unwrap().ino;
     bed.rename("t", "f").await.unwrap();
-    assert_eq!(bed.fs.open(ino, READ).await.err(), Some(FsError::Stale));
-    let ino = bed.stat("f").await.unwrap().ino;
+    assert_eq!(bed.fs.called_by(1, bed.fs.open(ino, READ)).await.err(), Some(FsError::Stale));
+    let ino = bed.fs.called_by(1, bed.stat("f")).await.unwrap().ino;
     let mut renaming = Box::pin(bed.rename("u", "f"));
     assert!(poll!(&mut renaming).is_pending(), "the name is kept for who is about to open it");
-    let file = File { fs: bed.fs.clone(), ino, handle: bed.fs.open(ino, READ).await.unwrap().handle };
+    let opened = bed.fs.called_by(1, bed.fs.open(ino, READ)).await.unwrap();
+    let file = File { fs: bed.fs.clone(), ino, handle: opened.handle };
     renaming.await.unwrap();
     assert_eq!(file.read_all().await.unwrap(), b"t");
     file.close().await.unwrap();
@@ -454,8 +455,8 @@ async fn a_name_that_is_kept_for_nobody_is_free_after_a_moment() {
     }
     let ino = bed.stat("f").await.unwrap().ino;
     bed.rename("t", "f").await.unwrap();
-    bed.fs.open(ino, READ).await.unwrap_err();
-    bed.stat("f").await.unwrap();
+    bed.fs.called_by(1, bed.fs.open(ino, READ)).await.unwrap_err();
+    bed.fs.called_by(1, bed.stat("f")).await.unwrap();
     let renamed = tokio::time::timeout(std::time::Duration::from_millis(300), bed.rename("u", "f")).await;
     renamed.expect("the one who looked has not come").unwrap();
     bed.assert_bucket(&[("f", b"u")]);

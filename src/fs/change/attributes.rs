@@ -32,11 +32,6 @@ impl Attributes {
     /// Of a file that is being written they travel with its publishing; a published object gets them by one copy onto
     /// itself, a directory by a new marker.
     pub async fn setattr(&self, ino: Ino, change: AttrChange) -> Result<Attr, FsError> {
-        let changed = self.change(ino, change).await;
-        self.traffic.note_arrival(ino, changed)
-    }
-
-    async fn change(&self, ino: Ino, change: AttrChange) -> Result<Attr, FsError> {
         self.context.refuse_if_read_only()?;
         let working = self.traffic.arrive(ino).await;
         let cut = match change.size {

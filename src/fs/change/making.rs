@@ -77,11 +77,6 @@ impl Changes {
 
     /// The target of a symbolic link.
     pub(crate) async fn readlink(&self, ino: Ino) -> Result<Vec<u8>, FsError> {
-        let target = self.read_target(ino).await;
-        self.traffic.note_arrival(ino, target)
-    }
-
-    async fn read_target(&self, ino: Ino) -> Result<Vec<u8>, FsError> {
         let attr = self.traffic.getattr(ino).await?;
         if attr.kind != Kind::Symlink {
             return Err(FsError::Invalid);
@@ -94,7 +89,10 @@ impl Changes {
         if let Some(target) = known(self) {
             return Ok(target);
         }
-        let opened = self.files.open(ino, OpenMode { reads: true, ..OpenMode::default() }).await?;
+        let opened = {
+            let _working = self.traffic.pass_by(ino).await;
+            self.files.open_for_reading(ino, OpenMode { reads: true, ..OpenMode::default() }).await?
+        };
         // The version that is read, which the link may not be any more in the end.
         let reader = self.publisher.handles.get(opened.handle)?.reader();
         let target = self.files.read(opened.handle, 0, TARGET_BYTES_MAX).await.map(|bytes| bytes.as_ref().to_vec());

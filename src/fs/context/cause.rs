@@ -29,7 +29,7 @@ pub(crate) fn caller() -> u32 {
     CALLER.try_with(|caller| *caller).unwrap_or_default()
 }
 
-/// Answers a call of this caller: what one of them has looked up is kept for that one alone.
+/// Answers a call of this caller.
 pub(crate) fn called_by<F: Future>(caller: u32, call: F) -> impl Future<Output = F::Output> {
     CALLER.scope(caller, call)
 }

@@ -11,7 +11,7 @@ pub(super) mod service;
 pub(super) mod temporary;
 
 pub(super) use byte_locks::{LockKind, Range};
-pub(super) use cause::caller;
+pub(super) use cause::{called_by, caller};
 pub(super) use content_type::{UNKNOWN_TYPE, type_of_name};
 pub(super) use error::FsError;
 pub(super) use handles::{HandleId, Handles};

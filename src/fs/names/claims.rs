@@ -47,15 +47,25 @@ struct State {
     working: HashMap<Ino, usize>,
     /// All other claims, by who has them.
     held: Vec<(u64, Claim)>,
-    /// Those who wait, by their turns. Who has claims already goes first.
+    /// Those who wait, by their turns.
     waiting: BTreeMap<Turn, Waiter>,
     last: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Turn {
-    is_newcomer: bool,
+    rank: Rank,
     number: u64,
+}
+
+/// Who goes before whom of those that wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Rank {
+    /// Somebody who came too late before, and wants to work on one inode. Nobody waits for him who has what he waits for.
+    Late,
+    /// A call that has claims already.
+    Within,
+    Newcomer,
 }
 
 #[derive(Debug)]
@@ -97,12 +107,22 @@ impl Claims {
         self.lock().held.iter().any(|(_, claim)| *claim == Empty(directory))
     }
 
-    /// Claims to work on an inode that somebody works on right now, and keeps to, before all who wait for it.
-    pub(crate) fn join(self: &Arc<Claims>, ino: Ino) -> Claimed {
+    /// Grants the claims before all who wait, unless somebody has what conflicts with them.
+    pub(crate) fn enter_first(self: &Arc<Claims>, tree: &Tree, claims: &[Claim]) -> Option<Claimed> {
         let mut state = self.lock();
-        let (holder, claims) = (state.next(), vec![Work(ino)]);
-        state.hold(holder, &claims);
-        Claimed { all: self.clone(), holder, claims }
+        let holder = state.next();
+        if state.is_held(tree, holder, claims) {
+            return None;
+        }
+        state.hold(holder, claims);
+        Some(Claimed { all: self.clone(), holder, claims: claims.to_vec() })
+    }
+
+    /// A place before all who wait, for somebody who wants to work on one inode: who claims more could be waited for by
+    /// those whom he waits for.
+    pub(crate) fn queue_first(self: &Arc<Claims>) -> Queued {
+        let turn = Turn { rank: Rank::Late, number: self.lock().next() };
+        Queued { all: self.clone(), turn, woken: Arc::default() }
     }
 
     /// Grants the claims, or lets their call wait for its turn: what is returned then tells when to look again.
@@ -115,7 +135,7 @@ impl Claims {
         let mut state = self.lock();
         let turn = match waiting.as_ref() {
             Some(waiting) => waiting.turn,
-            None => Turn { is_newcomer: true, number: state.next() },
+            None => Turn { rank: Rank::Newcomer, number: state.next() },
         };
         if state.is_free(tree, turn, &claims) {
             state.leave(turn);
@@ -133,7 +153,7 @@ impl Claimed {
     /// Claims `more`, which must lie within what this call has [to itself](Claim::Move), before all who wait: what they have
     /// claimed they may wait for this call to give back.
     pub(crate) async fn claim_too(&mut self, names: &Names, more: Vec<Claim>) {
-        let turn = Turn { is_newcomer: false, number: self.holder };
+        let turn = Turn { rank: Rank::Within, number: self.holder };
         let waiting = Queued { all: self.all.clone(), turn, woken: Arc::default() };
         loop {
             {
@@ -149,6 +169,11 @@ impl Claimed {
             }
             waiting.woken.notified().await;
         }
+    }
+
+    /// Whether to work on the inode is among what it claimed.
+    pub(crate) fn works_on(&self, ino: Ino) -> bool {
+        self.claims.contains(&Work(ino))
     }
 
     /// Gives back all claims but those that are to be kept.
@@ -179,17 +204,22 @@ impl State {
 
     /// Whether nobody else has anything that conflicts with the claims, or waits for it and came earlier.
     fn is_free(&self, tree: &Tree, turn: Turn, claims: &[Claim]) -> bool {
-        let is_held = |claim: &Claim| {
-            let others = self.held.iter().filter(|(holder, _)| *holder != turn.number);
-            let is_worked_on = || self.working.keys().any(|ino| conflict(tree, claim, &Work(*ino)));
-            others.map(|(_, other)| other).any(|other| conflict(tree, claim, other))
-                || matches!(claim, Alone(_)) && is_worked_on()
-        };
         let is_waited_for = |claim: &Claim| {
             let earlier = self.waiting.range(..turn).flat_map(|(_, waiter)| &waiter.claims);
             earlier.into_iter().any(|other| conflict(tree, claim, other))
         };
-        !claims.iter().any(|claim| is_held(claim) || is_waited_for(claim))
+        !self.is_held(tree, turn.number, claims) && !claims.iter().any(is_waited_for)
+    }
+
+    /// Whether somebody else has anything that conflicts with the claims.
+    fn is_held(&self, tree: &Tree, holder: u64, claims: &[Claim]) -> bool {
+        let is_held = |claim: &Claim| {
+            let others = self.held.iter().filter(|(other, _)| *other != holder);
+            let is_worked_on = || self.working.keys().any(|ino| conflict(tree, claim, &Work(*ino)));
+            others.map(|(_, other)| other).any(|other| conflict(tree, claim, other))
+                || matches!(claim, Alone(_)) && is_worked_on()
+        };
+        claims.iter().any(is_held)
     }
 
     fn hold(&mut self, holder: u64, claims: &[Claim]) {

@@ -115,17 +115,15 @@ impl Files {
 
     /// Opens a file.
     pub(crate) async fn open(&self, ino: Ino, mode: OpenMode) -> Result<Opened, FsError> {
-        let opened = self.open_as(ino, mode).await;
-        self.traffic.note_arrival(ino, opened)
-    }
-
-    async fn open_as(&self, ino: Ino, mode: OpenMode) -> Result<Opened, FsError> {
         if mode.writes {
             self.context.refuse_if_read_only()?;
-            let _working = self.traffic.arrive(ino).await;
-            return self.open_for_writing(ino, mode).await;
         }
         let _working = self.traffic.arrive(ino).await;
+        if mode.writes { self.open_for_writing(ino, mode).await } else { self.open_for_reading(ino, mode).await }
+    }
+
+    /// The same for reading. The caller works on it.
+    pub(crate) async fn open_for_reading(&self, ino: Ino, mode: OpenMode) -> Result<Opened, FsError> {
         loop {
             let being_written = {
                 let tree = self.names.tree();

@@ -1,11 +1,10 @@
 //! Calls by their names and inodes: looking for what they need, claiming it, and arriving at what the kernel has looked up.
 
+use std::future::Future;
 use std::sync::{Arc, Weak};
 
-use tokio::time::Instant;
-
-use super::{Cleanups, LEASE, Lease, Leases};
-use crate::fs::context::{Context, FsError, caller};
+use super::{Cleanups, LEASE, Leases};
+use crate::fs::context::{Context, FsError, called_by, caller};
 use crate::fs::names::{Attr, Claim, Claimed, FileName, Ino, Names, Tree};
 use crate::object::ObjectKey;
 
@@ -25,22 +24,30 @@ impl Traffic {
         Arc::new_cyclic(|me| Traffic { context, names, leases, cleanups, me: me.clone() })
     }
 
+    /// Answers a call of this caller, and takes note if it came too late: then the kernel walks the path once more, and what it
+    /// finds is kept.
+    pub(crate) async fn answer<T>(
+        &self,
+        caller: u32,
+        call: impl Future<Output = Result<T, FsError>>,
+    ) -> Result<T, FsError> {
+        let result = called_by(caller, call).await;
+        if matches!(result, Err(FsError::Stale)) {
+            self.leases.keep(caller, Vec::new());
+        }
+        result
+    }
+
     /// Looks at what is known, once each of `names` has been looked for, and claims what `look` asks for. Where somebody
     /// else has that, waits, and looks again. What is returned was seen when the claims were granted.
+    ///
+    /// Who came too late the last time goes before all who wait.
     pub(crate) async fn claim<T>(
         &self,
         names: &[(Ino, &FileName)],
         look: impl Fn(&Tree) -> Result<(T, Vec<Claim>), FsError>,
     ) -> Result<(T, Claimed), FsError> {
-        let claimed = self.claim_in_turn(names, look).await;
-        names.iter().fold(claimed, |claimed, (parent, _)| self.note_arrival(*parent, claimed))
-    }
-
-    async fn claim_in_turn<T>(
-        &self,
-        names: &[(Ino, &FileName)],
-        look: impl Fn(&Tree) -> Result<(T, Vec<Claim>), FsError>,
-    ) -> Result<(T, Claimed), FsError> {
+        let mut kept = self.leases.take();
         let mut waiting = None;
         loop {
             for (parent, name) in names {
@@ -49,6 +56,12 @@ impl Traffic {
             let woken = {
                 let tree = self.names.tree();
                 let (seen, claims) = look(&tree)?;
+                // What was kept is given back under the same lock: nobody comes in between, and who waits has nothing.
+                if kept.take().map(drop).is_some()
+                    && let Some(claimed) = self.names.claims.enter_first(&tree, &claims)
+                {
+                    return Ok((seen, claimed));
+                }
                 match self.names.claims.enter(&tree, claims, &mut waiting) {
                     Ok(claimed) => return Ok((seen, claimed)),
                     Err(woken) => woken,
@@ -60,87 +73,100 @@ impl Traffic {
 
     /// Claims to work on the inode.
     pub(crate) async fn work_on(&self, ino: Ino) -> Claimed {
-        match self.claim(&[], |_| Ok(((), vec![Claim::Work(ino)]))).await {
-            Ok(((), claimed)) => claimed,
-            Err(_) => unreachable!("nothing is looked for"),
+        let mut waiting = None;
+        loop {
+            let entered = self.names.claims.enter(&self.names.tree(), vec![Claim::Work(ino)], &mut waiting);
+            match entered {
+                Ok(claimed) => return claimed,
+                Err(woken) => woken.notified().await,
+            }
         }
     }
 
     /// What `stat` shows of an inode.
     pub(crate) async fn getattr(&self, ino: Ino) -> Result<Attr, FsError> {
-        let attr = self.names.attr_of(ino).await;
-        self.note_arrival(ino, attr)
+        self.names.attr_of(ino).await
     }
 
     /// Looks a name up. The kernel is told of the inode by this, and must be made to [`FileSystem::forget`](crate::fs::FileSystem::forget) it.
     pub(crate) async fn lookup(&self, parent: Ino, name: &FileName) -> Result<Attr, FsError> {
-        let found = match self.leases.is_missed(parent, name) || self.leases.is_kept(parent) {
-            true => self.lookup_and_keep(parent, name).await,
-            false => match self.names.find(parent, name).await {
+        let Some(mut kept) = self.leases.take() else {
+            return match self.names.find(parent, name).await {
                 Ok(true) => self.names.tell(parent, name).await,
                 found => found.and(Err(FsError::NotFound)),
-            },
+            };
         };
-        self.note_arrival(parent, found)
+        let found = self.lookup_again(parent, name, &mut kept).await;
+        self.keep(kept);
+        found
     }
 
-    /// The same for somebody who came too late for it, or for its directory, the last time.
-    async fn lookup_and_keep(&self, parent: Ino, name: &FileName) -> Result<Attr, FsError> {
-        let look = |tree: &Tree| {
-            let entry = tree.entry(parent, name).ok_or(FsError::NotFound)?;
-            Ok((entry.ino, vec![Claim::Work(entry.ino)]))
-        };
-        let (ino, claimed) = self.claim(&[(parent, name)], look).await?;
-        let attr = self.names.tell(parent, name).await?;
-        if attr.ino != ino {
-            return Ok(attr);
-        }
-        let of = (caller(), ino);
-        let (number, replaced) = {
-            let mut state = self.leases.lock();
-            state.last += 1;
-            let lease = Lease { number: state.last, place: (of.0, parent, name.clone()), claimed };
-            (state.last, state.held.insert(of, lease))
-        };
-        drop(replaced);
-        let fs = self.me.clone();
-        self.context.runtime.spawn(async move {
-            tokio::time::sleep(LEASE).await;
-            if let Some(fs) = fs.upgrade() {
-                drop(fs.leases.end(of, Some(number)));
+    /// The same for somebody who came too late the last time: what is found is kept, too. Nobody who waits has it before.
+    async fn lookup_again(&self, parent: Ino, name: &FileName, kept: &mut Vec<Claimed>) -> Result<Attr, FsError> {
+        let mut waiting = Some(self.names.claims.queue_first());
+        let (ino, claimed) = loop {
+            self.names.find(parent, name).await?;
+            let (ino, entered) = {
+                let tree = self.names.tree();
+                let ino = tree.entry(parent, name).ok_or(FsError::NotFound)?.ino;
+                (ino, self.names.claims.enter(&tree, vec![Claim::Work(ino)], &mut waiting))
+            };
+            match entered {
+                Ok(claimed) => break (ino, claimed),
+                Err(woken) => {
+                    // A directory's rename that has this name may wait for what is kept.
+                    if tokio::time::timeout(LEASE, woken.notified()).await.is_err() {
+                        kept.clear();
+                        woken.notified().await;
+                    }
+                }
             }
-        });
+        };
+        let attr = self.names.tell(parent, name).await?;
+        if attr.ino == ino {
+            kept.push(claimed);
+        }
         Ok(attr)
     }
 
-    /// Claims to work on an inode that the kernel has looked up: by what was kept for that, which goes before all who wait for
-    /// the name, or in turn. While something is kept for others, everybody goes first who would come too late otherwise.
+    /// Keeps what a walk has found for as long as the kernel may need to come back.
+    fn keep(&self, found: Vec<Claimed>) {
+        let (traffic, caller) = (self.me.clone(), caller());
+        let number = self.leases.keep(caller, found);
+        self.context.runtime.spawn(async move {
+            tokio::time::sleep(LEASE).await;
+            if let Some(traffic) = traffic.upgrade() {
+                traffic.leases.expire(caller, number);
+            }
+        });
+    }
+
+    /// Claims to work on an inode that the kernel has looked up. Who came too late the last time goes before all who wait; and
+    /// while something is kept for others, everybody does who would come too late otherwise.
     pub(crate) async fn arrive(&self, ino: Ino) -> Claimed {
-        if let Some(lease) = self.leases.end((caller(), ino), None) {
-            self.leases.lock().missed.remove(&lease.place);
-            return lease.claimed;
+        let kept = self.leases.take();
+        self.work_first(ino, kept.is_some()).await
+    }
+
+    /// The same in the middle of a walk.
+    pub(crate) async fn pass_by(&self, ino: Ino) -> Claimed {
+        let kept = self.leases.take();
+        let claimed = self.work_first(ino, kept.is_some()).await;
+        if let Some(kept) = kept {
+            self.keep(kept);
         }
-        let joined = {
-            let state = self.leases.lock();
-            state.held.keys().any(|(_, kept)| *kept == ino).then(|| self.names.claims.join(ino))
+        claimed
+    }
+
+    async fn work_first(&self, ino: Ino, is_late: bool) -> Claimed {
+        let first = match is_late || self.leases.are_of(ino) {
+            true => self.names.claims.enter_first(&self.names.tree(), &[Claim::Work(ino)]),
+            false => None,
         };
-        match joined {
+        match first {
             Some(claimed) => claimed,
             None => self.work_on(ino).await,
         }
-    }
-
-    /// Takes note of what became of a call on an inode that the kernel had looked up: if it came too late, the next look keeps
-    /// what it finds.
-    pub(crate) fn note_arrival<T>(&self, ino: Ino, result: Result<T, FsError>) -> Result<T, FsError> {
-        if matches!(result, Err(FsError::Stale)) {
-            let tree = self.names.tree();
-            let lost = tree.place(ino).filter(|_| tree.entry_of(ino).is_none());
-            if let Some((parent, name)) = lost {
-                self.leases.lock().missed.insert((caller(), parent, name), Instant::now());
-            }
-        }
-        result
     }
 
     /// The key of a name that is about to be made, with `end` behind it. Whatever goes on in the background at that key has

@@ -7,4 +7,4 @@ pub(super) mod leases;
 pub(super) use calls::Traffic;
 
 use cleanups::Cleanups;
-use leases::{LEASE, Lease, Leases};
+use leases::{LEASE, Leases};

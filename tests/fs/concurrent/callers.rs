@@ -75,7 +75,7 @@ pub(super) enum Action {
     List(&'static str),
 }
 
-/// A file that was looked up once more keeps its name for a tenth of a second.
+/// What was looked up once more keeps its name for a tenth of a second from then on.
 const KEPT_FOR: Duration = Duration::from_millis(90);
 
 /// What callers share.
@@ -152,7 +152,7 @@ pub(super) struct Caller {
     pub(super) control: Arc<Control>,
     tid: u32,
     open: Vec<Open>,
-    /// When it has come too late for an inode, and begun to look again.
+    /// It has come too late for an inode, and looks again: when it called or was answered last.
     looks_again_since: Option<Instant>,
 }
 
@@ -385,7 +385,8 @@ impl Caller {
         let event = self.shared.history.begin(self.tid, Call::Write { handle: number, at, number: content }, false);
         let (tid, done) = (self.tid, AtomicUsize::new(0));
         let mut taken_at_once = 0;
-        let write = FileSystem::called_by(tid, async {
+        let called = self.fs.clone();
+        let write = called.called_by(tid, async {
             match fs.write(id, (at * CELL_BYTES) as u64, &data)? {
                 WriteOutcome::Done => taken_at_once = data.len(),
                 WriteOutcome::Partly { offset, taken } => {
@@ -511,6 +512,7 @@ impl Caller {
         undo: impl FnOnce(T) -> BoxFuture<'static, ()> + Send + 'static,
     ) -> Result<T, FsError> {
         self.go().await?;
+        self.note_moment();
         let (event, told) = self.begin(call, work, answer, undo);
         self.control.is_waiting.store(true, Ordering::Relaxed);
         let result = tokio::select! {
@@ -522,7 +524,14 @@ impl Caller {
             }
         };
         self.control.is_waiting.store(false, Ordering::Relaxed);
+        self.note_moment();
         result
+    }
+
+    /// Who looks again and takes longer for a step, or between two, than names are kept is not sure of them any more.
+    fn note_moment(&mut self) {
+        let still = self.looks_again_since.filter(|since| since.elapsed() < KEPT_FOR);
+        self.looks_again_since = still.map(|_| Instant::now());
     }
 
     async fn go(&self) -> Result<(), FsError> {
@@ -542,12 +551,12 @@ impl Caller {
         answer: impl FnOnce(&T) -> Answer + Send + 'static,
         undo: impl FnOnce(T) -> BoxFuture<'static, ()> + Send + 'static,
     ) -> (usize, oneshot::Receiver<Result<T, FsError>>) {
-        let is_second = self.looks_again_since.is_some_and(|since| since.elapsed() < KEPT_FOR);
+        let is_second = self.looks_again_since.is_some();
         let event = self.shared.history.begin(self.tid, call, is_second);
         let (tell, told) = oneshot::channel();
-        let (shared, tid) = (self.shared.clone(), self.tid);
+        let (fs, shared, tid) = (self.fs.clone(), self.shared.clone(), self.tid);
         tokio::spawn(async move {
-            let result = FileSystem::called_by(tid, work).await;
+            let result = fs.called_by(tid, work).await;
             let answer = result.as_ref().map_or_else(|error| Answer::Failed(error.clone()), answer);
             shared.history.end(event, answer);
             if let Err(Ok(unwanted)) = tell.send(result) {

@@ -301,12 +301,15 @@ impl State {
     fn exceptions(&self, call: &Call, is_second: bool) -> Vec<FsError> {
         let mut errors = Vec::new();
         let by_inode = match call {
-            Call::Open { ino, .. } | Call::Resize(ino, _) | Call::Chmod(ino, _) | Call::Link(ino, _) => {
-                (!is_second).then_some(*ino)
-            }
-            Call::Getattr(ino) | Call::List(ino) => Some(*ino),
+            Call::Open { ino, .. }
+            | Call::Resize(ino, _)
+            | Call::Chmod(ino, _)
+            | Call::Link(ino, _)
+            | Call::Getattr(ino)
+            | Call::List(ino) => Some(*ino),
             _ => None,
         };
+        let by_inode = by_inode.filter(|_| !is_second);
         let is_nameless = by_inode.and_then(|ino| self.node(ino)).is_some_and(|node| !self.has_name(node));
         if is_nameless && is_allowed(Exception::StaleWithoutName) {
             errors.push(FsError::Stale);
@@ -321,7 +324,8 @@ impl State {
             Call::Rename { from, to, .. } => vec![from.0, to.0],
             _ => Vec::new(),
         };
-        if directories.iter().any(|ino| self.is_removed(*ino)) && is_allowed(Exception::StaleBelowRemoved) {
+        if !is_second && directories.iter().any(|ino| self.is_removed(*ino)) && is_allowed(Exception::StaleBelowRemoved)
+        {
             errors.push(FsError::Stale);
         }
         let has_moved = |ino: &Ino| {
