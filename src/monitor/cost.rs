@@ -82,6 +82,7 @@ mod tests {
             "HeadBucket",
             "GetBucketLocation",
             "GetBucketVersioning",
+            "GetBucketLifecycle",
             "ListObjects",
             "ListMultipartUploads",
             "HeadObject",

@@ -92,6 +92,7 @@ pub(super) fn status() -> Status {
             at: "2026-11-29T11:59:58.000Z".into(),
             call: "close".into(),
             path: "/film<1>.mkv".into(),
+            key: "photos/a.bin".into(),
             errno: "EAGAIN".into(),
             code: "SlowDown".into(),
             request_id: "NTg3".into(),

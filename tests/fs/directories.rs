@@ -102,6 +102,41 @@ async fn a_directory_that_is_replaced_is_empty_until_the_rename_has_ended() {
     assert_eq!(bed.read("b/x").await.unwrap(), b"x");
 }
 
+/// The kernel knows of no file in it: the one that is about to be written is found by the call that opens it. It would be written
+/// under the old key, which nobody looks at any more.
+#[tokio::test]
+async fn a_file_that_nobody_has_looked_up_is_not_opened_while_its_directory_moves() {
+    let bed = Bed::new();
+    bed.mkdir("d").await.unwrap();
+    bed.mkdir("e").await.unwrap();
+    bed.put("d/b", b"old").await.unwrap();
+    let bed = bed.remount();
+    let directory = bed.stat("d").await.unwrap().ino;
+    assert_eq!(bed.list(directory).await, ["b"]);
+    let gate = Gate::new();
+    bed.faults.inject(Fault::hold(Op::ListObjects, &gate).key("d/").from_call(2).answer_lost());
+    let write = async {
+        gate.reached_by(1).await;
+        let opened = async {
+            let opened = bed.try_create("d/b", REPLACE).await;
+            gate.open();
+            opened
+        };
+        let open_later = async {
+            bed.settle().await;
+            gate.open();
+        };
+        let (opened, ()) = tokio::join!(opened, open_later);
+        let file = opened.unwrap();
+        file.write(0, b"new").await.unwrap();
+        file.close().await.unwrap();
+    };
+    let (renamed, ()) = tokio::join!(bed.rename("d", "e/d"), write);
+    renamed.unwrap();
+    bed.assert_bucket(&[("e/", b""), ("e/d/", b""), ("e/d/b", b"new")]);
+    assert_eq!(bed.list(directory).await, ["b"]);
+}
+
 #[tokio::test]
 async fn a_directory_that_is_only_a_prefix_moves() {
     let bed = Bed::new();

@@ -296,6 +296,8 @@ mod tests {
             mount_point: "/mnt".into(),
             endpoint: "http://127.0.0.1".into(),
             options: BTreeMap::new(),
+            metrics: None,
+            prices: None,
         })
     }
 

@@ -48,6 +48,9 @@ impl Report {
         let up = uptime(status.uptime_seconds);
         self.line("process", &format!("{}, cosmount {version}, up {up}", status.pid));
         self.line("service", &status.endpoint);
+        if let Some(page) = &status.metrics {
+            self.line("page", page);
+        }
         let key = &status.credentials;
         let end = match (&key.expires, key.expires_in_seconds) {
             (Some(at), Some(seconds)) if seconds < 0 => format!(", over since {at}"),
@@ -341,6 +344,7 @@ mod tests {
                 message: "PutObject \"a.bin\": access denied (status 403, code AccessDenied, request NTg3)".into(),
             }],
             cost: None,
+            metrics: Some("http://127.0.0.1:9464/".into()),
         }
     }
 
@@ -370,6 +374,7 @@ mod tests {
         let expected = [
             "photos-1250000000:/2026 on /mnt/photos",
             "process 7, cosmount 0.1.0, up 2 hours",
+            "page http://127.0.0.1:9464/",
             "key AKIDexample from the environment, until 2026-11-29T22:00:00.000Z, which is in 2 hours",
             "there is no new key: the role does not answer",
             "options memory=256MiB, region=ap-guangzhou",

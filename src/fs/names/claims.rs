@@ -31,6 +31,14 @@ pub(crate) enum Claim {
 
 use Claim::{Alone, Empty, Move, Name, Stay, Work};
 
+impl Claim {
+    /// To work on what was found in a directory. The kernel need not know of it yet, and then nobody could tell where it is but by
+    /// its directory.
+    pub(crate) fn work_in(directory: Ino, found: Ino) -> Vec<Claim> {
+        vec![Work(found), Work(directory)]
+    }
+}
+
 use super::{FileName, Ino, Names, Tree};
 
 /// Claims of all calls that are being answered.

@@ -64,7 +64,7 @@ impl Files {
             Some(_) if mode.exclusive => Err(FsError::Exists),
             Some(entry) if entry.what.is_directory() => Err(FsError::IsDirectory),
             // It keeps its name for as long as somebody works on it.
-            Some(entry) => Ok((Some(entry.ino), vec![Claim::Work(entry.ino)])),
+            Some(entry) => Ok((Some(entry.ino), Claim::work_in(parent, entry.ino))),
         };
         let (found, _claimed) = self.traffic.claim(&[(parent, name)], look).await?;
         if found.is_some() {

@@ -109,7 +109,7 @@ impl Traffic {
             let (ino, entered) = {
                 let tree = self.names.tree();
                 let ino = tree.entry(parent, name).ok_or(FsError::NotFound)?.ino;
-                (ino, self.names.claims.enter(&tree, vec![Claim::Work(ino)], &mut waiting))
+                (ino, self.names.claims.enter(&tree, Claim::work_in(parent, ino), &mut waiting))
             };
             match entered {
                 Ok(claimed) => break (ino, claimed),
