@@ -52,7 +52,6 @@ pub(super) struct Terminal {
     pub(super) unicode: bool,
 }
 
-#[allow(dead_code, reason = "the commands that use it come next")]
 impl Terminal {
     /// What standard output can show.
     pub(super) fn of_stdout() -> Terminal {
@@ -60,6 +59,7 @@ impl Terminal {
     }
 
     /// What standard error can show.
+    #[allow(dead_code, reason = "for commands that tell their progress")]
     pub(super) fn of_stderr() -> Terminal {
         Terminal::of_stream(&io::stderr())
     }

@@ -18,12 +18,15 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 /// What a daemon may take after its own deadline, to let its connections and its service end.
 const ENDING_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// How to find what was meant.
+const SEE_MOUNTS: &str = "see what is mounted with findmnt -t fuse.cosmount";
+
 /// Unmounts `path`, or says why not.
 pub(super) fn run(path: &Path) -> Result<(), Failure> {
     let refuse = |sentence: String| Failure::new(Exit::MountPoint, sentence);
     let shown = path.display();
-    let mount_point =
-        mount_point::real_path(path).ok_or_else(|| refuse(format!("{shown} does not exist, so nothing is mounted")))?;
+    let mount_point = mount_point::real_path(path)
+        .ok_or_else(|| refuse(format!("{shown} does not exist, so nothing is mounted: {SEE_MOUNTS}")))?;
     let entry = mount_point::mounted_at(&mount_point);
     let below = mount_point::mounted_below(&mount_point);
     if entry.is_some() && !below.is_empty() {
@@ -35,9 +38,10 @@ pub(super) fn run(path: &Path) -> Result<(), Failure> {
         return ask(daemon, path);
     }
     match entry {
-        None => Err(refuse(format!("{shown} is not a mount point"))),
+        None => Err(refuse(format!("{shown} is not a mount point: {SEE_MOUNTS}"))),
         Some(entry) if !entry.may_be_ours() => {
-            Err(refuse(format!("{shown} is a mount of type {}, not one of cosmount", entry.fs_type)))
+            let what = format!("{shown} is a mount of type {}, not one of cosmount", entry.fs_type);
+            Err(refuse(format!("{what}: unmount it with umount {shown}")))
         }
         Some(_) if mount_point::is_dead(&mount_point) => {
             mount_point::detach(&mount_point)?;
@@ -73,8 +77,12 @@ fn ask(mut daemon: UnixStream, path: &Path) -> Result<(), Failure> {
     let shown = path.display();
     let silent = |error: std::io::Error| {
         let sentence = match error.kind() {
-            ErrorKind::WouldBlock | ErrorKind::TimedOut => format!("the daemon of {shown} does not answer in time"),
-            _ => format!("the daemon of {shown} cannot be heard: {error}"),
+            ErrorKind::WouldBlock | ErrorKind::TimedOut => {
+                format!(
+                    "the daemon of {shown} does not answer in time: its log says why; umount -l {shown} gives it up"
+                )
+            }
+            _ => format!("the daemon of {shown} cannot be heard: {error}; look into its log"),
         };
         Failure::new(Exit::Failed, sentence)
     };
@@ -106,7 +114,8 @@ fn ask(mut daemon: UnixStream, path: &Path) -> Result<(), Failure> {
         }
     }
     if !done {
-        let sentence = format!("the daemon of {shown} ended without saying whether everything is published");
+        let sentence =
+            format!("the daemon of {shown} ended without saying whether everything is published: look into its log");
         return Err(Failure::new(Exit::Unpublished, sentence));
     }
     left.outcome()
