@@ -69,11 +69,11 @@ pub(super) fn run(arguments: &DoctorArguments) -> Result<Result<(), Exit>, Failu
     let config = MountConfig::build(request, &process_environment());
     let mut sheet = Sheet::begin(&config, arguments);
     let runtime = runtime()?;
-    let stopped = runtime.block_on(examine(&mut sheet, &config, place, arguments.writes_nothing()));
+    sheet.report.is_interrupted = runtime.block_on(examine(&mut sheet, &config, place, arguments.writes_nothing()));
     // A name that is still being looked up must not keep the process.
     runtime.shutdown_background();
     sheet.end();
-    if stopped { Ok(Err(Exit::Failed)) } else { Ok(sheet.report.exit()) }
+    Ok(sheet.report.exit())
 }
 
 /// Does all of it, and cleans up. Returns whether somebody wanted the end.
