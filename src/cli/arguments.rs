@@ -6,8 +6,10 @@ use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use clap::{Args, Parser, Subcommand};
+use clap::builder::Resettable;
+use clap::{Args, FromArgMatches, Parser, Subcommand};
 
+use super::terminal::Terminal;
 use crate::config::{Account, ByteSize, Group, LogLevel, MountRequest, Settings, Span};
 
 const EXIT_CODES: &str = "Exit codes:
@@ -18,12 +20,46 @@ const EXIT_CODES: &str = "Exit codes:
   4  the mount point, or FUSE on this machine
   5  unmounted, but something could not be published";
 
+const DOCTOR_EXIT_CODES: &str = "Exit codes:
+  0  no failure; with warnings a mount works
+  2  the first failure is of usage or configuration
+  3  the first failure is of the service: credentials, bucket or region, or it cannot be reached
+  4  the first failure is of the mount point, FUSE or this machine
+  1  it was interrupted";
+
 /// Mount a Tencent COS bucket as a directory.
+///
+/// `cosmount COMMAND -h` shows what is used most, and `cosmount COMMAND --help` everything.
 #[derive(Debug, Parser)]
-#[command(name = "cosmount", version, propagate_version = true, after_help = EXIT_CODES)]
+#[command(name = "cosmount", version, propagate_version = true, after_long_help = EXIT_CODES)]
 pub(super) struct Arguments {
     #[command(subcommand)]
     pub(super) command: Command,
+}
+
+/// How wide help is where nobody says.
+const HELP_COLUMNS: usize = 80;
+/// Longer lines are hard to read.
+const HELP_COLUMNS_MAX: usize = 100;
+
+impl Arguments {
+    /// Reads a command line. Help is as wide as the terminal that it is shown on.
+    pub(super) fn read(arguments: &[OsString], terminal: &Terminal) -> Result<Arguments, clap::Error> {
+        let mut command = for_columns(help_columns(terminal));
+        let matches = command.try_get_matches_from_mut(arguments)?;
+        Arguments::from_arg_matches(&matches).map_err(|error| error.format(&mut command))
+    }
+}
+
+fn for_columns(columns: usize) -> clap::Command {
+    <Arguments as clap::CommandFactory>::command().term_width(columns)
+}
+
+fn help_columns(terminal: &Terminal) -> usize {
+    match terminal.columns {
+        usize::MAX => HELP_COLUMNS,
+        columns => columns.min(HELP_COLUMNS_MAX),
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -45,9 +81,11 @@ pub(super) enum Command {
 /// a flag.
 /// Every option with a value can also be given as -o NAME=VALUE, as COSMOUNT_NAME, or in config.toml.
 #[derive(Debug, Args)]
-#[command(allow_missing_positional = true, after_help = EXIT_CODES)]
+#[command(allow_missing_positional = true, after_long_help = EXIT_CODES)]
 pub(super) struct MountArguments {
-    /// BUCKET-APPID[:/PREFIX]; may be left out with --local, or if ~/.cos.conf names a bucket
+    /// BUCKET-APPID, or the keys below a prefix of it
+    ///
+    /// May be left out with --local, or if ~/.cos.conf names a bucket.
     #[arg(value_name = "BUCKET[:/PREFIX]")]
     pub(super) source: Option<String>,
 
@@ -55,12 +93,14 @@ pub(super) struct MountArguments {
     #[arg(value_name = "DIR", required = true)]
     pub(super) mount_point: PathBuf,
 
-    /// Keep the objects in DATADIR on this machine, served by this same process
+    /// Keep the objects in DATADIR on this machine
+    ///
+    /// They are served by this same process.
     #[arg(long, value_name = "DATADIR")]
     local: Option<PathBuf>,
 
     /// With --local, the address of the service [default: 127.0.0.1 and a free port]
-    #[arg(long, value_name = "ADDRESS", requires = "local")]
+    #[arg(long, value_name = "ADDRESS", requires = "local", hide_short_help = true)]
     listen: Option<SocketAddr>,
 
     /// Stay in the foreground and log to the terminal
@@ -75,11 +115,15 @@ pub(super) struct MountArguments {
     #[arg(long, hide = true)]
     pub(super) by_mount: bool,
 
-    /// Mount options as mount(8) has them: ro, allow_other, uid=, gid=, umask=, ... or any option here
+    /// Options as mount(8) has them: ro, uid=, NAME=VALUE, ...
+    ///
+    /// As there, several are separated by commas. Any option here with a value is one: part_size=16MiB.
     #[arg(short = 'o', value_name = "OPTIONS")]
     pub(super) mount_options: Vec<String>,
 
-    /// Configuration file [default: ~/.config/cosmount/config.toml over /etc/cosmount.toml]
+    /// Configuration file
+    ///
+    /// Without it ~/.config/cosmount/config.toml counts over /etc/cosmount.toml.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
 
@@ -101,137 +145,139 @@ pub(super) struct MountArguments {
 
 #[derive(Clone, Debug, Args)]
 struct ServiceFlags {
-    /// Region of the bucket, for example ap-guangzhou
-    #[arg(long)]
+    /// Region of the bucket, as ap-guangzhou
+    #[arg(long, value_name = "NAME")]
     region: Option<String>,
-    /// Base URL of the service, in place of the one that follows from the region
+    /// URL of the service, in place of a region
     #[arg(long, value_name = "URL")]
     endpoint: Option<String>,
     /// Use the host that is reachable only inside Tencent Cloud
-    #[arg(long)]
+    #[arg(long, hide_short_help = true)]
     internal: bool,
     /// Use global acceleration, which must be switched on for the bucket
-    #[arg(long)]
+    #[arg(long, hide_short_help = true)]
     accelerate: bool,
     /// Go through this HTTP proxy; the environment is not asked for one
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", hide_short_help = true)]
     proxy: Option<String>,
     /// Use the credentials with this id, where several are known
-    #[arg(long, value_name = "ID")]
+    #[arg(long, value_name = "ID", hide_short_help = true)]
     secret_id: Option<String>,
-    /// Take the credentials from this file, in one of cosfs's forms (mode 0600)
+    /// File with a line SECRET_ID:SECRET_KEY
+    ///
+    /// Its mode is 0600. The other forms of cosfs's passwd file are understood too.
     #[arg(long, alias = "passwd-file", value_name = "FILE")]
     credentials_file: Option<PathBuf>,
     /// Use the keys of this role of the virtual machine, or of the one that it has: auto
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", hide_short_help = true)]
     cam_role: Option<String>,
     /// Trust the authorities whose certificates are in this file (PEM), and no others
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", hide_short_help = true)]
     ca_bundle: Option<PathBuf>,
     /// Let requests go to other machines without encryption
-    #[arg(long)]
+    #[arg(long, hide_short_help = true)]
     allow_http: bool,
     /// How long a request that fails is tried again [default: 90s]
-    #[arg(long, value_name = "TIME")]
+    #[arg(long, value_name = "TIME", hide_short_help = true)]
     request_timeout: Option<Span>,
 }
 
 #[derive(Debug, Args)]
 struct TransferFlags {
     /// Size of the first parts of an upload, 1MiB to 5GiB [default: 8MiB]
-    #[arg(long, value_name = "SIZE")]
+    #[arg(long, value_name = "SIZE", hide_short_help = true)]
     part_size: Option<ByteSize>,
     /// Parts of one file on their way at the same time [default: 8]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", hide_short_help = true)]
     upload_concurrency: Option<u32>,
     /// Every buffer together [default: 512MiB or a quarter of the memory, whichever is less]
-    #[arg(long, value_name = "SIZE")]
+    #[arg(long, value_name = "SIZE", hide_short_help = true)]
     memory: Option<ByteSize>,
     /// What is kept of names and attributes, beside what the kernel refers to [default: an eighth of --memory]
-    #[arg(long, value_name = "SIZE")]
+    #[arg(long, value_name = "SIZE", hide_short_help = true)]
     metadata_memory: Option<ByteSize>,
     /// When somebody else has changed a file that is published: overwrite, fail or keep-both [default: overwrite]
-    #[arg(long, value_name = "HOW")]
+    #[arg(long, value_name = "HOW", hide_short_help = true)]
     on_conflict: Option<crate::config::ConflictChoice>,
     /// Let closed temporary files wait for their final name: off, on, or more names to wait for, as '*.draft:*.new'
     /// [default: on]
-    #[arg(long, value_name = "NAMES")]
+    #[arg(long, value_name = "NAMES", hide_short_help = true)]
     hold_temporary: Option<crate::config::HoldChoice>,
     /// How long they wait at most [default: 5s]
-    #[arg(long, value_name = "TIME")]
+    #[arg(long, value_name = "TIME", hide_short_help = true)]
     hold_seconds: Option<Span>,
     /// Where is written down what the next mount has to end if this one is killed [default: $XDG_STATE_HOME/cosmount;
     /// without it /var/lib/cosmount for root, else ~/.local/state/cosmount]
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", hide_short_help = true)]
     state_dir: Option<PathBuf>,
     /// How long an upload that a killed mount has left is kept, so that a file that is written again goes on from there
     /// [default: from 32 MiB on, ten times as long as it took, 30s to a day]
-    #[arg(long, value_name = "TIME")]
+    #[arg(long, value_name = "TIME", hide_short_help = true)]
     resume_window: Option<Span>,
     /// How long unmounting may publish what is open [default: 60s]
-    #[arg(long, value_name = "TIME")]
+    #[arg(long, value_name = "TIME", hide_short_help = true)]
     unmount_timeout: Option<Span>,
 }
 
 #[derive(Debug, Args)]
 struct FileFlags {
     /// Refuse every change through the mount
-    #[arg(long)]
+    #[arg(long, help_heading = Resettable::Reset)]
     read_only: bool,
     /// Let other users use the mount
-    #[arg(long)]
+    #[arg(long, help_heading = Resettable::Reset)]
     allow_other: bool,
     /// How long names and listings are believed without asking again [default: 5s]
-    #[arg(long, value_name = "TIME")]
+    #[arg(long, value_name = "TIME", hide_short_help = true)]
     metadata_ttl: Option<Span>,
     /// Where modes, owners and times come from: full (the objects), or listing (never asks for them) [default: full]
-    #[arg(long, value_name = "FROM")]
+    #[arg(long, value_name = "FROM", hide_short_help = true)]
     attributes: Option<crate::fs::AttributeSource>,
     /// What a hard link is: copy (made on the service, a file of its own from then on), or refuse (an error) [default: copy]
-    #[arg(long, value_name = "HOW")]
+    #[arg(long, value_name = "HOW", hide_short_help = true)]
     hard_links: Option<crate::fs::HardLinks>,
     /// Whether keys that cannot be file names, which the mount does not show, are removed along with the directory that they
     /// are in: --remove-unnameable=no keeps them, and the directory [default: yes]
     #[arg(long, value_name = "YES", num_args = 0..=1, require_equals = true, default_missing_value = "yes",
-          value_parser = clap::builder::BoolishValueParser::new())]
+          value_parser = clap::builder::BoolishValueParser::new(), hide_short_help = true)]
     remove_unnameable: Option<bool>,
     /// The Content-Type of new objects: by-name, or none [default: by-name]
-    #[arg(long, value_name = "HOW")]
+    #[arg(long, value_name = "HOW", hide_short_help = true)]
     content_type: Option<crate::config::TypeChoice>,
     /// The user that everything belongs to, by number or name [default: what objects say, else who mounts]
-    #[arg(long, value_name = "USER")]
+    #[arg(long, value_name = "USER", hide_short_help = true)]
     uid: Option<Account>,
     /// The group that everything belongs to, by number or name [default: what objects say, else who mounts]
-    #[arg(long, value_name = "GROUP")]
+    #[arg(long, value_name = "GROUP", hide_short_help = true)]
     gid: Option<Group>,
     /// Permission bits that are taken from everything, in octal
-    #[arg(long, value_name = "MODE")]
+    #[arg(long, value_name = "MODE", hide_short_help = true)]
     umask: Option<crate::config::Mode>,
     /// Mode of files whose objects name none, in octal [default: 0644]
-    #[arg(long, value_name = "MODE")]
+    #[arg(long, value_name = "MODE", hide_short_help = true)]
     file_mode: Option<crate::config::Mode>,
     /// Mode of directories whose objects name none, in octal [default: 0755]
-    #[arg(long, value_name = "MODE")]
+    #[arg(long, value_name = "MODE", hide_short_help = true)]
     dir_mode: Option<crate::config::Mode>,
     /// Threads that answer the kernel
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", hide_short_help = true)]
     threads: Option<u32>,
 }
 
 #[derive(Debug, Args)]
 struct ViewFlags {
     /// Show metrics for Prometheus and a page for people here: a port of this machine as 9464, IP:PORT, or unix:/PATH
-    #[arg(long, value_name = "ADDRESS")]
+    #[arg(long, value_name = "ADDRESS", hide_short_help = true)]
     metrics_listen: Option<crate::config::ListenAddress>,
 }
 
 #[derive(Clone, Debug, Default, Args)]
 pub(super) struct LogFlags {
     /// Write log lines to this file [default: the terminal in the foreground, else syslog]
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", hide_short_help = true)]
     pub(super) log_file: Option<PathBuf>,
     /// off, error, warn, info, debug or trace, or a filter as RUST_LOG has it [default: RUST_LOG, else info]
-    #[arg(long, value_name = "LEVEL")]
+    #[arg(long, value_name = "LEVEL", hide_short_help = true)]
     pub(super) log_level: Option<LogLevel>,
 }
 
@@ -245,12 +291,14 @@ pub(super) struct ServeArguments {
     #[arg(value_name = "DIR", required_unless_present = "in_memory")]
     pub(super) directory: Option<PathBuf>,
     /// If the index in DIR is missing or damaged, make it anew from the journal
-    #[arg(long, conflicts_with = "in_memory")]
+    #[arg(long, conflicts_with = "in_memory", hide_short_help = true)]
     pub(super) rebuild: bool,
-    /// Host and port to listen on; port 0 lets the system choose
+    /// Host and port to listen on; port 0 is any
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:9444")]
     pub(super) listen: String,
-    /// A bucket that is there from the start; may be repeated [default: local-1250000000]
+    /// A bucket to have; repeatable [default: local-1250000000]
+    ///
+    /// It is made at the start, if it is not there.
     #[arg(long, value_name = "NAME-APPID")]
     pub(super) bucket: Vec<String>,
     /// Write one JSON line for each request to this file
@@ -260,15 +308,17 @@ pub(super) struct ServeArguments {
     #[arg(long)]
     pub(super) in_memory: bool,
     /// The smallest part but the last, for tests
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", hide_short_help = true)]
     pub(super) min_part_bytes: Option<ByteSize>,
     /// The most parts of an upload, for tests
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", hide_short_help = true)]
     pub(super) max_parts: Option<u32>,
     /// Wait this many milliseconds before every answer, for tests
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", hide_short_help = true)]
     pub(super) latency_ms: Option<u64>,
-    /// Do wrong on purpose what this file says, for tests (docs/FAULTS.md)
+    /// Do wrong what this file says, for tests
+    ///
+    /// docs/FAULTS.md has its format.
     #[arg(long, value_name = "PLAN")]
     pub(super) faults: Option<PathBuf>,
     #[command(flatten)]
@@ -344,9 +394,9 @@ pub(super) enum TraceOnly {
     Calls,
 }
 
-/// Show or abort unfinished multipart uploads, whose parts are stored and paid for.
+/// Show or abort unfinished uploads, which are stored and paid for.
 #[derive(Debug, Args)]
-#[command(after_help = EXIT_CODES)]
+#[command(after_long_help = EXIT_CODES)]
 pub(super) struct UploadsArguments {
     #[command(subcommand)]
     pub(super) action: UploadsAction,
@@ -354,9 +404,11 @@ pub(super) struct UploadsArguments {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum UploadsAction {
-    /// Show them: key, id, age, parts, bytes, and whose they are
+    /// Show their keys, ids, ages, sizes and whose they are
     List(UploadsSelection),
-    /// Abort them, but for those of mounts that live on this machine; without a filter, all below the prefix
+    /// Abort them, but for those of mounts that live here
+    ///
+    /// Without a filter these are all below the prefix that no mount on this machine is about.
     Abort(UploadsSelection),
 }
 
@@ -365,10 +417,10 @@ pub(super) struct UploadsSelection {
     /// BUCKET-APPID[:/PREFIX]
     #[arg(value_name = "BUCKET[:/PREFIX]")]
     pub(super) source: String,
-    /// Only those that mounts of this user on this machine have begun
+    /// Only those of this user's mounts on this machine
     #[arg(long)]
     pub(super) mine: bool,
-    /// Only those that were begun so long ago, for example 2h or 7d
+    /// Only those begun so long ago, as 2h or 7d
     #[arg(long, value_name = "TIME")]
     pub(super) older_than: Option<Span>,
     /// Only keys that match, with * and ?
@@ -381,7 +433,7 @@ pub(super) struct UploadsSelection {
     #[arg(long)]
     pub(super) json: bool,
     /// Where mounts of this user write down what they begin
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", hide_short_help = true)]
     state_dir: Option<PathBuf>,
     /// Configuration file
     #[arg(long, value_name = "FILE")]
@@ -390,34 +442,47 @@ pub(super) struct UploadsSelection {
     service: ServiceFlags,
 }
 
-/// Check everything that a mount needs, and name what is wrong and what to do about it.
+/// Check everything that a mount needs, and say what to do.
+///
+/// Takes the options, files and variables that `mount` takes. Names each cause once, and leaves out what follows from it.
+///
+/// To try what the key may do it writes objects of 1 KiB, 1 MiB and 4 MiB below the prefix, under keys that begin with
+/// `.cosmount-doctor-` and a random number, and removes them again, also when it fails or is interrupted. No other key is
+/// touched. It makes a mount for a moment in a directory of its own below $TMPDIR.
 #[derive(Debug, Args)]
+#[command(after_long_help = DOCTOR_EXIT_CODES)]
 pub(super) struct DoctorArguments {
-    /// BUCKET-APPID[:/PREFIX]; may be left out if ~/.cos.conf names a bucket
+    /// BUCKET-APPID, or the keys below a prefix of it
+    ///
+    /// May be left out if ~/.cos.conf names a bucket.
     #[arg(value_name = "BUCKET[:/PREFIX]")]
     pub(super) source: Option<String>,
-    /// The directory to mount on, if that shall be looked at too
+    /// The directory to mount on, to look at that too
     #[arg(value_name = "DIR")]
     pub(super) mount_point: Option<PathBuf>,
     /// Write one JSON object
     #[arg(long)]
     pub(super) json: bool,
-    /// Write nothing into the bucket, and so do not try what needs that
+    /// Write nothing into the bucket
+    ///
+    /// What needs that is not tried: writing, copying, uploads, removing, and how fast bytes go.
     #[arg(long)]
     read_only: bool,
-    /// What the mount would be given: let other users use it
-    #[arg(long)]
+    /// As the mount would be given it: let other users use it
+    #[arg(long, hide_short_help = true)]
     allow_other: bool,
-    /// What the mount would be given: every buffer together
-    #[arg(long, value_name = "SIZE")]
+    /// As the mount would be given it: every buffer together
+    #[arg(long, value_name = "SIZE", hide_short_help = true)]
     memory: Option<ByteSize>,
-    /// What the mount would be given: where is written down what it begins
-    #[arg(long, value_name = "DIR")]
+    /// As the mount would be given it: where is written down what it begins
+    #[arg(long, value_name = "DIR", hide_short_help = true)]
     state_dir: Option<PathBuf>,
-    /// Options as the mount would be given them: allow_other, memory=, ...
+    /// Options as the mount would be given them
     #[arg(short = 'o', value_name = "OPTIONS")]
     mount_options: Vec<String>,
-    /// Configuration file [default: ~/.config/cosmount/config.toml over /etc/cosmount.toml]
+    /// Configuration file
+    ///
+    /// Without it ~/.config/cosmount/config.toml counts over /etc/cosmount.toml.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     #[command(flatten, next_help_heading = "Service")]
@@ -615,6 +680,58 @@ mod tests {
         assert_eq!((flags.read_only, flags.allow_other), (Some(true), None));
         assert_eq!(flags.part_size, Some(ByteSize(16 << 20)));
         assert_eq!(flags.umask, Some(crate::config::Mode(0o027)));
+    }
+
+    /// Every command by the words that call it.
+    fn commands() -> Vec<(String, clap::Command)> {
+        let mut all = vec![("cosmount".to_owned(), for_columns(80))];
+        let mut next = 0;
+        while let Some((path, command)) = all.get_mut(next) {
+            command.build();
+            let path = path.clone();
+            let below: Vec<_> =
+                command.get_subcommands().map(|sub| (format!("{path} {}", sub.get_name()), sub.clone())).collect();
+            all.extend(below.into_iter().filter(|(path, _)| !path.ends_with(" help") && !path.contains(" help ")));
+            next += 1;
+        }
+        all
+    }
+
+    /// What is used most fits a screen of 24 lines and 80 columns, and leads to the rest.
+    #[test]
+    fn short_help_fits_one_screen() {
+        let commands = commands();
+        assert!(commands.len() >= 8, "{commands:?}");
+        for (path, mut command) in commands {
+            let text = command.render_help().to_string();
+            let widest = text.lines().map(|line| line.chars().count()).max().unwrap_or_default();
+            assert!(text.lines().count() <= 24 && widest <= 80, "{path} -h\n{text}");
+            let hides = command.get_arguments().any(clap::Arg::is_hide_short_help_set);
+            assert!(!hides || text.contains("see more with '--help'"), "{path} -h\n{text}");
+        }
+    }
+
+    #[test]
+    fn long_help_is_complete_and_as_wide_as_the_screen() {
+        for (path, mut command) in commands() {
+            let text = command.render_long_help().to_string();
+            let widest = text.lines().map(|line| line.chars().count()).max().unwrap_or_default();
+            assert!(widest <= 80, "{path} --help\n{text}");
+            for argument in command.get_arguments().filter(|argument| !argument.is_hide_set()) {
+                let flag = argument.get_long().map(|name| format!("--{name}"));
+                let flag = flag.or_else(|| argument.get_short().map(|letter| format!("-{letter}"))).unwrap_or_default();
+                assert!(text.contains(&flag) && argument.get_help().is_some(), "{path} --help: {flag}\n{text}");
+            }
+        }
+    }
+
+    #[test]
+    fn help_is_as_wide_as_the_terminal_and_never_wider_than_can_be_read() {
+        let terminal = |is_terminal, columns| Terminal { is_terminal, columns, colour: false, unicode: false };
+        let table = [(true, 80, 80), (true, 120, 100), (true, 60, 60), (false, usize::MAX, 80), (false, 120, 100)];
+        for (is_terminal, columns, expected) in table {
+            assert_eq!(help_columns(&terminal(is_terminal, columns)), expected, "{is_terminal} {columns}");
+        }
     }
 
     #[test]

@@ -72,7 +72,10 @@ pub(super) fn start(arguments: &[OsString], shown: &Shown<'_>) -> Result<Result<
     match status.code().and_then(|code| u8::try_from(code).ok()) {
         Some(code) if code != 0 => Ok(Err(Exit::from_code(code))),
         // A crash, somebody killed it, or it was unmounted at once.
-        _ => Err(Failure::new(Exit::Failed, format!("the daemon ended before the mount answered ({status})"))),
+        _ => Err(Failure::new(
+            Exit::Failed,
+            format!("the daemon ended before the mount answered ({status}): see why with --foreground, or in its log"),
+        )),
     }
 }
 

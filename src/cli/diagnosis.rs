@@ -240,7 +240,8 @@ pub(super) fn explain(error: &StoreError, subject: &Subject) -> Diagnosis {
         }
         _ => {
             let cause = format!("bucket {bucket} at {origin} cannot be used with the id {}", subject.secret_id);
-            Diagnosis::new(Topic::Service, cause, error.to_string())
+            let remedy = "ask the service's support, with the number of the request";
+            Diagnosis::new(Topic::Service, cause, remedy).with(error.to_string())
         }
     }
 }

@@ -88,7 +88,7 @@ pub(super) fn start(sink: Sink, level: Option<&LogLevel>) -> Result<(), Failure>
     let chosen = chosen_filter(level);
     let writer = writer(&sink).map_err(|error| {
         let path = sink.file().unwrap_or(Path::new("")).display();
-        Failure::new(Exit::Usage, format!("log file {path} cannot be written: {error}"))
+        Failure::new(Exit::Usage, format!("log file {path} cannot be written: {error}; name another with --log-file"))
     })?;
     let levels = Levels { filter: filter(&chosen), chosen, raised_until: None };
     let max_level = levels.filter.filter();

@@ -30,7 +30,6 @@ mod uploads;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use clap::Parser;
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 use tokio::runtime::Runtime;
 
@@ -49,7 +48,7 @@ pub fn main() -> ExitCode {
         terminal::tell_failure(&failure);
         return failure.exit.into();
     }
-    let parsed = match Arguments::try_parse_from(&arguments) {
+    let parsed = match Arguments::read(&arguments, &terminal::Terminal::of_stdout()) {
         Ok(parsed) => parsed,
         Err(error) => {
             // Help and version come this way too.

@@ -44,10 +44,15 @@ pub(super) fn check(mount_point: &Path, warn: impl FnOnce(&str)) -> Result<PathB
                 "{shown} is a mount whose process has ended; clean it up with: cosmount unmount {shown}"
             ));
         }
-        return refuse(format!("mount point {shown} is busy: {} is already mounted there", entry.source));
+        return refuse(format!(
+            "mount point {shown} is busy: {} is already mounted there; unmount that first with: cosmount unmount {shown}",
+            entry.source
+        ));
     }
     match fs::metadata(mount_point) {
-        Ok(metadata) if !metadata.is_dir() => return refuse(format!("mount point {shown} is not a directory")),
+        Ok(metadata) if !metadata.is_dir() => {
+            return refuse(format!("mount point {shown} is not a directory: name one, or make one with mkdir"));
+        }
         Ok(_) => {}
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             return refuse(format!("mount point {shown} does not exist; make it with: mkdir -p {shown}"));
@@ -113,7 +118,8 @@ pub(super) fn remount(mount_point: &Path, read_only: bool) -> Result<(), Failure
         Failure::new(Exit::MountPoint, format!("{shown} cannot be mounted with other options: {reason}"))
     };
     let entry = real_path(mount_point).as_deref().and_then(mounted_at).filter(MountEntry::may_be_ours);
-    let entry = entry.ok_or_else(|| refuse(&"no bucket is mounted there"))?;
+    let entry =
+        entry.ok_or_else(|| refuse(&"no bucket is mounted there; see what is with findmnt -t fuse.cosmount"))?;
     let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOATIME;
     let flags = if read_only { flags | MountFlags::RDONLY } else { flags };
     rustix::mount::mount_remount(&entry.mount_point, flags, c"").map_err(|error| refuse(&error))
@@ -213,7 +219,7 @@ mod tests {
         assert_eq!(check(directory.path(), |_| ()).unwrap(), directory.path().canonicalize().unwrap());
         let file = directory.path().join("file");
         fs::write(&file, "").unwrap();
-        assert!(check(&file, |_| ()).unwrap_err().sentence.ends_with("is not a directory"));
+        assert!(check(&file, |_| ()).unwrap_err().sentence.contains("is not a directory: name one"));
         let missing = check(&directory.path().join("none"), |_| ()).unwrap_err();
         assert_eq!(missing.exit, Exit::MountPoint);
         assert!(missing.sentence.contains("does not exist; make it with: mkdir -p"), "{}", missing.sentence);

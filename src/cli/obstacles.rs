@@ -7,6 +7,7 @@ use tokio::net::lookup_host;
 use tokio::time::timeout;
 
 use super::diagnosis::{Diagnosis, Subject};
+use super::failure::Exit;
 use super::topic::Topic;
 use crate::store::{Obstacle, StoreError};
 use crate::wire::region;
@@ -97,15 +98,17 @@ fn of_encryption(obstacle: Obstacle, origin: &str, error: &StoreError) -> Diagno
 }
 
 /// A client that cannot be made.
-pub(super) fn of_setup(error: &StoreError) -> String {
-    match error.obstacle {
-        Some(Obstacle::NoAuthorities) => {
-            let Diagnosis { cause, remedy, .. } = no_authorities();
-            format!("{cause}: {remedy}")
+pub(super) fn of_setup(error: &StoreError) -> Diagnosis {
+    let diagnosis = match error.obstacle {
+        Some(Obstacle::NoAuthorities) => no_authorities(),
+        Some(Obstacle::Certificate) => {
+            let cause = format!("a certificate in --ca-bundle cannot be read: {}", innermost(error));
+            Diagnosis::new(Topic::Tls, cause, "name a file with certificates in PEM")
         }
-        Some(Obstacle::Certificate) => format!("a certificate in --ca-bundle cannot be read: {}", innermost(error)),
-        _ => error.to_string(),
-    }
+        // What else a client is made of is the URL of a proxy.
+        _ => Diagnosis::new(Topic::Proxy, error.to_string(), "write --proxy http://HOST:PORT"),
+    };
+    diagnosis.ending(Exit::Usage)
 }
 
 fn no_authorities() -> Diagnosis {

@@ -15,7 +15,7 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use super::control::{self, Asker, ControlListener};
-use super::diagnosis::{self, Subject};
+use super::diagnosis::{self, Diagnosis, Subject};
 use super::failure::{Exit, Failure};
 use super::fuse_access;
 use super::local_service::LocalService;
@@ -23,6 +23,7 @@ use super::mount_point::{self, MountEntry};
 use super::obstacles;
 use super::rereading::Rereading;
 use super::signals::{RAISED_FOR, Signals, Wish};
+use super::topic::Topic;
 use super::{logging, mount};
 use crate::clock::Clock;
 use crate::config::{KeySource, ListenAddress, MountConfig, Service};
@@ -34,6 +35,9 @@ use crate::monitor::{MonitorListener, Observer, ObserverParts, Serving};
 use crate::stats::Stats;
 use crate::store::{CredentialCache, HttpOptions, HttpStore, NetworkOptions, RetryOptions, Runtimes, StoreError};
 use crate::wire::address::Endpoint;
+
+/// Where a failure of this machine is taken apart.
+const SEE_DOCTOR: &str = "see what is missing with: cosmount doctor";
 
 /// How long a service that is there may take to give its first answer. Short, because somebody waits for the command.
 pub(super) const FIRST_ANSWER_DEADLINE: Duration = Duration::from_secs(5);
@@ -269,11 +273,14 @@ impl Bucket {
 }
 
 /// The key to begin with, which is renewed from now on.
-pub(super) async fn first_key(keys: &KeySource, network: &NetworkOptions) -> Result<CredentialCache, Failure> {
+pub(super) async fn first_key(keys: &KeySource, network: &NetworkOptions) -> Result<CredentialCache, Diagnosis> {
     let provider = keys.provider(network);
-    let provider = provider.map_err(|error| Failure::new(Exit::Usage, obstacles::of_setup(&error)))?;
+    let provider = provider.map_err(|error| obstacles::of_setup(&error))?;
     let origin = provider.origin();
-    let refused = |why: String| Failure::new(Exit::Service, format!("there is no key from {origin}: {why}"));
+    let refused = |why: String| {
+        let cause = format!("there is no key from {origin}: {why}");
+        Diagnosis::new(Topic::Credentials, cause, "ask for one by hand, or name other credentials")
+    };
     match timeout(FIRST_ANSWER_TIMEOUT, CredentialCache::begin(provider, Clock::System)).await {
         Ok(Ok(credentials)) => {
             log::info!("using {}", credentials.describe());
@@ -356,7 +363,7 @@ pub(super) fn connect(
     retry: RetryOptions,
     stats: &Arc<Stats>,
     transfers: &Handle,
-) -> Result<HttpStore, Failure> {
+) -> Result<HttpStore, Diagnosis> {
     let bucket = config.source.bucket.clone();
     HttpStore::new(HttpOptions {
         retry,
@@ -365,7 +372,7 @@ pub(super) fn connect(
         runtimes: Some(Runtimes { bulk: transfers.clone(), light: Handle::current() }),
         ..HttpOptions::new(endpoint.clone(), bucket, credentials.clone())
     })
-    .map_err(|error: StoreError| Failure::new(Exit::Usage, obstacles::of_setup(&error)))
+    .map_err(|error: StoreError| obstacles::of_setup(&error))
 }
 
 /// A mount that answers.
@@ -418,7 +425,7 @@ impl Session {
         };
         let mounted = match mounting.await {
             Ok(Ok(mounted)) => mounted,
-            Ok(Err(error)) => return Err(Failure::new(Exit::MountPoint, error.to_string())),
+            Ok(Err(error)) => return Err(Failure::new(Exit::MountPoint, format!("{error}; {SEE_DOCTOR}"))),
             Err(error) => return Err(Failure::new(Exit::Failed, format!("mounting failed: {error}"))),
         };
         // Both ask the mount, which its own threads answer, so neither may run on them.
@@ -449,7 +456,7 @@ impl Session {
         };
         session.detach();
         let shown = session.mount_point.display();
-        Err(Failure::new(Exit::MountPoint, format!("the mount on {shown} does not answer: {silent}")))
+        Err(Failure::new(Exit::MountPoint, format!("the mount on {shown} does not answer: {silent}; {SEE_DOCTOR}")))
     }
 
     /// Opens the socket for `cosmount unmount`. A mount without one works, and ends by signals and `umount`.

@@ -14,12 +14,15 @@ use super::terminal;
 /// What a daemon may take after its own deadline, to let its connections and its service end.
 const ENDING_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// How to find what was meant.
+const SEE_MOUNTS: &str = "see what is mounted with findmnt -t fuse.cosmount";
+
 /// Unmounts `path`, or says why not.
 pub(super) fn run(path: &Path) -> Result<(), Failure> {
     let refuse = |sentence: String| Failure::new(Exit::MountPoint, sentence);
     let shown = path.display();
-    let mount_point =
-        mount_point::real_path(path).ok_or_else(|| refuse(format!("{shown} does not exist, so nothing is mounted")))?;
+    let mount_point = mount_point::real_path(path)
+        .ok_or_else(|| refuse(format!("{shown} does not exist, so nothing is mounted: {SEE_MOUNTS}")))?;
     let entry = mount_point::mounted_at(&mount_point);
     let below = mount_point::mounted_below(&mount_point);
     if entry.is_some() && !below.is_empty() {
@@ -31,9 +34,10 @@ pub(super) fn run(path: &Path) -> Result<(), Failure> {
         return ask(daemon, path);
     }
     match entry {
-        None => Err(refuse(format!("{shown} is not a mount point"))),
+        None => Err(refuse(format!("{shown} is not a mount point: {SEE_MOUNTS}"))),
         Some(entry) if !entry.may_be_ours() => {
-            Err(refuse(format!("{shown} is a mount of type {}, not one of cosmount", entry.fs_type)))
+            let what = format!("{shown} is a mount of type {}, not one of cosmount", entry.fs_type);
+            Err(refuse(format!("{what}: unmount it with umount {shown}")))
         }
         Some(_) if mount_point::is_dead(&mount_point) => {
             mount_point::detach(&mount_point)?;

@@ -337,7 +337,10 @@ mod tests {
         let home = Home::new();
         home.write(".passwd-cosfs", "home:k\n", 0o600);
         let error = home.find(&[("COS_SECRETID", "ours")], &Settings::default()).unwrap_err();
-        assert_eq!(error.to_string(), "environment (COS_SECRETID): a secret id is given but its key is not");
+        assert_eq!(
+            error.to_string(),
+            "environment (COS_SECRETID): a secret id is given but its key is not: give both, or neither"
+        );
     }
 
     #[test]

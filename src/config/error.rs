@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::Settings;
 use super::notice::{Aspect, without_fix};
 
 /// What to do for a secret to be found.
@@ -13,6 +14,7 @@ const KEEP_OUR_KEY: &str = "set COS_SECRETID and COS_SECRETKEY, or put secret_id
     ~/.config/cosmount/config.toml (mode 0600)";
 const KEEP_BOTH: &str =
     "set COS_SECRETKEY in the environment, or put both into ~/.config/cosmount/config.toml (mode 0600)";
+const GIVE_BOTH: &str = "give both, or neither";
 const ENCRYPT: &str = "use https, or give --allow-http if the way to it is your own";
 const GIVE_REGION: &str = "Give --region (for example --region ap-guangzhou), or --endpoint URL";
 const GIVE_BUCKET: &str = "Give BUCKET-APPID[:/PREFIX] before the mount point, for example photos-1250000000:/2024";
@@ -21,7 +23,7 @@ const GIVE_BUCKET: &str = "Give BUCKET-APPID[:/PREFIX] before the mount point, f
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ConfigError {
     /// A setting that does not exist.
-    #[error("{origin}: there is no option {name:?}")]
+    #[error("{origin}: there is no option {name:?}; {}", nearest(name))]
     UnknownSetting {
         /// Where it was found.
         origin: String,
@@ -71,7 +73,7 @@ pub enum ConfigError {
         mode: u32,
     },
     /// Half of a pair of credentials.
-    #[error("{origin}: {given} is given but {missing} is not")]
+    #[error("{origin}: {given} is given but {missing} is not: {}", GIVE_BOTH)]
     HalfCredentials {
         /// Where the half was found.
         origin: String,
@@ -114,6 +116,17 @@ pub enum ConfigError {
     },
 }
 
+/// What was meant by an option that does not exist.
+fn nearest(name: &str) -> String {
+    let plain = name.trim_start_matches("COSMOUNT_").to_ascii_lowercase().replace('-', "_");
+    let distance = |known: &&&str| strsim::damerau_levenshtein(known, &plain);
+    match Settings::NAMES.iter().min_by_key(distance) {
+        // A few slips of the finger.
+        Some(known) if distance(&known) <= 1 + plain.len() / 4 => format!("did you mean {known}?"),
+        _ => "cosmount mount --help has all of them".to_owned(),
+    }
+}
+
 impl ConfigError {
     /// What it is about.
     pub fn aspect(&self) -> Aspect {
@@ -148,11 +161,9 @@ impl ConfigError {
             ConfigError::Unencrypted { .. } => ENCRYPT,
             ConfigError::NoRegion => GIVE_REGION,
             ConfigError::NoBucket => GIVE_BUCKET,
-            ConfigError::UnknownSetting { .. }
-            | ConfigError::InvalidSetting { .. }
-            | ConfigError::File { .. }
-            | ConfigError::HalfCredentials { .. }
-            | ConfigError::Source { .. } => return None,
+            ConfigError::UnknownSetting { name, .. } => return Some(nearest(name)),
+            ConfigError::HalfCredentials { .. } => GIVE_BOTH,
+            ConfigError::InvalidSetting { .. } | ConfigError::File { .. } | ConfigError::Source { .. } => return None,
         };
         Some(advice.to_owned())
     }

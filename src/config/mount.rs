@@ -717,7 +717,7 @@ mod tests {
             assert_eq!(source(&with_key, "cam_role=writer"), "this machine's role writer");
         }
         let half = source_of_keys(home.path(), &tke[1..], "rw").unwrap_err().to_string();
-        assert_eq!(half, "environment: a file with a token is given but TKE_ROLE_ARN is not");
+        assert_eq!(half, "environment: a file with a token is given but TKE_ROLE_ARN is not: give both, or neither");
         assert_eq!(source(&[], "cam_role=auto"), "the role of this machine");
         let assumed = [&A_KEY[..], &[("TENCENTCLOUD_ROLE_ARN", "arn")]].concat();
         assert_eq!(source(&assumed, "rw"), "the role arn, assumed by environment (TENCENTCLOUD_SECRET_ID)");

@@ -105,6 +105,9 @@ mod tests {
 
     #[test]
     fn a_misspelt_option_is_refused() {
-        assert_eq!(parse(&["alow_other".into()]).unwrap_err().to_string(), "-o: there is no option \"alow_other\"");
+        assert_eq!(
+            parse(&["alow_other".into()]).unwrap_err().to_string(),
+            "-o: there is no option \"alow_other\"; did you mean allow_other?"
+        );
     }
 }

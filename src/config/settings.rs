@@ -434,7 +434,8 @@ mod tests {
     #[test]
     fn a_wrong_setting_is_named_with_its_origin() {
         let table = [
-            ("colour", "red", "-o: there is no option \"colour\""),
+            ("colour", "red", "-o: there is no option \"colour\"; cosmount mount --help has all of them"),
+            ("alow_other", "", "-o: there is no option \"alow_other\"; did you mean allow_other?"),
             ("uid", "me?", "-o: uid: \"me?\" is not the name or number of a user"),
             ("gid", "4294967295", "-o: gid: \"4294967295\" is not the name or number of a group"),
             (

@@ -78,7 +78,7 @@ fn an_interrupted_check_leaves_nothing_behind() {
     let mut told = String::new();
     process.0.stdout.take().unwrap().read_to_string(&mut told).unwrap();
     let told: serde_json::Value = serde_json::from_str(&told).unwrap();
-    assert_eq!(told["left_behind"], serde_json::json!([]), "{told}");
+    assert_eq!((&told["left_behind"], &told["interrupted"]), (&serde_json::json!([]), &true.into()), "{told}");
     let requests = service.requests();
     let count = |op: &str| requests.iter().filter(|line| line.starts_with(op)).count();
     assert_eq!((count("PutObject"), count("AbortMultipartUpload")), (1, 1), "{requests:?}");

@@ -65,8 +65,12 @@ impl Conversation {
     fn broken(&self, error: &io::Error) -> Failure {
         let shown = &self.subject;
         let sentence = match error.kind() {
-            ErrorKind::WouldBlock | ErrorKind::TimedOut => format!("the daemon of {shown} does not answer in time"),
-            _ => format!("the daemon of {shown} cannot be heard: {error}"),
+            ErrorKind::WouldBlock | ErrorKind::TimedOut => {
+                format!(
+                    "the daemon of {shown} does not answer in time: its log says why; umount -l {shown} gives it up"
+                )
+            }
+            _ => format!("the daemon of {shown} cannot be heard: {error}; look into its log"),
         };
         Failure::new(Exit::Failed, sentence)
     }

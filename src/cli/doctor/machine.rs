@@ -27,6 +27,9 @@ const TRIAL_TIMEOUT: Duration = Duration::from_secs(5);
 
 const MIB: u64 = 1 << 20;
 
+/// Where people find what may be written.
+const FORMATS: &str = "cosmount mount --help says what each option may be";
+
 /// The configuration, and what it says that cannot be done.
 pub(super) fn configuration(config: &Result<MountConfig, ConfigError>) -> Vec<Finding> {
     let config = match config {
@@ -34,7 +37,9 @@ pub(super) fn configuration(config: &Result<MountConfig, ConfigError>) -> Vec<Fi
         Err(error) => {
             let finding =
                 Finding::from(Diagnosis::new(topic_of(error.aspect()), error.cause(), "").ending(Exit::Usage));
-            return vec![Finding { fix: error.fix(), ..finding }];
+            // Where the sentence does not end with what to do, it says what was expected.
+            let fix = error.fix().unwrap_or_else(|| format!("correct it; {FORMATS}"));
+            return vec![finding.fixed_by(fix)];
         }
     };
     let notices = config.remarks.iter().chain(&config.warnings).filter(|notice| notice.aspect != Aspect::Memory);
@@ -255,7 +260,8 @@ pub(super) fn place(mount_point: &Path) -> Finding {
     let mut told = None;
     match mount_point::check(mount_point, |warning| told = Some(warning.to_owned())) {
         Ok(real) => match told {
-            Some(warning) => Finding::warning(Topic::MountPoint, warning),
+            Some(warning) => Finding::warning(Topic::MountPoint, warning)
+                .fixed_by("nothing is lost; name an empty directory if something shall be seen"),
             None => Finding::ok(Topic::MountPoint, format!("{} is an empty directory", real.display())),
         },
         Err(failure) => {
@@ -264,6 +270,7 @@ pub(super) fn place(mount_point: &Path) -> Finding {
                 Some((cause, fix)) => (cause.rsplit_once(';').map_or(cause, |(cause, _)| cause), Some(fix.to_owned())),
                 None => (failure.sentence.as_str(), None),
             };
+            let fix = fix.or_else(|| Some("name another directory".to_owned()));
             let finding = Finding::from(Diagnosis::new(Topic::MountPoint, cause, "").ending(failure.exit));
             Finding { fix, ..finding }
         }

@@ -69,11 +69,11 @@ pub(super) fn run(arguments: &DoctorArguments) -> Result<Result<(), Exit>, Failu
     let config = MountConfig::build(request, &process_environment());
     let mut sheet = Sheet::begin(&config, arguments);
     let runtime = runtime()?;
-    let stopped = runtime.block_on(examine(&mut sheet, &config, place, arguments.writes_nothing()));
+    sheet.report.is_interrupted = runtime.block_on(examine(&mut sheet, &config, place, arguments.writes_nothing()));
     // A name that is still being looked up must not keep the process.
     runtime.shutdown_background();
     sheet.end();
-    if stopped { Ok(Err(Exit::Failed)) } else { Ok(sheet.report.exit()) }
+    Ok(sheet.report.exit())
 }
 
 /// Does all of it, and cleans up. Returns whether somebody wanted the end.
@@ -170,7 +170,6 @@ async fn service(sheet: &mut Sheet, bench: &mut Bench, config: &MountConfig, wri
     let nobody = Credentials { secret_id: String::new(), secret_key: String::new(), token: None };
     let unsigned = Subject::of(config, endpoint, &CredentialCache::from(nobody));
     let way = network::check(&unsigned).await;
-    let is_through_proxy = unsigned.proxy.is_some();
     sheet.add_all(way);
     if let Some(failed) = sheet.failed_of_the_service() {
         // Where keys come from can be told all the same.
@@ -178,23 +177,22 @@ async fn service(sheet: &mut Sheet, bench: &mut Bench, config: &MountConfig, wri
             Ok(credentials) => {
                 sheet.add(access::untried_key(&credentials, &Subject::of(config, endpoint, &credentials)));
             }
-            Err(failure) => sheet.add(no_key(failure)),
+            Err(diagnosis) => sheet.add(diagnosis.into()),
         }
         return sheet.skip_rest(&failed);
     }
     let credentials = match session::first_key(keys, &config.network).await {
         Ok(credentials) => credentials,
-        Err(failure) => {
-            sheet.add(no_key(failure));
+        Err(diagnosis) => {
+            sheet.add(diagnosis.into());
             return sheet.skip_rest("there is no key");
         }
     };
     let subject = Subject::of(config, endpoint, &credentials);
     let store = match connect(config, endpoint, &credentials) {
         Ok(store) => store,
-        Err(failure) => {
-            let topic = if is_through_proxy { Topic::Proxy } else { Topic::Tls };
-            sheet.add(Diagnosis::new(topic, failure.sentence, "").ending(failure.exit).into());
+        Err(diagnosis) => {
+            sheet.add(diagnosis.into());
             return sheet.skip_rest("no client can be made");
         }
     };
@@ -216,12 +214,7 @@ async fn service(sheet: &mut Sheet, bench: &mut Bench, config: &MountConfig, wri
     of_the_bucket(sheet, bench, &store, &subject, config).await;
 }
 
-fn no_key(failure: Failure) -> Finding {
-    let finding = Finding::from(Diagnosis::new(Topic::Credentials, failure.sentence, "").ending(failure.exit));
-    finding.fixed_by("run what gives the keys by hand, and see what it says")
-}
-
-fn connect(config: &MountConfig, endpoint: &Endpoint, credentials: &CredentialCache) -> Result<HttpStore, Failure> {
+fn connect(config: &MountConfig, endpoint: &Endpoint, credentials: &CredentialCache) -> Result<HttpStore, Diagnosis> {
     // Somebody looks on.
     let deadline = config.retry.deadline.min(session::FIRST_ANSWER_DEADLINE);
     let retry = RetryOptions { deadline, ..config.retry };

@@ -79,6 +79,9 @@ pub(super) fn summary(report: &Report, terminal: &Terminal) -> String {
     if skipped > 0 {
         told.push_str(&format!(", {skipped} not tried"));
     }
+    if report.is_interrupted {
+        told = format!("interrupted: {told}");
+    }
     for key in &report.left_behind {
         told.push_str(&format!("\nleft behind in the bucket, because it could not be removed: {}", shown(key)));
     }
@@ -102,6 +105,7 @@ pub(super) fn as_json(report: &Report, source: Option<&str>, origin: Option<&str
         "exit_code": report.exit().err().map_or(0, |exit| exit as u8),
         "checks": report.findings.iter().map(check).collect::<Vec<_>>(),
         "left_behind": report.left_behind,
+        "interrupted": report.is_interrupted,
     })
 }
 
@@ -177,7 +181,7 @@ mod tests {
             Finding::warning(Topic::Proxy, "http://me:hunter2@proxy is \u{1b}[2Jdown").fixed_by("x://a:hunter2@b");
         let told = line(&finding, &PLAIN);
         assert!(!told.contains("hunter2") && !told.contains('\u{1b}'), "{told}");
-        let report = Report { findings: vec![finding], left_behind: Vec::new() };
+        let report = Report { findings: vec![finding], ..Report::default() };
         assert!(!as_json(&report, None, None).to_string().contains("hunter2"));
     }
 
@@ -186,6 +190,7 @@ mod tests {
         let report = Report {
             findings: vec![long(), Finding::ok(Topic::Dns, "d"), Finding::skipped(Topic::Put, "tls failed")],
             left_behind: vec!["a/.cosmount-doctor-1".into()],
+            is_interrupted: false,
         };
         let expected = "1 failure, no warning, 1 OK, 1 not tried\n\
                         left behind in the bucket, because it could not be removed: a/.cosmount-doctor-1";
@@ -194,7 +199,7 @@ mod tests {
 
     #[test]
     fn json_has_one_object_for_each_check() {
-        let report = Report { findings: vec![long()], left_behind: Vec::new() };
+        let report = Report { findings: vec![long()], ..Report::default() };
         let value = as_json(&report, Some("photos-125"), Some("https://x"));
         assert_eq!((value["status"].as_str(), value["exit_code"].as_u64()), (Some("failure"), Some(3)));
         let check = &value["checks"][0];

@@ -101,6 +101,8 @@ pub(super) struct Report {
     pub(super) findings: Vec<Finding>,
     /// Keys that could not be removed again.
     pub(super) left_behind: Vec<String>,
+    /// Whether somebody wanted the end before it came.
+    pub(super) is_interrupted: bool,
 }
 
 impl Report {
@@ -111,6 +113,9 @@ impl Report {
 
     /// What the command ends with: the code of the first failure. Warnings alone are none: a mount works.
     pub(super) fn exit(&self) -> Result<(), Exit> {
+        if self.is_interrupted {
+            return Err(Exit::Failed);
+        }
         let first = self.findings.iter().find_map(|finding| match finding.status {
             Status::Failure(exit) => Some(exit),
             _ => None,
@@ -150,9 +155,11 @@ mod tests {
         let failing = |topic, exit| Finding::from(Diagnosis::new(topic, "c", "r").ending(exit));
         let ok = Finding::ok(Topic::Dns, "d");
         let warning = Finding::warning(Topic::Lifecycle, "d");
-        let report = |findings: &[Finding]| Report { findings: findings.to_vec(), left_behind: Vec::new() };
+        let report = |findings: &[Finding]| Report { findings: findings.to_vec(), ..Report::default() };
         let calm = report(&[ok.clone(), Finding::skipped(Topic::Put, "of it")]);
         assert_eq!((calm.exit(), calm.worst()), (Ok(()), Status::Ok));
+        let interrupted = Report { is_interrupted: true, ..calm };
+        assert_eq!(interrupted.exit(), Err(Exit::Failed), "nobody knows how it would have ended");
         let warned = report(&[ok.clone(), warning.clone()]);
         assert_eq!((warned.exit(), warned.worst()), (Ok(()), Status::Warning));
         let failed = report(&[ok, failing(Topic::Fuse, Exit::MountPoint), warning, failing(Topic::Put, Exit::Service)]);
