@@ -23,7 +23,7 @@ use super::mount_point::{self, MountEntry};
 use super::obstacles;
 use super::rereading::Rereading;
 use super::signals::{RAISED_FOR, Signals, Wish};
-use super::{logging, mount};
+use super::{allocator, logging, mount};
 use crate::clock::Clock;
 use crate::config::{KeySource, MountConfig, Service};
 use crate::fs::{FileSystem, FileSystemParts, Inheritance, Others, Recovery};
@@ -80,7 +80,10 @@ pub(super) async fn run(
     }
     log::info!("mounted {} on {}", config.source, session.mount_point.display());
 
-    let mut asker = session.end(&mut signals, &mut care).await;
+    let mut asker = tokio::select! {
+        asker = session.end(&mut signals, &mut care) => asker,
+        never = allocator::keep_giving_back() => match never {},
+    };
     session.unmount_timeout = care.rereading.unmount_timeout();
     let left = tokio::select! {
         left = session.close(asker.as_mut()) => left,
@@ -181,7 +184,11 @@ impl Care {
         }
         let (used, limit) = (state.memory_bytes, state.memory_bytes_max);
         tell(format!("{used} of {limit} bytes of memory in use"));
-        tell(format!("{} bytes of names and attributes", state.metadata_bytes));
+        let (names, inodes) = (state.metadata_bytes, state.inodes_bytes);
+        tell(format!(
+            "{names} bytes of names and attributes, and {inodes} of {} inodes that are referred to",
+            state.inodes
+        ));
         let Stats { requests, retries, bytes_up, bytes_down, published, keys_skipped } = &*self.stats;
         let [requests, retries, up, down] = [requests, retries, bytes_up, bytes_down].map(Stats::get);
         tell(format!("{requests} requests, {retries} of them repeats, {up} bytes up, {down} bytes down"));

@@ -11,7 +11,7 @@ use crate::fs::change::{Attributes, Changes, Special};
 use crate::fs::context::{BACKGROUND_MAX, Context, FsError, FsOptions, HandleId, Others, Owner};
 use crate::fs::locks::FileLocks;
 use crate::fs::markers::Markers;
-use crate::fs::names::{Attr, AttrChange, DirEntry, DirEntryPlus, Directories, FileName, Ino, Names};
+use crate::fs::names::{Attr, AttrChange, DirEntry, DirEntryPlus, Directories, FileName, INODE_BYTES, Ino, Names};
 use crate::fs::open::{Allocation, Files, Holder, OpenMode, Opened, Publisher, SeekTo, WriteOutcome, looks_like};
 use crate::fs::recovery::Inheritance;
 use crate::fs::state::{FsState, OpenFileState};
@@ -449,11 +449,14 @@ impl FileSystem {
             .into_iter()
             .map(|(ino, (handles, writers))| OpenFileState { path: self.path(Ino(ino)), handles, writers })
             .collect();
+        let (metadata_bytes, inodes) = self.names.held();
         FsState {
             open,
             directories: self.directories.handles.all().len(),
             unpublished: self.publisher.unpublished_bytes(),
-            metadata_bytes: self.names.cost_bytes(),
+            metadata_bytes,
+            inodes,
+            inodes_bytes: inodes * INODE_BYTES,
             memory_bytes: self.context.memory.used_bytes(),
             memory_bytes_max: self.context.memory.limit_bytes(),
         }

@@ -11,6 +11,10 @@ pub struct FsState {
     pub unpublished: Vec<(String, u64)>,
     /// What is known of names and attributes takes so many bytes.
     pub metadata_bytes: usize,
+    /// Inodes that the kernel or a handle refers to, which keep their names, too.
+    pub inodes: usize,
+    /// They take so many bytes beside their names.
+    pub inodes_bytes: usize,
     /// The bytes of memory that are in use.
     pub memory_bytes: usize,
     /// How many there may be.
