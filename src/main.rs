@@ -2,7 +2,8 @@
 
 use std::process::ExitCode;
 
-/// It gives back what is freed: a mount that has known a million names is small again once the kernel has forgotten them.
+/// It gives back what is freed, if it is asked to now and then (`cli/allocator.rs`): a mount that has known a million names is
+/// small again once the kernel has forgotten them.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

@@ -1,6 +1,7 @@
 //! Commands, logging, daemon and exit codes: the outermost layer, and the only one that prints, exits or reads the
 //! environment of the process.
 
+mod allocator;
 mod arguments;
 mod control;
 mod daemon;

@@ -24,7 +24,7 @@ use super::obstacles;
 use super::rereading::Rereading;
 use super::signals::{RAISED_FOR, Signals, Wish};
 use super::topic::Topic;
-use super::{logging, mount};
+use super::{allocator, logging, mount};
 use crate::clock::Clock;
 use crate::config::{KeySource, ListenAddress, MountConfig, Service};
 use crate::fs::{FileSystem, FileSystemParts, Inheritance, Others, Recovery};
@@ -100,7 +100,10 @@ pub(super) async fn run(
     }
     log::info!("mounted {} on {}", config.source, session.mount_point.display());
 
-    let mut asker = session.end(&mut signals, &mut care).await;
+    let mut asker = tokio::select! {
+        asker = session.end(&mut signals, &mut care) => asker,
+        never = allocator::keep_giving_back() => match never {},
+    };
     session.unmount_timeout = care.rereading.unmount_timeout();
     let left = tokio::select! {
         left = session.close(asker.as_mut()) => left,
@@ -219,7 +222,10 @@ impl Care {
         }
         let memory = state.memory;
         tell(format!("{} of {} bytes of memory in use", memory.used, memory.limit));
-        tell(format!("{} bytes of names and attributes", memory.names));
+        tell(format!(
+            "{} bytes of names and attributes, and {} of {} inodes that are referred to",
+            memory.names, memory.inodes_bytes, memory.inodes
+        ));
         let Stats { requests, retries, bytes_up, bytes_down, published, keys_skipped, .. } = &**self.fs.stats();
         let [requests, retries, up, down] = [requests, retries, bytes_up, bytes_down].map(Stats::get);
         tell(format!("{requests} requests, {retries} of them repeats, {up} bytes up, {down} bytes down"));

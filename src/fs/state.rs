@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::SystemTime;
 
 use super::file_system::FileSystem;
-use super::names::Ino;
+use super::names::{INODE_BYTES, Ino};
 use super::open::{Writing, inode::writings};
 use crate::upload::{Progress, Stage};
 
@@ -40,6 +40,10 @@ pub struct MemoryState {
     pub names: usize,
     /// That limit.
     pub names_limit: usize,
+    /// Inodes that the kernel or a handle refers to, which keep their names, too.
+    pub inodes: usize,
+    /// They take so many bytes beside their names.
+    pub inodes_bytes: usize,
     /// Writers and readers that wait for a buffer.
     pub waiting: usize,
 }
@@ -133,14 +137,17 @@ impl FileSystem {
 
     fn memory_state(&self, files: &[FileState]) -> MemoryState {
         let memory = &self.context.memory;
+        let (names, inodes) = self.names.held();
         let written = files.iter().filter_map(|file| file.progress.as_ref());
         MemoryState {
             limit: memory.limit_bytes(),
             used: memory.used_bytes(),
             writers: written.map(|progress| progress.held_bytes as usize).sum(),
             idle: memory.idle_bytes(),
-            names: self.names.cost_bytes(),
+            names,
             names_limit: self.context.options.metadata_bytes,
+            inodes,
+            inodes_bytes: inodes * INODE_BYTES,
             waiting: memory.waiting(),
         }
     }

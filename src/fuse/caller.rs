@@ -3,6 +3,7 @@
 //! The kernel does not let a process die while it waits for a reply, and the interrupt that it sends does not reach this
 //! code. So whoever keeps a caller waiting looks from time to time whether a signal is waiting for it, too.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::fs;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -216,8 +217,24 @@ fn shows_group(status: &str, gid: u32) -> bool {
     groups.is_some_and(|groups| groups.split_whitespace().any(|group| group.parse() == Ok(gid)))
 }
 
+/// How long it is believed to which process a thread belongs: far shorter than until its number is used again.
+const PROCESS_KNOWN_FOR: Duration = Duration::from_secs(1);
+
 /// The process that a thread belongs to; the thread itself where `/proc` does not tell.
 pub(super) fn process_of(tid: u32) -> u32 {
+    thread_local! {
+        /// The last answer, and when. Most calls in a row are of one thread, and a look costs more than all else of an event.
+        static LAST: Cell<Option<(u32, u32, Instant)>> = const { Cell::new(None) };
+    }
+    if let Some((_, process, _)) = LAST.get().filter(|(of, _, at)| *of == tid && at.elapsed() < PROCESS_KNOWN_FOR) {
+        return process;
+    }
+    let process = look_up_process(tid);
+    LAST.set(Some((tid, process, Instant::now())));
+    process
+}
+
+fn look_up_process(tid: u32) -> u32 {
     let status = fs::read_to_string(format!("/proc/{tid}/status")).unwrap_or_default();
     let told = status.lines().find_map(|line| line.strip_prefix("Tgid:"));
     told.and_then(|number| number.trim().parse().ok()).unwrap_or(tid)

@@ -234,10 +234,10 @@ fn totals(files: &[FileStatus]) -> Totals {
 }
 
 fn memory(state: MemoryState) -> MemoryStatus {
-    let MemoryState { limit, used, writers, idle, names, names_limit, waiting } = state;
+    let MemoryState { limit, used, writers, idle, names, names_limit, inodes_bytes, waiting, .. } = state;
     // What writers hold was counted a moment after all that is used.
     let readers = used.saturating_sub(writers);
-    MemoryStatus { limit, used, writers, readers, idle, names, names_limit, waiting }
+    MemoryStatus { limit, used, writers, readers, idle, names, names_limit, inodes: inodes_bytes, waiting }
 }
 
 /// Those with an upload first, then what else is not in the bucket, then the rest; each by path.

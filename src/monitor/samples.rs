@@ -115,6 +115,7 @@ fn memory() -> MemoryStatus {
         idle: 4 << 20,
         names: 1 << 20,
         names_limit: 64 << 20,
+        inodes: 0,
         waiting: 1,
     }
 }

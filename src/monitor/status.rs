@@ -84,6 +84,9 @@ pub struct MemoryStatus {
     pub names: usize,
     /// That budget.
     pub names_limit: usize,
+    /// Inodes that the kernel refers to, beside their names, which stay until it forgets them.
+    #[serde(default)]
+    pub inodes: usize,
     /// Writers and readers that wait for a buffer.
     pub waiting: usize,
 }

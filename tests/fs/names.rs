@@ -691,3 +691,20 @@ async fn a_directory_that_is_filled_costs_no_listing_however_little_is_kept_of_n
     bed.stat("d/0000").await.unwrap();
     assert_eq!(bed.take_ops(), [Op::HeadObject], "its attributes made way");
 }
+
+#[tokio::test]
+async fn the_state_tells_how_many_inodes_the_kernel_refers_to() {
+    let bed = Bed::new();
+    let names: Vec<String> = (0..100).map(|index| format!("{index}")).collect();
+    names.iter().for_each(|name| bed.bucket.insert(name, ""));
+    let before = bed.fs.state();
+    let mut told = Vec::new();
+    for name in &names {
+        told.push(bed.stat(name).await.unwrap().ino);
+    }
+    let state = bed.fs.state();
+    assert_eq!(state.memory.inodes, before.memory.inodes + names.len());
+    assert!(state.memory.inodes_bytes >= names.len() * 100, "{}", state.memory.inodes_bytes);
+    told.into_iter().for_each(|ino| bed.fs.forget(ino, 1));
+    assert_eq!(bed.fs.state().memory.inodes, before.memory.inodes);
+}

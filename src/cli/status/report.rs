@@ -314,6 +314,7 @@ mod tests {
                 idle: 0,
                 names: 1 << 20,
                 names_limit: 32 << 20,
+                inodes: 0,
                 waiting: 1,
             },
             files: vec![file],

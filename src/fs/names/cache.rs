@@ -39,9 +39,10 @@ impl Names {
         self.tree.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What is known of names and attributes costs so many bytes.
-    pub(crate) fn cost_bytes(&self) -> usize {
-        self.tree().inodes.budget.used.bytes
+    /// What is known of names and attributes costs so many bytes, and so many inodes are referred to.
+    pub(crate) fn held(&self) -> (usize, usize) {
+        let tree = self.tree();
+        (tree.inodes.budget.used.bytes, tree.inodes.nodes.len())
     }
 
     /// Panics unless what must always hold of names does. For tests; takes time in proportion to all that is known.

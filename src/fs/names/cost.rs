@@ -9,6 +9,10 @@ use crate::object::ObjectAttributes;
 /// full, and what an allocator adds to each.
 pub(super) const NAME_BYTES: usize = 224;
 
+/// What an inode costs that the kernel or a handle refers to, in bytes, beside its name and what is open of it: itself, what an
+/// allocator adds, and its place in a table that may be half full. That is not in [`Cost`]: no eviction gives it back.
+pub(crate) const INODE_BYTES: usize = 128;
+
 /// What attributes cost beside their text: six standard ones, a tree of the others, and what an allocator adds.
 pub(super) const ATTRIBUTES_BYTES: usize = 720;
 

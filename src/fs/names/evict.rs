@@ -247,6 +247,7 @@ mod tests {
         assert!(told.len() == names.len() && tree.inodes.budget.used.bytes > 2 * LIMIT);
         told.into_iter().for_each(|file| tree.forget(file, 1, at(300)));
         tree.inodes.expect_consistent();
+        assert!(tree.inodes.nodes.capacity() < names.len(), "the table of inodes has become smaller, too");
         assert!(tree.inodes.budget.used.bytes <= LIMIT, "{}", tree.inodes.budget.used.bytes);
     }
 }

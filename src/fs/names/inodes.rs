@@ -3,14 +3,20 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::{Budget, Cost, Directory, Entry, EntryKind, FileName, Ino, ObjectStat, OpenState, ROOT, Times};
+use super::{
+    Budget, Cost, Directory, Entry, EntryKind, FileName, INODE_BYTES, Ino, ObjectStat, OpenState, ROOT, Times,
+};
 use crate::object::{ETag, ObjectAttributes, Version};
+
+/// A table of inodes with room for no more than so many is not made smaller.
+const ROOM_MIN: usize = 4096;
 
 /// All inodes.
 #[derive(Debug)]
 pub(crate) struct Inodes {
     /// INVARIANT: the parent of every linked inode is in here and is a directory whose entry of that name has its number.
-    pub(super) nodes: HashMap<Ino, Node>,
+    /// Boxed, because a table keeps room for twice as many.
+    pub(super) nodes: HashMap<Ino, Box<Node>>,
     pub(super) budget: Budget,
     next_ino: u64,
 }
@@ -28,6 +34,9 @@ pub(crate) struct Node {
     pub(super) times: Option<Box<Times>>,
     pub(super) body: Body,
 }
+
+const _: () =
+    assert!(size_of::<Node>() + 2 * size_of::<(Ino, Box<Node>)>() < INODE_BYTES, "what an inode is said to cost");
 
 #[derive(Debug)]
 pub(super) enum Body {
@@ -54,7 +63,7 @@ impl Inodes {
     pub(super) fn new(limit_bytes: usize) -> Inodes {
         let mut root = Node::directory(ROOT, None);
         root.lookups = 1;
-        let (nodes, budget) = (HashMap::from([(ROOT, root)]), Budget::new(limit_bytes));
+        let (nodes, budget) = (HashMap::from([(ROOT, Box::new(root))]), Budget::new(limit_bytes));
         Inodes { nodes, budget, next_ino: ROOT.0 + 1 }
     }
 
@@ -161,8 +170,11 @@ impl Inodes {
     }
 
     /// Drops an inode, and if it is a directory all that is known of its entries.
-    pub(super) fn remove(&mut self, ino: Ino) -> Option<Node> {
+    pub(super) fn remove(&mut self, ino: Ino) -> Option<Box<Node>> {
         let node = self.nodes.remove(&ino)?;
+        if self.nodes.len() < self.nodes.capacity() / 4 && self.nodes.capacity() > ROOM_MIN {
+            self.nodes.shrink_to(2 * self.nodes.len());
+        }
         if let Body::Directory(directory) = &node.body {
             self.budget.forget(ino, directory.cost);
         }

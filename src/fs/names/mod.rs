@@ -45,6 +45,7 @@ pub(super) use attributes::{
 };
 pub(super) use cache::Names;
 pub(super) use claims::{Claim, Claimed};
+pub(super) use cost::INODE_BYTES;
 pub(super) use directory::Directory;
 pub(super) use entry::{CopyOf, Entry, EntryKind, Marker, ObjectStat};
 pub(super) use heads::METADATA_ATTEMPTS;

@@ -61,7 +61,7 @@ impl Tree {
     }
 
     pub(crate) fn node(&self, ino: Ino) -> Option<&Node> {
-        self.inodes.nodes.get(&ino)
+        self.inodes.nodes.get(&ino).map(Box::as_ref)
     }
 
     pub(crate) fn directory(&self, ino: Ino) -> Option<&Directory> {
@@ -149,8 +149,8 @@ impl Tree {
         let entry = self.entry(parent, name)?;
         let (ino, is_directory) = (entry.ino, entry.what.is_directory());
         let node = self.inodes.nodes.entry(ino).or_insert_with(|| match is_directory {
-            true => Node::directory(parent, Some(name.clone())),
-            false => Node::file(parent, name.clone()),
+            true => Box::new(Node::directory(parent, Some(name.clone()))),
+            false => Box::new(Node::file(parent, name.clone())),
         });
         node.lookups += 1;
         Some(ino)
