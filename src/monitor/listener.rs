@@ -1,6 +1,7 @@
 //! The place where metrics and the page are: bound before anything is mounted, answered for as long as the mount lives.
 //!
-//! Connections are few, their heads are small, and who says nothing or takes nothing of an answer is let go.
+//! Connections are few, their heads are small, and who says nothing or takes nothing of an answer is let go. That is why they are
+//! accepted here: what axum brings for it has none of these bounds.
 
 use std::fs;
 use std::io::{self, ErrorKind};

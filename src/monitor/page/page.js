@@ -81,7 +81,11 @@ function say(text) {
 }
 
 function apply(changes) {
-  for (const [name, html] of Object.entries(changes.fragments ?? {})) replace(places.get(name), html);
+  for (const [name, html] of Object.entries(changes.fragments ?? {})) {
+    const place = places.get(name);
+    // There is none where the mount that answers now is of another version than the page.
+    if (place) replace(place, html);
+  }
   for (const upload of changes.uploads ?? []) draw(upload);
   if (changes.order) arrange(changes.order);
   if (changes.title) document.title = changes.title;

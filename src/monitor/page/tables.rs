@@ -40,8 +40,8 @@ pub(super) fn figures(status: &Status) -> Markup {
             &format!("{} since mounted", words::bytes(transfer.bytes_up))))
         (figure("Down", &words::rate(mean(&transfer.rates, NOW_SECONDS, |rate| rate.down)),
             &format!("{} since mounted", words::bytes(transfer.bytes_down))))
-        (figure("Not in the bucket", &words::bytes(memory.writers as u64),
-            &format!("of {}", words::counted(status.unpublished_count as u64, "file"))))
+        (figure("Not in the bucket", &words::counted(status.unpublished_count as u64, "file"),
+            &format!("{} of memory held for writers", words::bytes(memory.writers as u64))))
         (figure("Published", &words::count(transfer.published),
             &format!("{}, {}", words::counted(status.files_count as u64, "file"), words::counted(handles as u64, "handle"))))
         (figure("Requests", &words::count(requests),
@@ -132,7 +132,7 @@ pub(super) fn operations_head(what: &str) -> Markup {
 /// Who holds memory, with bars.
 pub(super) fn memory(memory: &MemoryStatus) -> Markup {
     let rows = [
-        ("Not in the bucket yet", memory.writers, memory.limit),
+        ("Written, or kept for writers", memory.writers, memory.limit),
         ("Blocks that are read", memory.readers, memory.limit),
         ("Free for the next", memory.idle, memory.limit),
         ("Names and attributes", memory.names, memory.names_limit),
