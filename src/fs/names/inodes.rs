@@ -32,6 +32,8 @@ pub(crate) struct Node {
     /// What it was when it lost its name, for whoever has it open still.
     pub(super) removed: Option<Box<Entry>>,
     pub(super) times: Option<Box<Times>>,
+    /// INVARIANT: how many inodes have their names in this one. A directory stays for as long as there are any.
+    pub(super) named_here: u32,
     pub(super) body: Body,
 }
 
@@ -55,7 +57,7 @@ impl Node {
     }
 
     fn new(parent: Ino, name: Option<FileName>, body: Body) -> Node {
-        Node { parent, name, lookups: 0, removed: None, times: None, body }
+        Node { parent, name, lookups: 0, removed: None, times: None, named_here: 0, body }
     }
 }
 
@@ -169,9 +171,19 @@ impl Inodes {
         }
     }
 
+    /// An inode that has a name in `parent` from now on, or has none there any more.
+    pub(super) fn count_in(&mut self, parent: Ino, is_named: bool) {
+        if let Some(parent) = self.nodes.get_mut(&parent) {
+            parent.named_here = if is_named { parent.named_here + 1 } else { parent.named_here.saturating_sub(1) };
+        }
+    }
+
     /// Drops an inode, and if it is a directory all that is known of its entries.
     pub(super) fn remove(&mut self, ino: Ino) -> Option<Box<Node>> {
         let node = self.nodes.remove(&ino)?;
+        if node.removed.is_none() {
+            self.count_in(node.parent, false);
+        }
         if self.nodes.len() < self.nodes.capacity() / 4 && self.nodes.capacity() > ROOM_MIN {
             self.nodes.shrink_to(2 * self.nodes.len());
         }
@@ -184,7 +196,11 @@ impl Inodes {
     /// Panics unless what must always hold does.
     pub(super) fn expect_consistent(&self) {
         let mut cost = Cost::default();
+        let mut named: HashMap<Ino, u32> = HashMap::new();
+        let have_names = self.nodes.iter().filter(|(ino, node)| **ino != ROOT && node.removed.is_none());
+        have_names.for_each(|(_, node)| *named.entry(node.parent).or_default() += 1);
         for (ino, node) in &self.nodes {
+            assert_eq!(node.named_here, named.remove(ino).unwrap_or_default(), "inodes with names in {ino:?}");
             if let Body::Directory(directory) = &node.body {
                 cost += directory.expect_consistent();
             }
