@@ -61,6 +61,9 @@ const PROGRESS_EVERY: Duration = Duration::from_millis(250);
 /// How many times of that the log is told once.
 const LOG_TURNS: u32 = 8;
 
+/// How long those who trace the mount may take to read what happened last.
+const LAST_EVENTS_TIMEOUT: Duration = Duration::from_secs(1);
+
 /// What is left for what was written between publishing and the end of the mount, at least.
 const LAST_PUBLISH_MIN: Duration = Duration::from_secs(1);
 
@@ -119,6 +122,8 @@ pub(super) async fn run(
         log::warn!("{path}: published as it is, {CUT_OFF}");
     }
     log::info!("unmounted {}", session.mount_point.display());
+    // Who traces hears of the last requests, too.
+    let _ = timeout(LAST_EVENTS_TIMEOUT, session.fs.stats().trace.end()).await;
     for mut asker in asker.take().into_iter().chain(session.other_askers()) {
         asker.tell(&left).await;
         asker.hold_until_exit();

@@ -8,7 +8,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
-use tokio::sync::broadcast::{self, error::RecvError};
+use tokio::sync::broadcast::{
+    self,
+    error::{RecvError, TryRecvError},
+};
+use tokio::sync::watch;
 
 /// Events that may wait for a listener.
 const WAITING_MAX: usize = 4096;
@@ -96,12 +100,18 @@ pub fn text_of_time(at: SystemTime) -> String {
 pub struct Trace {
     listeners: Arc<AtomicUsize>,
     events: broadcast::Sender<Arc<Event>>,
+    /// Whether nothing more happens. Each listener has a receiver.
+    ended: watch::Sender<bool>,
 }
 
 impl Default for Trace {
     fn default() -> Trace {
         // The buffer is there from the start: some 100 KiB.
-        Trace { listeners: Arc::default(), events: broadcast::Sender::new(WAITING_MAX) }
+        Trace {
+            listeners: Arc::default(),
+            events: broadcast::Sender::new(WAITING_MAX),
+            ended: watch::Sender::new(false),
+        }
     }
 }
 
@@ -110,6 +120,7 @@ impl Default for Trace {
 pub struct Listener {
     listeners: Arc<AtomicUsize>,
     events: broadcast::Receiver<Arc<Event>>,
+    ended: watch::Receiver<bool>,
 }
 
 impl Trace {
@@ -130,17 +141,42 @@ impl Trace {
     pub fn listen(&self) -> Listener {
         let events = self.events.subscribe();
         self.listeners.fetch_add(1, Ordering::Relaxed);
-        Listener { listeners: self.listeners.clone(), events }
+        Listener { listeners: self.listeners.clone(), events, ended: self.ended.subscribe() }
+    }
+
+    /// Nothing more happens: returns when every listener has heard what did, and has gone.
+    pub async fn end(&self) {
+        self.ended.send_replace(true);
+        self.ended.closed().await;
     }
 }
 
 impl Listener {
+    /// Returns when nothing more happens.
+    pub async fn until_end(&self) {
+        let mut ended = self.ended.clone();
+        // Who tells of events lives longer than who listens, or has ended.
+        let _ = ended.wait_for(|ended| *ended).await;
+    }
+
     /// The next event, or how many were lost since the last because the listener was too slow. `None` when the mount is gone.
     pub async fn next(&mut self) -> Option<Result<Arc<Event>, u64>> {
-        match self.events.recv().await {
-            Ok(event) => Some(Ok(event)),
-            Err(RecvError::Lagged(lost)) => Some(Err(lost)),
-            Err(RecvError::Closed) => None,
+        loop {
+            match self.events.try_recv() {
+                Ok(event) => return Some(Ok(event)),
+                Err(TryRecvError::Lagged(lost)) => return Some(Err(lost)),
+                Err(TryRecvError::Empty) if !*self.ended.borrow() => {}
+                Err(TryRecvError::Empty | TryRecvError::Closed) => return None,
+            }
+            tokio::select! {
+                received = self.events.recv() => match received {
+                    Ok(event) => return Some(Ok(event)),
+                    Err(RecvError::Lagged(lost)) => return Some(Err(lost)),
+                    Err(RecvError::Closed) => return None,
+                },
+                // What had happened by then is still to be heard.
+                _ = self.ended.changed() => {}
+            }
         }
     }
 }
@@ -181,6 +217,27 @@ mod tests {
         assert_eq!(*listener.next().await.unwrap().unwrap(), call(3));
         drop(listener);
         assert!(!trace.is_on());
+    }
+
+    #[tokio::test]
+    async fn the_end_waits_until_all_was_heard() {
+        let trace = Arc::new(Trace::default());
+        trace.end().await;
+        let trace = Arc::new(Trace::default());
+        let mut listener = trace.listen();
+        trace.tell(|| call(1));
+        let ending = tokio::spawn({
+            let trace = trace.clone();
+            async move { trace.end().await }
+        });
+        while !*listener.ended.borrow() {
+            tokio::task::yield_now().await;
+        }
+        assert!(!ending.is_finished());
+        assert_eq!(*listener.next().await.unwrap().unwrap(), call(1));
+        assert!(listener.next().await.is_none());
+        drop(listener);
+        ending.await.unwrap();
     }
 
     #[test]

@@ -8,7 +8,7 @@ use cosmount::store::ObjectStore;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::bed::{Bed, Bucket, eventually, signal};
+use crate::bed::{Bed, Bucket, cosmount, eventually, signal};
 use crate::browser::{Browser, page_of, status};
 
 /// How often the three are compared while a file goes up.
@@ -27,6 +27,13 @@ fn listed(bucket: &Bucket, key: &str) -> BTreeSet<u64> {
     let key = ObjectKey::new(key).unwrap();
     let parts = bucket.run(|store| store.list_parts(&key, &upload.upload)).unwrap();
     parts.iter().map(|part| u64::from(part.number.get())).collect()
+}
+
+/// What `cosmount status --json` tells.
+fn told(bed: &Bed) -> Value {
+    let shown = cosmount().args(["status", "--json"]).arg(bed.at("")).output().unwrap();
+    assert!(shown.status.success(), "{}", String::from_utf8_lossy(&shown.stderr));
+    serde_json::from_slice(&shown.stdout).unwrap()
 }
 
 /// The upload of the document, and its letters.
@@ -62,7 +69,7 @@ impl Drop for Copying {
     }
 }
 
-/// While 1 GiB is copied, at 20 moments: what has landed by the document and by the page the service has by then, what the
+/// While 1 GiB is copied, at 20 moments: what has landed by the document, by the command and by the page the service has by then, what the
 /// service had before the document says is landed or on its way, and nothing goes back. At each of them the writer then stands
 /// still until nothing is on its way, and all three are the same.
 #[test]
@@ -101,7 +108,10 @@ fn page_document_and_list_parts_agree_while_a_gibibyte_is_copied() {
         assert_eq!((numbers(&map, "LC"), numbers(&drawn(&cells), "LC")), (there.clone(), there.clone()), "{moment}");
         let numbered: Vec<u64> = serde_json::from_value(cells["uploads"][0]["numbers"].clone()).unwrap();
         assert!(numbered.into_iter().eq(1..=there.len() as u64), "{moment}: every cell has its number");
+        let (told, told_map) = upload_of(&told(&bed));
+        assert_eq!(numbers(&told_map, "LC"), there, "{moment}: what `cosmount status --json` tells");
         let bytes = upload["landed_bytes"].as_u64().unwrap();
+        assert_eq!(told["landed_bytes"], bytes, "{moment}");
         shown = Shown { landed: there, bytes };
         copying.go_on();
     }

@@ -45,7 +45,11 @@ const STATUS_EVERY_MIN: Duration = Duration::from_millis(100);
 const PROGRESS_EVERY: Duration = Duration::from_millis(200);
 
 /// Events that are written at once, at most.
-const EVENTS_AT_ONCE_MAX: usize = 512;
+const EVENTS_AT_ONCE_MAX: usize = 4096;
+
+/// How long events are gathered before they are written: nobody sees it, and to wake a reader for each would cost more than all
+/// else.
+const GATHER_FOR: Duration = Duration::from_millis(50);
 
 /// Somebody who asked to unmount and waits for answers.
 pub(in crate::cli) struct Asker(UnixStream);
@@ -197,14 +201,17 @@ impl Host {
                 // Who listens says nothing more, so this is the end.
                 _ = reader.read(&mut nothing) => return Ok(()),
             };
-            let mut text = String::new();
-            let mut next = first;
+            tokio::select! {
+                () = sleep(GATHER_FOR) => {}
+                () = listener.until_end() => {}
+            }
+            let (mut text, mut next) = (String::new(), first);
             for _ in 0..EVENTS_AT_ONCE_MAX {
-                match next {
-                    Some(Ok(event)) if sieve.lets_through(&event) => text += &Answer::line_of(&event),
+                match &next {
+                    Some(Ok(event)) if sieve.lets_through(event) => text += &Answer::line_of(event),
                     Some(Ok(_)) => {}
-                    Some(Err(events)) => text += &Answer::Lost { events }.line(),
-                    None => return Ok(()),
+                    Some(Err(events)) => text += &Answer::Lost { events: *events }.line(),
+                    None => break,
                 }
                 match listener.next().now_or_never() {
                     Some(more) => next = more,
@@ -212,6 +219,9 @@ impl Host {
                 }
             }
             timeout(READING_TIMEOUT, writer.write_all(text.as_bytes())).await??;
+            if next.is_none() {
+                return Ok(());
+            }
         }
     }
 

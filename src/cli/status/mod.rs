@@ -7,6 +7,8 @@ use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
+use tokio::signal::unix::{SignalKind, signal};
+
 use super::arguments::StatusArguments;
 use super::control::{self, Answer, Ask, Conversation};
 use super::failure::{Exit, Failure};
@@ -107,12 +109,15 @@ pub(super) fn hang_up_on_interrupt(conversation: &Conversation) -> Result<(), Fa
     let Some(connection) = conversation.hangs_up() else { return Ok(()) };
     let failed = |error: std::io::Error| Failure::new(Exit::Failed, format!("signals cannot be listened to: {error}"));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().map_err(failed)?;
+    // From here on and not from when the thread runs: somebody may be quick.
+    let (mut interrupts, mut ends) = {
+        let _runtime = runtime.enter();
+        (signal(SignalKind::interrupt()).map_err(failed)?, signal(SignalKind::terminate()).map_err(failed)?)
+    };
     std::thread::spawn(move || {
         runtime.block_on(async {
-            use tokio::signal::unix::{SignalKind, signal};
-            let Ok(mut ends) = signal(SignalKind::terminate()) else { return };
             tokio::select! {
-                _ = tokio::signal::ctrl_c() => {}
+                _ = interrupts.recv() => {}
                 _ = ends.recv() => {}
             }
         });
