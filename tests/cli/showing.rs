@@ -64,7 +64,9 @@ fn a_unix_socket_is_for_its_owner_and_goes_with_the_mount() {
     let gone = std::process::Command::new("fusermount3").args(["-u", "-z"]).arg(home.mount_point()).status();
     assert!(gone.unwrap().success() && path.exists());
     let _mount = foreground(&home, &service, &["--metrics-listen", path.to_str().unwrap()]);
-    eventually("the page answers", || UnixStream::connect(&path).ok());
+    // The page has its address before anything is mounted, and the mount its socket right after that.
+    eventually("the mount can be asked", || (home.run(&["status", "mnt"]).code == Some(0)).then_some(()));
+    assert!(UnixStream::connect(&path).is_ok());
     home.unmount().succeeded();
 }
 
@@ -81,6 +83,7 @@ fn prices_make_an_estimate_and_wrong_ones_are_refused() {
     assert_eq!(labels, "currency=\"CNY\",item=\"read_requests\"");
     let reads = service.requests().iter().filter(|request| !request.starts_with("Put")).count();
     assert_eq!(amount.parse::<f64>().unwrap(), reads as f64 / 100.0);
+    eventually("the mount can be asked", || (home.run(&["status", "mnt"]).code == Some(0)).then_some(()));
     home.unmount().succeeded();
     home.write(".config/cosmount/config.toml", "[prices]\nper_gib_down = 1\n", 0o644);
     let output = home.mount(&service, &[]).output().unwrap();
