@@ -41,9 +41,11 @@ impl PublishProgress {
             terminal::warn(&format!("waiting for {} with {} to be published", counted(files), BinaryBytes(bytes)));
         }
     }
+}
 
+impl Drop for PublishProgress {
     /// Takes the bar away.
-    pub(super) fn end(&self) {
+    fn drop(&mut self) {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }

@@ -48,18 +48,14 @@ fn publish(daemon: UnixStream, mount: &str, path: String) -> Result<Vec<String>,
     let mut conversation = Conversation::begin(daemon, mount, &Ask::Sync { path })?;
     conversation.wait_for(SILENCE_MAX)?;
     let (mut unpublished, mut progress) = (Vec::new(), PublishProgress::new());
-    while let Some(answer) = conversation.next().inspect_err(|_| progress.end())? {
+    while let Some(answer) = conversation.next()? {
         match answer {
             Answer::Progress { files, bytes } => progress.tell(files, bytes),
             Answer::Unpublished { what } => unpublished.push(what),
-            Answer::Done => {
-                progress.end();
-                return Ok(unpublished);
-            }
+            Answer::Done => return Ok(unpublished),
             _ => {}
         }
     }
-    progress.end();
     let sentence = format!("the mount on {mount} ended before everything was published; its log says why");
     Err(Failure::new(Exit::Unpublished, sentence))
 }

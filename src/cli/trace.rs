@@ -8,9 +8,9 @@ use serde_json::Value;
 use super::arguments::{TraceArguments, TraceOnly};
 use super::control::{Answer, Ask, Conversation, TraceFilter};
 use super::failure::Failure;
-use super::status::hang_up_on_interrupt;
 use super::sync::{Place, place};
 use super::terminal::{self, Terminal, harmless};
+use crate::stats::is_failure;
 
 /// How long there may be nothing to tell.
 const SILENCE_MAX: Duration = Duration::from_secs(365 * 24 * 3600);
@@ -20,7 +20,7 @@ pub(super) fn run(arguments: &TraceArguments) -> Result<(), Failure> {
     let Place { daemon, mount_point, below } = place(&arguments.path)?;
     let ask = Ask::Trace(filter(arguments, &below));
     let mut conversation = Conversation::begin(daemon, &mount_point.display().to_string(), &ask)?;
-    hang_up_on_interrupt(&conversation)?;
+    conversation.hang_up_on_interrupt()?;
     let terminal = Terminal::of_stdout();
     while let Some(answer) = conversation.next()? {
         match answer {
@@ -74,11 +74,10 @@ fn line(event: &Value, terminal: &Terminal) -> String {
     let result = text("result");
     let ended = match result {
         "ok" => terminal.good("ok"),
-        // Answers like others.
-        "not_found" | "ENOENT" | "ENODATA" => result.to_owned(),
-        other => terminal.bad(other),
+        other if is_failure(other) => terminal.bad(other),
+        other => other.to_owned(),
     };
-    let (arrow, name, on, mut facts) = if text("what") == "request" {
+    let (arrow, name, on, facts) = if text("what") == "request" {
         let mut facts: Vec<String> = Vec::new();
         facts.extend(number("status").filter(|status| *status != 0).map(|status| status.to_string()));
         facts.extend(number("bytes_up").filter(|up| *up > 0).map(|up| format!("{} up", BinaryBytes(up))));
@@ -93,7 +92,7 @@ fn line(event: &Value, terminal: &Terminal) -> String {
         let to = event["to"].as_str().map_or_else(String::new, |to| format!(" to {}", harmless(to)));
         (" ", text("call"), format!("{}{to}", harmless(text("path"))), facts)
     };
-    let facts = if facts.is_empty() { String::new() } else { format!(" ({})", std::mem::take(&mut facts).join(", ")) };
+    let facts = if facts.is_empty() { String::new() } else { format!(" ({})", facts.join(", ")) };
     format!("{time} {millis:>9.3} ms {arrow} {name} {on}: {ended}{}", terminal.dim(&harmless(&facts)))
 }
 

@@ -57,21 +57,17 @@ fn ask(daemon: UnixStream, path: &Path) -> Result<(), Failure> {
     let mut conversation = Conversation::begin(daemon, &shown.to_string(), &Ask::Unmount)?;
     let (mut left, mut done, mut progress) = (Left::default(), false, PublishProgress::new());
     // The answers end when the daemon has ended and with it the connection.
-    while let Some(answer) = conversation.next().inspect_err(|_| progress.end())? {
+    while let Some(answer) = conversation.next()? {
         match answer {
             Answer::Within { seconds } => conversation.wait_for(Duration::from_secs(seconds) + ENDING_TIMEOUT)?,
             Answer::Progress { files, bytes } => progress.tell(files, bytes),
             Answer::Unpublished { what } => left.unpublished.push(what),
             Answer::Upload { what } => left.uploads.push(what),
             Answer::CutOff { path } => terminal::warn(&format!("{path} is published as it is, {CUT_OFF}")),
-            Answer::Done => {
-                progress.end();
-                done = true;
-            }
+            Answer::Done => done = true,
             _ => {}
         }
     }
-    progress.end();
     if !done {
         let sentence = format!(
             "the daemon of {shown} ended without saying whether everything is published; its log says what it was doing, and \

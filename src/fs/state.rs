@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::SystemTime;
 
 use super::file_system::FileSystem;
-use super::names::{INODE_BYTES, Ino};
+use super::names::{INODE_BYTES, Ino, is_at_or_below};
 use super::open::{Writing, inode::writings};
 use crate::upload::{Progress, Stage};
 
@@ -79,6 +79,16 @@ impl FsState {
         let is_written = |file: &&FileState| file.writers > 0 && !file.is_untouched;
         let written = self.files.iter().filter(is_written).filter_map(|file| file.progress.as_ref());
         written.map(|progress| progress.key.to_string()).collect()
+    }
+
+    /// How many files at and below a path are not in the bucket, and how many bytes of them have not landed.
+    pub fn left_below(&self, path: &str) -> (u64, u64) {
+        let is_wanted = |file: &&FileState| file.path.as_deref().is_none_or(|found| is_at_or_below(found, path));
+        let left = self.files.iter().filter(|file| file.is_unpublished()).filter(is_wanted);
+        left.filter_map(|file| file.progress.as_ref()).fold((0, 0), |(files, bytes), progress| {
+            let landed = progress.upload.as_ref().map_or(0, |upload| upload.landed_bytes);
+            (files + 1, bytes + progress.size.saturating_sub(landed))
+        })
     }
 
     /// The keys of what is not in the bucket.

@@ -94,10 +94,7 @@ impl Call {
         let (Call { op, .. }, what) = (self, self.shown(fs));
         let path = shown_path(fs, self.ino, self.name.as_deref());
         fs.stats().failures.add(failed.noted(op, path, errno));
-        match &failed.cause {
-            Some(cause) => log::warn!(target: FAILED_CALLS, "{op} {what}: {errno}: {cause}"),
-            None => log::warn!(target: FAILED_CALLS, "{op} {what}: {errno}: {}", failed.error),
-        }
+        log::warn!(target: FAILED_CALLS, "{op} {what}: {errno}: {failed}");
     }
 
     /// Logs that its caller has waited long enough, and returns what he is told.

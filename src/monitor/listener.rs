@@ -6,9 +6,9 @@
 use std::fs;
 use std::io::{self, ErrorKind};
 use std::net::TcpListener as StdTcpListener;
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::UnixStream as StdUnixStream;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,6 +23,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio_io_timeout::TimeoutStream;
 
 use super::observer::Observer;
+use super::socket_file::SocketFile;
 use super::web;
 use crate::config::ListenAddress;
 
@@ -61,14 +62,6 @@ enum Socket {
     Unix(UnixListener, SocketFile),
 }
 
-/// The file of a socket, removed when dropped unless somebody has put another one there.
-#[derive(Debug)]
-struct SocketFile {
-    path: PathBuf,
-    /// Device and inode.
-    identity: Option<(u64, u64)>,
-}
-
 /// Answers until it is dropped.
 #[derive(Debug)]
 pub struct Serving {
@@ -88,7 +81,7 @@ impl MonitorListener {
             }
             ListenAddress::Unix(path) => {
                 let socket = bind_unix(path)?;
-                let file = SocketFile { identity: identity(path), path: path.clone() };
+                let file = SocketFile::at(path.clone());
                 Ok(MonitorListener { socket: Socket::Unix(socket, file), address: address.clone() })
             }
         }
@@ -147,18 +140,6 @@ fn bind_unix(path: &Path) -> io::Result<UnixListener> {
 fn is_left_over(path: &Path) -> bool {
     let is_socket = fs::symlink_metadata(path).is_ok_and(|metadata| metadata.file_type().is_socket());
     is_socket && StdUnixStream::connect(path).is_err_and(|error| error.kind() == ErrorKind::ConnectionRefused)
-}
-
-fn identity(path: &Path) -> Option<(u64, u64)> {
-    fs::symlink_metadata(path).ok().map(|metadata| (metadata.dev(), metadata.ino()))
-}
-
-impl Drop for SocketFile {
-    fn drop(&mut self) {
-        if self.identity.is_some() && identity(&self.path) == self.identity {
-            let _ = fs::remove_file(&self.path);
-        }
-    }
 }
 
 /// Accepts connections and answers what is asked on them.

@@ -11,12 +11,14 @@ mod observer;
 mod page;
 #[cfg(test)]
 mod samples;
+mod socket_file;
 mod status;
 mod web;
 
 pub use advice::advice;
 pub use listener::{MonitorListener, Serving};
 pub use observer::{Observer, ObserverParts};
+pub use socket_file::SocketFile;
 pub use status::{
     CostStatus, CredentialStatus, FailureStatus, FileStage, FileStatus, MemoryStatus, OperationStatus, PartCounts,
     Rate, Status, TransferStatus, UploadStatus,

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 pub use failures::{Failure, Failures};
 pub use latency::Latency;
-pub use operations::{Operation, Operations};
+pub use operations::{Operation, Operations, is_failure};
 pub use trace::{CallEvent, Event, Listener, RequestEvent, Trace, text_of_time};
 
 /// What one mount has done so far. Shared as an `Arc`; each number only grows.

@@ -64,10 +64,14 @@ impl Operation {
 
     /// How many of them failed. That there is no such object is an answer like another.
     pub fn failed(&self) -> u64 {
-        let failed =
-            self.results.iter().filter(|(result, _)| !["ok", "not_found", "ENOENT", "ENODATA"].contains(result));
+        let failed = self.results.iter().filter(|(result, _)| is_failure(result));
         failed.map(|(_, count)| count).sum()
     }
+}
+
+/// Whether something that ended so has failed. That there is no such object, or no such attribute, is an answer like another.
+pub fn is_failure(result: &str) -> bool {
+    !matches!(result, "ok" | "not_found" | "ENOENT" | "ENODATA")
 }
 
 #[cfg(test)]

@@ -8,6 +8,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use cosmount::object::BucketName;
+use cosmount::store::{HttpOptions, HttpStore};
+use cosmount::wire::address::Endpoint;
+use cosmount::wire::sign::Credentials;
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
@@ -209,6 +213,17 @@ impl Service {
         let (process, welcome) = serve(command);
         let endpoint = welcome.split_whitespace().find(|word| word.starts_with("http://")).unwrap().to_owned();
         Service { process, endpoint, access_log }
+    }
+
+    /// Asks it for something as another client, with the key of the tests.
+    pub(crate) fn ask<T>(&self, ask: impl AsyncFnOnce(HttpStore) -> T) -> T {
+        let credentials = Credentials { secret_id: ID.into(), secret_key: KEY.into(), token: None };
+        let endpoint = Endpoint::custom(&self.endpoint).unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let options = HttpOptions::new(endpoint, BucketName::new(BUCKET).unwrap(), credentials);
+            ask(HttpStore::new(options).unwrap()).await
+        })
     }
 
     pub(crate) fn signal(&self, signal: Signal) {

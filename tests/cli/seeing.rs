@@ -6,13 +6,11 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::process::{Command, Stdio};
 
-use cosmount::object::{BucketName, ObjectKey};
-use cosmount::store::{HttpOptions, HttpStore, ObjectStore};
-use cosmount::wire::address::Endpoint;
-use cosmount::wire::sign::Credentials;
+use cosmount::object::ObjectKey;
+use cosmount::store::ObjectStore;
 use serde_json::Value;
 
-use crate::bed::{BUCKET, Home, ID, KEY, Running, Service, eventually, on_terminal, open_file};
+use crate::bed::{Home, KEY, Running, Service, eventually, on_terminal, open_file};
 
 /// How one mount fares.
 fn status(home: &Home) -> Value {
@@ -23,12 +21,7 @@ fn status(home: &Home) -> Value {
 
 /// What the service says of the parts of the one upload in the bucket: their numbers and their bytes.
 fn listed_parts(service: &Service) -> Option<(Vec<u64>, u64)> {
-    let credentials = Credentials { secret_id: ID.into(), secret_key: KEY.into(), token: None };
-    let endpoint = Endpoint::custom(&service.endpoint).unwrap();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(async {
-        let options = HttpOptions::new(endpoint, BucketName::new(BUCKET).unwrap(), credentials);
-        let store = HttpStore::new(options).unwrap();
+    service.ask(async |store| {
         let uploads = store.list_uploads("").await.unwrap();
         let upload = uploads.first()?;
         let key = ObjectKey::new(&upload.key).unwrap();
@@ -252,6 +245,8 @@ fn a_status_fits_the_terminal_that_it_is_shown_on() {
     let service = Service::start(&home);
     home.mounted(&service, &["--part-size", "1MiB"]);
     let _open = open_file(&home, "相册.bin");
+    let have_landed = || (status(&home)["files"][0]["upload"]["parts"]["landed"] == 3).then_some(());
+    eventually("its parts have landed", have_landed);
     for columns in [80, 120] {
         let plain = on_terminal(&home, columns, &[("LC_ALL", "C"), ("NO_COLOR", "1")], "status mnt");
         assert!(plain.lines().all(|line| line.trim_end().chars().count() <= columns), "{plain}");

@@ -5,21 +5,14 @@ use std::io::Write;
 use std::process::{Child, Stdio};
 
 use bytes::Bytes;
-use cosmount::object::{BucketName, Crc64, ObjectAttributes, ObjectKey, PartNumber};
-use cosmount::store::{Body, HttpOptions, HttpStore, ObjectStore};
-use cosmount::wire::address::Endpoint;
-use cosmount::wire::sign::Credentials;
+use cosmount::object::{Crc64, ObjectAttributes, ObjectKey, PartNumber};
+use cosmount::store::{Body, ObjectStore};
 
 use crate::bed::{BUCKET, Done, Home, ID, KEY, Running, Service, eventually};
 
 /// Uploads of somebody else: each key with so many parts of five bytes.
 fn begin(service: &Service, uploads: &[(&str, u64)]) {
-    let credentials = Credentials { secret_id: ID.into(), secret_key: KEY.into(), token: None };
-    let endpoint = Endpoint::custom(&service.endpoint).unwrap();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(async {
-        let options = HttpOptions::new(endpoint, BucketName::new(BUCKET).unwrap(), credentials);
-        let store = HttpStore::new(options).unwrap();
+    service.ask(async |store| {
         for (name, parts) in uploads {
             let key = ObjectKey::new(name).unwrap();
             let upload = store.initiate(&key, &ObjectAttributes::default()).await.unwrap().upload;

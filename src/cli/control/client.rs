@@ -1,9 +1,12 @@
 //! The end of the control socket that commands have.
 
 use std::io::{self, BufRead, BufReader, ErrorKind, Write};
+use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+use tokio::signal::unix::{SignalKind, signal};
 
 use super::places::{self, Places};
 use super::protocol::{Answer, Ask, Request};
@@ -36,9 +39,28 @@ impl Conversation {
         self.daemon.get_ref().set_read_timeout(Some(longest)).map_err(|error| self.broken(&error))
     }
 
-    /// Another handle of the connection, by which somebody else can end it.
-    pub(in crate::cli) fn hangs_up(&self) -> Option<UnixStream> {
-        self.daemon.get_ref().try_clone().ok()
+    /// Ends the conversation, and with it the command, when somebody presses Ctrl-C or asks the process to end: what is drawn is
+    /// left in order, and nothing has failed.
+    pub(in crate::cli) fn hang_up_on_interrupt(&self) -> Result<(), Failure> {
+        let connection = self.daemon.get_ref().try_clone().map_err(|error| self.broken(&error))?;
+        let failed =
+            |error: std::io::Error| Failure::new(Exit::Failed, format!("signals cannot be listened to: {error}"));
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().map_err(failed)?;
+        // From here on and not from when the thread runs: somebody may be quick.
+        let (mut interrupts, mut ends) = {
+            let _runtime = runtime.enter();
+            (signal(SignalKind::interrupt()).map_err(failed)?, signal(SignalKind::terminate()).map_err(failed)?)
+        };
+        std::thread::spawn(move || {
+            runtime.block_on(async {
+                tokio::select! {
+                    _ = interrupts.recv() => {}
+                    _ = ends.recv() => {}
+                }
+            });
+            let _ = connection.shutdown(Shutdown::Both);
+        });
+        Ok(())
     }
 
     /// The next answer; `None` when the daemon has said all, or has ended.

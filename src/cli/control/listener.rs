@@ -3,8 +3,7 @@
 //! Whoever asks has a task of his own. One that does not read, or does not ask, ends by itself, and nobody waits for it.
 
 use std::io;
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,8 +16,7 @@ use tokio::time::{Instant, sleep, timeout};
 use super::protocol::{Answer, Ask, Request, Sieve, TraceFilter};
 use crate::cli::session::Left;
 use crate::fs::FsState;
-use crate::monitor::Observer;
-use crate::upload::Stage;
+use crate::monitor::{Observer, SocketFile};
 
 /// How long somebody who connects may take to ask.
 const ASKING_TIMEOUT: Duration = Duration::from_secs(5);
@@ -56,10 +54,8 @@ pub(in crate::cli) struct Asker(UnixStream);
 
 /// The socket, removed when dropped unless the next mount has put its own there.
 pub(in crate::cli) struct ControlListener {
-    path: PathBuf,
-    /// Device and inode of the socket.
-    identity: Option<(u64, u64)>,
     askers: mpsc::Receiver<Asker>,
+    _file: SocketFile,
 }
 
 /// What a connection needs.
@@ -81,7 +77,7 @@ impl ControlListener {
         let listener = UnixListener::bind(&path)?;
         let (unmounts, askers) = mpsc::channel(ASKERS_MAX);
         tokio::spawn(accept(listener, Host { observer, deadline, unmounts }));
-        Ok(ControlListener { identity: identity(&path), path, askers })
+        Ok(ControlListener { askers, _file: SocketFile::at(path) })
     }
 
     /// The next one who asks to unmount.
@@ -97,18 +93,6 @@ impl ControlListener {
     pub(in crate::cli) fn others(&mut self) -> Vec<Asker> {
         std::iter::from_fn(|| self.askers.try_recv().ok()).collect()
     }
-}
-
-impl Drop for ControlListener {
-    fn drop(&mut self) {
-        if self.identity.is_some() && identity(&self.path) == self.identity {
-            let _ = std::fs::remove_file(&self.path);
-        }
-    }
-}
-
-fn identity(path: &Path) -> Option<(u64, u64)> {
-    std::fs::symlink_metadata(path).ok().map(|metadata| (metadata.dev(), metadata.ino()))
 }
 
 impl Asker {
@@ -248,20 +232,7 @@ impl Host {
 
 /// What is not in the bucket yet, at and below a path.
 fn progress(state: &FsState, path: &str) -> Answer {
-    let is_below = |found: &str| {
-        path.is_empty() || found.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-    };
-    let (mut files, mut bytes) = (0, 0);
-    for file in &state.files {
-        let is_wanted = file.path.as_deref().is_none_or(is_below);
-        let Some(progress) = file.progress.as_ref().filter(|_| is_wanted) else { continue };
-        if !matches!(progress.stage, Stage::Dirty | Stage::Publishing) {
-            continue;
-        }
-        let landed = progress.upload.as_ref().map_or(0, |upload| upload.landed_bytes);
-        files += 1;
-        bytes += progress.size.saturating_sub(landed);
-    }
+    let (files, bytes) = state.left_below(path);
     Answer::Progress { files, bytes }
 }
 
@@ -273,6 +244,7 @@ async fn say(stream: &mut UnixStream, text: &str) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
+    use std::path::Path;
 
     use super::*;
     use crate::clock::Clock;

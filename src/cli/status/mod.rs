@@ -3,11 +3,8 @@
 mod report;
 mod watch;
 
-use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
-
-use tokio::signal::unix::{SignalKind, signal};
 
 use super::arguments::StatusArguments;
 use super::control::{self, Answer, Ask, Conversation};
@@ -87,7 +84,7 @@ fn show(status: &Status, json: bool) {
 fn watch(daemon: UnixStream, subject: &str, json: bool) -> Result<(), Failure> {
     let every_ms = Some(u64::try_from(WATCH_EVERY.as_millis()).unwrap_or(u64::MAX));
     let mut conversation = Conversation::begin(daemon, subject, &Ask::Status { every_ms })?;
-    hang_up_on_interrupt(&conversation)?;
+    conversation.hang_up_on_interrupt()?;
     let mut view = watch::View::new(Terminal::of_stdout());
     while let Some(answer) = conversation.next()? {
         let Answer::Status { status } = answer else { continue };
@@ -100,28 +97,5 @@ fn watch(daemon: UnixStream, subject: &str, json: bool) -> Result<(), Failure> {
         }
     }
     view.end();
-    Ok(())
-}
-
-/// Ends the conversation, and with it the command, when somebody presses Ctrl-C or asks the process to end: what is drawn is
-/// left in order, and nothing has failed.
-pub(super) fn hang_up_on_interrupt(conversation: &Conversation) -> Result<(), Failure> {
-    let Some(connection) = conversation.hangs_up() else { return Ok(()) };
-    let failed = |error: std::io::Error| Failure::new(Exit::Failed, format!("signals cannot be listened to: {error}"));
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().map_err(failed)?;
-    // From here on and not from when the thread runs: somebody may be quick.
-    let (mut interrupts, mut ends) = {
-        let _runtime = runtime.enter();
-        (signal(SignalKind::interrupt()).map_err(failed)?, signal(SignalKind::terminate()).map_err(failed)?)
-    };
-    std::thread::spawn(move || {
-        runtime.block_on(async {
-            tokio::select! {
-                _ = interrupts.recv() => {}
-                _ = ends.recv() => {}
-            }
-        });
-        let _ = connection.shutdown(Shutdown::Both);
-    });
     Ok(())
 }

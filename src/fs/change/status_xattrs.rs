@@ -4,7 +4,7 @@
 use super::Attributes;
 use crate::fs::context::FsError;
 use crate::fs::names::{Ino, Kind};
-use crate::fs::open::writing_of;
+use crate::fs::open::{Writing, writing_of};
 use crate::object::{ETag, Version};
 use crate::stats::text_of_time;
 use crate::upload::{PartMark, Progress, Stage};
@@ -22,7 +22,7 @@ impl Attributes {
         }
         let value = match name {
             "state" => {
-                let waits = writing.is_some_and(|writing| writing.is_held());
+                let waits = writing.as_ref().is_some_and(|writing| writing.is_held());
                 Some(progress.map_or("clean", |progress| state_of(&progress, waits)).to_owned())
             }
             "error" => self.last_error(ino),
@@ -31,12 +31,12 @@ impl Attributes {
                     Some(parts_of(&upload.map(|upload| upload.parts).unwrap_or_default()))
                 }
                 Some(Progress { stage: Stage::Clean, .. }) | None => {
-                    self.version_of(ino).await?.map(|version| parts_of_object(&version.etag))
+                    self.version_of(ino, writing.as_deref()).await?.map(|version| parts_of_object(&version.etag))
                 }
             },
-            "etag" => self.version_of(ino).await?.map(|version| version.etag.text().into_owned()),
+            "etag" => self.version_of(ino, writing.as_deref()).await?.map(|version| version.etag.text().into_owned()),
             "crc64" => {
-                let version = self.version_of(ino).await?;
+                let version = self.version_of(ino, writing.as_deref()).await?;
                 version.and_then(|version| version.checksum).map(|checksum| checksum.to_string())
             }
             _ => None,
@@ -45,8 +45,7 @@ impl Attributes {
     }
 
     /// The object as last published; `None` where the file has none yet.
-    async fn version_of(&self, ino: Ino) -> Result<Option<Version>, FsError> {
-        let writing = writing_of(&self.names.tree(), ino);
+    async fn version_of(&self, ino: Ino, writing: Option<&Writing>) -> Result<Option<Version>, FsError> {
         if let Some(writing) = writing {
             return Ok(writing.file.published().map(|published| published.object.version));
         }

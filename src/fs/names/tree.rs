@@ -30,6 +30,12 @@ pub(crate) struct Tree {
     pub(super) invalidations: u64,
 }
 
+/// Whether a path is `top`, which is empty for all there is, or below it. Those of directories may end in a slash.
+pub(crate) fn is_at_or_below(path: &str, top: &str) -> bool {
+    let rest = path.trim_end_matches('/').strip_prefix(top.trim_end_matches('/'));
+    top.is_empty() || rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
 /// The path of an inode below the top; `None` where it has no name any more.
 pub(crate) fn path_of(tree: &Tree, ino: Ino) -> Option<String> {
     if ino == ROOT {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::{Publisher, Writing, open_inode, waiting_in, writing_of, writings};
 use crate::fs::context::cause::{FailedCall, with_cause};
 use crate::fs::context::{BACKGROUND_MAX, FsError, HandleId};
-use crate::fs::names::{EntryKind, Ino, ObjectStat, Tree, path_of};
+use crate::fs::names::{EntryKind, Ino, ObjectStat, Tree, is_at_or_below, path_of};
 use crate::upload::{PublishedFile, UploadError};
 
 /// A process that may have a file open.
@@ -399,8 +399,7 @@ impl Publisher {
     pub(crate) async fn publish_below(&self, path: &str) -> Vec<(String, FailedCall)> {
         let writings = {
             let tree = self.names.tree();
-            let is_below =
-                |ino: Ino| path.is_empty() || path_of(&tree, ino).is_some_and(|found| is_at_or_below(&found, path));
+            let is_below = |ino: Ino| path_of(&tree, ino).is_some_and(|found| is_at_or_below(&found, path));
             writings(&tree).into_iter().filter(|(ino, _)| is_below(*ino)).collect::<Vec<_>>()
         };
         let publish = |(ino, writing): (Ino, Arc<Writing>)| async move {
@@ -410,17 +409,11 @@ impl Publisher {
         };
         let all: Vec<_> = writings.into_iter().map(publish).collect();
         let mut failed: Vec<_> = futures_util::future::join_all(all).await.into_iter().flatten().collect();
-        failed.extend(self.markers.save_directories(|found| path.is_empty() || is_at_or_below(found, path)).await);
+        failed.extend(self.markers.save_directories(|found| is_at_or_below(found, path)).await);
         // Those that are being published in the background right now come to their end, too.
         drop(self.context.background.acquire_many(BACKGROUND_MAX as u32).await);
         failed
     }
-}
-
-/// Whether a path is `top`, or below it. Those of directories may end in a slash.
-fn is_at_or_below(path: &str, top: &str) -> bool {
-    let rest = path.trim_end_matches('/').strip_prefix(top.trim_end_matches('/'));
-    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 /// What is shown of a file without a name once its content is gone: who was told of it before may ask.
