@@ -59,6 +59,8 @@ fn a_unix_socket_is_for_its_owner_and_goes_with_the_mount() {
 
     // One that a killed mount has left is no obstacle.
     let mut killed = foreground(&home, &service, &["--metrics-listen", "unix:page.sock"]);
+    // Not while it asks its own mount for the first time: the kernel would wait for that answer for ever.
+    eventually("the mount can be asked", || (home.run(&["status", "mnt"]).code == Some(0)).then_some(()));
     killed.0.kill().unwrap();
     killed.0.wait().unwrap();
     let gone = std::process::Command::new("fusermount3").args(["-u", "-z"]).arg(home.mount_point()).status();
