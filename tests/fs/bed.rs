@@ -99,7 +99,10 @@ impl Bed {
     }
 
     pub(crate) fn with(choices: Choices) -> Bed {
-        let clock = Clock::manual(1_700_000_000);
+        Bed::at(Clock::manual(1_700_000_000), choices)
+    }
+
+    pub(crate) fn at(clock: Clock, choices: Choices) -> Bed {
         let bucket = MemoryStore::with(choices.limits, clock.clone());
         Bed::over(bucket, clock, choices)
     }

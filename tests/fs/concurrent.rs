@@ -14,9 +14,11 @@
 //! What `FileSystem::stop_filling` gives up is not drawn: it fails a file of holes, see `holes.rs`. Nor are requests that fail.
 //!
 //! A schedule that fails is shrunk and printed with what its calls returned. `PROPTEST_RNG_SEED` and `PROPTEST_CASES` say which
-//! schedules are drawn, and how many; `scripts/soak concurrent` runs many.
+//! schedules are drawn, and how many: the same few without them, so that nobody's change fails for what another one has left.
+//! `scripts/soak concurrent` draws many, others each time, and what those find is in `concurrent/found.rs` from then on.
 
 mod callers;
+mod found;
 mod history;
 mod reference;
 
@@ -95,6 +97,7 @@ const LONGEST: Duration = Duration::from_secs(600);
 const LONGEST_REAL: Duration = Duration::from_secs(120);
 
 const CASES: u32 = 400;
+const SEED: u64 = 1;
 
 /// What several programs call, and what comes after what.
 #[derive(Clone)]
@@ -282,7 +285,9 @@ impl Run {
     fn new(memory_is_scarce: bool) -> Run {
         let memory_bytes = if memory_is_scarce { 3 * MIB } else { 64 * MIB };
         let part_bytes = LIMITS.part_bytes_min;
-        let bed = Bed::with(Choices { limits: LIMITS, memory_bytes, part_bytes, ..Choices::default() });
+        let choices = Choices { limits: LIMITS, memory_bytes, part_bytes, ..Choices::default() };
+        // What this mount did at the same moment as it asked for a listing nobody could put in order.
+        let bed = Bed::at(Clock::ticking(1_700_000_000), choices);
         let shared = Arc::default();
         let callers = (1..=4).map(|tid| Caller::new(tid, &bed.fs, &shared)).collect();
         Run { bed, shared, callers, states: BTreeSet::from([State::empty()]) }
@@ -564,7 +569,7 @@ fn wait_for(told: &Receiver<Schedule>) {
 
 #[test]
 fn calls_at_once_give_what_an_order_of_them_gives_on_a_disk() {
-    let seed = from_environment("PROPTEST_RNG_SEED").unwrap_or_else(|| fastrand::u64(..));
+    let seed = from_environment("PROPTEST_RNG_SEED").unwrap_or(SEED);
     let cases = from_environment("PROPTEST_CASES").unwrap_or(CASES);
     let (tell, told) = channel();
     let drawing = std::thread::spawn(move || draw(seed, cases, &tell));

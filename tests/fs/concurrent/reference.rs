@@ -127,7 +127,8 @@ const EXCEPTIONS: [(Exception, &str); 8] = [
     (
         Exception::ReplacedLooksNew,
         "a file whose metadata are asked for in the middle of a rename over it may be shown with the size and the mode of what \
-         replaces it: the object is the new one by then. Who opens it gets ESTALE, and the new one when the kernel looks again",
+         replaces it: the object is the new one by then, and that is what is known of it once it has no name. Who opens it gets \
+         ESTALE, and the new one when the kernel looks again",
     ),
     (
         Exception::OpeningIsUndone,
@@ -150,6 +151,8 @@ pub(super) struct State {
     moved: BTreeSet<NodeNumber>,
     /// What files were, with their permissions, when such calls had begun.
     were: BTreeSet<(NodeNumber, Cells, u32)>,
+    /// What was shown of files while they were being replaced: size and permissions.
+    seen_early: BTreeSet<(NodeNumber, u64, u32)>,
 }
 
 type NodeNumber = usize;
@@ -196,12 +199,13 @@ impl State {
     pub(super) fn empty() -> State {
         let what = What::Directory(BTreeMap::new());
         let top = Node { what, permissions: 0o755, parent: None, ino: Some(ROOT) };
-        State { nodes: vec![top], handles: BTreeMap::new(), moved: BTreeSet::new(), were: BTreeSet::new() }
+        let (handles, moved, were, seen_early) = Default::default();
+        State { nodes: vec![top], handles, moved, were, seen_early }
     }
 
     /// All calls have ended.
     pub(super) fn at_rest(self) -> State {
-        State { moved: BTreeSet::new(), were: BTreeSet::new(), ..self }
+        State { moved: BTreeSet::new(), were: BTreeSet::new(), seen_early: BTreeSet::new(), ..self }
     }
 
     /// What there may be after the call, if that can have had the answer now. `is_second` says that its caller had come too
@@ -464,17 +468,20 @@ impl State {
         were.chain(is).filter_map(link).collect()
     }
 
-    /// What is about to be replaced is seen as what replaces it.
+    /// What is about to be replaced is seen as what replaces it, and so it is once it was.
     fn seen_early(&self, call: &Call, answer: &Answer, replaced: &[Place]) -> Option<State> {
         let (node, shown) = match (call, answer) {
             (Call::Lookup(place), Answer::Is(shown)) => (self.entry(*place)?, shown),
             (Call::Getattr(ino), Answer::Is(shown)) => (self.node(*ino)?, shown),
             _ => return None,
         };
+        let seen = (node, shown.bytes, shown.permissions);
+        let was_replaced = !self.has_name(node) && self.seen_early.contains(&seen);
         let is_replaced = replaced.iter().any(|place| self.entry(*place) == Some(node));
         let mut next = self.clone();
+        next.seen_early.insert(seen);
         let ino = *next.nodes[node].ino.get_or_insert(shown.ino);
-        (is_replaced && ino == shown.ino && is_allowed(Exception::ReplacedLooksNew)).then_some(next)
+        ((is_replaced || was_replaced) && ino == shown.ino && is_allowed(Exception::ReplacedLooksNew)).then_some(next)
     }
 
     /// Undoes an opening, unless somebody has made use of what it has made.
