@@ -5,6 +5,7 @@
 //! in order when its second block is asked for.
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -132,6 +133,12 @@ impl Object {
     /// Whether all that was handed out of it is known to be right by now.
     pub fn has_verified_all(&self) -> bool {
         self.verifier.has_verified_all()
+    }
+
+    /// Nobody reads it any more, for the time being: its blocks make way. What is known of them stays, for who reads on.
+    pub fn rest(&self) {
+        self.readers.blocks.remove_object(self.number);
+        self.goes_on_unverified.store(false, Ordering::SeqCst);
     }
 
     /// The same bytes are now under another key or another ETag: the object was renamed, or got new metadata.
@@ -419,9 +426,15 @@ impl Object {
     }
 }
 
+impl fmt::Debug for Object {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Object").field("number", &self.number).field("stored", &self.stored()).finish_non_exhaustive()
+    }
+}
+
 impl Drop for Object {
     fn drop(&mut self) {
-        self.readers.blocks.remove_object(self.number);
+        self.rest();
     }
 }
 

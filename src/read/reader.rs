@@ -28,7 +28,8 @@ pub struct Reader {
 
 struct Progress {
     window: Window,
-    /// It has read in order since the beginning, and may read the whole.
+    /// It has read in order since the beginning, and may read the whole. So does who begins where others have stopped: what
+    /// those got the kernel has kept for it.
     from_start: bool,
     /// Everything before is on its way or was.
     fetched_to: u64,
@@ -235,11 +236,16 @@ impl Reader {
         });
         let (fetch, release, habit) = {
             let mut progress = lock(&self.progress);
-            let Some(until) = progress.window.advance(offset, end) else {
+            let mut until = progress.window.advance(offset, end);
+            if until.is_none() {
                 (progress.fetched_to, progress.released_to) = (0, 0);
                 progress.from_start = offset == 0;
-                return Habit::Jumps;
-            };
+                if self.object.verifier.has_handed_out_to(offset) {
+                    progress.from_start = true;
+                    until = progress.window.begin_at(offset, end);
+                }
+            }
+            let Some(until) = until else { return Habit::Jumps };
             if progress.fetched_to < offset || offset < progress.released_to {
                 // The first in order after a jump.
                 let block = layout.start_before(offset);

@@ -4,7 +4,7 @@
 //! whatever comes later is compared with that. Until then a block can only be noted: whether it was right shows when the
 //! last one is there. What was handed out meanwhile is remembered, so that nobody who got something else goes on.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
@@ -73,7 +73,7 @@ struct State {
     /// Becomes the map once the whole is known to be right.
     candidate: Option<BlockMap>,
     /// What was handed out of that, by start and length.
-    handed_out: HashMap<(u64, u64), Checksum>,
+    handed_out: BTreeMap<(u64, u64), Checksum>,
     /// There was more than is remembered, or than the map can tell.
     has_forgotten: bool,
 }
@@ -171,6 +171,19 @@ impl Verifier {
             state.has_forgotten = true;
         }
         Handing::Unknown
+    }
+
+    /// Whether everything before `end` was handed out, and nobody knows whether that was right.
+    pub(super) fn has_handed_out_to(&self, end: u64) -> bool {
+        let state = self.lock();
+        let mut known = 0;
+        for (start, len) in state.handed_out.keys() {
+            if known >= end || *start > known {
+                break;
+            }
+            known = known.max(start + len);
+        }
+        known > 0 && known >= end
     }
 
     /// Whether all that was handed out is known to be the object's.

@@ -24,6 +24,12 @@ impl Window {
         Window { next: 0, bytes: 0, bytes_max }
     }
 
+    /// The same for a reader who is expected to go on from `start`.
+    pub(super) fn begin_at(&mut self, start: u64, end: u64) -> Option<u64> {
+        *self = Window { next: start, ..Window::new(self.bytes_max) };
+        self.advance(start, end)
+    }
+
     /// Notes a read of `start..end` and returns the offset up to which everything should be on its way; `None` if the
     /// read is out of order.
     pub(super) fn advance(&mut self, start: u64, end: u64) -> Option<u64> {

@@ -8,7 +8,7 @@ use cosmount::store::{Body, ObjectStore, Op, StoreErrorKind};
 use futures_util::future::join_all;
 use futures_util::poll;
 
-use crate::bed::{APPEND, Bed, Choices, KIB, MIB, PART, READ, REPLACE, WRITE, assert_same, bytes};
+use crate::bed::{APPEND, Bed, Choices, File, KIB, MIB, PART, READ, REPLACE, WRITE, assert_same, bytes};
 
 /// The ranges that were read from the bucket, by start.
 fn ranges_read(bed: &Bed) -> Vec<(u64, u64)> {
@@ -300,6 +300,27 @@ async fn who_got_damaged_bytes_is_told_when_the_whole_is_known() {
     assert_eq!(file.read(0, 10).await, Err(FsError::Remote(StoreErrorKind::Corrupted)));
     drop((file.close().await, other.close().await));
     assert_same(&bed.read("a").await.unwrap(), &content);
+}
+
+/// Somebody looks at the beginning of a file and goes. The kernel keeps what it got for the next one, who begins behind it.
+#[tokio::test]
+async fn what_the_kernel_has_kept_of_a_damaged_look_is_not_taken_for_the_file() {
+    for (len, kept) in [(3 * MIB + 5, 128 * KIB), (3 * MIB + 5, 600 * KIB), (12 * MIB, 128 * KIB)] {
+        let bed = Bed::with_faults([Fault::damage_read()]);
+        let content = bytes(1, len);
+        bed.bucket.insert("a", content.clone());
+        let file = bed.open("a", READ).await.unwrap();
+        let ino = file.ino;
+        let looked = file.read(0, kept).await;
+        assert!(looked.unwrap() != content[..kept], "the first bytes are handed out before the rest is there");
+        file.close().await.unwrap();
+        let opened = bed.fs.open(ino, READ).await.unwrap();
+        let file = File { fs: bed.fs.clone(), ino, handle: opened.handle };
+        let rest = file.read(kept, len).await;
+        assert!(!opened.keep_cache || rest == Err(FsError::Remote(StoreErrorKind::Corrupted)), "{len}, {kept}");
+        file.close().await.unwrap();
+        assert_same(&bed.read("a").await.unwrap(), &content);
+    }
 }
 
 /// A reader in order lets go of what is behind it. Whoever reads that once more gets it from another request, which may

@@ -142,7 +142,7 @@ impl Publisher {
         let Some(handle) = self.handles.remove(id) else { return };
         {
             let _names = self.names.tree();
-            handle.inode.lock().handles.retain(|other| *other != id);
+            handle.inode.lock().remove_handle(id);
         }
         if let Some(writing) = &handle.writing
             && let Err(failed) = with_cause(self.let_go(handle.ino, writing)).await

@@ -165,7 +165,7 @@ impl Files {
             other.note_version(&etag);
         }
         let keep_cache = file.cached.as_ref() == Some(&etag) && !object.is_damaged();
-        file.cached = Some(etag);
+        (file.cached, file.unverified) = (Some(etag), Some(object));
         Ok(Some(Opened { handle, keep_cache, is_direct: false }))
     }
 

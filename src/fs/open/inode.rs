@@ -37,6 +37,8 @@ pub(crate) struct OpenInode {
     pub(crate) handles: Vec<HandleId>,
     /// The version whose bytes the kernel may have cached.
     pub(crate) cached: Option<ETag>,
+    /// That version where nobody knows yet whether those bytes are right: who reads the rest of it finds out.
+    pub(crate) unverified: Option<Arc<Object>>,
     /// What it is a copy of that looks like the same file for a moment.
     pub(crate) linked: Option<Linked>,
     /// Of a symbolic link: where the version leads.
@@ -63,6 +65,22 @@ impl OpenInode {
         if let Some(cached) = self.cached.as_mut().filter(|cached| *cached == from) {
             // A copy of an object that was uploaded in parts has another ETag.
             *cached = etag.clone();
+        }
+    }
+
+    /// One handle less. Once nobody reads a version any more, what the kernel has cached of it counts for the next one who
+    /// does as far as it is right.
+    pub(crate) fn remove_handle(&mut self, id: HandleId) {
+        self.handles.retain(|other| *other != id);
+        if !self.handles.is_empty() {
+            return;
+        }
+        let Some(object) = self.unverified.take() else { return };
+        object.rest();
+        if object.is_damaged() {
+            self.cached = None;
+        } else if self.cached == Some(object.version().etag) && !object.has_verified_all() {
+            self.unverified = Some(object);
         }
     }
 
