@@ -10,7 +10,7 @@ use clap::builder::Resettable;
 use clap::{Args, FromArgMatches, Parser, Subcommand};
 
 use super::terminal::Terminal;
-use crate::config::{Account, ByteSize, Group, LogLevel, MountRequest, Settings, Span};
+use crate::config::{Account, ByteSize, Group, LogFormat, LogLevel, MountRequest, Settings, Span};
 
 const EXIT_CODES: &str = "Exit codes:
   0  done
@@ -70,6 +70,7 @@ pub(super) enum Command {
     Status(StatusArguments),
     Sync(SyncArguments),
     Trace(TraceArguments),
+    Log(LogArguments),
     Uploads(UploadsArguments),
     Doctor(Box<DoctorArguments>),
 }
@@ -135,6 +136,9 @@ pub(super) struct MountArguments {
 
     #[command(flatten, next_help_heading = "Files")]
     files: FileFlags,
+
+    #[command(flatten, next_help_heading = "Keeping")]
+    keeping: KeepingFlags,
 
     #[command(flatten, next_help_heading = "View")]
     view: ViewFlags,
@@ -214,6 +218,15 @@ struct TransferFlags {
     /// [default: from 32 MiB on, ten times as long as it took, 30s to a day]
     #[arg(long, value_name = "TIME", hide_short_help = true)]
     resume_window: Option<Span>,
+    /// The most that uploads take of the line, in bytes a second, all together: 20MiB
+    #[arg(long, value_name = "SIZE", hide_short_help = true)]
+    bandwidth_up: Option<ByteSize>,
+    /// The most that reading takes of the line, in bytes a second, all together
+    #[arg(long, value_name = "SIZE", hide_short_help = true)]
+    bandwidth_down: Option<ByteSize>,
+    /// The most requests that begin in a second, repeats included
+    #[arg(long, value_name = "N", hide_short_help = true)]
+    requests_per_second: Option<u32>,
     /// How long unmounting may publish what is open [default: 60s]
     #[arg(long, value_name = "TIME", hide_short_help = true)]
     unmount_timeout: Option<Span>,
@@ -230,6 +243,16 @@ struct FileFlags {
     /// How long names and listings are believed without asking again [default: 5s]
     #[arg(long, value_name = "TIME", hide_short_help = true)]
     metadata_ttl: Option<Span>,
+    /// How long it is believed that there is nothing of a name; when given, by the kernel, too [default: as --metadata-ttl,
+    /// and not by the kernel]
+    #[arg(long, value_name = "TIME", hide_short_help = true)]
+    negative_ttl: Option<Span>,
+    /// The most names that are known, beside those that the kernel refers to [default: what --metadata-memory has room for]
+    #[arg(long, value_name = "N", hide_short_help = true)]
+    metadata_entries: Option<u32>,
+    /// The size that df shows [default: 1PiB]
+    #[arg(long, value_name = "SIZE", hide_short_help = true)]
+    statfs_bytes: Option<ByteSize>,
     /// Where modes, owners and times come from: full (the objects), or listing (never asks for them) [default: full]
     #[arg(long, value_name = "FROM", hide_short_help = true)]
     attributes: Option<crate::fs::AttributeSource>,
@@ -265,6 +288,22 @@ struct FileFlags {
 }
 
 #[derive(Debug, Args)]
+struct KeepingFlags {
+    /// Refuse to remove what is in the bucket, and to rename it
+    #[arg(long, hide_short_help = true)]
+    no_delete: bool,
+    /// Refuse to change or replace what is in the bucket
+    #[arg(long, hide_short_help = true)]
+    no_overwrite: bool,
+    /// Move what is removed, replaced by a rename or cut to this directory below the mount, such as .trash
+    #[arg(long, value_name = "PREFIX", hide_short_help = true)]
+    trash: Option<crate::config::TrashDirectory>,
+    /// Neither show nor make these names, as '.DS_Store:._*'
+    #[arg(long, value_name = "NAMES", hide_short_help = true)]
+    exclude: Option<crate::config::ExcludeChoice>,
+}
+
+#[derive(Debug, Args)]
 struct ViewFlags {
     /// Show metrics for Prometheus and a page for people here: a port of this machine as 9464, IP:PORT, or unix:/PATH
     #[arg(long, value_name = "ADDRESS", hide_short_help = true)]
@@ -279,6 +318,9 @@ pub(super) struct LogFlags {
     /// off, error, warn, info, debug or trace, or a filter as RUST_LOG has it [default: RUST_LOG, else info]
     #[arg(long, value_name = "LEVEL", hide_short_help = true)]
     pub(super) log_level: Option<LogLevel>,
+    /// What lines are like: text, or json with an object on each [default: text]
+    #[arg(long, value_name = "FORMAT", hide_short_help = true)]
+    pub(super) log_format: Option<LogFormat>,
 }
 
 /// Run a COS service on this machine, with its data in a directory.
@@ -385,6 +427,17 @@ pub(super) struct TraceArguments {
     /// Write a JSON object on each line
     #[arg(long)]
     pub(super) json: bool,
+}
+
+/// Change what a mount logs, until it opens its log anew (SIGHUP).
+#[derive(Debug, Args)]
+pub(super) struct LogArguments {
+    /// A directory that a bucket is mounted on, or anything in it
+    #[arg(value_name = "DIR")]
+    pub(super) path: PathBuf,
+    /// off, error, warn, info, debug or trace, or a filter as RUST_LOG has it
+    #[arg(value_name = "LEVEL")]
+    pub(super) level: LogLevel,
 }
 
 /// What a trace may be about.
@@ -556,7 +609,7 @@ impl MountArguments {
 
     /// What the command line says, in config's words.
     pub(super) fn request(self) -> MountRequest {
-        let MountArguments { service, transfer, files, view, log, .. } = self;
+        let MountArguments { service, transfer, files, keeping, view, log, .. } = self;
         let given = |switch: bool| switch.then_some(true);
         let flags = Settings {
             part_size: transfer.part_size,
@@ -573,6 +626,16 @@ impl MountArguments {
             unmount_timeout: transfer.unmount_timeout,
             state_dir: transfer.state_dir,
             resume_window: transfer.resume_window,
+            bandwidth_up: transfer.bandwidth_up,
+            bandwidth_down: transfer.bandwidth_down,
+            requests_per_second: transfer.requests_per_second,
+            no_delete: given(keeping.no_delete),
+            no_overwrite: given(keeping.no_overwrite),
+            trash: keeping.trash,
+            exclude: keeping.exclude,
+            statfs_bytes: files.statfs_bytes,
+            negative_ttl: files.negative_ttl,
+            metadata_entries: files.metadata_entries,
             read_only: given(files.read_only),
             allow_other: given(files.allow_other),
             metadata_ttl: files.metadata_ttl,
@@ -585,6 +648,7 @@ impl MountArguments {
             metrics_listen: view.metrics_listen,
             log_file: log.log_file,
             log_level: log.log_level,
+            log_format: log.log_format,
             ..service.settings()
         };
         MountRequest {

@@ -8,14 +8,15 @@ use std::io::{self, Write};
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, OnceLock, PoisonError, RwLock};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use env_logger::{Builder, Logger, Target};
 use log::{Level, LevelFilter, Log, Metadata, Record};
 
 use super::failure::{Exit, Failure};
 use super::log_limit::LogLimit;
-use crate::config::{LogLevel, redacted};
+use crate::config::{LogFormat, LogLevel, redacted};
+use crate::object::time;
 
 /// What is logged unless somebody says otherwise.
 const LEVEL_DEFAULT: &str = "info";
@@ -65,6 +66,7 @@ pub(super) fn is_terminal() -> bool {
 /// The log of this process.
 struct ProcessLog {
     sink: Sink,
+    format: LogFormat,
     /// What has been chosen, and what it is raised to for a while. Std lock, 9 in the order of locks: read by every line, held
     /// for a match.
     levels: RwLock<Levels>,
@@ -84,16 +86,16 @@ struct Levels {
 static LOG: OnceLock<ProcessLog> = OnceLock::new();
 
 /// Starts the log. `level` goes before `RUST_LOG`.
-pub(super) fn start(sink: Sink, level: Option<&LogLevel>) -> Result<(), Failure> {
+pub(super) fn start(sink: Sink, level: Option<&LogLevel>, format: LogFormat) -> Result<(), Failure> {
     let chosen = chosen_filter(level);
-    let writer = writer(&sink).map_err(|error| {
+    let writer = writer(&sink, format).map_err(|error| {
         let path = sink.file().unwrap_or(Path::new("")).display();
         Failure::new(Exit::Usage, format!("log file {path} cannot be written: {error}; name another with --log-file"))
     })?;
     let levels = Levels { filter: filter(&chosen), chosen, raised_until: None };
     let max_level = levels.filter.filter();
     let (levels, writer) = (RwLock::new(levels), RwLock::new(writer));
-    let new = ProcessLog { sink, levels, writer, limit: Mutex::new(LogLimit::new(Instant::now())) };
+    let new = ProcessLog { sink, format, levels, writer, limit: Mutex::new(LogLimit::new(Instant::now())) };
     let is_first = LOG.set(new).is_ok();
     let set = LOG.get().filter(|_| is_first).map(|log| log::set_logger(log));
     if !matches!(set, Some(Ok(()))) {
@@ -132,9 +134,16 @@ pub(super) fn tell_left_out() {
 pub(super) fn reopen(level: Option<&LogLevel>) -> io::Result<()> {
     let Some(log) = LOG.get() else { return Ok(()) };
     log.set_level(chosen_filter(level));
-    let writer = writer(&log.sink)?;
+    let writer = writer(&log.sink, log.format)?;
     *log.writer.write().unwrap_or_else(PoisonError::into_inner) = writer;
     Ok(())
+}
+
+/// Takes another level until the log is opened anew.
+pub(super) fn set_level(level: &LogLevel) {
+    if let Some(log) = LOG.get() {
+        log.set_level(whole_filter(&level.0));
+    }
 }
 
 /// Writes everything of this program for so long.
@@ -266,9 +275,12 @@ fn filter(chosen: &str) -> Logger {
 }
 
 /// Writes every line that it is given.
-fn writer(sink: &Sink) -> io::Result<Logger> {
+fn writer(sink: &Sink, format: LogFormat) -> io::Result<Logger> {
     let mut builder = Builder::new();
     builder.filter_level(LevelFilter::Trace);
+    if format == LogFormat::Json {
+        builder.format(|line, record| writeln!(line, "{}", json_line(SystemTime::now(), record)));
+    }
     match sink {
         Sink::Terminal => {}
         Sink::File(path) => {
@@ -281,11 +293,27 @@ fn writer(sink: &Sink) -> io::Result<Logger> {
             builder.target(Target::Pipe(Box::new(Syslog(connect_syslog().ok()))));
             let process_id = std::process::id();
             builder.format(move |line, record| {
-                write!(line, "<{}>cosmount[{process_id}]: {}", priority(record.level()), record.args())
+                let text = match format {
+                    LogFormat::Text => record.args().to_string(),
+                    LogFormat::Json => json_line(SystemTime::now(), record),
+                };
+                write!(line, "<{}>cosmount[{process_id}]: {text}", priority(record.level()))
             });
         }
     }
     Ok(builder.build())
+}
+
+/// A line as a JSON object, without its end.
+fn json_line(now: SystemTime, record: &Record<'_>) -> String {
+    let level = record.level().as_str().to_lowercase();
+    let line = serde_json::json!({
+        "time": time::rfc3339(now),
+        "level": level,
+        "target": record.target(),
+        "message": record.args().to_string(),
+    });
+    line.to_string()
 }
 
 /// Opens a log file at its end.
@@ -389,6 +417,17 @@ mod tests {
         assert!(!enabled("hyper_util::client", Level::Debug) && !enabled("fuser::session", Level::Info));
         assert!(enabled("fuser::session", Level::Error) && !enabled("fuser::reply", Level::Error));
         assert!(enabled("reqwest", Level::Warn));
+    }
+
+    #[test]
+    fn a_line_of_json_is_one_object_whatever_it_says() {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_millis(1_700_000_000_250);
+        let record =
+            |text| json_line(now, &Record::builder().level(Level::Warn).target("cosmount::x").args(text).build());
+        let line = record(format_args!("a \"b\"\nc"));
+        let expected =
+            r#"{"level":"warn","message":"a \"b\"\nc","target":"cosmount::x","time":"2023-11-14T22:13:20.250Z"}"#;
+        assert_eq!(line, expected);
     }
 
     #[test]

@@ -10,6 +10,7 @@ mod doctor;
 mod failure;
 mod fuse_access;
 mod local_service;
+mod log_level;
 mod log_limit;
 mod logging;
 mod mount;
@@ -80,6 +81,7 @@ fn run(command: Command, arguments: &[OsString]) -> Result<Result<(), Exit>, Fai
         Command::Status(status) => status::run(&status).map(Ok),
         Command::Sync(sync) => sync::run(sync.path.as_deref()).map(Ok),
         Command::Trace(trace) => trace::run(&trace).map(Ok),
+        Command::Log(log) => log_level::run(&log).map(Ok),
         Command::Unmount(unmount) => unmount::run(&unmount.mount_point).map(Ok),
     }
 }

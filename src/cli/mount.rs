@@ -79,7 +79,7 @@ fn decide(request: MountRequest, is_daemon: bool, is_silent: bool) -> Result<Dec
         None if logging::has_syslog() => Sink::Syslog,
         None => runtime_file(&config, is_silent)?,
     };
-    logging::start(sink.clone(), config.log_level.as_ref())?;
+    logging::start(sink.clone(), config.log_level.as_ref(), config.log_format)?;
     for remark in &config.remarks {
         log::info!("{remark}");
     }

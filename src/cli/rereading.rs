@@ -1,4 +1,5 @@
-//! What SIGHUP lets a running mount read again: its log, its level, its credentials and how long its end may take.
+//! What SIGHUP lets a running mount read again: its log, its level, its credentials, how many requests and bytes there may be,
+//! and how long its end may take.
 //!
 //! Everything else is part of the mount as it was made. What was changed of it is named in the log, and holds for the next
 //! mount.
@@ -8,10 +9,19 @@ use std::sync::Arc;
 
 use super::{daemon, logging};
 use crate::config::{Environment, MountConfig, MountRequest, Service};
-use crate::store::HttpStore;
+use crate::store::{HttpStore, Throttle};
 
 /// Settings that a running mount follows.
-const FOLLOWED: [&str; 5] = ["log_level", "secret_id", "credentials_file", "cam_role", "unmount_timeout"];
+const FOLLOWED: [&str; 8] = [
+    "log_level",
+    "secret_id",
+    "credentials_file",
+    "cam_role",
+    "unmount_timeout",
+    "requests_per_second",
+    "bandwidth_up",
+    "bandwidth_down",
+];
 
 /// What a mount was decided by, to decide it again.
 pub(super) struct Rereading {
@@ -38,7 +48,7 @@ impl Rereading {
     }
 
     /// Opens the log anew and takes over what can be changed. A configuration that is wrong changes nothing.
-    pub(super) fn reread(&mut self, store: &Arc<HttpStore>) {
+    pub(super) fn reread(&mut self, store: &Arc<HttpStore>, throttle: &Throttle) {
         let read = MountConfig::build(self.request.clone(), &self.environment);
         let level = read.as_ref().map_or_else(|_| self.config.log_level.clone(), |config| config.log_level.clone());
         match logging::reopen(level.as_ref()) {
@@ -51,7 +61,10 @@ impl Rereading {
             log::warn!("standard error still goes to the old log: {error}");
         }
         match read {
-            Ok(config) => self.take_over(config, store),
+            Ok(config) => {
+                throttle.set(config.rates);
+                self.take_over(config, store);
+            }
             Err(error) => log::error!("the configuration is as it was, because it could not be read again: {error}"),
         }
     }

@@ -27,7 +27,7 @@ pub(super) fn run(arguments: ServeArguments, program: &str) -> Result<(), Failur
         None => Sink::Terminal,
     };
     let level = arguments.log.log_level.clone();
-    logging::start(sink, level.as_ref())?;
+    logging::start(sink, level.as_ref(), arguments.log.log_format.unwrap_or_default())?;
     let given = service_credentials(&process_environment())?;
     let forgetful = arguments.in_memory;
     let key = match (&given, &arguments.directory) {

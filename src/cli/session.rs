@@ -33,7 +33,9 @@ use crate::journal::{Journal, Owner};
 use crate::memory::Memory;
 use crate::monitor::{MonitorListener, Observer, ObserverParts, Serving};
 use crate::stats::Stats;
-use crate::store::{CredentialCache, HttpOptions, HttpStore, NetworkOptions, RetryOptions, Runtimes, StoreError};
+use crate::store::{
+    CredentialCache, HttpOptions, HttpStore, NetworkOptions, RetryOptions, Runtimes, StoreError, Throttle,
+};
 use crate::wire::address::Endpoint;
 
 /// Where a failure of this machine is taken apart.
@@ -96,7 +98,8 @@ pub(super) async fn run(
     });
     let _page = page.map(|page| serve_page(page, &observer));
     session.listen(observer);
-    let mut care = Care { rereading, store: bucket.store.clone(), fs: session.fs.clone() };
+    let (store, throttle, fs) = (bucket.store.clone(), bucket.throttle.clone(), session.fs.clone());
+    let mut care = Care { rereading, store, throttle, fs };
     if let Err(error) = ready() {
         session.detach();
         return Err(Failure::new(Exit::Failed, format!("nobody waits for this mount any more: {error}")));
@@ -187,6 +190,7 @@ const STATE_FILES_MAX: usize = 100;
 struct Care {
     rereading: Rereading,
     store: Arc<HttpStore>,
+    throttle: Arc<Throttle>,
     fs: Arc<FileSystem>,
 }
 
@@ -196,7 +200,7 @@ impl Care {
         loop {
             match signals.next().await {
                 Wish::End => return,
-                Wish::Reread => self.rereading.reread(&self.store),
+                Wish::Reread => self.rereading.reread(&self.store, &self.throttle),
                 Wish::ShowState => self.show_state(),
                 Wish::RaiseLevel => {
                     logging::raise(RAISED_FOR);
@@ -243,6 +247,7 @@ impl Care {
 pub(super) struct Bucket {
     pub(super) store: Arc<HttpStore>,
     stats: Arc<Stats>,
+    throttle: Arc<Throttle>,
     local: Option<LocalService>,
     /// Where it is.
     pub(super) origin: String,
@@ -266,7 +271,9 @@ impl Bucket {
         let subject = Subject::of(config, &endpoint, &credentials);
         obstacles::check_region(&subject).await?;
         let stats = Arc::new(Stats::default());
-        let connect = |retry| connect(config, &endpoint, &credentials, retry, &stats, transfers);
+        let throttle = Arc::new(Throttle::new(config.rates));
+        let shared = Shared { stats: stats.clone(), throttle: throttle.clone() };
+        let connect = |retry| connect(config, &endpoint, &credentials, retry, &shared, transfers);
         // Somebody waits for the first answer, so it is not tried for as long as those of an open file.
         let deadline = config.retry.deadline.min(FIRST_ANSWER_DEADLINE);
         let first = connect(RetryOptions { deadline, ..config.retry })?;
@@ -279,7 +286,7 @@ impl Bucket {
             }
         }
         let (store, origin) = (Arc::new(connect(config.retry)?), subject.origin.clone());
-        Ok(Bucket { store, stats, local, origin, subject })
+        Ok(Bucket { store, stats, throttle, local, origin, subject })
     }
 }
 
@@ -366,20 +373,28 @@ pub(super) fn owner(origin: &str, config: &MountConfig) -> Owner {
     }
 }
 
+/// What all ways to one bucket share.
+#[derive(Default)]
+pub(super) struct Shared {
+    pub(super) stats: Arc<Stats>,
+    throttle: Arc<Throttle>,
+}
+
 /// The way to the bucket. Nothing is asked.
 pub(super) fn connect(
     config: &MountConfig,
     endpoint: &Endpoint,
     credentials: &CredentialCache,
     retry: RetryOptions,
-    stats: &Arc<Stats>,
+    shared: &Shared,
     transfers: &Handle,
 ) -> Result<HttpStore, Diagnosis> {
     let bucket = config.source.bucket.clone();
     HttpStore::new(HttpOptions {
         retry,
         network: config.network.clone(),
-        stats: stats.clone(),
+        stats: shared.stats.clone(),
+        throttle: shared.throttle.clone(),
         runtimes: Some(Runtimes { bulk: transfers.clone(), light: Handle::current() }),
         ..HttpOptions::new(endpoint.clone(), bucket, credentials.clone())
     })

@@ -76,6 +76,11 @@ impl Environment {
         Some(named.or_else(usual)?.join("cosmount"))
     }
 
+    /// Hosts that are reached without the proxy that is named elsewhere, as curl and others have it.
+    pub(super) fn no_proxy(&self) -> Option<String> {
+        self.get("NO_PROXY").or_else(|| self.get("no_proxy")).map(str::to_owned)
+    }
+
     /// Variables with credentials that nothing here reads: a name that is easily mistaken for ours, and another service's.
     pub(super) fn unread_credentials(&self) -> Vec<&'static str> {
         UNREAD_CREDENTIALS.iter().copied().filter(|name| self.get(name).is_some()).collect()

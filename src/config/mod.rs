@@ -43,5 +43,8 @@ pub use notice::{Aspect, Notice};
 pub use prices::Prices;
 pub use quantity::{ByteSize, QuantityError, Span};
 pub use redaction::redacted;
-pub use settings::{Account, ConflictChoice, Group, HoldChoice, LogLevel, Mode, Settings, TypeChoice};
+pub use settings::{
+    Account, ConflictChoice, ExcludeChoice, Group, HoldChoice, LogFormat, LogLevel, Mode, Settings, TrashDirectory,
+    TypeChoice,
+};
 pub use source::MountSource;

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::Read;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,14 +15,14 @@ use super::key_source::{Deciding, KeySource};
 use super::memory::{available_memory_bytes, default_memory_bytes};
 use super::prices::SaidPrices;
 use super::{
-    Account, Aspect, ByteSize, ConfigError, ConflictChoice, Environment, Group, HoldChoice, ListenAddress, LogLevel,
-    Mode, MountSource, Notice, Prices, Settings, Span, TypeChoice, mount_options,
+    Account, Aspect, ByteSize, ConfigError, ConflictChoice, Environment, Group, HoldChoice, ListenAddress, LogFormat,
+    LogLevel, Mode, MountSource, Notice, Prices, Settings, Span, TrashDirectory, TypeChoice, mount_options,
 };
-use crate::fs::{FsOptions, Owner, Temporary};
+use crate::fs::{Deletes, Excluded, FsOptions, Overwrites, Owner, Temporary};
 use crate::fuse::FuseOptions;
 use crate::object::BucketName;
 use crate::read::ReadOptions;
-use crate::store::{NetworkOptions, ResumeWindow, RetryOptions};
+use crate::store::{BYTES_PER_SECOND_MIN, NetworkOptions, Rates, ResumeWindow, RetryOptions};
 use crate::upload::{OnConflict, UploadOptions};
 use crate::wire::address::{Endpoint, EndpointError};
 
@@ -71,6 +72,8 @@ pub struct MountConfig {
     pub network: NetworkOptions,
     /// How long requests are tried again.
     pub retry: RetryOptions,
+    /// How many requests and bytes there may be in a second.
+    pub rates: Rates,
     /// Every buffer of the mount together, in bytes.
     pub memory_bytes: u64,
     /// How files are uploaded.
@@ -95,6 +98,8 @@ pub struct MountConfig {
     pub log_file: Option<PathBuf>,
     /// Which log lines are written, if not the usual ones.
     pub log_level: Option<LogLevel>,
+    /// What they are like.
+    pub log_format: LogFormat,
     /// What is worth a line in the log once it is open: files that others can read.
     pub remarks: Vec<Notice>,
     /// What was asked for and is not done, for whoever mounts.
@@ -190,7 +195,7 @@ impl MountConfig {
         let state_dir = state_dir.or_else(|| environment.state_directory(rustix::process::geteuid().as_raw()));
         let authorities = settings.ca_bundle.as_deref().map(authorities).transpose()?;
         let decided = MountConfig::of(settings, source, mount_point, service);
-        let network = NetworkOptions { authorities, ..decided.network };
+        let network = NetworkOptions { authorities, no_proxy: environment.no_proxy(), ..decided.network };
         Ok(MountConfig { state_dir, remarks, warnings, network, prices, ..decided })
     }
 
@@ -202,9 +207,13 @@ impl MountConfig {
             upload: UploadOptions {
                 part_bytes: settings.part_size.map_or(upload.part_bytes, |size| size.0),
                 concurrency: settings.upload_concurrency.map_or(upload.concurrency, |count| count as usize),
-                on_conflict: settings.on_conflict.map_or(upload.on_conflict, on_conflict),
+                on_conflict: settings
+                    .on_conflict
+                    .or(implied_conflict(&settings))
+                    .map_or(upload.on_conflict, on_conflict),
             },
             retry: RetryOptions { deadline: settings.request_timeout.map_or(retry.deadline, |span| span.0), ..retry },
+            rates: rates(&settings),
             memory_bytes,
             read: ReadOptions::default(),
             fs: fs_options(&settings, &source, memory_bytes),
@@ -213,11 +222,12 @@ impl MountConfig {
             state_dir: None,
             resume_window: settings.resume_window.map_or(ResumeWindow::ByWorth, |span| ResumeWindow::For(span.0)),
             region: settings.region.clone(),
-            network: NetworkOptions { proxy: settings.proxy.clone(), authorities: None },
+            network: NetworkOptions { proxy: settings.proxy.clone(), ..NetworkOptions::default() },
             metrics_listen: settings.metrics_listen.clone(),
             prices: None,
             log_file: settings.log_file.clone(),
             log_level: settings.log_level.clone(),
+            log_format: settings.log_format.unwrap_or_default(),
             source,
             mount_point,
             service,
@@ -390,6 +400,8 @@ fn fs_options(settings: &Settings, source: &MountSource, memory_bytes: u64) -> F
         metadata_bytes: usize::try_from(settings.metadata_memory.map_or(memory_bytes / 8, |size| size.0))
             .unwrap_or(usize::MAX),
         metadata_ttl: settings.metadata_ttl.map_or(default.metadata_ttl, |Span(ttl)| ttl),
+        metadata_entries: settings.metadata_entries.map_or(default.metadata_entries, |count| count as usize),
+        negative_ttl: settings.negative_ttl.map(|Span(ttl)| ttl),
         owner: Owner {
             uid: settings.uid.map_or_else(|| rustix::process::geteuid().as_raw(), |Account(uid)| uid),
             gid: settings.gid.map_or_else(|| rustix::process::getegid().as_raw(), |Group(gid)| gid),
@@ -400,6 +412,20 @@ fn fs_options(settings: &Settings, source: &MountSource, memory_bytes: u64) -> F
         dir_mode: bits(settings.dir_mode, default.dir_mode),
         umask: bits(settings.umask, default.umask),
         read_only: settings.read_only.unwrap_or(default.read_only),
+        deletes: match &settings.trash {
+            _ if settings.no_delete == Some(true) => Deletes::Refused,
+            Some(TrashDirectory(directory)) => Deletes::ToTrash(directory.clone()),
+            None => default.deletes,
+        },
+        overwrites: match settings.no_overwrite {
+            Some(true) => Overwrites::Refused,
+            _ => default.overwrites,
+        },
+        statfs_bytes: settings.statfs_bytes.map_or(default.statfs_bytes, |size| size.0),
+        excluded: settings
+            .exclude
+            .as_ref()
+            .map_or(default.excluded, |choice| Excluded::of(choice.0.iter().map(String::as_str))),
         temporary: match &settings.hold_temporary {
             Some(HoldChoice::Off) => Temporary::none(),
             Some(HoldChoice::Also(patterns)) => Temporary::and(patterns.iter().map(String::as_str)),
@@ -411,6 +437,19 @@ fn fs_options(settings: &Settings, source: &MountSource, memory_bytes: u64) -> F
         hard_links: settings.hard_links.unwrap_or(default.hard_links),
         remove_unnameable: settings.remove_unnameable.unwrap_or(default.remove_unnameable),
         types_by_name: settings.content_type.map_or(default.types_by_name, |choice| choice == TypeChoice::ByName),
+    }
+}
+
+/// What was made elsewhere meanwhile is not replaced either, where nothing is.
+fn implied_conflict(settings: &Settings) -> Option<ConflictChoice> {
+    (settings.no_overwrite == Some(true)).then_some(ConflictChoice::Fail)
+}
+
+fn rates(settings: &Settings) -> Rates {
+    Rates {
+        requests: settings.requests_per_second.and_then(NonZeroU32::new),
+        up: settings.bandwidth_up.map(|size| size.0),
+        down: settings.bandwidth_down.map(|size| size.0),
     }
 }
 
@@ -460,7 +499,25 @@ fn check(settings: &Settings) -> Result<(), ConfigError> {
         let reason = format!("{size} is too little to work with; the least is {METADATA_MEMORY_MIN}");
         return Err(invalid("metadata_memory", reason));
     }
+    let rates = [("bandwidth_up", settings.bandwidth_up), ("bandwidth_down", settings.bandwidth_down)];
+    for (name, rate) in rates {
+        if let Some(rate) = rate.filter(|rate| rate.0 < BYTES_PER_SECOND_MIN) {
+            let least = ByteSize(BYTES_PER_SECOND_MIN);
+            return Err(invalid(name, format!("{rate} a second is too little to work with; the least is {least}")));
+        }
+    }
+    if settings.requests_per_second == Some(0) {
+        return Err(invalid("requests_per_second", "0 is none at all; the least is 1".to_owned()));
+    }
+    if let Some(size) = settings.statfs_bytes.filter(|size| *size < MEMORY_MIN) {
+        return Err(invalid("statfs_bytes", format!("{size} is too little to work with; the least is {MEMORY_MIN}")));
+    }
+    if settings.no_delete == Some(true) && settings.trash.is_some() {
+        let reason = "nothing comes there where no_delete is said, too: leave one of them out".to_owned();
+        return Err(invalid("trash", reason));
+    }
     let counts = [
+        ("metadata_entries", settings.metadata_entries, u32::MAX),
         ("upload_concurrency", settings.upload_concurrency, UPLOAD_CONCURRENCY_MAX),
         ("threads", settings.threads, THREADS_MAX),
     ];

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use super::{ByteSize, ConfigError, ListenAddress, Span, redacted};
-use crate::fs::{AttributeSource, HardLinks};
+use crate::fs::{AttributeSource, FileName, HardLinks};
 
 macro_rules! settings {
     ($( $(#[doc = $doc:literal])+ $name:ident: $type:ty, )+) => {
@@ -138,6 +138,28 @@ settings! {
     threads: u32,
     /// Where metrics and a page tell how the mount fares.
     metrics_listen: ListenAddress,
+    /// What uploads may take of a line, in a second.
+    bandwidth_up: ByteSize,
+    /// What reading may take of a line, in a second.
+    bandwidth_down: ByteSize,
+    /// Requests that may begin in a second.
+    requests_per_second: u32,
+    /// Whether nothing that is in the bucket can be removed.
+    no_delete: bool,
+    /// Whether nothing that is in the bucket can be replaced.
+    no_overwrite: bool,
+    /// The directory that what is removed or replaced is moved to.
+    trash: TrashDirectory,
+    /// Names that are neither shown nor made.
+    exclude: ExcludeChoice,
+    /// What `df` shows as the size.
+    statfs_bytes: ByteSize,
+    /// How long it is believed that there is nothing of a name.
+    negative_ttl: Span,
+    /// Names that are known at most.
+    metadata_entries: u32,
+    /// What log lines are like.
+    log_format: LogFormat,
     /// Where log lines go.
     log_file: PathBuf,
     /// Which log lines are written, in `RUST_LOG`'s language.
@@ -249,6 +271,62 @@ impl FromStr for TypeChoice {
             "by-name" => Ok(TypeChoice::ByName),
             "none" => Ok(TypeChoice::None),
             _ => Err(format!("{text:?} is not by-name or none")),
+        }
+    }
+}
+
+/// A directory below the mount, without slashes at its ends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TrashDirectory(pub String);
+
+impl FromStr for TrashDirectory {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<TrashDirectory, String> {
+        let path = text.strip_suffix('/').unwrap_or(text);
+        let is_path = path.split('/').all(|name| FileName::new(name).is_some());
+        let is_ours = path.split('/').next().is_some_and(|first| first.starts_with(".cosmount"));
+        if is_path && !is_ours {
+            Ok(TrashDirectory(path.to_owned()))
+        } else {
+            Err(format!("{text:?} is not a directory below the mount; write for example .trash"))
+        }
+    }
+}
+
+/// Names that are neither shown nor made, as patterns.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExcludeChoice(pub Vec<String>);
+
+impl FromStr for ExcludeChoice {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<ExcludeChoice, String> {
+        if text.split(':').any(|pattern| pattern.is_empty() || pattern.contains('/')) {
+            return Err(format!("{text:?} is not patterns of file names with ':' between them, as .DS_Store:._*"));
+        }
+        Ok(ExcludeChoice(text.split(':').map(str::to_owned).collect()))
+    }
+}
+
+/// What log lines are like.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogFormat {
+    /// `text`: for people.
+    #[default]
+    Text,
+    /// `json`: an object on each line.
+    Json,
+}
+
+impl FromStr for LogFormat {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<LogFormat, String> {
+        match text {
+            "text" => Ok(LogFormat::Text),
+            "json" => Ok(LogFormat::Json),
+            _ => Err(format!("{text:?} is not text or json")),
         }
     }
 }
@@ -392,6 +470,9 @@ parsed_values! {
     AttributeSource: |source| kebab(&format!("{source:?}")),
     HardLinks: |links| kebab(&format!("{links:?}")),
     TypeChoice: |choice| kebab(&format!("{choice:?}")),
+    TrashDirectory: |directory| directory.0.clone(),
+    ExcludeChoice: |choice| choice.0.join(":"),
+    LogFormat: |format| kebab(&format!("{format:?}")),
     Account: |account| account.0.to_string(),
     Group: |group| group.0.to_string(),
     LogLevel: |level| level.0.clone(),

@@ -52,10 +52,9 @@ const BACKGROUND_MAX: u16 = 64;
 /// about 200 short names.
 const PLUS_ENTRIES_MAX: usize = 200;
 
-/// Free space that `statfs` shows, in blocks of [`STATFS_BLOCK_BYTES`]: 1 PiB, so that installers are content.
-const STATFS_BLOCKS: u64 = 1 << 38;
 const STATFS_BLOCK_BYTES: u32 = 4096;
-const STATFS_FREE_BYTES: u64 = STATFS_BLOCKS * STATFS_BLOCK_BYTES as u64;
+/// Files that there is room for, as `statfs` shows it.
+const STATFS_FILES: u64 = 1 << 38;
 
 /// The most that one copy inside the mount covers, in bytes: a whole number of MiB below 4 GiB.
 const COPY_BYTES_MAX: u64 = (4 << 30) - (1 << 20);
@@ -130,13 +129,17 @@ impl Adapter {
         call: impl Future<Output = Result<Attr, FsError>> + Send + 'static,
         reply: ReplyEntry,
     ) {
+        let shown = self.fs.clone();
+        self.answer_or_undo(asked, call, move |result| entry(&shown, reply, result), self.forgetting());
+    }
+
+    /// Takes back that the kernel was told of an inode.
+    fn forgetting(&self) -> impl FnOnce(Attr) -> std::future::Ready<()> + Send + use<> {
         let fs = self.fs.clone();
-        let undo = move |attr: Attr| {
+        move |attr: Attr| {
             fs.forget(attr.ino, 1);
             ready(())
-        };
-        let shown = self.fs.clone();
-        self.answer_or_undo(asked, call, move |result| entry(&shown, reply, result), undo);
+        }
     }
 
     /// The same for a call that leaves something behind which the kernel gives back, but not if its caller has gone: then
@@ -268,7 +271,9 @@ impl Filesystem for Adapter {
         let fs = self.fs.clone();
         let asked = Call::new(request, "lookup", parent).named(&name);
         let call = async move { fs.lookup(Ino(parent.0), &name).await };
-        self.answer_entry(asked, call, reply);
+        let shown = self.fs.clone();
+        let undo = self.forgetting();
+        self.answer_or_undo(asked, call, move |result| found(&shown, reply, result), undo);
     }
 
     fn forget(&self, _request: &Request, ino: INodeNo, lookups: u64) {
@@ -790,7 +795,7 @@ impl Filesystem for Adapter {
             // Taking ranges out and putting them in would move all that follows.
             _ => return reply.error(Errno::EOPNOTSUPP),
         };
-        if mode & libc::FALLOC_FL_PUNCH_HOLE == 0 && len > STATFS_FREE_BYTES {
+        if mode & libc::FALLOC_FL_PUNCH_HOLE == 0 && len > self.fs.options().statfs_bytes {
             // Programs that try for how much room there is go on from this, and not from EFBIG.
             return reply.error(Errno::ENOSPC);
         }
@@ -938,8 +943,8 @@ impl Filesystem for Adapter {
 
     fn statfs(&self, request: &Request, ino: INodeNo, reply: ReplyStatfs) {
         let _ = Call::new(request, "statfs", ino).ended(&self.fs, Ok(()));
-        let (blocks, files) = (STATFS_BLOCKS, STATFS_BLOCKS);
-        reply.statfs(blocks, blocks, blocks, files, files, STATFS_BLOCK_BYTES, 255, STATFS_BLOCK_BYTES);
+        let blocks = self.fs.options().statfs_bytes / u64::from(STATFS_BLOCK_BYTES);
+        reply.statfs(blocks, blocks, blocks, STATFS_FILES, STATFS_FILES, STATFS_BLOCK_BYTES, 255, STATFS_BLOCK_BYTES);
     }
 }
 
@@ -996,6 +1001,17 @@ fn entry(fs: &FileSystem, reply: ReplyEntry, result: Result<Attr, FsError>) {
     match result {
         Ok(attr) => reply.entry(&attr.valid_for, &shown_attr(fs, &attr), GENERATION),
         Err(error) => reply.error(errno(&error)),
+    }
+}
+
+/// The same for a lookup: that there is nothing is for the kernel to believe, too, where somebody has said for how long.
+fn found(fs: &FileSystem, reply: ReplyEntry, result: Result<Attr, FsError>) {
+    match (result, fs.options().negative_ttl) {
+        (Err(FsError::NotFound), Some(ttl)) if !ttl.is_zero() => {
+            // An inode of this number is none.
+            reply.entry(&ttl, &directory_attr(Ino(0)), GENERATION);
+        }
+        (result, _) => entry(fs, reply, result),
     }
 }
 

@@ -28,6 +28,11 @@ pub fn parse_unix(text: &str) -> Option<SystemTime> {
     if before_epoch { UNIX_EPOCH.checked_sub(distance) } else { UNIX_EPOCH.checked_add(distance) }
 }
 
+/// A time as RFC 3339 has it, in UTC and with milliseconds; that of the Unix epoch for one that no calendar has.
+pub fn rfc3339(time: SystemTime) -> String {
+    format!("{:.3}", jiff::Timestamp::try_from(time).unwrap_or_default())
+}
+
 /// The time as it stands in a name: `20261125T153239Z`, in whole seconds of UTC.
 pub fn compact(time: SystemTime) -> String {
     jiff::Timestamp::try_from(time).unwrap_or_default().strftime("%Y%m%dT%H%M%SZ").to_string()

@@ -22,6 +22,7 @@ use tokio::task::JoinSet;
 
 use super::observed::Observed;
 use super::pace::{Late, Pace, Patience};
+use super::throttle::{ByteRate, Throttle, Turn};
 use super::watchdog::Watchdog;
 use super::{Body, Obstacle, StoreErrorKind};
 use crate::stats::Stats;
@@ -60,6 +61,8 @@ impl Timeouts {
 pub struct NetworkOptions {
     /// The URL of an HTTP proxy to go through. The environment is not asked.
     pub proxy: Option<String>,
+    /// Hosts that are reached without it: names, domains, addresses and networks, with commas between them.
+    pub no_proxy: Option<String>,
     /// Certificates of authorities in PEM. Where there are some, nobody else's word is taken for who a service is.
     pub authorities: Option<Arc<[u8]>>,
 }
@@ -91,6 +94,8 @@ pub(super) struct Transport {
     is_proxied: bool,
     /// Fed with what moves.
     watchdog: Arc<Watchdog>,
+    /// Holds up what moves.
+    throttle: Arc<Throttle>,
 }
 
 /// Where connections are served.
@@ -145,6 +150,7 @@ pub(super) struct IncomingBody {
     body: reqwest::Body,
     pace: Pace,
     watchdog: Arc<Watchdog>,
+    throttle: Arc<Throttle>,
     /// Ends with the body.
     observed: Option<Observed>,
 }
@@ -168,14 +174,18 @@ impl Transport {
         secure: bool,
         network: &NetworkOptions,
         runtimes: Option<Runtimes>,
-        watchdog: Arc<Watchdog>,
+        (watchdog, throttle): (Arc<Watchdog>, Arc<Throttle>),
     ) -> Result<Transport, TransportError> {
         let (bulk, light) = (client(timeouts, secure, network)?, client(timeouts, secure, network)?);
-        Ok(Transport { bulk, light, runtimes, timeouts, is_proxied: network.proxy.is_some(), watchdog })
+        Ok(Transport { bulk, light, runtimes, timeouts, is_proxied: network.proxy.is_some(), watchdog, throttle })
     }
 
     pub(super) fn watchdog(&self) -> &Arc<Watchdog> {
         &self.watchdog
+    }
+
+    pub(super) fn throttle(&self) -> &Throttle {
+        &self.throttle
     }
 
     pub(super) fn timeouts(&self) -> Timeouts {
@@ -198,8 +208,8 @@ impl Transport {
         };
         let mut request = client.request(method, url).headers(header_map(&headers)?);
         if !body.is_empty() {
-            request =
-                request.body(reqwest::Body::wrap(SendBody::new(&body, sent.clone(), stats, self.watchdog.clone())));
+            let (watchdog, rate) = (self.watchdog.clone(), self.throttle.up());
+            request = request.body(reqwest::Body::wrap(SendBody::new(&body, sent.clone(), stats, watchdog, rate)));
         } else if !matches!(outgoing.method, Method::Get | Method::Head | Method::Delete) {
             // The service wants to hear the length of an empty body too (`cos-api.md` 3.1, 411).
             request = request.header(http::header::CONTENT_LENGTH, 0);
@@ -218,7 +228,8 @@ impl Transport {
         };
         let response = response.map_err(|error| self.blame_the_proxy(error))?;
         let (parts, body) = http::Response::<reqwest::Body>::from(response).into_parts();
-        let body = IncomingBody { body, pace, watchdog: self.watchdog.clone(), observed: None };
+        let (watchdog, throttle) = (self.watchdog.clone(), self.throttle.clone());
+        let body = IncomingBody { body, pace, watchdog, throttle, observed: None };
         Ok(Incoming { status: parts.status.as_u16(), headers: AnswerHeaders(parts.headers), body })
     }
 
@@ -250,7 +261,8 @@ fn client(timeouts: Timeouts, secure: bool, network: &NetworkOptions) -> Result<
         .user_agent(concat!("cosmount/", env!("CARGO_PKG_VERSION")))
         .no_proxy();
     if let Some(proxy) = &network.proxy {
-        builder = builder.proxy(reqwest::Proxy::all(proxy).map_err(setup_error)?);
+        let around = network.no_proxy.as_deref().and_then(reqwest::NoProxy::from_string);
+        builder = builder.proxy(reqwest::Proxy::all(proxy).map_err(setup_error)?.no_proxy(around));
     }
     if !secure {
         builder = builder.tls_certs_only([]);
@@ -363,6 +375,7 @@ impl IncomingBody {
                         if let Some(observed) = &mut self.observed {
                             observed.received(data.len() as u64);
                         }
+                        self.throttle.take_in(data.len()).await;
                         return Some(Ok(data));
                     }
                     _ => {}
@@ -402,11 +415,62 @@ struct SendBody {
     sent: Arc<AtomicU64>,
     stats: Option<Arc<Stats>>,
     watchdog: Arc<Watchdog>,
+    rate: Option<Rationed>,
+}
+
+/// What goes no faster than was said.
+struct Rationed {
+    rate: ByteRate,
+    /// The rest of a piece that has begun to go.
+    rest: Bytes,
+    /// What goes next, and what it waits for.
+    next: Option<(Bytes, Pin<Box<Turn>>)>,
+}
+
+impl Rationed {
+    fn new(rate: ByteRate) -> Rationed {
+        Rationed { rate, rest: Bytes::new(), next: None }
+    }
+
+    fn poll_next(
+        &mut self,
+        pieces: &mut impl Iterator<Item = Bytes>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Bytes>> {
+        let (piece, mut turn) = match self.next.take() {
+            Some(next) => next,
+            None => {
+                if self.rest.is_empty() {
+                    match pieces.next() {
+                        Some(piece) => self.rest = piece,
+                        None => return Poll::Ready(None),
+                    }
+                }
+                let piece = self.rest.split_to(self.rest.len().min(self.rate.piece_bytes()));
+                let turn = Box::pin(self.rate.acquire(piece.len()));
+                (piece, turn)
+            }
+        };
+        match turn.as_mut().poll(context) {
+            Poll::Ready(()) => Poll::Ready(Some(piece)),
+            Poll::Pending => {
+                self.next = Some((piece, turn));
+                Poll::Pending
+            }
+        }
+    }
 }
 
 impl SendBody {
-    fn new(body: &Body, sent: Arc<AtomicU64>, stats: Option<Arc<Stats>>, watchdog: Arc<Watchdog>) -> SendBody {
-        SendBody { pieces: body.pieces().to_vec().into_iter(), left: body.len(), sent, stats, watchdog }
+    fn new(
+        body: &Body,
+        sent: Arc<AtomicU64>,
+        stats: Option<Arc<Stats>>,
+        watchdog: Arc<Watchdog>,
+        rate: Option<ByteRate>,
+    ) -> SendBody {
+        let (pieces, rate) = (body.pieces().to_vec().into_iter(), rate.map(Rationed::new));
+        SendBody { pieces, left: body.len(), sent, stats, watchdog, rate }
     }
 }
 
@@ -416,9 +480,14 @@ impl http_body::Body for SendBody {
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
-        _: &mut Context<'_>,
+        context: &mut Context<'_>,
     ) -> Poll<Option<Result<http_body::Frame<Bytes>, Self::Error>>> {
-        let Some(piece) = self.pieces.next() else { return Poll::Ready(None) };
+        let SendBody { pieces, rate, .. } = &mut *self;
+        let next = match rate {
+            Some(rate) => std::task::ready!(rate.poll_next(pieces, context)),
+            None => pieces.next(),
+        };
+        let Some(piece) = next else { return Poll::Ready(None) };
         self.left -= piece.len() as u64;
         self.sent.fetch_add(piece.len() as u64, Ordering::Relaxed);
         if let Some(stats) = &self.stats {

@@ -16,6 +16,7 @@ use super::http::{NetworkOptions, Runtimes, Timeouts, Transport};
 use super::listing::{self, Listings};
 use super::retry::{self, RetryOptions};
 use super::session::{Done, Request, Session};
+use super::throttle::Throttle;
 use super::watchdog::Watchdog;
 use super::{
     Body, Copied, CopyRequest, CredentialCache, GetRequest, Initiated, ListPage, ListRequest, ListedPart, ListedUpload,
@@ -58,6 +59,8 @@ pub struct HttpOptions {
     pub network: NetworkOptions,
     /// What the service takes.
     pub limits: Limits,
+    /// Holds up what would be too much.
+    pub throttle: Arc<Throttle>,
     /// Where requests and bytes are counted.
     pub stats: Arc<Stats>,
     /// The time to sign by.
@@ -77,6 +80,7 @@ impl HttpOptions {
             retry: RetryOptions::default(),
             network: NetworkOptions::default(),
             limits: Limits::COS,
+            throttle: Arc::default(),
             stats: Arc::default(),
             clock: Clock::System,
             runtimes: None,
@@ -107,13 +111,13 @@ impl HttpStore {
     /// # Errors
     /// `Invalid` for a proxy that is no URL, or where TLS finds no certificates on this machine.
     pub fn new(options: HttpOptions) -> Result<HttpStore, StoreError> {
-        let HttpOptions { endpoint, bucket, credentials, timeouts, retry, network, limits, stats, clock, runtimes } =
-            options;
+        let HttpOptions { endpoint, bucket, credentials, timeouts, retry, .. } = options;
+        let HttpOptions { network, limits, throttle, stats, clock, runtimes, .. } = options;
         let route = endpoint.route(&bucket);
         let secure = |url: &str| url.starts_with("https://");
         let tls = secure(&route.origin) || network.proxy.as_deref().is_some_and(secure);
         let (timeouts, watchdog) = (timeouts.within(retry.deadline), Arc::new(Watchdog::new(retry.deadline)));
-        let transport = Transport::new(timeouts, tls, &network, runtimes, watchdog).map_err(|error| {
+        let transport = Transport::new(timeouts, tls, &network, runtimes, (watchdog, throttle)).map_err(|error| {
             let obstacle = error.obstacle;
             StoreError { obstacle, ..StoreError::new(error.kind, None, bucket.as_str(), error.message) }
         })?;

@@ -32,6 +32,7 @@ mod sending;
 mod session;
 #[cfg(feature = "testing")]
 pub mod testing;
+mod throttle;
 mod uploads;
 mod watchdog;
 
@@ -53,6 +54,7 @@ pub use object_store::{
 };
 pub use provider::{CredentialProvider, FixedKey, ProviderError};
 pub use retry::RetryOptions;
+pub use throttle::{BYTES_PER_SECOND_MIN, Rates, Throttle};
 pub use watchdog::Watchdog;
 
 pub use crate::wire::Op;

@@ -56,10 +56,10 @@ impl Questions {
     pub(super) fn new(secure: bool, network: &NetworkOptions, clock: Clock) -> Result<Questions, StoreError> {
         let timeouts = Timeouts::default().within(QUESTION_DEADLINE);
         let watchdog = Arc::new(Watchdog::new(QUESTION_DEADLINE));
-        let transport = Transport::new(timeouts, secure, network, None, watchdog).map_err(|error| StoreError {
-            obstacle: error.obstacle,
-            ..StoreError::new(error.kind, None, "", error.message)
-        })?;
+        let transport =
+            Transport::new(timeouts, secure, network, None, (watchdog, Arc::default())).map_err(|error| {
+                StoreError { obstacle: error.obstacle, ..StoreError::new(error.kind, None, "", error.message) }
+            })?;
         Ok(Questions { transport, clock })
     }
 

@@ -366,6 +366,7 @@ impl Session {
         let key = self.credentials.usable().await.map_err(|error| without_key(request, &error))?;
         // Half of the deadline: the other half is for the attempt itself.
         let passage = self.congestion.enter(request.weight(), self.retry.deadline / 2).await;
+        self.transport.throttle().begin_request().await;
         let sent = Arc::new(AtomicU64::new(0));
         let outgoing = Outgoing {
             method: request.head.method,

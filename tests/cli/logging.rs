@@ -150,3 +150,52 @@ fn passwords_in_urls_are_not_shown() {
     assert!(line.starts_with(&expected), "{line}");
     assert!(!line.contains("hunter2") && !log(&home).contains("hunter2"), "{line}");
 }
+
+#[test]
+fn a_log_of_json_has_one_object_on_each_line() {
+    let home = Home::new();
+    let service = Service::start(&home);
+    home.mounted(&service, &["--log-file", "log", "--log-format", "json"]);
+    fs::write(home.mount_point().join("a"), "hello").unwrap();
+    home.unmount().succeeded();
+    let text = log(&home);
+    let lines: Vec<serde_json::Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let says = |what: &str| lines.iter().any(|line| line["message"].as_str().unwrap().starts_with(what));
+    assert!(says("mounted ") && says("published a: 5 bytes") && says("unmounted "), "{text}");
+    assert!(
+        lines.iter().all(|line| line["level"] == "info" && line["time"].as_str().unwrap().ends_with('Z')),
+        "{text}"
+    );
+    let done = home.run(&["mount", BUCKET, "mnt", "--log-format", "jsno"]);
+    assert!(done.code == Some(2) && done.stderr.contains("\"jsno\" is not text or json"), "{done:?}");
+}
+
+#[test]
+fn the_level_of_a_log_is_changed_while_the_mount_lives_on() {
+    let home = Home::new();
+    let service = Service::start(&home);
+    home.mounted(&service, &["--log-file", "log"]);
+    home.run(&["log", "mnt", "debug"]).succeeded();
+    fs::write(home.mount_point().join("a"), "hello").unwrap();
+    assert!(log(&home).contains("PutObject \"a\": status 200"), "{}", log(&home));
+    home.run(&["log", "mnt", "error"]).succeeded();
+    fs::write(home.mount_point().join("b"), "hello").unwrap();
+    assert!(!log(&home).contains("PutObject \"b\"") && !log(&home).contains("published b"), "{}", log(&home));
+    let done = home.run(&["log", "mnt", "loud"]);
+    assert!(done.code == Some(2) && done.stderr.contains("\"loud\" is not a log level"), "{done:?}");
+    home.run(&["log", ".", "info"]).failed(4, "is in no mount of cosmount");
+    home.unmount().succeeded();
+}
+
+/// A proxy is for other hosts than those that need none.
+#[test]
+fn a_host_of_no_proxy_is_reached_without_the_proxy() {
+    let home = Home::new();
+    let service = Service::start(&home);
+    let mount = || home.mount(&service, &["--proxy", "http://127.0.0.1:1", "--request-timeout", "1s"]);
+    for (excepted, code) in [("", Some(3)), ("example.com,127.0.0.0/8", Some(0))] {
+        let done = Done::of(mount().env("NO_PROXY", excepted).output().unwrap());
+        assert_eq!(done.code, code, "{excepted}: {done:?}");
+    }
+    home.unmount().succeeded();
+}

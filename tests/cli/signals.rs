@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
@@ -62,7 +63,7 @@ fn signals_that_end_a_mount_publish_what_is_open_first() {
 fn hup_opens_the_log_anew_and_reads_the_configuration_again() {
     let home = Home::new();
     let service = Service::start(&home);
-    let config = home.write("config.toml", "part_size = '2M'\n", 0o600);
+    let config = home.write("config.toml", "part_size = '2M'\nrequests_per_second = 1\n", 0o600);
     home.mounted(&service, &["--log-file", "log", "--config", "config.toml"]);
     let daemon = home.daemon();
     fs::rename(home.path().join("log"), home.path().join("log.old")).unwrap();
@@ -75,6 +76,12 @@ fn hup_opens_the_log_anew_and_reads_the_configuration_again() {
     });
     fs::write(home.mount_point().join("a"), "hello").unwrap();
     assert!(log().contains("PutObject \"a\": status 200, 5 bytes up"), "{}", log());
+    // With one request in a second this would take 30 s.
+    let began = Instant::now();
+    for name in 0..30 {
+        fs::write(home.mount_point().join(name.to_string()), "hello").unwrap();
+    }
+    assert!(began.elapsed() < Duration::from_secs(25), "{:?}", began.elapsed());
 
     fs::write(&config, "part_size = 'lots'\n").unwrap();
     kill("HUP", daemon);

@@ -26,6 +26,7 @@ mod model;
 mod names;
 mod others;
 mod overlap;
+mod protection;
 mod ranges;
 mod reading;
 mod recovery;

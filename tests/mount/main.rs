@@ -25,6 +25,8 @@ mod open_files;
 mod options;
 mod page;
 mod programs;
+mod protection;
+mod rates;
 mod reading;
 mod times;
 mod tools;

@@ -14,7 +14,9 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::protocol::{Answer, Ask, Request, Sieve, TraceFilter};
+use crate::cli::logging;
 use crate::cli::session::Left;
+use crate::config::LogLevel;
 use crate::fs::FsState;
 use crate::monitor::{Observer, SocketFile};
 
@@ -151,6 +153,7 @@ impl Host {
             Ok(Ask::Status { every_ms }) => self.show_status(stream, every_ms.map(Duration::from_millis)).await,
             Ok(Ask::Trace(filter)) => self.show_events(stream, filter).await,
             Ok(Ask::Sync { path }) => self.sync(stream, path).await,
+            Ok(Ask::Log { level }) => say(&mut stream, &log_at(&level).line()).await,
             Ok(Ask::Unmount) => {
                 say(&mut stream, &Answer::Within { seconds: self.deadline.as_secs() + 1 }.line()).await?;
                 // There is nobody to ask any more when the mount ends already; the connection ends with it.
@@ -227,6 +230,18 @@ impl Host {
         let failed = failed.into_iter().map(|(path, error)| Answer::Unpublished { what: format!("{path}: {error}") });
         let text: String = failed.chain([Answer::Done]).map(|answer| answer.line()).collect();
         say(&mut stream, &text).await
+    }
+}
+
+/// Logs at another level from now on.
+fn log_at(level: &str) -> Answer {
+    match level.parse::<LogLevel>() {
+        Ok(level) => {
+            logging::set_level(&level);
+            logging::write_always(&format!("the log has level {} until it is opened anew (SIGHUP)", level.0));
+            Answer::Done
+        }
+        Err(why) => Answer::Refused { why },
     }
 }
 

@@ -34,6 +34,11 @@ pub(in crate::cli) enum Ask {
         #[serde(default)]
         path: String,
     },
+    /// To log at another level, until the mount opens its log anew.
+    Log {
+        /// As `--log-level` has it.
+        level: String,
+    },
     /// What happens from now on.
     Trace(TraceFilter),
     /// To publish everything, unmount and end.

@@ -12,7 +12,6 @@ mod rendering;
 mod report;
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::runtime::Handle;
@@ -218,7 +217,7 @@ fn connect(config: &MountConfig, endpoint: &Endpoint, credentials: &CredentialCa
     // Somebody looks on.
     let deadline = config.retry.deadline.min(session::FIRST_ANSWER_DEADLINE);
     let retry = RetryOptions { deadline, ..config.retry };
-    session::connect(config, endpoint, credentials, retry, &Arc::default(), &Handle::current())
+    session::connect(config, endpoint, credentials, retry, &session::Shared::default(), &Handle::current())
 }
 
 /// Whether what shall be mounted can be.

@@ -77,8 +77,15 @@ impl Attributes {
                 }
                 return Ok(None);
             }
-            None => (self.files.open_content(ino, false).await?, true),
+            None => {
+                self.context.refuse_if_overwrites_are()?;
+                (self.files.open_content(ino, false).await?, true)
+            }
         };
+        if let Err(error) = self.traffic.keep_before_cut(ino, size).await {
+            let _ = self.publisher.let_go(ino, &writing).await;
+            return Err(error);
+        }
         let is_other = writing.file.size() != size;
         if is_other {
             self.publisher.has_other_content(ino, &writing);

@@ -57,6 +57,7 @@ impl Changes {
         replaces: bool,
         mut claimed: Claimed,
     ) -> Result<(), FsError> {
+        self.context.refuse_if_deletes_are()?;
         // What waits of it and of directories below goes with their markers.
         self.markers.save_directories_below(source.ino).await?;
         let old = format!("{}{}/", self.names.directory_prefix(from.0)?, from.1);

@@ -33,6 +33,14 @@ pub(crate) enum TakingName<'a> {
     Open(Box<LosingName<'a>>),
 }
 
+/// Bytes in the object of a file, as far as is known.
+pub(super) fn published_bytes(tree: &Tree, (parent, name): Place<'_>) -> Option<u64> {
+    match tree.entry(parent, name).map(|entry| &entry.what) {
+        Some(EntryKind::Object(stat)) => Some(stat.version.size),
+        _ => None,
+    }
+}
+
 impl NameHolder {
     /// Makes ready to take the name from the file.
     pub(crate) async fn begin_taking(&self, context: &Context) -> Result<TakingName<'_>, FsError> {
@@ -85,6 +93,8 @@ impl Changes {
             return Err(FsError::NotEmpty);
         }
         self.names.expect_empty(&marker).await?;
+        self.context.refuse_if_deletes_are()?;
+        self.traffic.keep_in_trash(&marker, Some(0)).await?;
         self.context.store.delete(&marker).await.map_err(|error| self.context.told(error))?;
         self.markers.keep_directory((parent, name), None).await?;
         self.names.tree().unlink(parent, name, self.context.clock.now(), self.context.options.metadata_ttl);
@@ -119,6 +129,9 @@ impl Changes {
     async fn remove_name(&self, (parent, name): Place<'_>, key: &ObjectKey, has_object: bool) -> Result<(), FsError> {
         let is_there = self.names.tree().entry(parent, name).is_some_and(|entry| entry.what != EntryKind::New);
         if has_object || is_there {
+            self.context.refuse_if_deletes_are()?;
+            let bytes = published_bytes(&self.names.tree(), (parent, name));
+            self.traffic.keep_in_trash(key, bytes).await?;
             self.markers.keep_directory((parent, name), None).await?;
             self.context.remove_object(key).await?;
         }

@@ -1,9 +1,10 @@
 //! Renaming files. Directories are in `moving_directories`.
 
 use super::Changes;
+use super::removing::published_bytes;
 use crate::fs::context::FsError;
 use crate::fs::names::{Claim, Entry, EntryKind, FileName, Ino, METADATA_ATTEMPTS, ObjectStat, Tree};
-use crate::fs::open::{Writing, open_inode};
+use crate::fs::open::{Writing, open_inode, writing_of};
 use crate::object::{ObjectKey, Version};
 use crate::upload::copy_object;
 
@@ -119,6 +120,9 @@ impl Changes {
         let new_key =
             self.context.key(&format!("{}{}", self.names.tree().directory_path(to.0).ok_or(FsError::Stale)?, to.1))?;
         self.traffic.cleanups.stop(new_key.as_str()).await;
+        if !self.is_only_here(&source) {
+            self.context.refuse_if_deletes_are()?;
+        }
         let Some(target) = target else {
             return self.move_file((from, to), source, &new_key, false).await?.into_result();
         };
@@ -128,13 +132,33 @@ impl Changes {
             Ok(taking) => {
                 self.context.uploader.release_source(&new_key, None).await;
                 let is_there = self.names.tree().entry(to.0, to.1).is_some_and(|target| target.what != EntryKind::New);
-                self.move_file((from, to), source, &new_key, taking.has_object() || is_there).await
+                let replaces_object = taking.has_object() || is_there;
+                match self.make_way(to, &new_key, replaces_object).await {
+                    Ok(()) => self.move_file((from, to), source, &new_key, replaces_object).await,
+                    Err(error) => Err(error),
+                }
             }
             Err(error) => Err(error.clone()),
         };
         let taken = moved.as_ref().map(|_| ()).map_err(FsError::clone);
         self.end_taking(target.ino, &holder, taking.ok(), taken).await?;
         moved?.into_result()
+    }
+
+    /// Whether a file has no object that a rename would have to remove.
+    fn is_only_here(&self, source: &Entry) -> bool {
+        let writing = writing_of(&self.names.tree(), source.ino);
+        source.what == EntryKind::New && writing.is_some_and(|writing| writing.file.is_only_here())
+    }
+
+    /// The object of a name is about to be replaced, if it has one.
+    async fn make_way(&self, to: (Ino, &FileName), key: &ObjectKey, replaces_object: bool) -> Result<(), FsError> {
+        if !replaces_object {
+            return Ok(());
+        }
+        self.context.refuse_if_overwrites_are()?;
+        let bytes = published_bytes(&self.names.tree(), to);
+        self.traffic.keep_in_trash(key, bytes).await
     }
 
     /// Moves a file. An error is one that leaves everything where it was.

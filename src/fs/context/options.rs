@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::Temporary;
+use super::{Excluded, Temporary};
 
 /// Options of the file system.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,6 +14,11 @@ pub struct FsOptions {
     /// What is kept of names and attributes at most, in bytes, beside what the kernel refers to. A name costs some 240 bytes,
     /// and its attributes 800 more (`names/cost.rs`).
     pub metadata_bytes: usize,
+    /// How many names are known at most, beside those that the kernel refers to.
+    pub metadata_entries: usize,
+    /// How long it is believed that there is nothing of a name, where that is not as long as `metadata_ttl`. The kernel believes
+    /// it as long, then.
+    pub negative_ttl: Option<Duration>,
     /// The owner of files that do not say, and of the root.
     pub owner: Owner,
     /// Whether every file shows `owner`, whatever its object says.
@@ -26,6 +31,14 @@ pub struct FsOptions {
     pub umask: u32,
     /// Whether every change is refused.
     pub read_only: bool,
+    /// What removing does.
+    pub deletes: Deletes,
+    /// What changing does.
+    pub overwrites: Overwrites,
+    /// What `statfs` tells as the size, in bytes, all of it free.
+    pub statfs_bytes: u64,
+    /// Names that are neither shown nor made.
+    pub excluded: Excluded,
     /// Which new files are taken for temporary, and wait at their close for the name they will be given.
     pub temporary: Temporary,
     /// How long a temporary file waits for its name.
@@ -40,6 +53,29 @@ pub struct FsOptions {
     pub remove_unnameable: bool,
     /// Whether a new object's content type is that of its name's extension.
     pub types_by_name: bool,
+}
+
+/// What becomes of an object that somebody removes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Deletes {
+    /// It is gone.
+    #[default]
+    Allowed,
+    /// It stays, and so does its name.
+    Refused,
+    /// It moves to this directory below the mount, whose name has no slash at its ends. So does what a rename replaces and what
+    /// is about to be cut.
+    ToTrash(String),
+}
+
+/// What becomes of an object that somebody changes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Overwrites {
+    /// Another one takes its place.
+    #[default]
+    Allowed,
+    /// It stays: only its attributes can be changed.
+    Refused,
 }
 
 /// Where the attributes of files come from.
@@ -78,12 +114,19 @@ impl Default for FsOptions {
             // Long enough that one tool's run asks once, short enough that a person does not notice.
             metadata_ttl: Duration::from_secs(5),
             metadata_bytes: 64 << 20,
+            metadata_entries: usize::MAX,
+            negative_ttl: None,
             owner: Owner { uid: 0, gid: 0 },
             owner_is_forced: false,
             file_mode: 0o644,
             dir_mode: 0o755,
             umask: 0,
             read_only: false,
+            deletes: Deletes::Allowed,
+            overwrites: Overwrites::Allowed,
+            // So that installers are content.
+            statfs_bytes: 1 << 50,
+            excluded: Excluded::default(),
             temporary: Temporary::usual(),
             // The tools that rename do it at once; a person who looks into the bucket does not notice.
             hold_for: Duration::from_secs(5),

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use tokio::sync::Semaphore;
 
-use super::{FsError, FsOptions, Others, type_of_name};
+use super::{Deletes, FsError, FsOptions, Others, Overwrites, type_of_name};
 use crate::clock::Clock;
 use crate::journal::{Inherited, hidden_prefix};
 use crate::memory::Memory;
@@ -52,7 +52,7 @@ impl Context {
         if path.strip_prefix(HIDDEN_DIRECTORY).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')) {
             return Err(FsError::NotPermitted);
         }
-        if self.is_top_object(path) {
+        if self.is_top_object(path) || self.options.excluded.includes_some_of(path) {
             return Err(FsError::NotPermitted);
         }
         ObjectKey::new(format!("{}{path}", self.options.prefix)).map_err(|error| match error {
@@ -83,6 +83,16 @@ impl Context {
 
     pub(crate) fn refuse_if_read_only(&self) -> Result<(), FsError> {
         if self.options.read_only { Err(FsError::ReadOnly) } else { Ok(()) }
+    }
+
+    /// An error where what is in the bucket is not to be removed.
+    pub(crate) fn refuse_if_deletes_are(&self) -> Result<(), FsError> {
+        if self.options.deletes == Deletes::Refused { Err(FsError::NotPermitted) } else { Ok(()) }
+    }
+
+    /// An error where what is in the bucket is not to be replaced.
+    pub(crate) fn refuse_if_overwrites_are(&self) -> Result<(), FsError> {
+        if self.options.overwrites == Overwrites::Refused { Err(FsError::NotPermitted) } else { Ok(()) }
     }
 
     /// The meaning of an error of the service. In a call it is logged with the call's failure; where no call waits, here.

@@ -25,7 +25,10 @@ pub(crate) struct Names {
 
 impl Names {
     pub(crate) fn new(context: Arc<Context>) -> Arc<Names> {
-        let tree = Mutex::new(Tree::new(context.options.metadata_bytes));
+        let mut tree = Tree::new(context.options.metadata_bytes);
+        tree.negative_ttl = context.options.negative_ttl;
+        tree.inodes.set_entries_max(context.options.metadata_entries);
+        let tree = Mutex::new(tree);
         Arc::new_cyclic(|me| Names {
             context,
             tree,

@@ -21,6 +21,8 @@ pub(super) const ATTRIBUTES_BYTES: usize = 720;
 pub(super) struct Cost {
     /// Of memory.
     pub(super) bytes: usize,
+    /// Entries.
+    pub(super) names: usize,
     /// Entries with attributes.
     pub(super) with_attributes: usize,
 }
@@ -30,18 +32,31 @@ impl Cost {
     pub(super) fn of(name: &FileName, entry: &Entry) -> Cost {
         let attributes = entry.what.attributes();
         let bytes = NAME_BYTES + name.as_str().len() + attributes.map_or(0, attributes_bytes);
-        Cost { bytes, with_attributes: usize::from(attributes.is_some()) }
+        Cost { bytes, names: 1, with_attributes: usize::from(attributes.is_some()) }
     }
 
     /// What so many names cost of which little is known.
     pub(super) fn of_names(count: usize) -> Cost {
-        Cost { bytes: count * NAME_BYTES, with_attributes: 0 }
+        Cost { bytes: count * NAME_BYTES, names: count, with_attributes: 0 }
+    }
+}
+
+impl Cost {
+    /// Whether it is more than that, in memory or in names.
+    pub(super) fn exceeds(&self, limit: Cost) -> bool {
+        self.bytes > limit.bytes || self.names > limit.names
+    }
+
+    /// Seven eighths of it.
+    pub(super) fn but_an_eighth(self) -> Cost {
+        Cost { bytes: self.bytes - self.bytes / 8, names: self.names - self.names / 8, with_attributes: 0 }
     }
 }
 
 impl AddAssign for Cost {
     fn add_assign(&mut self, other: Cost) {
         self.bytes += other.bytes;
+        self.names += other.names;
         self.with_attributes += other.with_attributes;
     }
 }
@@ -49,6 +64,7 @@ impl AddAssign for Cost {
 impl SubAssign for Cost {
     fn sub_assign(&mut self, other: Cost) {
         self.bytes -= other.bytes;
+        self.names -= other.names;
         self.with_attributes -= other.with_attributes;
     }
 }

@@ -21,6 +21,8 @@ const STALE_MAX: usize = 1024;
 #[derive(Debug)]
 pub(super) struct Budget {
     limit_bytes: usize,
+    /// The most entries.
+    limit_names: usize,
     /// The sum over all directories.
     pub(super) used: Cost,
     /// Directories, by when they were used.
@@ -29,7 +31,7 @@ pub(super) struct Budget {
     attributes: VecDeque<(Ino, FileName)>,
     /// Names are evicted where more than so much is used: where nothing could be evicted the last time, it is not tried
     /// again at once.
-    names_above: usize,
+    names_above: Cost,
     /// Names that the kernel has forgotten since that was tried, in bytes.
     forgotten: usize,
 }
@@ -44,16 +46,29 @@ impl Budget {
     pub(super) fn new(limit_bytes: usize) -> Budget {
         Budget {
             limit_bytes,
+            limit_names: usize::MAX,
             used: Cost::default(),
             directories: LruCache::unbounded(),
             attributes: VecDeque::new(),
-            names_above: limit_bytes,
+            names_above: Cost { bytes: limit_bytes, names: usize::MAX, with_attributes: 0 },
             forgotten: 0,
         }
     }
 }
 
+impl Budget {
+    fn limit(&self) -> Cost {
+        Cost { bytes: self.limit_bytes, names: self.limit_names, with_attributes: 0 }
+    }
+}
+
 impl Inodes {
+    /// Not more than so many names are kept.
+    pub(super) fn set_entries_max(&mut self, names: usize) {
+        self.budget.limit_names = names;
+        self.budget.names_above = self.budget.limit();
+    }
+
     /// The attributes of a name have become known.
     pub(crate) fn note_attributes(&mut self, parent: Ino, name: &FileName) {
         self.budget.attributes.push_back((parent, name.clone()));
@@ -80,10 +95,11 @@ impl Inodes {
 
     /// The kernel has forgotten an inode, so that its name may go.
     pub(super) fn note_forgotten(&mut self, now: SystemTime) {
-        let Budget { used, limit_bytes, forgotten, names_above, .. } = &mut self.budget;
-        *forgotten += NAME_BYTES;
-        if used.bytes > *limit_bytes && *forgotten > *limit_bytes / 8 {
-            *names_above = *limit_bytes;
+        self.budget.forgotten += NAME_BYTES;
+        let Budget { used, limit_bytes, limit_names, forgotten, .. } = &self.budget;
+        let has_forgotten_many = *forgotten > (*limit_bytes).min(limit_names.saturating_mul(NAME_BYTES)) / 8;
+        if has_forgotten_many && (used.bytes > *limit_bytes || used.names > *limit_names) {
+            self.budget.names_above = self.budget.limit();
             self.make_room(None, now);
         }
     }
@@ -102,23 +118,33 @@ impl Inodes {
                 })
             });
         }
-        let Budget { used: Cost { bytes, .. }, limit_bytes, names_above, .. } = &mut self.budget;
-        *names_above = (*names_above).min(*bytes + *limit_bytes / 8).max(*limit_bytes);
-        if *bytes <= *names_above {
+        let (used_now, limit) = (self.budget.used, self.budget.limit());
+        let above = self.budget.names_above;
+        self.budget.names_above = Cost {
+            bytes: above.bytes.min(used_now.bytes + limit.bytes / 8).max(limit.bytes),
+            names: above.names.min(used_now.names.saturating_add(limit.names / 8)).max(limit.names),
+            with_attributes: 0,
+        };
+        if !used_now.exceeds(self.budget.names_above) {
             return;
         }
         // With room to spare, so that not every name that comes makes another one go.
-        let enough = self.budget.limit_bytes - self.budget.limit_bytes / 8;
+        let enough = limit.but_an_eighth();
         let least_recent: Vec<Ino> = self.budget.directories.iter().rev().map(|(ino, ())| *ino).collect();
         for ino in least_recent {
             let can_go =
                 |directory: &Directory| !directory.is_own(now) && (Some(ino) == used || directory.readers == 0);
-            if self.budget.used.bytes > enough && self.directory(ino).is_some_and(can_go) {
+            if self.budget.used.exceeds(enough) && self.directory(ino).is_some_and(can_go) {
                 self.evict_names(ino, now, Some(ino) == used);
             }
         }
         self.budget.forgotten = 0;
-        self.budget.names_above = self.budget.limit_bytes.max(self.budget.used.bytes + self.budget.limit_bytes / 8);
+        let used = self.budget.used;
+        self.budget.names_above = Cost {
+            bytes: limit.bytes.max(used.bytes + limit.bytes / 8),
+            names: limit.names.max(used.names.saturating_add(limit.names / 8)),
+            with_attributes: 0,
+        };
     }
 
     /// Forgets the entries of a directory that nobody refers to, but for those just listed if they `are_kept`.

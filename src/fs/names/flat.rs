@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use super::answers;
 use super::{EntryKind, FileName, Ino, Names, Stashed, entry_kind_of};
-use crate::fs::context::{FsError, HIDDEN_DIRECTORY};
+use crate::fs::context::{Excluded, FsError, HIDDEN_DIRECTORY};
 use crate::store::{ListPage, ListRequest};
 
 impl Names {
@@ -48,7 +48,7 @@ impl Names {
         let marker = Some(format!("{prefix}{first}.\u{10FFFF}"));
         let page =
             self.context.store.list(ListRequest { prefix: prefix.clone(), marker, ..ListRequest::default() }).await?;
-        let stashed = stashed_of(page, &prefix);
+        let stashed = stashed_of(page, &prefix, &self.context.options.excluded);
         let with_markers = {
             let mut tree = self.tree();
             self.expect_at(&tree, parent, &prefix)?;
@@ -65,7 +65,7 @@ impl Names {
 }
 
 /// What a page says of the directories in `prefix` that are on it as a whole.
-fn stashed_of(page: ListPage, prefix: &str) -> BTreeMap<FileName, Stashed> {
+fn stashed_of(page: ListPage, prefix: &str, excluded: &Excluded) -> BTreeMap<FileName, Stashed> {
     let mut directories: BTreeMap<FileName, Stashed> = BTreeMap::new();
     let mut last = None;
     for object in page.objects {
@@ -73,7 +73,8 @@ fn stashed_of(page: ListPage, prefix: &str) -> BTreeMap<FileName, Stashed> {
             last = None;
             continue;
         };
-        let Some(directory) = FileName::new(directory).filter(|name| name.as_str() != HIDDEN_DIRECTORY) else {
+        let is_shown = |name: &FileName| name.as_str() != HIDDEN_DIRECTORY && !excluded.includes(name.as_str());
+        let Some(directory) = FileName::new(directory).filter(is_shown) else {
             last = None;
             continue;
         };
@@ -82,10 +83,12 @@ fn stashed_of(page: ListPage, prefix: &str) -> BTreeMap<FileName, Stashed> {
         match rest.split_once('/') {
             None if rest.is_empty() => stashed.has_marker = true,
             None => match FileName::new(rest) {
+                Some(name) if excluded.includes(name.as_str()) => {}
                 Some(name) => drop(stashed.names.entry(name).or_insert(entry_kind_of(object))),
                 None => stashed.has_nameless = true,
             },
             Some((below, _)) => match FileName::new(below) {
+                Some(name) if excluded.includes(name.as_str()) => {}
                 Some(name) => drop(stashed.names.insert(name, EntryKind::Directory(None))),
                 None => stashed.has_nameless = true,
             },
@@ -122,7 +125,7 @@ mod tests {
     fn a_page_tells_of_the_directories_that_are_on_it_as_a_whole() {
         let keys = ["p/a/", "p/a/x", "p/a/y/1", "p/a/y/2", "p/a0", "p/b/x", "p/c/x"];
         let told = |next| {
-            let stashed = stashed_of(page(&keys, next), "p/");
+            let stashed = stashed_of(page(&keys, next), "p/", &Excluded::default());
             let names = |stashed: &Stashed| stashed.names.keys().map(ToString::to_string).collect::<Vec<_>>().join(" ");
             let one =
                 |(name, stashed): (&FileName, &Stashed)| format!("{name} {} {}", stashed.has_marker, names(stashed));

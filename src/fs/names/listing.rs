@@ -75,6 +75,9 @@ impl Names {
             // Not "there is none": `rm -rf` of it would report success and have done nothing.
             return Err(FsError::NotPermitted);
         }
+        if self.context.options.excluded.includes(name.as_str()) {
+            return Ok(false);
+        }
         self.revalidate(parent);
         let refresh = {
             let tree = self.tree();
@@ -222,6 +225,7 @@ impl Names {
         for object in page.objects {
             match nameable(&object.key, prefix) {
                 Some(name) if prefix == self.context.options.prefix && self.context.is_top_object(name.as_str()) => {}
+                Some(name) if self.context.options.excluded.includes(name.as_str()) => {}
                 Some(name) => drop(listed.names.entry(name).or_insert(entry_kind_of(object))),
                 None if object.key == prefix => listed.has_marker = true,
                 None => skipped.push(object.key),
@@ -230,6 +234,7 @@ impl Names {
         for path in page.prefixes {
             match path.strip_suffix('/').and_then(|path| nameable(path, prefix)) {
                 Some(name) if name.as_str() == HIDDEN_DIRECTORY && prefix == self.context.options.prefix => {}
+                Some(name) if self.context.options.excluded.includes(name.as_str()) => {}
                 Some(name) => drop(listed.names.insert(name, EntryKind::Directory(None))),
                 None => skipped.push(path),
             }

@@ -20,6 +20,8 @@ const KERNEL_TTL: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(crate) struct Tree {
     pub(crate) inodes: Inodes,
+    /// How long it is believed that there is nothing of a name, if not as long as that something is.
+    pub(super) negative_ttl: Option<Duration>,
     /// The most the kernel believes by itself.
     pub(super) kernel_ttl: Duration,
     /// What carries the attributes of the top, once somebody has asked.
@@ -45,11 +47,27 @@ pub(crate) fn path_of(tree: &Tree, ino: Ino) -> Option<String> {
     Some(format!("{}{name}", tree.directory_path(parent)?))
 }
 
+/// Something has come to lie at a path, of which no listing of a directory above it has told.
+pub(crate) fn forget_listings_to(tree: &mut Tree, path: &str) {
+    let mut at = ROOT;
+    for name in path.split('/') {
+        let Some(name) = FileName::new(name) else { return };
+        tree.inodes.forget_stashed(at, &name);
+        let Some(directory) = tree.directory_mut(at) else { return };
+        directory.forget_covered();
+        match tree.entry(at, &name) {
+            Some(entry) => at = entry.ino,
+            None => return,
+        }
+    }
+}
+
 impl Tree {
     /// Names of which at most `limit_bytes` are known, and what nothing can be forgotten of.
     pub(super) fn new(limit_bytes: usize) -> Tree {
         let mut tree = Tree {
             inodes: Inodes::new(limit_bytes),
+            negative_ttl: None,
             kernel_ttl: KERNEL_TTL,
             top: None,
             open: BTreeSet::new(),
@@ -281,10 +299,8 @@ impl Tree {
         let Some(directory) = self.directory(parent) else { return Known::Unknown };
         match directory.children().get(name) {
             Some(entry) if self.is_ours(entry) || is_fresh(entry.seen_at, now, ttl) => Known::Present,
-            entry if directory.covers(name, now, ttl) => match entry {
-                Some(_) => Known::Present,
-                None => Known::Absent,
-            },
+            Some(_) if directory.covers(name, now, ttl) => Known::Present,
+            None if directory.covers(name, now, self.negative_ttl.unwrap_or(ttl)) => Known::Absent,
             _ => Known::Unknown,
         }
     }

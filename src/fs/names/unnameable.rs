@@ -6,7 +6,7 @@
 use std::fmt;
 
 use super::{FileName, Names, list_request};
-use crate::fs::context::FsError;
+use crate::fs::context::{Deletes, FsError};
 use crate::object::ObjectKey;
 use crate::object::key::UNREADABLE;
 use crate::store::ListRequest;
@@ -52,7 +52,7 @@ impl Names {
             return Ok(());
         }
         let keys = self.only_unnameable(marker).await?;
-        if !self.context.options.remove_unnameable {
+        if !self.context.options.remove_unnameable || self.context.options.deletes != Deletes::Allowed {
             log::warn!(
                 "{marker} cannot be removed: it holds {}, which --remove-unnameable=yes would take along",
                 Unnameable::of(&keys)
@@ -64,6 +64,11 @@ impl Names {
         Ok(())
     }
 
+    /// The name that a path stands for, if it is one that the mount shows.
+    fn shown_name(&self, path: &str, prefix: &str) -> Option<FileName> {
+        nameable(path, prefix).filter(|name| !self.context.options.excluded.includes(name.as_str()))
+    }
+
     /// What is in a directory in which nothing has a name. An error if something has.
     async fn only_unnameable(&self, marker: &ObjectKey) -> Result<Vec<String>, FsError> {
         let (prefix, mut keys, mut next) = (marker.as_str(), Vec::new(), None);
@@ -72,7 +77,7 @@ impl Names {
                 self.context.store.list(list_request(prefix, next)).await.map_err(|error| self.context.told(error))?;
             let objects = page.objects.into_iter().map(|object| object.key).filter(|key| key != prefix);
             for path in objects.chain(page.prefixes) {
-                if nameable(path.strip_suffix('/').unwrap_or(&path), prefix).is_some() {
+                if self.shown_name(path.strip_suffix('/').unwrap_or(&path), prefix).is_some() {
                     return Err(FsError::NotEmpty);
                 }
                 keys.push(path);
@@ -97,7 +102,7 @@ impl Names {
                 let below = object.key.strip_prefix(prefix).ok_or(FsError::NotEmpty)?;
                 let first = below.split('/').next().unwrap_or_default();
                 // Somebody may have put a file in meanwhile; and what cannot be read cannot be named to the service.
-                let is_unnameable = nameable(&format!("{prefix}{first}"), prefix).is_none();
+                let is_unnameable = self.shown_name(&format!("{prefix}{first}"), prefix).is_none();
                 let key = ObjectKey::new(&object.key).ok().filter(|key| !key.as_str().contains(UNREADABLE));
                 keys.push(key.filter(|_| is_unnameable).ok_or(FsError::NotEmpty)?);
             }

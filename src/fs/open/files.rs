@@ -170,6 +170,13 @@ impl Files {
     }
 
     pub(crate) async fn open_for_writing(&self, ino: Ino, mode: OpenMode) -> Result<Opened, FsError> {
+        let is_in_bucket = self.names.tree().entry_of(ino).is_some_and(|entry| entry.what != EntryKind::New);
+        if is_in_bucket {
+            self.context.refuse_if_overwrites_are()?;
+        }
+        if mode.truncates {
+            self.traffic.keep_before_cut(ino, 0).await?;
+        }
         let writing = self.open_content(ino, mode.truncates).await?;
         let handle = {
             let mut tree = self.names.tree();

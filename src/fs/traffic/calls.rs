@@ -10,8 +10,8 @@ use crate::object::ObjectKey;
 
 /// All calls that are being answered.
 pub(crate) struct Traffic {
-    context: Arc<Context>,
-    names: Arc<Names>,
+    pub(super) context: Arc<Context>,
+    pub(super) names: Arc<Names>,
     leases: Leases,
     pub(crate) cleanups: Cleanups,
     /// For tasks that end leases.

@@ -3,6 +3,7 @@
 pub(super) mod calls;
 pub(super) mod cleanups;
 pub(super) mod leases;
+mod trash;
 
 pub(super) use calls::Traffic;
 
