@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use crate::document::{Page, Row};
-use crate::parsed::assert_allowed;
+use crate::policies::assert_allowed;
 use crate::stage::{BUCKET, Stage, is_possible};
 
 /// The operations of the access log by the names of the page, in the order in which it names them.
@@ -136,14 +136,14 @@ fn check(section: &str) {
     let done = stage.run(&script(&page, &rows));
     let output = String::from_utf8_lossy(&done.stdout).into_owned();
     assert!(done.status.success(), "{output}{}\n{}", String::from_utf8_lossy(&done.stderr), stage.log());
-    let operations = stage.operations();
+    let requests = stage.requests();
     let mut wrong = String::new();
     for (one, line) in rows.iter().zip(output.lines()) {
         let words: Vec<&str> = line.split(' ').collect();
         assert_eq!(words[0], one.label());
         let range = words[1].parse::<usize>().unwrap()..words[2].parse::<usize>().unwrap();
         let mut counts = BTreeMap::<String, usize>::new();
-        operations[range].iter().for_each(|operation| *counts.entry(operation.clone()).or_default() += 1);
+        requests[range].iter().for_each(|request| *counts.entry(request.operation.clone()).or_default() += 1);
         let counted = told(&counts);
         if !is_as_told(one.told(), &counted) {
             let place = if one.is_known { "in a directory that is known" } else { "in a fresh mount" };
@@ -160,7 +160,7 @@ fn check(section: &str) {
     assert_eq!(output.lines().count(), rows.len());
     assert!(wrong.is_empty(), "\n{wrong}");
     // All of it is what usual programs do.
-    assert_allowed("read-write", &operations);
+    assert_allowed("read-write", &requests);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! The guide for users does what it says: every command of it is run, and what it shows is what comes.
 //!
 //! [`document`] reads the pages, [`running`] goes through one as a user would, on a [`stage`] where nothing of the machine
-//! changes. What does not run is read by who would read it ([`parsed`]), or listed with its reason ([`elsewhere`]).
+//! changes. What does not run is read by who would read it ([`parsed`], [`policies`]), or listed with its reason ([`elsewhere`]).
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
@@ -12,6 +12,7 @@ mod flags;
 mod links;
 mod messages;
 mod parsed;
+mod policies;
 mod running;
 mod stage;
 mod theirs;

@@ -202,6 +202,21 @@ fn every_sentence_that_ends_a_command_is_explained() {
     assert!(missing.is_empty(), "{PAGE} has no word of\n{}\n", missing.join("\n"));
 }
 
+/// What `SEMANTICS.md` says that a program gets, the page explains.
+#[test]
+fn every_errno_is_explained() {
+    let errnos = |page: &str, section: &str, cell: usize| -> BTreeSet<String> {
+        let rows = Page::read(page).rows_of(section).into_iter();
+        rows.flat_map(|row| row.cells[cell].split('`').skip(1).step_by(2).map(str::to_owned).collect::<Vec<_>>())
+            .collect()
+    };
+    let promised = errnos("docs/SEMANTICS.md", "Errors", 1);
+    assert!(promised.len() > 10, "{promised:?}");
+    let explained = errnos(PAGE, "When a program gets an error", 0);
+    let missing: Vec<_> = promised.difference(&explained).collect();
+    assert!(missing.is_empty(), "{PAGE} says nothing of {missing:?}");
+}
+
 #[test]
 fn a_message_that_the_program_does_not_say_is_found() {
     let said = Said::new();

@@ -42,6 +42,15 @@ unset COSMOUNT_PROGRAM XDG_RUNTIME_DIR XDG_STATE_HOME XDG_CONFIG_HOME
 exec bash "$2" "$stage"
 "#;
 
+/// A line of the service's access log.
+#[derive(Clone, Debug)]
+pub(crate) struct Request {
+    /// As COS calls it.
+    pub(crate) operation: String,
+    /// Empty where it is about the bucket.
+    pub(crate) key: String,
+}
+
 /// A service and a directory for one page.
 pub(crate) struct Stage {
     service: Service,
@@ -60,14 +69,15 @@ impl Stage {
         self.directory.path()
     }
 
-    /// The operations of the requests so far, in order.
-    pub(crate) fn operations(&self) -> Vec<String> {
+    /// The requests so far, in order.
+    pub(crate) fn requests(&self) -> Vec<Request> {
         let text = fs::read_to_string(&self.service.access_log).unwrap_or_default();
-        let operation = |line: &str| {
+        let request = |line: &str| {
             let line: serde_json::Value = serde_json::from_str(line).unwrap();
-            line["op"].as_str().unwrap().to_owned()
+            let [operation, key] = ["op", "key"].map(|field| line[field].as_str().unwrap().to_owned());
+            Request { operation, key }
         };
-        text.lines().map(operation).collect()
+        text.lines().map(request).collect()
     }
 
     /// Runs a script to its end, on the machine of the page.
