@@ -145,6 +145,10 @@ impl Section {
                 })?;
                 continue;
             }
+            if let Value::Table(_) = value {
+                let sections = format!("there is no section [{name}]; did you mean {}?", nearest_section(name));
+                return Err(ConfigError::file(path, sections));
+            }
             // The value is never shown: it may be a secret under a misspelt name.
             let Some(text) = text_of(name, value) else {
                 let reason = "needs a text in quotes, for example \"0022\"";
@@ -161,6 +165,12 @@ impl Section {
         }
         Ok(section)
     }
+}
+
+/// The section that a name was most likely meant to be.
+fn nearest_section(name: &str) -> &'static str {
+    let distance = |section: &str| strsim::damerau_levenshtein(name, section);
+    if distance("prices") < distance("bucket") { "[prices]" } else { "[bucket.NAME-APPID]" }
 }
 
 /// The value as the text that other sources would give. A mode must be a text: `umask = 22` could be octal or not.
@@ -228,6 +238,8 @@ mod tests {
             ("umask = 22\n", "umask: needs a text in quotes"),
             ("secret_key = ['hunter2']\n", "secret_key: needs a text in quotes"),
             ("bucket = 'hunter2'\n", "needs a table for [bucket.NAME]"),
+            ("[bukcet.a-1]\nregion = 'hunter2'\n", "no section [bukcet]; did you mean [bucket.NAME-APPID]?"),
+            ("[price]\ncurrency = 'hunter2'\n", "no section [price]; did you mean [prices]?"),
         ];
         for (text, expected) in table {
             let error = read(text, 0o600).err().unwrap().to_string();
