@@ -145,6 +145,14 @@ impl Section {
                 })?;
                 continue;
             }
+            // Elements are said one after the other. Not of what may be a secret.
+            if let (Value::Array(elements), "tag" | "header") = (value, name.as_str()) {
+                for element in elements {
+                    let text = text_of(name, element).unwrap_or_default();
+                    section.settings.set(&origin, name, &text)?;
+                }
+                continue;
+            }
             // The value is never shown: it may be a secret under a misspelt name.
             let Some(text) = text_of(name, value) else {
                 let reason = "needs a text in quotes, for example \"0022\"";

@@ -15,13 +15,13 @@ use super::memory::{available_memory_bytes, default_memory_bytes};
 use super::prices::SaidPrices;
 use super::{
     Account, Aspect, ByteSize, ConfigError, ConflictChoice, Environment, Group, HoldChoice, ListenAddress, LogLevel,
-    Mode, MountSource, Notice, Prices, Settings, Span, TypeChoice, mount_options,
+    Mode, MountSource, Notice, Prices, Settings, Span, TagChoice, TypeChoice, mount_options,
 };
 use crate::fs::{FsOptions, Owner, Temporary};
 use crate::fuse::FuseOptions;
-use crate::object::BucketName;
+use crate::object::{BucketName, Protection};
 use crate::read::ReadOptions;
-use crate::store::{NetworkOptions, ResumeWindow, RetryOptions};
+use crate::store::{NetworkOptions, ObjectOptions, ResumeWindow, RetryOptions};
 use crate::upload::{OnConflict, UploadOptions};
 use crate::wire::address::{Endpoint, EndpointError};
 
@@ -253,7 +253,7 @@ fn read_configs(request: &MountRequest, environment: &Environment) -> Result<Vec
 }
 
 /// Settings that choose a service and its credentials, which a mount that brings its own has no use for.
-const OF_A_SERVICE: [&str; 10] = [
+pub const OF_A_SERVICE: [&str; 10] = [
     "region",
     "endpoint",
     "internal",
@@ -411,6 +411,19 @@ fn fs_options(settings: &Settings, source: &MountSource, memory_bytes: u64) -> F
         hard_links: settings.hard_links.unwrap_or(default.hard_links),
         remove_unnameable: settings.remove_unnameable.unwrap_or(default.remove_unnameable),
         types_by_name: settings.content_type.map_or(default.types_by_name, |choice| choice == TypeChoice::ByName),
+        objects: object_options(settings),
+    }
+}
+
+fn object_options(settings: &Settings) -> ObjectOptions {
+    ObjectOptions {
+        storage_class: settings.storage_class.clone().and_then(|choice| choice.0),
+        protection: Protection {
+            acl: settings.acl.clone().and_then(|choice| choice.0),
+            encryption: settings.sse.clone().and_then(|choice| choice.0),
+        },
+        tags: settings.tag.as_ref().map(TagChoice::tags).unwrap_or_default(),
+        headers: settings.header.clone().unwrap_or_default().0,
     }
 }
 
@@ -468,6 +481,9 @@ fn check(settings: &Settings) -> Result<(), ConfigError> {
         if let Some(value) = value.filter(|value| !(1..=most).contains(value)) {
             return Err(invalid(name, format!("{value} is outside 1 to {most}")));
         }
+    }
+    if let Some(flaw) = settings.tag.as_ref().and_then(TagChoice::flaw) {
+        return Err(invalid("tag", flaw));
     }
     Ok(())
 }

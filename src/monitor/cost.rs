@@ -88,6 +88,8 @@ mod tests {
             "HeadObject",
             "GetObject",
             "ListParts",
+            "GetObjectTagging",
+            "GetObjectAcl",
         ];
         assert_eq!(reads, expected);
     }

@@ -3,6 +3,7 @@
 //! Every implementation passes the one suite in `tests/conformance`. Retrying belongs to the implementation:
 //! a caller that gets an error need not try again.
 
+mod archive;
 mod assumed_role;
 mod body;
 mod bucket;
@@ -19,6 +20,7 @@ mod instance_role;
 mod journaled;
 mod layered;
 mod listing;
+mod object_options;
 mod object_store;
 mod observed;
 mod orphans;
@@ -35,6 +37,7 @@ pub mod testing;
 mod uploads;
 mod watchdog;
 
+pub use archive::{Restoration, is_archive};
 pub use assumed_role::{AssumedRole, Identity, RoleOptions, STS_URL, STS_URL_INTERNAL};
 pub use body::Body;
 pub use bucket::{BucketFacts, KnownBucket};
@@ -47,6 +50,8 @@ pub use instance_role::{InstanceRole, METADATA_URL};
 pub use journaled::{JournaledStore, ResumeWindow};
 #[cfg(feature = "testing")]
 pub(crate) use listing::judge_page;
+pub(crate) use object_options::tags_of;
+pub use object_options::{HeaderRule, ObjectHeader, ObjectOptions, OptionedStore};
 pub use object_store::{
     Copied, CopyRequest, GetRequest, Initiated, ListPage, ListRequest, ListedObject, ListedPart, ListedUpload,
     ObjectStore, Published, Reading, Resumed, Source,

@@ -9,8 +9,8 @@ use futures_util::stream::BoxStream;
 
 use super::{Body, StoreError};
 use crate::object::{
-    ByteRange, Crc64, ETag, Limits, ObjectAttributes, ObjectHead, ObjectKey, PartNumber, StoredObject, UploadId,
-    UploadedPart,
+    ByteRange, Crc64, ETag, Limits, ObjectAttributes, ObjectHead, ObjectKey, PartNumber, Protection, StoredObject,
+    Tags, UploadId, UploadedPart,
 };
 pub use crate::wire::answer::ListedPart;
 use crate::wire::attributes::STANDARD;
@@ -31,6 +31,9 @@ pub trait ObjectStore: Send + Sync + 'static {
 
     /// Size, version and metadata of an object.
     async fn head(&self, key: &ObjectKey) -> Result<ObjectHead, StoreError>;
+
+    /// The tags of an object.
+    async fn tags(&self, key: &ObjectKey) -> Result<Tags, StoreError>;
 
     /// Opens an object or a range of it for reading.
     ///
@@ -208,8 +211,17 @@ pub struct CopyRequest {
     pub replace: Option<ObjectAttributes>,
     /// The class of a copy that keeps the metadata of its source; `None` for that of every day. The service keeps it never.
     pub storage_class: Option<String>,
+    /// The encryption and access list of a copy that keeps the metadata of its source. The service keeps neither.
+    pub protection: Protection,
     /// Bytes in the source, where they are known: a small copy is not waited for as long as a large one may take.
     pub bytes: Option<u64>,
+}
+
+impl CopyRequest {
+    /// A copy that keeps the metadata of its source, but for what the service does not keep.
+    pub fn new(source: Source, key: ObjectKey) -> CopyRequest {
+        CopyRequest { source, key, replace: None, storage_class: None, protection: Protection::default(), bytes: None }
+    }
 }
 
 /// What the service answered for a copy.

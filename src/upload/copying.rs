@@ -4,9 +4,9 @@ use futures_util::stream::{self, StreamExt, TryStreamExt};
 
 use crate::object::limits::GIB;
 use crate::object::{
-    ByteRange, Checksum, ETag, ObjectAttributes, ObjectKey, PartNumber, StoredObject, UploadId, UploadedPart,
+    ByteRange, Checksum, ETag, ObjectAttributes, ObjectKey, PartNumber, StoredObject, Tags, UploadId, UploadedPart,
 };
-use crate::store::{CopyRequest, GetRequest, ObjectStore, Op, Source, StoreError, StoreErrorKind};
+use crate::store::{CopyRequest, GetRequest, ObjectStore, Op, Source, StoreError, StoreErrorKind, tags_of};
 
 /// Ranges of a large copy that are made at once. They cost this machine nothing but a connection each.
 const COPY_CONCURRENCY: usize = 8;
@@ -32,7 +32,7 @@ pub async fn copy_object(
         return copy_in_parts(store, source, key, attributes).await;
     }
     let (key, replace, bytes) = (key.clone(), Some(attributes.clone()), Some(source.version.size));
-    let copy = CopyRequest { source: Source::of(source), key: key.clone(), replace, storage_class: None, bytes };
+    let copy = CopyRequest { replace, bytes, ..CopyRequest::new(Source::of(source), key.clone()) };
     let copied = store.copy(copy).await?;
     match (copied.crc64, source.version.checksum) {
         (Some(copy), Some(original)) if copy != original => {
@@ -60,7 +60,13 @@ async fn copy_in_parts(
 ) -> Result<ETag, StoreError> {
     let (limits, size) = (store.limits(), source.version.size);
     let range_bytes = COPY_RANGE_BYTES.max(size.div_ceil(limits.part_count_max)).min(limits.part_bytes_max);
-    let upload = store.initiate(key, attributes).await?.upload;
+    // Only the copy of a whole object has the tags of its source.
+    let tags = match &attributes.tags {
+        Tags::Unread => tags_of(store, &source.key).await?,
+        known => known.clone(),
+    };
+    let attributes = ObjectAttributes { tags, ..attributes.clone() };
+    let upload = store.initiate(key, &attributes).await?.upload;
     let result = copy_parts(store, source, key, &upload, range_bytes).await;
     if result.is_err()
         && let Err(error) = store.abort(key, &upload).await

@@ -236,9 +236,9 @@ fn what_is_not_implemented_says_so() {
         (Method::Put, "/", "lifecycle"),
         (Method::Get, "/", "versions"),
         (Method::Put, "/a", "acl"),
-        (Method::Get, "/a", "tagging"),
+        (Method::Put, "/a", "tagging"),
         (Method::Post, "/a", "append"),
-        (Method::Post, "/a", "restore"),
+        (Method::Put, "/a", "rename"),
     ] {
         bed.ask(method, path, &[(name, "")], &[], b"").assert_refused(501, "NotImplemented");
     }

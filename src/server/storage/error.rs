@@ -150,6 +150,12 @@ pub(in crate::server) enum Rule {
     InvalidRange,
     /// A copy onto itself that would change nothing.
     CopyChangesNothing,
+    /// The object is archived, and cannot be read before it was restored.
+    Archived,
+    /// The object is archived nowhere.
+    NotArchived,
+    /// The object is being restored already.
+    BeingRestored,
 }
 
 impl StorageError {

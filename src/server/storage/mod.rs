@@ -36,7 +36,7 @@ pub(super) use error::{Rule, StorageError};
 pub(super) use listing::{ListQuery, ListedUpload, UploadQuery};
 pub(super) use objects::{CopySource, Replacement, Write};
 pub(super) use reading::Reading;
-pub(super) use records::{Attributes, BucketRecord, ObjectRecord, time_of};
+pub(super) use records::{Attributes, BucketRecord, ObjectRecord, Readiness, time_of};
 pub(super) use uploads::{CompleteLimits, CopyLimits, UploadRef};
 pub(super) use writing::{Received, SegmentWriter};
 

@@ -131,11 +131,11 @@ fn anyway() -> Box<dyn Fn(&ObjectRecord) -> bool + Send + Sync> {
 }
 
 fn source(name: &str) -> CopySource {
-    CopySource { bucket: bucket(), key: key(name), holds: anyway() }
+    CopySource { bucket: bucket(), key: key(name), holds: anyway(), now: 0 }
 }
 
 fn as_it_is() -> Replacement {
-    Replacement { attributes: None, storage_class: None, tagging: None }
+    Replacement { attributes: None, storage_class: None, encryption: None, acl: None, tagging: None }
 }
 
 #[tokio::test]
@@ -338,8 +338,8 @@ async fn a_copy_onto_itself_must_change_something() {
         let attributes = Attributes { tagging: None, ..Attributes::default() };
         let replaced = Replacement { attributes: Some(attributes), ..as_it_is() };
         bed.copy_object(source("a"), bed.write("a"), replaced, u64::MAX).await.unwrap();
-        let archived = Replacement { storage_class: Some("ARCHIVE".into()), ..as_it_is() };
-        bed.copy_object(source("a"), bed.write("a"), archived, u64::MAX).await.unwrap();
+        let rare = Replacement { storage_class: Some("STANDARD_IA".into()), ..as_it_is() };
+        bed.copy_object(source("a"), bed.write("a"), rare, u64::MAX).await.unwrap();
         assert_eq!(bed.get("a", 0, 5).await, b"bytes");
         assert_eq!(bed.segments_in_use(), 1);
         let never = CopySource { holds: Box::new(|_| false), ..source("a") };

@@ -160,6 +160,7 @@ impl Storage {
         if !(source.holds)(&record) {
             return Err(Rule::PreconditionFailed.into());
         }
+        record.require_readable(source.now)?;
         let slices = self.layouts.slices_of(&snapshot, &record.content)?;
         Ok((record, slices))
     }
@@ -246,7 +247,15 @@ impl Storage {
             let (size, crc64) = (judged.size, judged.crc64().0);
             let content = arrange(tables, judged.slices, layout)?;
             let etag = plan.etag.to_string();
-            let record = ObjectRecord { size, etag, modified: now, crc64, attributes: record.attributes, content };
+            let record = ObjectRecord {
+                size,
+                etag,
+                modified: now,
+                crc64,
+                attributes: record.attributes,
+                content,
+                restoration: None,
+            };
             store(tables, &write, &record)?;
             Ok(record)
         });

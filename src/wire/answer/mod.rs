@@ -10,6 +10,7 @@ mod lifecycle;
 mod listing;
 mod multipart;
 mod object;
+mod sub_resource;
 
 pub use bucket::{BucketEntry, ListAllMyBucketsResult, Location, Versioning};
 pub use error::ErrorBody;
@@ -19,8 +20,11 @@ pub use multipart::{
     CompleteMultipartUploadResult, CopyPartResult, InitiateMultipartUploadResult, ListPartsResult, ListedPart,
 };
 pub use object::{
-    ContentRange, CopyObjectResult, DeleteFailure, DeleteResult, Deleted, decode_head, encode_head, header_crc64,
+    ContentRange, CopyObjectResult, DeleteFailure, DeleteResult, Deleted, RESTORE, decode_head, encode_head,
+    header_crc64,
 };
+
+pub use sub_resource::{AccessControlPolicy, Tagging};
 
 use super::escape::{escape_path, unescape, unescape_lossy};
 use super::xml::{Element, XmlError, parse};

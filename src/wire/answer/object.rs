@@ -11,6 +11,9 @@ use crate::wire::xml::{Element, XmlError, XmlWriter};
 /// The header with the CRC-64 of what was stored.
 pub(super) const CRC64: &str = "x-cos-hash-crc64ecma";
 
+/// Whether an archived object is on its way back, or until when it can be read (`cos-api.md` 3.2).
+pub const RESTORE: &str = "x-cos-restore";
+
 /// The checksum that an answer gives, if it gives one that can be read.
 pub fn header_crc64(headers: Headers<'_>) -> Option<Crc64> {
     headers.get(CRC64).and_then(|value| value.parse().ok())

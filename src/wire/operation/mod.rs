@@ -10,17 +10,21 @@ mod fields;
 mod multipart;
 mod object;
 mod op;
+mod sub_resource;
 
 use std::fmt;
 
 pub use bucket::{DeleteMultipleObjects, ListMultipartUploads, ListObjects, ObjectVersion, PutBucketVersioning};
-pub use fields::{BodyChecks, MetadataDirective, PassedHeaders, ResponseOverrides};
+pub use fields::{BodyChecks, MetadataDirective, PassedHeaders, ResponseOverrides, TAGGING_DIRECTIVE};
 pub use multipart::{
     AbortMultipartUpload, CompleteMultipartUpload, CompletedPart, InitiateMultipartUpload, ListParts, UploadPart,
     UploadPartCopy,
 };
 pub use object::{CopyObject, DeleteObject, GetObject, HeadObject, PutObject};
 pub use op::Op;
+pub use sub_resource::{GetObjectAcl, GetObjectTagging, RestoreObject, RestoreTier};
+
+use object::{push_version, version as version_of};
 
 use super::address::Addressed;
 use super::code::Code;
@@ -53,6 +57,9 @@ pub enum Operation {
     CompleteMultipartUpload(CompleteMultipartUpload),
     AbortMultipartUpload(AbortMultipartUpload),
     ListParts(ListParts),
+    GetObjectTagging(GetObjectTagging),
+    GetObjectAcl(GetObjectAcl),
+    RestoreObject(RestoreObject),
 }
 
 impl Operation {
@@ -81,6 +88,9 @@ impl Operation {
             Operation::CompleteMultipartUpload(_) => Op::CompleteMultipartUpload,
             Operation::AbortMultipartUpload(_) => Op::AbortMultipartUpload,
             Operation::ListParts(_) => Op::ListParts,
+            Operation::GetObjectTagging(_) => Op::GetObjectTagging,
+            Operation::GetObjectAcl(_) => Op::GetObjectAcl,
+            Operation::RestoreObject(_) => Op::RestoreObject,
         }
     }
 
@@ -109,6 +119,9 @@ impl Operation {
             Operation::CompleteMultipartUpload(payload) => payload.encode(),
             Operation::AbortMultipartUpload(payload) => payload.encode(),
             Operation::ListParts(payload) => payload.encode(),
+            Operation::GetObjectTagging(payload) => payload.encode(),
+            Operation::GetObjectAcl(payload) => payload.encode(),
+            Operation::RestoreObject(payload) => payload.encode(),
         }
     }
 
@@ -143,6 +156,7 @@ impl Operation {
             Operation::PutBucketVersioning(_)
                 | Operation::DeleteMultipleObjects(_)
                 | Operation::CompleteMultipartUpload(_)
+                | Operation::RestoreObject(_)
         )
     }
 
@@ -155,6 +169,7 @@ impl Operation {
             Operation::PutBucketVersioning(payload) => payload.read_body(body),
             Operation::DeleteMultipleObjects(payload) => payload.read_body(body),
             Operation::CompleteMultipartUpload(payload) => payload.read_body(body),
+            Operation::RestoreObject(payload) => payload.read_body(body),
             _ => Ok(()),
         }
     }
@@ -173,6 +188,9 @@ impl Operation {
             Operation::CompleteMultipartUpload(payload) => Some(&payload.key),
             Operation::AbortMultipartUpload(payload) => Some(&payload.key),
             Operation::ListParts(payload) => Some(&payload.key),
+            Operation::GetObjectTagging(payload) => Some(&payload.key),
+            Operation::GetObjectAcl(payload) => Some(&payload.key),
+            Operation::RestoreObject(payload) => Some(&payload.key),
             Operation::GetService
             | Operation::PutBucket
             | Operation::HeadBucket

@@ -28,11 +28,14 @@ pub enum Op {
     CompleteMultipartUpload,
     AbortMultipartUpload,
     ListParts,
+    GetObjectTagging,
+    GetObjectAcl,
+    RestoreObject,
 }
 
 impl Op {
     /// Every operation.
-    pub const ALL: [Op; 22] = [
+    pub const ALL: [Op; 25] = [
         Op::GetService,
         Op::PutBucket,
         Op::HeadBucket,
@@ -55,6 +58,9 @@ impl Op {
         Op::CompleteMultipartUpload,
         Op::AbortMultipartUpload,
         Op::ListParts,
+        Op::GetObjectTagging,
+        Op::GetObjectAcl,
+        Op::RestoreObject,
     ];
 
     /// The operation of that name.
@@ -87,6 +93,9 @@ impl Op {
             Op::CompleteMultipartUpload => "CompleteMultipartUpload",
             Op::AbortMultipartUpload => "AbortMultipartUpload",
             Op::ListParts => "ListParts",
+            Op::GetObjectTagging => "GetObjectTagging",
+            Op::GetObjectAcl => "GetObjectAcl",
+            Op::RestoreObject => "RestoreObject",
         }
     }
 }
