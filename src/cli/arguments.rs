@@ -73,6 +73,7 @@ pub(super) enum Command {
     Trace(TraceArguments),
     Uploads(UploadsArguments),
     Restore(RestoreArguments),
+    Versions(VersionsArguments),
     Doctor(Box<DoctorArguments>),
 }
 
@@ -226,6 +227,9 @@ struct FileFlags {
     /// Refuse every change through the mount
     #[arg(long, help_heading = Resettable::Reset)]
     read_only: bool,
+    /// Mount a bucket that keeps versions as it was then, read-only: 2024-05-01T12:00:00Z, 2024-05-01, or '2 hours ago'
+    #[arg(long, value_name = "TIME", hide_short_help = true)]
+    as_of: Option<crate::config::Moment>,
     /// Let other users use the mount
     #[arg(long, help_heading = Resettable::Reset)]
     allow_other: bool,
@@ -492,17 +496,33 @@ impl ObjectArguments {
 #[derive(Debug, Args)]
 #[command(after_long_help = EXIT_CODES)]
 pub(super) struct RestoreArguments {
-    #[command(flatten)]
-    pub(super) objects: ObjectArguments,
     /// How long they can be read, in days
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=365))]
     pub(super) days: u32,
-    /// How soon: expedited (minutes), standard (hours) or bulk (cheapest)
-    #[arg(long, value_name = "TIER")]
+    /// How soon: expedited (minutes), standard (hours) or bulk
+    #[arg(long, value_name = "TIER", hide_possible_values = true)]
     pub(super) tier: Option<TierChoice>,
     /// Return when all of them are there
     #[arg(long)]
     pub(super) wait: bool,
+    // Behind the options of its own: its headings are for all that follows.
+    #[command(flatten)]
+    pub(super) objects: ObjectArguments,
+}
+
+/// Show the versions of files, in a bucket that keeps them.
+///
+/// Of a file, or of all files below a directory. The newest comes first: its id, when it was written, its size and ETag, and whether it is current, older, or marks that the file was
+/// deleted. A file that is removed may be named as well. `cosmount mount --as-of TIME` shows what was there at a time.
+#[derive(Debug, Args)]
+#[command(after_long_help = EXIT_CODES)]
+pub(super) struct VersionsArguments {
+    /// Write one JSON array
+    #[arg(long)]
+    pub(super) json: bool,
+    // Behind the options of its own: its headings are for all that follows.
+    #[command(flatten)]
+    pub(super) objects: ObjectArguments,
 }
 
 /// How soon archived files are wanted.
@@ -660,6 +680,7 @@ impl MountArguments {
             state_dir: transfer.state_dir,
             resume_window: transfer.resume_window,
             read_only: given(files.read_only),
+            as_of: files.as_of,
             allow_other: given(files.allow_other),
             metadata_ttl: files.metadata_ttl,
             uid: files.uid,

@@ -295,6 +295,7 @@ fn forbidden(error: &StoreError, subject: &Subject) -> Diagnosis {
 fn actions(op: Op) -> (Topic, &'static [&'static str]) {
     match op {
         Op::ListObjects | Op::HeadBucket => (Topic::List, &["GetBucket"]),
+        Op::ListObjectVersions => (Topic::List, &["GetBucketObjectVersions"]),
         Op::PutObject => (Topic::Put, &["PutObject"]),
         Op::GetObject => (Topic::Get, &["GetObject"]),
         Op::GetObjectTagging => (Topic::Get, &["GetObjectTagging"]),

@@ -29,6 +29,7 @@ mod topic;
 mod trace;
 mod unmount;
 mod uploads;
+mod versions;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -80,6 +81,7 @@ fn run(command: Command, arguments: &[OsString]) -> Result<Result<(), Exit>, Fai
         Command::Doctor(doctor) => doctor::run(&doctor),
         Command::Uploads(uploads) => uploads::run(&uploads.action).map(Ok),
         Command::Restore(restore) => restore::run(&restore).map(Ok),
+        Command::Versions(versions) => versions::run(&versions).map(Ok),
         Command::Status(status) => status::run(&status).map(Ok),
         Command::Sync(sync) => sync::run(sync.path.as_deref()).map(Ok),
         Command::Trace(trace) => trace::run(&trace).map(Ok),

@@ -17,6 +17,8 @@ use crate::store::{ListRequest, ListedObject, ObjectStore, StoreError, StoreErro
 pub(super) struct Objects {
     pub(super) bucket: Bucket,
     pub(super) what: What,
+    /// The key as it was named, whether there is an object of it or not; `None` if it can only be a directory.
+    pub(super) named: Option<ObjectKey>,
     /// What keys begin with that is not shown.
     pub(super) hidden_prefix: String,
 }
@@ -50,12 +52,13 @@ impl Objects {
             Some(known) => known || key.is_empty(),
             None => key.is_empty() || key.ends_with('/') || is_prefix(&bucket, &key).await?,
         };
+        let named = ObjectKey::new(&key).ok().filter(|_| !key.ends_with('/'));
         let what = match is_directory {
             true if key.is_empty() || key.ends_with('/') => What::Below(key),
             true => What::Below(format!("{key}/")),
             false => What::Key(ObjectKey::new(&key).map_err(|error| usage(format!("{key:?}: {error}")))?),
         };
-        Ok(Objects { bucket, what, hidden_prefix })
+        Ok(Objects { bucket, what, named, hidden_prefix })
     }
 
     /// All of them by listing, page after page.
@@ -112,7 +115,17 @@ fn named(arguments: &ObjectArguments) -> Result<Named, Failure> {
 
 /// What a path below a mount is. The mount says which bucket it has, and how it was told to reach that.
 fn in_a_mount(arguments: &ObjectArguments, path: &Path) -> Result<Named, Failure> {
-    let place = place(path)?;
+    // What was removed has versions, too.
+    let removed = path.file_name().filter(|_| path.symlink_metadata().is_err());
+    let mut place = match (removed, path.parent()) {
+        (Some(_), Some(parent)) if parent.as_os_str().is_empty() => place(Path::new("."))?,
+        (Some(_), Some(parent)) => place(parent)?,
+        _ => place(path)?,
+    };
+    if let Some(name) = removed {
+        let slash = if place.below.is_empty() { "" } else { "/" };
+        place.below.push_str(&format!("{slash}{}", name.to_string_lossy()));
+    }
     let status = status::ask(place.daemon, &place.mount_point.display().to_string())?;
     let source: MountSource = status.source.parse()?;
     let mut as_mounted = Settings::default();
@@ -121,8 +134,7 @@ fn in_a_mount(arguments: &ObjectArguments, path: &Path) -> Result<Named, Failure
     }
     let request = arguments.request();
     let flags = request.flags.over(as_mounted);
-    let is_directory =
-        std::fs::symlink_metadata(path).map(|metadata| metadata.is_dir()).unwrap_or(place.below.is_empty());
+    let is_directory = path.symlink_metadata().is_ok_and(|metadata| metadata.is_dir());
     Ok(Named {
         request: MountRequest { source: Some(source.bucket.to_string()), flags, ..request },
         key: format!("{}{}", source.prefix, place.below),

@@ -5,7 +5,7 @@ use std::io::Read;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use super::coscmd::CoscmdFile;
 use super::credentials::Sources;
@@ -79,6 +79,8 @@ pub struct MountConfig {
     pub read: ReadOptions,
     /// Names and attributes.
     pub fs: FsOptions,
+    /// The moment of the past that is mounted, if it is not the present.
+    pub as_of: Option<SystemTime>,
     /// The kernel's side.
     pub fuse: FuseOptions,
     /// How long unmounting may publish what is open.
@@ -208,6 +210,7 @@ impl MountConfig {
             memory_bytes,
             read: ReadOptions::default(),
             fs: fs_options(&settings, &source, memory_bytes),
+            as_of: settings.as_of.map(|moment| moment.0),
             fuse: fuse_options(&settings, &source, memory_bytes),
             unmount_timeout: settings.unmount_timeout.map_or(UNMOUNT_TIMEOUT_DEFAULT, |span| span.0),
             state_dir: None,
@@ -399,7 +402,7 @@ fn fs_options(settings: &Settings, source: &MountSource, memory_bytes: u64) -> F
         file_mode: bits(settings.file_mode, default.file_mode),
         dir_mode: bits(settings.dir_mode, default.dir_mode),
         umask: bits(settings.umask, default.umask),
-        read_only: settings.read_only.unwrap_or(default.read_only),
+        read_only: is_read_only(settings),
         temporary: match &settings.hold_temporary {
             Some(HoldChoice::Off) => Temporary::none(),
             Some(HoldChoice::Also(patterns)) => Temporary::and(patterns.iter().map(String::as_str)),
@@ -413,6 +416,11 @@ fn fs_options(settings: &Settings, source: &MountSource, memory_bytes: u64) -> F
         types_by_name: settings.content_type.map_or(default.types_by_name, |choice| choice == TypeChoice::ByName),
         objects: object_options(settings),
     }
+}
+
+/// The past cannot be changed.
+fn is_read_only(settings: &Settings) -> bool {
+    settings.as_of.is_some() || settings.read_only.unwrap_or(false)
 }
 
 fn object_options(settings: &Settings) -> ObjectOptions {
@@ -442,7 +450,7 @@ fn fuse_options(settings: &Settings, source: &MountSource, memory_bytes: u64) ->
     let default = FuseOptions::default();
     FuseOptions {
         source: source.to_string(),
-        read_only: settings.read_only.unwrap_or(default.read_only),
+        read_only: is_read_only(settings),
         allow_other: settings.allow_other.unwrap_or(default.allow_other),
         request_bytes_max: FuseOptions::request_bytes_for(memory_bytes),
         threads: settings.threads.map_or(default.threads, |threads| threads as usize),

@@ -9,9 +9,10 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use super::object_choices::{AclChoice, ClassChoice, EncryptionChoice, HeaderChoice, TagChoice};
-use super::{ByteSize, ConfigError, ListenAddress, Span, redacted};
+use super::{ByteSize, ConfigError, ListenAddress, Moment, Span, redacted};
 use crate::fs::{AttributeSource, HardLinks};
 use crate::wire::attributes::STANDARD;
+use crate::wire::date::iso_milliseconds;
 
 macro_rules! settings {
     ($( $(#[doc = $doc:literal])+ $name:ident: $type:ty, )+) => {
@@ -147,6 +148,8 @@ settings! {
     dir_mode: Mode,
     /// Whether nothing can be changed through the mount.
     read_only: bool,
+    /// The moment of the past that is mounted, read-only.
+    as_of: Moment,
     /// Whether other users than the one who mounts may use the mount.
     allow_other: bool,
     /// Threads that answer the kernel.
@@ -412,6 +415,7 @@ parsed_values! {
     AttributeSource: |source| kebab(&format!("{source:?}")),
     HardLinks: |links| kebab(&format!("{links:?}")),
     TypeChoice: |choice| kebab(&format!("{choice:?}")),
+    Moment: |moment| iso_milliseconds(moment.0),
     ClassChoice: |class| class.0.as_deref().unwrap_or(STANDARD).to_ascii_lowercase(),
     EncryptionChoice: ToString::to_string,
     AclChoice: |acl| acl.0.clone().unwrap_or_else(|| "default".to_owned()),

@@ -90,6 +90,7 @@ mod tests {
             "ListParts",
             "GetObjectTagging",
             "GetObjectAcl",
+            "ListObjectVersions",
         ];
         assert_eq!(reads, expected);
     }

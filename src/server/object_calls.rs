@@ -1,7 +1,9 @@
 //! Calls on one object (`cos-api.md` 3.1 to 3.6).
 
 use crate::object::{ByteRange, Crc64, ETag, ObjectKey, Protection};
-use crate::wire::answer::{AccessControlPolicy, ContentRange, CopyObjectResult, RESTORE, Tagging, encode_head};
+use crate::wire::answer::{
+    AccessControlPolicy, ContentRange, CopyObjectResult, DELETE_MARKER, RESTORE, Tagging, VERSION_ID, encode_head,
+};
 use crate::wire::attributes::TAG_COUNT;
 use crate::wire::code::Code;
 use crate::wire::condition::{Conditions, Verdict};
@@ -14,12 +16,11 @@ use crate::wire::operation::{
 };
 
 use super::answer::{Answer, Payload};
-use super::bucket_calls::is_unversioned;
 use super::refusal::Refusal;
 use super::request_body::RequestBody;
 use super::service::{Service, Target, judge_written, tags_of};
 use super::storage::{
-    Attributes, CopySource, ObjectRecord, Readiness, Replacement, Rule, StorageError, Write, time_of,
+    Attributes, CopySource, Deletion, ObjectRecord, Readiness, Replacement, Rule, StorageError, Write, time_of,
 };
 
 /// The header with the CRC-64 of an object or part.
@@ -43,17 +44,16 @@ impl Service {
         let write = self.write(target, put.key, put.forbid_overwrite)?;
         self.require_bucket(target)?;
         // Looked up before the bytes are received; the store judges it again when they are there.
-        if put.forbid_overwrite && self.storage.object(&write.bucket, &write.key).is_ok() {
+        if put.forbid_overwrite && self.storage.has_unversioned(&write.bucket, &write.key)? {
             return Err(StorageError::from(Rule::FileAlreadyExists).into());
         }
         let received = body.receive(&self.storage, &put.checks, self.limits.put_bytes_max).await?;
         let record = self.storage.put_object(write, attributes, received).await?;
-        Ok(with_encryption(stored_answer(&record.etag, record.crc64), &record))
+        Ok(with_version(with_encryption(stored_answer(&record.etag, record.crc64), &record), &record))
     }
 
     pub(super) fn head_object(&self, target: &Target, head: &HeadObject) -> Result<Answer, Refusal> {
-        require_unversioned(head.version.as_deref())?;
-        let record = self.storage.object(target.bucket()?, &head.key)?;
+        let record = self.storage.object(target.bucket()?, &head.key, head.version.as_deref())?;
         match judge_conditions(&head.conditions, &record)? {
             Some(not_modified) => Ok(not_modified),
             None => Ok(Answer { payload: Payload::Head { bytes: record.size }, ..self.described(&record) }),
@@ -61,8 +61,7 @@ impl Service {
     }
 
     pub(super) async fn get_object(&self, target: &Target, get: &GetObject) -> Result<Answer, Refusal> {
-        require_unversioned(get.version.as_deref())?;
-        let (record, open) = self.storage.open(target.bucket()?, &get.key)?;
+        let (record, open) = self.storage.open(target.bucket()?, &get.key, get.version.as_deref())?;
         if let Some(not_modified) = judge_conditions(&get.conditions, &record)? {
             return Ok(not_modified);
         }
@@ -84,10 +83,17 @@ impl Service {
     }
 
     pub(super) async fn delete_object(&self, target: &Target, delete: DeleteObject) -> Result<Answer, Refusal> {
-        // A version that never was is deleted like a key that never was.
-        let keys = if is_unversioned(delete.version.as_deref()) { vec![delete.key] } else { Vec::new() };
-        self.storage.delete_objects(target.bucket()?, keys).await?;
-        Ok(Answer::no_content())
+        let (bucket, now) = (target.bucket()?, self.clock.unix_seconds());
+        let deleted = self.storage.delete(bucket, vec![(delete.key, delete.version)], now).await?;
+        let Deletion { is_mark, version } = deleted.into_iter().next().unwrap_or_default();
+        let mut answer = Answer::no_content();
+        if is_mark {
+            answer.set(DELETE_MARKER, "true");
+        }
+        if let Some(version) = version {
+            answer.set(VERSION_ID, version);
+        }
+        Ok(answer)
     }
 
     pub(super) async fn copy_object(&self, target: &Target, copy: CopyObject) -> Result<Answer, Refusal> {
@@ -108,21 +114,20 @@ impl Service {
             etag: ETag::new(&copied.etag),
             crc64: Some(Crc64(copied.crc64)),
             last_modified: time_of(copied.modified),
-            version: None,
+            version: copied.version.clone(),
         };
         Ok(with_encryption(Answer::xml(result.encode()), &copied))
     }
 
     pub(super) fn get_object_tagging(&self, target: &Target, get: &GetObjectTagging) -> Result<Answer, Refusal> {
-        require_unversioned(get.version.as_deref())?;
-        let record = self.storage.object(target.bucket()?, &get.key)?;
+        let record = self.storage.object(target.bucket()?, &get.key, get.version.as_deref())?;
         let tagging = record.attributes.tagging.as_deref().map(Tagging::of_header).unwrap_or_default();
         Ok(Answer::xml(tagging.encode()))
     }
 
     pub(super) fn get_object_acl(&self, target: &Target, get: &GetObjectAcl) -> Result<Answer, Refusal> {
         let bucket = target.bucket()?;
-        let record = self.storage.object(bucket, &get.key)?;
+        let record = self.storage.object(bucket, &get.key, None)?;
         let owner = bucket.appid().to_owned();
         let everybody = |permission: &str| (AccessControlPolicy::ALL_USERS.to_owned(), permission.to_owned());
         let mut grants = vec![(owner.clone(), "FULL_CONTROL".to_owned())];
@@ -142,7 +147,9 @@ impl Service {
     ) -> Result<Answer, Refusal> {
         operation.read_body(&body.xml(&body.checks()).await?)?;
         let Operation::RestoreObject(restore) = operation else { return Err(Code::InternalError.into()) };
-        require_unversioned(restore.version.as_deref())?;
+        if restore.version.is_some() {
+            return Err(Refusal::new(Code::NotImplemented, "older versions are not restored here"));
+        }
         let write = self.write(target, restore.key, false)?;
         let was_there = self.storage.restore(write, restore.days, self.restore_delay.as_secs()).await?;
         Ok(Answer { status: if was_there { 200 } else { 202 }, ..Answer::empty() })
@@ -150,7 +157,7 @@ impl Service {
 
     /// What HEAD and GET both say of an object.
     fn described(&self, record: &ObjectRecord) -> Answer {
-        let mut answer = Answer { headers: encode_head(&record.head()), ..Answer::empty() };
+        let mut answer = with_version(Answer { headers: encode_head(&record.head()), ..Answer::empty() }, record);
         if record.attributes.fields.content_type.is_none() {
             answer.set("content-type", DEFAULT_CONTENT_TYPE);
         }
@@ -177,14 +184,22 @@ impl Service {
 
 /// The source of a copy for the store. Conditions on it fail with 412 alone (3.6).
 pub(super) fn source(named: copy_source::CopySource, conditions: Conditions, now: u64) -> Result<CopySource, Refusal> {
-    require_unversioned(named.version.as_deref())?;
     let holds = move |record: &ObjectRecord| conditions.all_hold(&ETag::new(&record.etag), time_of(record.modified));
-    Ok(CopySource { bucket: named.bucket, key: named.key, holds: Box::new(holds), now })
+    let copy_source::CopySource { bucket, key, version, .. } = named;
+    Ok(CopySource { bucket, key, version, holds: Box::new(holds), now })
 }
 
 /// The answer to bytes that were stored.
 pub(super) fn stored_answer(etag: &str, crc64: u64) -> Answer {
     Answer::empty().with("etag", ETag::new(etag).quoted()).with(CRC64, crc64.to_string())
+}
+
+/// An answer that tells the version, if it is one among others.
+fn with_version(mut answer: Answer, record: &ObjectRecord) -> Answer {
+    if let Some(version) = &record.version {
+        answer.set(VERSION_ID, version.clone());
+    }
+    answer
 }
 
 /// An answer that tells how the object is encrypted (`cos-api.md` 3.13).
@@ -201,8 +216,4 @@ fn judge_conditions(conditions: &Conditions, record: &ObjectRecord) -> Result<Op
         Verdict::NotModified => Ok(Some(Answer { status: 304, ..stored_answer(&record.etag, record.crc64) })),
         Verdict::Failed => Err(Code::PreconditionFailed.into()),
     }
-}
-
-fn require_unversioned(version: Option<&str>) -> Result<(), Refusal> {
-    if is_unversioned(version) { Ok(()) } else { Err(Code::NoSuchVersion.into()) }
 }

@@ -77,5 +77,7 @@ fn code_of(rule: Rule) -> Code {
         Rule::Archived => Code::InvalidObjectState,
         Rule::NotArchived => Code::RestoreNonArchiveObject,
         Rule::BeingRestored => Code::RestoreAlreadyInProgress,
+        Rule::NoSuchVersion => Code::NoSuchVersion,
+        Rule::IsDeleted => Code::MethodNotAllowed,
     }
 }

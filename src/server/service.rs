@@ -251,9 +251,8 @@ impl Service {
             Operation::GetBucketLocation => self.get_bucket_location(target),
             Operation::GetBucketVersioning => self.get_bucket_versioning(target),
             Operation::GetBucketLifecycle => self.get_bucket_lifecycle(target),
-            Operation::PutBucketVersioning(_) => {
-                Err(Refusal::new(Code::NotImplemented, "buckets here have no versions"))
-            }
+            Operation::PutBucketVersioning(_) => self.put_bucket_versioning(target, operation, body).await,
+            Operation::ListObjectVersions(list) => self.list_object_versions(target, &list),
             Operation::ListObjects(list) => self.list_objects(target, &list),
             Operation::ListMultipartUploads(list) => self.list_multipart_uploads(target, &list),
             Operation::DeleteMultipleObjects(delete) => self.delete_multiple_objects(target, delete, body).await,

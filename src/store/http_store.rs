@@ -19,9 +19,9 @@ use super::session::{Done, Request, Session};
 use super::watchdog::Watchdog;
 use super::{
     Body, Copied, CopyRequest, CredentialCache, GetRequest, Initiated, ListPage, ListRequest, ListedPart, ListedUpload,
-    ObjectStore, Published, Reading, Source, StoreError, StoreErrorKind,
+    ObjectStore, Published, Reading, Source, StoreError, StoreErrorKind, VersionsPage, VersionsRequest,
 };
-use super::{BucketFacts, KnownBucket, Restoration, archive, bucket, copying, reading, sending, uploads};
+use super::{BucketFacts, KnownBucket, Restoration, archive, bucket, copying, reading, sending, uploads, versions};
 use crate::clock::Clock;
 use crate::object::{
     BucketName, ByteRange, Crc64, ETag, Limits, ObjectAttributes, ObjectHead, ObjectKey, PartNumber, Tags, UploadId,
@@ -173,6 +173,11 @@ impl HttpStore {
         archive::restoration(&self.session, key).await
     }
 
+    /// Switches the versions of the bucket's objects on, or suspends them.
+    pub async fn set_versioning(&self, is_on: bool) -> Result<(), StoreError> {
+        bucket::set_versioning(&self.session, if is_on { Versioning::Enabled } else { Versioning::Suspended }).await
+    }
+
     /// All buckets of the account, where the key may know them.
     pub async fn known_buckets(&self) -> Result<Vec<KnownBucket>, StoreError> {
         bucket::known(&self.session, self.service_route.clone()).await
@@ -233,7 +238,7 @@ impl ObjectStore for HttpStore {
     }
 
     async fn get(&self, request: GetRequest) -> Result<Reading, StoreError> {
-        reading::open(self.session.clone(), request).await
+        reading::open(self.session.clone(), request, None).await
     }
 
     async fn put(
@@ -244,6 +249,18 @@ impl ObjectStore for HttpStore {
         attributes: &ObjectAttributes,
     ) -> Result<Published, StoreError> {
         sending::put(&self.session, key, body, crc64, attributes).await
+    }
+
+    async fn list_versions(&self, request: &VersionsRequest) -> Result<VersionsPage, StoreError> {
+        versions::page(&self.session, request).await
+    }
+
+    async fn head_version(&self, key: &ObjectKey, version: &str) -> Result<ObjectHead, StoreError> {
+        complete::head_version(&self.session, key, Some(version)).await
+    }
+
+    async fn get_version(&self, request: GetRequest, version: &str) -> Result<Reading, StoreError> {
+        reading::open(self.session.clone(), request, Some(version.to_owned())).await
     }
 
     async fn delete(&self, key: &ObjectKey) -> Result<(), StoreError> {

@@ -4,6 +4,7 @@
 //! a caller that gets an error need not try again.
 
 mod archive;
+mod as_of;
 mod assumed_role;
 mod body;
 mod bucket;
@@ -35,9 +36,11 @@ mod session;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod uploads;
+mod versions;
 mod watchdog;
 
 pub use archive::{Restoration, is_archive};
+pub use as_of::AsOf;
 pub use assumed_role::{AssumedRole, Identity, RoleOptions, STS_URL, STS_URL_INTERNAL};
 pub use body::Body;
 pub use bucket::{BucketFacts, KnownBucket};
@@ -58,6 +61,7 @@ pub use object_store::{
 };
 pub use provider::{CredentialProvider, FixedKey, ProviderError};
 pub use retry::RetryOptions;
+pub use versions::{ListedVersion, VersionMarker, VersionedObject, VersionsPage, VersionsRequest};
 pub use watchdog::Watchdog;
 
 pub use crate::wire::Op;

@@ -191,7 +191,11 @@ impl OptionedStore {
                 let limits = self.inner.limits();
                 self.options.fill_in(&mut attributes, name, |filled| limits.hold_metadata(&filled.user));
             }
-            Purpose::Hidden => attributes.storage_class = None,
+            Purpose::Hidden => {
+                attributes.storage_class = None;
+                // A copy has those of its source without anybody's help.
+                attributes.tags = Tags::None;
+            }
             Purpose::File | Purpose::Marker => {}
         }
         attributes

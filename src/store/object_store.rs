@@ -7,7 +7,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::stream::BoxStream;
 
-use super::{Body, StoreError};
+use super::versions::{VersionsPage, VersionsRequest};
+use super::{Body, Op, StoreError, StoreErrorKind};
 use crate::object::{
     ByteRange, Crc64, ETag, Limits, ObjectAttributes, ObjectHead, ObjectKey, PartNumber, Protection, StoredObject,
     Tags, UploadId, UploadedPart,
@@ -114,8 +115,27 @@ pub trait ObjectStore: Send + Sync + 'static {
     /// The parts that an upload has, by number.
     async fn list_parts(&self, key: &ObjectKey, upload: &UploadId) -> Result<Vec<ListedPart>, StoreError>;
 
+    /// One page of versions, for a bucket that keeps them.
+    async fn list_versions(&self, request: &VersionsRequest) -> Result<VersionsPage, StoreError> {
+        Err(without_versions(Op::ListObjectVersions, &request.prefix))
+    }
+
+    /// Size, version and metadata of a version of an object, by its id.
+    async fn head_version(&self, key: &ObjectKey, _version: &str) -> Result<ObjectHead, StoreError> {
+        Err(without_versions(Op::HeadObject, key.as_str()))
+    }
+
+    /// Opens a version of an object for reading, as [`ObjectStore::get`].
+    async fn get_version(&self, request: GetRequest, _version: &str) -> Result<Reading, StoreError> {
+        Err(without_versions(Op::GetObject, request.key.as_str()))
+    }
+
     /// What the service's clock says, as far as its answers have told.
     fn service_time(&self) -> SystemTime;
+}
+
+fn without_versions(op: Op, key: &str) -> StoreError {
+    StoreError::new(StoreErrorKind::Unsupported, op, key, "there are no versions here")
 }
 
 /// What the service answered when it was asked to begin an upload.

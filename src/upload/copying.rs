@@ -19,10 +19,24 @@ const COPY_RANGE_BYTES: u64 = GIB;
 const COPY_ATTEMPTS: usize = 3;
 
 /// Copies the object `source` to `key`, on the service, and returns the copy's ETag. `attributes` become the copy's; they
-/// are the source's own where nothing shall change.
+/// are the source's own where nothing shall change. Tags are the source's, which others may have changed since they were asked for.
 ///
 /// A source that is another version by now is [`StoreErrorKind::Changed`]. On error nothing has changed at `key`.
 pub async fn copy_object(
+    store: &dyn ObjectStore,
+    source: &StoredObject,
+    key: &ObjectKey,
+    attributes: &ObjectAttributes,
+) -> Result<ETag, StoreError> {
+    let is_tagged = attributes.tags != Tags::None;
+    let tags = if is_tagged { Tags::Unread } else { Tags::None };
+    let attributes = ObjectAttributes { tags, ..attributes.clone() };
+    // On the heap: it is a part of every call that publishes or moves a file.
+    Box::pin(copy_content(store, source, key, &attributes)).await
+}
+
+/// The same for a file that is another than the source: tags that it is known to have are its own.
+pub(super) async fn copy_content(
     store: &dyn ObjectStore,
     source: &StoredObject,
     key: &ObjectKey,

@@ -10,6 +10,7 @@ mod keys;
 mod misbehaviour;
 mod mounted;
 mod obstructing;
+mod past;
 mod planned;
 mod scripted;
 mod suite;

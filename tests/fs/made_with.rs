@@ -4,7 +4,7 @@ use cosmount::fs::{FsOptions, Special};
 use cosmount::object::{Encryption, ObjectAttributes, Protection, Tags};
 use cosmount::store::{HeaderRule, ObjectHeader, ObjectOptions, Op};
 
-use crate::bed::{Bed, Choices, PART, WRITE, bytes};
+use crate::bed::{Bed, Choices, PART, READ, REPLACE, WRITE, bytes};
 
 const HIDDEN: &str = ".cosmount-unlinked/";
 
@@ -168,6 +168,29 @@ async fn an_object_of_others_keeps_what_it_has() {
         let asks = matches!(how, "edit" | "large edit" | "replace");
         assert_eq!(bed.bucket.count(Op::GetObjectTagging), usize::from(asks), "{how}");
     }
+}
+
+/// `cp` inside the mount makes a new file, of content that stays at the service.
+#[tokio::test]
+async fn a_copy_inside_the_mount_is_a_new_file() {
+    let bed = bed();
+    let own = ObjectAttributes { tags: Tags::Are("own=1".into()), ..ObjectAttributes::default() };
+    bed.bucket.insert_with("a", bytes(1, 3 * PART), &own);
+    bed.bucket.insert_with("tagged", "x", &own);
+    for target in ["b", "tagged"] {
+        let source = bed.open("a", READ).await.unwrap();
+        let file = match target {
+            "b" => bed.create(target).await,
+            _ => bed.open(target, REPLACE).await.unwrap(),
+        };
+        let copied = bed.fs.copy_range((source.handle, 0), (file.handle, 0), 3 * PART as u64).await.unwrap();
+        assert_eq!(copied, 3 * PART as u64);
+        file.close().await.unwrap();
+        source.close().await.unwrap();
+    }
+    assert_ours(&bed, "b");
+    assert_eq!(bed.bucket.count(Op::CopyObject), 2, "{:?}", bed.bucket.ops());
+    assert_eq!(made(&bed, "tagged").tags, own.tags);
 }
 
 /// A file that is there is of the class that it is of, be it the one of every day.

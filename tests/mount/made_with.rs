@@ -3,7 +3,7 @@
 use cosmount::object::{Encryption, ObjectAttributes, ObjectKey, Tags};
 use cosmount::store::{ListRequest, ObjectStore};
 
-use crate::bed::{Bed, MIB, cosmount, random_file};
+use crate::bed::{Bed, MIB, cosmount, eventually, random_file};
 
 const OPTIONS: [&str; 12] = [
     "--storage-class",
@@ -120,4 +120,40 @@ fn an_archived_file_is_read_once_it_was_restored() {
     let endpoint = bed.service().endpoint().to_owned();
     let by_key = restore(&["local-1250000000:/d/warm", "--endpoint", &endpoint]);
     assert_eq!((by_key.0, by_key.1.as_str()), (Some(0), "d/warm\tnot archived\n"));
+}
+
+#[test]
+fn a_bucket_is_mounted_as_it_was() {
+    let mut bed = Bed::unmounted(&[]);
+    bed.bucket().run(|store| async move { store.set_versioning(true).await.unwrap() });
+    bed.mount(&[]);
+    bed.sh("mkdir d; echo one > d/a; echo stays > b");
+    assert!(bed.unmount());
+    let second = || std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    let written = second();
+    eventually("the next second begins", || second() > written);
+    bed.mount(&[]);
+    bed.sh("echo two > d/a; rm b; mkdir later; echo new > later/c");
+    let versions = |arguments: &[&str]| {
+        let output = bed.cli().arg("versions").args(arguments).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let path = |path: &str| bed.at(path).display().to_string();
+    let listed = versions(&[&path("d/a")]);
+    let states: Vec<_> = listed.lines().map(|line| line.split('\t').nth(4).unwrap()).collect();
+    assert_eq!(states, ["current", "older"], "{listed}");
+    let removed: serde_json::Value = serde_json::from_str(&versions(&[&path("b"), "--json"])).unwrap();
+    assert_eq!((&removed[0]["is_deleted"], &removed[1]["size"]), (&true.into(), &6.into()));
+    let endpoint = bed.service().endpoint().to_owned();
+    let by_key = versions(&["local-1250000000:/b", "--endpoint", &endpoint]);
+    assert_eq!(by_key.lines().count(), 2, "{by_key}");
+
+    let at = format!("@{written}");
+    let at = bed.sh(&format!("date -u -d {at} +%Y-%m-%dT%H:%M:%SZ"));
+    bed.remount_with(&["--as-of", at.trim()]);
+    assert_eq!(bed.sh("find . -mindepth 1 | sort; cat d/a b"), "./b\n./d\n./d/a\none\nstays\n");
+    bed.sh_fails("touch new", "Read-only file system");
+    bed.remount_with(&["--as-of", "0s ago"]);
+    assert_eq!(bed.sh("find . -type f | sort; cat d/a later/c"), "./d/a\n./later/c\ntwo\nnew\n");
 }

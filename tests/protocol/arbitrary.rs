@@ -243,6 +243,18 @@ pub(crate) fn bucket_operation() -> impl Strategy<Value = Operation> {
             }
         ),
         (awkward(60), awkward(3), awkward(60), awkward(20), of(any::<u32>()), any::<bool>()).prop_map(
+            |(prefix, delimiter, key_marker, version_id_marker, max_keys, url_encoded)| {
+                Operation::ListObjectVersions(ListObjectVersions {
+                    prefix,
+                    delimiter,
+                    key_marker,
+                    version_id_marker,
+                    max_keys,
+                    url_encoded,
+                })
+            }
+        ),
+        (awkward(60), awkward(3), awkward(60), awkward(20), of(any::<u32>()), any::<bool>()).prop_map(
             |(prefix, delimiter, key_marker, upload_id_marker, max_uploads, url_encoded)| {
                 Operation::ListMultipartUploads(ListMultipartUploads {
                     prefix,

@@ -12,3 +12,4 @@ mod log;
 mod multipart;
 mod objects;
 mod protocol;
+mod versions;

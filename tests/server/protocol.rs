@@ -234,7 +234,7 @@ fn what_is_not_implemented_says_so() {
     for (method, path, name) in [
         (Method::Get, "/", "acl"),
         (Method::Put, "/", "lifecycle"),
-        (Method::Get, "/", "versions"),
+        (Method::Get, "/", "policy"),
         (Method::Put, "/a", "acl"),
         (Method::Put, "/a", "tagging"),
         (Method::Post, "/a", "append"),

@@ -109,8 +109,8 @@ impl Context {
 
     /// What is said of a new file of this name that no caller says.
     pub(crate) fn furnished(&self, attributes: ObjectAttributes, name: &str) -> ObjectAttributes {
-        let storage_class = self.options.objects.storage_class.clone();
-        ObjectAttributes { content_type: Some(self.type_of(name).to_owned()), storage_class, ..attributes }
+        let (storage_class, tags) = (self.options.objects.storage_class.clone(), self.options.objects.tags.clone());
+        ObjectAttributes { content_type: Some(self.type_of(name).to_owned()), storage_class, tags, ..attributes }
     }
 
     /// The metadata of a file that moves: where nobody has chosen others than its old name's, those of its new one.

@@ -156,6 +156,10 @@ pub(in crate::server) enum Rule {
     NotArchived,
     /// The object is being restored already.
     BeingRestored,
+    /// The object has no version of that id.
+    NoSuchVersion,
+    /// The version marks a deletion.
+    IsDeleted,
 }
 
 impl StorageError {

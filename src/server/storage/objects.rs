@@ -9,13 +9,15 @@ use redb::ReadableTable;
 use crate::object::{BucketName, Encryption, ObjectKey};
 use crate::server::digest::hex;
 
-use super::content::{give_up, require_bucket, share, take_segment};
+use super::content::{require_bucket, share, take_segment};
 use super::error::Rule;
 use super::index::{Snapshot, Tables};
-use super::records::{Attributes, Content, ObjectRecord, Readiness, Restoration, Slice, decode, encode};
+use super::records::{
+    Attributes, Content, ObjectRecord, Readiness, Restoration, Slice, VersioningRecord, decode, encode,
+};
 use super::segments::ReaderGuard;
 use super::writing::Received;
-use super::{Reading, Storage, StorageError};
+use super::{Reading, Storage, StorageError, versions};
 
 /// Where and how an object is to be written.
 #[derive(Clone, Debug)]
@@ -32,6 +34,8 @@ pub(in crate::server) struct Write {
 pub(in crate::server) struct CopySource {
     pub bucket: BucketName,
     pub key: ObjectKey,
+    /// Its version; `None` for the newest.
+    pub version: Option<String>,
     /// The conditions on the source, judged in the transaction that copies.
     pub holds: Box<dyn Fn(&ObjectRecord) -> bool + Send + Sync>,
     /// Seconds after the Unix epoch.
@@ -66,20 +70,21 @@ impl Storage {
         let slices: Vec<_> = segment.iter().map(|segment| segment.whole(bytes, &digests)).collect();
         // The service tells the digest of what it keeps, and not of what was sent (3.1).
         let is_opaque = attributes.fields.encryption.as_ref().is_some_and(|encryption| !encryption.tells_md5());
-        let record = ObjectRecord {
+        let mut record = ObjectRecord {
             size: bytes,
             etag: if is_opaque { fresh_etag() } else { hex(&digests.md5) },
             modified: write.now,
             crc64: digests.crc64.0,
             attributes,
             content: Content::Inline(slices),
+            version: None,
             restoration: None,
         };
         let change = self.index.change(move |tables| {
             require_bucket(tables, write.bucket.as_str())?;
             check_overwrite(tables, &write)?;
             share(tables, &record.content)?;
-            store(tables, &write, &record)?;
+            versions::replace(tables, &write, &mut record)?;
             take_segment(tables, segment, &sums)?;
             Ok(record)
         });
@@ -88,9 +93,24 @@ impl Storage {
 
     /// The object under a key.
     ///
-    /// Refused with [`Rule::NoSuchBucket`] and [`Rule::NoSuchKey`].
-    pub(in crate::server) fn object(&self, bucket: &BucketName, key: &ObjectKey) -> Result<ObjectRecord, StorageError> {
-        object_in(&self.index.snapshot()?, bucket, key)
+    /// Refused with [`Rule::NoSuchBucket`] and [`Rule::NoSuchKey`], or [`Rule::NoSuchVersion`] and [`Rule::IsDeleted`].
+    pub(in crate::server) fn object(
+        &self,
+        bucket: &BucketName,
+        key: &ObjectKey,
+        version: Option<&str>,
+    ) -> Result<ObjectRecord, StorageError> {
+        object_in(&self.index.snapshot()?, bucket, key, version)
+    }
+
+    /// Whether there is an object of a key, in a bucket where it would be lost if it was overwritten (`cos-api.md` 3.10).
+    pub(in crate::server) fn has_unversioned(
+        &self,
+        bucket: &BucketName,
+        key: &ObjectKey,
+    ) -> Result<bool, StorageError> {
+        let versioning = self.bucket(bucket)?.map_or(VersioningRecord::Never, |bucket| bucket.versioning);
+        Ok(versioning == VersioningRecord::Never && self.object(bucket, key, None).is_ok())
     }
 
     /// The object under a key and a way to read it as it is now, whatever happens to the key meanwhile.
@@ -98,36 +118,14 @@ impl Storage {
         &self,
         bucket: &BucketName,
         key: &ObjectKey,
+        version: Option<&str>,
     ) -> Result<(ObjectRecord, OpenObject), StorageError> {
         // The reader registers before the snapshot is taken, so that nothing the snapshot names can go in between.
         let guard = self.segments.reader();
         let snapshot = self.index.snapshot()?;
-        let record = object_in(&snapshot, bucket, key)?;
+        let record = object_in(&snapshot, bucket, key, version)?;
         let slices = self.layouts.slices_of(&snapshot, &record.content)?;
         Ok((record, OpenObject { guard, snapshot, slices }))
-    }
-
-    /// Deletes the object under a key, if there is one.
-    ///
-    /// Refused with [`Rule::NoSuchBucket`].
-    pub(in crate::server) async fn delete_objects(
-        &self,
-        bucket: &BucketName,
-        keys: Vec<ObjectKey>,
-    ) -> Result<(), StorageError> {
-        let bucket = bucket.clone();
-        let change = self.index.change(move |tables| {
-            require_bucket(tables, bucket.as_str())?;
-            for key in keys {
-                let removed = tables.objects.remove((bucket.as_str(), key.as_str()))?;
-                let removed: Option<ObjectRecord> = removed.map(|row| decode(row.value())).transpose()?;
-                if let Some(removed) = removed {
-                    give_up(tables, &removed.content)?;
-                }
-            }
-            Ok(())
-        });
-        change.await
     }
 
     /// Begins to restore an archived object, which can be read `delay_seconds` later for `days`. Returns whether it can be read
@@ -142,7 +140,9 @@ impl Storage {
     ) -> Result<bool, StorageError> {
         const DAY_SECONDS: u64 = 86_400;
         let change = self.index.change(move |tables| {
-            let mut record = source_in(tables, write.bucket.as_str(), write.key.as_str())?;
+            require_bucket(tables, write.bucket.as_str())?;
+            let row = tables.objects.get((write.bucket.as_str(), write.key.as_str()))?;
+            let mut record: ObjectRecord = decode(row.ok_or(Rule::NoSuchKey)?.value())?;
             let (now, span) = (write.now, u64::from(days) * DAY_SECONDS);
             let is_there = match record.readiness(now) {
                 Readiness::Always => return Err(Rule::NotArchived.into()),
@@ -174,7 +174,7 @@ impl Storage {
         let etag_of_copy = fresh_etag();
         let change = self.index.change(move |tables| {
             require_bucket(tables, write.bucket.as_str())?;
-            let mut record = source_in(tables, source.bucket.as_str(), source.key.as_str())?;
+            let mut record = source_in(tables, &source)?;
             if !(source.holds)(&record) {
                 return Err(Rule::PreconditionFailed.into());
             }
@@ -199,7 +199,7 @@ impl Storage {
             record.modified = write.now;
             record.restoration = None;
             share(tables, &record.content)?;
-            store(tables, &write, &record)?;
+            versions::replace(tables, &write, &mut record)?;
             Ok(record)
         });
         change.await
@@ -228,7 +228,12 @@ pub(super) fn object_in(
     snapshot: &Snapshot,
     bucket: &BucketName,
     key: &ObjectKey,
+    version: Option<&str>,
 ) -> Result<ObjectRecord, StorageError> {
+    if let (Some(version), true) = (version, snapshot.buckets()?.get(bucket.as_str())?.is_some()) {
+        let (objects, versions) = (snapshot.objects()?, snapshot.versions()?);
+        return versions::version_in(&objects, &versions, (bucket.as_str(), key.as_str()), version);
+    }
     if let Some(row) = snapshot.objects()?.get((bucket.as_str(), key.as_str()))? {
         return decode(row.value());
     }
@@ -244,7 +249,8 @@ pub(super) fn fresh_etag() -> String {
 }
 
 pub(super) fn check_overwrite(tables: &Tables<'_>, write: &Write) -> Result<(), StorageError> {
-    if !write.forbid_overwrite {
+    // It has no effect once there were versions (3.10).
+    if !write.forbid_overwrite || versions::versioning(tables, write.bucket.as_str())? != VersioningRecord::Never {
         return Ok(());
     }
     match tables.objects.get((write.bucket.as_str(), write.key.as_str()))? {
@@ -254,22 +260,15 @@ pub(super) fn check_overwrite(tables: &Tables<'_>, write: &Write) -> Result<(), 
 }
 
 /// The record of a copy's source.
-fn source_in(tables: &Tables<'_>, bucket: &str, key: &str) -> Result<ObjectRecord, StorageError> {
+fn source_in(tables: &Tables<'_>, source: &CopySource) -> Result<ObjectRecord, StorageError> {
+    let (bucket, key) = (source.bucket.as_str(), source.key.as_str());
     require_bucket(tables, bucket)?;
+    if let Some(version) = &source.version {
+        return versions::version_in(&*tables.objects, &*tables.versions, (bucket, key), version);
+    }
     match tables.objects.get((bucket, key))? {
         Some(row) => decode(row.value()),
         None => Err(Rule::NoSuchKey.into()),
-    }
-}
-
-/// Writes the record of an object whose content is counted already, and gives up what it takes the place of.
-pub(super) fn store(tables: &mut Tables<'_>, write: &Write, record: &ObjectRecord) -> Result<(), StorageError> {
-    let bytes = encode(record)?;
-    let replaced = tables.objects.insert((write.bucket.as_str(), write.key.as_str()), &bytes)?;
-    let replaced: Option<ObjectRecord> = replaced.map(|row| decode(row.value())).transpose()?;
-    match replaced {
-        Some(replaced) => give_up(tables, &replaced.content),
-        None => Ok(()),
     }
 }
 

@@ -48,6 +48,9 @@ pub(in crate::server) struct ObjectRecord {
     #[serde(default, skip_serializing_if = "is_default")]
     pub attributes: Attributes,
     pub content: Content,
+    /// Its id; `None` is the null version, which is the only one where there never were others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
     /// When its copy that can be read was asked for last, if it is archived.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restoration: Option<Restoration>,
@@ -185,6 +188,21 @@ impl From<Fields> for ObjectAttributes {
 pub(in crate::server) struct BucketRecord {
     /// Seconds after the Unix epoch.
     pub created: u64,
+    /// What it does with versions.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub versioning: VersioningRecord,
+}
+
+/// What a bucket does with versions.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(in crate::server) enum VersioningRecord {
+    /// It never kept any.
+    #[default]
+    Never,
+    /// It keeps them.
+    Enabled,
+    /// It keeps those that it has.
+    Suspended,
 }
 
 /// One unfinished multipart upload.
@@ -275,6 +293,7 @@ mod tests {
                 ..Attributes::default()
             },
             content: Content::Inline(Vec::new()),
+            version: None,
             restoration,
         };
         let record = of("DEEP_ARCHIVE", Some(Restoration { ready: 10, end: 20 }));
@@ -306,6 +325,7 @@ mod tests {
             crc64: u64::MAX,
             attributes: Attributes { fields, tagging: Some("a=b".into()), acl: Some("private".into()) },
             content: Content::Inline(vec![Slice { segment: 1, offset: 0, bytes: 7, crc64: 9 }]),
+            version: Some("v".into()),
             restoration: Some(Restoration { ready: 1, end: 2 }),
         };
         assert_eq!(decode::<ObjectRecord>(&encode(&record).unwrap()).unwrap(), record);

@@ -14,7 +14,9 @@ mod sub_resource;
 
 use std::fmt;
 
-pub use bucket::{DeleteMultipleObjects, ListMultipartUploads, ListObjects, ObjectVersion, PutBucketVersioning};
+pub use bucket::{
+    DeleteMultipleObjects, ListMultipartUploads, ListObjectVersions, ListObjects, ObjectVersion, PutBucketVersioning,
+};
 pub use fields::{BodyChecks, MetadataDirective, PassedHeaders, ResponseOverrides, TAGGING_DIRECTIVE};
 pub use multipart::{
     AbortMultipartUpload, CompleteMultipartUpload, CompletedPart, InitiateMultipartUpload, ListParts, UploadPart,
@@ -60,6 +62,7 @@ pub enum Operation {
     GetObjectTagging(GetObjectTagging),
     GetObjectAcl(GetObjectAcl),
     RestoreObject(RestoreObject),
+    ListObjectVersions(ListObjectVersions),
 }
 
 impl Operation {
@@ -91,6 +94,7 @@ impl Operation {
             Operation::GetObjectTagging(_) => Op::GetObjectTagging,
             Operation::GetObjectAcl(_) => Op::GetObjectAcl,
             Operation::RestoreObject(_) => Op::RestoreObject,
+            Operation::ListObjectVersions(_) => Op::ListObjectVersions,
         }
     }
 
@@ -122,6 +126,7 @@ impl Operation {
             Operation::GetObjectTagging(payload) => payload.encode(),
             Operation::GetObjectAcl(payload) => payload.encode(),
             Operation::RestoreObject(payload) => payload.encode(),
+            Operation::ListObjectVersions(payload) => payload.encode(),
         }
     }
 
@@ -201,6 +206,7 @@ impl Operation {
             | Operation::PutBucketVersioning(_)
             | Operation::ListObjects(_)
             | Operation::ListMultipartUploads(_)
+            | Operation::ListObjectVersions(_)
             | Operation::DeleteMultipleObjects(_) => None,
         }
     }

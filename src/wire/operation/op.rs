@@ -31,11 +31,12 @@ pub enum Op {
     GetObjectTagging,
     GetObjectAcl,
     RestoreObject,
+    ListObjectVersions,
 }
 
 impl Op {
     /// Every operation.
-    pub const ALL: [Op; 25] = [
+    pub const ALL: [Op; 26] = [
         Op::GetService,
         Op::PutBucket,
         Op::HeadBucket,
@@ -61,6 +62,7 @@ impl Op {
         Op::GetObjectTagging,
         Op::GetObjectAcl,
         Op::RestoreObject,
+        Op::ListObjectVersions,
     ];
 
     /// The operation of that name.
@@ -96,6 +98,7 @@ impl Op {
             Op::GetObjectTagging => "GetObjectTagging",
             Op::GetObjectAcl => "GetObjectAcl",
             Op::RestoreObject => "RestoreObject",
+            Op::ListObjectVersions => "ListObjectVersions",
         }
     }
 }
