@@ -11,6 +11,7 @@ use clap::{Args, FromArgMatches, Parser, Subcommand};
 
 use super::terminal::Terminal;
 use crate::config::{Account, ByteSize, Group, LogFormat, LogLevel, MountRequest, Settings, Span};
+use crate::wire::operation::RestoreTier;
 
 const EXIT_CODES: &str = "Exit codes:
   0  done
@@ -72,6 +73,8 @@ pub(super) enum Command {
     Trace(TraceArguments),
     Log(LogArguments),
     Uploads(UploadsArguments),
+    Restore(RestoreArguments),
+    Versions(VersionsArguments),
     Doctor(Box<DoctorArguments>),
 }
 
@@ -237,6 +240,9 @@ struct FileFlags {
     /// Refuse every change through the mount
     #[arg(long, help_heading = Resettable::Reset)]
     read_only: bool,
+    /// Mount a bucket that keeps versions as it was then, read-only: 2024-05-01T12:00:00Z, 2024-05-01, or '2 hours ago'
+    #[arg(long, value_name = "TIME", hide_short_help = true)]
+    as_of: Option<crate::config::Moment>,
     /// Let other users use the mount
     #[arg(long, help_heading = Resettable::Reset)]
     allow_other: bool,
@@ -267,6 +273,22 @@ struct FileFlags {
     /// The Content-Type of new objects: by-name, or none [default: by-name]
     #[arg(long, value_name = "HOW", hide_short_help = true)]
     content_type: Option<crate::config::TypeChoice>,
+    /// Storage class of new files: standard, standard_ia, intelligent_tiering, archive, deep_archive, or maz_ and one of these
+    /// [default: standard]
+    #[arg(long, value_name = "CLASS", hide_short_help = true)]
+    storage_class: Option<crate::config::ClassChoice>,
+    /// Let the service encrypt what is written: cos (its keys), kms or kms:KEYID (yours), or off [default: as the bucket does]
+    #[arg(long, value_name = "HOW", hide_short_help = true)]
+    sse: Option<crate::config::EncryptionChoice>,
+    /// Access list of files that are written: default, private, public-read, ... [default: the bucket's]
+    #[arg(long, value_name = "ACL", hide_short_help = true)]
+    acl: Option<crate::config::AclChoice>,
+    /// A tag of files that are written and have none; several are repeated, or k=v&k2=v2
+    #[arg(long, value_name = "NAME=VALUE", hide_short_help = true)]
+    tag: Vec<crate::config::TagChoice>,
+    /// A header of files by their names, as '*.html: Cache-Control: no-cache'; repeatable, the last that matches counts
+    #[arg(long, value_name = "GLOB: NAME: VALUE", hide_short_help = true)]
+    header: Vec<crate::config::HeaderChoice>,
     /// The user that everything belongs to, by number or name [default: what objects say, else who mounts]
     #[arg(long, value_name = "USER", hide_short_help = true)]
     uid: Option<Account>,
@@ -358,6 +380,9 @@ pub(super) struct ServeArguments {
     /// Wait this many milliseconds before every answer, for tests
     #[arg(long, value_name = "N", hide_short_help = true)]
     pub(super) latency_ms: Option<u64>,
+    /// How long it takes to restore what is archived, for tests [default: 60s]
+    #[arg(long, value_name = "TIME", hide_short_help = true)]
+    pub(super) restore_delay: Option<Span>,
     /// Do wrong what this file says, for tests
     ///
     /// docs/FAULTS.md has its format.
@@ -495,6 +520,82 @@ pub(super) struct UploadsSelection {
     service: ServiceFlags,
 }
 
+/// Objects of a bucket, and how it is reached.
+#[derive(Debug, Args)]
+pub(super) struct ObjectArguments {
+    /// A file or directory in a mount, or BUCKET:/KEY
+    ///
+    /// A mount says which bucket it has and how it was told to reach that; the credentials are those of this command.
+    #[arg(value_name = "PATH")]
+    pub(super) object: String,
+    /// Configuration file
+    #[arg(long, value_name = "FILE", hide_short_help = true)]
+    config: Option<PathBuf>,
+    #[command(flatten, next_help_heading = "Service")]
+    service: ServiceFlags,
+}
+
+impl ObjectArguments {
+    /// What the command line says of the service, in config's words.
+    pub(super) fn request(&self) -> MountRequest {
+        let flags = self.service.clone().settings();
+        MountRequest { config_file: self.config.clone(), flags, ..MountRequest::default() }
+    }
+}
+
+/// Ask for archived files, so that they can be read for some days.
+///
+/// Says of each object whether it was asked for, is on its way, or is there. One that is there stays for longer.
+#[derive(Debug, Args)]
+#[command(after_long_help = EXIT_CODES)]
+pub(super) struct RestoreArguments {
+    /// How long they can be read, in days
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=365))]
+    pub(super) days: u32,
+    /// How soon: expedited (minutes), standard (hours) or bulk
+    #[arg(long, value_name = "TIER", hide_possible_values = true)]
+    pub(super) tier: Option<TierChoice>,
+    /// Return when all of them are there
+    #[arg(long)]
+    pub(super) wait: bool,
+    // Behind the options of its own: its headings are for all that follows.
+    #[command(flatten)]
+    pub(super) objects: ObjectArguments,
+}
+
+/// Show the versions of files, in a bucket that keeps them.
+///
+/// Of a file, or of all files below a directory. The newest comes first: its id, when it was written, its size and ETag, and whether it is current, older, or marks that the file was
+/// deleted. A file that is removed may be named as well. `cosmount mount --as-of TIME` shows what was there at a time.
+#[derive(Debug, Args)]
+#[command(after_long_help = EXIT_CODES)]
+pub(super) struct VersionsArguments {
+    /// Write one JSON array
+    #[arg(long)]
+    pub(super) json: bool,
+    // Behind the options of its own: its headings are for all that follows.
+    #[command(flatten)]
+    pub(super) objects: ObjectArguments,
+}
+
+/// How soon archived files are wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum TierChoice {
+    Expedited,
+    Standard,
+    Bulk,
+}
+
+impl From<TierChoice> for RestoreTier {
+    fn from(choice: TierChoice) -> RestoreTier {
+        match choice {
+            TierChoice::Expedited => RestoreTier::Expedited,
+            TierChoice::Standard => RestoreTier::Standard,
+            TierChoice::Bulk => RestoreTier::Bulk,
+        }
+    }
+}
+
 /// Check everything that a mount needs, and say what to do.
 ///
 /// Takes the options, files and variables that `mount` takes. Names each cause once, and leaves out what follows from it.
@@ -623,6 +724,11 @@ impl MountArguments {
             hard_links: files.hard_links,
             remove_unnameable: files.remove_unnameable,
             content_type: files.content_type,
+            storage_class: files.storage_class,
+            sse: files.sse,
+            acl: files.acl,
+            tag: crate::config::TagChoice::all(files.tag),
+            header: crate::config::HeaderChoice::all(files.header),
             unmount_timeout: transfer.unmount_timeout,
             state_dir: transfer.state_dir,
             resume_window: transfer.resume_window,
@@ -637,6 +743,7 @@ impl MountArguments {
             negative_ttl: files.negative_ttl,
             metadata_entries: files.metadata_entries,
             read_only: given(files.read_only),
+            as_of: files.as_of,
             allow_other: given(files.allow_other),
             metadata_ttl: files.metadata_ttl,
             uid: files.uid,

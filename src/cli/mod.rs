@@ -15,9 +15,11 @@ mod log_limit;
 mod logging;
 mod mount;
 mod mount_point;
+mod objects;
 mod obstacles;
 mod progress;
 mod rereading;
+mod restore;
 mod serve;
 mod session;
 mod signals;
@@ -28,6 +30,7 @@ mod topic;
 mod trace;
 mod unmount;
 mod uploads;
+mod versions;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -78,6 +81,8 @@ fn run(command: Command, arguments: &[OsString]) -> Result<Result<(), Exit>, Fai
         Command::Serve(serve) => serve::run(serve, &program).map(Ok),
         Command::Doctor(doctor) => doctor::run(&doctor),
         Command::Uploads(uploads) => uploads::run(&uploads.action).map(Ok),
+        Command::Restore(restore) => restore::run(&restore).map(Ok),
+        Command::Versions(versions) => versions::run(&versions).map(Ok),
         Command::Status(status) => status::run(&status).map(Ok),
         Command::Sync(sync) => sync::run(sync.path.as_deref()).map(Ok),
         Command::Trace(trace) => trace::run(&trace).map(Ok),

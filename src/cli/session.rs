@@ -34,9 +34,12 @@ use crate::memory::Memory;
 use crate::monitor::{MonitorListener, Observer, ObserverParts, Serving};
 use crate::stats::Stats;
 use crate::store::{
-    CredentialCache, HttpOptions, HttpStore, NetworkOptions, RetryOptions, Runtimes, StoreError, Throttle,
+    AsOf, CredentialCache, HttpOptions, HttpStore, NetworkOptions, ObjectStore, RetryOptions, Runtimes, StoreError,
+    Throttle,
 };
 use crate::wire::address::Endpoint;
+use crate::wire::answer::Versioning;
+use crate::wire::date;
 
 /// Where a failure of this machine is taken apart.
 const SEE_DOCTOR: &str = "see what is missing with: cosmount doctor";
@@ -401,6 +404,17 @@ pub(super) fn connect(
     .map_err(|error: StoreError| obstacles::of_setup(&error))
 }
 
+/// The bucket, or what it was at the moment that is mounted.
+async fn store(config: &MountConfig, bucket: &Bucket) -> Result<Arc<dyn ObjectStore>, Failure> {
+    let Some(at) = config.as_of else { return Ok(bucket.store.clone()) };
+    let versioning = bucket.store.versioning().await.map_err(|error| diagnosis::explain(&error, &bucket.subject))?;
+    if versioning == Versioning::Never {
+        let (bucket, at) = (&config.source.bucket, date::iso_seconds(at));
+        mount::warn(&format!("{bucket} keeps no versions: what was changed or removed since {at} is not shown at all"));
+    }
+    Ok(Arc::new(AsOf::new(bucket.store.clone(), at)))
+}
+
 /// A mount that answers.
 struct Session {
     fs: Arc<FileSystem>,
@@ -425,7 +439,7 @@ impl Session {
         transfers: Handle,
     ) -> Result<Session, Failure> {
         let fs = FileSystem::new(FileSystemParts {
-            store: bucket.store.clone(),
+            store: store(config, bucket).await?,
             options: config.fs.clone(),
             upload: config.upload.clone(),
             read: config.read,

@@ -97,6 +97,13 @@ mod tests {
     }
 
     #[test]
+    fn tags_and_headers_add_up() {
+        let settings = parsed("tag=a=1,tag=b=2,header=*: Expires: x,header=*.b: Expires: y");
+        assert_eq!(settings.tag, parsed("tag=a=1&b=2").tag);
+        assert_eq!(settings.header.unwrap().0.len(), 2);
+    }
+
+    #[test]
     fn the_names_of_cosfs_are_known() {
         let settings = parsed("url=http://cos.ap-beijing.myqcloud.com,passwd_file=/etc/key");
         assert_eq!(settings.endpoint.as_deref(), Some("http://cos.ap-beijing.myqcloud.com"));
