@@ -3,12 +3,14 @@
 
 mod allocator;
 mod arguments;
+mod completions;
 mod control;
 mod daemon;
 mod diagnosis;
 mod doctor;
 mod failure;
 mod fuse_access;
+mod given_mount;
 mod local_service;
 mod log_limit;
 mod logging;
@@ -18,6 +20,7 @@ mod obstacles;
 mod progress;
 mod rereading;
 mod serve;
+mod service_manager;
 mod session;
 mod signals;
 mod status;
@@ -67,6 +70,11 @@ pub fn main() -> ExitCode {
     }
 }
 
+/// The commands and options of the program, for manual pages.
+pub fn command() -> clap::Command {
+    arguments::command()
+}
+
 /// `Err` in the inner result is a failure that somebody else has told.
 fn run(command: Command, arguments: &[OsString]) -> Result<Result<(), Exit>, Failure> {
     let (program, arguments) = arguments
@@ -80,7 +88,8 @@ fn run(command: Command, arguments: &[OsString]) -> Result<Result<(), Exit>, Fai
         Command::Status(status) => status::run(&status).map(Ok),
         Command::Sync(sync) => sync::run(sync.path.as_deref()).map(Ok),
         Command::Trace(trace) => trace::run(&trace).map(Ok),
-        Command::Unmount(unmount) => unmount::run(&unmount.mount_point).map(Ok),
+        Command::Completions(completions) => completions::run(completions.shell).map(Ok),
+        Command::Unmount(unmount) => unmount::run(&unmount).map(Ok),
     }
 }
 

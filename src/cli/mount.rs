@@ -4,11 +4,12 @@ use std::ffi::OsString;
 
 use clap::Parser;
 
-use super::arguments::{Arguments, Command, MountArguments};
+use super::arguments::{Arguments, ByMount, Command, MountArguments};
 use super::daemon::{self, Shown};
 use super::failure::{Exit, Failure};
 use super::logging::{self, Sink};
 use super::rereading::Rereading;
+use super::service_manager::ServiceManager;
 use super::signals::Blocked;
 use super::{control, mount_point, process_environment, runtime, session, terminal};
 use crate::config::{MountConfig, MountRequest};
@@ -18,6 +19,9 @@ use crate::config::{MountConfig, MountRequest};
 /// In the foreground it returns when the mount is gone. Otherwise it returns once the daemon's mount answers, and `Err`
 /// in the inner result is the code of a daemon that has said itself why it failed.
 pub(super) fn run(mount: MountArguments, arguments: &[OsString]) -> Result<Result<(), Exit>, Failure> {
+    if mount.by_mount == Some(ByMount::Fakes) {
+        return Ok(Ok(()));
+    }
     if let Some(read_only) = mount.remounts() {
         return mount_point::remount(&mount.mount_point, read_only).map(Ok);
     }
@@ -28,7 +32,7 @@ pub(super) fn run(mount: MountArguments, arguments: &[OsString]) -> Result<Resul
     let is_daemon = mount.daemon;
     let signals = Blocked::new(is_daemon)?;
     let mount = if is_daemon { from_parent()? } else { mount };
-    let is_silent = mount.by_mount;
+    let is_silent = mount.by_mount.is_some();
     let Decided { config, sink, rereading } = decide(mount.request(), is_daemon, is_silent)?;
     if is_daemon {
         daemon::detach().map_err(|error| Failure::new(Exit::Failed, format!("cannot become a daemon: {error}")))?;
@@ -38,7 +42,8 @@ pub(super) fn run(mount: MountArguments, arguments: &[OsString]) -> Result<Resul
     // Bytes of objects have a runtime of their own, so that names and attributes never wait for their turn behind them.
     let (requests, transfers) = (runtime()?, runtime()?);
     let (signals, transfer) = (signals.listen(), transfers.handle().clone());
-    let outcome = requests.block_on(session::run(config, &search_path, transfer, signals, rereading, ready));
+    let manager = ServiceManager::of_process(is_daemon);
+    let outcome = requests.block_on(session::run(config, &search_path, transfer, signals, rereading, manager, ready));
     logging::tell_left_out();
     // What still runs belongs to files that the mount has let go of; it must not keep the process.
     requests.shutdown_background();
