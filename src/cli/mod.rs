@@ -32,6 +32,7 @@ mod unmount;
 mod uploads;
 
 use std::ffi::OsString;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
@@ -96,8 +97,27 @@ fn run(command: Command, arguments: &[OsString]) -> Result<Result<(), Exit>, Fai
 /// The environment of this process; variables that are not text say nothing to us.
 fn process_environment() -> Environment {
     let text = |text: OsString| text.into_string().ok();
-    Environment::new(std::env::vars_os().filter_map(|(name, value)| Some((text(name)?, text(value)?))))
+    let home = home().and_then(|home| text(home.into())).map(|home| ("HOME".to_owned(), home));
+    let variables = std::env::vars_os().filter_map(|(name, value)| Some((text(name)?, text(value)?)));
+    Environment::new(home.into_iter().chain(variables))
 }
+
+/// The home of this user. mount(8) takes the variable, and the search path, from what an ordinary user lets it run; the home is
+/// known all the same. What runs for the system without the variable has no home.
+fn home() -> Option<PathBuf> {
+    let user_id = rustix::process::geteuid();
+    let known = || nix::unistd::User::from_uid(user_id.as_raw().into()).ok().flatten().map(|user| user.dir);
+    let said = std::env::var_os("HOME").map(PathBuf::from);
+    said.or_else(|| known().filter(|_| !user_id.is_root()))
+}
+
+/// Where programs are looked for.
+fn search_path() -> String {
+    std::env::var("PATH").unwrap_or_else(|_| SEARCH_PATH_DEFAULT.to_owned())
+}
+
+/// Where programs of the system are.
+const SEARCH_PATH_DEFAULT: &str = "/usr/local/bin:/usr/bin:/bin";
 
 /// What everything that waits for the network runs on.
 fn runtime() -> Result<Runtime, Failure> {

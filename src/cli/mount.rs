@@ -11,7 +11,7 @@ use super::logging::{self, Sink};
 use super::rereading::Rereading;
 use super::service_manager::ServiceManager;
 use super::signals::Blocked;
-use super::{control, mount_point, process_environment, runtime, session, terminal};
+use super::{control, mount_point, process_environment, runtime, search_path, session, terminal};
 use crate::config::{MountConfig, MountRequest};
 
 /// Mounts; `arguments` are those of the process, without its name.
@@ -38,7 +38,7 @@ pub(super) fn run(mount: MountArguments, arguments: &[OsString]) -> Result<Resul
         daemon::detach().map_err(|error| Failure::new(Exit::Failed, format!("cannot become a daemon: {error}")))?;
     }
     let ready = || if is_daemon { daemon::tell_ready(sink.file()) } else { Ok(()) };
-    let search_path = std::env::var("PATH").unwrap_or_default();
+    let search_path = search_path();
     // Bytes of objects have a runtime of their own, so that names and attributes never wait for their turn behind them.
     let (requests, transfers) = (runtime()?, runtime()?);
     let (signals, transfer) = (signals.listen(), transfers.handle().clone());

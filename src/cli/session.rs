@@ -345,8 +345,7 @@ fn others(origin: &str, config: &MountConfig) -> Option<Arc<Others>> {
 pub(super) fn directories() -> Vec<PathBuf> {
     let user_id = rustix::process::geteuid().as_raw();
     let [runtime, state] = ["XDG_RUNTIME_DIR", "XDG_STATE_HOME"].map(|name| std::env::var_os(name).map(PathBuf::from));
-    let home = std::env::var_os("HOME").map(PathBuf::from);
-    control::directories(user_id, &control::Places { runtime, state, home })
+    control::directories(user_id, &control::Places { runtime, state, home: super::home() })
 }
 
 /// Begins the journal of this mount and takes over those of dead ones. Without it everything works, and a mount that is killed
