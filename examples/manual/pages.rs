@@ -20,6 +20,8 @@ struct Written {
     /// The line that apropos(1) shows.
     what: &'static str,
     text: &'static str,
+    /// What stands in the place of the first paragraph, where that one is for those who have the source.
+    lead: Option<&'static str>,
     /// Other pages of the same section.
     see: &'static str,
 }
@@ -30,6 +32,10 @@ const WRITTEN: [Written; 3] = [
         section: "7",
         what: "how a mounted bucket answers each system call",
         text: include_str!("../../docs/SEMANTICS.md"),
+        lead: Some(
+            "What programs may rely on, call by call. Errors are in the last section. docs/SEMANTICS.md in the source has the same, \
+             and names the test that shows each of it.",
+        ),
         see: "cosmount(1), cosmount-mount(1)",
     },
     Written {
@@ -37,6 +43,7 @@ const WRITTEN: [Written; 3] = [
         section: "8",
         what: "mount a bucket by mount(8) and fstab(5)",
         text: include_str!("../../docs/man/mount.cosmount.md"),
+        lead: None,
         see: "cosmount-mount(1), cosmount(7), mount(8), fstab(5), systemd.mount(5)",
     },
     Written {
@@ -44,6 +51,7 @@ const WRITTEN: [Written; 3] = [
         section: "8",
         what: "mount a bucket by systemd",
         text: include_str!("../../docs/man/cosmount@.service.md"),
+        lead: None,
         see: "cosmount-mount(1), mount.cosmount(8), systemctl(1), systemd.exec(5)",
     },
 ];
@@ -86,7 +94,7 @@ impl Written {
             ".ie \\n(.g .ds Aq \\(aq\n.el .ds Aq '\n.TH \"{title}\" \"{section}\" \"\" \"{SOURCE}\" \"{MANUAL}\"\n"
         );
         page.push_str(&format!(".SH NAME\n{title} \\- {what}\n"));
-        let mut text = Text { page, ..Text::default() };
+        let mut text = Text { page, lead: self.lead, ..Text::default() };
         for event in Parser::new_ext(self.text, Options::ENABLE_TABLES) {
             text.take(event);
         }
@@ -108,6 +116,8 @@ struct Text {
     is_code: bool,
     is_heading: bool,
     cells: Vec<String>,
+    /// What is told in the place of the next paragraph.
+    lead: Option<&'static str>,
 }
 
 impl Text {
@@ -182,7 +192,10 @@ impl Text {
     }
 
     fn end_paragraph(&mut self) {
-        let text = without_tests(&std::mem::take(&mut self.line));
+        let mut text = without_tests(&std::mem::take(&mut self.line));
+        if let Some(lead) = self.lead.take_if(|_| !text.is_empty()) {
+            text = escaped(lead);
+        }
         let begins_item = std::mem::take(&mut self.begins_item);
         if text.is_empty() {
             return;
