@@ -52,8 +52,13 @@ impl Arguments {
     }
 }
 
+/// The command line, for what is made of it.
+pub(super) fn command() -> clap::Command {
+    <Arguments as clap::CommandFactory>::command()
+}
+
 fn for_columns(columns: usize) -> clap::Command {
-    <Arguments as clap::CommandFactory>::command().term_width(columns)
+    command().term_width(columns)
 }
 
 fn help_columns(terminal: &Terminal) -> usize {
@@ -76,6 +81,7 @@ pub(super) enum Command {
     Restore(RestoreArguments),
     Versions(VersionsArguments),
     Doctor(Box<DoctorArguments>),
+    Completions(CompletionsArguments),
 }
 
 /// Mount a bucket on a directory, and return once it answers.
@@ -116,8 +122,8 @@ pub(super) struct MountArguments {
     pub(super) daemon: bool,
 
     /// mount(8) runs this process, for programs that read what it prints: a success says nothing
-    #[arg(long, hide = true)]
-    pub(super) by_mount: bool,
+    #[arg(long, hide = true, value_name = "HOW", num_args = 0..=1, require_equals = true, default_missing_value = "mounts")]
+    pub(super) by_mount: Option<ByMount>,
 
     /// Options as mount(8) has them: ro, uid=, NAME=VALUE, ...
     ///
@@ -148,6 +154,15 @@ pub(super) struct MountArguments {
 
     #[command(flatten, next_help_heading = "Log")]
     log: LogFlags,
+}
+
+/// What mount(8) wants when it runs this process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum ByMount {
+    /// A mount.
+    Mounts,
+    /// Nothing but that it could be asked for (`mount --fake`).
+    Fakes,
 }
 
 #[derive(Clone, Debug, Args)]
@@ -396,6 +411,9 @@ pub(super) struct ServeArguments {
 #[derive(Debug, Args)]
 #[command(visible_alias = "umount")]
 pub(super) struct UnmountArguments {
+    /// Only clean up what a process that has ended has left there; nothing of it is no failure
+    #[arg(long)]
+    pub(super) dead: bool,
     /// The directory that a bucket is mounted on
     #[arg(value_name = "DIR")]
     pub(super) mount_point: PathBuf,
@@ -596,6 +614,17 @@ impl From<TierChoice> for RestoreTier {
     }
 }
 
+/// Write what a shell needs to complete commands and options of cosmount.
+///
+/// The packages have it where shells look. Without them: cosmount completions bash >
+/// ~/.local/share/bash-completion/completions/cosmount
+#[derive(Debug, Args)]
+pub(super) struct CompletionsArguments {
+    /// For which shell
+    #[arg(value_name = "SHELL")]
+    pub(super) shell: clap_complete::Shell,
+}
+
 /// Check everything that a mount needs, and say what to do.
 ///
 /// Takes the options, files and variables that `mount` takes. Names each cause once, and leaves out what follows from it.
@@ -785,32 +814,45 @@ pub(super) fn secret_flag(arguments: &[OsString]) -> Option<&'static str> {
     SECRET_FLAGS.into_iter().find(|flag| arguments.iter().any(|argument| is_it(argument, flag)))
 }
 
+/// The names that mount(8) looks for in /sbin, for the types `cosmount` and `fuse.cosmount`.
+const HELPERS: [&str; 2] = ["mount.cosmount", "mount.fuse.cosmount"];
 /// Flags of `mount(8)` helpers that take a value, and those that do not; both say nothing to this file system.
 const HELPER_FLAGS_WITH_VALUE: [&str; 2] = ["-t", "-N"];
 const HELPER_FLAGS: [&str; 3] = ["-s", "-n", "-v"];
+/// With this one everything is to be done but mounting.
+const HELPER_FAKES: &str = "-f";
 
 /// Makes the command line that people would type of the one that `mount(8)` calls.
 ///
-/// For the type `fuse.cosmount` it runs `cosmount SOURCE DIR -o OPTIONS`, for the type `cosmount` it runs
-/// `mount.cosmount SOURCE DIR [-snv] [-t TYPE] [-o OPTIONS]`.
-pub(super) fn from_mount_helper(arguments: Vec<OsString>) -> Vec<OsString> {
-    let program = arguments.first().and_then(|name| Path::new(name).file_name());
-    let is_helper = program.is_some_and(|name| name == "mount.cosmount");
+/// For the types `cosmount` and `fuse.cosmount` it runs `mount.TYPE SOURCE DIR [-sfnv] [-N NAMESPACE] [-t TYPE] [-o OPTIONS]`
+/// if that is installed. Without it the latter goes through fuse3's own helper, which runs `cosmount SOURCE DIR -o OPTIONS`; so
+/// does `mount -t fuse cosmount#SOURCE DIR`. Where a file cannot be this program under another name, a script runs
+/// `cosmount mount.TYPE ...`.
+pub(super) fn from_mount_helper(mut arguments: Vec<OsString>) -> Vec<OsString> {
+    let is_name = |name: &OsString| HELPERS.iter().any(|helper| Path::new(name).file_name() == Some(helper.as_ref()));
+    let is_named = arguments.get(1).is_some_and(is_name);
+    if is_named {
+        arguments.remove(1);
+    }
+    let is_helper = is_named || arguments.first().is_some_and(is_name);
     let is_bucket =
         |text: &OsString| text.to_str().is_some_and(|text| text.parse::<crate::config::MountSource>().is_ok());
     if !is_helper && !arguments.get(1).is_some_and(is_bucket) {
         return arguments;
     }
     let mut rest = arguments.into_iter();
-    let mut typed = vec![rest.next().unwrap_or_default(), "mount".into(), "--by-mount".into()];
+    let program = rest.next().unwrap_or_default();
+    let (mut by_mount, mut typed) = ("--by-mount", Vec::new());
     while let Some(argument) = rest.next() {
         match argument.to_str() {
+            Some("-o") => typed.extend([argument].into_iter().chain(rest.next())),
             Some(flag) if is_helper && HELPER_FLAGS_WITH_VALUE.contains(&flag) => drop(rest.next()),
             Some(flag) if is_helper && HELPER_FLAGS.contains(&flag) => {}
+            Some(HELPER_FAKES) if is_helper => by_mount = "--by-mount=fakes",
             _ => typed.push(argument),
         }
     }
-    typed
+    [program, "mount".into(), by_mount.into()].into_iter().chain(typed).collect()
 }
 
 #[cfg(test)]
@@ -978,6 +1020,16 @@ mod tests {
                 "/sbin/mount.cosmount photos-1:/a /mnt -n -t cosmount -o rw,_netdev",
                 "/sbin/mount.cosmount mount --by-mount photos-1:/a /mnt -o rw,_netdev",
             ),
+            (
+                "/sbin/mount.fuse.cosmount photos-1:/a /mnt -s -v -N /proc/7/ns/mnt -t fuse.cosmount -o rw,user=alice",
+                "/sbin/mount.fuse.cosmount mount --by-mount photos-1:/a /mnt -o rw,user=alice",
+            ),
+            ("mount.cosmount photos-1 /mnt -f -o -n", "mount.cosmount mount --by-mount=fakes photos-1 /mnt -o -n"),
+            (
+                "cosmount photos-1 /dev/fd/3 -o allow_other,dev",
+                "cosmount mount --by-mount photos-1 /dev/fd/3 -o allow_other,dev",
+            ),
+            ("cosmount mount.cosmount photos-1 /mnt -n", "cosmount mount --by-mount photos-1 /mnt"),
             ("cosmount mount photos-1 /mnt", "cosmount mount photos-1 /mnt"),
             ("cosmount serve /data", "cosmount serve /data"),
             ("cosmount", "cosmount"),

@@ -14,6 +14,7 @@ const IGNORED: &[&str] = &[
     "group",
     "nofail",
     "_netdev",
+    "_rnetdev",
     "async",
     "atime",
     "noatime",
@@ -61,7 +62,8 @@ pub(super) fn parse(texts: &[String]) -> Result<Settings, ConfigError> {
 }
 
 fn is_ignored(name: &str) -> bool {
-    IGNORED.contains(&name) || name.starts_with("x-") || matches!(name, "fsname" | "subtype" | "comment")
+    let of_others = ["x-", "X-"].iter().any(|prefix| name.starts_with(prefix));
+    IGNORED.contains(&name) || of_others || matches!(name, "fsname" | "subtype" | "comment" | "helper" | "uhelper")
 }
 
 #[cfg(test)]
@@ -88,6 +90,13 @@ mod tests {
             ..Settings::default()
         };
         assert_eq!(settings, expected);
+    }
+
+    #[test]
+    fn what_is_meant_for_mount_and_systemd_says_nothing() {
+        let options = "noauto,user=alice,users,_netdev,nofail,comment=mine,x-gvfs-show,x-systemd.requires=network-online.target,\
+                       X-mount.mkdir=0755,uhelper=udisks2,nosuid,nodev,noexec,relatime";
+        assert_eq!(parsed(options), Settings::default());
     }
 
     #[test]
