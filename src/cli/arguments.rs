@@ -11,6 +11,7 @@ use clap::{Args, FromArgMatches, Parser, Subcommand};
 
 use super::terminal::Terminal;
 use crate::config::{Account, ByteSize, Group, LogFormat, LogLevel, MountRequest, Settings, Span};
+use crate::wire::operation::RestoreTier;
 
 const EXIT_CODES: &str = "Exit codes:
   0  done
@@ -51,8 +52,13 @@ impl Arguments {
     }
 }
 
+/// The command line, for what is made of it.
+pub(super) fn command() -> clap::Command {
+    <Arguments as clap::CommandFactory>::command()
+}
+
 fn for_columns(columns: usize) -> clap::Command {
-    <Arguments as clap::CommandFactory>::command().term_width(columns)
+    command().term_width(columns)
 }
 
 fn help_columns(terminal: &Terminal) -> usize {
@@ -72,7 +78,10 @@ pub(super) enum Command {
     Trace(TraceArguments),
     Log(LogArguments),
     Uploads(UploadsArguments),
+    Restore(RestoreArguments),
+    Versions(VersionsArguments),
     Doctor(Box<DoctorArguments>),
+    Completions(CompletionsArguments),
 }
 
 /// Mount a bucket on a directory, and return once it answers.
@@ -113,8 +122,8 @@ pub(super) struct MountArguments {
     pub(super) daemon: bool,
 
     /// mount(8) runs this process, for programs that read what it prints: a success says nothing
-    #[arg(long, hide = true)]
-    pub(super) by_mount: bool,
+    #[arg(long, hide = true, value_name = "HOW", num_args = 0..=1, require_equals = true, default_missing_value = "mounts")]
+    pub(super) by_mount: Option<ByMount>,
 
     /// Options as mount(8) has them: ro, uid=, NAME=VALUE, ...
     ///
@@ -145,6 +154,15 @@ pub(super) struct MountArguments {
 
     #[command(flatten, next_help_heading = "Log")]
     log: LogFlags,
+}
+
+/// What mount(8) wants when it runs this process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum ByMount {
+    /// A mount.
+    Mounts,
+    /// Nothing but that it could be asked for (`mount --fake`).
+    Fakes,
 }
 
 #[derive(Clone, Debug, Args)]
@@ -237,6 +255,9 @@ struct FileFlags {
     /// Refuse every change through the mount
     #[arg(long, help_heading = Resettable::Reset)]
     read_only: bool,
+    /// Mount a bucket that keeps versions as it was then, read-only: 2024-05-01T12:00:00Z, 2024-05-01, or '2 hours ago'
+    #[arg(long, value_name = "TIME", hide_short_help = true)]
+    as_of: Option<crate::config::Moment>,
     /// Let other users use the mount
     #[arg(long, help_heading = Resettable::Reset)]
     allow_other: bool,
@@ -267,6 +288,22 @@ struct FileFlags {
     /// The Content-Type of new objects: by-name, or none [default: by-name]
     #[arg(long, value_name = "HOW", hide_short_help = true)]
     content_type: Option<crate::config::TypeChoice>,
+    /// Storage class of new files: standard, standard_ia, intelligent_tiering, archive, deep_archive, or maz_ and one of these
+    /// [default: standard]
+    #[arg(long, value_name = "CLASS", hide_short_help = true)]
+    storage_class: Option<crate::config::ClassChoice>,
+    /// Let the service encrypt what is written: cos (its keys), kms or kms:KEYID (yours), or off [default: as the bucket does]
+    #[arg(long, value_name = "HOW", hide_short_help = true)]
+    sse: Option<crate::config::EncryptionChoice>,
+    /// Access list of files that are written: default, private, public-read, ... [default: the bucket's]
+    #[arg(long, value_name = "ACL", hide_short_help = true)]
+    acl: Option<crate::config::AclChoice>,
+    /// A tag of files that are written and have none; several are repeated, or k=v&k2=v2
+    #[arg(long, value_name = "NAME=VALUE", hide_short_help = true)]
+    tag: Vec<crate::config::TagChoice>,
+    /// A header of files by their names, as '*.html: Cache-Control: no-cache'; repeatable, the last that matches counts
+    #[arg(long, value_name = "GLOB: NAME: VALUE", hide_short_help = true)]
+    header: Vec<crate::config::HeaderChoice>,
     /// The user that everything belongs to, by number or name [default: what objects say, else who mounts]
     #[arg(long, value_name = "USER", hide_short_help = true)]
     uid: Option<Account>,
@@ -358,6 +395,9 @@ pub(super) struct ServeArguments {
     /// Wait this many milliseconds before every answer, for tests
     #[arg(long, value_name = "N", hide_short_help = true)]
     pub(super) latency_ms: Option<u64>,
+    /// How long it takes to restore what is archived, for tests [default: 60s]
+    #[arg(long, value_name = "TIME", hide_short_help = true)]
+    pub(super) restore_delay: Option<Span>,
     /// Do wrong what this file says, for tests
     ///
     /// docs/FAULTS.md has its format.
@@ -371,6 +411,9 @@ pub(super) struct ServeArguments {
 #[derive(Debug, Args)]
 #[command(visible_alias = "umount")]
 pub(super) struct UnmountArguments {
+    /// Only clean up what a process that has ended has left there; nothing of it is no failure
+    #[arg(long)]
+    pub(super) dead: bool,
     /// The directory that a bucket is mounted on
     #[arg(value_name = "DIR")]
     pub(super) mount_point: PathBuf,
@@ -493,6 +536,93 @@ pub(super) struct UploadsSelection {
     config: Option<PathBuf>,
     #[command(flatten, next_help_heading = "Service")]
     service: ServiceFlags,
+}
+
+/// Objects of a bucket, and how it is reached.
+#[derive(Debug, Args)]
+pub(super) struct ObjectArguments {
+    /// A file or directory in a mount, or BUCKET:/KEY
+    ///
+    /// A mount says which bucket it has and how it was told to reach that; the credentials are those of this command.
+    #[arg(value_name = "PATH")]
+    pub(super) object: String,
+    /// Configuration file
+    #[arg(long, value_name = "FILE", hide_short_help = true)]
+    config: Option<PathBuf>,
+    #[command(flatten, next_help_heading = "Service")]
+    service: ServiceFlags,
+}
+
+impl ObjectArguments {
+    /// What the command line says of the service, in config's words.
+    pub(super) fn request(&self) -> MountRequest {
+        let flags = self.service.clone().settings();
+        MountRequest { config_file: self.config.clone(), flags, ..MountRequest::default() }
+    }
+}
+
+/// Ask for archived files, so that they can be read for some days.
+///
+/// Says of each object whether it was asked for, is on its way, or is there. One that is there stays for longer.
+#[derive(Debug, Args)]
+#[command(after_long_help = EXIT_CODES)]
+pub(super) struct RestoreArguments {
+    /// How long they can be read, in days
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=365))]
+    pub(super) days: u32,
+    /// How soon: expedited (minutes), standard (hours) or bulk
+    #[arg(long, value_name = "TIER", hide_possible_values = true)]
+    pub(super) tier: Option<TierChoice>,
+    /// Return when all of them are there
+    #[arg(long)]
+    pub(super) wait: bool,
+    // Behind the options of its own: its headings are for all that follows.
+    #[command(flatten)]
+    pub(super) objects: ObjectArguments,
+}
+
+/// Show the versions of files, in a bucket that keeps them.
+///
+/// Of a file, or of all files below a directory. The newest comes first: its id, when it was written, its size and ETag, and whether it is current, older, or marks that the file was
+/// deleted. A file that is removed may be named as well. `cosmount mount --as-of TIME` shows what was there at a time.
+#[derive(Debug, Args)]
+#[command(after_long_help = EXIT_CODES)]
+pub(super) struct VersionsArguments {
+    /// Write one JSON array
+    #[arg(long)]
+    pub(super) json: bool,
+    // Behind the options of its own: its headings are for all that follows.
+    #[command(flatten)]
+    pub(super) objects: ObjectArguments,
+}
+
+/// How soon archived files are wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum TierChoice {
+    Expedited,
+    Standard,
+    Bulk,
+}
+
+impl From<TierChoice> for RestoreTier {
+    fn from(choice: TierChoice) -> RestoreTier {
+        match choice {
+            TierChoice::Expedited => RestoreTier::Expedited,
+            TierChoice::Standard => RestoreTier::Standard,
+            TierChoice::Bulk => RestoreTier::Bulk,
+        }
+    }
+}
+
+/// Write what a shell needs to complete commands and options of cosmount.
+///
+/// The packages have it where shells look. Without them: cosmount completions bash >
+/// ~/.local/share/bash-completion/completions/cosmount
+#[derive(Debug, Args)]
+pub(super) struct CompletionsArguments {
+    /// For which shell
+    #[arg(value_name = "SHELL")]
+    pub(super) shell: clap_complete::Shell,
 }
 
 /// Check everything that a mount needs, and say what to do.
@@ -623,6 +753,11 @@ impl MountArguments {
             hard_links: files.hard_links,
             remove_unnameable: files.remove_unnameable,
             content_type: files.content_type,
+            storage_class: files.storage_class,
+            sse: files.sse,
+            acl: files.acl,
+            tag: crate::config::TagChoice::all(files.tag),
+            header: crate::config::HeaderChoice::all(files.header),
             unmount_timeout: transfer.unmount_timeout,
             state_dir: transfer.state_dir,
             resume_window: transfer.resume_window,
@@ -637,6 +772,7 @@ impl MountArguments {
             negative_ttl: files.negative_ttl,
             metadata_entries: files.metadata_entries,
             read_only: given(files.read_only),
+            as_of: files.as_of,
             allow_other: given(files.allow_other),
             metadata_ttl: files.metadata_ttl,
             uid: files.uid,
@@ -678,32 +814,45 @@ pub(super) fn secret_flag(arguments: &[OsString]) -> Option<&'static str> {
     SECRET_FLAGS.into_iter().find(|flag| arguments.iter().any(|argument| is_it(argument, flag)))
 }
 
+/// The names that mount(8) looks for in /sbin, for the types `cosmount` and `fuse.cosmount`.
+const HELPERS: [&str; 2] = ["mount.cosmount", "mount.fuse.cosmount"];
 /// Flags of `mount(8)` helpers that take a value, and those that do not; both say nothing to this file system.
 const HELPER_FLAGS_WITH_VALUE: [&str; 2] = ["-t", "-N"];
 const HELPER_FLAGS: [&str; 3] = ["-s", "-n", "-v"];
+/// With this one everything is to be done but mounting.
+const HELPER_FAKES: &str = "-f";
 
 /// Makes the command line that people would type of the one that `mount(8)` calls.
 ///
-/// For the type `fuse.cosmount` it runs `cosmount SOURCE DIR -o OPTIONS`, for the type `cosmount` it runs
-/// `mount.cosmount SOURCE DIR [-snv] [-t TYPE] [-o OPTIONS]`.
-pub(super) fn from_mount_helper(arguments: Vec<OsString>) -> Vec<OsString> {
-    let program = arguments.first().and_then(|name| Path::new(name).file_name());
-    let is_helper = program.is_some_and(|name| name == "mount.cosmount");
+/// For the types `cosmount` and `fuse.cosmount` it runs `mount.TYPE SOURCE DIR [-sfnv] [-N NAMESPACE] [-t TYPE] [-o OPTIONS]`
+/// if that is installed. Without it the latter goes through fuse3's own helper, which runs `cosmount SOURCE DIR -o OPTIONS`; so
+/// does `mount -t fuse cosmount#SOURCE DIR`. Where a file cannot be this program under another name, a script runs
+/// `cosmount mount.TYPE ...`.
+pub(super) fn from_mount_helper(mut arguments: Vec<OsString>) -> Vec<OsString> {
+    let is_name = |name: &OsString| HELPERS.iter().any(|helper| Path::new(name).file_name() == Some(helper.as_ref()));
+    let is_named = arguments.get(1).is_some_and(is_name);
+    if is_named {
+        arguments.remove(1);
+    }
+    let is_helper = is_named || arguments.first().is_some_and(is_name);
     let is_bucket =
         |text: &OsString| text.to_str().is_some_and(|text| text.parse::<crate::config::MountSource>().is_ok());
     if !is_helper && !arguments.get(1).is_some_and(is_bucket) {
         return arguments;
     }
     let mut rest = arguments.into_iter();
-    let mut typed = vec![rest.next().unwrap_or_default(), "mount".into(), "--by-mount".into()];
+    let program = rest.next().unwrap_or_default();
+    let (mut by_mount, mut typed) = ("--by-mount", Vec::new());
     while let Some(argument) = rest.next() {
         match argument.to_str() {
+            Some("-o") => typed.extend([argument].into_iter().chain(rest.next())),
             Some(flag) if is_helper && HELPER_FLAGS_WITH_VALUE.contains(&flag) => drop(rest.next()),
             Some(flag) if is_helper && HELPER_FLAGS.contains(&flag) => {}
+            Some(HELPER_FAKES) if is_helper => by_mount = "--by-mount=fakes",
             _ => typed.push(argument),
         }
     }
-    typed
+    [program, "mount".into(), by_mount.into()].into_iter().chain(typed).collect()
 }
 
 #[cfg(test)]
@@ -871,6 +1020,16 @@ mod tests {
                 "/sbin/mount.cosmount photos-1:/a /mnt -n -t cosmount -o rw,_netdev",
                 "/sbin/mount.cosmount mount --by-mount photos-1:/a /mnt -o rw,_netdev",
             ),
+            (
+                "/sbin/mount.fuse.cosmount photos-1:/a /mnt -s -v -N /proc/7/ns/mnt -t fuse.cosmount -o rw,user=alice",
+                "/sbin/mount.fuse.cosmount mount --by-mount photos-1:/a /mnt -o rw,user=alice",
+            ),
+            ("mount.cosmount photos-1 /mnt -f -o -n", "mount.cosmount mount --by-mount=fakes photos-1 /mnt -o -n"),
+            (
+                "cosmount photos-1 /dev/fd/3 -o allow_other,dev",
+                "cosmount mount --by-mount photos-1 /dev/fd/3 -o allow_other,dev",
+            ),
+            ("cosmount mount.cosmount photos-1 /mnt -n", "cosmount mount --by-mount photos-1 /mnt"),
             ("cosmount mount photos-1 /mnt", "cosmount mount photos-1 /mnt"),
             ("cosmount serve /data", "cosmount serve /data"),
             ("cosmount", "cosmount"),

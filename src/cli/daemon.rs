@@ -16,7 +16,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use super::failure::{Exit, Failure};
-use super::{logging, terminal};
+use super::{given_mount, logging, terminal};
 use crate::config::redacted;
 
 const READY: &str = "ready";
@@ -44,8 +44,9 @@ pub(super) struct Shown<'a> {
 pub(super) fn start(arguments: &[OsString], shown: &Shown<'_>) -> Result<Result<(), Exit>, Failure> {
     let failed = |what: &str, error: io::Error| Failure::new(Exit::Failed, format!("{what}: {error}"));
     let program = std::env::current_exe().map_err(|error| failed("this program cannot be found again", error))?;
-    // What the caller has open besides, a lock or the end of a pipe, is not the daemon's to keep.
-    close_fds::set_fds_cloexec(FIRST_OTHER_FD, &[]);
+    // What the caller has open besides, a lock or the end of a pipe, is not the daemon's to keep; a mount that it was given is.
+    let given = given_mount::number(shown.mount_point);
+    close_fds::set_fds_cloexec(FIRST_OTHER_FD, given.as_slice());
     let mut child = Command::new(program)
         .arg0("cosmount")
         .args(shown_arguments(arguments, shown))

@@ -295,8 +295,12 @@ fn forbidden(error: &StoreError, subject: &Subject) -> Diagnosis {
 fn actions(op: Op) -> (Topic, &'static [&'static str]) {
     match op {
         Op::ListObjects | Op::HeadBucket => (Topic::List, &["GetBucket"]),
+        Op::ListObjectVersions => (Topic::List, &["GetBucketObjectVersions"]),
         Op::PutObject => (Topic::Put, &["PutObject"]),
         Op::GetObject => (Topic::Get, &["GetObject"]),
+        Op::GetObjectTagging => (Topic::Get, &["GetObjectTagging"]),
+        Op::GetObjectAcl => (Topic::Get, &["GetObjectACL"]),
+        Op::RestoreObject => (Topic::Get, &["PostObjectRestore"]),
         Op::HeadObject => (Topic::Get, &["HeadObject"]),
         Op::CopyObject => (Topic::Copy, &["PutObject", "GetObject"]),
         Op::DeleteObject | Op::DeleteMultipleObjects => (Topic::Delete, &["DeleteObject"]),

@@ -2,8 +2,10 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+
+use rustix::fs::FileType;
 
 use super::diagnosis::Diagnosis;
 use super::failure::{Exit, Failure};
@@ -37,6 +39,12 @@ fn refused(topic: Topic, cause: impl Into<String>, remedy: impl Into<String>) ->
     Diagnosis::new(topic, cause, remedy).ending(Exit::MountPoint)
 }
 
+/// Whether a file of this mode and device number is the kernel's device.
+pub(super) fn is_device(mode: u32, device: u64) -> bool {
+    let number = (rustix::fs::major(device), rustix::fs::minor(device));
+    FileType::from_raw_mode(mode) == FileType::CharacterDevice && number == DEVICE_NUMBER
+}
+
 /// Whether the kernel's device is there and can be opened.
 pub(super) fn device() -> Result<(), Diagnosis> {
     let missing = |told: Option<io::Error>| {
@@ -50,8 +58,7 @@ pub(super) fn device() -> Result<(), Diagnosis> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(missing(None)),
         Err(error) => return Err(missing(Some(error))),
     };
-    let number = (rustix::fs::major(metadata.rdev()), rustix::fs::minor(metadata.rdev()));
-    if !metadata.file_type().is_char_device() || number != DEVICE_NUMBER {
+    if !is_device(metadata.mode(), metadata.rdev()) {
         let (major, minor) = DEVICE_NUMBER;
         let cause = format!("{DEVICE} is something else than the kernel's device");
         return Err(refused(Topic::Fuse, cause, format!("make it anew: mknod -m 666 {DEVICE} c {major} {minor}")));

@@ -3,22 +3,27 @@
 
 mod allocator;
 mod arguments;
+mod completions;
 mod control;
 mod daemon;
 mod diagnosis;
 mod doctor;
 mod failure;
 mod fuse_access;
+mod given_mount;
 mod local_service;
 mod log_level;
 mod log_limit;
 mod logging;
 mod mount;
 mod mount_point;
+mod objects;
 mod obstacles;
 mod progress;
 mod rereading;
+mod restore;
 mod serve;
+mod service_manager;
 mod session;
 mod signals;
 mod status;
@@ -28,8 +33,10 @@ mod topic;
 mod trace;
 mod unmount;
 mod uploads;
+mod versions;
 
 use std::ffi::OsString;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
@@ -68,6 +75,11 @@ pub fn main() -> ExitCode {
     }
 }
 
+/// The commands and options of the program, for manual pages.
+pub fn command() -> clap::Command {
+    arguments::command()
+}
+
 /// `Err` in the inner result is a failure that somebody else has told.
 fn run(command: Command, arguments: &[OsString]) -> Result<Result<(), Exit>, Failure> {
     let (program, arguments) = arguments
@@ -78,19 +90,41 @@ fn run(command: Command, arguments: &[OsString]) -> Result<Result<(), Exit>, Fai
         Command::Serve(serve) => serve::run(serve, &program).map(Ok),
         Command::Doctor(doctor) => doctor::run(&doctor),
         Command::Uploads(uploads) => uploads::run(&uploads.action).map(Ok),
+        Command::Restore(restore) => restore::run(&restore).map(Ok),
+        Command::Versions(versions) => versions::run(&versions).map(Ok),
         Command::Status(status) => status::run(&status).map(Ok),
         Command::Sync(sync) => sync::run(sync.path.as_deref()).map(Ok),
         Command::Trace(trace) => trace::run(&trace).map(Ok),
         Command::Log(log) => log_level::run(&log).map(Ok),
-        Command::Unmount(unmount) => unmount::run(&unmount.mount_point).map(Ok),
+        Command::Completions(completions) => completions::run(completions.shell).map(Ok),
+        Command::Unmount(unmount) => unmount::run(&unmount).map(Ok),
     }
 }
 
 /// The environment of this process; variables that are not text say nothing to us.
 fn process_environment() -> Environment {
     let text = |text: OsString| text.into_string().ok();
-    Environment::new(std::env::vars_os().filter_map(|(name, value)| Some((text(name)?, text(value)?))))
+    let home = home().and_then(|home| text(home.into())).map(|home| ("HOME".to_owned(), home));
+    let variables = std::env::vars_os().filter_map(|(name, value)| Some((text(name)?, text(value)?)));
+    Environment::new(home.into_iter().chain(variables))
 }
+
+/// The home of this user. mount(8) takes the variable, and the search path, from what an ordinary user lets it run; the home is
+/// known all the same. What runs for the system without the variable has no home.
+fn home() -> Option<PathBuf> {
+    let user_id = rustix::process::geteuid();
+    let known = || nix::unistd::User::from_uid(user_id.as_raw().into()).ok().flatten().map(|user| user.dir);
+    let said = std::env::var_os("HOME").map(PathBuf::from);
+    said.or_else(|| known().filter(|_| !user_id.is_root()))
+}
+
+/// Where programs are looked for.
+fn search_path() -> String {
+    std::env::var("PATH").unwrap_or_else(|_| SEARCH_PATH_DEFAULT.to_owned())
+}
+
+/// Where programs of the system are.
+const SEARCH_PATH_DEFAULT: &str = "/usr/local/bin:/usr/bin:/bin";
 
 /// What everything that waits for the network runs on.
 fn runtime() -> Result<Runtime, Failure> {

@@ -4,13 +4,14 @@ use std::ffi::OsString;
 
 use clap::Parser;
 
-use super::arguments::{Arguments, Command, MountArguments};
+use super::arguments::{Arguments, ByMount, Command, MountArguments};
 use super::daemon::{self, Shown};
 use super::failure::{Exit, Failure};
 use super::logging::{self, Sink};
 use super::rereading::Rereading;
+use super::service_manager::ServiceManager;
 use super::signals::Blocked;
-use super::{control, mount_point, process_environment, runtime, session, terminal};
+use super::{control, mount_point, process_environment, runtime, search_path, session, terminal};
 use crate::config::{MountConfig, MountRequest};
 
 /// Mounts; `arguments` are those of the process, without its name.
@@ -18,6 +19,9 @@ use crate::config::{MountConfig, MountRequest};
 /// In the foreground it returns when the mount is gone. Otherwise it returns once the daemon's mount answers, and `Err`
 /// in the inner result is the code of a daemon that has said itself why it failed.
 pub(super) fn run(mount: MountArguments, arguments: &[OsString]) -> Result<Result<(), Exit>, Failure> {
+    if mount.by_mount == Some(ByMount::Fakes) {
+        return Ok(Ok(()));
+    }
     if let Some(read_only) = mount.remounts() {
         return mount_point::remount(&mount.mount_point, read_only).map(Ok);
     }
@@ -28,17 +32,18 @@ pub(super) fn run(mount: MountArguments, arguments: &[OsString]) -> Result<Resul
     let is_daemon = mount.daemon;
     let signals = Blocked::new(is_daemon)?;
     let mount = if is_daemon { from_parent()? } else { mount };
-    let is_silent = mount.by_mount;
+    let is_silent = mount.by_mount.is_some();
     let Decided { config, sink, rereading } = decide(mount.request(), is_daemon, is_silent)?;
     if is_daemon {
         daemon::detach().map_err(|error| Failure::new(Exit::Failed, format!("cannot become a daemon: {error}")))?;
     }
     let ready = || if is_daemon { daemon::tell_ready(sink.file()) } else { Ok(()) };
-    let search_path = std::env::var("PATH").unwrap_or_default();
+    let search_path = search_path();
     // Bytes of objects have a runtime of their own, so that names and attributes never wait for their turn behind them.
     let (requests, transfers) = (runtime()?, runtime()?);
     let (signals, transfer) = (signals.listen(), transfers.handle().clone());
-    let outcome = requests.block_on(session::run(config, &search_path, transfer, signals, rereading, ready));
+    let manager = ServiceManager::of_process(is_daemon);
+    let outcome = requests.block_on(session::run(config, &search_path, transfer, signals, rereading, manager, ready));
     logging::tell_left_out();
     // What still runs belongs to files that the mount has let go of; it must not keep the process.
     requests.shutdown_background();

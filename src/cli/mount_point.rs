@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::failure::{Exit, Failure};
+use super::given_mount;
 
 /// The types that the kernel shows for our mounts: what root mounts itself has no subtype, what fusermount3 mounts has.
 const FS_TYPES: [&str; 2] = ["fuse", "fuse.cosmount"];
@@ -70,6 +71,10 @@ pub(super) fn check(mount_point: &Path, warn: impl FnOnce(&str)) -> Result<PathB
 
 /// The real path of a mount point, found without asking the file system that is mounted there, which may be dead.
 pub(super) fn real_path(mount_point: &Path) -> Option<PathBuf> {
+    // One that was given to its process, which has this name wherever it is.
+    if given_mount::number(mount_point).is_some() {
+        return Some(mount_point.to_owned());
+    }
     let absolute = std::path::absolute(mount_point).ok()?;
     if let Ok(metadata) = fs::symlink_metadata(&absolute)
         && metadata.is_symlink()

@@ -14,7 +14,7 @@ use super::local_service::{raise_open_files, reachable, sentence, warn_if_open_t
 use super::logging::{self, Sink};
 use super::signals::Blocked;
 use super::{process_environment, runtime, terminal};
-use crate::config::{ByteSize, read_fault_plan, service_credentials};
+use crate::config::{ByteSize, Span, read_fault_plan, service_credentials};
 use crate::object::{BucketName, Limits};
 use crate::server::{self, DEFAULT_BUCKET, Server, ServerOptions};
 
@@ -102,6 +102,9 @@ fn options(arguments: &ServeArguments) -> Result<ServerOptions, Failure> {
     options.limits.part_count_max = arguments.max_parts.map_or(part_count_max, u64::from);
     if let Some(milliseconds) = arguments.latency_ms {
         options.latency = Duration::from_millis(milliseconds);
+    }
+    if let Some(Span(delay)) = arguments.restore_delay {
+        options.restore_delay = delay;
     }
     if let Some(path) = &arguments.faults {
         options.faults = Some(read_fault_plan(path)?);

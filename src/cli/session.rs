@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -17,26 +17,30 @@ use tokio::time::timeout;
 use super::control::{self, Asker, ControlListener};
 use super::diagnosis::{self, Diagnosis, Subject};
 use super::failure::{Exit, Failure};
-use super::fuse_access;
 use super::local_service::LocalService;
 use super::mount_point::{self, MountEntry};
 use super::obstacles;
 use super::rereading::Rereading;
+use super::service_manager::ServiceManager;
 use super::signals::{RAISED_FOR, Signals, Wish};
 use super::topic::Topic;
 use super::{allocator, logging, mount};
+use super::{fuse_access, given_mount};
 use crate::clock::Clock;
 use crate::config::{KeySource, ListenAddress, MountConfig, Service};
 use crate::fs::{FileSystem, FileSystemParts, Inheritance, Others, Recovery};
-use crate::fuse;
+use crate::fuse::{self, Place};
 use crate::journal::{Journal, Owner};
 use crate::memory::Memory;
 use crate::monitor::{MonitorListener, Observer, ObserverParts, Serving};
 use crate::stats::Stats;
 use crate::store::{
-    CredentialCache, HttpOptions, HttpStore, NetworkOptions, RetryOptions, Runtimes, StoreError, Throttle,
+    AsOf, CredentialCache, HttpOptions, HttpStore, NetworkOptions, ObjectStore, RetryOptions, Runtimes, StoreError,
+    Throttle,
 };
 use crate::wire::address::Endpoint;
+use crate::wire::answer::Versioning;
+use crate::wire::date;
 
 /// Where a failure of this machine is taken apart.
 const SEE_DOCTOR: &str = "see what is missing with: cosmount doctor";
@@ -47,6 +51,9 @@ pub(super) const FIRST_ANSWER_DEADLINE: Duration = Duration::from_secs(5);
 /// How long all of asking for the first time may take: a name that does not resolve or a host that does not answer is
 /// worth one more try, and nobody believes in it after this.
 const FIRST_ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// How long the kernel may take to make a mount, and to say by which rules it speaks: it does so at once.
+const MOUNT_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// How long a fresh mount may take to answer for its statistics, which it does without a request.
 const MOUNT_ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
@@ -76,16 +83,16 @@ pub(super) async fn run(
     transfers: Handle,
     mut signals: Signals,
     rereading: Rereading,
+    manager: ServiceManager,
     ready: impl FnOnce() -> io::Result<()>,
 ) -> Result<(), Failure> {
-    let mount_point = mount_point::check(&config.mount_point, mount::warn)?;
-    fuse_access::check(search_path, config.fuse.allow_other)?;
+    let place = place(&config, search_path)?;
     let page = config.metrics_listen.as_ref().map(bind_page).transpose()?;
     let bucket = tokio::select! {
         bucket = Bucket::reach(&config, &transfers) => bucket?,
         () = signals.end() => return Err(Failure::new(Exit::Failed, "told to end before anything was mounted")),
     };
-    let mut session = Session::mount(&config, mount_point, &bucket, transfers).await?;
+    let mut session = Session::mount(&config, place, &bucket, transfers, manager).await?;
     let observer = Observer::new(ObserverParts {
         fs: session.fs.clone(),
         credentials: bucket.store.credentials().clone(),
@@ -99,17 +106,20 @@ pub(super) async fn run(
     let _page = page.map(|page| serve_page(page, &observer));
     session.listen(observer);
     let (store, throttle, fs) = (bucket.store.clone(), bucket.throttle.clone(), session.fs.clone());
-    let mut care = Care { rereading, store, throttle, fs };
+    let mut care = Care { rereading, store, throttle, fs, manager };
     if let Err(error) = ready() {
         session.detach();
         return Err(Failure::new(Exit::Failed, format!("nobody waits for this mount any more: {error}")));
     }
-    log::info!("mounted {} on {}", config.source, session.mount_point.display());
+    let mounted = format!("{} on {}", config.source, session.mount_point.display());
+    log::info!("mounted {mounted}");
+    manager.ready(&mounted, session.asked());
 
     let mut asker = tokio::select! {
         asker = session.end(&mut signals, &mut care) => asker,
         never = allocator::keep_giving_back() => match never {},
     };
+    manager.stopping();
     session.unmount_timeout = care.rereading.unmount_timeout();
     let left = tokio::select! {
         left = session.close(asker.as_mut()) => left,
@@ -132,6 +142,16 @@ pub(super) async fn run(
         asker.hold_until_exit();
     }
     left.outcome()
+}
+
+/// Where the mount shall be, if that can be.
+fn place(config: &MountConfig, search_path: &str) -> Result<Place, Failure> {
+    if let Some(number) = given_mount::number(&config.mount_point) {
+        return given_mount::take(number, &config.mount_point).map(Place::Given);
+    }
+    let directory = mount_point::check(&config.mount_point, mount::warn)?;
+    fuse_access::check(search_path, config.fuse.allow_other)?;
+    Ok(Place::Directory(directory))
 }
 
 /// Takes the place where metrics and the page shall be, before anything is mounted.
@@ -192,6 +212,7 @@ struct Care {
     store: Arc<HttpStore>,
     throttle: Arc<Throttle>,
     fs: Arc<FileSystem>,
+    manager: ServiceManager,
 }
 
 impl Care {
@@ -200,7 +221,11 @@ impl Care {
         loop {
             match signals.next().await {
                 Wish::End => return,
-                Wish::Reread => self.rereading.reread(&self.store, &self.throttle),
+                Wish::Reread => {
+                    self.manager.reloading();
+                    self.rereading.reread(&self.store, &self.throttle);
+                    self.manager.reloaded();
+                }
                 Wish::ShowState => self.show_state(),
                 Wish::RaiseLevel => {
                     logging::raise(RAISED_FOR);
@@ -330,8 +355,7 @@ fn others(origin: &str, config: &MountConfig) -> Option<Arc<Others>> {
 pub(super) fn directories() -> Vec<PathBuf> {
     let user_id = rustix::process::geteuid().as_raw();
     let [runtime, state] = ["XDG_RUNTIME_DIR", "XDG_STATE_HOME"].map(|name| std::env::var_os(name).map(PathBuf::from));
-    let home = std::env::var_os("HOME").map(PathBuf::from);
-    control::directories(user_id, &control::Places { runtime, state, home })
+    control::directories(user_id, &control::Places { runtime, state, home: super::home() })
 }
 
 /// Begins the journal of this mount and takes over those of dead ones. Without it everything works, and a mount that is killed
@@ -401,12 +425,43 @@ pub(super) fn connect(
     .map_err(|error: StoreError| obstacles::of_setup(&error))
 }
 
+/// The bucket, or what it was at the moment that is mounted.
+async fn store(config: &MountConfig, bucket: &Bucket) -> Result<Arc<dyn ObjectStore>, Failure> {
+    let Some(at) = config.as_of else { return Ok(bucket.store.clone()) };
+    let versioning = bucket.store.versioning().await.map_err(|error| diagnosis::explain(&error, &bucket.subject))?;
+    if versioning == Versioning::Never {
+        let (bucket, at) = (&config.source.bucket, date::iso_seconds(at));
+        mount::warn(&format!("{bucket} keeps no versions: what was changed or removed since {at} is not shown at all"));
+    }
+    Ok(Arc::new(AsOf::new(bucket.store.clone(), at)))
+}
+
+/// The directory to ask whether a mount that is known by this answers, if it is one.
+fn asked(mount_point: &Path) -> Option<PathBuf> {
+    given_mount::number(mount_point).is_none().then(|| mount_point.to_owned())
+}
+
+/// What is said when the kernel does not begin to speak of a mount.
+fn no_greeting(mount_point: &Path) -> String {
+    let shown = mount_point.display();
+    if given_mount::number(mount_point).is_some() {
+        return format!(
+            "the kernel says nothing by {shown}: it was served before, so mount anew with a new descriptor"
+        );
+    }
+    format!("the kernel says nothing of the mount on {shown}; {SEE_DOCTOR}")
+}
+
 /// A mount that answers.
 struct Session {
     fs: Arc<FileSystem>,
     recovery: Recovery,
+    /// Where it is, or what stands for that.
     mount_point: PathBuf,
+    /// Whether somebody else has made the mount, and takes it away.
+    is_given: bool,
     unmount_timeout: Duration,
+    manager: ServiceManager,
     control: Option<ControlListener>,
     /// Told when the kernel has let go of the mount. Nobody has told it yet while it is there.
     ended: Option<oneshot::Receiver<()>>,
@@ -420,12 +475,14 @@ impl Session {
     /// Mounts, and returns when the mount answers.
     async fn mount(
         config: &MountConfig,
-        mount_point: PathBuf,
+        place: Place,
         bucket: &Bucket,
         transfers: Handle,
+        manager: ServiceManager,
     ) -> Result<Session, Failure> {
+        let (mount_point, is_given) = (place.known_as().to_owned(), matches!(place, Place::Given(_)));
         let fs = FileSystem::new(FileSystemParts {
-            store: bucket.store.clone(),
+            store: store(config, bucket).await?,
             options: config.fs.clone(),
             upload: config.upload.clone(),
             read: config.read,
@@ -445,33 +502,47 @@ impl Session {
             log::warn!("what a mount that is dead has left is ended while this one is used");
         }
         let mounting = {
-            let (fs, mount_point, options) = (fs.clone(), mount_point.clone(), config.fuse.clone());
+            let (fs, options) = (fs.clone(), config.fuse.clone());
             let (runtime, watchdog) = (Handle::current(), bucket.store.watchdog());
-            tokio::task::spawn_blocking(move || fuse::mount(fs, &mount_point, &options, runtime, watchdog))
+            tokio::task::spawn_blocking(move || fuse::mount(fs, place, &options, runtime, watchdog))
         };
-        let mounted = match mounting.await {
-            Ok(Ok(mounted)) => mounted,
-            Ok(Err(error)) => return Err(Failure::new(Exit::MountPoint, format!("{error}; {SEE_DOCTOR}"))),
-            Err(error) => return Err(Failure::new(Exit::Failed, format!("mounting failed: {error}"))),
+        let mounted = match timeout(MOUNT_TIMEOUT, mounting).await {
+            Err(_) => return Err(Failure::new(Exit::MountPoint, no_greeting(&mount_point))),
+            Ok(Ok(Ok(mounted))) => mounted,
+            Ok(Ok(Err(error))) => return Err(Failure::new(Exit::MountPoint, format!("{error}; {SEE_DOCTOR}"))),
+            Ok(Err(error)) => return Err(Failure::new(Exit::Failed, format!("mounting failed: {error}"))),
         };
         // Both ask the mount, which its own threads answer, so neither may run on them.
         let (answered, answer) = oneshot::channel();
         let (ending, ended) = oneshot::channel();
-        let (asked, has_ended) = (mount_point.clone(), Arc::new(AtomicBool::new(false)));
-        let ends = has_ended.clone();
+        let (shown, has_ended) = (mount_point.clone(), Arc::new(AtomicBool::new(false)));
+        let (asked, ends) = (asked(&mount_point), has_ended.clone());
         // A thread and not a task: it stays for as long as the mount, and nothing may wait for it at the end.
         std::thread::spawn(move || {
             mounted.settle_in();
-            let _ = answered.send(rustix::fs::statfs(&asked).map(|_| ()));
+            // Whoever has made the mount may let in nobody that this process is; the kernel has greeted it, which has to do.
+            let answers = asked.map_or(Ok(()), |asked| rustix::fs::statfs(&asked).map(|_| ()));
+            let _ = answered.send(answers.or_else(|error| if is_given { Ok(()) } else { Err(error) }));
             if let Err(error) = mounted.wait() {
-                log::error!("{}: {error}", asked.display());
+                log::error!("{}: {error}", shown.display());
             }
             ends.store(true, Ordering::SeqCst);
             let _ = ending.send(());
         });
         let (unmount_timeout, ended) = (config.unmount_timeout, Some(ended));
         let (control, device) = (None, None);
-        let mut session = Session { fs, recovery, mount_point, unmount_timeout, control, ended, has_ended, device };
+        let mut session = Session {
+            fs,
+            recovery,
+            mount_point,
+            is_given,
+            unmount_timeout,
+            manager,
+            control,
+            ended,
+            has_ended,
+            device,
+        };
         let silent = match timeout(MOUNT_ANSWER_TIMEOUT, answer).await {
             Ok(Ok(Ok(()))) => {
                 session.device = mount_point::mounted_at(&session.mount_point).map(|entry| entry.device);
@@ -483,6 +554,11 @@ impl Session {
         session.detach();
         let shown = session.mount_point.display();
         Err(Failure::new(Exit::MountPoint, format!("the mount on {shown} does not answer: {silent}; {SEE_DOCTOR}")))
+    }
+
+    /// The directory that can be asked whether the mount answers, if there is one.
+    fn asked(&self) -> Option<PathBuf> {
+        asked(&self.mount_point)
     }
 
     /// Opens the socket for `cosmount unmount`. A mount without one works, and ends by signals and `umount`.
@@ -567,7 +643,9 @@ impl Session {
             if turn.is_multiple_of(LOG_TURNS) {
                 let waiting = state.unpublished();
                 let bytes: u64 = waiting.iter().map(|(_, bytes)| bytes).sum();
-                log::info!("waiting for {} files with {bytes} bytes to be published", waiting.len());
+                let waiting = format!("waiting for {} files with {bytes} bytes to be published", waiting.len());
+                log::info!("{waiting}");
+                self.manager.status(&waiting);
             }
         }
     }
@@ -596,6 +674,11 @@ impl Session {
     /// Takes the mount out of the tree of names, if it is still there. Programs that have files open keep them for as
     /// long as this process lives.
     fn detach(&self) {
+        if self.is_given {
+            let shown = self.mount_point.display();
+            log::info!("{shown} is unmounted by whoever has mounted it; from now on nothing answers there");
+            return;
+        }
         // Somebody else may have unmounted it, and mounted anew while this one was publishing.
         let is_ours = |entry: MountEntry| {
             entry.may_be_ours() && self.device.as_ref().is_none_or(|device| *device == entry.device)

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::control::{self, Answer, Ask, Conversation};
 use super::failure::{Exit, Failure};
+use super::given_mount;
 use super::mount_point::{self, MountEntry};
 use super::progress::PublishProgress;
 use super::status;
@@ -72,6 +73,11 @@ pub(super) struct Place {
 pub(super) fn place(path: &Path) -> Result<Place, Failure> {
     let refuse = |sentence: String| Failure::new(Exit::MountPoint, sentence);
     let shown = path.display();
+    if given_mount::number(path).is_some()
+        && let Some(daemon) = control::daemon_of(path, None)
+    {
+        return Ok(Place { daemon, mount_point: path.to_owned(), below: String::new() });
+    }
     // Not the last component: it may be a mount that is dead, or a link whose target is not what is meant.
     let real = mount_point::real_path(path).filter(|real| real.symlink_metadata().is_ok() || is_mounted(real));
     let real = real.ok_or_else(|| refuse(format!("{shown} does not exist")))?;

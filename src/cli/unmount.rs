@@ -4,6 +4,7 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
 
+use super::arguments::UnmountArguments;
 use super::control::{self, Answer, Ask, Conversation};
 use super::failure::{Exit, Failure};
 use super::mount_point;
@@ -17,8 +18,29 @@ const ENDING_TIMEOUT: Duration = Duration::from_secs(30);
 /// How to find what was meant.
 const SEE_MOUNTS: &str = "see what is mounted with findmnt -t fuse.cosmount";
 
-/// Unmounts `path`, or says why not.
-pub(super) fn run(path: &Path) -> Result<(), Failure> {
+/// Unmounts, or says why not.
+pub(super) fn run(arguments: &UnmountArguments) -> Result<(), Failure> {
+    if arguments.dead { clean_up(&arguments.mount_point) } else { unmount(&arguments.mount_point) }
+}
+
+/// Takes a mount away whose process has ended, if there is one.
+fn clean_up(path: &Path) -> Result<(), Failure> {
+    let dead = mount_point::real_path(path).filter(|path| {
+        mount_point::mounted_at(path).is_some_and(|entry| entry.may_be_ours()) && mount_point::is_dead(path)
+    });
+    match dead {
+        Some(mount_point) => detach_dead(&mount_point, path),
+        None => Ok(()),
+    }
+}
+
+fn detach_dead(mount_point: &Path, path: &Path) -> Result<(), Failure> {
+    mount_point::detach(mount_point)?;
+    terminal::tell(&format!("{} was a mount whose process had ended; it is cleaned up", path.display()));
+    Ok(())
+}
+
+fn unmount(path: &Path) -> Result<(), Failure> {
     let refuse = |sentence: String| Failure::new(Exit::MountPoint, sentence);
     let shown = path.display();
     let mount_point = mount_point::real_path(path)
@@ -39,11 +61,7 @@ pub(super) fn run(path: &Path) -> Result<(), Failure> {
             let what = format!("{shown} is a mount of type {}, not one of cosmount", entry.fs_type);
             Err(refuse(format!("{what}: unmount it with umount {shown}")))
         }
-        Some(_) if mount_point::is_dead(&mount_point) => {
-            mount_point::detach(&mount_point)?;
-            terminal::tell(&format!("{shown} was a mount whose process had ended; it is cleaned up"));
-            Ok(())
-        }
+        Some(_) if mount_point::is_dead(&mount_point) => detach_dead(&mount_point, path),
         Some(entry) => Err(refuse(format!(
             "the process that mounted {} on {shown} cannot be reached; ask the user who mounted it, \
              or use umount {shown}, which does not wait for uploads",

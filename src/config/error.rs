@@ -119,12 +119,17 @@ pub enum ConfigError {
 /// What was meant by an option that does not exist.
 fn nearest(name: &str) -> String {
     let plain = name.trim_start_matches("COSMOUNT_").to_ascii_lowercase().replace('-', "_");
-    let distance = |known: &&&str| strsim::damerau_levenshtein(known, &plain);
-    match Settings::NAMES.iter().min_by_key(distance) {
-        // A few slips of the finger.
-        Some(known) if distance(&known) <= 1 + plain.len() / 4 => format!("did you mean {known}?"),
-        _ => "cosmount mount --help has all of them".to_owned(),
+    match nearest_of(&plain, Settings::NAMES) {
+        Some(known) => format!("did you mean {known}?"),
+        None => "cosmount mount --help has all of them".to_owned(),
     }
+}
+
+/// Which of `known` was meant, if it can be seen.
+pub(super) fn nearest_of<'a>(text: &str, known: &[&'a str]) -> Option<&'a str> {
+    let distance = |known: &&&str| strsim::damerau_levenshtein(known, text);
+    // A few slips of the finger.
+    known.iter().min_by_key(distance).filter(|known| distance(known) <= 1 + text.len() / 4).copied()
 }
 
 impl ConfigError {

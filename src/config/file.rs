@@ -145,6 +145,22 @@ impl Section {
                 })?;
                 continue;
             }
+            if let Value::Table(_) = value {
+                let sections = format!("there is no section [{name}]; did you mean {}?", nearest_section(name));
+                return Err(ConfigError::file(path, sections));
+            }
+            // Elements are said one after the other. Not of what may be a secret.
+            if let (Value::Array(elements), "tag" | "header") = (value, name.as_str()) {
+                for element in elements {
+                    let Value::String(text) = element else {
+                        let (origin, name) = (origin.clone(), name.clone());
+                        let reason = "needs a list of texts in quotes".to_owned();
+                        return Err(ConfigError::InvalidSetting { origin, name, reason });
+                    };
+                    section.settings.set(&origin, name, text)?;
+                }
+                continue;
+            }
             // The value is never shown: it may be a secret under a misspelt name.
             let Some(text) = text_of(name, value) else {
                 let reason = "needs a text in quotes, for example \"0022\"";
@@ -161,6 +177,12 @@ impl Section {
         }
         Ok(section)
     }
+}
+
+/// The section that a name was most likely meant to be.
+fn nearest_section(name: &str) -> &'static str {
+    let distance = |section: &str| strsim::damerau_levenshtein(name, section);
+    if distance("prices") < distance("bucket") { "[prices]" } else { "[bucket.NAME-APPID]" }
 }
 
 /// The value as the text that other sources would give. A mode must be a text: `umask = 22` could be octal or not.
@@ -228,11 +250,25 @@ mod tests {
             ("umask = 22\n", "umask: needs a text in quotes"),
             ("secret_key = ['hunter2']\n", "secret_key: needs a text in quotes"),
             ("bucket = 'hunter2'\n", "needs a table for [bucket.NAME]"),
+            ("[bukcet.a-1]\nregion = 'hunter2'\n", "no section [bukcet]; did you mean [bucket.NAME-APPID]?"),
+            ("[price]\ncurrency = 'hunter2'\n", "no section [price]; did you mean [prices]?"),
         ];
         for (text, expected) in table {
             let error = read(text, 0o600).err().unwrap().to_string();
             assert!(error.contains(expected) && !error.contains("hunter2"), "{error}");
         }
+    }
+
+    #[test]
+    fn what_may_be_said_several_times_may_be_a_list() {
+        let listed = "tag = ['a=1', 'b=2&c=3']\nheader = ['*.a: Expires: x, y', '*: Cache-Control: z']\n";
+        let lines = "tag = 'a=1&b=2&c=3'\nheader = \"\"\"\n*.a: Expires: x, y\n*: Cache-Control: z\n\"\"\"\n";
+        let settings = |text: &str| read(text, 0o644).unwrap().settings("b-1");
+        assert_eq!(settings(listed), settings(lines));
+        assert_eq!(settings(listed).header.unwrap().0.len(), 2);
+        let error = read("tag = [1]\n", 0o644).err().unwrap().to_string();
+        assert!(error.ends_with("tag: needs a list of texts in quotes"), "{error}");
+        assert!(read("region = ['sg']\n", 0o644).is_err());
     }
 
     #[test]

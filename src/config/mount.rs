@@ -6,7 +6,7 @@ use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use super::coscmd::CoscmdFile;
 use super::credentials::Sources;
@@ -16,13 +16,13 @@ use super::memory::{available_memory_bytes, default_memory_bytes};
 use super::prices::SaidPrices;
 use super::{
     Account, Aspect, ByteSize, ConfigError, ConflictChoice, Environment, Group, HoldChoice, ListenAddress, LogFormat,
-    LogLevel, Mode, MountSource, Notice, Prices, Settings, Span, TrashDirectory, TypeChoice, mount_options,
+    LogLevel, Mode, MountSource, Notice, Prices, Settings, Span, TagChoice, TrashDirectory, TypeChoice, mount_options,
 };
 use crate::fs::{Deletes, Excluded, FsOptions, Overwrites, Owner, Temporary};
 use crate::fuse::FuseOptions;
-use crate::object::BucketName;
+use crate::object::{BucketName, Protection};
 use crate::read::ReadOptions;
-use crate::store::{BYTES_PER_SECOND_MIN, NetworkOptions, Rates, ResumeWindow, RetryOptions};
+use crate::store::{BYTES_PER_SECOND_MIN, NetworkOptions, ObjectOptions, Rates, ResumeWindow, RetryOptions};
 use crate::upload::{OnConflict, UploadOptions};
 use crate::wire::address::{Endpoint, EndpointError};
 
@@ -82,6 +82,8 @@ pub struct MountConfig {
     pub read: ReadOptions,
     /// Names and attributes.
     pub fs: FsOptions,
+    /// The moment of the past that is mounted, if it is not the present.
+    pub as_of: Option<SystemTime>,
     /// The kernel's side.
     pub fuse: FuseOptions,
     /// How long unmounting may publish what is open.
@@ -217,6 +219,7 @@ impl MountConfig {
             memory_bytes,
             read: ReadOptions::default(),
             fs: fs_options(&settings, &source, memory_bytes),
+            as_of: settings.as_of.map(|moment| moment.0),
             fuse: fuse_options(&settings, &source, memory_bytes),
             unmount_timeout: settings.unmount_timeout.map_or(UNMOUNT_TIMEOUT_DEFAULT, |span| span.0),
             state_dir: None,
@@ -263,7 +266,7 @@ fn read_configs(request: &MountRequest, environment: &Environment) -> Result<Vec
 }
 
 /// Settings that choose a service and its credentials, which a mount that brings its own has no use for.
-const OF_A_SERVICE: [&str; 10] = [
+pub const OF_A_SERVICE: [&str; 10] = [
     "region",
     "endpoint",
     "internal",
@@ -411,7 +414,7 @@ fn fs_options(settings: &Settings, source: &MountSource, memory_bytes: u64) -> F
         file_mode: bits(settings.file_mode, default.file_mode),
         dir_mode: bits(settings.dir_mode, default.dir_mode),
         umask: bits(settings.umask, default.umask),
-        read_only: settings.read_only.unwrap_or(default.read_only),
+        read_only: is_read_only(settings),
         deletes: match &settings.trash {
             _ if settings.no_delete == Some(true) => Deletes::Refused,
             Some(TrashDirectory(directory)) => Deletes::ToTrash(directory.clone()),
@@ -437,6 +440,24 @@ fn fs_options(settings: &Settings, source: &MountSource, memory_bytes: u64) -> F
         hard_links: settings.hard_links.unwrap_or(default.hard_links),
         remove_unnameable: settings.remove_unnameable.unwrap_or(default.remove_unnameable),
         types_by_name: settings.content_type.map_or(default.types_by_name, |choice| choice == TypeChoice::ByName),
+        objects: object_options(settings),
+    }
+}
+
+/// The past cannot be changed.
+fn is_read_only(settings: &Settings) -> bool {
+    settings.as_of.is_some() || settings.read_only.unwrap_or(false)
+}
+
+fn object_options(settings: &Settings) -> ObjectOptions {
+    ObjectOptions {
+        storage_class: settings.storage_class.clone().and_then(|choice| choice.0),
+        protection: Protection {
+            acl: settings.acl.clone().and_then(|choice| choice.0),
+            encryption: settings.sse.clone().and_then(|choice| choice.0),
+        },
+        tags: settings.tag.as_ref().map(TagChoice::tags).unwrap_or_default(),
+        headers: settings.header.clone().unwrap_or_default().0,
     }
 }
 
@@ -468,7 +489,7 @@ fn fuse_options(settings: &Settings, source: &MountSource, memory_bytes: u64) ->
     let default = FuseOptions::default();
     FuseOptions {
         source: source.to_string(),
-        read_only: settings.read_only.unwrap_or(default.read_only),
+        read_only: is_read_only(settings),
         allow_other: settings.allow_other.unwrap_or(default.allow_other),
         request_bytes_max: FuseOptions::request_bytes_for(memory_bytes),
         threads: settings.threads.map_or(default.threads, |threads| threads as usize),
@@ -525,6 +546,9 @@ fn check(settings: &Settings) -> Result<(), ConfigError> {
         if let Some(value) = value.filter(|value| !(1..=most).contains(value)) {
             return Err(invalid(name, format!("{value} is outside 1 to {most}")));
         }
+    }
+    if let Some(flaw) = settings.tag.as_ref().and_then(TagChoice::flaw) {
+        return Err(invalid("tag", flaw));
     }
     Ok(())
 }

@@ -14,6 +14,7 @@ const IGNORED: &[&str] = &[
     "group",
     "nofail",
     "_netdev",
+    "_rnetdev",
     "async",
     "atime",
     "noatime",
@@ -61,7 +62,8 @@ pub(super) fn parse(texts: &[String]) -> Result<Settings, ConfigError> {
 }
 
 fn is_ignored(name: &str) -> bool {
-    IGNORED.contains(&name) || name.starts_with("x-") || matches!(name, "fsname" | "subtype" | "comment")
+    let of_others = ["x-", "X-"].iter().any(|prefix| name.starts_with(prefix));
+    IGNORED.contains(&name) || of_others || matches!(name, "fsname" | "subtype" | "comment" | "helper" | "uhelper")
 }
 
 #[cfg(test)]
@@ -91,9 +93,23 @@ mod tests {
     }
 
     #[test]
+    fn what_is_meant_for_mount_and_systemd_says_nothing() {
+        let options = "noauto,user=alice,users,_netdev,nofail,comment=mine,x-gvfs-show,x-systemd.requires=network-online.target,\
+                       X-mount.mkdir=0755,uhelper=udisks2,nosuid,nodev,noexec,relatime";
+        assert_eq!(parsed(options), Settings::default());
+    }
+
+    #[test]
     fn the_last_one_wins() {
         assert_eq!(parsed("ro,rw").read_only, Some(false));
         assert_eq!(parse(&["uid=1".into(), "uid=2".into()]).unwrap().uid, Some(Account(2)));
+    }
+
+    #[test]
+    fn tags_and_headers_add_up() {
+        let settings = parsed("tag=a=1,tag=b=2,header=*: Expires: x,header=*.b: Expires: y");
+        assert_eq!(settings.tag, parsed("tag=a=1&b=2").tag);
+        assert_eq!(settings.header.unwrap().0.len(), 2);
     }
 
     #[test]

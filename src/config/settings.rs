@@ -8,8 +8,11 @@ use std::fmt::Display;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use super::{ByteSize, ConfigError, ListenAddress, Span, redacted};
+use super::object_choices::{AclChoice, ClassChoice, EncryptionChoice, HeaderChoice, TagChoice};
+use super::{ByteSize, ConfigError, ListenAddress, Moment, Span, redacted};
 use crate::fs::{AttributeSource, FileName, HardLinks};
+use crate::wire::attributes::STANDARD;
+use crate::wire::date::iso_milliseconds;
 
 macro_rules! settings {
     ($( $(#[doc = $doc:literal])+ $name:ident: $type:ty, )+) => {
@@ -53,7 +56,10 @@ macro_rules! settings {
                     reason,
                 };
                 match name.replace('-', "_").as_str() {
-                    $( stringify!($name) => self.$name = Some(<$type>::read(text).map_err(refused)?), )+
+                    $( stringify!($name) => {
+                        let said = <$type>::read(text).map_err(refused)?;
+                        self.$name = Some(said.after(self.$name.take()));
+                    } )+
                     "secret_key" | "token" | "security_token" => {
                         return Err(ConfigError::SecretAsOption { origin: origin.to_owned(), name: name.to_owned() });
                     }
@@ -114,6 +120,16 @@ settings! {
     remove_unnameable: bool,
     /// Where the content type of a new object comes from.
     content_type: TypeChoice,
+    /// The storage class of new files.
+    storage_class: ClassChoice,
+    /// How everything that is written is encrypted.
+    sse: EncryptionChoice,
+    /// The access list of files.
+    acl: AclChoice,
+    /// Tags of files that have none.
+    tag: TagChoice,
+    /// Headers of files by their names.
+    header: HeaderChoice,
     /// How long unmounting may publish what is open.
     unmount_timeout: Span,
     /// Where is kept what a mount that dies leaves to the next one.
@@ -132,6 +148,8 @@ settings! {
     dir_mode: Mode,
     /// Whether nothing can be changed through the mount.
     read_only: bool,
+    /// The moment of the past that is mounted, read-only.
+    as_of: Moment,
     /// Whether other users than the one who mounts may use the mount.
     allow_other: bool,
     /// Threads that answer the kernel.
@@ -394,6 +412,11 @@ impl FromStr for LogLevel {
 trait Value: Sized + std::fmt::Debug {
     fn read(text: &str) -> Result<Self, String>;
 
+    /// What holds when the same source has said `earlier` before: mostly the last word, and both where there may be several.
+    fn after(self, _earlier: Option<Self>) -> Self {
+        self
+    }
+
     /// As text for people, near to what was read.
     fn shown(&self) -> String {
         format!("{self:?}")
@@ -473,10 +496,44 @@ parsed_values! {
     TrashDirectory: |directory| directory.0.clone(),
     ExcludeChoice: |choice| choice.0.join(":"),
     LogFormat: |format| kebab(&format!("{format:?}")),
+    Moment: |moment| iso_milliseconds(moment.0),
+    ClassChoice: |class| class.0.as_deref().unwrap_or(STANDARD).to_ascii_lowercase(),
+    EncryptionChoice: ToString::to_string,
+    AclChoice: |acl| acl.0.clone().unwrap_or_else(|| "default".to_owned()),
     Account: |account| account.0.to_string(),
     Group: |group| group.0.to_string(),
     LogLevel: |level| level.0.clone(),
     ListenAddress: ToString::to_string,
+}
+
+macro_rules! repeatable_values {
+    ($( $type:ty, )+) => {
+        $( impl Value for $type {
+            fn read(text: &str) -> Result<$type, String> {
+                parsed(text)
+            }
+
+            fn after(self, earlier: Option<$type>) -> $type {
+                self.joined(earlier.unwrap_or_default())
+            }
+
+            fn shown(&self) -> String {
+                self.to_string()
+            }
+        } )+
+
+        $( impl $type {
+            /// All that was said one after the other; `None` if nothing was.
+            pub fn all(said: Vec<$type>) -> Option<$type> {
+                said.into_iter().reduce(|earlier, later| later.joined(earlier))
+            }
+        } )+
+    };
+}
+
+repeatable_values! {
+    TagChoice,
+    HeaderChoice,
 }
 
 /// The name of a choice as it is written in configurations: `KeepBoth` is `keep-both`.

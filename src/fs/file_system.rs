@@ -19,7 +19,7 @@ use crate::journal::{Unfinished, hidden_prefix};
 use crate::memory::Memory;
 use crate::read::{ReadBytes, ReadOptions, Readers};
 use crate::stats::Stats;
-use crate::store::{ChangeNotifier, JournaledStore, ObjectStore};
+use crate::store::{ChangeNotifier, JournaledStore, ObjectStore, OptionedStore};
 use crate::upload::{UploadOptions, Uploader};
 
 /// A bucket, or a part of one, as a file system.
@@ -73,6 +73,7 @@ impl FileSystem {
             }
         }
         let hidden = hidden_prefix(&options.prefix, journal.mount());
+        let store = Arc::new(OptionedStore::new(store, options.objects.clone(), &options.prefix));
         let journaled = JournaledStore::new(store, journal, uploads, window, stats.clone(), &runtime);
         let store: Arc<dyn ObjectStore> = match &others {
             Some(others) => Arc::new(ChangeNotifier::new(journaled.clone(), others.clone())),

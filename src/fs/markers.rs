@@ -160,7 +160,7 @@ impl Markers {
         }
         // A marker has no bytes that another version of it could differ in.
         let source = Source { key: key.clone(), if_match: None };
-        let copy = CopyRequest { source, key, replace: Some(attributes), storage_class: None, bytes: Some(0) };
+        let copy = CopyRequest { replace: Some(attributes), bytes: Some(0), ..CopyRequest::new(source, key) };
         let copied = self.context.store.copy(copy).await;
         if copied.is_err() {
             self.names.tree().invalidate_marker(ino);

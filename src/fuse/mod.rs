@@ -9,4 +9,4 @@ mod session;
 
 pub use call::FAILED_CALLS;
 pub use features::{Trial, try_mount};
-pub use session::{FuseOptions, MountError, Mounted, mount};
+pub use session::{FuseOptions, GivenDevice, MountError, Mounted, Place, mount};

@@ -63,11 +63,41 @@ impl FuseOptions {
     }
 }
 
+/// Where a file system is to be found.
+#[derive(Debug)]
+pub enum Place {
+    /// On this directory, once it is mounted there.
+    Directory(PathBuf),
+    /// Where somebody else has mounted it already.
+    Given(GivenDevice),
+}
+
+/// A mount that somebody else has made, and that nobody has answered for yet.
+#[derive(Debug)]
+pub struct GivenDevice {
+    /// The kernel's device, as it was mounted.
+    pub device: OwnedFd,
+    /// The directory that it is mounted on, where this process sees that, else what stands for it.
+    pub known_as: PathBuf,
+    /// The minor number of the mounted device, whose major one is 0, where the kernel tells it.
+    pub connection: Option<u32>,
+}
+
+impl Place {
+    /// What it is called in messages.
+    pub fn known_as(&self) -> &Path {
+        match self {
+            Place::Directory(directory) => directory,
+            Place::Given(given) => &given.known_as,
+        }
+    }
+}
+
 /// Why a directory could not be mounted on.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot mount on {}: {source}", mountpoint.display())]
 pub struct MountError {
-    /// The directory.
+    /// The directory, or what stands for it.
     pub mountpoint: PathBuf,
     /// What the kernel or fusermount3 said.
     pub source: io::Error,
@@ -81,23 +111,44 @@ pub struct Mounted {
     device: Device,
 }
 
-/// Mounts a file system on a directory and begins to answer for it. The kernel has agreed when this returns. `watchdog`
-/// tells when calls have waited long enough for the service behind it.
+/// Mounts a file system, if nobody has yet, and begins to answer for it. The kernel has agreed when this returns. `watchdog` tells
+/// when calls have waited long enough for the service behind it.
 pub fn mount(
     fs: Arc<FileSystem>,
-    mountpoint: &Path,
+    place: Place,
     options: &FuseOptions,
     runtime: Handle,
     watchdog: Arc<Watchdog>,
 ) -> Result<Mounted, MountError> {
-    let failed = |source| MountError { mountpoint: mountpoint.to_owned(), source };
+    let mountpoint = place.known_as().to_owned();
+    let failed = |source| MountError { mountpoint: mountpoint.clone(), source };
     let (device, notices) = (Device::default(), Notices::default());
     let adapter = Adapter::new(fs, runtime, options.request_bytes_max, device.clone(), notices.clone(), watchdog);
-    let session = open(adapter, mountpoint, options).map_err(failed)?;
+    let session = match place {
+        Place::Directory(directory) => open(adapter, &directory, options),
+        Place::Given(given) => {
+            let _ = given.connection.is_some_and(|minor| device.set((0, minor)).is_ok());
+            open_given(adapter, given.device, options)
+        }
+    };
+    let session = session.map_err(failed)?;
     let _ = notices.set(session.notifier());
     let session = session.spawn().map_err(failed)?;
-    Ok(Mounted { session, mountpoint: mountpoint.to_owned(), device })
+    Ok(Mounted { session, mountpoint, device })
 }
+
+/// Agrees with the kernel on how to speak of a mount that is there.
+fn open_given<F: Filesystem>(filesystem: F, device: OwnedFd, options: &FuseOptions) -> io::Result<Session<F>> {
+    let mut config = Config::default();
+    config.n_threads = Some(options.threads.max(1));
+    // Each thread has a descriptor of its own where the device can be opened; otherwise they share this one.
+    config.clone_fd = rustix::fs::open(DEVICE, OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()).is_ok();
+    // Who may enter is decided: the kernel lets nobody else in.
+    Session::from_fd(filesystem, device, SessionACL::All, config)
+}
+
+/// The kernel's device.
+const DEVICE: &str = "/dev/fuse";
 
 /// Makes the mount and agrees with the kernel on how to speak.
 pub(super) fn open<F: Filesystem>(filesystem: F, mountpoint: &Path, options: &FuseOptions) -> io::Result<Session<F>> {
@@ -130,7 +181,7 @@ fn mount_directly(mountpoint: &Path, options: &FuseOptions) -> rustix::io::Resul
     use rustix::mount::MountFlags;
 
     let root_mode = rustix::fs::stat(mountpoint)?.st_mode;
-    let device = rustix::fs::open("/dev/fuse", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
+    let device = rustix::fs::open(DEVICE, OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
     let allow_other = if options.allow_other { ",allow_other" } else { "" };
     let data = format!(
         "fd={},rootmode={root_mode:o},user_id={},group_id={},default_permissions{allow_other}",
@@ -147,12 +198,16 @@ fn mount_directly(mountpoint: &Path, options: &FuseOptions) -> rustix::io::Resul
 
 impl Mounted {
     /// Learns the device's number, and lets the kernel read further ahead of sequential readers. Asks the mount for its
-    /// attributes, and so must not run on a thread that answers for it.
+    /// attributes if the number is not known, and so must not run on a thread that answers for it.
     pub fn settle_in(&self) {
-        let result = std::fs::metadata(&self.mountpoint).and_then(|metadata| {
-            let device = metadata.dev();
-            let (major, minor) = (rustix::fs::major(device), rustix::fs::minor(device));
-            let _ = self.device.set((major, minor));
+        let number = match self.device.get() {
+            Some(number) => Ok(*number),
+            None => std::fs::metadata(&self.mountpoint).map(|metadata| {
+                let device = metadata.dev();
+                *self.device.get_or_init(|| (rustix::fs::major(device), rustix::fs::minor(device)))
+            }),
+        };
+        let result = number.and_then(|(major, minor)| {
             std::fs::write(format!("/sys/class/bdi/{major}:{minor}/read_ahead_kb"), READ_AHEAD_KIB.to_string())
         });
         if let Err(error) = result {

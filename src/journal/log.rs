@@ -100,7 +100,7 @@ impl Journal {
     pub fn begun(&self, entry: Entry, key: &ObjectKey, upload: &UploadId, attributes: &ObjectAttributes) {
         let mut state = self.lock();
         state.note_upload(entry, key, upload);
-        state.append(&[Record::Begun { entry, upload: upload.to_string(), attributes: attributes.clone() }]);
+        state.append(&[Record::Begun { entry, upload: upload.to_string(), attributes: Box::new(attributes.clone()) }]);
         // Without this record the upload might stay for ever; a part's would only be sent once more.
         self.request_sync(&state, None);
     }

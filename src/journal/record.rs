@@ -51,7 +51,7 @@ pub(super) enum Record {
     /// An upload is about to be begun, at this time of the service.
     Initiating { entry: EntryId, key: String, at_ms: u64 },
     /// It was begun.
-    Begun { entry: EntryId, upload: String, attributes: ObjectAttributes },
+    Begun { entry: EntryId, upload: String, attributes: Box<ObjectAttributes> },
     /// A part is being sent. Whether it has landed a listing of parts tells.
     Sending { entry: EntryId, number: u16, size: u64, crc64: u64 },
     /// A part has landed. Parts follow one another, so that what lies before tells where it begins.
@@ -170,7 +170,7 @@ mod tests {
         vec![
             Record::Mount { form: FORM, id: "1f".into(), owner },
             Record::Initiating { entry, key: "a\nb \u{1F600}".into(), at_ms: 5 },
-            Record::Begun { entry, upload: "id".into(), attributes: attributes.clone() },
+            Record::Begun { entry, upload: "id".into(), attributes: Box::new(attributes.clone()) },
             Record::Sending { entry, number: 1, size: 9, crc64: u64::MAX },
             Record::Part { entry, at_ms: 6, number: 1, size: 9, etag: "e".into(), crc64: u64::MAX },
             Record::Renaming { entry, from: "a/".into(), to: "b/".into(), replaces: true },

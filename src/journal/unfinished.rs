@@ -102,7 +102,7 @@ impl UnfinishedUpload {
         let mut records = vec![Record::Initiating { entry, key: self.key.to_string(), at_ms }];
         if let Some(begun) = &self.begun {
             let BegunUpload { upload, attributes, parts, sent, last_at } = &**begun;
-            records.push(Record::Begun { entry, upload: upload.to_string(), attributes: attributes.clone() });
+            records.push(Record::Begun { entry, upload: upload.to_string(), attributes: Box::new(attributes.clone()) });
             records.extend(parts.iter().filter_map(|(number, part)| Record::part(entry, *number, part, *last_at)));
             records.extend(sent.iter().map(|(number, part)| Record::sending(entry, *number, *part)));
         }
@@ -151,7 +151,8 @@ impl Replay {
                 let Some(unfinished) = self.upload_mut(entry) else { return };
                 let (parts, sent, last_at) = (BTreeMap::new(), BTreeMap::new(), unfinished.asked_at);
                 let upload = UploadId::new(upload);
-                unfinished.begun = Some(Box::new(BegunUpload { upload, attributes, parts, sent, last_at }));
+                unfinished.begun =
+                    Some(Box::new(BegunUpload { upload, attributes: *attributes, parts, sent, last_at }));
             }
             Record::Sending { entry, number, size, crc64 } => {
                 let begun = self.upload_mut(entry).and_then(|upload| upload.begun.as_mut());
@@ -204,7 +205,7 @@ mod tests {
             let part = uploaded_part(u64::from(*number), "e", 3);
             Record::part(entry, PartNumber::new((*number).into()).unwrap(), &part, at_milliseconds(9)).unwrap()
         };
-        let begun = Record::Begun { entry, upload: "id".into(), attributes: ObjectAttributes::default() };
+        let begun = Record::Begun { entry, upload: "id".into(), attributes: Box::default() };
         [Record::Initiating { entry, key: "k".into(), at_ms: 5 }, begun]
             .into_iter()
             .chain(parts.iter().map(part))

@@ -18,7 +18,7 @@ fn by_code(code: &str) -> Option<&'static str> {
         "SlowDown" | "ServiceUnavailable" | "RequestLimitExceeded" => {
             "The service asks for fewer requests, and gets fewer: try again later, with fewer programs at once."
         }
-        "InvalidObjectState" => "The object is archived: restore it first, in the console or with coscmd.",
+        "InvalidObjectState" => "The object is archived: bring it back with `cosmount restore PATH`.",
         "EntityTooLarge" => "The object would be larger than the service allows: write it in several files.",
         _ => return None,
     })

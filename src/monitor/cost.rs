@@ -88,6 +88,9 @@ mod tests {
             "HeadObject",
             "GetObject",
             "ListParts",
+            "GetObjectTagging",
+            "GetObjectAcl",
+            "ListObjectVersions",
         ];
         assert_eq!(reads, expected);
     }

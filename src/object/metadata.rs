@@ -10,6 +10,9 @@ use super::{Crc64, ETag, Version, time};
 /// The user metadatum that tells when the content was last changed, as cosfs, s3fs and rclone keep it.
 pub const META_MTIME: &str = "mtime";
 
+/// The content type of the objects that directories are.
+pub const DIRECTORY_TYPE: &str = "application/x-directory";
+
 /// The user metadatum in which s3cmd keeps what it knows of a file, `md5:` and `mtime:` among it, separated by `/`.
 const S3CMD_ATTRS: &str = "s3cmd-attrs";
 /// How the names begin under which the service's own tools keep how to decrypt an object that they have encrypted.
@@ -29,18 +32,76 @@ pub struct ObjectAttributes {
     pub content_disposition: Option<String>,
     /// `Content-Encoding`.
     pub content_encoding: Option<String>,
+    /// `Content-Language`.
+    pub content_language: Option<String>,
     /// `Expires`.
     pub expires: Option<String>,
     /// `x-cos-storage-class`; `None` is `STANDARD`.
     pub storage_class: Option<String>,
+    /// How the object is protected, which no copy takes over from its source.
+    pub protection: Protection,
+    /// What lifecycle rules and bills tell objects apart by.
+    pub tags: Tags,
     /// `x-cos-meta-*`, by lower-case suffix (`cos-api.md` 3.12).
     pub user: BTreeMap<String, String>,
+}
+
+/// Who may read an object beside its owner, and how its bytes are kept (`cos-api.md` 3.1, 3.13). The service gives a copy the
+/// bucket's usual ones, whatever the source has.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Protection {
+    /// `x-cos-acl`. No answer about an object tells it.
+    pub acl: Option<String>,
+    /// How the service encrypts it.
+    pub encryption: Option<Encryption>,
+}
+
+/// Encryption by the service.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Encryption {
+    /// `x-cos-server-side-encryption`: [`Encryption::OF_COS`], [`Encryption::OF_KMS`], or what else the service says.
+    pub algorithm: String,
+    /// `x-cos-server-side-encryption-cos-kms-key-id`; `None` for the account's own.
+    pub kms_key: Option<String>,
+}
+
+impl Encryption {
+    /// With keys of the service.
+    pub const OF_COS: &str = "AES256";
+    /// With keys of the key management service.
+    pub const OF_KMS: &str = "cos/kms";
+
+    /// Whether the ETag of an object is still the MD5 of its bytes.
+    pub fn tells_md5(&self) -> bool {
+        self.algorithm != Encryption::OF_KMS
+    }
+}
+
+/// The tags of an object.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Tags {
+    /// None.
+    #[default]
+    None,
+    /// It has some; an answer about an object tells how many alone.
+    Unread,
+    /// `x-cos-tagging`: names and values, escaped, as in a query.
+    Are(String),
 }
 
 impl ObjectAttributes {
     /// When the content was last changed, as whoever wrote it has told; `None` if nobody did.
     pub fn mtime(&self) -> Option<SystemTime> {
         self.user.get(META_MTIME).and_then(|text| time::parse_unix(text))
+    }
+
+    /// Whether they are those of a file, and not of a directory, a symbolic link or a special file.
+    pub fn is_of_file(&self) -> bool {
+        const TYPE_BITS: u32 = 0o170_000;
+        const FILE: u32 = 0o100_000;
+        let bits = self.user.get("mode").and_then(|mode| mode.trim().parse::<u32>().ok()).map(|mode| mode & TYPE_BITS);
+        bits.is_none_or(|bits| bits == 0 || bits == FILE) && self.content_type.as_deref() != Some(DIRECTORY_TYPE)
     }
 
     /// Tells when the content was last changed, to the nanosecond.

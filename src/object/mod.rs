@@ -18,7 +18,7 @@ pub use checksum::{Checksum as Crc64, ChecksumHasher as Crc64Hasher};
 pub use etag::ETag;
 pub use key::{BucketName, ObjectKey};
 pub use limits::Limits;
-pub use metadata::{META_MTIME, ObjectAttributes, ObjectHead};
+pub use metadata::{DIRECTORY_TYPE, Encryption, META_MTIME, ObjectAttributes, ObjectHead, Protection, Tags};
 pub use part::{PartNumber, UploadId, UploadedPart};
 pub use range::ByteRange;
 pub use version::{StoredObject, Version};

@@ -2,18 +2,23 @@
 
 use crate::object::{BucketName, ETag, ObjectKey, UploadId};
 use crate::wire::answer::{
-    BucketEntry, Contents, DeleteFailure, DeleteResult, Deleted, ListAllMyBucketsResult, ListBucketResult,
-    ListMultipartUploadsResult, Location, PAGE_ENTRIES_MAX, Upload, Versioning,
+    BucketEntry, Contents, DeleteResult, Deleted, ListAllMyBucketsResult, ListBucketResult, ListMultipartUploadsResult,
+    ListVersionsResult, Location, NULL_VERSION, PAGE_ENTRIES_MAX, Upload, VersionEntry, VersionObject, Versioning,
 };
 use crate::wire::attributes::STANDARD;
 use crate::wire::code::Code;
-use crate::wire::operation::{DeleteMultipleObjects, ListMultipartUploads, ListObjects, Operation};
+use crate::wire::operation::{
+    DeleteMultipleObjects, ListMultipartUploads, ListObjectVersions, ListObjects, ObjectVersion, Operation,
+};
 
 use super::answer::Answer;
 use super::refusal::Refusal;
 use super::request_body::RequestBody;
 use super::service::{REGION, Service, Target};
-use super::storage::{ListQuery, ListedUpload, ObjectRecord, Rule, StorageError, UploadQuery, time_of};
+use super::storage::{
+    ListQuery, ListedUpload, ObjectRecord, Rule, StorageError, UploadQuery, VersionQuery, VersionRecord,
+    VersioningRecord, time_of,
+};
 
 /// The header that names the region of a bucket.
 const BUCKET_REGION: &str = "x-cos-bucket-region";
@@ -57,8 +62,61 @@ impl Service {
     }
 
     pub(super) fn get_bucket_versioning(&self, target: &Target) -> Result<Answer, Refusal> {
-        self.require_bucket(target)?;
-        Ok(Answer::xml(Versioning::Never.encode()))
+        let record = self.storage.bucket(target.bucket()?)?.ok_or(StorageError::from(Rule::NoSuchBucket))?;
+        let versioning = match record.versioning {
+            VersioningRecord::Never => Versioning::Never,
+            VersioningRecord::Enabled => Versioning::Enabled,
+            VersioningRecord::Suspended => Versioning::Suspended,
+        };
+        Ok(Answer::xml(versioning.encode()))
+    }
+
+    pub(super) async fn put_bucket_versioning(
+        &self,
+        target: &Target,
+        mut operation: Operation,
+        body: &mut RequestBody,
+    ) -> Result<Answer, Refusal> {
+        operation.read_body(&body.xml(&body.checks()).await?)?;
+        let versioning = match operation {
+            Operation::PutBucketVersioning(put) if put.versioning == Versioning::Enabled => VersioningRecord::Enabled,
+            _ => VersioningRecord::Suspended,
+        };
+        self.storage.set_versioning(target.bucket()?, versioning).await?;
+        Ok(Answer::empty())
+    }
+
+    pub(super) fn list_object_versions(&self, target: &Target, list: &ListObjectVersions) -> Result<Answer, Refusal> {
+        let bucket = target.bucket()?;
+        check_delimiter(&list.delimiter)?;
+        let max_keys = list.max_keys.unwrap_or(PAGE_ENTRIES_MAX).min(PAGE_ENTRIES_MAX);
+        let query = VersionQuery {
+            prefix: list.prefix.clone(),
+            delimiter: list.delimiter.clone(),
+            key_marker: list.key_marker.clone(),
+            version_id_marker: list.version_id_marker.clone(),
+            count_max: max_keys as usize,
+        };
+        let has_ids = self.storage.bucket(bucket)?.is_some_and(|record| record.versioning != VersioningRecord::Never);
+        let page = self.storage.list_versions(bucket, &query)?;
+        let (next_key_marker, next_version) = page.next.unzip();
+        let owner = bucket.appid();
+        let entry = |(key, is_latest, record)| version_entry(key, is_latest, record, has_ids, owner);
+        let result = ListVersionsResult {
+            bucket: bucket.as_str().to_owned(),
+            prefix: query.prefix,
+            delimiter: query.delimiter,
+            key_marker: query.key_marker,
+            version_id_marker: query.version_id_marker,
+            max_keys,
+            url_encoded: list.url_encoded,
+            is_truncated: next_key_marker.is_some(),
+            next_key_marker,
+            next_version_id_marker: next_version.filter(|version| !version.is_empty()),
+            versions: page.versions.into_iter().map(entry).collect(),
+            common_prefixes: page.common_prefixes,
+        };
+        Ok(Answer::xml(result.encode()))
     }
 
     /// Nothing ends by itself here.
@@ -145,21 +203,16 @@ impl Service {
         let mut operation = Operation::DeleteMultipleObjects(delete);
         operation.read_body(&xml)?;
         let Operation::DeleteMultipleObjects(delete) = operation else { return Err(Code::InternalError.into()) };
-        let (known, unknown): (Vec<_>, Vec<_>) =
-            delete.objects.into_iter().partition(|object| is_unversioned(object.version.as_deref()));
-        let keys = known.iter().filter_map(|object| ObjectKey::new(&object.key).ok()).collect();
-        self.storage.delete_objects(bucket, keys).await?;
-        let deleted = known.into_iter().map(|object| Deleted { key: object.key, version: object.version });
-        let failed = unknown.into_iter().map(|object| DeleteFailure {
-            key: object.key,
-            version: object.version,
-            code: Code::NoSuchVersion.name().to_owned(),
-            message: Code::NoSuchVersion.message().to_owned(),
+        let doomed = |object: &ObjectVersion| Some((ObjectKey::new(&object.key).ok()?, object.version.clone()));
+        let doomed: Vec<_> = delete.objects.iter().filter_map(doomed).collect();
+        let mut deletions = self.storage.delete(bucket, doomed, self.clock.unix_seconds()).await?.into_iter();
+        let deleted = delete.objects.into_iter().map(|ObjectVersion { key, version }| {
+            let deletion = ObjectKey::new(&key).ok().and_then(|_| deletions.next()).unwrap_or_default();
+            let marker = deletion.version.filter(|_| deletion.is_mark && version.is_none());
+            Deleted { key, version, marker }
         });
-        let result = DeleteResult {
-            deleted: if delete.quiet { Vec::new() } else { deleted.collect() },
-            errors: failed.collect(),
-        };
+        let result =
+            DeleteResult { deleted: if delete.quiet { Vec::new() } else { deleted.collect() }, errors: Vec::new() };
         Ok(Answer::xml(result.encode()))
     }
 
@@ -169,11 +222,6 @@ impl Service {
             None => Err(StorageError::from(Rule::NoSuchBucket).into()),
         }
     }
-}
-
-/// Whether a version is the only one that an object of a bucket without versioning has.
-pub(super) fn is_unversioned(version: Option<&str>) -> bool {
-    matches!(version, None | Some("" | "null"))
 }
 
 /// A delimiter is one character (`cos-api.md` 5.2).
@@ -190,6 +238,18 @@ fn contents(key: String, record: ObjectRecord, owner: &str) -> Contents {
         owner: owner.to_owned(),
         storage_class: record.attributes.fields.storage_class.unwrap_or_else(|| STANDARD.to_owned()),
     }
+}
+
+fn version_entry(key: String, is_latest: bool, record: VersionRecord, has_ids: bool, owner: &str) -> VersionEntry {
+    let version = if has_ids { record.version().unwrap_or(NULL_VERSION).to_owned() } else { String::new() };
+    let (modified, object) = match record {
+        VersionRecord::Deleted { modified, .. } => (modified, None),
+        VersionRecord::Object(record) => {
+            let storage_class = record.attributes.fields.storage_class.unwrap_or_else(|| STANDARD.to_owned());
+            (record.modified, Some(VersionObject { etag: ETag::new(record.etag), size: record.size, storage_class }))
+        }
+    };
+    VersionEntry { key, version, is_latest, last_modified: time_of(modified), owner: owner.to_owned(), object }
 }
 
 fn upload(listed: ListedUpload, owner: &str) -> Upload {

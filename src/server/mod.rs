@@ -125,6 +125,7 @@ impl Server {
             default_bucket: options.buckets.first().cloned(),
             limits: options.limits,
             latency: options.latency,
+            restore_delay: options.restore_delay,
             faults: options.faults.clone().map(Faults::new),
             clock: options.clock,
             requests: AtomicU64::new(0),

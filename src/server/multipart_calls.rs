@@ -15,10 +15,10 @@ use crate::wire::operation::{
 };
 
 use super::answer::{Answer, Payload};
-use super::object_calls::{CRC64, source, stored, stored_answer};
+use super::object_calls::{CRC64, source, stored_answer};
 use super::refusal::Refusal;
 use super::request_body::RequestBody;
-use super::service::{Service, Target, judge_passed};
+use super::service::{Service, Target, judge_passed, judge_written};
 use super::storage::{CompleteLimits, CopyLimits, UploadRef, time_of};
 
 impl Service {
@@ -27,7 +27,7 @@ impl Service {
         target: &Target,
         initiate: InitiateMultipartUpload,
     ) -> Result<Answer, Refusal> {
-        let attributes = stored(initiate.attributes, judge_passed(&initiate.passed)?);
+        let attributes = judge_written(initiate.attributes, &initiate.passed)?;
         let write = self.write(target, initiate.key, initiate.forbid_overwrite)?;
         let (bucket, key) = (write.bucket.as_str().to_owned(), write.key.as_str().to_owned());
         let upload = self.storage.initiate(write, attributes).await?;
@@ -57,7 +57,7 @@ impl Service {
         judge_passed(&part.passed)?;
         self.check_number(part.number)?;
         let upload = upload_ref(target, part.key, part.upload)?;
-        let source = source(part.source, part.conditions)?;
+        let source = source(part.source, part.conditions, self.clock.unix_seconds())?;
         let limits = CopyLimits { bytes_max: self.limits.part_bytes_max, now: self.clock.unix_seconds() };
         let record = self.storage.copy_part(upload, part.number, source, part.range, limits).await?;
         let result = CopyPartResult {

@@ -1,19 +1,27 @@
 //! Calls on one object (`cos-api.md` 3.1 to 3.6).
 
-use crate::object::{ByteRange, Crc64, ETag, ObjectAttributes, ObjectKey};
-use crate::wire::answer::{ContentRange, CopyObjectResult, encode_head};
+use crate::object::{ByteRange, Crc64, ETag, ObjectKey, Protection};
+use crate::wire::answer::{
+    AccessControlPolicy, ContentRange, CopyObjectResult, DELETE_MARKER, RESTORE, Tagging, VERSION_ID, encode_head,
+};
+use crate::wire::attributes::TAG_COUNT;
 use crate::wire::code::Code;
 use crate::wire::condition::{Conditions, Verdict};
 use crate::wire::copy_source;
+use crate::wire::date;
 use crate::wire::escape::header_value;
-use crate::wire::operation::{CopyObject, DeleteObject, GetObject, HeadObject, MetadataDirective, PutObject};
+use crate::wire::operation::{
+    CopyObject, DeleteObject, GetObject, GetObjectAcl, GetObjectTagging, HeadObject, MetadataDirective, Operation,
+    PutObject, TAGGING_DIRECTIVE,
+};
 
 use super::answer::{Answer, Payload};
-use super::bucket_calls::is_unversioned;
 use super::refusal::Refusal;
 use super::request_body::RequestBody;
-use super::service::{Service, Target, judge_passed, tags_of};
-use super::storage::{Attributes, CopySource, ObjectRecord, Replacement, Rule, StorageError, Write, time_of};
+use super::service::{Service, Target, judge_written, tags_of};
+use super::storage::{
+    Attributes, CopySource, Deletion, ObjectRecord, Readiness, Replacement, Rule, StorageError, Write, time_of,
+};
 
 /// The header with the CRC-64 of an object or part.
 pub(super) const CRC64: &str = "x-cos-hash-crc64ecma";
@@ -32,34 +40,33 @@ impl Service {
         if body.length.is_none() && !body.chunked {
             return Err(Code::MissingContentLength.into());
         }
-        let attributes = stored(put.attributes, judge_passed(&put.passed)?);
+        let attributes = judge_written(put.attributes, &put.passed)?;
         let write = self.write(target, put.key, put.forbid_overwrite)?;
         self.require_bucket(target)?;
         // Looked up before the bytes are received; the store judges it again when they are there.
-        if put.forbid_overwrite && self.storage.object(&write.bucket, &write.key).is_ok() {
+        if put.forbid_overwrite && self.storage.has_unversioned(&write.bucket, &write.key)? {
             return Err(StorageError::from(Rule::FileAlreadyExists).into());
         }
         let received = body.receive(&self.storage, &put.checks, self.limits.put_bytes_max).await?;
         let record = self.storage.put_object(write, attributes, received).await?;
-        Ok(stored_answer(&record.etag, record.crc64))
+        Ok(with_version(with_encryption(stored_answer(&record.etag, record.crc64), &record), &record))
     }
 
     pub(super) fn head_object(&self, target: &Target, head: &HeadObject) -> Result<Answer, Refusal> {
-        require_unversioned(head.version.as_deref())?;
-        let record = self.storage.object(target.bucket()?, &head.key)?;
+        let record = self.storage.object(target.bucket()?, &head.key, head.version.as_deref())?;
         match judge_conditions(&head.conditions, &record)? {
             Some(not_modified) => Ok(not_modified),
-            None => Ok(Answer { payload: Payload::Head { bytes: record.size }, ..described(&record) }),
+            None => Ok(Answer { payload: Payload::Head { bytes: record.size }, ..self.described(&record) }),
         }
     }
 
     pub(super) async fn get_object(&self, target: &Target, get: &GetObject) -> Result<Answer, Refusal> {
-        require_unversioned(get.version.as_deref())?;
-        let (record, open) = self.storage.open(target.bucket()?, &get.key)?;
+        let (record, open) = self.storage.open(target.bucket()?, &get.key, get.version.as_deref())?;
         if let Some(not_modified) = judge_conditions(&get.conditions, &record)? {
             return Ok(not_modified);
         }
-        let mut answer = described(&record);
+        record.require_readable(self.clock.unix_seconds())?;
+        let mut answer = self.described(&record);
         for (name, value) in get.overrides.headers() {
             answer.set(name, header_value(value));
         }
@@ -76,35 +83,97 @@ impl Service {
     }
 
     pub(super) async fn delete_object(&self, target: &Target, delete: DeleteObject) -> Result<Answer, Refusal> {
-        // A version that never was is deleted like a key that never was.
-        let keys = if is_unversioned(delete.version.as_deref()) { vec![delete.key] } else { Vec::new() };
-        self.storage.delete_objects(target.bucket()?, keys).await?;
-        Ok(Answer::no_content())
+        let (bucket, now) = (target.bucket()?, self.clock.unix_seconds());
+        let deleted = self.storage.delete(bucket, vec![(delete.key, delete.version)], now).await?;
+        let Deletion { is_mark, version } = deleted.into_iter().next().unwrap_or_default();
+        let mut answer = Answer::no_content();
+        if is_mark {
+            answer.set(DELETE_MARKER, "true");
+        }
+        if let Some(version) = version {
+            answer.set(VERSION_ID, version);
+        }
+        Ok(answer)
     }
 
     pub(super) async fn copy_object(&self, target: &Target, copy: CopyObject) -> Result<Answer, Refusal> {
-        let tagging = judge_passed(&copy.passed)?;
-        let storage_class = copy.attributes.storage_class.clone();
         let replaced = copy.directive == MetadataDirective::Replaced;
+        let Attributes { fields, tagging, acl } = judge_written(copy.attributes, &copy.passed)?;
+        let directive = copy.passed.get(TAGGING_DIRECTIVE).map(|directive| directive.to_ascii_lowercase());
         let replacement = Replacement {
-            attributes: replaced.then(|| stored(copy.attributes, None)),
-            storage_class,
-            tagging: copy
-                .passed
-                .get("x-cos-tagging-directive")
-                .is_some_and(|directive| directive.to_ascii_lowercase().starts_with("replace"))
-                .then_some(tagging),
+            storage_class: fields.storage_class.clone(),
+            encryption: fields.encryption.clone(),
+            acl,
+            attributes: replaced.then_some(Attributes { fields, ..Attributes::default() }),
+            tagging: directive.is_some_and(|directive| directive.starts_with("replace")).then_some(tagging),
         };
         let write = self.write(target, copy.key, copy.forbid_overwrite)?;
-        let source = source(copy.source, copy.conditions)?;
+        let source = source(copy.source, copy.conditions, self.clock.unix_seconds())?;
         let copied = self.storage.copy_object(source, write, replacement, self.limits.put_bytes_max).await?;
         let result = CopyObjectResult {
             etag: ETag::new(&copied.etag),
             crc64: Some(Crc64(copied.crc64)),
             last_modified: time_of(copied.modified),
-            version: None,
+            version: copied.version.clone(),
         };
-        Ok(Answer::xml(result.encode()))
+        Ok(with_encryption(Answer::xml(result.encode()), &copied))
+    }
+
+    pub(super) fn get_object_tagging(&self, target: &Target, get: &GetObjectTagging) -> Result<Answer, Refusal> {
+        let record = self.storage.object(target.bucket()?, &get.key, get.version.as_deref())?;
+        let tagging = record.attributes.tagging.as_deref().map(Tagging::of_header).unwrap_or_default();
+        Ok(Answer::xml(tagging.encode()))
+    }
+
+    pub(super) fn get_object_acl(&self, target: &Target, get: &GetObjectAcl) -> Result<Answer, Refusal> {
+        let bucket = target.bucket()?;
+        let record = self.storage.object(bucket, &get.key, None)?;
+        let owner = bucket.appid().to_owned();
+        let everybody = |permission: &str| (AccessControlPolicy::ALL_USERS.to_owned(), permission.to_owned());
+        let mut grants = vec![(owner.clone(), "FULL_CONTROL".to_owned())];
+        match record.attributes.acl.as_deref() {
+            Some("public-read") => grants.push(everybody("READ")),
+            Some("public-read-write") => grants.extend([everybody("READ"), everybody("WRITE")]),
+            _ => {}
+        }
+        Ok(Answer::xml(AccessControlPolicy { owner, grants }.encode()))
+    }
+
+    pub(super) async fn restore_object(
+        &self,
+        target: &Target,
+        mut operation: Operation,
+        body: &mut RequestBody,
+    ) -> Result<Answer, Refusal> {
+        operation.read_body(&body.xml(&body.checks()).await?)?;
+        let Operation::RestoreObject(restore) = operation else { return Err(Code::InternalError.into()) };
+        if restore.version.is_some() {
+            return Err(Refusal::new(Code::NotImplemented, "older versions are not restored here"));
+        }
+        let write = self.write(target, restore.key, false)?;
+        let was_there = self.storage.restore(write, restore.days, self.restore_delay.as_secs()).await?;
+        Ok(Answer { status: if was_there { 200 } else { 202 }, ..Answer::empty() })
+    }
+
+    /// What HEAD and GET both say of an object.
+    fn described(&self, record: &ObjectRecord) -> Answer {
+        let mut answer = with_version(Answer { headers: encode_head(&record.head()), ..Answer::empty() }, record);
+        if record.attributes.fields.content_type.is_none() {
+            answer.set("content-type", DEFAULT_CONTENT_TYPE);
+        }
+        let tags = record.attributes.tagging.as_deref().and_then(|tagging| tags_of(tagging).ok());
+        if let Some(tags) = tags {
+            answer.set(TAG_COUNT, tags.len().to_string());
+        }
+        match record.readiness(self.clock.unix_seconds()) {
+            Readiness::Always | Readiness::Archived => {}
+            Readiness::OnItsWay => answer.set(RESTORE, "ongoing-request=\"true\""),
+            Readiness::Until(end) => {
+                let end = date::http(time_of(end));
+                answer.set(RESTORE, format!("ongoing-request=\"false\", expiry-date=\"{end}\""));
+            }
+        }
+        answer
     }
 
     /// A write to the target's bucket, now.
@@ -114,15 +183,10 @@ impl Service {
 }
 
 /// The source of a copy for the store. Conditions on it fail with 412 alone (3.6).
-pub(super) fn source(named: copy_source::CopySource, conditions: Conditions) -> Result<CopySource, Refusal> {
-    require_unversioned(named.version.as_deref())?;
+pub(super) fn source(named: copy_source::CopySource, conditions: Conditions, now: u64) -> Result<CopySource, Refusal> {
     let holds = move |record: &ObjectRecord| conditions.all_hold(&ETag::new(&record.etag), time_of(record.modified));
-    Ok(CopySource { bucket: named.bucket, key: named.key, holds: Box::new(holds) })
-}
-
-/// Attributes as they are stored.
-pub(super) fn stored(attributes: ObjectAttributes, tagging: Option<String>) -> Attributes {
-    Attributes { fields: attributes.into(), tagging }
+    let copy_source::CopySource { bucket, key, version, .. } = named;
+    Ok(CopySource { bucket, key, version, holds: Box::new(holds), now })
 }
 
 /// The answer to bytes that were stored.
@@ -130,17 +194,18 @@ pub(super) fn stored_answer(etag: &str, crc64: u64) -> Answer {
     Answer::empty().with("etag", ETag::new(etag).quoted()).with(CRC64, crc64.to_string())
 }
 
-/// What HEAD and GET both say of an object.
-fn described(record: &ObjectRecord) -> Answer {
-    let mut answer = Answer { headers: encode_head(&record.head()), ..Answer::empty() };
-    if record.attributes.fields.content_type.is_none() {
-        answer.set("content-type", DEFAULT_CONTENT_TYPE);
+/// An answer that tells the version, if it is one among others.
+fn with_version(mut answer: Answer, record: &ObjectRecord) -> Answer {
+    if let Some(version) = &record.version {
+        answer.set(VERSION_ID, version.clone());
     }
-    let tag_count =
-        record.attributes.tagging.as_deref().and_then(|tagging| tags_of(tagging).ok()).map(|tags| tags.len());
-    if let Some(count) = tag_count {
-        answer.set("x-cos-tagging-count", count.to_string());
-    }
+    answer
+}
+
+/// An answer that tells how the object is encrypted (`cos-api.md` 3.13).
+fn with_encryption(mut answer: Answer, record: &ObjectRecord) -> Answer {
+    let encryption = record.attributes.fields.encryption.clone();
+    Protection { acl: None, encryption }.push_headers(&mut answer.headers);
     answer
 }
 
@@ -151,8 +216,4 @@ fn judge_conditions(conditions: &Conditions, record: &ObjectRecord) -> Result<Op
         Verdict::NotModified => Ok(Some(Answer { status: 304, ..stored_answer(&record.etag, record.crc64) })),
         Verdict::Failed => Err(Code::PreconditionFailed.into()),
     }
-}
-
-fn require_unversioned(version: Option<&str>) -> Result<(), Refusal> {
-    if is_unversioned(version) { Ok(()) } else { Err(Code::NoSuchVersion.into()) }
 }

@@ -32,6 +32,8 @@ pub struct ServerOptions {
     pub limits: Limits,
     /// How long each answer is held back.
     pub latency: Duration,
+    /// How long it takes until an archived object can be read that somebody has asked for.
+    pub restore_delay: Duration,
     /// What goes wrong on purpose, if anything shall.
     pub faults: Option<FaultPlan>,
     /// How many connections there may be; `None` goes by the open files that this process may have.
@@ -59,6 +61,8 @@ impl Default for ServerOptions {
             access_log: None,
             limits: Limits::COS,
             latency: Duration::ZERO,
+            // Long enough to be seen on its way; the real one takes minutes to hours.
+            restore_delay: Duration::from_secs(60),
             faults: None,
             connections_max: None,
             // A head is a packet or two; whoever has not sent it by then has no use for the place.

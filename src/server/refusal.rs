@@ -74,5 +74,10 @@ fn code_of(rule: Rule) -> Code {
         Rule::PreconditionFailed => Code::PreconditionFailed,
         Rule::InvalidRange => Code::InvalidRange,
         Rule::CopyChangesNothing => Code::InvalidRequest,
+        Rule::Archived => Code::InvalidObjectState,
+        Rule::NotArchived => Code::RestoreNonArchiveObject,
+        Rule::BeingRestored => Code::RestoreAlreadyInProgress,
+        Rule::NoSuchVersion => Code::NoSuchVersion,
+        Rule::IsDeleted => Code::MethodNotAllowed,
     }
 }

@@ -14,13 +14,13 @@ use hyper::http::Extensions;
 use hyper::{Request, Response};
 
 use crate::clock::Clock;
-use crate::object::{BucketName, Limits};
+use crate::object::{BucketName, Limits, ObjectAttributes, Tags};
 use crate::wire::address::Addressed;
 use crate::wire::answer::ErrorBody;
 use crate::wire::code::Code;
 use crate::wire::date;
 use crate::wire::escape::{QueryPair, escape_path, parse_query, unescape};
-use crate::wire::operation::{Operation, PassedHeaders, RequestError};
+use crate::wire::operation::{Operation, PassedHeaders, RequestError, TAGGING_DIRECTIVE};
 use crate::wire::request::{Headers, Method};
 use crate::wire::sign::{Credentials, Signable, SignatureError, TOKEN, verify};
 
@@ -32,7 +32,7 @@ use super::credentials::TemporaryKeys;
 use super::faults::{BodyDamage, Fault, Faults, Struck};
 use super::refusal::Refusal;
 use super::request_body::RequestBody;
-use super::storage::Storage;
+use super::storage::{Attributes, Storage};
 
 /// The region that the buckets of this machine are in.
 pub(super) const REGION: &str = "local";
@@ -47,6 +47,8 @@ pub(super) struct Service {
     pub default_bucket: Option<BucketName>,
     pub limits: Limits,
     pub latency: Duration,
+    /// How long it takes until an archived object can be read that somebody has asked for.
+    pub restore_delay: Duration,
     /// What goes wrong on purpose.
     pub faults: Option<Faults>,
     pub clock: Clock,
@@ -249,9 +251,8 @@ impl Service {
             Operation::GetBucketLocation => self.get_bucket_location(target),
             Operation::GetBucketVersioning => self.get_bucket_versioning(target),
             Operation::GetBucketLifecycle => self.get_bucket_lifecycle(target),
-            Operation::PutBucketVersioning(_) => {
-                Err(Refusal::new(Code::NotImplemented, "buckets here have no versions"))
-            }
+            Operation::PutBucketVersioning(_) => self.put_bucket_versioning(target, operation, body).await,
+            Operation::ListObjectVersions(list) => self.list_object_versions(target, &list),
             Operation::ListObjects(list) => self.list_objects(target, &list),
             Operation::ListMultipartUploads(list) => self.list_multipart_uploads(target, &list),
             Operation::DeleteMultipleObjects(delete) => self.delete_multiple_objects(target, delete, body).await,
@@ -266,6 +267,9 @@ impl Service {
             Operation::CompleteMultipartUpload(complete) => self.complete_multipart_upload(target, complete),
             Operation::AbortMultipartUpload(abort) => self.abort_multipart_upload(target, abort).await,
             Operation::ListParts(list) => self.list_parts(target, &list),
+            Operation::GetObjectTagging(get) => self.get_object_tagging(target, &get),
+            Operation::GetObjectAcl(get) => self.get_object_acl(target, &get),
+            Operation::RestoreObject(_) => self.restore_object(target, operation, body).await,
         }
     }
 
@@ -325,25 +329,33 @@ fn refuse(refusal: Refusal, head_only: bool, resource: String, request_id: &str)
     Answer { status: refusal.code.status(), headers: vec![("x-cos-trace-id".into(), trace_id)], payload }
 }
 
-/// Judges the headers that a writer may send beside the bytes and their metadata (`cos-api.md` 3.1, 3.13, 3.14), and
-/// returns the tags. What this service does not do it refuses instead of ignoring it.
-pub(super) fn judge_passed(passed: &PassedHeaders) -> Result<Option<String>, Refusal> {
+/// Judges the headers that a request may have beside what is its own (`cos-api.md` 3.1, 3.13, 3.14). What this service does
+/// not do it refuses instead of ignoring it.
+pub(super) fn judge_passed(passed: &PassedHeaders) -> Result<(), Refusal> {
     let not_done = |what: &str| Refusal::new(Code::NotImplemented, format!("{what} is not implemented"));
     for (name, value) in passed {
         match name.as_str() {
-            "x-cos-acl" if matches!(value.as_str(), "default" | "private") => {}
             "x-cos-traffic-limit" => {
                 // Bits in a second: 100 KB/s to 100 MB/s. A machine's own loopback needs no limit.
                 let limit = value.parse::<u64>().ok().filter(|limit| (819_200..=838_860_800).contains(limit));
                 limit.ok_or_else(|| Refusal::new(Code::InvalidArgument, "x-cos-traffic-limit is out of range"))?;
             }
-            "x-cos-tagging" | "x-cos-tagging-directive" => {}
+            TAGGING_DIRECTIVE => {}
             other => return Err(not_done(&format!("{other}: {value}"))),
         }
     }
-    let Some(tagging) = passed.get("x-cos-tagging") else { return Ok(None) };
-    let tags = tags_of(tagging)?;
-    Ok((!tags.is_empty()).then(|| tagging.clone()))
+    Ok(())
+}
+
+/// Judges what a writer says of an object beside its bytes, and gives it the form in which it is stored.
+pub(super) fn judge_written(mut given: ObjectAttributes, passed: &PassedHeaders) -> Result<Attributes, Refusal> {
+    judge_passed(passed)?;
+    let tagging = match std::mem::take(&mut given.tags) {
+        Tags::Are(tagging) if !tags_of(&tagging)?.is_empty() => Some(tagging),
+        _ => None,
+    };
+    let acl = given.protection.acl.take().filter(|acl| acl != "default");
+    Ok(Attributes { fields: given.into(), tagging, acl })
 }
 
 /// The tags of an `x-cos-tagging` header (`cos-api.md` 3.9).
@@ -389,12 +401,9 @@ mod tests {
             let passed = [(name.to_owned(), value.to_owned())].into();
             judge_passed(&passed).map_err(|refusal| refusal.code)
         };
-        assert_eq!(judged("x-cos-acl", "private"), Ok(None));
-        assert_eq!(judged("x-cos-acl", "public-read"), Err(Code::NotImplemented));
         assert_eq!(judged("x-cos-grant-read", "id=\"1\""), Err(Code::NotImplemented));
-        assert_eq!(judged("x-cos-server-side-encryption", "AES256"), Err(Code::NotImplemented));
-        assert_eq!(judged("x-cos-tagging", "a=b"), Ok(Some("a=b".to_owned())));
-        assert_eq!(judged("x-cos-traffic-limit", "819200"), Ok(None));
+        assert_eq!(judged("x-cos-server-side-encryption-customer-key", "x"), Err(Code::NotImplemented));
+        assert_eq!(judged("x-cos-traffic-limit", "819200"), Ok(()));
         assert_eq!(judged("x-cos-traffic-limit", "819199"), Err(Code::InvalidArgument));
     }
 }

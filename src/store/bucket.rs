@@ -8,7 +8,7 @@ use super::{Obstacle, StoreError, StoreErrorKind};
 use crate::wire::address::Route;
 use crate::wire::answer::{Lifecycle, ListAllMyBucketsResult, Versioning};
 use crate::wire::code::Code;
-use crate::wire::operation::Operation;
+use crate::wire::operation::{Operation, PutBucketVersioning};
 
 /// What a bucket tells of itself when it is asked whether it is there.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -64,6 +64,12 @@ pub(super) async fn lifecycle(session: &Session) -> Result<Lifecycle, StoreError
 /// Whether the bucket keeps older versions of objects.
 pub(super) async fn versioning(session: &Session) -> Result<Versioning, StoreError> {
     session.ask(&Request::new(&Operation::GetBucketVersioning), Versioning::decode).await
+}
+
+/// Switches the keeping of older versions.
+pub(super) async fn set_versioning(session: &Session, versioning: Versioning) -> Result<(), StoreError> {
+    let operation = Operation::PutBucketVersioning(PutBucketVersioning { versioning });
+    session.answer(&Request::new(&operation)).await.map(drop)
 }
 
 /// The buckets of the account, asked where all of them are known.

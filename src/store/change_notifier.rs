@@ -128,10 +128,7 @@ mod tests {
         put(store, "a").await.unwrap();
         assert_eq!(told.take(), ["a"]);
         let source = Source { key: key("a"), if_match: None };
-        store
-            .copy(CopyRequest { source, key: key("b"), replace: None, storage_class: None, bytes: None })
-            .await
-            .unwrap();
+        store.copy(CopyRequest::new(source, key("b"))).await.unwrap();
         assert_eq!(told.take(), ["b"]);
         store.delete(&key("a")).await.unwrap();
         store.delete_many(&[key("b"), key("c")]).await.unwrap();

@@ -132,7 +132,17 @@ fn corrupted(request: &Request, answered: Crc64, expected: Crc64) -> StoreError 
 
 /// Size, version and metadata of an object.
 pub(super) async fn head(session: &Session, key: &ObjectKey) -> Result<ObjectHead, StoreError> {
-    let request = Request::new(&Operation::HeadObject(HeadObject::new(key.clone())));
+    head_version(session, key, None).await
+}
+
+/// The same of a version; `None` is the newest.
+pub(super) async fn head_version(
+    session: &Session,
+    key: &ObjectKey,
+    version: Option<&str>,
+) -> Result<ObjectHead, StoreError> {
+    let version = version.filter(|version| !version.is_empty()).map(str::to_owned);
+    let request = Request::new(&Operation::HeadObject(HeadObject { version, ..HeadObject::new(key.clone()) }));
     let answer = session.answer(&request).await?;
     let head = decode_head(Headers(&answer.headers.lines()));
     head.map_err(|error| session.unexpected(&request, &answer, error).error)

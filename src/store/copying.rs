@@ -6,21 +6,31 @@
 use super::complete;
 use super::session::{Done, Request, Session};
 use super::{Copied, CopyRequest, StoreError, StoreErrorKind};
-use crate::object::ObjectHead;
+use crate::object::{ObjectHead, Tags};
 use crate::wire::answer::CopyObjectResult;
 use crate::wire::condition::Conditions;
 use crate::wire::copy_source::CopySource;
-use crate::wire::operation::{CopyObject, MetadataDirective, Operation};
+use crate::wire::operation::{CopyObject, MetadataDirective, Operation, TAGGING_DIRECTIVE};
 
 /// Makes an object of another one.
 pub(super) async fn copy(session: &Session, from: CopySource, wanted: &CopyRequest) -> Result<Copied, StoreError> {
-    let CopyRequest { source, key, replace, storage_class, bytes } = wanted;
+    let CopyRequest { source, key, replace, storage_class, protection, bytes } = wanted;
     let mut copy = CopyObject::new(key.clone(), from);
     copy.conditions = Conditions::matching(source.if_match.clone());
     match replace {
         Some(attributes) => (copy.directive, copy.attributes) = (MetadataDirective::Replaced, attributes.clone()),
-        None => copy.attributes.storage_class = storage_class.clone(),
+        None => {
+            copy.attributes.storage_class = storage_class.clone();
+            copy.attributes.protection = protection.clone();
+        }
     }
+    let tags_directive = match &copy.attributes.tags {
+        // The service's default is the source's.
+        Tags::None => None,
+        Tags::Unread => Some("Copy"),
+        Tags::Are(_) => Some("Replaced"),
+    };
+    copy.passed.extend(tags_directive.map(|directive| (TAGGING_DIRECTIVE.to_owned(), directive.to_owned())));
     let request = Request::new(&Operation::CopyObject(copy)).of_size(*bytes);
     let mut tries = session.tries();
     let mut perhaps_done = false;

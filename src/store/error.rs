@@ -91,7 +91,7 @@ impl fmt::Display for StoreErrorKind {
             StoreErrorKind::NoSuchBucket => "no such bucket",
             StoreErrorKind::NoSuchUpload => "no such multipart upload",
             StoreErrorKind::Denied => "access denied",
-            StoreErrorKind::Archived => "archived, restore it first",
+            StoreErrorKind::Archived => "archived, bring it back with `cosmount restore PATH`",
             StoreErrorKind::Changed => "changed by somebody else",
             StoreErrorKind::AlreadyExists => "already exists",
             StoreErrorKind::NotEmpty => "not empty",

@@ -20,23 +20,25 @@ use super::throttle::Throttle;
 use super::watchdog::Watchdog;
 use super::{
     Body, Copied, CopyRequest, CredentialCache, GetRequest, Initiated, ListPage, ListRequest, ListedPart, ListedUpload,
-    ObjectStore, Published, Reading, Source, StoreError, StoreErrorKind,
+    ObjectStore, Published, Reading, Source, StoreError, StoreErrorKind, VersionsPage, VersionsRequest,
 };
-use super::{BucketFacts, KnownBucket, bucket, copying, reading, sending, uploads};
+use super::{BucketFacts, KnownBucket, Restoration, archive, bucket, copying, reading, sending, uploads, versions};
 use crate::clock::Clock;
 use crate::object::{
-    BucketName, ByteRange, Crc64, ETag, Limits, ObjectAttributes, ObjectHead, ObjectKey, PartNumber, UploadId,
+    BucketName, ByteRange, Crc64, ETag, Limits, ObjectAttributes, ObjectHead, ObjectKey, PartNumber, Tags, UploadId,
     UploadedPart,
 };
 use crate::stats::Stats;
 use crate::wire::address::{Endpoint, Route};
-use crate::wire::answer::{CopyPartResult, DeleteResult, InitiateMultipartUploadResult, Lifecycle, Versioning};
-use crate::wire::code::classify;
+use crate::wire::answer::{
+    CopyPartResult, DeleteResult, InitiateMultipartUploadResult, Lifecycle, Tagging, Versioning,
+};
+use crate::wire::code::{Code, classify};
 use crate::wire::condition::Conditions;
 use crate::wire::copy_source::CopySource;
 use crate::wire::operation::{
-    AbortMultipartUpload, DeleteMultipleObjects, DeleteObject, InitiateMultipartUpload, ObjectVersion, Operation,
-    UploadPart, UploadPartCopy,
+    AbortMultipartUpload, DeleteMultipleObjects, DeleteObject, GetObjectTagging, InitiateMultipartUpload,
+    ObjectVersion, Operation, RestoreTier, UploadPart, UploadPartCopy,
 };
 
 /// Keys of one Delete Multiple Objects (`cos-api.md` 3.5).
@@ -165,6 +167,21 @@ impl HttpStore {
         bucket::versioning(&self.session).await
     }
 
+    /// Asks for an archived object, to be there for some days.
+    pub async fn restore(&self, key: &ObjectKey, days: u32, tier: RestoreTier) -> Result<Restoration, StoreError> {
+        archive::restore(&self.session, key, days, tier).await
+    }
+
+    /// Whether an object can be read, and if not whether it is on its way.
+    pub async fn restoration(&self, key: &ObjectKey) -> Result<Restoration, StoreError> {
+        archive::restoration(&self.session, key).await
+    }
+
+    /// Switches the versions of the bucket's objects on, or suspends them.
+    pub async fn set_versioning(&self, is_on: bool) -> Result<(), StoreError> {
+        bucket::set_versioning(&self.session, if is_on { Versioning::Enabled } else { Versioning::Suspended }).await
+    }
+
     /// All buckets of the account, where the key may know them.
     pub async fn known_buckets(&self) -> Result<Vec<KnownBucket>, StoreError> {
         bucket::known(&self.session, self.service_route.clone()).await
@@ -214,8 +231,18 @@ impl ObjectStore for HttpStore {
         complete::head(&self.session, key).await
     }
 
+    async fn tags(&self, key: &ObjectKey) -> Result<Tags, StoreError> {
+        let request = Request::new(&Operation::GetObjectTagging(GetObjectTagging { key: key.clone(), version: None }));
+        match self.session.ask(&request, Tagging::decode).await {
+            Ok(tagging) if !tagging.tags.is_empty() => Ok(Tags::Are(tagging.header())),
+            Ok(_) => Ok(Tags::None),
+            Err(error) if error.code == Code::NoSuchTagSet.name() => Ok(Tags::None),
+            Err(error) => Err(error),
+        }
+    }
+
     async fn get(&self, request: GetRequest) -> Result<Reading, StoreError> {
-        reading::open(self.session.clone(), request).await
+        reading::open(self.session.clone(), request, None).await
     }
 
     async fn put(
@@ -226,6 +253,18 @@ impl ObjectStore for HttpStore {
         attributes: &ObjectAttributes,
     ) -> Result<Published, StoreError> {
         sending::put(&self.session, key, body, crc64, attributes).await
+    }
+
+    async fn list_versions(&self, request: &VersionsRequest) -> Result<VersionsPage, StoreError> {
+        versions::page(&self.session, request).await
+    }
+
+    async fn head_version(&self, key: &ObjectKey, version: &str) -> Result<ObjectHead, StoreError> {
+        complete::head_version(&self.session, key, Some(version)).await
+    }
+
+    async fn get_version(&self, request: GetRequest, version: &str) -> Result<Reading, StoreError> {
+        reading::open(self.session.clone(), request, Some(version.to_owned())).await
     }
 
     async fn delete(&self, key: &ObjectKey) -> Result<(), StoreError> {

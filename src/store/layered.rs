@@ -12,7 +12,7 @@ use super::{
     Published, Reading, Resumed, Source, StoreError,
 };
 use crate::object::{
-    ByteRange, Crc64, ETag, Limits, ObjectAttributes, ObjectHead, ObjectKey, PartNumber, UploadId, UploadedPart,
+    ByteRange, Crc64, ETag, Limits, ObjectAttributes, ObjectHead, ObjectKey, PartNumber, Tags, UploadId, UploadedPart,
 };
 
 /// A store that changes some calls of the one behind it. Each call is that of [`ObjectStore`] and passes on what it got.
@@ -27,6 +27,10 @@ pub(super) trait LayeredStore: Send + Sync + 'static {
 
     async fn head(&self, key: &ObjectKey) -> Result<ObjectHead, StoreError> {
         self.inner().head(key).await
+    }
+
+    async fn tags(&self, key: &ObjectKey) -> Result<Tags, StoreError> {
+        self.inner().tags(key).await
     }
 
     async fn get(&self, request: GetRequest) -> Result<Reading, StoreError> {
@@ -129,6 +133,10 @@ impl<L: LayeredStore> ObjectStore for L {
 
     async fn head(&self, key: &ObjectKey) -> Result<ObjectHead, StoreError> {
         LayeredStore::head(self, key).await
+    }
+
+    async fn tags(&self, key: &ObjectKey) -> Result<Tags, StoreError> {
+        LayeredStore::tags(self, key).await
     }
 
     async fn get(&self, request: GetRequest) -> Result<Reading, StoreError> {

@@ -3,6 +3,8 @@
 //! Every implementation passes the one suite in `tests/conformance`. Retrying belongs to the implementation:
 //! a caller that gets an error need not try again.
 
+mod archive;
+mod as_of;
 mod assumed_role;
 mod body;
 mod bucket;
@@ -19,6 +21,7 @@ mod instance_role;
 mod journaled;
 mod layered;
 mod listing;
+mod object_options;
 mod object_store;
 mod observed;
 mod orphans;
@@ -34,8 +37,11 @@ mod session;
 pub mod testing;
 mod throttle;
 mod uploads;
+mod versions;
 mod watchdog;
 
+pub use archive::{Restoration, is_archive};
+pub use as_of::AsOf;
 pub use assumed_role::{AssumedRole, Identity, RoleOptions, STS_URL, STS_URL_INTERNAL};
 pub use body::Body;
 pub use bucket::{BucketFacts, KnownBucket};
@@ -48,6 +54,8 @@ pub use instance_role::{InstanceRole, METADATA_URL};
 pub use journaled::{JournaledStore, ResumeWindow};
 #[cfg(feature = "testing")]
 pub(crate) use listing::judge_page;
+pub(crate) use object_options::tags_of;
+pub use object_options::{HeaderRule, ObjectHeader, ObjectOptions, OptionedStore};
 pub use object_store::{
     Copied, CopyRequest, GetRequest, Initiated, ListPage, ListRequest, ListedObject, ListedPart, ListedUpload,
     ObjectStore, Published, Reading, Resumed, Source,
@@ -55,6 +63,7 @@ pub use object_store::{
 pub use provider::{CredentialProvider, FixedKey, ProviderError};
 pub use retry::RetryOptions;
 pub use throttle::{BYTES_PER_SECOND_MIN, Rates, Throttle};
+pub use versions::{ListedVersion, VersionMarker, VersionedObject, VersionsPage, VersionsRequest};
 pub use watchdog::Watchdog;
 
 pub use crate::wire::Op;

@@ -7,10 +7,11 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::stream::BoxStream;
 
-use super::{Body, StoreError};
+use super::versions::{VersionsPage, VersionsRequest};
+use super::{Body, Op, StoreError, StoreErrorKind};
 use crate::object::{
-    ByteRange, Crc64, ETag, Limits, ObjectAttributes, ObjectHead, ObjectKey, PartNumber, StoredObject, UploadId,
-    UploadedPart,
+    ByteRange, Crc64, ETag, Limits, ObjectAttributes, ObjectHead, ObjectKey, PartNumber, Protection, StoredObject,
+    Tags, UploadId, UploadedPart,
 };
 pub use crate::wire::answer::ListedPart;
 use crate::wire::attributes::STANDARD;
@@ -31,6 +32,9 @@ pub trait ObjectStore: Send + Sync + 'static {
 
     /// Size, version and metadata of an object.
     async fn head(&self, key: &ObjectKey) -> Result<ObjectHead, StoreError>;
+
+    /// The tags of an object.
+    async fn tags(&self, key: &ObjectKey) -> Result<Tags, StoreError>;
 
     /// Opens an object or a range of it for reading.
     ///
@@ -111,8 +115,27 @@ pub trait ObjectStore: Send + Sync + 'static {
     /// The parts that an upload has, by number.
     async fn list_parts(&self, key: &ObjectKey, upload: &UploadId) -> Result<Vec<ListedPart>, StoreError>;
 
+    /// One page of versions, for a bucket that keeps them.
+    async fn list_versions(&self, request: &VersionsRequest) -> Result<VersionsPage, StoreError> {
+        Err(without_versions(Op::ListObjectVersions, &request.prefix))
+    }
+
+    /// Size, version and metadata of a version of an object, by its id.
+    async fn head_version(&self, key: &ObjectKey, _version: &str) -> Result<ObjectHead, StoreError> {
+        Err(without_versions(Op::HeadObject, key.as_str()))
+    }
+
+    /// Opens a version of an object for reading, as [`ObjectStore::get`].
+    async fn get_version(&self, request: GetRequest, _version: &str) -> Result<Reading, StoreError> {
+        Err(without_versions(Op::GetObject, request.key.as_str()))
+    }
+
     /// What the service's clock says, as far as its answers have told.
     fn service_time(&self) -> SystemTime;
+}
+
+fn without_versions(op: Op, key: &str) -> StoreError {
+    StoreError::new(StoreErrorKind::Unsupported, op, key, "there are no versions here")
 }
 
 /// What the service answered when it was asked to begin an upload.
@@ -208,8 +231,17 @@ pub struct CopyRequest {
     pub replace: Option<ObjectAttributes>,
     /// The class of a copy that keeps the metadata of its source; `None` for that of every day. The service keeps it never.
     pub storage_class: Option<String>,
+    /// The encryption and access list of a copy that keeps the metadata of its source. The service keeps neither.
+    pub protection: Protection,
     /// Bytes in the source, where they are known: a small copy is not waited for as long as a large one may take.
     pub bytes: Option<u64>,
+}
+
+impl CopyRequest {
+    /// A copy that keeps the metadata of its source, but for what the service does not keep.
+    pub fn new(source: Source, key: ObjectKey) -> CopyRequest {
+        CopyRequest { source, key, replace: None, storage_class: None, protection: Protection::default(), bytes: None }
+    }
 }
 
 /// What the service answered for a copy.

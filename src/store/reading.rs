@@ -24,12 +24,18 @@ use crate::wire::operation::{GetObject, Operation};
 use crate::wire::range::RangeSpec;
 use crate::wire::request::Headers;
 
-/// Opens an object or a range of it.
-pub(super) async fn open(session: Arc<Session>, wanted: GetRequest) -> Result<Reading, StoreError> {
-    let opened = Opened::open(&session, &wanted.key, wanted.range, wanted.if_match, &mut session.tries()).await?;
+/// Opens an object or a range of it, in that version if one is named.
+pub(super) async fn open(
+    session: Arc<Session>,
+    wanted: GetRequest,
+    version: Option<String>,
+) -> Result<Reading, StoreError> {
+    let version = version.filter(|version| !version.is_empty());
+    let object = Object { key: wanted.key, version };
+    let opened = Opened::open(&session, &object, wanted.range, wanted.if_match, &mut session.tries()).await?;
     let head = opened.head;
     let stretch = Stretch {
-        key: wanted.key,
+        object,
         etag: head.etag.clone(),
         at: opened.start,
         end: opened.end,
@@ -43,6 +49,13 @@ pub(super) async fn open(session: Arc<Session>, wanted: GetRequest) -> Result<Re
     };
     let body = futures_util::stream::try_unfold(stretch, Stretch::next).boxed();
     Ok(Reading { head, body })
+}
+
+/// Which object is read.
+struct Object {
+    key: ObjectKey,
+    /// The id of its version; `None` is the newest.
+    version: Option<String>,
 }
 
 /// An answer to Get Object whose head is as it must be.
@@ -59,12 +72,13 @@ struct Opened {
 impl Opened {
     async fn open(
         session: &Session,
-        key: &ObjectKey,
+        object: &Object,
         range: Option<ByteRange>,
         if_match: Option<ETag>,
         tries: &mut Tries,
     ) -> Result<Opened, StoreError> {
-        let mut get = GetObject::new(key.clone(), range.map(RangeSpec::from));
+        let mut get = GetObject::new(object.key.clone(), range.map(RangeSpec::from));
+        get.version.clone_from(&object.version);
         get.conditions = Conditions::matching(if_match.clone());
         let request = Request::new(&Operation::GetObject(get));
         loop {
@@ -135,7 +149,7 @@ impl Opened {
 struct Stretch {
     session: Arc<Session>,
     request: Request,
-    key: ObjectKey,
+    object: Object,
     etag: ETag,
     /// Offset of the next byte to give.
     at: u64,
@@ -172,7 +186,7 @@ impl Stretch {
             let mut tries = self.tries.take().unwrap_or_else(|| self.session.tries());
             tries.again(failed).await?;
             let rest = ByteRange::new(self.at, self.end);
-            let opened = Opened::open(&self.session, &self.key, rest, Some(self.etag.clone()), &mut tries).await?;
+            let opened = Opened::open(&self.session, &self.object, rest, Some(self.etag.clone()), &mut tries).await?;
             (self.body, self.skip, self.tries) = (opened.body, opened.skip, Some(tries));
         }
         Ok(None)

@@ -38,7 +38,8 @@ pub(super) async fn put(
     if published.crc64.is_none() {
         return complete::verify(session, &request, key, published, expected).await;
     }
-    if is_plausible(&published.etag, digests.md5) || session.etags_are_opaque() {
+    let is_opaque = attributes.protection.encryption.as_ref().is_some_and(|encryption| !encryption.tells_md5());
+    if is_opaque || is_plausible(&published.etag, digests.md5) || session.etags_are_opaque() {
         return Ok(published);
     }
     confirm_etag(session, key, published, expected).await

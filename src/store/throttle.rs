@@ -48,7 +48,7 @@ pub struct Throttle {
 
 #[derive(Clone, Debug, Default)]
 struct Buckets {
-    /// Tokio's mutex, 9 in the order of locks: who holds it waits for the next tick.
+    /// Tokio's mutex, 4 in the order of locks: who holds it waits for the next tick, and those behind him for their turns.
     requests: Option<Arc<Mutex<RequestRate>>>,
     up: Option<ByteRate>,
     down: Option<ByteRate>,

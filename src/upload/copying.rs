@@ -4,9 +4,9 @@ use futures_util::stream::{self, StreamExt, TryStreamExt};
 
 use crate::object::limits::GIB;
 use crate::object::{
-    ByteRange, Checksum, ETag, ObjectAttributes, ObjectKey, PartNumber, StoredObject, UploadId, UploadedPart,
+    ByteRange, Checksum, ETag, ObjectAttributes, ObjectKey, PartNumber, StoredObject, Tags, UploadId, UploadedPart,
 };
-use crate::store::{CopyRequest, GetRequest, ObjectStore, Op, Source, StoreError, StoreErrorKind};
+use crate::store::{CopyRequest, GetRequest, ObjectStore, Op, Source, StoreError, StoreErrorKind, tags_of};
 
 /// Ranges of a large copy that are made at once. They cost this machine nothing but a connection each.
 const COPY_CONCURRENCY: usize = 8;
@@ -19,10 +19,24 @@ const COPY_RANGE_BYTES: u64 = GIB;
 const COPY_ATTEMPTS: usize = 3;
 
 /// Copies the object `source` to `key`, on the service, and returns the copy's ETag. `attributes` become the copy's; they
-/// are the source's own where nothing shall change.
+/// are the source's own where nothing shall change. Tags are the source's, which others may have changed since they were asked for.
 ///
 /// A source that is another version by now is [`StoreErrorKind::Changed`]. On error nothing has changed at `key`.
 pub async fn copy_object(
+    store: &dyn ObjectStore,
+    source: &StoredObject,
+    key: &ObjectKey,
+    attributes: &ObjectAttributes,
+) -> Result<ETag, StoreError> {
+    let is_tagged = attributes.tags != Tags::None;
+    let tags = if is_tagged { Tags::Unread } else { Tags::None };
+    let attributes = ObjectAttributes { tags, ..attributes.clone() };
+    // On the heap: it is a part of every call that publishes or moves a file.
+    Box::pin(copy_content(store, source, key, &attributes)).await
+}
+
+/// The same for a file that is another than the source: tags that it is known to have are its own.
+pub(super) async fn copy_content(
     store: &dyn ObjectStore,
     source: &StoredObject,
     key: &ObjectKey,
@@ -32,7 +46,7 @@ pub async fn copy_object(
         return copy_in_parts(store, source, key, attributes).await;
     }
     let (key, replace, bytes) = (key.clone(), Some(attributes.clone()), Some(source.version.size));
-    let copy = CopyRequest { source: Source::of(source), key: key.clone(), replace, storage_class: None, bytes };
+    let copy = CopyRequest { replace, bytes, ..CopyRequest::new(Source::of(source), key.clone()) };
     let copied = store.copy(copy).await?;
     match (copied.crc64, source.version.checksum) {
         (Some(copy), Some(original)) if copy != original => {
@@ -60,7 +74,13 @@ async fn copy_in_parts(
 ) -> Result<ETag, StoreError> {
     let (limits, size) = (store.limits(), source.version.size);
     let range_bytes = COPY_RANGE_BYTES.max(size.div_ceil(limits.part_count_max)).min(limits.part_bytes_max);
-    let upload = store.initiate(key, attributes).await?.upload;
+    // Only the copy of a whole object has the tags of its source.
+    let tags = match &attributes.tags {
+        Tags::Unread => tags_of(store, &source.key).await?,
+        known => known.clone(),
+    };
+    let attributes = ObjectAttributes { tags, ..attributes.clone() };
+    let upload = store.initiate(key, &attributes).await?.upload;
     let result = copy_parts(store, source, key, &upload, range_bytes).await;
     if result.is_err()
         && let Err(error) = store.abort(key, &upload).await

@@ -15,7 +15,7 @@ use tokio::sync::MutexGuard;
 
 use super::body::{Chunk, FETCH_ATTEMPTS, Wanted, chunks};
 use super::content::{Doubt, Fetch, NotHeld};
-use super::copying::{copy_object, rewrite_attributes};
+use super::copying::{copy_content, copy_object, rewrite_attributes};
 use super::error::UploadError;
 use super::extents::{Extent, ExtentSource};
 use super::open_file::OpenFile;
@@ -24,9 +24,9 @@ use super::sending::Sender;
 use super::session::Session;
 use super::state::{Name, Phase, State, Unpublished};
 use super::transfers::{Flight, Transfers};
-use crate::object::{ETag, ObjectAttributes, ObjectKey, StoredObject, UploadedPart, Version};
+use crate::object::{ETag, ObjectAttributes, ObjectKey, StoredObject, Tags, UploadedPart, Version};
 use crate::stats::Stats;
-use crate::store::{Op, Published, StoreError, StoreErrorKind};
+use crate::store::{Op, Published, StoreError, StoreErrorKind, tags_of};
 
 /// How an object is made of a file.
 enum How {
@@ -353,7 +353,13 @@ impl Publishing<'_> {
             let state = self.lock();
             (state.key.clone(), state.metadata.all())
         };
-        let etag = copy_object(&*self.transfers().store, &object, &key, &attributes).await?;
+        let store = &*self.transfers().store;
+        let tags = match &attributes.tags {
+            Tags::Unread => tags_of(store, &key).await?,
+            known => known.clone(),
+        };
+        let own = ObjectAttributes { tags, ..attributes.clone() };
+        let etag = Box::pin(copy_content(store, &object, &key, &own)).await?;
         Ok(Made { version: Version { etag, ..object.version }, attributes, part_count: 1 })
     }
 

@@ -4,15 +4,37 @@ use super::code::Code;
 use super::escape::header_value;
 use super::operation::RequestError;
 use super::request::{HeaderPair, Headers};
-use crate::object::{Limits, ObjectAttributes};
+use crate::object::{Encryption, Limits, ObjectAttributes, Protection, Tags};
 
 /// The prefix of user metadata.
 pub const META_PREFIX: &str = "x-cos-meta-";
 
+/// Who may read an object (`cos-api.md` 3.1).
+pub const ACL: &str = "x-cos-acl";
+/// How an object is encrypted, and with which key (`cos-api.md` 3.13).
+pub const ENCRYPTION: &str = "x-cos-server-side-encryption";
+/// Which key it is encrypted with.
+pub const KMS_KEY: &str = "x-cos-server-side-encryption-cos-kms-key-id";
+/// The tags that an object is to have, and on answers how many it has (`cos-api.md` 3.1, 3.2).
+pub const TAGGING: &str = "x-cos-tagging";
+/// How many tags an object has.
+pub const TAG_COUNT: &str = "x-cos-tagging-count";
+
+/// The access lists that have a name of their own.
+pub const ACLS: [&str; 7] = [
+    "default",
+    "private",
+    "public-read",
+    "public-read-write",
+    "authenticated-read",
+    "bucket-owner-read",
+    "bucket-owner-full-control",
+];
+
 /// The class of an object that names none.
 pub const STANDARD: &str = "STANDARD";
 /// The storage classes that the service knows (`cos-api.md` 3.11).
-const STORAGE_CLASSES: [&str; 10] = [
+pub const STORAGE_CLASSES: [&str; 10] = [
     STANDARD,
     "STANDARD_IA",
     "INTELLIGENT_TIERING",
@@ -36,8 +58,11 @@ impl ObjectAttributes {
             cache_control: text("cache-control"),
             content_disposition: text("content-disposition"),
             content_encoding: text("content-encoding"),
+            content_language: text("content-language"),
             expires: text("expires"),
             storage_class: class.filter(|class| class != STANDARD),
+            protection: Protection::from_headers(headers),
+            tags: tags(headers),
             user: headers.with_prefix(META_PREFIX).map(|(suffix, value)| (suffix, value.to_owned())).collect(),
         }
     }
@@ -50,6 +75,7 @@ impl ObjectAttributes {
             ("cache-control", &self.cache_control),
             ("content-disposition", &self.content_disposition),
             ("content-encoding", &self.content_encoding),
+            ("content-language", &self.content_language),
             ("expires", &self.expires),
             ("x-cos-storage-class", &self.storage_class),
         ];
@@ -57,6 +83,10 @@ impl ObjectAttributes {
             if let Some(value) = value {
                 headers.push((name.into(), header_value(value).into_owned()));
             }
+        }
+        self.protection.push_headers(headers);
+        if let Tags::Are(tagging) = &self.tags {
+            headers.push((TAGGING.into(), tagging.clone()));
         }
         for (suffix, value) in &self.user {
             let name = format!("{META_PREFIX}{}", suffix.to_ascii_lowercase());
@@ -82,8 +112,49 @@ impl ObjectAttributes {
             Some(class) if !STORAGE_CLASSES.contains(&class.as_str()) => {
                 Err(RequestError::new(Code::NotSupportedStorageClass, format!("no storage class {class:?}")))
             }
+            _ => self.protection.check(),
+        }
+    }
+}
+
+impl Protection {
+    fn from_headers(headers: Headers<'_>) -> Protection {
+        let text = |name| headers.get(name).map(|value| value.trim().to_owned()).filter(|value| !value.is_empty());
+        let encryption = text(ENCRYPTION).map(|algorithm| Encryption { algorithm, kms_key: text(KMS_KEY) });
+        Protection { acl: text(ACL), encryption }
+    }
+
+    fn check(&self) -> Result<(), RequestError> {
+        if let Some(acl) = self.acl.as_deref().filter(|acl| !ACLS.contains(acl)) {
+            return Err(RequestError::new(Code::InvalidArgument, format!("{ACL}: there is no access list {acl:?}")));
+        }
+        let known = [Encryption::OF_COS, Encryption::OF_KMS];
+        match self.encryption.as_ref().map(|encryption| &*encryption.algorithm) {
+            Some(algorithm) if !known.contains(&algorithm) => {
+                Err(RequestError::new(Code::InvalidArgument, format!("{ENCRYPTION}: there is no {algorithm:?}")))
+            }
             _ => Ok(()),
         }
+    }
+
+    /// Appends it as header lines.
+    pub fn push_headers(&self, headers: &mut Vec<HeaderPair>) {
+        if let Some(acl) = &self.acl {
+            headers.push((ACL.into(), acl.clone()));
+        }
+        let Some(Encryption { algorithm, kms_key }) = &self.encryption else { return };
+        headers.push((ENCRYPTION.into(), header_value(algorithm).into_owned()));
+        if let Some(key) = kms_key {
+            headers.push((KMS_KEY.into(), header_value(key).into_owned()));
+        }
+    }
+}
+
+fn tags(headers: Headers<'_>) -> Tags {
+    match (headers.get(TAGGING).map(str::trim).filter(|tagging| !tagging.is_empty()), headers.get(TAG_COUNT)) {
+        (Some(tagging), _) => Tags::Are(tagging.to_owned()),
+        (None, Some(count)) if count.trim().parse::<u32>().is_ok_and(|count| count > 0) => Tags::Unread,
+        _ => Tags::None,
     }
 }
 

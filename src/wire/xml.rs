@@ -115,6 +115,11 @@ fn resolve(reference: &BytesRef<'_>) -> Result<String, XmlError> {
 }
 
 impl Element {
+    /// All elements, in order.
+    pub(super) fn all_children(&self) -> impl Iterator<Item = &Element> {
+        self.children.iter()
+    }
+
     /// The elements of that name, in order.
     pub(super) fn children(&self, name: &'static str) -> impl Iterator<Item = &Element> {
         self.children.iter().filter(move |child| child.name == name)

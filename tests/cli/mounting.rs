@@ -211,3 +211,37 @@ fn a_mount_has_the_type_of_this_program_and_can_be_made_read_only() {
     }
     home.unmount().succeeded();
 }
+
+/// mount(8) lets an ordinary user's mount be made without HOME and PATH, which it takes away.
+#[test]
+fn an_ordinary_user_mounts_without_the_variables_that_mount_8_takes_away() {
+    // tests/packaging/debian does the same with a device that others may open.
+    let is_for_others = fs::metadata("/dev/fuse").is_ok_and(|device| device.mode() & 0o006 == 0o006);
+    if !rustix::process::geteuid().is_root() || !is_for_others {
+        return;
+    }
+    let home = Home::new();
+    let service = Service::start(&home);
+    let user = "65534";
+    for directory in [home.path(), &home.mount_point()] {
+        std::os::unix::fs::chown(directory, Some(65534), Some(65534)).unwrap();
+    }
+    let mut command = Command::new("setpriv");
+    command.args([
+        "--reuid",
+        user,
+        "--regid",
+        user,
+        "--clear-groups",
+        env!("CARGO_BIN_EXE_cosmount"),
+        BUCKET,
+        "mnt",
+        "-o",
+    ]);
+    command
+        .arg(format!("rw,noexec,nosuid,nodev,user=nobody,log_file=log,state_dir=state,endpoint={}", service.endpoint));
+    command.env_clear().env("COS_SECRETID", ID).env("COS_SECRETKEY", KEY).current_dir(home.path());
+    Done::of(command.output().unwrap()).succeeded();
+    assert!(home.is_mounted());
+    assert!(Command::new("umount").arg(home.mount_point()).status().unwrap().success());
+}

@@ -10,6 +10,7 @@ mod keys;
 mod misbehaviour;
 mod mounted;
 mod obstructing;
+mod past;
 mod planned;
 mod scripted;
 mod suite;
@@ -102,6 +103,7 @@ macro_rules! every_behaviour {
         delimited_listings_gather_common_prefixes
         a_listing_says_what_head_says
         a_copy_has_the_bytes_and_the_metadata_or_new_ones
+        class_tags_and_encryption_are_kept
         an_upload_makes_one_object_of_its_parts
         a_small_part_may_be_the_only_one
         complete_refuses_parts_that_are_not_there

@@ -388,8 +388,7 @@ async fn a_200_with_an_error_inside_is_that_error() {
     let newest = head_reply(5, "newest", None);
     let server = Scripted::start([inside("SlowDown"), Reply::Answer(answer(200, "", copied)), newest]).await;
     let source = Source { key: key(), if_match: None };
-    let copy =
-        CopyRequest { source, key: ObjectKey::new("to").unwrap(), replace: None, storage_class: None, bytes: None };
+    let copy = CopyRequest::new(source, ObjectKey::new("to").unwrap());
     // What was perhaps carried out twice has the version that the object has.
     assert_eq!(client(&server).copy(copy).await.unwrap().etag, ETag::new("newest"));
 }
@@ -485,9 +484,7 @@ async fn a_copy_whose_answer_is_empty_is_settled_by_the_two_objects() {
         let replies = always(answer(200, "", "")).chain([copy, original]);
         let server = Scripted::start(replies).await;
         let source = Source { key: ObjectKey::new("from").unwrap(), if_match: Some(ETag::new("old")) };
-        let copied = client(&server)
-            .copy(CopyRequest { source, key: key(), replace: None, storage_class: None, bytes: Some(5) })
-            .await;
+        let copied = client(&server).copy(CopyRequest { bytes: Some(5), ..CopyRequest::new(source, key()) }).await;
         let copied = copied.map(|copied| copied.etag).map_err(|error| error.kind);
         let expected = if is_done { Ok(ETag::new("new")) } else { Err(StoreErrorKind::Protocol) };
         assert_eq!(copied, expected, "row {index}");
@@ -592,7 +589,7 @@ async fn a_repeated_copy_onto_itself_finds_its_own_work() {
         let head = Reply::Answer(partial(200, &lines, 5, ""));
         let server = Scripted::start([Reply::Close, Reply::Answer(error(412, "PreconditionFailed")), head]).await;
         let source = Source { key: key(), if_match: Some(ETag::new("old")) };
-        let copy = CopyRequest { source, key: key(), replace: Some(ours.clone()), storage_class: None, bytes: None };
+        let copy = CopyRequest { replace: Some(ours.clone()), ..CopyRequest::new(source, key()) };
         let copied = client(&server).copy(copy).await;
         assert_eq!(copied.map(|copied| copied.etag).map_err(|error| error.kind), expected);
     }

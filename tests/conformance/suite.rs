@@ -8,7 +8,8 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use cosmount::object::{
-    ByteRange, Crc64, ETag, ObjectAttributes, ObjectHead, ObjectKey, PartNumber, UploadId, UploadedPart,
+    ByteRange, Crc64, ETag, Encryption, ObjectAttributes, ObjectHead, ObjectKey, PartNumber, Protection, Tags,
+    UploadId, UploadedPart,
 };
 use cosmount::store::{
     Body, CopyRequest, GetRequest, ListPage, ListRequest, ObjectStore, Published, Source, StoreError, StoreErrorKind,
@@ -158,13 +159,7 @@ pub(crate) async fn what_is_not_there_is_not_found(store: Store<'_>) {
     assert_eq!(kind(store.head(&key("missing")).await), StoreErrorKind::NotFound);
     assert_eq!(kind(read(store, whole("missing")).await), StoreErrorKind::NotFound);
     let source = Source { key: key("missing"), if_match: None };
-    let copy = CopyRequest {
-        source: source.clone(),
-        key: key("missing/copy"),
-        replace: None,
-        storage_class: None,
-        bytes: None,
-    };
+    let copy = CopyRequest::new(source.clone(), key("missing/copy"));
     assert_eq!(kind(store.copy(copy).await), StoreErrorKind::NotFound);
     let upload = begin(store, "missing/parts").await;
     let range = ByteRange::new(0, 1).unwrap();
@@ -178,13 +173,7 @@ pub(crate) async fn another_version_than_the_pinned_one_is_changed(store: Store<
     let old = put(store, "pinned", &pattern(3, 5000)).await.etag;
     let source = |if_match: &ETag| Source { key: key("pinned"), if_match: Some(if_match.clone()) };
     let get = |if_match: &ETag| GetRequest { if_match: Some(if_match.clone()), ..range_of("pinned", 10, 20) };
-    let copy = |if_match: &ETag| CopyRequest {
-        source: source(if_match),
-        key: key("pinned/copy"),
-        replace: None,
-        storage_class: None,
-        bytes: None,
-    };
+    let copy = |if_match: &ETag| CopyRequest::new(source(if_match), key("pinned/copy"));
     assert!(read(store, get(&old)).await.is_ok());
     assert!(store.copy(copy(&old)).await.is_ok());
 
@@ -230,10 +219,7 @@ pub(crate) async fn awkward_keys_are_keys(store: Store<'_>) {
         assert_eq!(store.head(&key(name)).await.unwrap().size, bytes.len() as u64, "{name:?}");
         let copied = format!("awkward2/{}", name.get(..name.len().min(800)).unwrap_or("long"));
         let source = Source { key: key(name), if_match: None };
-        store
-            .copy(CopyRequest { source, key: key(&copied), replace: None, storage_class: None, bytes: None })
-            .await
-            .unwrap();
+        store.copy(CopyRequest::new(source, key(&copied))).await.unwrap();
         assert_eq!(bytes_of(store, &copied).await, bytes, "{name:?}");
         let upload = begin(store, name).await;
         store.abort(&key(name), &upload).await.unwrap();
@@ -329,13 +315,7 @@ pub(crate) async fn a_copy_has_the_bytes_and_the_metadata_or_new_ones(store: Sto
     let bytes = pattern(6, 10_000);
     store.put(&key("copy/from"), pieces(&bytes), Crc64::of(&bytes), &attributes("1")).await.unwrap();
     let source = Source { key: key("copy/from"), if_match: None };
-    let copy = |to: &str, replace| CopyRequest {
-        source: source.clone(),
-        key: key(to),
-        replace,
-        storage_class: None,
-        bytes: None,
-    };
+    let copy = |to: &str, replace| CopyRequest { replace, ..CopyRequest::new(source.clone(), key(to)) };
 
     let copied = store.copy(copy("copy/kept", None)).await.unwrap();
     let head = store.head(&key("copy/kept")).await.unwrap();
@@ -356,6 +336,51 @@ pub(crate) async fn a_copy_has_the_bytes_and_the_metadata_or_new_ones(store: Sto
     store.copy(copy("copy/from", Some(attributes("3")))).await.unwrap();
     assert_eq!(store.head(&key("copy/from")).await.unwrap().attributes, attributes("3"));
     assert_eq!(bytes_of(store, "copy/from").await, bytes);
+}
+
+/// Which is told of its tags and its access list is little: their owner may be another than who reads.
+pub(crate) async fn class_tags_and_encryption_are_kept(store: Store<'_>) {
+    let encryption = |algorithm: &str| Some(Encryption { algorithm: algorithm.into(), kms_key: None });
+    let given = ObjectAttributes {
+        content_language: Some("de".into()),
+        storage_class: Some("STANDARD_IA".into()),
+        protection: Protection { acl: Some("private".into()), encryption: encryption(Encryption::OF_COS) },
+        tags: Tags::Are("a=1&b=x%20y".into()),
+        ..attributes("1")
+    };
+    let told = ObjectAttributes {
+        protection: Protection { acl: None, ..given.protection.clone() },
+        tags: Tags::Unread,
+        ..given.clone()
+    };
+    store.put(&key("kept/put"), pieces(b"x"), Crc64::of(b"x"), &given).await.unwrap();
+    let upload = store.initiate(&key("kept/parts"), &given).await.unwrap().upload;
+    let part = send(store, "kept/parts", &upload, 1, b"x").await;
+    store.complete(&key("kept/parts"), &upload, &[part.etag], 1, Some(Crc64::of(b"x"))).await.unwrap();
+    for name in ["kept/put", "kept/parts"] {
+        assert_eq!(store.head(&key(name)).await.unwrap().attributes, told, "{name}");
+        assert_eq!(store.tags(&key(name)).await.unwrap(), given.tags, "{name}");
+    }
+    // A copy has the tags of its source, whatever of its metadata is replaced, and of the rest what it is given.
+    let source = Source { key: key("kept/put"), if_match: None };
+    let copy = |to: &str, replace| CopyRequest { replace, ..CopyRequest::new(source.clone(), key(to)) };
+    store.copy(copy("kept/copy", None)).await.unwrap();
+    let plain = ObjectAttributes { storage_class: None, protection: Protection::default(), ..told.clone() };
+    assert_eq!(store.head(&key("kept/copy")).await.unwrap().attributes, plain);
+    store.copy(copy("kept/again", Some(told.clone()))).await.unwrap();
+    assert_eq!(store.head(&key("kept/again")).await.unwrap().attributes, told);
+    assert_eq!(store.tags(&key("kept/again")).await.unwrap(), given.tags);
+    store.copy(copy("kept/other", Some(ObjectAttributes { tags: Tags::Are("c=3".into()), ..told }))).await.unwrap();
+    assert_eq!(store.tags(&key("kept/other")).await.unwrap(), Tags::Are("c=3".into()));
+    let kms = ObjectAttributes {
+        protection: Protection { acl: None, encryption: encryption(Encryption::OF_KMS) },
+        ..ObjectAttributes::default()
+    };
+    store.put(&key("kept/kms"), pieces(b"x"), Crc64::of(b"x"), &kms).await.unwrap();
+    assert_eq!(store.head(&key("kept/kms")).await.unwrap().attributes.protection, kms.protection);
+    put(store, "kept/plain", b"x").await;
+    assert_eq!(store.tags(&key("kept/plain")).await.unwrap(), Tags::None);
+    assert_eq!(kind(store.tags(&key("kept/none")).await), StoreErrorKind::NotFound);
 }
 
 pub(crate) async fn an_upload_makes_one_object_of_its_parts(store: Store<'_>) {

@@ -53,10 +53,7 @@ async fn every_call(reply: impl Fn(&str) -> Reply) -> Vec<String> {
             "put" => store.put(&key(), body, some, &ObjectAttributes::default()).await.map(drop),
             "delete" => store.delete(&key()).await,
             "delete many" => store.delete_many(&[key()]).await.map(drop),
-            "copy" => store
-                .copy(CopyRequest { source, key: key(), replace: None, storage_class: None, bytes: Some(3) })
-                .await
-                .map(drop),
+            "copy" => store.copy(CopyRequest { bytes: Some(3), ..CopyRequest::new(source, key()) }).await.map(drop),
             "part copy" => store.upload_part_copy(&key(), &upload, number, &source, range).await.map(drop),
             "complete" => store.complete(&key(), &upload, &[ETag::new("p")], 3, Some(some)).await.map(drop),
             _ => store.upload_part(&key(), &upload, number, body, some).await.map(drop),

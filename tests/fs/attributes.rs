@@ -217,6 +217,7 @@ fn described() -> ObjectAttributes {
         expires: Some("Thu, 16 May 2029 06:45:51 GMT".into()),
         storage_class: Some("STANDARD_IA".into()),
         user: user.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
+        ..ObjectAttributes::default()
     }
 }
 

@@ -420,7 +420,7 @@ impl Run {
     async fn end(mut self) -> Result<(), String> {
         for mut caller in std::mem::take(&mut self.callers) {
             let control = caller.control.clone();
-            unhindered(&self.bed.clock, &control, caller.close_all()).await;
+            Box::pin(unhindered(&self.bed.clock, &control, caller.close_all())).await;
         }
         Box::pin(self.look(&self.bed.fs.clone())).await;
         self.explain().await?;

@@ -21,6 +21,7 @@ mod holes;
 mod interrupted_renames;
 mod links;
 mod listings;
+mod made_with;
 mod memory;
 mod model;
 mod names;

@@ -452,7 +452,8 @@ async fn three_files_are_copied_in_a_ring() {
         // At the place where it was, so that each has bytes of its own around it.
         copy(&bed, (from, 100), (to, 100), 5 * PART).await.unwrap();
     }
-    let closed = tokio::time::timeout(PATIENCE, async { tokio::join!(a.close(), b.close(), c.close()) }).await;
+    let closing = Box::pin(async { tokio::join!(a.close(), b.close(), c.close()) });
+    let closed = tokio::time::timeout(PATIENCE, closing).await;
     let (first, second, third) = closed.expect("nobody waits for ever");
     first.and(second).and(third).unwrap();
     // A copy reads what its source has at that time: `a` last, from `c`, which has it from `b`, which has it from `a`.

@@ -243,6 +243,13 @@ impl Bed {
         self.since(Mark(0))
     }
 
+    /// A command of this program, for the user who has mounted.
+    pub(crate) fn cli(&self) -> Command {
+        let mut command = cosmount();
+        command.env("HOME", self.home.path().join("home")).env("XDG_RUNTIME_DIR", self.home.path());
+        command
+    }
+
     /// The bucket, over a client that has nothing to do with the mount.
     pub(crate) fn bucket(&self) -> Bucket {
         self.service.bucket()

@@ -18,6 +18,7 @@ mod failing;
 mod frugal_edits;
 mod killed;
 mod large;
+mod made_with;
 mod metrics;
 mod model;
 mod names;

@@ -115,7 +115,7 @@ proptest! {
 fn small_answers_arrive_as_they_were_meant() {
     let date = SystemTime::UNIX_EPOCH + Duration::from_secs(1_600_000_000);
     let deleted = DeleteResult {
-        deleted: vec![Deleted { key: "a <&> 腾 ".into(), version: None }],
+        deleted: vec![Deleted { key: "a <&> 腾 ".into(), version: None, marker: Some("m".into()) }],
         errors: vec![DeleteFailure {
             key: "b".into(),
             version: Some("v".into()),

@@ -3,7 +3,9 @@
 use std::time::{Duration, SystemTime};
 
 use cosmount::object::key::KEY_BYTES_MAX;
-use cosmount::object::{BucketName, ByteRange, ETag, ObjectAttributes, ObjectKey, PartNumber, UploadId};
+use cosmount::object::{
+    BucketName, ByteRange, ETag, Encryption, ObjectAttributes, ObjectKey, PartNumber, Protection, Tags, UploadId,
+};
 use cosmount::wire::answer::{Contents, Versioning};
 use cosmount::wire::condition::{Conditions, ETagMatch};
 use cosmount::wire::operation::*;
@@ -68,18 +70,31 @@ pub(crate) fn header_value() -> impl Strategy<Value = String> {
 pub(crate) fn attributes() -> impl Strategy<Value = ObjectAttributes> {
     let standard = (of(header_value()), of(header_value()), of(header_value()), of(header_value()), of(header_value()));
     let class = of(prop_oneof![Just("STANDARD_IA"), Just("ARCHIVE"), Just("MAZ_INTELLIGENT_TIERING")]);
-    (standard, class, btree_map("[a-z0-9-]{1,20}", header_value(), 0..4)).prop_map(|(standard, class, user)| {
-        let (content_type, cache_control, content_disposition, content_encoding, expires) = standard;
-        ObjectAttributes {
-            content_type,
-            cache_control,
-            content_disposition,
-            content_encoding,
-            expires,
-            storage_class: class.map(str::to_owned),
-            user,
-        }
-    })
+    let acl = of(prop_oneof![Just("private"), Just("public-read")]);
+    let encryption = of((prop_oneof![Just("AES256"), Just("cos/kms")], of("[a-z0-9-]{1,36}")));
+    let protection = (acl, encryption).prop_map(|(acl, encryption)| Protection {
+        acl: acl.map(str::to_owned),
+        encryption: encryption.map(|(algorithm, kms_key)| Encryption { algorithm: algorithm.to_owned(), kms_key }),
+    });
+    let tags = prop_oneof![Just(Tags::None), "[a-z]{1,9}=[a-z]{0,9}".prop_map(Tags::Are)];
+    let user = btree_map("[a-z0-9-]{1,20}", header_value(), 0..4);
+    (standard, of(header_value()), class, protection, tags, user).prop_map(
+        |(standard, content_language, class, protection, tags, user)| {
+            let (content_type, cache_control, content_disposition, content_encoding, expires) = standard;
+            ObjectAttributes {
+                content_type,
+                cache_control,
+                content_disposition,
+                content_encoding,
+                content_language,
+                expires,
+                storage_class: class.map(str::to_owned),
+                protection,
+                tags,
+                user,
+            }
+        },
+    )
 }
 
 pub(crate) fn conditions() -> impl Strategy<Value = Conditions> {
@@ -95,8 +110,13 @@ pub(crate) fn conditions() -> impl Strategy<Value = Conditions> {
 }
 
 pub(crate) fn passed() -> impl Strategy<Value = PassedHeaders> {
-    const NAMES: [&str; 5] =
-        ["x-cos-acl", "x-cos-grant-read", "x-cos-tagging", "x-cos-traffic-limit", "x-cos-server-side-encryption"];
+    const NAMES: [&str; 5] = [
+        "x-cos-grant-write",
+        "x-cos-grant-read",
+        "x-cos-tagging-directive",
+        "x-cos-traffic-limit",
+        "x-cos-server-side-encryption-context",
+    ];
     let pair = (proptest::sample::select(&NAMES[..]), header_value());
     vec(pair, 0..3).prop_map(|pairs| pairs.into_iter().map(|(name, value)| (name.to_owned(), value)).collect())
 }
@@ -166,6 +186,18 @@ pub(crate) fn object_operation() -> impl Strategy<Value = Operation> {
     ]
 }
 
+pub(crate) fn sub_resource_operation() -> impl Strategy<Value = Operation> {
+    let version = || of("[!-~]{1,20}");
+    let tier = prop_oneof![Just(RestoreTier::Expedited), Just(RestoreTier::Standard), Just(RestoreTier::Bulk)];
+    prop_oneof![
+        (key(), version()).prop_map(|(key, version)| Operation::GetObjectTagging(GetObjectTagging { key, version })),
+        key().prop_map(|key| Operation::GetObjectAcl(GetObjectAcl { key })),
+        (key(), version(), 1u32..=365, tier).prop_map(|(key, version, days, tier)| {
+            Operation::RestoreObject(RestoreObject { key, version, days, tier })
+        }),
+    ]
+}
+
 pub(crate) fn multipart_operation() -> impl Strategy<Value = Operation> {
     let parts = vec((number(), etag()).prop_map(|(number, etag)| CompletedPart { number, etag }), 1..20);
     prop_oneof![
@@ -208,6 +240,18 @@ pub(crate) fn bucket_operation() -> impl Strategy<Value = Operation> {
         (awkward(60), awkward(3), awkward(60), of(any::<u32>()), any::<bool>()).prop_map(
             |(prefix, delimiter, marker, max_keys, url_encoded)| {
                 Operation::ListObjects(ListObjects { prefix, delimiter, marker, max_keys, url_encoded })
+            }
+        ),
+        (awkward(60), awkward(3), awkward(60), awkward(20), of(any::<u32>()), any::<bool>()).prop_map(
+            |(prefix, delimiter, key_marker, version_id_marker, max_keys, url_encoded)| {
+                Operation::ListObjectVersions(ListObjectVersions {
+                    prefix,
+                    delimiter,
+                    key_marker,
+                    version_id_marker,
+                    max_keys,
+                    url_encoded,
+                })
             }
         ),
         (awkward(60), awkward(3), awkward(60), awkward(20), of(any::<u32>()), any::<bool>()).prop_map(

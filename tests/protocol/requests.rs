@@ -42,6 +42,11 @@ proptest! {
     }
 
     #[test]
+    fn requests_about_what_an_object_has_beside_arrive_as_they_were_meant(operation in sub_resource_operation()) {
+        prop_assert_eq!(received(&operation), Ok(operation));
+    }
+
+    #[test]
     fn requests_of_uploads_arrive_as_they_were_meant(operation in multipart_operation()) {
         prop_assert_eq!(received(&operation), Ok(operation));
     }

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod bed;
+mod beside;
 mod durability;
 mod faults;
 mod killed;
@@ -11,3 +12,4 @@ mod log;
 mod multipart;
 mod objects;
 mod protocol;
+mod versions;

@@ -43,6 +43,9 @@ fn metadata_comes_back() {
         ("cache-control", "max-age=5"),
         ("content-disposition", "attachment"),
         ("content-encoding", "gzip"),
+        ("content-language", "de"),
+        ("x-cos-server-side-encryption", "cos/kms"),
+        ("x-cos-server-side-encryption-cos-kms-key-id", "k-1"),
         ("expires", "Thu, 16 May 2030 06:45:51 GMT"),
         ("x-cos-meta-Mtime", "1557989151.5"),
         ("x-cos-storage-class", "STANDARD_IA"),
@@ -67,7 +70,9 @@ fn metadata_beyond_the_rules_is_refused() {
     put(&[("x-cos-meta-a", &full), ("x-cos-meta-b", &full)]).assert_refused(400, "InvalidArgument");
     put(&[("x-cos-storage-class", "COLD")]).assert_refused(400, "NotSupportedStorageClass");
     put(&[("x-cos-tagging", "a=1&a=2")]).assert_refused(400, "InvalidTag");
-    put(&[("x-cos-acl", "public-read")]).assert_refused(501, "NotImplemented");
+    put(&[("x-cos-acl", "public-reed")]).assert_refused(400, "InvalidArgument");
+    put(&[("x-cos-server-side-encryption", "ROT13")]).assert_refused(400, "InvalidArgument");
+    put(&[("x-cos-grant-read", "id=\"1\"")]).assert_refused(501, "NotImplemented");
     assert_eq!(bed.get("/a").status, 404);
 }
 

@@ -234,11 +234,11 @@ fn what_is_not_implemented_says_so() {
     for (method, path, name) in [
         (Method::Get, "/", "acl"),
         (Method::Put, "/", "lifecycle"),
-        (Method::Get, "/", "versions"),
+        (Method::Get, "/", "policy"),
         (Method::Put, "/a", "acl"),
-        (Method::Get, "/a", "tagging"),
+        (Method::Put, "/a", "tagging"),
         (Method::Post, "/a", "append"),
-        (Method::Post, "/a", "restore"),
+        (Method::Put, "/a", "rename"),
     ] {
         bed.ask(method, path, &[(name, "")], &[], b"").assert_refused(501, "NotImplemented");
     }

@@ -33,7 +33,7 @@ const RANK_ENVIRONMENT: u8 = 7;
 const RANK_PROCESS: u8 = 9;
 
 /// Crates that have a home, and the beginnings of the paths that are it.
-const HOMES: [(&str, &[&str]); 29] = [
+const HOMES: [(&str, &[&str]); 31] = [
     ("sha1", &["wire/sign", "server/"]),
     ("sha2", &["wire/sign"]),
     ("hmac", &["wire/sign"]),
@@ -57,6 +57,8 @@ const HOMES: [(&str, &[&str]); 29] = [
     ("parking_lot", &["fs/open/inode.rs"]),
     ("fuser", &["fuse/"]),
     ("clap", &["cli/"]),
+    ("clap_complete", &["cli/"]),
+    ("sd_notify", &["cli/service_manager.rs"]),
     ("close_fds", &["cli/"]),
     ("env_logger", &["cli/"]),
     ("unicode_width", &["cli/terminal.rs"]),

@@ -145,7 +145,7 @@ async fn check_all(
 ) {
     sheet.add_all(machine::configuration(config));
     let allow_other = config.as_ref().is_ok_and(|config| config.fuse.allow_other);
-    let search_path = std::env::var("PATH").unwrap_or_default();
+    let search_path = crate::cli::search_path();
     let mounting = tokio::task::spawn_blocking(move || machine::mounting(&search_path, allow_other));
     sheet.add_all(mounting.await.unwrap_or_default());
     sheet.add(machine::open_files());

@@ -108,7 +108,7 @@ impl Probe {
         let (from, key) = (self.key("")?, self.key(suffix)?);
         let source = Source { key: from, if_match: None };
         let bytes = Some(SMALL_BYTES as u64);
-        self.store.copy(CopyRequest { source, key, replace: None, storage_class: None, bytes }).await.map(drop)
+        self.store.copy(CopyRequest { bytes, ..CopyRequest::new(source, key) }).await.map(drop)
     }
 
     /// An upload of a part and, where `copies`, a part that is copied, completed; and one that is aborted.

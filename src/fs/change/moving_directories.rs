@@ -391,7 +391,7 @@ async fn copy_listed(
     if object.size <= store.limits().put_bytes_max {
         let source = Source { key: old.clone(), if_match: Some(object.etag.clone()) };
         let storage_class = object.class_to_ask_for();
-        let copy = CopyRequest { source, key: new.clone(), replace: None, storage_class, bytes: Some(object.size) };
+        let copy = CopyRequest { storage_class, bytes: Some(object.size), ..CopyRequest::new(source, new.clone()) };
         return Ok(store.copy(copy).await?.etag);
     }
     let head = store.head(old).await?;

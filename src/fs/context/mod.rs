@@ -13,7 +13,8 @@ pub(super) mod temporary;
 
 pub(super) use byte_locks::{LockKind, Range};
 pub(super) use cause::{called_by, caller};
-pub(super) use content_type::{UNKNOWN_TYPE, type_of_name};
+pub(super) use content_type::UNKNOWN_TYPE;
+use content_type::type_of_name;
 pub(super) use error::FsError;
 pub(super) use excluded::Excluded;
 pub(super) use handles::{HandleId, Handles};

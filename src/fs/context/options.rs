@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::{Excluded, Temporary};
+use crate::store::ObjectOptions;
 
 /// Options of the file system.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,6 +54,8 @@ pub struct FsOptions {
     pub remove_unnameable: bool,
     /// Whether a new object's content type is that of its name's extension.
     pub types_by_name: bool,
+    /// What objects are made with beside that.
+    pub objects: ObjectOptions,
 }
 
 /// What becomes of an object that somebody removes.
@@ -135,6 +138,7 @@ impl Default for FsOptions {
             hard_links: HardLinks::Copy,
             remove_unnameable: true,
             types_by_name: true,
+            objects: ObjectOptions::default(),
         }
     }
 }

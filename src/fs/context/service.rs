@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use tokio::sync::Semaphore;
 
-use super::{Deletes, FsError, FsOptions, Others, Overwrites, type_of_name};
+use super::{Deletes, FsError, FsOptions, Others, Overwrites, UNKNOWN_TYPE, type_of_name};
 use crate::clock::Clock;
 use crate::journal::{Inherited, hidden_prefix};
 use crate::memory::Memory;
@@ -117,12 +117,26 @@ impl Context {
         self.store.delete(key).await.map_err(|error| self.told(error))
     }
 
-    /// The content type of a file that moves, where nobody has chosen another one than its old name's.
-    pub(crate) fn retyped(&self, mut attributes: ObjectAttributes, old: &str, new: &str) -> ObjectAttributes {
-        let is_of_name = attributes.content_type.as_deref().is_none_or(|known| known == type_of_name(old));
-        if self.options.types_by_name && is_of_name {
-            attributes.content_type = Some(type_of_name(new).to_owned());
+    /// What is said of a new file of this name that no caller says.
+    pub(crate) fn furnished(&self, attributes: ObjectAttributes, name: &str) -> ObjectAttributes {
+        let (storage_class, tags) = (self.options.objects.storage_class.clone(), self.options.objects.tags.clone());
+        ObjectAttributes { content_type: Some(self.type_of(name).to_owned()), storage_class, tags, ..attributes }
+    }
+
+    /// The metadata of a file that moves: where nobody has chosen others than its old name's, those of its new one.
+    pub(crate) fn retyped(&self, attributes: ObjectAttributes, old: &str, new: &str) -> ObjectAttributes {
+        let objects = &self.options.objects;
+        let mut attributes = objects.renamed(attributes, old, new);
+        let is_of_name = attributes.content_type.as_deref().is_none_or(|known| known == self.type_of(old));
+        if is_of_name && (self.options.types_by_name || objects.has_type_for([old, new])) {
+            attributes.content_type = Some(self.type_of(new).to_owned());
         }
         attributes
+    }
+
+    /// The content type of a file of this name.
+    fn type_of<'a>(&'a self, name: &str) -> &'a str {
+        let by_name = if self.options.types_by_name { type_of_name(name) } else { UNKNOWN_TYPE };
+        self.options.objects.content_type(name).unwrap_or(by_name)
     }
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use super::Ino;
 use crate::fs::context::{FsOptions, Owner, UNKNOWN_TYPE};
-use crate::object::{META_MTIME, ObjectAttributes, time};
+use crate::object::{DIRECTORY_TYPE, META_MTIME, ObjectAttributes, time};
 
 /// What each kind's type bits are in a mode.
 const TYPES: [(Kind, u32); 7] = [
@@ -216,7 +216,7 @@ fn owner_in(attributes: Option<&ObjectAttributes>, name: &str) -> Option<u32> {
 
 /// The metadata of a directory whose mode and owner nobody has chosen.
 pub(crate) fn unmarked_attributes() -> ObjectAttributes {
-    let content_type = Some("application/x-directory".to_owned());
+    let content_type = Some(DIRECTORY_TYPE.to_owned());
     ObjectAttributes { content_type, ..ObjectAttributes::default() }
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::{FileHandle, OpenMode, Publisher, Writing, inode_of, lock_inode, open_inode, writing_of};
-use crate::fs::context::{Context, CreateFlags, FsError, HandleId, Owner, type_of_name};
+use crate::fs::context::{Context, CreateFlags, FsError, HandleId, Owner};
 use crate::fs::names::{
     Attr, Claim, Entry, EntryKind, FileName, Ino, Kind, METADATA_ATTEMPTS, Names, ObjectStat, Tree, of_file,
 };
@@ -72,10 +72,8 @@ impl Files {
         }
         let key = self.traffic.key_of_new(parent, name, "").await?;
         let now = self.context.clock.now();
-        let mut attributes = self.names.attributes_of_new(parent, Kind::File, permissions, owner);
-        if self.context.options.types_by_name {
-            attributes.content_type = Some(type_of_name(name.as_str()).to_owned());
-        }
+        let attributes = self.names.attributes_of_new(parent, Kind::File, permissions, owner);
+        let attributes = self.context.furnished(attributes, name.as_str());
         let making = CreateFlags { reads: mode.reads, exclusive: mode.exclusive, permissions };
         let writing = Writing::new(OpenFile::empty(&self.context.uploader, key, attributes, None), true);
         writing.temporary.store(self.context.options.temporary.includes(name.as_str(), making), Ordering::Relaxed);

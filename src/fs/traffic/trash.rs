@@ -24,7 +24,7 @@ impl Traffic {
             copy_object(store, &head.version().under(key.clone()), &kept, &head.attributes).await.map(drop)
         } else {
             let source = Source { key: key.clone(), if_match: None };
-            let copy = CopyRequest { source, key: kept.clone(), replace: None, storage_class: None, bytes };
+            let copy = CopyRequest { bytes, ..CopyRequest::new(source, kept.clone()) };
             store.copy(copy).await.map(drop)
         };
         match copied {

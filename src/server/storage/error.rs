@@ -150,6 +150,16 @@ pub(in crate::server) enum Rule {
     InvalidRange,
     /// A copy onto itself that would change nothing.
     CopyChangesNothing,
+    /// The object is archived, and cannot be read before it was restored.
+    Archived,
+    /// The object is archived nowhere.
+    NotArchived,
+    /// The object is being restored already.
+    BeingRestored,
+    /// The object has no version of that id.
+    NoSuchVersion,
+    /// The version marks a deletion.
+    IsDeleted,
 }
 
 impl StorageError {

@@ -32,6 +32,7 @@ pub(super) type Bytewise = &'static [u8];
 
 const BUCKETS: TableDefinition<&str, Bytewise> = TableDefinition::new("buckets");
 const OBJECTS: TableDefinition<(&str, &str), Bytewise> = TableDefinition::new("objects");
+const VERSIONS: TableDefinition<(&str, &str, u64), Bytewise> = TableDefinition::new("versions");
 const UPLOADS: TableDefinition<(&str, &str, &str), Bytewise> = TableDefinition::new("uploads");
 const PARTS: TableDefinition<(&str, u16), Bytewise> = TableDefinition::new("parts");
 const LAYOUTS: TableDefinition<u64, Bytewise> = TableDefinition::new("layouts");
@@ -60,6 +61,8 @@ pub(super) struct Tables<'txn> {
     pub buckets: Kept<'txn, &'static str>,
     /// (bucket, key) -> record. Ordered as listings are: by the bytes of the key.
     pub objects: Kept<'txn, (&'static str, &'static str)>,
+    /// (bucket, key, number) -> an older version or the mark of a deletion, from the newest on.
+    pub versions: Kept<'txn, (&'static str, &'static str, u64)>,
     /// (bucket, key, upload id) -> record.
     pub uploads: Kept<'txn, (&'static str, &'static str, &'static str)>,
     /// (upload id, part number) -> record.
@@ -84,6 +87,7 @@ impl<'txn> Tables<'txn> {
         Ok(Tables {
             buckets: Kept::open(transaction, BUCKETS, rows::BUCKETS)?,
             objects: Kept::open(transaction, OBJECTS, rows::OBJECTS)?,
+            versions: Kept::open(transaction, VERSIONS, rows::VERSIONS)?,
             uploads: Kept::open(transaction, UPLOADS, rows::UPLOADS)?,
             parts: Kept::open(transaction, PARTS, rows::PARTS)?,
             layouts: Kept::open(transaction, LAYOUTS, rows::LAYOUTS)?,
@@ -101,6 +105,7 @@ impl<'txn> Tables<'txn> {
         let mut lines = Vec::new();
         self.buckets.write_down(&mut lines);
         self.objects.write_down(&mut lines);
+        self.versions.write_down(&mut lines);
         self.uploads.write_down(&mut lines);
         self.parts.write_down(&mut lines);
         self.layouts.write_down(&mut lines);
@@ -133,6 +138,10 @@ impl Snapshot {
 
     pub(super) fn objects(&self) -> Result<ReadOnlyTable<(&'static str, &'static str), Bytewise>, StorageError> {
         Ok(self.0.open_table(OBJECTS)?)
+    }
+
+    pub(super) fn versions(&self) -> Result<ReadOnlyTable<(&'static str, &'static str, u64), Bytewise>, StorageError> {
+        Ok(self.0.open_table(VERSIONS)?)
     }
 
     pub(super) fn uploads(

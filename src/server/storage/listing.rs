@@ -92,7 +92,7 @@ impl Storage {
 }
 
 /// Where a walk goes on.
-enum Start {
+pub(super) enum Start {
     At(String),
     After(String),
     Nowhere,
@@ -100,11 +100,11 @@ enum Start {
 
 impl Start {
     /// After every key that begins with `prefix`.
-    fn past(prefix: &str) -> Start {
+    pub(super) fn past(prefix: &str) -> Start {
         successor_of_prefix(prefix).map_or(Start::Nowhere, Start::At)
     }
 
-    fn bound(&self) -> Option<Bound<&str>> {
+    pub(super) fn bound(&self) -> Option<Bound<&str>> {
         match self {
             Start::At(key) => Some(Bound::Included(key)),
             Start::After(key) => Some(Bound::Excluded(key)),
@@ -114,7 +114,7 @@ impl Start {
 }
 
 /// Where a page begins whose marker is `marker`.
-fn first_start(prefix: &str, delimiter: &str, marker: &str) -> Start {
+pub(super) fn first_start(prefix: &str, delimiter: &str, marker: &str) -> Start {
     if marker < prefix || marker.is_empty() {
         return Start::At(prefix.to_owned());
     }
@@ -215,7 +215,7 @@ fn list_uploads(
 }
 
 /// The common prefix that a delimiter folds `key` into: up to and with the first delimiter after `prefix`.
-fn group_of<'k>(key: &'k str, prefix: &str, delimiter: &str) -> Option<&'k str> {
+pub(super) fn group_of<'k>(key: &'k str, prefix: &str, delimiter: &str) -> Option<&'k str> {
     if delimiter.is_empty() {
         return None;
     }

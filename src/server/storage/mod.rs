@@ -19,6 +19,7 @@ mod rows;
 mod segments;
 mod sums;
 mod uploads;
+mod versions;
 mod writing;
 
 use std::fs::OpenOptions;
@@ -36,8 +37,9 @@ pub(super) use error::{Rule, StorageError};
 pub(super) use listing::{ListQuery, ListedUpload, UploadQuery};
 pub(super) use objects::{CopySource, Replacement, Write};
 pub(super) use reading::Reading;
-pub(super) use records::{Attributes, BucketRecord, ObjectRecord, time_of};
+pub(super) use records::{Attributes, BucketRecord, ObjectRecord, Readiness, VersioningRecord, time_of};
 pub(super) use uploads::{CompleteLimits, CopyLimits, UploadRef};
+pub(super) use versions::{Deletion, VersionQuery, VersionRecord};
 pub(super) use writing::{Received, SegmentWriter};
 
 use content::LatestLayout;
@@ -109,7 +111,7 @@ impl Storage {
     /// Refused with [`Rule::BucketExists`] if it is there.
     pub(super) async fn create_bucket(&self, bucket: &BucketName, now: u64) -> Result<(), StorageError> {
         let bucket = bucket.clone();
-        let record = encode(&BucketRecord { created: now })?;
+        let record = encode(&BucketRecord { created: now, versioning: VersioningRecord::Never })?;
         let change = self.index.change(move |tables| {
             if tables.buckets.get(bucket.as_str())?.is_some() {
                 return Err(Rule::BucketExists.into());
@@ -130,8 +132,10 @@ impl Storage {
             let name = bucket.as_str();
             content::require_bucket(tables, name)?;
             let first_object = tables.objects.range((name, "")..)?.next().transpose()?;
+            let first_version = tables.versions.range((name, "", 0)..)?.next().transpose()?;
             let first_upload = tables.uploads.range((name, "", "")..)?.next().transpose()?;
             let occupied = first_object.is_some_and(|(id, _)| id.value().0 == name)
+                || first_version.is_some_and(|(id, _)| id.value().0 == name)
                 || first_upload.is_some_and(|(id, _)| id.value().0 == name);
             if occupied {
                 return Err(Rule::BucketNotEmpty.into());

@@ -6,16 +6,18 @@ use std::ops::Range;
 
 use redb::ReadableTable;
 
-use crate::object::{BucketName, ObjectKey};
+use crate::object::{BucketName, Encryption, ObjectKey};
 use crate::server::digest::hex;
 
-use super::content::{give_up, require_bucket, share, take_segment};
+use super::content::{require_bucket, share, take_segment};
 use super::error::Rule;
 use super::index::{Snapshot, Tables};
-use super::records::{Attributes, Content, ObjectRecord, Slice, decode, encode};
+use super::records::{
+    Attributes, Content, ObjectRecord, Readiness, Restoration, Slice, VersioningRecord, decode, encode,
+};
 use super::segments::ReaderGuard;
 use super::writing::Received;
-use super::{Reading, Storage, StorageError};
+use super::{Reading, Storage, StorageError, versions};
 
 /// Where and how an object is to be written.
 #[derive(Clone, Debug)]
@@ -32,16 +34,24 @@ pub(in crate::server) struct Write {
 pub(in crate::server) struct CopySource {
     pub bucket: BucketName,
     pub key: ObjectKey,
+    /// Its version; `None` for the newest.
+    pub version: Option<String>,
     /// The conditions on the source, judged in the transaction that copies.
     pub holds: Box<dyn Fn(&ObjectRecord) -> bool + Send + Sync>,
+    /// Seconds after the Unix epoch.
+    pub now: u64,
 }
 
 /// What a copy does with the source's attributes (`cos-api.md` 3.6).
 pub(in crate::server) struct Replacement {
     /// `Replaced`: the full new set. `None` is `Copy`.
     pub attributes: Option<Attributes>,
-    /// The class of the copy; the source's own does not count.
+    /// The class of the copy; the source's own does not count, and neither do its encryption and its access list.
     pub storage_class: Option<String>,
+    /// How the copy is encrypted.
+    pub encryption: Option<Encryption>,
+    /// The access list of the copy.
+    pub acl: Option<String>,
     /// The tags of the copy, if they are not the source's.
     pub tagging: Option<Option<String>>,
 }
@@ -58,19 +68,23 @@ impl Storage {
     ) -> Result<ObjectRecord, StorageError> {
         let Received { segment, bytes, digests, sums } = received;
         let slices: Vec<_> = segment.iter().map(|segment| segment.whole(bytes, &digests)).collect();
-        let record = ObjectRecord {
+        // The service tells the digest of what it keeps, and not of what was sent (3.1).
+        let is_opaque = attributes.fields.encryption.as_ref().is_some_and(|encryption| !encryption.tells_md5());
+        let mut record = ObjectRecord {
             size: bytes,
-            etag: hex(&digests.md5),
+            etag: if is_opaque { fresh_etag() } else { hex(&digests.md5) },
             modified: write.now,
             crc64: digests.crc64.0,
             attributes,
             content: Content::Inline(slices),
+            version: None,
+            restoration: None,
         };
         let change = self.index.change(move |tables| {
             require_bucket(tables, write.bucket.as_str())?;
             check_overwrite(tables, &write)?;
             share(tables, &record.content)?;
-            store(tables, &write, &record)?;
+            versions::replace(tables, &write, &mut record)?;
             take_segment(tables, segment, &sums)?;
             Ok(record)
         });
@@ -79,9 +93,24 @@ impl Storage {
 
     /// The object under a key.
     ///
-    /// Refused with [`Rule::NoSuchBucket`] and [`Rule::NoSuchKey`].
-    pub(in crate::server) fn object(&self, bucket: &BucketName, key: &ObjectKey) -> Result<ObjectRecord, StorageError> {
-        object_in(&self.index.snapshot()?, bucket, key)
+    /// Refused with [`Rule::NoSuchBucket`] and [`Rule::NoSuchKey`], or [`Rule::NoSuchVersion`] and [`Rule::IsDeleted`].
+    pub(in crate::server) fn object(
+        &self,
+        bucket: &BucketName,
+        key: &ObjectKey,
+        version: Option<&str>,
+    ) -> Result<ObjectRecord, StorageError> {
+        object_in(&self.index.snapshot()?, bucket, key, version)
+    }
+
+    /// Whether there is an object of a key, in a bucket where it would be lost if it was overwritten (`cos-api.md` 3.10).
+    pub(in crate::server) fn has_unversioned(
+        &self,
+        bucket: &BucketName,
+        key: &ObjectKey,
+    ) -> Result<bool, StorageError> {
+        let versioning = self.bucket(bucket)?.map_or(VersioningRecord::Never, |bucket| bucket.versioning);
+        Ok(versioning == VersioningRecord::Never && self.object(bucket, key, None).is_ok())
     }
 
     /// The object under a key and a way to read it as it is now, whatever happens to the key meanwhile.
@@ -89,34 +118,43 @@ impl Storage {
         &self,
         bucket: &BucketName,
         key: &ObjectKey,
+        version: Option<&str>,
     ) -> Result<(ObjectRecord, OpenObject), StorageError> {
         // The reader registers before the snapshot is taken, so that nothing the snapshot names can go in between.
         let guard = self.segments.reader();
         let snapshot = self.index.snapshot()?;
-        let record = object_in(&snapshot, bucket, key)?;
+        let record = object_in(&snapshot, bucket, key, version)?;
         let slices = self.layouts.slices_of(&snapshot, &record.content)?;
         Ok((record, OpenObject { guard, snapshot, slices }))
     }
 
-    /// Deletes the object under a key, if there is one.
+    /// Begins to restore an archived object, which can be read `delay_seconds` later for `days`. Returns whether it can be read
+    /// already: then its end moves.
     ///
-    /// Refused with [`Rule::NoSuchBucket`].
-    pub(in crate::server) async fn delete_objects(
+    /// Refused with [`Rule::NoSuchBucket`], [`Rule::NoSuchKey`], [`Rule::NotArchived`] and [`Rule::BeingRestored`].
+    pub(in crate::server) async fn restore(
         &self,
-        bucket: &BucketName,
-        keys: Vec<ObjectKey>,
-    ) -> Result<(), StorageError> {
-        let bucket = bucket.clone();
+        write: Write,
+        days: u32,
+        delay_seconds: u64,
+    ) -> Result<bool, StorageError> {
+        const DAY_SECONDS: u64 = 86_400;
         let change = self.index.change(move |tables| {
-            require_bucket(tables, bucket.as_str())?;
-            for key in keys {
-                let removed = tables.objects.remove((bucket.as_str(), key.as_str()))?;
-                let removed: Option<ObjectRecord> = removed.map(|row| decode(row.value())).transpose()?;
-                if let Some(removed) = removed {
-                    give_up(tables, &removed.content)?;
-                }
-            }
-            Ok(())
+            require_bucket(tables, write.bucket.as_str())?;
+            let row = tables.objects.get((write.bucket.as_str(), write.key.as_str()))?;
+            let mut record: ObjectRecord = decode(row.ok_or(Rule::NoSuchKey)?.value())?;
+            let (now, span) = (write.now, u64::from(days) * DAY_SECONDS);
+            let is_there = match record.readiness(now) {
+                Readiness::Always => return Err(Rule::NotArchived.into()),
+                Readiness::OnItsWay => return Err(Rule::BeingRestored.into()),
+                Readiness::Archived => false,
+                Readiness::Until(_) => true,
+            };
+            let ready = if is_there { now } else { now + delay_seconds };
+            record.restoration = Some(Restoration { ready, end: ready + span });
+            // Its content stays counted as it is.
+            tables.objects.insert((write.bucket.as_str(), write.key.as_str()), &encode(&record)?)?;
+            Ok(is_there)
         });
         change.await
     }
@@ -136,17 +174,21 @@ impl Storage {
         let etag_of_copy = fresh_etag();
         let change = self.index.change(move |tables| {
             require_bucket(tables, write.bucket.as_str())?;
-            let mut record = source_in(tables, source.bucket.as_str(), source.key.as_str())?;
+            let mut record = source_in(tables, &source)?;
             if !(source.holds)(&record) {
                 return Err(Rule::PreconditionFailed.into());
             }
+            record.require_readable(source.now)?;
             if record.size > bytes_max {
                 return Err(Rule::EntityTooLarge.into());
             }
             check_overwrite(tables, &write)?;
             let onto_itself = source.bucket == write.bucket && source.key == write.key;
-            let same_class = record.attributes.fields.storage_class == replacement.storage_class;
-            if onto_itself && same_class && replacement.attributes.is_none() && replacement.tagging.is_none() {
+            let fields = &record.attributes.fields;
+            let is_kept_alike = fields.storage_class == replacement.storage_class
+                && fields.encryption == replacement.encryption
+                && replacement.acl.is_none();
+            if onto_itself && is_kept_alike && replacement.attributes.is_none() && replacement.tagging.is_none() {
                 return Err(Rule::CopyChangesNothing.into());
             }
             replace_attributes(&mut record, replacement);
@@ -155,8 +197,9 @@ impl Storage {
                 record.etag = etag_of_copy;
             }
             record.modified = write.now;
+            record.restoration = None;
             share(tables, &record.content)?;
-            store(tables, &write, &record)?;
+            versions::replace(tables, &write, &mut record)?;
             Ok(record)
         });
         change.await
@@ -185,7 +228,12 @@ pub(super) fn object_in(
     snapshot: &Snapshot,
     bucket: &BucketName,
     key: &ObjectKey,
+    version: Option<&str>,
 ) -> Result<ObjectRecord, StorageError> {
+    if let (Some(version), true) = (version, snapshot.buckets()?.get(bucket.as_str())?.is_some()) {
+        let (objects, versions) = (snapshot.objects()?, snapshot.versions()?);
+        return versions::version_in(&objects, &versions, (bucket.as_str(), key.as_str()), version);
+    }
     if let Some(row) = snapshot.objects()?.get((bucket.as_str(), key.as_str()))? {
         return decode(row.value());
     }
@@ -201,7 +249,8 @@ pub(super) fn fresh_etag() -> String {
 }
 
 pub(super) fn check_overwrite(tables: &Tables<'_>, write: &Write) -> Result<(), StorageError> {
-    if !write.forbid_overwrite {
+    // It has no effect once there were versions (3.10).
+    if !write.forbid_overwrite || versions::versioning(tables, write.bucket.as_str())? != VersioningRecord::Never {
         return Ok(());
     }
     match tables.objects.get((write.bucket.as_str(), write.key.as_str()))? {
@@ -211,22 +260,15 @@ pub(super) fn check_overwrite(tables: &Tables<'_>, write: &Write) -> Result<(), 
 }
 
 /// The record of a copy's source.
-fn source_in(tables: &Tables<'_>, bucket: &str, key: &str) -> Result<ObjectRecord, StorageError> {
+fn source_in(tables: &Tables<'_>, source: &CopySource) -> Result<ObjectRecord, StorageError> {
+    let (bucket, key) = (source.bucket.as_str(), source.key.as_str());
     require_bucket(tables, bucket)?;
+    if let Some(version) = &source.version {
+        return versions::version_in(&*tables.objects, &*tables.versions, (bucket, key), version);
+    }
     match tables.objects.get((bucket, key))? {
         Some(row) => decode(row.value()),
         None => Err(Rule::NoSuchKey.into()),
-    }
-}
-
-/// Writes the record of an object whose content is counted already, and gives up what it takes the place of.
-pub(super) fn store(tables: &mut Tables<'_>, write: &Write, record: &ObjectRecord) -> Result<(), StorageError> {
-    let bytes = encode(record)?;
-    let replaced = tables.objects.insert((write.bucket.as_str(), write.key.as_str()), &bytes)?;
-    let replaced: Option<ObjectRecord> = replaced.map(|row| decode(row.value())).transpose()?;
-    match replaced {
-        Some(replaced) => give_up(tables, &replaced.content),
-        None => Ok(()),
     }
 }
 
@@ -237,4 +279,6 @@ fn replace_attributes(record: &mut ObjectRecord, replacement: Replacement) {
     }
     record.attributes.tagging = replacement.tagging.unwrap_or(tagging_of_source);
     record.attributes.fields.storage_class = replacement.storage_class;
+    record.attributes.fields.encryption = replacement.encryption;
+    record.attributes.acl = replacement.acl;
 }

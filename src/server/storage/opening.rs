@@ -13,6 +13,7 @@ use super::index::{DataBase, Index, Tables};
 use super::journal::{Journal, JournalReader};
 use super::records::{Content, ObjectRecord, PartRecord, decode, unpack};
 use super::segments::{Garbage, Segments};
+use super::versions::VersionRecord;
 use super::{Storage, StorageError, md5_lanes, rows};
 
 /// Batches of the journal in one transaction of an index that is made anew: large enough that the transactions cost
@@ -200,6 +201,14 @@ fn count_users(tables: &mut Tables<'_>) -> Result<(), StorageError> {
     for row in tables.objects.iter()? {
         let (_, record) = row?;
         match decode::<ObjectRecord>(record.value())?.content {
+            Content::Inline(inline) => slices.extend(inline),
+            Content::Listed(layout) => layouts.push(layout),
+        }
+    }
+    for row in tables.versions.iter()? {
+        let (_, record) = row?;
+        let VersionRecord::Object(version) = decode(record.value())? else { continue };
+        match version.content {
             Content::Inline(inline) => slices.extend(inline),
             Content::Listed(layout) => layouts.push(layout),
         }

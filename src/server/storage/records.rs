@@ -7,9 +7,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
-use crate::object::{Crc64, ETag, ObjectAttributes, ObjectHead};
+use crate::object::{Crc64, ETag, Encryption, ObjectAttributes, ObjectHead, Protection, Tags};
 
 use super::StorageError;
+use super::error::Rule;
 
 /// A stretch of one segment: the unit that objects and parts are made of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -47,9 +48,58 @@ pub(in crate::server) struct ObjectRecord {
     #[serde(default, skip_serializing_if = "is_default")]
     pub attributes: Attributes,
     pub content: Content,
+    /// Its id; `None` is the null version, which is the only one where there never were others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    /// When its copy that can be read was asked for last, if it is archived.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restoration: Option<Restoration>,
+}
+
+/// An archived object's copy that can be read for a while.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(in crate::server) struct Restoration {
+    /// From when on it is there, in seconds after the Unix epoch.
+    pub ready: u64,
+    /// When it goes away.
+    pub end: u64,
+}
+
+/// Where an archived object is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::server) enum Readiness {
+    /// It can be read: it is not archived at all.
+    Always,
+    /// Nobody has asked for it, or its time is over.
+    Archived,
+    /// It was asked for, and is not there yet.
+    OnItsWay,
+    /// It can be read until then.
+    Until(u64),
 }
 
 impl ObjectRecord {
+    /// Whether it can be read at `now`.
+    pub(in crate::server) fn readiness(&self, now: u64) -> Readiness {
+        let class = self.attributes.fields.storage_class.as_deref().unwrap_or_default();
+        if !class.ends_with("ARCHIVE") {
+            return Readiness::Always;
+        }
+        match self.restoration {
+            Some(restoration) if now < restoration.ready => Readiness::OnItsWay,
+            Some(restoration) if now < restoration.end => Readiness::Until(restoration.end),
+            _ => Readiness::Archived,
+        }
+    }
+
+    /// Refuses with [`Rule::Archived`] what cannot be read at `now`.
+    pub(in crate::server) fn require_readable(&self, now: u64) -> Result<(), StorageError> {
+        match self.readiness(now) {
+            Readiness::Always | Readiness::Until(_) => Ok(()),
+            Readiness::Archived | Readiness::OnItsWay => Err(Rule::Archived.into()),
+        }
+    }
+
     /// The object as HEAD describes it.
     pub(in crate::server) fn head(&self) -> ObjectHead {
         ObjectHead {
@@ -71,6 +121,9 @@ pub(in crate::server) struct Attributes {
     /// `x-cos-tagging` as it was sent, once it was found to be in order.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tagging: Option<String>,
+    /// `x-cos-acl` as it was sent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub acl: Option<String>,
 }
 
 /// [`ObjectAttributes`] as JSON.
@@ -86,9 +139,13 @@ pub(in crate::server) struct Fields {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub content_encoding: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    pub content_language: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub expires: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub storage_class: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub encryption: Option<Encryption>,
     #[serde(skip_serializing_if = "std::collections::BTreeMap::is_empty")]
     pub user: std::collections::BTreeMap<String, String>,
 }
@@ -100,8 +157,10 @@ impl From<ObjectAttributes> for Fields {
             cache_control: given.cache_control,
             content_disposition: given.content_disposition,
             content_encoding: given.content_encoding,
+            content_language: given.content_language,
             expires: given.expires,
             storage_class: given.storage_class,
+            encryption: given.protection.encryption,
             user: given.user,
         }
     }
@@ -114,8 +173,11 @@ impl From<Fields> for ObjectAttributes {
             cache_control: kept.cache_control,
             content_disposition: kept.content_disposition,
             content_encoding: kept.content_encoding,
+            content_language: kept.content_language,
             expires: kept.expires,
             storage_class: kept.storage_class,
+            protection: Protection { acl: None, encryption: kept.encryption },
+            tags: Tags::None,
             user: kept.user,
         }
     }
@@ -126,6 +188,21 @@ impl From<Fields> for ObjectAttributes {
 pub(in crate::server) struct BucketRecord {
     /// Seconds after the Unix epoch.
     pub created: u64,
+    /// What it does with versions.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub versioning: VersioningRecord,
+}
+
+/// What a bucket does with versions.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(in crate::server) enum VersioningRecord {
+    /// It never kept any.
+    #[default]
+    Never,
+    /// It keeps them.
+    Enabled,
+    /// It keeps those that it has.
+    Suspended,
 }
 
 /// One unfinished multipart upload.
@@ -205,6 +282,36 @@ mod tests {
     }
 
     #[test]
+    fn what_is_restored_can_be_read_from_a_moment_to_another() {
+        let of = |class: &str, restoration| ObjectRecord {
+            size: 0,
+            etag: String::new(),
+            modified: 1,
+            crc64: 0,
+            attributes: Attributes {
+                fields: Fields { storage_class: Some(class.into()), ..Fields::default() },
+                ..Attributes::default()
+            },
+            content: Content::Inline(Vec::new()),
+            version: None,
+            restoration,
+        };
+        let record = of("DEEP_ARCHIVE", Some(Restoration { ready: 10, end: 20 }));
+        let table = [
+            (9, Readiness::OnItsWay),
+            (10, Readiness::Until(20)),
+            (19, Readiness::Until(20)),
+            (20, Readiness::Archived),
+        ];
+        for (now, expected) in table {
+            assert_eq!(record.readiness(now), expected, "{now}");
+            assert_eq!(record.require_readable(now).is_ok(), matches!(expected, Readiness::Until(_)), "{now}");
+        }
+        assert_eq!(of("ARCHIVE", None).readiness(0), Readiness::Archived);
+        assert_eq!(of("STANDARD_IA", None).readiness(0), Readiness::Always);
+    }
+
+    #[test]
     fn a_record_comes_back() {
         let fields = Fields {
             content_type: Some("text/plain".into()),
@@ -216,8 +323,10 @@ mod tests {
             etag: "abc".into(),
             modified: 1,
             crc64: u64::MAX,
-            attributes: Attributes { fields, tagging: Some("a=b".into()) },
+            attributes: Attributes { fields, tagging: Some("a=b".into()), acl: Some("private".into()) },
             content: Content::Inline(vec![Slice { segment: 1, offset: 0, bytes: 7, crc64: 9 }]),
+            version: Some("v".into()),
+            restoration: Some(Restoration { ready: 1, end: 2 }),
         };
         assert_eq!(decode::<ObjectRecord>(&encode(&record).unwrap()).unwrap(), record);
     }

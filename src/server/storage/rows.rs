@@ -33,6 +33,7 @@ pub(super) struct Form {
 
 pub(super) const BUCKETS: Form = Form { name: "buckets", packed: false };
 pub(super) const OBJECTS: Form = Form { name: "objects", packed: false };
+pub(super) const VERSIONS: Form = Form { name: "versions", packed: false };
 pub(super) const UPLOADS: Form = Form { name: "uploads", packed: false };
 pub(super) const PARTS: Form = Form { name: "parts", packed: false };
 pub(super) const LAYOUTS: Form = Form { name: "layouts", packed: true };
@@ -109,11 +110,12 @@ pub(super) fn all_rows(
 ) -> Result<impl Iterator<Item = Result<Vec<u8>, StorageError>> + use<>, StorageError> {
     let buckets = lines_of(&snapshot.buckets()?, BUCKETS)?;
     let objects = lines_of(&snapshot.objects()?, OBJECTS)?;
+    let versions = lines_of(&snapshot.versions()?, VERSIONS)?;
     let uploads = lines_of(&snapshot.uploads()?, UPLOADS)?;
     let parts = lines_of(&snapshot.parts()?, PARTS)?;
     let layouts = lines_of(&snapshot.layouts()?, LAYOUTS)?;
     let sums = lines_of(&snapshot.sums()?, SUMS)?;
-    let mut lines = buckets.chain(objects).chain(uploads).chain(parts).chain(layouts).chain(sums);
+    let mut lines = buckets.chain(objects).chain(versions).chain(uploads).chain(parts).chain(layouts).chain(sums);
     Ok(std::iter::from_fn(move || {
         let mut batch = Vec::new();
         for line in lines.by_ref().take(ROWS_PER_BATCH) {
@@ -160,6 +162,9 @@ fn apply_line(line: &str, tables: &mut Tables<'_>) -> Result<(), StorageError> {
     } else if table == OBJECTS.name {
         let (bucket, key): (String, String) = serde_json::from_str(key).map_err(json)?;
         put(&mut tables.objects, (bucket.as_str(), key.as_str()), value)
+    } else if table == VERSIONS.name {
+        let (bucket, key, order): (String, String, u64) = serde_json::from_str(key).map_err(json)?;
+        put(&mut tables.versions, (bucket.as_str(), key.as_str(), order), value)
     } else if table == UPLOADS.name {
         let (bucket, key, id): (String, String, String) = serde_json::from_str(key).map_err(json)?;
         put(&mut tables.uploads, (bucket.as_str(), key.as_str(), id.as_str()), value)

@@ -66,7 +66,7 @@ impl Bed {
     }
 
     async fn get(&self, name: &str, start: u64, end: u64) -> Vec<u8> {
-        let (_, open) = self.open(&bucket(), &key(name)).unwrap();
+        let (_, open) = self.open(&bucket(), &key(name), None).unwrap();
         drain(open.read(start..end).await.unwrap()).await
     }
 
@@ -131,11 +131,18 @@ fn anyway() -> Box<dyn Fn(&ObjectRecord) -> bool + Send + Sync> {
 }
 
 fn source(name: &str) -> CopySource {
-    CopySource { bucket: bucket(), key: key(name), holds: anyway() }
+    CopySource { bucket: bucket(), key: key(name), version: None, holds: anyway(), now: 0 }
 }
 
 fn as_it_is() -> Replacement {
-    Replacement { attributes: None, storage_class: None, tagging: None }
+    Replacement { attributes: None, storage_class: None, encryption: None, acl: None, tagging: None }
+}
+
+impl Bed {
+    /// Deletes the objects under some keys.
+    async fn delete_objects(&self, bucket: &BucketName, keys: Vec<ObjectKey>) -> Result<(), StorageError> {
+        self.delete(bucket, keys.into_iter().map(|key| (key, None)).collect(), 0).await.map(drop)
+    }
 }
 
 #[tokio::test]
@@ -149,9 +156,9 @@ async fn objects_read_back_whole_and_in_ranges() {
         for (start, end) in [(0, 1), (99_999, 100_001), (1_048_575, 2_500_000), (2_999_999, 3_000_000), (5, 5)] {
             assert_eq!(bed.get("a", start, end).await, &bytes[start as usize..end as usize], "{start}..{end}");
         }
-        assert_eq!(refused(bed.object(&bucket(), &key("b"))), Rule::NoSuchKey);
+        assert_eq!(refused(bed.object(&bucket(), &key("b"), None)), Rule::NoSuchKey);
         let nowhere = BucketName::new("other-1").unwrap();
-        assert_eq!(refused(bed.object(&nowhere, &key("a"))), Rule::NoSuchBucket);
+        assert_eq!(refused(bed.object(&nowhere, &key("a"), None)), Rule::NoSuchBucket);
     }
 }
 
@@ -182,7 +189,7 @@ async fn a_reader_finishes_what_it_opened_although_the_object_is_replaced() {
     for bed in Bed::both().await {
         let bytes = pattern(2_000_000, 2);
         bed.put("a", &bytes).await;
-        let (_, open) = bed.open(&bucket(), &key("a")).unwrap();
+        let (_, open) = bed.open(&bucket(), &key("a"), None).unwrap();
         bed.put("a", b"new").await;
         assert_eq!(drain(open.read(0..2_000_000).await.unwrap()).await, bytes);
         assert_eq!(bed.segments_in_use(), 1);
@@ -318,7 +325,7 @@ async fn copies_share_bytes_and_outlive_their_source() {
         assert_ne!(copy.etag, original.etag);
         assert_eq!(copy.crc64, original.crc64);
         let copy = bed.copy_object(source("small"), bed.write("small copy"), as_it_is(), u64::MAX).await.unwrap();
-        assert_eq!(copy.etag, bed.object(&bucket(), &key("small")).unwrap().etag);
+        assert_eq!(copy.etag, bed.object(&bucket(), &key("small"), None).unwrap().etag);
         assert_eq!(bed.segments_in_use(), 7);
         bed.delete_objects(&bucket(), vec![key("big"), key("small")]).await.unwrap();
         assert_eq!(bed.segments_in_use(), 7);
@@ -338,8 +345,8 @@ async fn a_copy_onto_itself_must_change_something() {
         let attributes = Attributes { tagging: None, ..Attributes::default() };
         let replaced = Replacement { attributes: Some(attributes), ..as_it_is() };
         bed.copy_object(source("a"), bed.write("a"), replaced, u64::MAX).await.unwrap();
-        let archived = Replacement { storage_class: Some("ARCHIVE".into()), ..as_it_is() };
-        bed.copy_object(source("a"), bed.write("a"), archived, u64::MAX).await.unwrap();
+        let rare = Replacement { storage_class: Some("STANDARD_IA".into()), ..as_it_is() };
+        bed.copy_object(source("a"), bed.write("a"), rare, u64::MAX).await.unwrap();
         assert_eq!(bed.get("a", 0, 5).await, b"bytes");
         assert_eq!(bed.segments_in_use(), 1);
         let never = CopySource { holds: Box::new(|_| false), ..source("a") };
@@ -785,7 +792,7 @@ async fn nobody_else_can_look_into_what_is_stored() {
 
 /// The bytes of a range, or whether it is damaged.
 async fn try_get(bed: &Bed, name: &str, start: u64, end: u64) -> Result<Vec<u8>, bool> {
-    let (_, open) = bed.open(&bucket(), &key(name)).unwrap();
+    let (_, open) = bed.open(&bucket(), &key(name), None).unwrap();
     match open.read(start..end).await {
         Ok(reading) => Ok(drain(reading).await),
         Err(error) => Err(matches!(error, StorageError::Damaged { .. })),

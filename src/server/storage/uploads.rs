@@ -12,12 +12,14 @@ use crate::wire::operation::CompletedPart;
 use super::content::{arrange, crc64_of, give_up_slices, require_bucket, take_segment, take_slices};
 use super::error::Rule;
 use super::index::{Bytewise, Tables};
-use super::objects::{check_overwrite, fresh_etag, object_in, store};
+use super::objects::{check_overwrite, fresh_etag, object_in};
 use super::reading::{checksum_of, clip};
-use super::records::{Attributes, ObjectRecord, PartRecord, Slice, UploadRecord, decode, encode};
+use super::records::{
+    Attributes, BucketRecord, ObjectRecord, PartRecord, Slice, UploadRecord, VersioningRecord, decode, encode,
+};
 use super::segments::ReaderGuard;
 use super::writing::Received;
-use super::{CopySource, Storage, StorageError, Write};
+use super::{CopySource, Storage, StorageError, Write, versions};
 
 /// Which upload a request means. Key and id have to belong together.
 #[derive(Clone, Debug)]
@@ -156,10 +158,11 @@ impl Storage {
     ) -> Result<(ObjectRecord, Arc<[Slice]>), StorageError> {
         self.upload(upload)?;
         let snapshot = self.index.snapshot()?;
-        let record = object_in(&snapshot, &source.bucket, &source.key)?;
+        let record = object_in(&snapshot, &source.bucket, &source.key, source.version.as_deref())?;
         if !(source.holds)(&record) {
             return Err(Rule::PreconditionFailed.into());
         }
+        record.require_readable(source.now)?;
         let slices = self.layouts.slices_of(&snapshot, &record.content)?;
         Ok((record, slices))
     }
@@ -218,7 +221,11 @@ impl Storage {
         let snapshot = self.index.snapshot()?;
         let rows = snapshot.parts()?;
         let judged = judge_parts(&rows, &upload.id, &parts, part_bytes_min, object_bytes_max)?;
-        if forbid_overwrite && snapshot.objects()?.get((upload.bucket.as_str(), upload.key.as_str()))?.is_some() {
+        let versioning =
+            snapshot.buckets()?.get(upload.bucket.as_str())?.map(|row| decode::<BucketRecord>(row.value()));
+        let is_unversioned = versioning.transpose()?.is_none_or(|record| record.versioning == VersioningRecord::Never);
+        let object = snapshot.objects()?.get((upload.bucket.as_str(), upload.key.as_str()))?;
+        if forbid_overwrite && is_unversioned && object.is_some() {
             return Err(Rule::FileAlreadyExists.into());
         }
         let crc64 = judged.crc64();
@@ -246,8 +253,10 @@ impl Storage {
             let (size, crc64) = (judged.size, judged.crc64().0);
             let content = arrange(tables, judged.slices, layout)?;
             let etag = plan.etag.to_string();
-            let record = ObjectRecord { size, etag, modified: now, crc64, attributes: record.attributes, content };
-            store(tables, &write, &record)?;
+            let (attributes, version) = (record.attributes, None);
+            let mut record =
+                ObjectRecord { size, etag, modified: now, crc64, attributes, content, version, restoration: None };
+            versions::replace(tables, &write, &mut record)?;
             Ok(record)
         });
         change.await

@@ -12,7 +12,7 @@ use futures_util::stream::BoxStream;
 
 use super::fault::{Effect, Fault};
 use crate::object::{
-    ByteRange, Crc64, ETag, ObjectAttributes, ObjectHead, ObjectKey, PartNumber, UploadId, UploadedPart,
+    ByteRange, Crc64, ETag, ObjectAttributes, ObjectHead, ObjectKey, PartNumber, Tags, UploadId, UploadedPart,
 };
 use crate::store::layered::LayeredStore;
 use crate::store::{
@@ -184,6 +184,11 @@ impl LayeredStore for FaultStore {
         let mut head = call.answer(self.inner.head(key).await).await?;
         head.crc64 = call.checksum(head.crc64);
         Ok(head)
+    }
+
+    async fn tags(&self, key: &ObjectKey) -> Result<Tags, StoreError> {
+        let call = self.call(Op::GetObjectTagging, key.as_str(), None).await?;
+        call.answer(self.inner.tags(key).await).await
     }
 
     async fn get(&self, request: GetRequest) -> Result<Reading, StoreError> {

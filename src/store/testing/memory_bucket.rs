@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 
 use crate::object::{
-    ByteRange, Crc64, ETag, Limits, ObjectAttributes, ObjectHead, ObjectKey, PartNumber, UploadId, UploadedPart,
+    ByteRange, Crc64, ETag, Limits, ObjectAttributes, ObjectHead, ObjectKey, PartNumber, Tags, UploadId, UploadedPart,
 };
 use crate::store::{
     CopyRequest, ListPage, ListRequest, ListedObject, ListedPart, ListedUpload, Op, Published, StoreError,
@@ -25,6 +25,18 @@ const LIST_KEYS_MAX: u16 = 1000;
 pub(super) struct StoredObject {
     pub(super) bytes: Bytes,
     pub(super) head: ObjectHead,
+}
+
+impl StoredObject {
+    /// What HEAD and GET say of it: not who may read it, and not which tags it has.
+    pub(super) fn told(&self) -> ObjectHead {
+        let mut head = self.head.clone();
+        head.attributes.protection.acl = None;
+        if head.attributes.tags != Tags::None {
+            head.attributes.tags = Tags::Unread;
+        }
+        head
+    }
 }
 
 /// One unfinished upload.
@@ -79,13 +91,13 @@ impl MemoryBucket {
         range: Option<ByteRange>,
     ) -> Result<(ObjectHead, Bytes), StoreError> {
         let object = self.find(op, key, if_match)?;
-        let Some(range) = range else { return Ok((object.head.clone(), object.bytes.clone())) };
+        let Some(range) = range else { return Ok((object.told(), object.bytes.clone())) };
         let start = usize::try_from(range.start()).unwrap_or(usize::MAX);
         if start >= object.bytes.len() {
             return Err(refusal(op, key.as_str(), StoreErrorKind::InvalidRange, 416, "InvalidRange"));
         }
         let end = usize::try_from(range.end()).unwrap_or(usize::MAX).min(object.bytes.len());
-        Ok((object.head.clone(), object.bytes.slice(start..end)))
+        Ok((object.told(), object.bytes.slice(start..end)))
     }
 
     /// Stores an object made by one request.
@@ -132,17 +144,22 @@ impl MemoryBucket {
 
     /// Copies an object; onto itself only with new metadata (`cos-api.md` 3.6).
     pub(super) fn copy(&mut self, wanted: &CopyRequest, now: SystemTime) -> Result<ObjectHead, StoreError> {
-        let CopyRequest { source, key, replace, storage_class, bytes: _ } = wanted;
+        let CopyRequest { source, key, replace, storage_class, protection, bytes: _ } = wanted;
         let op = Op::CopyObject;
         let object = self.find(op, &source.key, source.if_match.as_ref())?;
-        let is_other = replace.is_some() || object.head.attributes.storage_class != *storage_class;
+        let own = &object.head.attributes;
+        let is_other = replace.is_some() || own.storage_class != *storage_class || own.protection != *protection;
         if source.key == *key && !is_other {
             return Err(refusal(op, key.as_str(), StoreErrorKind::Invalid, 400, "InvalidRequest"));
         }
-        let attributes = match replace {
-            Some(attributes) => attributes.clone(),
-            None => ObjectAttributes { storage_class: storage_class.clone(), ..object.head.attributes.clone() },
-        };
+        let mut attributes = replace.clone().unwrap_or_else(|| ObjectAttributes {
+            storage_class: storage_class.clone(),
+            protection: protection.clone(),
+            ..own.clone()
+        });
+        if !matches!(attributes.tags, Tags::Are(_)) {
+            attributes.tags = own.tags.clone();
+        }
         let bytes = object.bytes.clone();
         self.put(op, key, bytes, &attributes, now)
     }

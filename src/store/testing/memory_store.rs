@@ -14,7 +14,7 @@ use futures_util::StreamExt;
 use super::memory_bucket::MemoryBucket;
 use crate::clock::Clock;
 use crate::object::{
-    ByteRange, Crc64, ETag, Limits, ObjectAttributes, ObjectHead, ObjectKey, PartNumber, UploadId, UploadedPart,
+    ByteRange, Crc64, ETag, Limits, ObjectAttributes, ObjectHead, ObjectKey, PartNumber, Tags, UploadId, UploadedPart,
 };
 use crate::store::{
     Body, Copied, CopyRequest, GetRequest, Initiated, ListPage, ListRequest, ListedPart, ListedUpload, ObjectStore, Op,
@@ -165,7 +165,12 @@ impl ObjectStore for MemoryStore {
 
     async fn head(&self, key: &ObjectKey) -> Result<ObjectHead, StoreError> {
         let state = self.begin(Op::HeadObject, key.as_str());
-        state.bucket.find(Op::HeadObject, key, None).map(|object| object.head.clone())
+        state.bucket.find(Op::HeadObject, key, None).map(|object| object.told())
+    }
+
+    async fn tags(&self, key: &ObjectKey) -> Result<Tags, StoreError> {
+        let state = self.begin(Op::GetObjectTagging, key.as_str());
+        state.bucket.find(Op::GetObjectTagging, key, None).map(|object| object.head.attributes.tags.clone())
     }
 
     async fn get(&self, request: GetRequest) -> Result<Reading, StoreError> {

@@ -236,7 +236,7 @@ impl ListMultipartUploadsResult {
     }
 }
 
-fn common_prefixes(root: &Element, url_encoded: bool) -> Vec<String> {
+pub(super) fn common_prefixes(root: &Element, url_encoded: bool) -> Vec<String> {
     // One element with many prefixes means the same as many elements with one.
     let prefixes = root.children("CommonPrefixes").flat_map(|group| group.children("Prefix"));
     prefixes.map(|prefix| unlisted_or_marked(prefix.own_text(), url_encoded)).collect()

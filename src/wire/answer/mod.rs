@@ -10,6 +10,8 @@ mod lifecycle;
 mod listing;
 mod multipart;
 mod object;
+mod sub_resource;
+mod versions;
 
 pub use bucket::{BucketEntry, ListAllMyBucketsResult, Location, Versioning};
 pub use error::ErrorBody;
@@ -19,8 +21,12 @@ pub use multipart::{
     CompleteMultipartUploadResult, CopyPartResult, InitiateMultipartUploadResult, ListPartsResult, ListedPart,
 };
 pub use object::{
-    ContentRange, CopyObjectResult, DeleteFailure, DeleteResult, Deleted, decode_head, encode_head, header_crc64,
+    ContentRange, CopyObjectResult, DELETE_MARKER, DeleteFailure, DeleteResult, Deleted, RESTORE, VERSION_ID,
+    decode_head, encode_head, header_crc64,
 };
+
+pub use sub_resource::{AccessControlPolicy, Tagging};
+pub use versions::{ListVersionsResult, NULL_VERSION, VersionEntry, VersionObject};
 
 use super::escape::{escape_path, unescape, unescape_lossy};
 use super::xml::{Element, XmlError, parse};

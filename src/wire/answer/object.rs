@@ -11,6 +11,14 @@ use crate::wire::xml::{Element, XmlError, XmlWriter};
 /// The header with the CRC-64 of what was stored.
 pub(super) const CRC64: &str = "x-cos-hash-crc64ecma";
 
+/// Whether an archived object is on its way back, or until when it can be read (`cos-api.md` 3.2).
+pub const RESTORE: &str = "x-cos-restore";
+
+/// The version that an answer is about, in a bucket that keeps some (`cos-api.md` 3.1, 3.2).
+pub const VERSION_ID: &str = "x-cos-version-id";
+/// Whether what was deleted is a mark, or one was made (`cos-api.md` 3.4).
+pub const DELETE_MARKER: &str = "x-cos-delete-marker";
+
 /// The checksum that an answer gives, if it gives one that can be read.
 pub fn header_crc64(headers: Headers<'_>) -> Option<Crc64> {
     headers.get(CRC64).and_then(|value| value.parse().ok())
@@ -151,6 +159,8 @@ pub struct Deleted {
     pub key: String,
     /// The version that was named in the request.
     pub version: Option<String>,
+    /// The version that marks the deletion, if one was made.
+    pub marker: Option<String>,
 }
 
 /// One object that could not be removed.
@@ -174,6 +184,8 @@ impl DeleteResult {
             for deleted in &self.deleted {
                 xml.element("Deleted", |xml| {
                     xml.leaf("Key", &deleted.key);
+                    xml.leaf_if("DeleteMarker", deleted.marker.is_some().then_some(true));
+                    xml.leaf_if("DeleteMarkerVersionId", deleted.marker.as_ref());
                     xml.leaf_if("VersionId", deleted.version.as_ref());
                 });
             }
@@ -195,7 +207,10 @@ impl DeleteResult {
         let version = |entry: &Element| entry.optional("VersionId").filter(|id| !id.is_empty()).map(str::to_owned);
         let deleted = root
             .children("Deleted")
-            .map(|entry| Ok(Deleted { key: entry.text("Key")?.to_owned(), version: version(entry) }))
+            .map(|entry| {
+                let marker = entry.optional("DeleteMarkerVersionId").map(str::to_owned);
+                Ok(Deleted { key: entry.text("Key")?.to_owned(), version: version(entry), marker })
+            })
             .collect::<Result<_, XmlError>>()?;
         let errors = root
             .children("Error")

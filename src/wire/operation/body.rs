@@ -81,7 +81,7 @@ pub(super) fn decode_delete(xml: &[u8]) -> Result<DeleteMultipleObjects, Request
     Ok(DeleteMultipleObjects { quiet, objects })
 }
 
-fn root_of(xml: &[u8], name: &str) -> Result<Element, RequestError> {
+pub(super) fn root_of(xml: &[u8], name: &str) -> Result<Element, RequestError> {
     let root = parse(xml).map_err(|error| malformed(&error))?;
     if root.name != name {
         return Err(RequestError::new(Code::MalformedXML, format!("the root is {:?} and not {name}", root.name)));

@@ -38,6 +38,9 @@ pub(super) fn decode(method: Method, query: &[QueryPair]) -> Result<Operation, R
     if method == Method::Get && asks("lifecycle") {
         return Ok(Operation::GetBucketLifecycle);
     }
+    if method == Method::Get && asks("versions") {
+        return Ok(Operation::ListObjectVersions(ListObjectVersions::decode(query)?));
+    }
     if let Some(name) = UNSPOKEN.into_iter().find(|name| asks(name)) {
         return Err(RequestError::new(Code::NotImplemented, format!("?{name} is not implemented")));
     }
@@ -124,6 +127,48 @@ impl ListObjects {
             prefix: fields::text(query, "prefix").unwrap_or_default(),
             delimiter: fields::text(query, "delimiter").unwrap_or_default(),
             marker: fields::text(query, "marker").unwrap_or_default(),
+            max_keys: fields::number(query, "max-keys")?,
+            url_encoded: fields::url_encoding(query)?,
+        })
+    }
+}
+
+/// List Object Versions: also those that were replaced, and what was deleted (`cos-api.md` 5.3).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListObjectVersions {
+    /// Only keys that begin with this; empty for all.
+    pub prefix: String,
+    /// Keys that have this after the prefix are gathered into common prefixes; empty for none.
+    pub delimiter: String,
+    /// Only keys after this one, or, with a version marker, also older versions of it; empty for all.
+    pub key_marker: String,
+    /// Only versions of the marked key that are older than this one; empty for none of them.
+    pub version_id_marker: String,
+    /// The most versions and common prefixes together, at most 1,000; `None` is 1,000.
+    pub max_keys: Option<u32>,
+    /// Whether the keys in the answer are to be escaped. We always ask for that.
+    pub url_encoded: bool,
+}
+
+impl ListObjectVersions {
+    pub(super) fn encode(&self) -> RequestHead {
+        let mut head = plain(Method::Get, Some("versions"));
+        let query = &mut head.query;
+        push_param(query, "prefix", not_empty(&self.prefix));
+        push_param(query, "delimiter", not_empty(&self.delimiter));
+        push_param(query, "key-marker", not_empty(&self.key_marker));
+        push_param(query, "version-id-marker", not_empty(&self.version_id_marker));
+        push_param(query, "max-keys", self.max_keys.map(|max| max.to_string()).as_deref());
+        fields::push_url_encoding(query, self.url_encoded);
+        head
+    }
+
+    fn decode(query: &[QueryPair]) -> Result<ListObjectVersions, RequestError> {
+        Ok(ListObjectVersions {
+            prefix: fields::text(query, "prefix").unwrap_or_default(),
+            delimiter: fields::text(query, "delimiter").unwrap_or_default(),
+            key_marker: fields::text(query, "key-marker").unwrap_or_default(),
+            version_id_marker: fields::text(query, "version-id-marker").unwrap_or_default(),
             max_keys: fields::number(query, "max-keys")?,
             url_encoded: fields::url_encoding(query)?,
         })

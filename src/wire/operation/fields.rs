@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use super::RequestError;
 use crate::object::key::KeyError;
 use crate::object::{ObjectKey, PartNumber, UploadId};
+use crate::wire::attributes::KMS_KEY;
 use crate::wire::code::Code;
 use crate::wire::escape::{QueryPair, header_value};
 use crate::wire::request::{HeaderPair, Headers, query_value};
@@ -34,24 +35,26 @@ impl BodyChecks {
     }
 }
 
-/// Headers that concern neither the bytes nor this product and are handed through: access lists, tags, traffic limit,
-/// server-side encryption (`cos-api.md` 3.1, 3.13, 3.14). By lower-case name.
+/// Headers that concern neither the bytes nor this product and are handed through: grants, whose tags a copy has, traffic
+/// limit, encryption with keys of the caller (`cos-api.md` 3.1, 3.13, 3.14). By lower-case name.
 pub type PassedHeaders = BTreeMap<String, String>;
 
+/// Whether a copy has the tags of its source (`cos-api.md` 3.6).
+pub const TAGGING_DIRECTIVE: &str = "x-cos-tagging-directive";
+
 /// The beginnings of the names of [`PassedHeaders`].
-const PASSED: [&str; 6] = [
-    "x-cos-acl",
+const PASSED: [&str; 5] = [
     "x-cos-grant-",
-    "x-cos-tagging",
+    TAGGING_DIRECTIVE,
     "x-cos-traffic-limit",
-    "x-cos-server-side-encryption",
+    "x-cos-server-side-encryption-c",
     "x-cos-copy-source-server-side-encryption",
 ];
 
 pub(super) fn passed_headers(headers: Headers<'_>) -> PassedHeaders {
     let passed = headers.0.iter().filter_map(|(name, value)| {
         let name = name.to_ascii_lowercase();
-        let known = PASSED.iter().any(|beginning| name.starts_with(beginning));
+        let known = PASSED.iter().any(|beginning| name.starts_with(beginning)) && name != KMS_KEY;
         (known && !value.trim().is_empty()).then(|| (name, value.trim().to_owned()))
     });
     passed.collect()

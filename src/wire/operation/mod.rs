@@ -10,17 +10,23 @@ mod fields;
 mod multipart;
 mod object;
 mod op;
+mod sub_resource;
 
 use std::fmt;
 
-pub use bucket::{DeleteMultipleObjects, ListMultipartUploads, ListObjects, ObjectVersion, PutBucketVersioning};
-pub use fields::{BodyChecks, MetadataDirective, PassedHeaders, ResponseOverrides};
+pub use bucket::{
+    DeleteMultipleObjects, ListMultipartUploads, ListObjectVersions, ListObjects, ObjectVersion, PutBucketVersioning,
+};
+pub use fields::{BodyChecks, MetadataDirective, PassedHeaders, ResponseOverrides, TAGGING_DIRECTIVE};
 pub use multipart::{
     AbortMultipartUpload, CompleteMultipartUpload, CompletedPart, InitiateMultipartUpload, ListParts, UploadPart,
     UploadPartCopy,
 };
 pub use object::{CopyObject, DeleteObject, GetObject, HeadObject, PutObject};
 pub use op::Op;
+pub use sub_resource::{GetObjectAcl, GetObjectTagging, RestoreObject, RestoreTier};
+
+use object::{push_version, version as version_of};
 
 use super::address::Addressed;
 use super::code::Code;
@@ -53,6 +59,10 @@ pub enum Operation {
     CompleteMultipartUpload(CompleteMultipartUpload),
     AbortMultipartUpload(AbortMultipartUpload),
     ListParts(ListParts),
+    GetObjectTagging(GetObjectTagging),
+    GetObjectAcl(GetObjectAcl),
+    RestoreObject(RestoreObject),
+    ListObjectVersions(ListObjectVersions),
 }
 
 impl Operation {
@@ -81,6 +91,10 @@ impl Operation {
             Operation::CompleteMultipartUpload(_) => Op::CompleteMultipartUpload,
             Operation::AbortMultipartUpload(_) => Op::AbortMultipartUpload,
             Operation::ListParts(_) => Op::ListParts,
+            Operation::GetObjectTagging(_) => Op::GetObjectTagging,
+            Operation::GetObjectAcl(_) => Op::GetObjectAcl,
+            Operation::RestoreObject(_) => Op::RestoreObject,
+            Operation::ListObjectVersions(_) => Op::ListObjectVersions,
         }
     }
 
@@ -109,6 +123,10 @@ impl Operation {
             Operation::CompleteMultipartUpload(payload) => payload.encode(),
             Operation::AbortMultipartUpload(payload) => payload.encode(),
             Operation::ListParts(payload) => payload.encode(),
+            Operation::GetObjectTagging(payload) => payload.encode(),
+            Operation::GetObjectAcl(payload) => payload.encode(),
+            Operation::RestoreObject(payload) => payload.encode(),
+            Operation::ListObjectVersions(payload) => payload.encode(),
         }
     }
 
@@ -143,6 +161,7 @@ impl Operation {
             Operation::PutBucketVersioning(_)
                 | Operation::DeleteMultipleObjects(_)
                 | Operation::CompleteMultipartUpload(_)
+                | Operation::RestoreObject(_)
         )
     }
 
@@ -155,6 +174,7 @@ impl Operation {
             Operation::PutBucketVersioning(payload) => payload.read_body(body),
             Operation::DeleteMultipleObjects(payload) => payload.read_body(body),
             Operation::CompleteMultipartUpload(payload) => payload.read_body(body),
+            Operation::RestoreObject(payload) => payload.read_body(body),
             _ => Ok(()),
         }
     }
@@ -173,6 +193,9 @@ impl Operation {
             Operation::CompleteMultipartUpload(payload) => Some(&payload.key),
             Operation::AbortMultipartUpload(payload) => Some(&payload.key),
             Operation::ListParts(payload) => Some(&payload.key),
+            Operation::GetObjectTagging(payload) => Some(&payload.key),
+            Operation::GetObjectAcl(payload) => Some(&payload.key),
+            Operation::RestoreObject(payload) => Some(&payload.key),
             Operation::GetService
             | Operation::PutBucket
             | Operation::HeadBucket
@@ -183,6 +206,7 @@ impl Operation {
             | Operation::PutBucketVersioning(_)
             | Operation::ListObjects(_)
             | Operation::ListMultipartUploads(_)
+            | Operation::ListObjectVersions(_)
             | Operation::DeleteMultipleObjects(_) => None,
         }
     }

@@ -1,7 +1,10 @@
 //! Requests about one object (`cos-api.md` 3.1 to 3.6), and which request a path with a key is.
 
 use super::fields::{self, push_forbid_overwrite, push_header, push_param, push_passed};
-use super::{BodyChecks, MetadataDirective, Operation, PassedHeaders, RequestError, ResponseOverrides, multipart};
+use super::{
+    BodyChecks, GetObjectAcl, GetObjectTagging, MetadataDirective, Operation, PassedHeaders, RequestError,
+    ResponseOverrides, RestoreObject, multipart,
+};
 use crate::object::{ObjectAttributes, ObjectKey};
 use crate::wire::code::Code;
 use crate::wire::condition::Conditions;
@@ -14,6 +17,18 @@ use crate::wire::request::{Headers, Method, RequestHead};
 const UNSPOKEN: [&str; 9] =
     ["acl", "append", "tagging", "symlink", "restore", "rename", "select", "retention", "legal-hold"];
 
+/// The calls on sub-resources that this product does speak.
+fn decode_sub_resource(method: Method, key: &ObjectKey, query: &[QueryPair]) -> Option<Operation> {
+    let asks = |name: &str| query.iter().any(|(parameter, _)| parameter == name);
+    let key = || key.clone();
+    match method {
+        Method::Get if asks("tagging") => Some(Operation::GetObjectTagging(GetObjectTagging::decode(key(), query))),
+        Method::Get if asks("acl") => Some(Operation::GetObjectAcl(GetObjectAcl { key: key() })),
+        Method::Post if asks("restore") => Some(Operation::RestoreObject(RestoreObject::decode(key(), query))),
+        _ => None,
+    }
+}
+
 pub(super) fn decode(
     method: Method,
     key: ObjectKey,
@@ -21,6 +36,9 @@ pub(super) fn decode(
     headers: Headers<'_>,
 ) -> Result<Operation, RequestError> {
     let asks = |name: &str| query.iter().any(|(parameter, _)| parameter == name);
+    if let Some(operation) = decode_sub_resource(method, &key, query) {
+        return Ok(operation);
+    }
     if let Some(name) = UNSPOKEN.into_iter().find(|name| asks(name)) {
         return Err(RequestError::new(Code::NotImplemented, format!("?{name} is not implemented")));
     }
@@ -255,10 +273,10 @@ impl CopyObject {
     }
 }
 
-fn version(query: &[QueryPair]) -> Option<String> {
+pub(super) fn version(query: &[QueryPair]) -> Option<String> {
     fields::text(query, "versionId")
 }
 
-fn push_version(head: &mut RequestHead, version: Option<&str>) {
+pub(super) fn push_version(head: &mut RequestHead, version: Option<&str>) {
     push_param(&mut head.query, "versionId", version);
 }

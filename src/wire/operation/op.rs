@@ -28,11 +28,15 @@ pub enum Op {
     CompleteMultipartUpload,
     AbortMultipartUpload,
     ListParts,
+    GetObjectTagging,
+    GetObjectAcl,
+    RestoreObject,
+    ListObjectVersions,
 }
 
 impl Op {
     /// Every operation.
-    pub const ALL: [Op; 22] = [
+    pub const ALL: [Op; 26] = [
         Op::GetService,
         Op::PutBucket,
         Op::HeadBucket,
@@ -55,6 +59,10 @@ impl Op {
         Op::CompleteMultipartUpload,
         Op::AbortMultipartUpload,
         Op::ListParts,
+        Op::GetObjectTagging,
+        Op::GetObjectAcl,
+        Op::RestoreObject,
+        Op::ListObjectVersions,
     ];
 
     /// The operation of that name.
@@ -87,6 +95,10 @@ impl Op {
             Op::CompleteMultipartUpload => "CompleteMultipartUpload",
             Op::AbortMultipartUpload => "AbortMultipartUpload",
             Op::ListParts => "ListParts",
+            Op::GetObjectTagging => "GetObjectTagging",
+            Op::GetObjectAcl => "GetObjectAcl",
+            Op::RestoreObject => "RestoreObject",
+            Op::ListObjectVersions => "ListObjectVersions",
         }
     }
 }
