@@ -14,28 +14,23 @@ struct Elsewhere {
     test: Option<&'static str>,
 }
 
-const NO_SYSTEMD: &str = "systemd does not run where tests do";
+const NO_SYSTEMD: &str = "systemd is not the first process where tests run";
 const NO_DOCKER: &str = "needs a daemon of Docker and an image";
-const NO_CLUSTER: &str = "needs a cluster";
+const THE_UNIT: &str = "cli/service_manager::the_unit_is_told_when_the_mount_answers_reads_again_and_ends";
+const THE_ENTRYPOINT: &str = "cli/given::a_container_serves_its_mount_without_privileges_and_takes_it_away_at_its_end";
 
 const BLOCKS: &[Elsewhere] = &[
     Elsewhere {
         page: "everyday.md",
-        first_line: "cosmount mount photos-1250000000 /mnt/photos --region ap-guangzhou --storage-class standard_ia --sse cos \\",
-        why: "the options come with the next version",
-        test: None,
-    },
-    Elsewhere {
-        page: "everyday.md",
-        first_line: "cosmount restore /mnt/photos/2019 --days 3 --wait",
-        why: "the commands come with the next version",
+        first_line: "scripts/package",
+        why: "installs packages, which tests/packaging/debian does in a fresh Debian",
         test: None,
     },
     Elsewhere {
         page: "mount-at-boot.md",
         first_line: "systemctl enable --now cosmount@photos",
         why: NO_SYSTEMD,
-        test: Some("cli/signals::hup_reads_new_credentials"),
+        test: Some(THE_UNIT),
     },
     Elsewhere { page: "mount-at-boot.md", first_line: "systemctl daemon-reload", why: NO_SYSTEMD, test: None },
     Elsewhere {
@@ -54,19 +49,13 @@ const BLOCKS: &[Elsewhere] = &[
         page: "containers.md",
         first_line: "docker run --rm --device /dev/fuse --cap-add SYS_ADMIN --security-opt apparmor=unconfined --stop-timeout 70 \\",
         why: NO_DOCKER,
-        test: Some("cli/signals::signals_that_end_a_mount_publish_what_is_open_first"),
-    },
-    Elsewhere {
-        page: "containers.md",
-        first_line: "exec 3<>/dev/fuse",
-        why: "comes with the next version",
-        test: None,
+        test: Some(THE_ENTRYPOINT),
     },
     Elsewhere {
         page: "containers.md",
         first_line: "kubectl create secret generic photos-key --from-env-file=key.env",
-        why: NO_CLUSTER,
-        test: None,
+        why: "needs a cluster",
+        test: Some(THE_ENTRYPOINT),
     },
 ];
 

@@ -12,15 +12,11 @@ type Flags = BTreeMap<String, BTreeSet<String>>;
 const WITH_COMMANDS_BELOW: [&str; 1] = ["uploads"];
 
 /// Options of other programs that the prose names.
-const OF_OTHERS: [&str; 4] = ["--device", "--cap-add", "--preserve-env", "--vfs-cache-mode"];
-
-/// Flags that the guide names and that come with the next version.
-const COMING: [&str; 8] = ["--storage-class", "--sse", "--acl", "--tag", "--header", "--as-of", "--days", "--wait"];
+const OF_OTHERS: [&str; 5] = ["--path", "--device", "--cap-add", "--preserve-env", "--vfs-cache-mode"];
 
 /// Whether a flag is nobody's that the guide may name.
 fn is_strange(flag: &str, known: &BTreeSet<String>) -> bool {
-    let others = [&OF_OTHERS[..], &COMING[..], &["--help", "--version"]];
-    !known.contains(flag) && !others.iter().any(|others| others.contains(&flag))
+    !known.contains(flag) && !OF_OTHERS.contains(&flag) && !["--help", "--version"].contains(&flag)
 }
 
 fn help(words: &[&str]) -> String {

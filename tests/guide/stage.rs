@@ -10,11 +10,16 @@ use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
+use cosmount::object::BucketName;
+use cosmount::store::{HttpOptions, HttpStore};
+use cosmount::wire::address::Endpoint;
+use cosmount::wire::sign::Credentials;
 use tempfile::TempDir;
 
 /// The buckets that the guide is about.
 pub(crate) const BUCKET: &str = "photos-1250000000";
-const BUCKETS: [&str; 3] = [BUCKET, "logs-1250000000", "backup-1250000000"];
+/// One that keeps versions.
+const VERSIONED_BUCKET: &str = "backup-1250000000";
 
 /// The longest that a page may take, in seconds.
 const PAGE_SECONDS_MAX: &str = "60";
@@ -27,16 +32,19 @@ mount -t tmpfs stage "$stage"
 mkdir "$stage/etc" "$stage/home"
 cp -a /etc/. "$stage/etc/"
 mount --bind "$stage/etc" /etc
-for programs in /usr/bin /usr/local/bin; do
+for programs in /usr/bin /usr/sbin; do
     upper=$stage/upper$programs; work=$stage/work$programs
     mkdir -p "$upper" "$work"
     mount -t overlay -o "lowerdir=$programs,upperdir=$upper,workdir=$work" stage "$programs"
-    ln -sf "$COSMOUNT_PROGRAM" "$programs/cosmount"
 done
+# As the packages have it.
+ln -sf "$COSMOUNT_PROGRAM" /usr/bin/cosmount
+ln -sf "$COSMOUNT_PROGRAM" /usr/sbin/mount.cosmount
+ln -sf "$COSMOUNT_PROGRAM" /usr/sbin/mount.fuse.cosmount
 for directory in /mnt /srv /run /media /var/lib /var/log /var/cache; do
     [ -d "$directory" ] && mount -t tmpfs stage "$directory"
 done
-export HOME=$stage/home PATH=/usr/local/bin:$PATH
+export HOME=$stage/home PATH=/usr/bin:$PATH
 cd "$HOME"
 unset COSMOUNT_PROGRAM XDG_RUNTIME_DIR XDG_STATE_HOME XDG_CONFIG_HOME
 exec bash "$2" "$stage"
@@ -154,7 +162,7 @@ impl Service {
         let access_log = directory.join("access.log");
         let mut command = Command::new(env!("CARGO_BIN_EXE_cosmount"));
         command.args(["serve", "--in-memory", "--listen", "127.0.0.1:0", "--access-log"]).arg(&access_log);
-        command.args(BUCKETS.iter().flat_map(|bucket| ["--bucket", bucket]));
+        command.args(["--bucket", BUCKET, "--bucket", VERSIONED_BUCKET, "--restore-delay", "1s"]);
         command.env_clear().env("HOME", directory).env("COS_SECRETID", ID).env("COS_SECRETKEY", KEY);
         let mut process = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
         let welcome = BufReader::new(process.stdout.take().unwrap()).lines();
@@ -162,8 +170,21 @@ impl Service {
         let last = welcome.map_while(Result::ok).find(|line| line.contains(" mount ") && line.contains("--endpoint"));
         let last = last.expect("the service says how to mount it");
         let endpoint = last.split_whitespace().find(|word| word.starts_with("http://"));
-        Service { endpoint: endpoint.expect("the service says where it is").to_owned(), process, access_log }
+        let endpoint = endpoint.expect("the service says where it is").to_owned();
+        keep_versions(&endpoint);
+        Service { endpoint, process, access_log }
     }
+}
+
+/// Switches versions on, which the owner of a bucket does in the console.
+fn keep_versions(endpoint: &str) {
+    let credentials = Credentials { secret_id: ID.into(), secret_key: KEY.into(), token: None };
+    let bucket = BucketName::new(VERSIONED_BUCKET).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let store = HttpStore::new(HttpOptions::new(Endpoint::custom(endpoint).unwrap(), bucket, credentials)).unwrap();
+        store.set_versioning(true).await.unwrap();
+    });
 }
 
 impl Drop for Service {
