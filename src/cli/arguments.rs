@@ -419,7 +419,9 @@ pub(super) struct UnmountArguments {
     pub(super) mount_point: PathBuf,
 }
 
-/// Show how mounts fare: what is open, what is not published yet and how far it is, memory, requests, the last errors.
+/// Show what is open, what is not published yet, memory and errors.
+///
+/// How far each part of an upload is, and what was asked of the service, too.
 #[derive(Debug, Args)]
 pub(super) struct StatusArguments {
     /// A directory that a bucket is mounted on, or anything in it [default: all mounts of this user]
@@ -433,7 +435,7 @@ pub(super) struct StatusArguments {
     pub(super) watch: bool,
 }
 
-/// Publish what is open or waits, and return when it is in the bucket.
+/// Publish what is open or waits, and return when it is there.
 ///
 /// A file that is being written is published as it is by now, as fsync does it; its writer goes on.
 #[derive(Debug, Args)]
@@ -443,7 +445,7 @@ pub(super) struct SyncArguments {
     pub(super) path: Option<PathBuf>,
 }
 
-/// Show each request to the service and each call of a program as it happens.
+/// Show each request and each call of a program as it happens.
 #[derive(Debug, Args)]
 pub(super) struct TraceArguments {
     /// A mount, or a file or directory in one to hear of that alone
@@ -614,7 +616,7 @@ impl From<TierChoice> for RestoreTier {
     }
 }
 
-/// Write what a shell needs to complete commands and options of cosmount.
+/// Write what a shell needs to complete commands and options.
 ///
 /// The packages have it where shells look. Without them: cosmount completions bash >
 /// ~/.local/share/bash-completion/completions/cosmount
