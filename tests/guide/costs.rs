@@ -125,15 +125,24 @@ fn script(page: &Page, counted: &[Counted]) -> String {
     script
 }
 
-/// Runs the commands of a table and compares.
+/// Runs the commands of a table and compares. A table that differs is counted once more: where a machine is so busy that a mount
+/// cannot look into a process in time, a redirection of a shell is published at each of its closes.
 fn check(section: &str) {
     if !is_possible() {
         return;
     }
     let page = Page::read("docs/guide/costs.md");
     let rows = counted(&page, section);
+    if !differences(&page, &rows).is_empty() {
+        let wrong = differences(&page, &rows);
+        assert!(wrong.is_empty(), "\n{wrong}");
+    }
+}
+
+/// What the commands of a table cost that is not what the page says.
+fn differences(page: &Page, rows: &[Counted]) -> String {
     let stage = Stage::new();
-    let done = stage.run(&script(&page, &rows));
+    let done = stage.run(&script(page, rows));
     let output = String::from_utf8_lossy(&done.stdout).into_owned();
     assert!(done.status.success(), "{output}{}\n{}", String::from_utf8_lossy(&done.stderr), stage.log());
     let requests = stage.requests();
@@ -143,13 +152,14 @@ fn check(section: &str) {
         assert_eq!(words[0], one.label());
         let range = words[1].parse::<usize>().unwrap()..words[2].parse::<usize>().unwrap();
         let mut counts = BTreeMap::<String, usize>::new();
-        requests[range].iter().for_each(|request| *counts.entry(request.operation.clone()).or_default() += 1);
+        let requests = &requests[range];
+        requests.iter().for_each(|request| *counts.entry(request.operation.clone()).or_default() += 1);
         let counted = told(&counts);
         if !is_as_told(one.told(), &counted) {
             let place = if one.is_known { "in a directory that is known" } else { "in a fresh mount" };
             let _ = writeln!(
                 wrong,
-                "{}:{}: {} costs {counted} {place}, and not {}",
+                "{}:{}: {} costs {counted} {place}, and not {}: {requests:?}",
                 page.name,
                 one.row.line,
                 one.command(),
@@ -158,9 +168,9 @@ fn check(section: &str) {
         }
     }
     assert_eq!(output.lines().count(), rows.len());
-    assert!(wrong.is_empty(), "\n{wrong}");
     // All of it is what usual programs do, but for the first, by which the stage was set.
     assert_allowed("read-write", &requests[1..]);
+    wrong
 }
 
 #[test]

@@ -4,11 +4,11 @@
 //! among the programs of everybody; a process namespace with which everything ends that the page has started. Nothing of the
 //! machine changes. The service of the page is a process beside it.
 
-use std::fs;
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::{fmt, fs};
 
 use cosmount::object::BucketName;
 use cosmount::store::{HttpOptions, HttpStore};
@@ -21,8 +21,8 @@ pub(crate) const BUCKET: &str = "photos-1250000000";
 /// One that keeps versions.
 const VERSIONED_BUCKET: &str = "backup-1250000000";
 
-/// The longest that a page may take, in seconds.
-const PAGE_SECONDS_MAX: &str = "60";
+/// The longest that a page may take, in seconds. Each takes less than ten where nothing else runs.
+const PAGE_SECONDS_MAX: &str = "120";
 
 /// Makes the machine of a page in the directory $1, and becomes the script $2 there.
 const MACHINE: &str = r#"
@@ -51,12 +51,20 @@ exec bash "$2" "$stage"
 "#;
 
 /// A line of the service's access log.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct Request {
     /// As COS calls it.
     pub(crate) operation: String,
     /// Empty where it is about the bucket.
     pub(crate) key: String,
+    /// 0 where nothing was answered.
+    pub(crate) status: u64,
+}
+
+impl fmt::Debug for Request {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {} {}", self.operation, self.key, self.status)
+    }
 }
 
 /// A service and a directory for one page.
@@ -83,7 +91,7 @@ impl Stage {
         let request = |line: &str| {
             let line: serde_json::Value = serde_json::from_str(line).unwrap();
             let [operation, key] = ["op", "key"].map(|field| line[field].as_str().unwrap().to_owned());
-            Request { operation, key }
+            Request { operation, key, status: line["status"].as_u64().unwrap() }
         };
         text.lines().map(request).collect()
     }
