@@ -80,11 +80,17 @@ pub struct BucketName(Arc<str>);
 
 /// Why a text is not the full name of a bucket.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "{0:?} is not a bucket's full name: it is NAME-APPID, in lower-case letters, digits and hyphens, \
-     for example photos-1250000000"
-)]
-pub struct BucketNameError(String);
+pub enum BucketNameError {
+    /// Not one of COS.
+    #[error(
+        "{0:?} is not a bucket's full name: it is NAME-APPID, in lower-case letters, digits and hyphens, \
+         for example photos-1250000000"
+    )]
+    Cos(String),
+    /// Not one of S3.
+    #[error("{0:?} is not a bucket's name: it is 3 to 63 lower-case letters, digits, hyphens and points")]
+    S3(String),
+}
 
 impl BucketName {
     /// Takes a text as the full name of a bucket.
@@ -97,8 +103,20 @@ impl BucketName {
         if legal && named && text.len() <= 60 {
             Ok(BucketName(Arc::from(text)))
         } else {
-            Err(BucketNameError(text.to_owned()))
+            Err(BucketNameError::Cos(text.to_owned()))
         }
+    }
+
+    /// Takes a text as the name of a bucket of S3: 3 to 63 lower-case letters, digits, hyphens and points, a letter or digit at
+    /// both ends.
+    pub fn of_s3(text: impl AsRef<str>) -> Result<BucketName, BucketNameError> {
+        let text = text.as_ref();
+        let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+        let ends = [text.bytes().next(), text.bytes().next_back()];
+        let is_legal = text.bytes().all(|byte| plain(byte) || matches!(byte, b'-' | b'.'))
+            && ends.into_iter().flatten().all(plain)
+            && (3..=63).contains(&text.len());
+        if is_legal { Ok(BucketName(Arc::from(text))) } else { Err(BucketNameError::S3(text.to_owned())) }
     }
 
     /// The full name as text.

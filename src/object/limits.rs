@@ -46,6 +46,16 @@ impl Limits {
         checksum: ChecksumAlgorithm::Crc64Xz,
     };
 
+    /// The limits of S3.
+    pub const S3: Limits = Limits {
+        part_bytes_min: 5 * MIB,
+        // 10,000 parts: the 5 TiB that most services go to.
+        object_bytes_max: 5 * TIB,
+        metadatum_bytes_max: 2 << 10,
+        metadata_bytes_max: 2 << 10,
+        ..Limits::COS
+    };
+
     /// Whether an object can have so much user metadata.
     pub fn hold_metadata(&self, user: &BTreeMap<String, String>) -> bool {
         let sum: usize = user.iter().map(|(name, value)| name.len() + value.len()).sum();

@@ -3,6 +3,7 @@
 //! [`Endpoint`] is the client's side: from a region or URL to where to connect and what to say in `Host`.
 //! [`Addressed`] is the server's: from `Host` and path to bucket and key.
 
+use super::dialect::Dialect;
 use super::escape::escape;
 use super::{code::Code, operation::RequestError};
 use crate::object::BucketName;
@@ -89,6 +90,8 @@ enum Kind {
     Connect { authority: String, domain: String },
     /// The domain belongs to one bucket, which no request names.
     Bound(String),
+    /// A service of S3. The bucket stands before its name, or in the path.
+    S3 { authority: String, region: String, is_in_path: bool },
 }
 
 /// Where one bucket is.
@@ -161,6 +164,28 @@ impl Endpoint {
         Ok(Endpoint { scheme, kind: Kind::Bound(authority) })
     }
 
+    /// A service that speaks S3: at a URL, or that of AWS in a region. The bucket is in the path if that `is_wanted`, and where the
+    /// URL has an address or this machine.
+    pub fn s3(url: Option<&str>, region: &str, is_wanted: bool) -> Result<Endpoint, EndpointError> {
+        let region = region.trim().to_ascii_lowercase();
+        let usual = format!("https://s3.{region}.amazonaws.com");
+        let (scheme, authority) = split_url(url.unwrap_or(&usual))?;
+        let name = host_of(&authority);
+        if address_of(name).is_some_and(|address| address.is_unspecified()) {
+            return Err(EndpointError::Unspecified(url.unwrap_or(&usual).to_owned()));
+        }
+        let is_in_path = is_wanted || is_bare(name);
+        Ok(Endpoint { scheme, kind: Kind::S3 { authority, region, is_in_path } })
+    }
+
+    /// What a bucket of it speaks.
+    pub fn dialect(&self, bucket: &BucketName) -> Dialect {
+        match &self.kind {
+            Kind::S3 { region, is_in_path, .. } => Dialect::s3(region, bucket, *is_in_path),
+            _ => Dialect::Cos,
+        }
+    }
+
     /// The same endpoint without TLS.
     #[must_use]
     pub fn without_tls(self) -> Endpoint {
@@ -169,7 +194,10 @@ impl Endpoint {
 
     /// Whether what is sent can be read and changed on its way: another machine, and no TLS.
     pub fn is_open_to_others(&self) -> bool {
-        let (Kind::Domain(authority) | Kind::Connect { authority, .. } | Kind::Bound(authority)) = &self.kind;
+        let (Kind::Domain(authority)
+        | Kind::Connect { authority, .. }
+        | Kind::Bound(authority)
+        | Kind::S3 { authority, .. }) = &self.kind;
         let name = host_of(authority);
         let is_here = name.eq_ignore_ascii_case("localhost") || address_of(name).is_some_and(|ip| ip.is_loopback());
         self.scheme == Scheme::Http && !is_here
@@ -185,7 +213,13 @@ impl Endpoint {
             Kind::Connect { authority, domain } => {
                 Route { origin: self.origin(authority), host: format!("{bucket}.{domain}") }
             }
-            Kind::Bound(authority) => Route { origin: self.origin(authority), host: authority.clone() },
+            Kind::Bound(authority) | Kind::S3 { authority, is_in_path: true, .. } => {
+                Route { origin: self.origin(authority), host: authority.clone() }
+            }
+            Kind::S3 { authority, .. } => {
+                let host = format!("{bucket}.{authority}");
+                Route { origin: self.origin(&host), host }
+            }
         }
     }
 
@@ -196,7 +230,7 @@ impl Endpoint {
                 let host = format!("service.cos.{SUFFIX}");
                 Route { origin: self.origin(&host), host }
             }
-            Kind::Bound(authority) | Kind::Connect { authority, .. } => {
+            Kind::Bound(authority) | Kind::Connect { authority, .. } | Kind::S3 { authority, .. } => {
                 Route { origin: self.origin(authority), host: authority.clone() }
             }
         }
@@ -207,7 +241,7 @@ impl Endpoint {
         match &self.kind {
             Kind::Domain(domain) | Kind::Connect { domain, .. } => domain,
             // The form without a host names the bucket alone.
-            Kind::Bound(_) => "",
+            Kind::Bound(_) | Kind::S3 { .. } => "",
         }
     }
 

@@ -10,6 +10,7 @@ pub mod code;
 pub mod condition;
 pub mod copy_source;
 pub mod date;
+pub mod dialect;
 pub mod digest;
 pub mod escape;
 pub mod issued;

@@ -33,7 +33,9 @@ const RANK_ENVIRONMENT: u8 = 7;
 const RANK_PROCESS: u8 = 9;
 
 /// Crates that have a home, and the beginnings of the paths that are it.
-const HOMES: [(&str, &[&str]); 31] = [
+const HOMES: [(&str, &[&str]); 33] = [
+    ("aws_credential_types", &["wire/dialect/s3.rs"]),
+    ("aws_sigv4", &["wire/dialect/s3.rs"]),
     ("sha1", &["wire/sign", "server/"]),
     ("sha2", &["wire/sign"]),
     ("hmac", &["wire/sign"]),

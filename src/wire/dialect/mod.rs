@@ -1,0 +1,116 @@
+//! Which protocol a service speaks: COS's own, or that of S3, which is the same but for names, signatures and what it tells of
+//! bytes.
+//!
+//! Requests and answers are made and read in COS's words everywhere; here, on their last step out and their first one in, those of
+//! another dialect are put in their place. Who wants to know what a service can do asks the [`Dialect`] for that, and never
+//! which it is.
+
+mod s3;
+
+use std::borrow::Cow;
+
+use super::request::RequestHead;
+use super::sign::{Credentials, KeyTime, SigningKey};
+use crate::object::{BucketName, ETag, Limits};
+use crate::wire::request::HeaderPair;
+
+pub use s3::S3;
+
+/// What a service speaks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Dialect {
+    /// COS, as `cos-api.md` has it.
+    Cos,
+    /// S3.
+    S3(S3),
+}
+
+/// Signs requests for a while. Deriving it costs hashes, so keep it for as long as it is valid.
+#[derive(Clone, Debug)]
+pub enum Signer {
+    /// By COS's signature, for a span of time.
+    Cos(SigningKey),
+    /// By signature version 4, at the moment of each request.
+    V4(s3::V4Key),
+}
+
+impl Dialect {
+    /// What the service takes.
+    pub fn limits(&self) -> Limits {
+        match self {
+            Dialect::Cos => Limits::COS,
+            Dialect::S3(_) => Limits::S3,
+        }
+    }
+
+    /// Whether the service tells the checksum of what it has stored. Where it does not, it is told the MD5 of what comes, and
+    /// refuses what has another.
+    pub fn tells_checksums(&self) -> bool {
+        *self == Dialect::Cos
+    }
+
+    /// Whether services that speak it may keep directories as such, and not as the objects that stand for them.
+    pub fn may_keep_directories(&self) -> bool {
+        *self != Dialect::Cos
+    }
+
+    /// A request as it goes out.
+    pub fn outgoing<'a>(&self, head: &'a RequestHead) -> Cow<'a, RequestHead> {
+        match self {
+            Dialect::Cos => Cow::Borrowed(head),
+            Dialect::S3(s3) => Cow::Owned(s3.outgoing(head)),
+        }
+    }
+
+    /// COS's name of a header of an answer, where it has another.
+    pub fn own_name(&self, name: &str) -> Option<String> {
+        match self {
+            Dialect::Cos => None,
+            Dialect::S3(_) => s3::own_name(name),
+        }
+    }
+
+    /// Whether answers are COS's as they come.
+    pub fn has_own_names(&self) -> bool {
+        *self == Dialect::Cos
+    }
+
+    /// What signs requests with these credentials for `key_time`.
+    pub fn signer(&self, credentials: &Credentials, key_time: KeyTime) -> Signer {
+        match self {
+            Dialect::Cos => Signer::Cos(SigningKey::new(credentials, key_time)),
+            Dialect::S3(s3) => Signer::V4(s3.key(credentials, key_time)),
+        }
+    }
+
+    /// The version of an object of parts with these versions, where that can be told.
+    pub fn etag_of_parts(&self, parts: &[ETag]) -> Option<ETag> {
+        match self {
+            Dialect::Cos => None,
+            Dialect::S3(_) => s3::etag_of_parts(parts),
+        }
+    }
+
+    /// S3 of one bucket.
+    pub fn s3(region: &str, bucket: &BucketName, is_in_path: bool) -> Dialect {
+        Dialect::S3(S3::new(region, is_in_path.then(|| bucket.clone())))
+    }
+}
+
+impl Signer {
+    /// When it may be used.
+    pub fn key_time(&self) -> KeyTime {
+        match self {
+            Signer::Cos(key) => key.key_time(),
+            Signer::V4(key) => key.key_time(),
+        }
+    }
+
+    /// The headers to add to a request to `host` that goes out at `now`, in Unix seconds of the service.
+    pub fn sign(&self, head: &RequestHead, host: &str, now: u64) -> Vec<HeaderPair> {
+        match self {
+            Signer::Cos(key) => key.sign(head, host),
+            Signer::V4(key) => key.sign(head, host, now),
+        }
+    }
+}
