@@ -166,6 +166,19 @@ pub(super) enum ByMount {
 }
 
 #[derive(Clone, Debug, Args)]
+struct S3Flags {
+    /// The service speaks S3: AWS, or what --endpoint leads to
+    #[arg(long, hide_short_help = true)]
+    s3: bool,
+    /// With --s3, name the bucket in the path and not by the host [default: where the endpoint is an address]
+    #[arg(long, hide_short_help = true)]
+    path_style: bool,
+    /// With --s3, use the credentials of this profile [default: AWS_PROFILE, else default]
+    #[arg(long, value_name = "NAME", hide_short_help = true)]
+    profile: Option<String>,
+}
+
+#[derive(Clone, Debug, Args)]
 struct ServiceFlags {
     /// Region of the bucket, as ap-guangzhou
     #[arg(long, value_name = "NAME")]
@@ -173,6 +186,8 @@ struct ServiceFlags {
     /// URL of the service, in place of a region
     #[arg(long, value_name = "URL")]
     endpoint: Option<String>,
+    #[command(flatten)]
+    s3: S3Flags,
     /// Use the host that is reachable only inside Tencent Cloud
     #[arg(long, hide_short_help = true)]
     internal: bool,
@@ -717,6 +732,9 @@ impl ServiceFlags {
         Settings {
             region: self.region,
             endpoint: self.endpoint,
+            s3: given(self.s3.s3),
+            path_style: given(self.s3.path_style),
+            profile: self.s3.profile,
             internal: given(self.internal),
             accelerate: given(self.accelerate),
             proxy: self.proxy,

@@ -50,6 +50,9 @@ const VARIABLES: [(&str, &str, &[&str]); 3] = [
     ("COSACCESSKEYID", "COSSECRETACCESSKEY", &[]),
 ];
 
+/// The same for S3.
+const AWS_VARIABLES: (&str, &str, &[&str]) = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", &["AWS_SESSION_TOKEN"]);
+
 /// What was found, and where.
 pub(super) enum Found {
     /// A key.
@@ -78,7 +81,8 @@ pub(super) fn find(sources: &Sources<'_>, settings: &Settings, bucket: &str) -> 
             .ok_or_else(|| ConfigError::file(path, "is missing: it was named as the file with credentials"))?;
         return candidate.complete(wanted)?.map(Some).ok_or_else(|| none_found(wanted));
     }
-    let known = from_environment(sources.environment)
+    let is_s3 = settings.s3 == Some(true);
+    let known = from_environment(sources.environment, is_s3)
         .into_iter()
         .chain(sources.configs.iter().flat_map(|(path, config)| config.candidates(path, bucket)))
         .chain([sources.coscmd.candidate()]);
@@ -87,7 +91,11 @@ pub(super) fn find(sources: &Sources<'_>, settings: &Settings, bucket: &str) -> 
             return Ok(Some(found));
         }
     }
-    for (path, form) in files_of_others(sources.environment) {
+    let files = match is_s3 {
+        true => files_of_aws(sources.environment, settings.profile.as_deref()),
+        false => files_of_others(sources.environment),
+    };
+    for (path, form) in files {
         let Some(candidate) = form.read(&path, bucket)? else { continue };
         if let Some(found) = candidate.complete(wanted)? {
             return Ok(Some(found));
@@ -108,7 +116,7 @@ pub(super) fn nothing_found(environment: &Environment, settings: &Settings) -> C
 /// The key of a service of one's own, if the environment has one: COS_SECRETID and COS_SECRETKEY. The other names are
 /// those of tools for the real service, whose keys have no business here.
 pub fn service_credentials(environment: &Environment) -> Result<Option<Credentials>, ConfigError> {
-    let ours = from_environment(environment).into_iter().next().unwrap_or_default();
+    let ours = from_environment(environment, false).into_iter().next().unwrap_or_default();
     Ok(match ours.complete(None)? {
         Some(Found::Key { issued, .. }) => Some(issued.credentials),
         Some(Found::Command { .. }) | None => None,
@@ -119,7 +127,7 @@ fn none_found(wanted: Option<&str>) -> ConfigError {
     wanted.map_or(ConfigError::NoCredentials, |id| ConfigError::NoKeyForId(id.to_owned()))
 }
 
-fn from_environment(environment: &Environment) -> Vec<Candidate> {
+fn from_environment(environment: &Environment, is_s3: bool) -> Vec<Candidate> {
     let read = |name: &&str| environment.get(name).map(str::to_owned);
     let candidate = |(id, key, tokens): &(&str, &str, &[&str])| Candidate {
         origin: format!("environment ({id})"),
@@ -128,7 +136,7 @@ fn from_environment(environment: &Environment) -> Vec<Candidate> {
         token: tokens.iter().find_map(read),
         ..Candidate::default()
     };
-    VARIABLES.iter().map(candidate).collect()
+    if is_s3 { vec![candidate(&AWS_VARIABLES)] } else { VARIABLES.iter().map(candidate).collect() }
 }
 
 /// How a file of another tool is written.
@@ -138,6 +146,22 @@ enum Form {
     Json,
     /// Tencent Cloud's INI.
     Ini,
+    /// AWS's INI, with the section of a profile.
+    Aws(String),
+}
+
+/// The files of AWS: credentials, then what else there is of a profile.
+fn files_of_aws(environment: &Environment, profile: Option<&str>) -> Vec<(PathBuf, Form)> {
+    let profile = profile.or_else(|| environment.get("AWS_PROFILE")).unwrap_or("default");
+    let place = |variable: &str, usual: &str| {
+        let named = environment.get(variable).map(PathBuf::from);
+        named.or_else(|| Some(environment.home()?.join(usual)))
+    };
+    let section = if profile == "default" { profile.to_owned() } else { format!("profile {profile}") };
+    let credentials = place("AWS_SHARED_CREDENTIALS_FILE", ".aws/credentials");
+    let config = place("AWS_CONFIG_FILE", ".aws/config");
+    let files = [credentials.zip(Some(profile.to_owned())), config.zip(Some(section))];
+    files.into_iter().flatten().map(|(path, section)| (path, Form::Aws(section))).collect()
 }
 
 /// The files of other tools: those that cosfs looks for, then those for all of Tencent Cloud.
@@ -163,13 +187,20 @@ impl Form {
         let text = match self {
             Form::Passwd(readers) => return passwd::read(path, readers, bucket),
             // As their tools do, these are read whoever else can read them.
-            Form::Json | Form::Ini => match read_private(path)? {
+            Form::Json | Form::Ini | Form::Aws(_) => match read_private(path)? {
                 Some(file) => file.text,
                 None => return Ok(None),
             },
         };
         let origin = path.display().to_string();
         Ok(match self {
+            Form::Aws(section) => {
+                let mut values = ini::section(&text, &section);
+                let mut value = |name: &str| values.remove(name);
+                let (secret_id, secret_key) = (value("aws_access_key_id"), value("aws_secret_access_key"));
+                let (token, command) = (value("aws_session_token"), value("credential_process"));
+                Some(Candidate { origin, secret_id, secret_key, token, command, ..Candidate::of_file() })
+            }
             Form::Ini => {
                 let mut values = ini::section(&text, "default");
                 let mut value = |name: &str| values.remove(name);

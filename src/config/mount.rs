@@ -141,9 +141,13 @@ impl MountConfig {
             _ => CoscmdFile::default(),
         };
         let default_bucket = if request.local.is_some() { Some(LOCAL_BUCKET.to_owned()) } else { coscmd.bucket() };
-        let source: MountSource = with_bucket(request.source, default_bucket)?.parse()?;
-
+        let named = with_bucket(request.source, default_bucket)?;
         let typed = request.flags.over(mount_options::parse(&request.mount_options)?);
+        let source = match typed.s3.or(environment.settings()?.s3) {
+            Some(true) => MountSource::of_s3(&named)?,
+            _ if named.starts_with("s3://") => MountSource::of_s3(&named)?,
+            _ => named.parse()?,
+        };
         let mut warnings = about(Aspect::Configuration, unused(&typed, request.local.is_some()));
         let sections = configs.iter().flat_map(|(path, config)| unused_sections(path, config, &source));
         warnings.extend(about(Aspect::Configuration, sections));
@@ -184,7 +188,9 @@ impl MountConfig {
                     let cause = "~/.cos.conf holds a secret and others can read it";
                     remarks.push(Notice::mended_by(Aspect::Credentials, cause, "chmod 600 ~/.cos.conf"));
                 }
-                warnings.extend(about(Aspect::Credentials, unread_credentials(environment)));
+                if settings.s3 != Some(true) {
+                    warnings.extend(about(Aspect::Credentials, unread_credentials(environment)));
+                }
                 if endpoint.is_open_to_others() {
                     let told = open_to_others(&settings, endpoint.route(&source.bucket).origin)?;
                     warnings.push(Notice::new(Aspect::Encryption, told));
@@ -323,6 +329,9 @@ fn limited(settings: &Settings) -> Vec<String> {
     told
 }
 
+/// What signatures name where nobody says: services of one's own take it, and AWS's oldest region is called so.
+const S3_REGION: &str = "us-east-1";
+
 const MIB: u64 = 1 << 20;
 
 /// What to say of a page that other machines can get at.
@@ -382,6 +391,11 @@ fn with_bucket(source: Option<String>, default_bucket: Option<String>) -> Result
 /// A URL goes before everything that follows from a region.
 fn endpoint(settings: &Settings) -> Result<Endpoint, ConfigError> {
     let refused = |name: &'static str| move |error: EndpointError| invalid(name, error.to_string());
+    if settings.s3 == Some(true) {
+        let region = settings.region.as_deref().unwrap_or(S3_REGION);
+        return Endpoint::s3(settings.endpoint.as_deref(), region, settings.path_style == Some(true))
+            .map_err(refused("endpoint"));
+    }
     if let Some(url) = &settings.endpoint {
         return Endpoint::custom(url).map_err(refused("endpoint"));
     }

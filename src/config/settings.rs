@@ -78,6 +78,12 @@ settings! {
     region: String,
     /// Base URL of the service, in place of the one that follows from the region.
     endpoint: String,
+    /// Whether the service speaks S3.
+    s3: bool,
+    /// Whether the bucket is named in the path of each request, and not by the host.
+    path_style: bool,
+    /// Whose credentials of AWS's files to use.
+    profile: String,
     /// Whether to use the host that is reachable only inside Tencent Cloud.
     internal: bool,
     /// Whether to use global acceleration.

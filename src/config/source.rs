@@ -3,6 +3,7 @@
 use std::str::FromStr;
 
 use super::ConfigError;
+use crate::object::key::BucketNameError;
 use crate::object::{BucketName, ObjectKey};
 
 /// What a prefix has to leave of a key's 850 bytes for the names of files, in bytes. Those that the mount makes for itself
@@ -23,12 +24,27 @@ impl FromStr for MountSource {
 
     /// Reads `BUCKET`, `BUCKET:/PREFIX`, `BUCKET:PREFIX` or `cos://BUCKET/PREFIX`.
     fn from_str(text: &str) -> Result<MountSource, ConfigError> {
+        MountSource::read(text, "cos://", BucketName::new)
+    }
+}
+
+impl MountSource {
+    /// The same of S3: `BUCKET`, `BUCKET:/PREFIX`, `BUCKET:PREFIX` or `s3://BUCKET/PREFIX`.
+    pub fn of_s3(text: &str) -> Result<MountSource, ConfigError> {
+        MountSource::read(text, "s3://", BucketName::of_s3)
+    }
+
+    fn read(
+        text: &str,
+        scheme: &str,
+        name: fn(String) -> Result<BucketName, BucketNameError>,
+    ) -> Result<MountSource, ConfigError> {
         let refused = |reason: String| ConfigError::Source { text: text.to_owned(), reason };
-        let (bucket, prefix) = match text.strip_prefix("cos://") {
+        let (bucket, prefix) = match text.strip_prefix(scheme) {
             Some(rest) => rest.split_once('/').unwrap_or((rest, "")),
             None => text.split_once(':').unwrap_or((text, "")),
         };
-        let bucket = BucketName::new(bucket).map_err(|error| refused(error.to_string()))?;
+        let bucket = name(bucket.to_owned()).map_err(|error| refused(error.to_string()))?;
         let prefix = prefix.trim_matches('/');
         if prefix.split('/').any(|segment| matches!(segment, "." | "..")) {
             return Err(refused("a prefix cannot hold the segments . and ..".into()));

@@ -36,13 +36,15 @@ pub(super) async fn head(session: &Session) -> Result<BucketFacts, StoreError> {
         let told = "the answer has no x-cos-request-id, which COS gives with every one";
         StoreError { status, obstacle, ..request.error(StoreErrorKind::Protocol, told) }
     };
+    // COS numbers each answer; of others not all do.
+    let is_numbered = |id: Option<&str>| id.is_some_and(|id| !id.is_empty()) || !session.dialect().has_own_names();
     match session.answer(&request).await {
         // Any server answers 200 to something.
-        Ok(answer) if answer.headers.get("x-cos-request-id").is_none() => {
-            Err(stranger(answer.status, answer.headers.is_of_s3().then_some(Obstacle::S3)))
+        Ok(answer) if !is_numbered(answer.headers.get("x-cos-request-id")) => {
+            Err(stranger(answer.status, session.is_foreign(&answer.headers).then_some(Obstacle::S3)))
         }
         Ok(answer) => Ok(BucketFacts { region: answer.headers.bucket_region().map(String::from) }),
-        Err(error) if (400..500).contains(&error.status) && error.request_id.is_empty() => {
+        Err(error) if (400..500).contains(&error.status) && !is_numbered(Some(&error.request_id)) => {
             Err(stranger(error.status, error.obstacle))
         }
         // A HEAD has no body to tell what is missing, but here it can only be the bucket.

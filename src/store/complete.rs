@@ -12,10 +12,12 @@ use crate::wire::operation::{CompleteMultipartUpload, CompletedPart, HeadObject,
 use crate::wire::request::Headers;
 
 /// What the object must be once it is complete.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Expected {
     pub(super) size: u64,
     pub(super) crc64: Option<Crc64>,
+    /// The version, where the dialect tells it of the parts.
+    pub(super) etag: Option<ETag>,
 }
 
 /// Makes the object of the parts 1 to `etags.len()`.
@@ -27,6 +29,7 @@ pub(super) async fn complete(
     expected: Expected,
 ) -> Result<Published, StoreError> {
     let request = request(key, upload, etags)?;
+    let expected = Expected { etag: session.dialect().etag_of_parts(etags), ..expected };
     let mut tries = session.tries();
     let mut perhaps_done = false;
     loop {
@@ -80,6 +83,10 @@ pub(super) async fn verify(
     if let (Some(answered), Some(crc64)) = (published.crc64, expected.crc64) {
         return if answered == crc64 { Ok(published) } else { Err(corrupted(request, answered, crc64)) };
     }
+    if expected.etag.as_ref() == Some(&published.etag) {
+        // It is made of the digests of all parts, in their order.
+        return Ok(Published { crc64: expected.crc64, ..published });
+    }
     let head = head(session, key).await?;
     if head.etag != published.etag {
         // Somebody has written the key since, so nobody can tell any more; the service said that ours was complete.
@@ -103,16 +110,22 @@ async fn settle(
     expected: Expected,
     error: StoreError,
 ) -> Result<Published, StoreError> {
-    // Without a checksum there is nothing that would tell our object from another one of its size.
-    let Some(crc64) = expected.crc64 else { return Err(error) };
+    // Without a checksum or a version there is nothing that would tell our object from another one of its size.
+    if expected.crc64.is_none() && expected.etag.is_none() {
+        return Err(error);
+    }
+    let is_ours = |head: &ObjectHead| {
+        let has_sum = expected.crc64.is_some() && head.crc64 == expected.crc64;
+        (has_sum || expected.etag.as_ref() == Some(&head.etag)) && head.size == expected.size
+    };
     let session = &session.to_settle();
     match head(session, key).await {
-        Ok(head) if head.crc64 == Some(crc64) && head.size == expected.size => {
+        Ok(head) if is_ours(&head) => {
             // The object that was there before may have had the same bytes, and other metadata.
             if error.kind != StoreErrorKind::NoSuchUpload && !is_gone(session, key, upload).await {
                 return Err(error);
             }
-            log::info!("{error}; but the object is there, with checksum {crc64}");
+            log::info!("{error}; but the object is there, as {}", head.etag);
             Ok(Published { etag: head.etag, crc64: head.crc64 })
         }
         _ => Err(error),

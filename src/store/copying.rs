@@ -3,10 +3,10 @@
 //! A copy that was carried out twice has made two versions, and only the object itself tells which one it is now. A copy whose
 //! answer was lost is looked for: it is there if the target has the source's bytes and the metadata that were asked for.
 
-use super::complete;
 use super::session::{Done, Request, Session};
-use super::{Copied, CopyRequest, StoreError, StoreErrorKind};
-use crate::object::{ObjectHead, Tags};
+use super::{Body, Copied, CopyRequest, Published, StoreError, StoreErrorKind};
+use super::{complete, sending};
+use crate::object::{Crc64, ObjectAttributes, ObjectHead, Tags};
 use crate::wire::answer::CopyObjectResult;
 use crate::wire::condition::Conditions;
 use crate::wire::copy_source::CopySource;
@@ -14,6 +14,30 @@ use crate::wire::operation::{CopyObject, MetadataDirective, Operation, TAGGING_D
 
 /// Makes an object of another one.
 pub(super) async fn copy(session: &Session, from: CopySource, wanted: &CopyRequest) -> Result<Copied, StoreError> {
+    let copied = copy_object(session, from, wanted).await;
+    let is_marker = wanted.source.key.as_str().ends_with('/') && wanted.bytes == Some(0);
+    match copied {
+        Err(error)
+            if error.kind == StoreErrorKind::NotFound && is_marker && session.dialect().may_keep_directories() =>
+        {
+            put_marker(session, wanted).await.map_err(|_| error)
+        }
+        copied => copied,
+    }
+}
+
+/// Makes a directory's marker of another one, if that is there: a service that keeps directories as such copies no object that
+/// is one.
+async fn put_marker(session: &Session, wanted: &CopyRequest) -> Result<Copied, StoreError> {
+    let head = complete::head(session, &wanted.source.key).await?;
+    let attributes = wanted.replace.clone().unwrap_or(head.attributes);
+    let attributes = ObjectAttributes { protection: wanted.protection.clone(), ..attributes };
+    let published = sending::put(session, &wanted.key, Body::empty(), Crc64::EMPTY, &attributes).await?;
+    let Published { etag, crc64 } = published;
+    Ok(Copied { etag, crc64, last_modified: head.last_modified })
+}
+
+async fn copy_object(session: &Session, from: CopySource, wanted: &CopyRequest) -> Result<Copied, StoreError> {
     let CopyRequest { source, key, replace, storage_class, protection, bytes } = wanted;
     let mut copy = CopyObject::new(key.clone(), from);
     copy.conditions = Conditions::matching(source.if_match.clone());

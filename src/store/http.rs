@@ -27,6 +27,7 @@ use super::watchdog::Watchdog;
 use super::{Body, Obstacle, StoreErrorKind};
 use crate::stats::Stats;
 use crate::wire::address::region_of_url;
+use crate::wire::dialect::Dialect;
 use crate::wire::request::{HeaderPair, Method};
 
 /// How long to wait for what.
@@ -327,7 +328,31 @@ async fn watch(
     }
 }
 
+impl Incoming {
+    /// The same with COS's names of its headers.
+    pub(super) fn named_by(mut self, dialect: &Dialect) -> Incoming {
+        if !dialect.has_own_names() {
+            self.headers.rename(|name| dialect.own_name(name));
+        }
+        self
+    }
+}
+
 impl AnswerHeaders {
+    /// Gives headers other names, where there are.
+    fn rename(&mut self, other: impl Fn(&str) -> Option<String>) {
+        let names: Vec<(HeaderName, String)> =
+            self.0.keys().filter_map(|name| Some((name.clone(), other(name.as_str())?))).collect();
+        for (name, other) in names {
+            let Ok(other) = HeaderName::from_bytes(other.as_bytes()) else { continue };
+            let values: Vec<HeaderValue> = self.0.get_all(&name).iter().cloned().collect();
+            self.0.remove(&name);
+            for value in values {
+                self.0.append(other.clone(), value);
+            }
+        }
+    }
+
     /// All lines, for the decoders of the wire. Values that are not text are left out.
     pub(super) fn lines(&self) -> Vec<(&str, &str)> {
         self.0
@@ -507,7 +532,7 @@ impl http_body::Body for SendBody {
 }
 
 /// Headers with signatures and tokens, in small letters.
-const SECRET_HEADERS: [&str; 3] = ["authorization", "x-cos-security-token", "x-tc-token"];
+const SECRET_HEADERS: [&str; 4] = ["authorization", "x-amz-security-token", "x-cos-security-token", "x-tc-token"];
 
 fn header_map(headers: &[HeaderPair]) -> Result<HeaderMap, TransportError> {
     let mut map = HeaderMap::with_capacity(headers.len() + 2);

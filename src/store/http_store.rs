@@ -74,6 +74,7 @@ pub struct HttpOptions {
 impl HttpOptions {
     /// The usual options for a bucket.
     pub fn new(endpoint: Endpoint, bucket: BucketName, credentials: impl Into<CredentialCache>) -> HttpOptions {
+        let limits = endpoint.dialect(&bucket).limits();
         HttpOptions {
             endpoint,
             bucket,
@@ -81,7 +82,7 @@ impl HttpOptions {
             timeouts: Timeouts::default(),
             retry: RetryOptions::default(),
             network: NetworkOptions::default(),
-            limits: Limits::COS,
+            limits,
             throttle: Arc::default(),
             stats: Arc::default(),
             clock: Clock::System,
@@ -115,7 +116,7 @@ impl HttpStore {
     pub fn new(options: HttpOptions) -> Result<HttpStore, StoreError> {
         let HttpOptions { endpoint, bucket, credentials, timeouts, retry, .. } = options;
         let HttpOptions { network, limits, throttle, stats, clock, runtimes, .. } = options;
-        let route = endpoint.route(&bucket);
+        let (route, dialect) = (endpoint.route(&bucket), endpoint.dialect(&bucket));
         let secure = |url: &str| url.starts_with("https://");
         let tls = secure(&route.origin) || network.proxy.as_deref().is_some_and(secure);
         let (timeouts, watchdog) = (timeouts.within(retry.deadline), Arc::new(Watchdog::new(retry.deadline)));
@@ -123,7 +124,7 @@ impl HttpStore {
             let obstacle = error.obstacle;
             StoreError { obstacle, ..StoreError::new(error.kind, None, bucket.as_str(), error.message) }
         })?;
-        let session = Arc::new(Session::new(transport, route, credentials, retry, clock, stats));
+        let session = Arc::new(Session::new(transport, (route, dialect), credentials, retry, clock, stats));
         let (copy_domain, service_route) = (endpoint.copy_source_domain().to_owned(), endpoint.service_route());
         Ok(HttpStore { session, bucket, copy_domain, service_route, limits, listings: Arc::default() })
     }
@@ -278,6 +279,11 @@ impl ObjectStore for HttpStore {
 
     async fn delete_many(&self, keys: &[ObjectKey]) -> Result<Vec<(ObjectKey, StoreError)>, StoreError> {
         let mut failures = Vec::new();
+        let mut keys = std::borrow::Cow::Borrowed(keys);
+        if self.session.dialect().may_keep_directories() {
+            // Where a marker is a directory, it goes behind what is in it.
+            keys.to_mut().sort_unstable_by(|one, next| next.cmp(one));
+        }
         for chunk in keys.chunks(DELETE_KEYS_MAX) {
             failures.append(&mut self.delete_chunk(chunk).await?);
         }
@@ -317,9 +323,8 @@ impl ObjectStore for HttpStore {
         crc64: Crc64,
     ) -> Result<UploadedPart, StoreError> {
         let size = body.len();
-        let operation = Operation::UploadPart(UploadPart::new(key.clone(), upload.clone(), number));
-        let published = sending::send(&self.session, &Request::with_body(&operation, body), crc64).await;
-        let published = published.map_err(about_the_number)?;
+        let part = UploadPart::new(key.clone(), upload.clone(), number);
+        let published = sending::part(&self.session, part, body, crc64).await.map_err(about_the_number)?;
         Ok(UploadedPart { etag: published.etag, size, crc64: published.crc64 })
     }
 
@@ -352,7 +357,7 @@ impl ObjectStore for HttpStore {
         size: u64,
         crc64: Option<Crc64>,
     ) -> Result<Published, StoreError> {
-        complete::complete(&self.session, key, upload, parts, Expected { size, crc64 }).await
+        complete::complete(&self.session, key, upload, parts, Expected { size, crc64, etag: None }).await
     }
 
     async fn abort(&self, key: &ObjectKey, upload: &UploadId) -> Result<(), StoreError> {

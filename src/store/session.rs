@@ -26,9 +26,10 @@ use crate::stats::{Stats, note_repeat};
 use crate::wire::address::Route;
 use crate::wire::answer::{AnswerError, ErrorBody};
 use crate::wire::date;
+use crate::wire::dialect::{Dialect, Signer};
 use crate::wire::operation::{Op, Operation, UploadPartCopy};
 use crate::wire::request::{HeaderPair, Method, RequestHead};
-use crate::wire::sign::{KeyTime, SigningKey};
+use crate::wire::sign::KeyTime;
 
 /// The longest XML answer: a page of 1,000 keys of 850 bytes, each byte escaped, is under 4 MiB.
 pub(super) const XML_BYTES_MAX: usize = 16 << 20;
@@ -46,6 +47,7 @@ const SIGNED_FOR_SECONDS: u64 = 3600;
 pub(super) struct Session {
     transport: Transport,
     route: Route,
+    dialect: Dialect,
     /// Shared by all sessions of one mount.
     credentials: CredentialCache,
     retry: RetryOptions,
@@ -72,7 +74,7 @@ pub(super) struct Session {
 #[derive(Debug)]
 struct DerivedKey {
     generation: u64,
-    key: Arc<SigningKey>,
+    key: Arc<Signer>,
 }
 
 /// One request, before it is signed.
@@ -206,7 +208,7 @@ pub(super) struct Answer {
 impl Session {
     pub(super) fn new(
         transport: Transport,
-        route: Route,
+        (route, dialect): (Route, Dialect),
         credentials: CredentialCache,
         retry: RetryOptions,
         clock: Clock,
@@ -215,6 +217,7 @@ impl Session {
         Session {
             transport,
             route,
+            dialect,
             credentials,
             retry,
             clock,
@@ -235,6 +238,7 @@ impl Session {
         Session {
             transport: self.transport.clone(),
             route: self.route.clone(),
+            dialect: self.dialect.clone(),
             credentials: self.credentials.clone(),
             retry: RetryOptions { deadline, ..self.retry },
             clock: self.clock.clone(),
@@ -258,6 +262,11 @@ impl Session {
     /// The same way, to find out what became of a request, which has taken its time already.
     pub(super) fn to_settle(&self) -> Session {
         self.with_deadline(self.retry.deadline / 4)
+    }
+
+    /// What the service speaks.
+    pub(super) fn dialect(&self) -> &Dialect {
+        &self.dialect
     }
 
     /// Whether nothing can be told from an ETag of this bucket.
@@ -359,7 +368,8 @@ impl Session {
 
     /// One attempt, up to the head of a successful answer.
     pub(super) async fn attempt(&self, request: &Request) -> Result<Incoming, Failed> {
-        let Some(target) = target(&request.head) else {
+        let head = self.dialect.outgoing(&request.head);
+        let Some(target) = target(&head) else {
             let error = request.error(StoreErrorKind::Invalid, "a path of dots alone cannot be sent over HTTP");
             return Err(Failed { error, remedy: Remedy::None, done: Done::No });
         };
@@ -369,9 +379,9 @@ impl Session {
         self.transport.throttle().begin_request().await;
         let sent = Arc::new(AtomicU64::new(0));
         let outgoing = Outgoing {
-            method: request.head.method,
+            method: head.method,
             url: format!("{}{target}", self.route.origin),
-            headers: self.signed_headers(&request.head, &key),
+            headers: self.signed_headers(&head, &key),
             body: request.body.clone(),
             sent: sent.clone(),
             stats: Some(self.stats.clone()),
@@ -383,6 +393,7 @@ impl Session {
         let sent_at = Instant::now();
         let incoming = self.transport.send(outgoing).await;
         let up = sent.load(Ordering::Relaxed);
+        let incoming = incoming.map(|incoming| incoming.named_by(&self.dialect));
         let mut answered = match incoming.map_err(|error| self.not_reached(request, error)) {
             Ok(incoming) => {
                 self.reach.answered();
@@ -484,7 +495,7 @@ impl Session {
             *self.signing_key.lock().unwrap_or_else(PoisonError::into_inner) = None;
         }
         let mut error = request.error(retry::kind(failure.meaning), told.message);
-        error.obstacle = headers.is_of_s3().then_some(Obstacle::S3);
+        error.obstacle = self.is_foreign(headers).then_some(Obstacle::S3);
         error.region = headers.bucket_region();
         error.status = status;
         error.code = told.code;
@@ -502,15 +513,20 @@ impl Session {
         }
     }
 
+    /// Whether an answer is of another protocol than is spoken.
+    pub(super) fn is_foreign(&self, headers: &AnswerHeaders) -> bool {
+        self.dialect.has_own_names() && headers.is_of_s3()
+    }
+
     /// All headers of a request that is sent now.
     fn signed_headers(&self, head: &RequestHead, key: &CurrentKey) -> Vec<HeaderPair> {
-        let signature = self.signing_key(key).sign(head, &self.route.host);
+        let signature = self.signing_key(key).sign(head, &self.route.host, self.service_seconds());
         let host: HeaderPair = ("host".into(), self.route.host.clone());
         std::iter::once(host).chain(head.headers.iter().cloned()).chain(signature).collect()
     }
 
     /// The key for signatures that are made now.
-    fn signing_key(&self, current: &CurrentKey) -> Arc<SigningKey> {
+    fn signing_key(&self, current: &CurrentKey) -> Arc<Signer> {
         let now = self.service_seconds();
         let mut cached = self.signing_key.lock().unwrap_or_else(PoisonError::into_inner);
         // Half of its time is left to the request that is signed last.
@@ -522,7 +538,8 @@ impl Session {
             return derived.key.clone();
         }
         let start = now.saturating_sub(SIGNED_BEFORE_SECONDS);
-        let key = Arc::new(SigningKey::new(&current.credentials, KeyTime { start, end: now + SIGNED_FOR_SECONDS }));
+        let key_time = KeyTime { start, end: now + SIGNED_FOR_SECONDS };
+        let key = Arc::new(self.dialect.signer(&current.credentials, key_time));
         *cached = Some(DerivedKey { generation: current.generation, key: key.clone() });
         key
     }
