@@ -29,6 +29,8 @@ struct Bed {
     service: Child,
     endpoint: String,
     home: tempfile::TempDir,
+    /// What it leaves in `/tmp`, wherever its own files are.
+    sockets: Vec<PathBuf>,
 }
 
 impl Drop for Bed {
@@ -36,6 +38,7 @@ impl Drop for Bed {
         let _ = Command::new("umount").arg("-l").arg(self.mount_point()).stderr(Stdio::null()).status();
         let _ = self.service.kill();
         let _ = self.service.wait();
+        self.sockets.iter().for_each(|socket| drop(std::fs::remove_file(socket)));
     }
 }
 
@@ -48,7 +51,7 @@ impl Bed {
         let port = free_port();
         let mut command = Command::new(installed("moto_server"));
         command.args(["-H", "127.0.0.1", "-p", &port.to_string()]);
-        Bed::of(command, port, tempfile::tempdir().unwrap())
+        Bed::of(command, port, tempfile::tempdir().unwrap(), Vec::new())
     }
 
     fn seaweedfs() -> Bed {
@@ -79,18 +82,24 @@ impl Bed {
             .current_dir(home.path())
             .env("TMPDIR", home.path());
         // Each of its servers speaks gRPC, too, 10,000 above, where nobody says.
-        for server in ["master", "volume", "filer"] {
-            command.arg(format!("-{server}.port={}", free_port()));
-            command.arg(format!("-{server}.port.grpc={}", free_port()));
+        let mut sockets = vec![format!("/tmp/seaweedfs-s3-{port}.sock")];
+        for server in ["master", "volume", "filer", "s3"] {
+            let (own, grpc) = (free_port(), free_port());
+            if server != "s3" {
+                command.arg(format!("-{server}.port={own}"));
+            }
+            command.arg(format!("-{server}.port.grpc={grpc}"));
+            sockets.push(format!("/tmp/seaweedfs-{server}-{own}.sock"));
+            sockets.push(format!("/tmp/seaweedfs-{server}-grpc-{grpc}.sock"));
         }
-        command.arg(format!("-s3.port.grpc={}", free_port()));
-        Bed::of(command, port, home)
+        let sockets = sockets.into_iter().map(PathBuf::from).collect();
+        Bed::of(command, port, home, sockets)
     }
 
-    fn of(mut command: Command, port: u16, home: tempfile::TempDir) -> Bed {
+    fn of(mut command: Command, port: u16, home: tempfile::TempDir, sockets: Vec<PathBuf>) -> Bed {
         let log = File::create(home.path().join("service.log")).unwrap();
         let service = command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap();
-        let bed = Bed { service, endpoint: format!("http://127.0.0.1:{port}"), home };
+        let bed = Bed { service, endpoint: format!("http://127.0.0.1:{port}"), home, sockets };
         std::fs::create_dir(bed.mount_point()).unwrap();
         let until = Instant::now() + BEGINNING_MAX;
         // It listens before it answers.
