@@ -107,12 +107,13 @@ pub(super) async fn run(
     session.listen(observer);
     let (store, throttle, fs) = (bucket.store.clone(), bucket.throttle.clone(), session.fs.clone());
     let mut care = Care { rereading, store, throttle, fs, manager };
+    let mounted = format!("{} on {}", config.source, session.mount_point.display());
+    // Before anybody is told, who may look for it in the log at once.
+    log::info!("mounted {mounted}");
     if let Err(error) = ready() {
         session.detach();
         return Err(Failure::new(Exit::Failed, format!("nobody waits for this mount any more: {error}")));
     }
-    let mounted = format!("{} on {}", config.source, session.mount_point.display());
-    log::info!("mounted {mounted}");
     manager.ready(&mounted, session.asked());
 
     let mut asker = tokio::select! {

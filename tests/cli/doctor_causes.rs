@@ -655,7 +655,7 @@ fn what_a_service_suffers_from() {
         fails_mounts: false,
         ..Case::PLAIN
     };
-    judge(&home, &[Case { check: "latency", told: "slow: 30", fix: "near", ..case }]);
+    judge(&home, &[Case { check: "latency", told: "slow: 3", fix: "near", ..case }]);
 }
 
 #[test]
