@@ -26,11 +26,7 @@ pub(super) async fn put(
     attributes: &ObjectAttributes,
 ) -> Result<Published, StoreError> {
     let expected = Expected { size: body.len(), crc64: Some(crc64), etag: None };
-    let digests = digests(&body).await;
-    if digests.crc64 != crc64 {
-        let message = format!("the bytes to be sent have checksum {}, {crc64} was written", digests.crc64);
-        return Err(StoreError::new(StoreErrorKind::Corrupted, Op::PutObject, key.as_str(), message));
-    }
+    let digests = checked_digests(&body, crc64, Op::PutObject, key).await?;
     let mut put = PutObject::new(key.clone(), attributes.clone());
     put.checks = BodyChecks { content_md5: Some(digests.md5.header()), content_sha1: None };
     let request = Request::with_body(&Operation::PutObject(put), body);
@@ -56,11 +52,7 @@ pub(super) async fn part(
     if session.dialect().tells_checksums() {
         return send(session, &Request::with_body(&Operation::UploadPart(part), body), crc64).await;
     }
-    let digests = digests(&body).await;
-    if digests.crc64 != crc64 {
-        let message = format!("the bytes to be sent have checksum {}, {crc64} was written", digests.crc64);
-        return Err(StoreError::new(StoreErrorKind::Corrupted, Op::UploadPart, part.key.as_str(), message));
-    }
+    let digests = checked_digests(&body, crc64, Op::UploadPart, &part.key).await?;
     part.checks = BodyChecks { content_md5: Some(digests.md5.header()), content_sha1: None };
     let published = send(session, &Request::with_body(&Operation::UploadPart(part), body), crc64).await?;
     Ok(Published { crc64: Some(crc64), ..published })
@@ -121,6 +113,16 @@ fn stored(request: &Request, answer: &Answer, crc64: Crc64) -> Result<Published,
         return Err(failed);
     }
     Ok(Published { etag, crc64: answered })
+}
+
+/// The digests of a body, which must be the one with the checksum `crc64`.
+async fn checked_digests(body: &Body, crc64: Crc64, op: Op, key: &ObjectKey) -> Result<BodyDigests, StoreError> {
+    let digests = digests(body).await;
+    if digests.crc64 != crc64 {
+        let message = format!("the bytes to be sent have checksum {}, {crc64} was written", digests.crc64);
+        return Err(StoreError::new(StoreErrorKind::Corrupted, op, key.as_str(), message));
+    }
+    Ok(digests)
 }
 
 /// The digests of a body.

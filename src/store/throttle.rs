@@ -5,7 +5,7 @@
 //! was said and saves nothing up, so that in any two seconds there are not more, however long each is on its way.
 
 use std::num::NonZeroU32;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
 
 use leaky_bucket::{AcquireOwned, RateLimiter};
@@ -46,7 +46,7 @@ pub struct Throttle {
     buckets: RwLock<Buckets>,
 }
 
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 struct Buckets {
     /// Tokio's mutex, 4 in the order of locks: who holds it waits for the next tick, and those behind him for their turns.
     requests: Option<Arc<Mutex<RequestRate>>>,
@@ -85,25 +85,27 @@ impl Throttle {
         *self.buckets.write().unwrap_or_else(PoisonError::into_inner) = Buckets::of(rates);
     }
 
-    fn buckets(&self) -> Buckets {
-        self.buckets.read().unwrap_or_else(PoisonError::into_inner).clone()
+    fn buckets(&self) -> RwLockReadGuard<'_, Buckets> {
+        self.buckets.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Waits until one more request may begin.
     pub(super) async fn begin_request(&self) {
-        if let Some(requests) = self.buckets().requests {
+        let requests = self.buckets().requests.clone();
+        if let Some(requests) = requests {
             requests.lock().await.begin().await;
         }
     }
 
     /// The limit of what leaves, if there is one.
     pub(super) fn up(&self) -> Option<ByteRate> {
-        self.buckets().up
+        self.buckets().up.clone()
     }
 
     /// Waits until so many bytes more may be taken.
     pub(super) async fn take_in(&self, bytes: usize) {
-        if let Some(down) = self.buckets().down {
+        let down = self.buckets().down.clone();
+        if let Some(down) = down {
             down.tokens.acquire(bytes).await;
         }
     }
