@@ -17,7 +17,7 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 
 MIB = 1 << 20
-BUCKET = "photos.of-2024"
+BUCKET = "bucket.of-boto3"
 
 
 def client(endpoint, style="path", **more):
