@@ -151,7 +151,7 @@ impl Service {
         let lines = head.lines();
         let (target, decoded) = self.decode(head, Headers(&lines), course.exchange)?;
         if let (Some(faults), Ok(operation)) = (&self.faults, &decoded)
-            && let Some(mut struck) = faults.strike(operation)
+            && let Some(mut struck) = faults.strike(operation, Headers(&lines))
         {
             let served = self.serve_struck(head, (target, decoded?), body, course, &mut struck).await;
             course.struck = Some(struck);
