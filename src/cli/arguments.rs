@@ -265,6 +265,40 @@ struct TransferFlags {
     unmount_timeout: Option<Span>,
 }
 
+/// What objects are made with.
+#[derive(Clone, Debug, Args)]
+struct ObjectFlags {
+    /// Storage class of new files: standard, standard_ia, intelligent_tiering, archive, deep_archive, or maz_ and one of these
+    /// [default: standard]
+    #[arg(long, value_name = "CLASS", hide_short_help = true)]
+    storage_class: Option<crate::config::ClassChoice>,
+    /// Let the service encrypt what is written: cos (its keys), kms or kms:KEYID (yours), or off [default: as the bucket does]
+    #[arg(long, value_name = "HOW", hide_short_help = true)]
+    sse: Option<crate::config::EncryptionChoice>,
+    /// Access list of files that are written: default, private, public-read, ... [default: the bucket's]
+    #[arg(long, value_name = "ACL", hide_short_help = true)]
+    acl: Option<crate::config::AclChoice>,
+    /// A tag of files that are written and have none; several are repeated, or k=v&k2=v2
+    #[arg(long, value_name = "NAME=VALUE", hide_short_help = true)]
+    tag: Vec<crate::config::TagChoice>,
+    /// A header of files by their names, as '*.html: Cache-Control: no-cache'; repeatable, the last that matches counts
+    #[arg(long, value_name = "GLOB: NAME: VALUE", hide_short_help = true)]
+    header: Vec<crate::config::HeaderChoice>,
+}
+
+impl ObjectFlags {
+    fn settings(self, others: Settings) -> Settings {
+        Settings {
+            storage_class: self.storage_class,
+            sse: self.sse,
+            acl: self.acl,
+            tag: crate::config::TagChoice::all(self.tag),
+            header: crate::config::HeaderChoice::all(self.header),
+            ..others
+        }
+    }
+}
+
 #[derive(Debug, Args)]
 struct FileFlags {
     /// Refuse every change through the mount
@@ -303,22 +337,8 @@ struct FileFlags {
     /// The Content-Type of new objects: by-name, or none [default: by-name]
     #[arg(long, value_name = "HOW", hide_short_help = true)]
     content_type: Option<crate::config::TypeChoice>,
-    /// Storage class of new files: standard, standard_ia, intelligent_tiering, archive, deep_archive, or maz_ and one of these
-    /// [default: standard]
-    #[arg(long, value_name = "CLASS", hide_short_help = true)]
-    storage_class: Option<crate::config::ClassChoice>,
-    /// Let the service encrypt what is written: cos (its keys), kms or kms:KEYID (yours), or off [default: as the bucket does]
-    #[arg(long, value_name = "HOW", hide_short_help = true)]
-    sse: Option<crate::config::EncryptionChoice>,
-    /// Access list of files that are written: default, private, public-read, ... [default: the bucket's]
-    #[arg(long, value_name = "ACL", hide_short_help = true)]
-    acl: Option<crate::config::AclChoice>,
-    /// A tag of files that are written and have none; several are repeated, or k=v&k2=v2
-    #[arg(long, value_name = "NAME=VALUE", hide_short_help = true)]
-    tag: Vec<crate::config::TagChoice>,
-    /// A header of files by their names, as '*.html: Cache-Control: no-cache'; repeatable, the last that matches counts
-    #[arg(long, value_name = "GLOB: NAME: VALUE", hide_short_help = true)]
-    header: Vec<crate::config::HeaderChoice>,
+    #[command(flatten)]
+    objects: ObjectFlags,
     /// The user that everything belongs to, by number or name [default: what objects say, else who mounts]
     #[arg(long, value_name = "USER", hide_short_help = true)]
     uid: Option<Account>,
@@ -687,6 +707,8 @@ pub(super) struct DoctorArguments {
     config: Option<PathBuf>,
     #[command(flatten, next_help_heading = "Service")]
     service: ServiceFlags,
+    #[command(flatten, next_help_heading = "Files")]
+    objects: ObjectFlags,
 }
 
 impl DoctorArguments {
@@ -701,7 +723,7 @@ impl DoctorArguments {
                 state_dir: self.state_dir.clone(),
                 memory: self.memory,
                 allow_other: self.allow_other.then_some(true),
-                ..self.service.clone().settings()
+                ..self.objects.clone().settings(self.service.clone().settings())
             },
             ..MountRequest::default()
         }
@@ -773,11 +795,6 @@ impl MountArguments {
             hard_links: files.hard_links,
             remove_unnameable: files.remove_unnameable,
             content_type: files.content_type,
-            storage_class: files.storage_class,
-            sse: files.sse,
-            acl: files.acl,
-            tag: crate::config::TagChoice::all(files.tag),
-            header: crate::config::HeaderChoice::all(files.header),
             unmount_timeout: transfer.unmount_timeout,
             state_dir: transfer.state_dir,
             resume_window: transfer.resume_window,
@@ -805,7 +822,7 @@ impl MountArguments {
             log_file: log.log_file,
             log_level: log.log_level,
             log_format: log.log_format,
-            ..service.settings()
+            ..files.objects.settings(service.settings())
         };
         MountRequest {
             source: self.source,
