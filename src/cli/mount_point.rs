@@ -95,7 +95,9 @@ pub(super) fn is_dead(mount_point: &Path) -> bool {
 /// Takes a mount out of the tree of names at once, whatever still uses it.
 pub(super) fn detach(mount_point: &Path) -> Result<(), Failure> {
     let failed = |reason: String| {
-        Failure::new(Exit::MountPoint, format!("{} cannot be unmounted: {reason}", mount_point.display()))
+        let shown = mount_point.display();
+        let sentence = format!("{shown} cannot be unmounted: {reason}; as root, umount -l {shown} takes it away");
+        Failure::new(Exit::MountPoint, sentence)
     };
     match rustix::mount::unmount(mount_point, rustix::mount::UnmountFlags::DETACH) {
         Ok(()) => return Ok(()),

@@ -108,7 +108,8 @@ impl Asker {
         let unpublished = left.unpublished.iter().cloned().map(|what| Answer::Unpublished { what });
         let uploads = left.uploads.iter().cloned().map(|what| Answer::Upload { what });
         let cut_off = left.cut_off.iter().cloned().map(|path| Answer::CutOff { path });
-        let lines = unpublished.chain(uploads).chain(cut_off).chain([Answer::Done]);
+        let attached = left.attached.iter().cloned().map(|why| Answer::Attached { why });
+        let lines = unpublished.chain(uploads).chain(cut_off).chain(attached).chain([Answer::Done]);
         let text: String = lines.map(|answer| answer.line()).collect();
         let _ = say(&mut self.0, &text).await;
     }
@@ -321,6 +322,7 @@ mod tests {
             unpublished: vec!["a.bin: denied".into()],
             uploads: vec!["b (upload 1)".into()],
             cut_off: vec!["c".into()],
+            attached: Some("/mnt cannot be unmounted: no".into()),
         };
         asker.tell(&left).await;
         drop(asker);
@@ -330,6 +332,7 @@ mod tests {
             r#"{"tell":"unpublished","what":"a.bin: denied"}"#,
             r#"{"tell":"upload","what":"b (upload 1)"}"#,
             r#"{"tell":"cut_off","path":"c"}"#,
+            r#"{"tell":"attached","why":"/mnt cannot be unmounted: no"}"#,
             r#"{"tell":"done"}"#,
         ];
         assert_eq!(asking.await.unwrap().lines().collect::<Vec<_>>(), lines);
