@@ -52,6 +52,17 @@ impl Arguments {
     }
 }
 
+/// Makes `mount -- SOURCE DIR` what it means. clap takes what comes behind the dashes for the last operand alone where the first
+/// may be left out, so that they have to stand between the two: no source begins with a dash, and a directory may.
+pub(super) fn with_the_last_behind_dashes(mut arguments: Vec<OsString>) -> Vec<OsString> {
+    let is_mount = arguments.get(1).is_some_and(|command| command == "mount");
+    let dashes = arguments.iter().position(|argument| argument == "--");
+    if let Some(dashes) = dashes.filter(|dashes| is_mount && arguments.len() == dashes + 3) {
+        arguments.swap(dashes, dashes + 1);
+    }
+    arguments
+}
+
 /// The command line, for what is made of it.
 pub(super) fn command() -> clap::Command {
     <Arguments as clap::CommandFactory>::command()
@@ -922,6 +933,28 @@ mod tests {
         assert_eq!((request.source, request.mount_point), (None, PathBuf::from("/mnt")));
         assert_eq!(request.local, Some("/data".into()));
         assert!(Arguments::try_parse_from(["cosmount", "mount"]).is_err());
+    }
+
+    #[test]
+    fn dashes_end_the_options_and_change_nothing_else() {
+        let terminal = Terminal { is_terminal: false, columns: usize::MAX, colour: false, unicode: false };
+        let typed = |line: &str| with_the_last_behind_dashes(line.split(' ').map(OsString::from).collect());
+        let read = |line: &str| Arguments::read(&typed(line), &terminal);
+        let table = [
+            ("cosmount mount -- photos-1:/a /mnt", Some("photos-1:/a"), "/mnt"),
+            ("cosmount mount --read-only -o ro -- photos-1 -mnt", Some("photos-1"), "-mnt"),
+            ("cosmount mount photos-1 -- -mnt", Some("photos-1"), "-mnt"),
+            ("cosmount mount --local /data -- /mnt", None, "/mnt"),
+            ("cosmount mount photos-1 /mnt --", Some("photos-1"), "/mnt"),
+        ];
+        for (line, source, mount_point) in table {
+            let Command::Mount(arguments) = read(line).unwrap().command else { panic!("{line}") };
+            assert_eq!((arguments.source.as_deref(), arguments.mount_point), (source, mount_point.into()), "{line}");
+        }
+        assert!(read("cosmount mount -- a-1 b-1 /mnt").is_err());
+        let Command::Doctor(arguments) = read("cosmount doctor -- photos-1 /mnt").unwrap().command else { panic!() };
+        assert_eq!((arguments.source.as_deref(), arguments.mount_point), (Some("photos-1"), Some("/mnt".into())));
+        assert!(matches!(read("cosmount unmount -- -mnt").unwrap().command, Command::Unmount(_)));
     }
 
     #[test]
