@@ -10,7 +10,7 @@ use clap::builder::Resettable;
 use clap::{Args, FromArgMatches, Parser, Subcommand};
 
 use super::terminal::Terminal;
-use crate::config::{Account, ByteSize, Group, LogFormat, LogLevel, MountRequest, Settings, Span};
+use crate::config::{Account, ByteSize, Group, LogFormat, LogLevel, MountRequest, MountSource, Settings, Span};
 use crate::wire::operation::RestoreTier;
 
 const EXIT_CODES: &str = "Exit codes:
@@ -883,8 +883,10 @@ pub(super) fn from_mount_helper(mut arguments: Vec<OsString>) -> Vec<OsString> {
         arguments.remove(1);
     }
     let is_helper = is_named || arguments.first().is_some_and(is_name);
-    let is_bucket =
-        |text: &OsString| text.to_str().is_some_and(|text| text.parse::<crate::config::MountSource>().is_ok());
+    let is_bucket = |text: &OsString| {
+        let text = text.to_str().unwrap_or_default();
+        text.parse::<MountSource>().is_ok() || (text.starts_with("s3://") && MountSource::of_s3(text).is_ok())
+    };
     if !is_helper && !arguments.get(1).is_some_and(is_bucket) {
         return arguments;
     }
@@ -1099,6 +1101,7 @@ mod tests {
                 "cosmount photos-1 /dev/fd/3 -o allow_other,dev",
                 "cosmount mount --by-mount photos-1 /dev/fd/3 -o allow_other,dev",
             ),
+            ("cosmount s3://photos/a /mnt -o rw", "cosmount mount --by-mount s3://photos/a /mnt -o rw"),
             ("cosmount mount.cosmount photos-1 /mnt -n", "cosmount mount --by-mount photos-1 /mnt"),
             ("cosmount mount photos-1 /mnt", "cosmount mount photos-1 /mnt"),
             ("cosmount serve /data", "cosmount serve /data"),
