@@ -19,6 +19,7 @@ use crate::cli::session::Left;
 use crate::config::LogLevel;
 use crate::fs::FsState;
 use crate::monitor::{Observer, SocketFile};
+use crate::stats::{Event, Listener};
 
 /// How long somebody who connects may take to ask.
 const ASKING_TIMEOUT: Duration = Duration::from_secs(5);
@@ -50,6 +51,9 @@ const EVENTS_AT_ONCE_MAX: usize = 4096;
 /// How long events are gathered before they are written: nobody sees it, and to wake a reader for each would cost more than all
 /// else.
 const GATHER_FOR: Duration = Duration::from_millis(50);
+
+/// An event, or how many were lost.
+type Heard = Result<Arc<Event>, u64>;
 
 /// Somebody who asked to unmount and waits for answers.
 pub(in crate::cli) struct Asker(UnixStream);
@@ -193,21 +197,9 @@ impl Host {
                 () = sleep(GATHER_FOR) => {}
                 () = listener.until_end() => {}
             }
-            let (mut text, mut next) = (String::new(), first);
-            for _ in 0..EVENTS_AT_ONCE_MAX {
-                match &next {
-                    Some(Ok(event)) if sieve.lets_through(event) => text += &Answer::line_of(event),
-                    Some(Ok(_)) => {}
-                    Some(Err(events)) => text += &Answer::Lost { events: *events }.line(),
-                    None => break,
-                }
-                match listener.next().now_or_never() {
-                    Some(more) => next = more,
-                    None => break,
-                }
-            }
+            let (text, is_end) = gather(first, &mut listener, &sieve);
             timeout(READING_TIMEOUT, writer.write_all(text.as_bytes())).await??;
-            if next.is_none() {
+            if is_end {
                 return Ok(());
             }
         }
@@ -232,6 +224,25 @@ impl Host {
         let text: String = failed.chain([Answer::Done]).map(|answer| answer.line()).collect();
         say(&mut stream, &text).await
     }
+}
+
+/// The lines of what has happened by now, from `next` on, and whether it was the last. What is too much for once stays with the
+/// listener.
+fn gather(mut next: Option<Heard>, listener: &mut Listener, sieve: &Sieve) -> (String, bool) {
+    let mut text = String::new();
+    for count in 1.. {
+        match &next {
+            Some(Ok(event)) if sieve.lets_through(event) => text += &Answer::line_of(event),
+            Some(Ok(_)) => {}
+            Some(Err(events)) => text += &Answer::Lost { events: *events }.line(),
+            None => return (text, true),
+        }
+        match (count < EVENTS_AT_ONCE_MAX).then(|| listener.next().now_or_never()).flatten() {
+            Some(more) => next = more,
+            None => break,
+        }
+    }
+    (text, false)
 }
 
 /// Logs at another level from now on.
@@ -261,6 +272,7 @@ async fn say(stream: &mut UnixStream, text: &str) -> io::Result<()> {
 mod tests {
     use std::collections::BTreeMap;
     use std::path::Path;
+    use std::time::SystemTime;
 
     use super::*;
     use crate::clock::Clock;
@@ -268,6 +280,7 @@ mod tests {
     use crate::memory::Memory;
     use crate::monitor::ObserverParts;
     use crate::read::ReadOptions;
+    use crate::stats::{CallEvent, Trace};
     use crate::store::CredentialCache;
     use crate::store::testing::MemoryStore;
     use crate::upload::UploadOptions;
@@ -358,6 +371,39 @@ mod tests {
             assert!(refused.starts_with("{\"tell\":\"refused\",\"why\":"), "{nonsense:?}: {refused}");
         }
         assert_eq!(heard(&path, "{\"version\":1,\"ask\":\"sync\"}\n").await, "{\"tell\":\"done\"}\n");
+    }
+
+    /// More than is written at once comes with the next lines.
+    #[tokio::test]
+    async fn no_event_is_left_out_where_many_wait() {
+        let (trace, sieve) = (Trace::default(), Sieve::new(TraceFilter::default(), ""));
+        let call = |pid: usize| {
+            Event::Call(CallEvent {
+                at: SystemTime::UNIX_EPOCH,
+                call: "write",
+                path: "/a".into(),
+                to: None,
+                offset: None,
+                bytes: None,
+                pid: pid as u32,
+                result: "ok",
+                took: Duration::ZERO,
+            })
+        };
+        let mut listener = trace.listen();
+        trace.tell(|| call(0));
+        let mut first = listener.next().await;
+        (1..=EVENTS_AT_ONCE_MAX).for_each(|pid| trace.tell(|| call(pid)));
+        let mut told = String::new();
+        for expected in [EVENTS_AT_ONCE_MAX, EVENTS_AT_ONCE_MAX + 1] {
+            let (text, is_end) = gather(first.take(), &mut listener, &sieve);
+            told += &text;
+            assert_eq!((told.lines().count(), is_end), (expected, false));
+            first = listener.next().now_or_never().flatten();
+        }
+        assert!(first.is_none());
+        let last = told.lines().last().unwrap();
+        assert!(last.contains(&format!("\"pid\":{EVENTS_AT_ONCE_MAX},")), "{last}");
     }
 
     #[tokio::test]
