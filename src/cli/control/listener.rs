@@ -1,6 +1,8 @@
 //! The daemon's end of the control socket.
 //!
-//! Whoever asks has a task of his own. One that does not read, or does not ask, ends by itself, and nobody waits for it.
+//! Whoever asks has a task of his own. One that does not read, or does not ask, ends by itself, and nobody waits for it. All of
+//! them have a thread of their own: one that does little is run at once when it has something to do, however busy those are that
+//! move bytes.
 
 use std::io;
 use std::path::PathBuf;
@@ -10,6 +12,7 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
+use tokio::runtime::{Handle, Runtime};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::{Instant, sleep, timeout};
 
@@ -61,8 +64,12 @@ pub(in crate::cli) struct Asker(UnixStream);
 /// The socket, removed when dropped unless the next mount has put its own there.
 pub(in crate::cli) struct ControlListener {
     askers: mpsc::Receiver<Asker>,
+    _thread: ControlThread,
     _file: SocketFile,
 }
+
+/// What conversations run on. It is let go of when dropped, wherever that is.
+struct ControlThread(Option<Runtime>);
 
 /// What a connection needs.
 #[derive(Clone)]
@@ -71,19 +78,41 @@ struct Host {
     /// How long the end of the mount may take.
     deadline: Duration,
     unmounts: mpsc::Sender<Asker>,
+    /// Where files are published.
+    work: Handle,
+}
+
+impl ControlThread {
+    fn start() -> io::Result<ControlThread> {
+        let mut builder = tokio::runtime::Builder::new_multi_thread();
+        builder.worker_threads(1).thread_name("control").enable_all().build().map(Some).map(ControlThread)
+    }
+}
+
+impl Drop for ControlThread {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
+    }
 }
 
 impl ControlListener {
-    /// Listens at `path`, where nothing may be. Whoever asks to unmount is told `deadline` at once.
+    /// Listens at `path`, where nothing may be, on a thread of its own. Whoever asks to unmount is told `deadline` at once. What is
+    /// published is published by the runtime that this is called on.
     pub(in crate::cli) fn bind(
         path: PathBuf,
         deadline: Duration,
         observer: Arc<Observer>,
     ) -> io::Result<ControlListener> {
-        let listener = UnixListener::bind(&path)?;
+        let thread = ControlThread::start()?;
         let (unmounts, askers) = mpsc::channel(ASKERS_MAX);
-        tokio::spawn(accept(listener, Host { observer, deadline, unmounts }));
-        Ok(ControlListener { askers, _file: SocketFile::at(path) })
+        let host = Host { observer, deadline, unmounts, work: Handle::current() };
+        if let Some(runtime) = &thread.0 {
+            let _on_it = runtime.enter();
+            runtime.spawn(accept(UnixListener::bind(&path)?, host));
+        }
+        Ok(ControlListener { askers, _thread: thread, _file: SocketFile::at(path) })
     }
 
     /// The next one who asks to unmount.
@@ -209,7 +238,7 @@ impl Host {
     async fn sync(&self, mut stream: UnixStream, path: String) -> io::Result<()> {
         let fs = self.observer.fs().clone();
         let below = path.clone();
-        let mut publishing = tokio::spawn(async move { fs.publish_below(&below).await });
+        let mut publishing = self.work.spawn(async move { fs.publish_below(&below).await });
         let mut next = Instant::now() + PROGRESS_EVERY;
         let failed = loop {
             tokio::select! {
@@ -404,6 +433,22 @@ mod tests {
         assert!(first.is_none());
         let last = told.lines().last().unwrap();
         assert!(last.contains(&format!("\"pid\":{EVENTS_AT_ONCE_MAX},")), "{last}");
+    }
+
+    /// The client of this test blocks the only thread that everything else has.
+    #[tokio::test]
+    async fn a_status_is_answered_while_all_other_threads_are_busy() {
+        use std::io::{Read, Write};
+
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("socket");
+        let _listener = ControlListener::bind(path.clone(), Duration::from_secs(60), observer()).unwrap();
+        let mut client = std::os::unix::net::UnixStream::connect(&path).unwrap();
+        client.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        client.write_all(b"{\"version\":1,\"ask\":\"status\"}\n").unwrap();
+        let mut status = String::new();
+        client.read_to_string(&mut status).unwrap();
+        assert!(status.starts_with("{\"tell\":\"status\""), "{status}");
     }
 
     #[tokio::test]
