@@ -122,7 +122,10 @@ pub(super) fn remount(mount_point: &Path, read_only: bool) -> Result<(), Failure
 
     let shown = mount_point.display();
     let refuse = |reason: &dyn std::fmt::Display| {
-        Failure::new(Exit::MountPoint, format!("{shown} cannot be mounted with other options: {reason}"))
+        Failure::new(
+            Exit::MountPoint,
+            format!("{shown} cannot be mounted with other options: {reason}; or unmount it, and mount it anew"),
+        )
     };
     let entry = real_path(mount_point).as_deref().and_then(mounted_at).filter(MountEntry::may_be_ours);
     let entry =

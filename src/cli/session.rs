@@ -191,7 +191,10 @@ pub(super) const CUT_OFF: &str = "though a program still had it open for writing
 impl Left {
     /// A sentence with all of it, if there is any.
     pub(super) fn outcome(&self) -> Result<(), Failure> {
-        let unpublished = format!("this could not be published: {}", self.unpublished.join("; "));
+        let unpublished = format!(
+            "this could not be published: {}; see to the cause, and write it again from where it came",
+            self.unpublished.join("; ")
+        );
         let uploads = format!(
             "these uploads could not be aborted and stay in the bucket until it is mounted again: {}",
             self.uploads.join("; ")

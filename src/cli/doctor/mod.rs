@@ -61,8 +61,9 @@ const STOP_PATIENCE: Duration = Duration::from_secs(3);
 
 /// Checks, shows, and gives the exit code of the first failure.
 pub(super) fn run(arguments: &DoctorArguments) -> Result<Result<(), Exit>, Failure> {
-    let directory = std::env::current_dir()
-        .map_err(|error| Failure::new(Exit::Usage, format!("the present directory cannot be used: {error}")))?;
+    let directory = std::env::current_dir().map_err(|error| {
+        Failure::new(Exit::Usage, format!("the present directory cannot be used: {error}; go to another one"))
+    })?;
     let request = MountRequest { directory, ..arguments.request() };
     let place = arguments.mount_point.as_ref().map(|place| request.directory.join(place));
     let config = MountConfig::build(request, &process_environment());
