@@ -39,7 +39,12 @@ fn numbers(map: &str, letters: &str) -> Vec<u64> {
 #[test]
 fn status_and_list_parts_agree_while_a_file_is_written() {
     let home = Home::new();
-    let service = Service::with(&home, &["--latency-ms", "20"]);
+    // Some are on their way for long, so that nobody takes what is sent for what has landed and gets away with it.
+    let late = |part: u16| {
+        format!("[[rule]]\nop = 'UploadPart'\npart = {part}\nlimit = 5\nkind = 'status'\ncode = 'InternalError'\n")
+    };
+    let plan = home.write("plan.toml", &[3, 20, 40].map(late).concat(), 0o644);
+    let service = Service::with(&home, &["--latency-ms", "20", "--faults", plan.to_str().unwrap()]);
     home.mounted(&service, &["--part-size", "1MiB"]);
     let script = "import sys, time\n\
                   file = open(sys.argv[1], 'wb', buffering=0)\n\
