@@ -164,7 +164,7 @@ impl Service {
     async fn serve(&self, head: &Head, body: &mut RequestBody, course: &mut Course<'_>) -> Result<Answer, Refusal> {
         let (target, decoded) = self.decode(head, course.exchange)?;
         if let (Some(faults), Ok(operation)) = (&self.faults, &decoded)
-            && let Some(mut struck) = faults.strike(operation, Headers(&lines))
+            && let Some(mut struck) = faults.strike(operation, Headers(&head.lines()))
         {
             let served = self.serve_struck(head, (target, decoded?), body, course, &mut struck).await;
             course.struck = Some(struck);
