@@ -5,6 +5,7 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test that cannot go on fails")]
 
+mod model;
 mod serving;
 
 use std::fs::File;
@@ -19,6 +20,12 @@ const BEGINNING_MAX: Duration = Duration::from_secs(90);
 const ID: &str = "AKIDofTheS3Tests";
 const KEY: &str = "the-key-of-the-s3-tests";
 const BUCKET: &str = "photos.of-2024";
+
+/// What the steps of the model measure in.
+mod bed {
+    pub(crate) const KIB: usize = 1 << 10;
+    pub(crate) const MIB: usize = 1 << 20;
+}
 
 /// A program that `scripts/setup` has installed.
 fn installed(name: &str) -> PathBuf {
