@@ -35,7 +35,7 @@ fn what_a_bucket_is_told_is_kept_until_it_is_told_otherwise() {
     }
     let policy = |method, body: &str| bed.ask(method, "/", &[("policy", "")], &[], body.as_bytes());
     policy(Method::Get, "").assert_refused(404, "NoSuchBucketPolicy");
-    assert_eq!(policy(Method::Put, "{\"Statement\":[]}").status, 200);
+    assert_eq!(policy(Method::Put, "{\"Statement\":[]}").status, 204);
     assert_eq!(policy(Method::Get, "").text(), "{\"Statement\":[]}");
 }
 
