@@ -98,7 +98,9 @@ fn options(arguments: &ServeArguments) -> Result<ServerOptions, Failure> {
         ..ServerOptions::default()
     };
     if !arguments.bucket.is_empty() {
-        let named = arguments.bucket.iter().map(BucketName::new).collect::<Result<_, _>>();
+        // One of S3 can be had as well; who has erred is told of COS's.
+        let named = |name: &String| BucketName::new(name).or_else(|error| BucketName::of_s3(name).map_err(|_| error));
+        let named = arguments.bucket.iter().map(named).collect::<Result<_, _>>();
         options.buckets = named.map_err(|error| Failure::new(Exit::Usage, error.to_string()))?;
     }
     let Limits { part_bytes_min, part_count_max, .. } = options.limits;
