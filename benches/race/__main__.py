@@ -85,7 +85,7 @@ def run(asked: argparse.Namespace, contenders: list[Contender], place: Path) -> 
             scenes = [one for one in workloads.scenes(made) if not asked.workloads or one.name in asked.workloads.split(",")]
             titles |= {(server.name, workload.name): workload.title for scene in scenes for workload in scene.workloads
                        if workload.is_measured}
-            settings = Settings(asked.rounds, began + minutes * 60, sizes.deadline_s, 12.0 if asked.quick else 75.0)
+            settings = Settings(asked.rounds, began + minutes * 60, began + minutes * 60 * 1.1, sizes.deadline_s, 12.0 if asked.quick else 75.0)
             plan.append((server, scenes, settings, made))
         for number in range(asked.rounds):
             for server, scenes, settings, made in plan:

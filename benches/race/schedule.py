@@ -33,6 +33,8 @@ class Settings:
     rounds: int
     until: float
     """When no scene is begun any more, but in the first round; by `time.monotonic`."""
+    first_until: float
+    """And when not in the first round either."""
     deadline_s: float
     repeat_below_s: float
     """A contender that has taken longer for a scene does it once."""
@@ -90,7 +92,8 @@ def run_round(race: Race, number: int, server: Server, scenes: list[Scene], cont
             if number and (which in race.broken or is_too_long):
                 continue
             began = time.monotonic()
-            cells = SceneRun(race, number, server, scene, contender, settings.deadline_s).run()
+            run = SceneRun(race, number, server, scene, contender, settings.deadline_s)
+            cells = run.run() if began < settings.first_until else run.skip("the time of the race was over")
             race.cells += cells
             race.costs.setdefault(which, time.monotonic() - began)
             if any(cell.outcome != OK for cell in cells):
@@ -168,6 +171,14 @@ class SceneRun:
             for cell in self._cells.values():
                 cell.note = cell.note.replace(str(self._race.place), "")
         self._count()
+        return list(self._cells.values())
+
+    def skip(self, why: str) -> list[Cell]:
+        """Cells for what is not begun."""
+        for workload in self._scene.workloads:
+            if workload.is_measured:
+                cell = self._cell(workload)
+                cell.outcome, cell.note = NOT_RUN, why
         return list(self._cells.values())
 
     def _cell(self, workload: Workload) -> Cell:
