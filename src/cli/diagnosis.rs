@@ -311,6 +311,13 @@ fn actions(op: Op) -> (Topic, &'static [&'static str]) {
         Op::AbortMultipartUpload => (Topic::Multipart, &["AbortMultipartUpload"]),
         Op::ListParts => (Topic::Multipart, &["ListParts"]),
         Op::ListMultipartUploads => (Topic::Leftovers, &["ListMultipartUploads"]),
+        Op::PutObjectTagging | Op::DeleteObjectTagging | Op::PutObjectAcl | Op::AppendObject => {
+            (Topic::Put, &["PutObject"])
+        }
+        Op::GetObjectAttributes => (Topic::Get, &["GetObject"]),
+        Op::GetBucketConfiguration | Op::PutBucketConfiguration | Op::DeleteBucketConfiguration => {
+            (Topic::Bucket, &["GetBucket"])
+        }
         Op::GetBucketLifecycle => (Topic::Lifecycle, &["GetBucketLifecycle"]),
         Op::GetBucketVersioning | Op::PutBucketVersioning => (Topic::Versioning, &["GetBucketVersioning"]),
         Op::GetService | Op::PutBucket | Op::DeleteBucket | Op::GetBucketLocation => (Topic::Bucket, &["GetService"]),

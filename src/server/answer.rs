@@ -5,6 +5,8 @@ use hyper::Response;
 use hyper::header::{HeaderName, HeaderValue};
 use tokio::task::JoinHandle;
 
+use crate::wire::answer::ListBucketResult;
+use crate::wire::dialect::Spoken;
 use crate::wire::request::HeaderPair;
 
 use super::access_log::Exchange;
@@ -26,6 +28,8 @@ pub(super) enum Payload {
         bytes: u64,
     },
     Xml(String),
+    /// A listing, which is written in more than one way.
+    Listing(Box<ListBucketResult>),
     /// `bytes` bytes of an object.
     Object {
         reading: Reading,
@@ -63,6 +67,22 @@ impl Answer {
         self.headers.push((name.into(), value.into()));
     }
 
+    /// Writes a listing as it was asked for.
+    pub(super) fn write_listing(&mut self, spoken: &Spoken) {
+        if let Payload::Listing(listing) = &mut self.payload {
+            self.payload = Payload::Xml(spoken.listing(std::mem::take(listing)));
+        }
+    }
+
+    /// Puts the answer in the words of who has asked. Once.
+    pub(super) fn put_in_words_of(&mut self, spoken: &Spoken) {
+        self.write_listing(spoken);
+        spoken.headers_of_answer(&mut self.headers);
+        if let Payload::Xml(xml) = &mut self.payload {
+            *xml = spoken.document(std::mem::take(xml));
+        }
+    }
+
     /// The answer as it goes out. The exchange is over with the last byte: at once, unless the body is still to come.
     pub(super) fn send(mut self, mut exchange: Exchange) -> Response<AnswerBody> {
         exchange.answered(self.status);
@@ -72,6 +92,8 @@ impl Answer {
                 self.headers.push(("content-length".into(), bytes.to_string()));
                 AnswerBody::empty()
             }
+            // Was written before.
+            Payload::Listing(_) => AnswerBody::empty(),
             Payload::Xml(xml) => {
                 self.headers.push(("content-type".into(), "application/xml".to_owned()));
                 exchange.sent(xml.len() as u64);

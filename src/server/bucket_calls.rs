@@ -8,10 +8,11 @@ use crate::wire::answer::{
 use crate::wire::attributes::STANDARD;
 use crate::wire::code::Code;
 use crate::wire::operation::{
-    DeleteMultipleObjects, ListMultipartUploads, ListObjectVersions, ListObjects, ObjectVersion, Operation,
+    BucketConfiguration, DeleteMultipleObjects, ListMultipartUploads, ListObjectVersions, ListObjects, ObjectVersion,
+    Operation, asks_for_place_alone,
 };
 
-use super::answer::Answer;
+use super::answer::{Answer, Payload};
 use super::refusal::Refusal;
 use super::request_body::RequestBody;
 use super::service::{REGION, Service, Target};
@@ -39,7 +40,7 @@ impl Service {
     /// A body would ask for several zones or for metadata acceleration, which this service has not.
     pub(super) async fn put_bucket(&self, target: &Target, body: &mut RequestBody) -> Result<Answer, Refusal> {
         let bucket = target.bucket()?;
-        if !body.xml(&body.checks()).await?.is_empty() {
+        if !asks_for_place_alone(&body.xml(&body.checks()).await?)? {
             return Err(Refusal::new(Code::NotImplemented, "buckets here have no configuration"));
         }
         self.storage.create_bucket(bucket, self.clock.unix_seconds()).await?;
@@ -48,7 +49,7 @@ impl Service {
 
     pub(super) fn head_bucket(&self, target: &Target) -> Result<Answer, Refusal> {
         self.require_bucket(target)?;
-        Ok(Answer::empty().with(BUCKET_REGION, REGION))
+        Ok(Answer::empty().with(BUCKET_REGION, target.rules.region))
     }
 
     pub(super) async fn delete_bucket(&self, target: &Target) -> Result<Answer, Refusal> {
@@ -58,7 +59,7 @@ impl Service {
 
     pub(super) fn get_bucket_location(&self, target: &Target) -> Result<Answer, Refusal> {
         self.require_bucket(target)?;
-        Ok(Answer::xml(Location(REGION.to_owned()).encode()))
+        Ok(Answer::xml(Location(target.rules.region.to_owned()).encode()))
     }
 
     pub(super) fn get_bucket_versioning(&self, target: &Target) -> Result<Answer, Refusal> {
@@ -88,7 +89,6 @@ impl Service {
 
     pub(super) fn list_object_versions(&self, target: &Target, list: &ListObjectVersions) -> Result<Answer, Refusal> {
         let bucket = target.bucket()?;
-        check_delimiter(&list.delimiter)?;
         let max_keys = list.max_keys.unwrap_or(PAGE_ENTRIES_MAX).min(PAGE_ENTRIES_MAX);
         let query = VersionQuery {
             prefix: list.prefix.clone(),
@@ -119,15 +119,13 @@ impl Service {
         Ok(Answer::xml(result.encode()))
     }
 
-    /// Nothing ends by itself here.
+    /// Nothing ends by itself here, whatever it says.
     pub(super) fn get_bucket_lifecycle(&self, target: &Target) -> Result<Answer, Refusal> {
-        self.require_bucket(target)?;
-        Err(Code::NoSuchLifecycleConfiguration.into())
+        self.get_bucket_configuration(target, BucketConfiguration::Lifecycle)
     }
 
     pub(super) fn list_objects(&self, target: &Target, list: &ListObjects) -> Result<Answer, Refusal> {
         let bucket = target.bucket()?;
-        check_delimiter(&list.delimiter)?;
         let max_keys = list.max_keys.unwrap_or(PAGE_ENTRIES_MAX).min(PAGE_ENTRIES_MAX);
         let query = ListQuery {
             prefix: list.prefix.clone(),
@@ -149,7 +147,8 @@ impl Service {
             common_prefixes: page.common_prefixes,
             contents: page.objects.into_iter().map(|(key, record)| contents(key, record, owner)).collect(),
         };
-        Ok(Answer::xml(result.encode()).with(BUCKET_REGION, REGION))
+        let payload = Payload::Listing(Box::new(result));
+        Ok(Answer { payload, ..Answer::empty() }.with(BUCKET_REGION, target.rules.region))
     }
 
     pub(super) fn list_multipart_uploads(
@@ -158,7 +157,6 @@ impl Service {
         list: &ListMultipartUploads,
     ) -> Result<Answer, Refusal> {
         let bucket = target.bucket()?;
-        check_delimiter(&list.delimiter)?;
         let max_uploads = list.max_uploads.unwrap_or(PAGE_ENTRIES_MAX).min(PAGE_ENTRIES_MAX);
         let query = UploadQuery {
             prefix: list.prefix.clone(),
@@ -196,7 +194,7 @@ impl Service {
     ) -> Result<Answer, Refusal> {
         let bucket = target.bucket()?;
         let checks = body.checks();
-        if checks.content_md5.is_none() {
+        if checks.content_md5.is_none() && checks.digest.is_none() && target.rules.digest.is_none() {
             return Err(Code::MissingContentMD5.into());
         }
         let xml = body.xml(&checks).await?;
@@ -222,11 +220,6 @@ impl Service {
             None => Err(StorageError::from(Rule::NoSuchBucket).into()),
         }
     }
-}
-
-/// A delimiter is one character (`cos-api.md` 5.2).
-fn check_delimiter(delimiter: &str) -> Result<(), Refusal> {
-    if delimiter.chars().nth(1).is_some() { Err(Code::InvalidDelimiter.into()) } else { Ok(()) }
 }
 
 fn contents(key: String, record: ObjectRecord, owner: &str) -> Contents {

@@ -8,6 +8,7 @@ mod access_log;
 mod answer;
 mod answer_body;
 mod bucket_calls;
+mod bucket_configurations;
 mod connection;
 mod connections;
 mod credentials;
@@ -21,6 +22,7 @@ mod refusal;
 mod request_body;
 mod service;
 mod storage;
+mod sub_resource_calls;
 
 use std::future::Future;
 use std::io;

@@ -2,16 +2,18 @@
 
 use std::sync::Arc;
 
-use crate::object::{Crc64, ETag, ObjectKey, PartNumber, UploadId};
+use crate::object::{Crc64, ETag, Limits, ObjectKey, PartNumber, UploadId};
 use crate::wire::answer::{
     CompleteMultipartUploadResult, CopyPartResult, ErrorBody, InitiateMultipartUploadResult, ListPartsResult,
     ListedPart, PAGE_ENTRIES_MAX,
 };
 use crate::wire::attributes::STANDARD;
 use crate::wire::code::Code;
+use crate::wire::dialect::Rules;
 use crate::wire::escape::escape_path;
 use crate::wire::operation::{
-    AbortMultipartUpload, CompleteMultipartUpload, InitiateMultipartUpload, ListParts, UploadPart, UploadPartCopy,
+    AbortMultipartUpload, CompleteMultipartUpload, InitiateMultipartUpload, ListParts, ObjectDigest, UploadPart,
+    UploadPartCopy,
 };
 
 use super::answer::{Answer, Payload};
@@ -19,7 +21,7 @@ use super::object_calls::{CRC64, source, stored_answer};
 use super::refusal::Refusal;
 use super::request_body::RequestBody;
 use super::service::{Service, Target, judge_passed, judge_written};
-use super::storage::{CompleteLimits, CopyLimits, UploadRef, time_of};
+use super::storage::{CompleteLimits, CopyLimits, DigestRecord, UploadRef, time_of};
 
 impl Service {
     pub(super) async fn initiate_multipart_upload(
@@ -28,10 +30,17 @@ impl Service {
         initiate: InitiateMultipartUpload,
     ) -> Result<Answer, Refusal> {
         let attributes = judge_written(initiate.attributes, &initiate.passed)?;
-        let write = self.write(target, initiate.key, initiate.forbid_overwrite)?;
+        let write = self.write(target, initiate.key, initiate.overwrite)?;
         let (bucket, key) = (write.bucket.as_str().to_owned(), write.key.as_str().to_owned());
-        let upload = self.storage.initiate(write, attributes).await?;
-        Ok(Answer::xml(InitiateMultipartUploadResult { bucket, key, upload }.encode()))
+        let usual = target.rules.digest.map(|algorithm| ObjectDigest { algorithm, is_of_bytes: true });
+        let digest = initiate.digest.or(usual);
+        let kept = digest.map(|digest| (digest.algorithm, digest.is_of_bytes));
+        let upload = self.storage.initiate(write, attributes, kept).await?;
+        let mut answer = Answer::xml(InitiateMultipartUploadResult { bucket, key, upload }.encode());
+        if let Some(digest) = initiate.digest {
+            digest.push(&mut answer.headers);
+        }
+        Ok(answer)
     }
 
     pub(super) async fn upload_part(
@@ -44,21 +53,25 @@ impl Service {
             return Err(Code::MissingContentLength.into());
         }
         judge_passed(&part.passed)?;
-        self.check_number(part.number)?;
+        check_number(part.number, target.rules.limits)?;
         let upload = upload_ref(target, part.key, part.upload)?;
         // Looked up before the bytes are received; the store judges it again when they are there.
-        self.storage.upload(&upload)?;
-        let received = body.receive(&self.storage, &part.checks, self.limits.part_bytes_max).await?;
+        let digest = self.storage.upload(&upload)?.digest.map(|(algorithm, _)| algorithm);
+        let received = body.receive(&self.storage, &part.checks, target.rules.limits.part_bytes_max, digest).await?;
         let record = self.storage.put_part(upload, part.number, received, self.clock.unix_seconds()).await?;
-        Ok(stored_answer(&record.etag, record.crc64))
+        let mut answer = stored_answer(&record.etag, record.crc64);
+        if let Some(DigestRecord { algorithm, text, .. }) = record.digest {
+            answer.set(algorithm.header(), text);
+        }
+        Ok(answer)
     }
 
     pub(super) async fn upload_part_copy(&self, target: &Target, part: UploadPartCopy) -> Result<Answer, Refusal> {
         judge_passed(&part.passed)?;
-        self.check_number(part.number)?;
+        check_number(part.number, target.rules.limits)?;
         let upload = upload_ref(target, part.key, part.upload)?;
         let source = source(part.source, part.conditions, self.clock.unix_seconds())?;
-        let limits = CopyLimits { bytes_max: self.limits.part_bytes_max, now: self.clock.unix_seconds() };
+        let limits = CopyLimits { bytes_max: target.rules.limits.part_bytes_max, now: self.clock.unix_seconds() };
         let record = self.storage.copy_part(upload, part.number, source, part.range, limits).await?;
         let result = CopyPartResult {
             etag: ETag::new(&record.etag),
@@ -81,17 +94,25 @@ impl Service {
             bucket: upload.bucket.as_str().to_owned(),
             key: upload.key.as_str().to_owned(),
             etag: ETag::new(""),
+            digest: None,
         };
+        let Rules { limits, allows_gaps, etag_of_parts, .. } = target.rules;
         let limits = CompleteLimits {
-            part_bytes_min: self.limits.part_bytes_min,
-            object_bytes_max: self.limits.object_bytes_max,
-            forbid_overwrite: complete.forbid_overwrite,
+            part_bytes_min: limits.part_bytes_min,
+            object_bytes_max: limits.object_bytes_max,
+            overwrite: complete.overwrite,
+            allows_gaps,
+            etag_of_parts,
+            digest: complete.digest,
         };
         let plan = self.storage.plan_complete(upload, complete.parts, limits)?;
         let (storage, now, crc64) = (Arc::clone(&self.storage), self.clock.unix_seconds(), plan.crc64);
         let task = tokio::spawn(async move {
             let xml = match storage.complete(plan, now).await {
-                Ok(record) => CompleteMultipartUploadResult { etag: ETag::new(&record.etag), ..result }.encode(),
+                Ok(record) => {
+                    let digest = record.digest.map(|digest| (digest.algorithm, digest.text, digest.is_of_bytes));
+                    CompleteMultipartUploadResult { etag: ETag::new(&record.etag), digest, ..result }.encode()
+                }
                 Err(error) => late_error(Refusal::from(error), location),
             };
             without_declaration(xml).into()
@@ -137,14 +158,14 @@ impl Service {
         };
         Ok(Answer::xml(result.encode()))
     }
+}
 
-    fn check_number(&self, number: PartNumber) -> Result<(), Refusal> {
-        let max = self.limits.part_count_max;
-        if u64::from(number.get()) <= max {
-            return Ok(());
-        }
-        Err(Refusal::new(Code::InvalidArgument, format!("partNumber must be between 1 and {max}")))
+fn check_number(number: PartNumber, limits: Limits) -> Result<(), Refusal> {
+    let max = limits.part_count_max;
+    if u64::from(number.get()) <= max {
+        return Ok(());
     }
+    Err(Refusal::new(Code::InvalidArgument, format!("partNumber must be between 1 and {max}")))
 }
 
 fn upload_ref(target: &Target, key: ObjectKey, id: UploadId) -> Result<UploadRef, Refusal> {

@@ -1,18 +1,16 @@
 //! Calls on one object (`cos-api.md` 3.1 to 3.6).
 
 use crate::object::{ByteRange, Crc64, ETag, ObjectKey, Protection};
-use crate::wire::answer::{
-    AccessControlPolicy, ContentRange, CopyObjectResult, DELETE_MARKER, RESTORE, Tagging, VERSION_ID, encode_head,
-};
+use crate::wire::answer::{ContentRange, CopyObjectResult, DELETE_MARKER, RESTORE, VERSION_ID, encode_head};
 use crate::wire::attributes::TAG_COUNT;
 use crate::wire::code::Code;
-use crate::wire::condition::{Conditions, Verdict};
+use crate::wire::condition::{Conditions, Overwrite, Verdict};
 use crate::wire::copy_source;
 use crate::wire::date;
+use crate::wire::dialect::Rules;
 use crate::wire::escape::header_value;
 use crate::wire::operation::{
-    CopyObject, DeleteObject, GetObject, GetObjectAcl, GetObjectTagging, HeadObject, MetadataDirective, Operation,
-    PutObject, TAGGING_DIRECTIVE,
+    CopyObject, DeleteObject, GetObject, HeadObject, MetadataDirective, ObjectDigest, PutObject, TAGGING_DIRECTIVE,
 };
 
 use super::answer::{Answer, Payload};
@@ -20,11 +18,18 @@ use super::refusal::Refusal;
 use super::request_body::RequestBody;
 use super::service::{Service, Target, judge_written, tags_of};
 use super::storage::{
-    Attributes, CopySource, Deletion, ObjectRecord, Readiness, Replacement, Rule, StorageError, Write, time_of,
+    Attributes, CopySource, Deletion, DigestRecord, ObjectRecord, Readiness, Replacement, Write, time_of,
 };
 
 /// The header with the CRC-64 of an object or part.
 pub(super) const CRC64: &str = "x-cos-hash-crc64ecma";
+
+/// The headers by which an object is told that grows, and where.
+const OBJECT_TYPE: &str = "x-cos-object-type";
+pub(super) const NEXT_APPEND_POSITION: &str = "x-cos-next-append-position";
+
+/// The header with the kind of a digest of an object.
+const CHECKSUM_TYPE: &str = "x-cos-checksum-type";
 
 /// The type of an object whose writer named none.
 const DEFAULT_CONTENT_TYPE: &str = "application/octet-stream";
@@ -41,22 +46,27 @@ impl Service {
             return Err(Code::MissingContentLength.into());
         }
         let attributes = judge_written(put.attributes, &put.passed)?;
-        let write = self.write(target, put.key, put.forbid_overwrite)?;
+        let write = self.write(target, put.key, put.overwrite)?;
         self.require_bucket(target)?;
         // Looked up before the bytes are received; the store judges it again when they are there.
-        if put.forbid_overwrite && self.storage.has_unversioned(&write.bucket, &write.key)? {
-            return Err(StorageError::from(Rule::FileAlreadyExists).into());
-        }
-        let received = body.receive(&self.storage, &put.checks, self.limits.put_bytes_max).await?;
+        self.storage.may_write(&write)?;
+        let Rules { limits, digest, .. } = target.rules;
+        let received = body.receive(&self.storage, &put.checks, limits.put_bytes_max, digest).await?;
         let record = self.storage.put_object(write, attributes, received).await?;
-        Ok(with_version(with_encryption(stored_answer(&record.etag, record.crc64), &record), &record))
+        let answer = with_digest(stored_answer(&record.etag, record.crc64), record.digest.as_ref());
+        Ok(with_version(with_encryption(answer, &record), &record))
     }
 
     pub(super) fn head_object(&self, target: &Target, head: &HeadObject) -> Result<Answer, Refusal> {
         let record = self.storage.object(target.bucket()?, &head.key, head.version.as_deref())?;
         match judge_conditions(&head.conditions, &record)? {
             Some(not_modified) => Ok(not_modified),
-            None => Ok(Answer { payload: Payload::Head { bytes: record.size }, ..self.described(&record) }),
+            None => {
+                let described = self.described(&record);
+                let described =
+                    if head.with_digest { with_digest(described, record.digest.as_ref()) } else { described };
+                Ok(Answer { payload: Payload::Head { bytes: record.size }, ..described })
+            }
         }
     }
 
@@ -78,6 +88,9 @@ impl Service {
             answer.set("content-range", ContentRange { range, size: record.size }.header());
         }
         let bytes = end - start;
+        if get.with_digest && get.range.is_none() {
+            answer = with_digest(answer, record.digest.as_ref());
+        }
         let reading = open.read(start..end).await?;
         Ok(Answer { payload: Payload::Object { reading, bytes }, ..answer })
     }
@@ -107,9 +120,9 @@ impl Service {
             attributes: replaced.then_some(Attributes { fields, ..Attributes::default() }),
             tagging: directive.is_some_and(|directive| directive.starts_with("replace")).then_some(tagging),
         };
-        let write = self.write(target, copy.key, copy.forbid_overwrite)?;
+        let write = self.write(target, copy.key, copy.overwrite)?;
         let source = source(copy.source, copy.conditions, self.clock.unix_seconds())?;
-        let copied = self.storage.copy_object(source, write, replacement, self.limits.put_bytes_max).await?;
+        let copied = self.storage.copy_object(source, write, replacement, target.rules.limits.put_bytes_max).await?;
         let result = CopyObjectResult {
             etag: ETag::new(&copied.etag),
             crc64: Some(Crc64(copied.crc64)),
@@ -119,44 +132,8 @@ impl Service {
         Ok(with_encryption(Answer::xml(result.encode()), &copied))
     }
 
-    pub(super) fn get_object_tagging(&self, target: &Target, get: &GetObjectTagging) -> Result<Answer, Refusal> {
-        let record = self.storage.object(target.bucket()?, &get.key, get.version.as_deref())?;
-        let tagging = record.attributes.tagging.as_deref().map(Tagging::of_header).unwrap_or_default();
-        Ok(Answer::xml(tagging.encode()))
-    }
-
-    pub(super) fn get_object_acl(&self, target: &Target, get: &GetObjectAcl) -> Result<Answer, Refusal> {
-        let bucket = target.bucket()?;
-        let record = self.storage.object(bucket, &get.key, None)?;
-        let owner = bucket.appid().to_owned();
-        let everybody = |permission: &str| (AccessControlPolicy::ALL_USERS.to_owned(), permission.to_owned());
-        let mut grants = vec![(owner.clone(), "FULL_CONTROL".to_owned())];
-        match record.attributes.acl.as_deref() {
-            Some("public-read") => grants.push(everybody("READ")),
-            Some("public-read-write") => grants.extend([everybody("READ"), everybody("WRITE")]),
-            _ => {}
-        }
-        Ok(Answer::xml(AccessControlPolicy { owner, grants }.encode()))
-    }
-
-    pub(super) async fn restore_object(
-        &self,
-        target: &Target,
-        mut operation: Operation,
-        body: &mut RequestBody,
-    ) -> Result<Answer, Refusal> {
-        operation.read_body(&body.xml(&body.checks()).await?)?;
-        let Operation::RestoreObject(restore) = operation else { return Err(Code::InternalError.into()) };
-        if restore.version.is_some() {
-            return Err(Refusal::new(Code::NotImplemented, "older versions are not restored here"));
-        }
-        let write = self.write(target, restore.key, false)?;
-        let was_there = self.storage.restore(write, restore.days, self.restore_delay.as_secs()).await?;
-        Ok(Answer { status: if was_there { 200 } else { 202 }, ..Answer::empty() })
-    }
-
     /// What HEAD and GET both say of an object.
-    fn described(&self, record: &ObjectRecord) -> Answer {
+    pub(super) fn described(&self, record: &ObjectRecord) -> Answer {
         let mut answer = with_version(Answer { headers: encode_head(&record.head()), ..Answer::empty() }, record);
         if record.attributes.fields.content_type.is_none() {
             answer.set("content-type", DEFAULT_CONTENT_TYPE);
@@ -164,6 +141,10 @@ impl Service {
         let tags = record.attributes.tagging.as_deref().and_then(|tagging| tags_of(tagging).ok());
         if let Some(tags) = tags {
             answer.set(TAG_COUNT, tags.len().to_string());
+        }
+        if record.appendable {
+            answer.set(OBJECT_TYPE, "appendable");
+            answer.set(NEXT_APPEND_POSITION, record.size.to_string());
         }
         match record.readiness(self.clock.unix_seconds()) {
             Readiness::Always | Readiness::Archived => {}
@@ -177,8 +158,8 @@ impl Service {
     }
 
     /// A write to the target's bucket, now.
-    pub(super) fn write(&self, target: &Target, key: ObjectKey, forbid_overwrite: bool) -> Result<Write, Refusal> {
-        Ok(Write { bucket: target.bucket()?.clone(), key, forbid_overwrite, now: self.clock.unix_seconds() })
+    pub(super) fn write(&self, target: &Target, key: ObjectKey, overwrite: Overwrite) -> Result<Write, Refusal> {
+        Ok(Write { bucket: target.bucket()?.clone(), key, overwrite, now: self.clock.unix_seconds() })
     }
 }
 
@@ -192,6 +173,16 @@ pub(super) fn source(named: copy_source::CopySource, conditions: Conditions, now
 /// The answer to bytes that were stored.
 pub(super) fn stored_answer(etag: &str, crc64: u64) -> Answer {
     Answer::empty().with("etag", ETag::new(etag).quoted()).with(CRC64, crc64.to_string())
+}
+
+/// An answer that tells the digest of an object or part, where it has one.
+pub(super) fn with_digest(mut answer: Answer, digest: Option<&DigestRecord>) -> Answer {
+    if let Some(DigestRecord { algorithm, text, is_of_bytes }) = digest {
+        let kind = ObjectDigest { algorithm: *algorithm, is_of_bytes: *is_of_bytes };
+        answer.set(algorithm.header(), text.clone());
+        answer.set(CHECKSUM_TYPE, kind.type_name());
+    }
+    answer
 }
 
 /// An answer that tells the version, if it is one among others.

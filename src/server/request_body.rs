@@ -8,11 +8,15 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
+use sha2::{Digest, Sha256};
 
 use crate::wire::code::Code;
+use crate::wire::dialect::{ChunkError, Chunks, SignedBody, chunked_body, own_trailer};
+use crate::wire::digest::DigestAlgorithm;
 use crate::wire::operation::BodyChecks;
+use crate::wire::request::Headers;
 
-use super::digest::{BodyDigests, hex};
+use super::digest::{BodyDigests, Wanted, hex};
 use super::faults::BodyFault;
 use super::refusal::Refusal;
 use super::storage::{Received, Storage};
@@ -46,6 +50,10 @@ pub(super) struct RequestBody {
     pub expects: bool,
     /// The digests that the client vouches for.
     checks: BodyChecks,
+    /// The SHA-256 that the signature covers.
+    sha256: Option<[u8; 32]>,
+    /// What takes the body apart, if it comes in chunks of S3's own.
+    chunks: Option<Framing>,
     /// Bytes taken so far.
     pub received: u64,
 }
@@ -57,11 +65,22 @@ enum Source {
     Kept(VecDeque<Bytes>),
 }
 
-/// A digest that a client vouches for, decoded.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// A body in chunks of S3's own.
+struct Framing {
+    chunks: Chunks,
+    /// What has been taken apart and not been given yet.
+    ready: VecDeque<Bytes>,
+    /// Which digest comes after it.
+    trailer: Option<DigestAlgorithm>,
+}
+
+/// The digests that a client vouches for, decoded.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Promised {
     md5: Option<[u8; 16]>,
     sha1: Option<[u8; 20]>,
+    sha256: Option<[u8; 32]>,
+    digest: Option<(DigestAlgorithm, String)>,
 }
 
 impl RequestBody {
@@ -69,17 +88,38 @@ impl RequestBody {
         let text = |name| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
         let checks = BodyChecks {
             content_md5: text(CONTENT_MD5).filter(|digest| !digest.is_empty()).map(str::to_owned),
-            content_sha1: None,
+            ..BodyChecks::default()
         };
         RequestBody {
             source: Source::Connection(incoming),
             fault: None,
             checks,
+            sha256: None,
+            chunks: None,
             length: text(hyper::header::CONTENT_LENGTH).and_then(|length| length.parse().ok()),
             chunked: text(hyper::header::TRANSFER_ENCODING)
                 .is_some_and(|coding| coding.eq_ignore_ascii_case("chunked")),
             expects: headers.contains_key(hyper::header::EXPECT),
             received: 0,
+        }
+    }
+
+    /// Takes the body as its signature says that it is. `own` are the headers in COS's words.
+    pub(super) fn is_signed_as(&mut self, signed: SignedBody, headers: Headers<'_>, own: Headers<'_>) {
+        self.checks.digest = BodyChecks::from_headers(own).digest;
+        match signed {
+            SignedBody::Unsigned => {}
+            SignedBody::Sha256(sha256) => self.sha256 = Some(sha256),
+            SignedBody::Chunked(key) => {
+                let (length, trailers) = chunked_body(headers);
+                // What is sent around the bytes of the object is no concern of who stores them.
+                self.length = length;
+                let names = trailers.iter().filter_map(|name| own_trailer(name));
+                let mut algorithms = names
+                    .filter_map(|name| DigestAlgorithm::ALL.into_iter().find(|algorithm| algorithm.header() == name));
+                let trailer = algorithms.next();
+                self.chunks = Some(Framing { chunks: Chunks::new(key), ready: VecDeque::new(), trailer });
+            }
         }
     }
 
@@ -114,13 +154,34 @@ impl RequestBody {
     /// The next bytes; `None` at the end.
     async fn next(&mut self) -> Result<Option<Bytes>, Refusal> {
         loop {
-            let Some(bytes) = self.receive_next().await? else { return Ok(None) };
+            let Some(bytes) = self.next_of_chunks().await? else { return Ok(None) };
             let Some(fault) = &mut self.fault else { return Ok(Some(bytes)) };
             let bytes = fault.strike(bytes);
             // What was cut off is read all the same, so that the connection may go on.
             if !bytes.is_empty() {
                 return Ok(Some(bytes));
             }
+        }
+    }
+
+    /// The next bytes without what is around chunks.
+    async fn next_of_chunks(&mut self) -> Result<Option<Bytes>, Refusal> {
+        if self.chunks.is_none() || matches!(self.source, Source::Kept(_)) {
+            return self.receive_next().await;
+        }
+        loop {
+            if let Some(bytes) = self.chunks.as_mut().and_then(|framing| framing.ready.pop_front()) {
+                return Ok(Some(bytes));
+            }
+            let received = self.receive_next().await?;
+            let Some(framing) = &mut self.chunks else { return Ok(received) };
+            let Some(bytes) = received else {
+                framing.chunks.end().map_err(refused_chunk)?;
+                return Ok(None);
+            };
+            let mut ready = Vec::new();
+            framing.chunks.take(bytes, &mut ready).map_err(refused_chunk)?;
+            framing.ready.extend(ready);
         }
     }
 
@@ -143,18 +204,26 @@ impl RequestBody {
 
     /// Receives the bytes of an object or part, of at most `bytes_max`.
     ///
-    /// On error nothing of it is left. Only the digests that were promised are compared.
+    /// On error nothing of it is left. Only the digests that were promised are compared; `usual` is the one that is taken of a body
+    /// for which S3's own is not promised.
     pub(super) async fn receive(
         &mut self,
         storage: &Storage,
         checks: &BodyChecks,
         bytes_max: u64,
+        usual: Option<DigestAlgorithm>,
     ) -> Result<Received, Refusal> {
-        let promised = Promised::by(checks)?;
+        let mut promised = Promised { sha256: self.sha256, ..Promised::by(checks)? };
+        let trailer = self.chunks.as_ref().and_then(|framing| framing.trailer);
+        let of_header = promised.digest.as_ref().map(|(algorithm, _)| *algorithm);
         if self.length.is_some_and(|length| length > bytes_max) {
             return Err(Code::EntityTooLarge.into());
         }
-        let mut writer = storage.receive(promised.sha1.is_some())?;
+        let mut writer = storage.receive(Wanted {
+            sha1: promised.sha1.is_some(),
+            sha256: promised.sha256.is_some(),
+            digest: of_header.or(trailer).or(usual),
+        })?;
         while let Some(bytes) = self.next().await? {
             if writer.bytes() + bytes.len() as u64 > bytes_max {
                 return Err(Code::EntityTooLarge.into());
@@ -164,9 +233,20 @@ impl RequestBody {
         if self.length.is_some_and(|length| length != writer.bytes()) {
             return Err(Code::IncompleteBody.into());
         }
+        if let Some(algorithm) = trailer.filter(|_| of_header.is_none()) {
+            promised.digest = Some((algorithm, self.trailer(algorithm)?));
+        }
         let received = writer.finish().await?;
         promised.compare(&received.digests)?;
         Ok(received)
+    }
+
+    /// The digest that came after the body.
+    fn trailer(&mut self, algorithm: DigestAlgorithm) -> Result<String, Refusal> {
+        let Some(framing) = &mut self.chunks else { return Err(Code::InvalidRequest.into()) };
+        let trailers = framing.chunks.end().map_err(refused_chunk)?;
+        let found = trailers.iter().find(|(name, _)| own_trailer(name).as_deref() == Some(algorithm.header()));
+        found.map(|(_, digest)| digest.clone()).ok_or_else(|| Code::InvalidRequest.into())
     }
 
     /// Receives an XML body, and compares it with the digests that were promised.
@@ -179,8 +259,16 @@ impl RequestBody {
             }
             xml.extend_from_slice(&bytes);
         }
-        if promised.md5.is_some_and(|md5| md5 != md5_of(&xml)) {
+        let differs = |(algorithm, text): &(DigestAlgorithm, String)| {
+            let mut digest = algorithm.hasher();
+            digest.update(&xml);
+            digest.finish() != *text
+        };
+        if promised.md5.is_some_and(|md5| md5 != md5_of(&xml)) || promised.digest.as_ref().is_some_and(differs) {
             return Err(Code::BadDigest.into());
+        }
+        if self.sha256.is_some_and(|sha256| sha256 != <[u8; 32]>::from(Sha256::digest(&xml))) {
+            return Err(Code::XAmzContentSHA256Mismatch.into());
         }
         Ok(xml.freeze())
     }
@@ -211,7 +299,13 @@ impl Promised {
             <[u8; 16]>::try_from(bytes).map_err(|_| Code::InvalidDigest)
         });
         let sha1 = checks.content_sha1.as_deref().map(|text| sha1_of_hex(text).ok_or(Code::InvalidSHA1Digest));
-        Ok(Promised { md5: md5.transpose()?, sha1: sha1.transpose()? })
+        if let Some((algorithm, text)) = &checks.digest {
+            let bytes = BASE64.decode(text).ok().filter(|bytes| bytes.len() == algorithm.digest_bytes());
+            let message = format!("Value for x-amz-checksum-{} header is invalid.", algorithm.name().to_lowercase());
+            bytes.ok_or_else(|| Refusal::new(Code::InvalidRequest, message))?;
+        }
+        let digest = checks.digest.clone();
+        Ok(Promised { md5: md5.transpose()?, sha1: sha1.transpose()?, sha256: None, digest })
     }
 
     fn compare(&self, digests: &BodyDigests) -> Result<(), Refusal> {
@@ -221,7 +315,20 @@ impl Promised {
         if self.sha1.is_some() && self.sha1 != digests.sha1 {
             return Err(Code::InvalidSHA1Digest.into());
         }
+        if self.sha256.is_some() && self.sha256 != digests.sha256 {
+            return Err(Code::XAmzContentSHA256Mismatch.into());
+        }
+        if self.digest.is_some() && self.digest != digests.digest {
+            return Err(Code::BadDigest.into());
+        }
         Ok(())
+    }
+}
+
+fn refused_chunk(error: ChunkError) -> Refusal {
+    match error {
+        ChunkError::Malformed => Refusal::new(Code::IncompleteBody, error.to_string()),
+        ChunkError::Signature => Refusal::new(Code::SignatureDoesNotMatch, error.to_string()),
     }
 }
 
@@ -244,7 +351,8 @@ mod tests {
     use super::*;
 
     fn promised(md5: Option<&str>, sha1: Option<&str>) -> Result<Promised, Code> {
-        let checks = BodyChecks { content_md5: md5.map(str::to_owned), content_sha1: sha1.map(str::to_owned) };
+        let (content_md5, content_sha1) = (md5.map(str::to_owned), sha1.map(str::to_owned));
+        let checks = BodyChecks { content_md5, content_sha1, digest: None };
         Promised::by(&checks).map_err(|refusal| refusal.code)
     }
 

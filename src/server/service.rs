@@ -15,14 +15,14 @@ use hyper::{Request, Response};
 
 use crate::clock::Clock;
 use crate::object::{BucketName, Limits, ObjectAttributes, Tags};
-use crate::wire::address::Addressed;
 use crate::wire::answer::ErrorBody;
 use crate::wire::code::Code;
 use crate::wire::date;
+use crate::wire::dialect::{Rules, Spoken};
 use crate::wire::escape::{QueryPair, escape_path, parse_query, unescape};
 use crate::wire::operation::{Operation, PassedHeaders, RequestError, TAGGING_DIRECTIVE};
 use crate::wire::request::{Headers, Method};
-use crate::wire::sign::{Credentials, Signable, SignatureError, TOKEN, verify};
+use crate::wire::sign::{Credentials, Signable, SignatureError, TOKEN};
 
 use super::access_log::{AccessLog, Exchange};
 use super::answer::{Answer, Payload};
@@ -66,8 +66,17 @@ pub(super) struct Head {
     host: String,
     path: String,
     query: Vec<QueryPair>,
-    pub headers: Vec<(String, String)>,
+    pub headers: Vec<HeaderLine>,
+    /// Whose words these are.
+    spoken: Spoken,
+    /// The query in COS's words, where it has others.
+    own_query: Option<Vec<QueryPair>>,
+    /// The headers in COS's words, where they have others.
+    own_headers: Option<Vec<HeaderLine>>,
 }
+
+/// Name and value of a header as they were received.
+pub(super) type HeaderLine = (String, String);
 
 /// One request on its way: where it is noted, where it came from, and what is to go wrong with it.
 pub(super) struct Course<'a> {
@@ -81,6 +90,7 @@ pub(super) struct Target {
     /// The bucket; the service itself has none.
     pub bucket: Option<BucketName>,
     pub host: String,
+    pub rules: Rules,
 }
 
 impl Target {
@@ -99,19 +109,20 @@ impl Service {
         let mut body = RequestBody::new(incoming, &parts.headers);
         let head_only = parts.method == hyper::Method::HEAD;
         let mut course = Course { exchange: &mut exchange, serving, struck: None };
-        let (resource, served) = match Head::read(&parts) {
+        let (resource, spoken, served) = match Head::read(&parts) {
             Ok(head) => {
                 let resource = format!("{}{}", head.host, escape_path(&head.path));
-                (resource, self.serve_or_fail(&head, &mut body, &mut course).await)
+                let served = self.serve_or_fail(&head, &mut body, &mut course).await;
+                (resource, head.spoken, served)
             }
-            Err(refusal) => (String::new(), Err(refusal)),
+            Err(refusal) => (String::new(), Spoken::Cos, Err(refusal)),
         };
         let struck = course.struck;
         let mut answer = match served {
             Ok(answer) => answer,
             Err(refusal) => {
                 body.drain().await;
-                refuse(refusal, head_only, resource, &request_id)
+                refuse(refusal, &spoken, head_only, resource, &request_id)
             }
         };
         exchange.received(body.received);
@@ -121,8 +132,11 @@ impl Service {
             tokio::time::sleep(self.latency).await;
         }
         let damage = match struck {
-            Some(struck) => self.damage(struck, &mut answer, &mut exchange, serving).await,
-            None => None,
+            Some(struck) => self.damage(struck, &mut answer, &spoken, &mut exchange, serving).await,
+            None => {
+                answer.put_in_words_of(&spoken);
+                None
+            }
         };
         let mut response = answer.send(exchange);
         if let Some(damage) = damage {
@@ -148,8 +162,7 @@ impl Service {
     }
 
     async fn serve(&self, head: &Head, body: &mut RequestBody, course: &mut Course<'_>) -> Result<Answer, Refusal> {
-        let lines = head.lines();
-        let (target, decoded) = self.decode(head, Headers(&lines), course.exchange)?;
+        let (target, decoded) = self.decode(head, course.exchange)?;
         if let (Some(faults), Ok(operation)) = (&self.faults, &decoded)
             && let Some(mut struck) = faults.strike(operation)
         {
@@ -158,7 +171,7 @@ impl Service {
             return served;
         }
         // Who asks comes before what is asked: a stranger learns nothing from the order of the answers.
-        self.authorize(head, &lines, 0)?;
+        self.authorize(head, 0, body)?;
         course.serving.was_signed();
         let operation = decoded?;
         self.dispatch(operation, &target, body).await
@@ -169,15 +182,14 @@ impl Service {
     pub(super) fn decode(
         &self,
         head: &Head,
-        headers: Headers<'_>,
         exchange: &mut Exchange,
     ) -> Result<(Target, Result<Operation, RequestError>), Refusal> {
         let exists = |bucket: &BucketName| self.storage.bucket(bucket).is_ok_and(|found| found.is_some());
         let default = self.default_bucket.as_ref().filter(|_| !head.may_list_buckets());
-        let addressed = Addressed::parse(&head.host, &head.path, exists, default)?;
+        let addressed = head.spoken.addressed(&head.host, &head.path, exists, default)?;
         exchange.about(addressed.bucket.as_ref().map_or("", BucketName::as_str), &addressed.key);
         let method = head.method.ok_or(Code::MethodNotAllowed)?;
-        let decoded = Operation::decode(method, &addressed, &head.query, headers);
+        let decoded = head.spoken.decode(method, &addressed, head.query(), Headers(&head.lines()));
         if let Ok(operation) = &decoded {
             exchange.is(operation.op());
             match operation {
@@ -189,12 +201,14 @@ impl Service {
                 _ => {}
             }
         }
-        Ok((Target { bucket: addressed.bucket, host: head.host.clone() }, decoded))
+        let rules = head.spoken.rules(self.limits, REGION);
+        Ok((Target { bucket: addressed.bucket, host: head.host.clone(), rules }, decoded))
     }
 
-    /// Judges the signature by a clock that is `skew` seconds ahead of ours.
-    pub(super) fn authorize(&self, head: &Head, lines: &[(&str, &str)], skew: i64) -> Result<(), Refusal> {
-        let request = Signable { method: &head.method_text, path: &head.path, query: &head.query, headers: lines };
+    /// Judges the signature by a clock that is `skew` seconds ahead of ours, and tells the body what it is signed as.
+    pub(super) fn authorize(&self, head: &Head, skew: i64, body: &mut RequestBody) -> Result<(), Refusal> {
+        let lines = lines_of(&head.headers);
+        let request = Signable { method: &head.method_text, path: &head.path, query: &head.query, headers: &lines };
         let mut is_over = false;
         let key_of = |id: &str| {
             if id == self.credentials.secret_id {
@@ -204,12 +218,15 @@ impl Service {
             is_over = key.is_over(self.clock.now());
             Some(key.credentials)
         };
-        let verified = verify(&request, key_of, self.clock.unix_seconds().saturating_add_signed(skew));
-        let verified = verified.and(if is_over { Err(SignatureError::KeyExpired) } else { Ok(()) });
-        verified.map_err(|error| Refusal {
+        let verified = head.spoken.verify(&request, key_of, self.clock.unix_seconds().saturating_add_signed(skew));
+        // A key that is over is told so only to whoever has it.
+        let verified = verified.and_then(|signed| if is_over { Err(SignatureError::KeyExpired) } else { Ok(signed) });
+        let signed = verified.map_err(|error| Refusal {
             server_time: (error == SignatureError::Skewed).then(|| self.time(skew)),
             ..Refusal::from(error)
-        })
+        })?;
+        body.is_signed_as(signed, Headers(&lines), Headers(&head.lines()));
+        Ok(())
     }
 
     /// The time of a clock that is `skew` seconds ahead of ours.
@@ -224,6 +241,7 @@ impl Service {
         &self,
         struck: Struck,
         answer: &mut Answer,
+        spoken: &Spoken,
         exchange: &mut Exchange,
         serving: &Serving,
     ) -> Option<BodyDamage> {
@@ -231,7 +249,7 @@ impl Service {
             exchange.struck(struck.fault.name());
             answer.set("date", date::http(self.time(skew)));
         }
-        struck.damage(answer, exchange, serving).await
+        struck.damage(answer, spoken, exchange, serving).await
     }
 
     pub(super) async fn dispatch(
@@ -270,6 +288,14 @@ impl Service {
             Operation::GetObjectTagging(get) => self.get_object_tagging(target, &get),
             Operation::GetObjectAcl(get) => self.get_object_acl(target, &get),
             Operation::RestoreObject(_) => self.restore_object(target, operation, body).await,
+            Operation::GetBucketConfiguration(kind) => self.get_bucket_configuration(target, kind),
+            Operation::PutBucketConfiguration(_) => self.put_bucket_configuration(target, operation, body).await,
+            Operation::DeleteBucketConfiguration(kind) => self.delete_bucket_configuration(target, kind).await,
+            Operation::PutObjectTagging(_) => self.put_object_tagging(target, operation, body).await,
+            Operation::DeleteObjectTagging(delete) => self.delete_object_tagging(target, delete).await,
+            Operation::PutObjectAcl(_) => self.put_object_acl(target, operation, body).await,
+            Operation::AppendObject(append) => self.append_object(target, append, body).await,
+            Operation::GetObjectAttributes(get) => self.get_object_attributes(target, &get),
         }
     }
 
@@ -284,7 +310,7 @@ impl Service {
 impl Head {
     fn read(parts: &hyper::http::request::Parts) -> Result<Head, Refusal> {
         let method_text = parts.method.as_str().to_owned();
-        let headers: Vec<(String, String)> = parts
+        let headers: Vec<HeaderLine> = parts
             .headers
             .iter()
             .map(|(name, value)| (name.as_str().to_owned(), String::from_utf8_lossy(value.as_bytes()).into_owned()))
@@ -295,13 +321,33 @@ impl Head {
         let uri = |error: &dyn std::fmt::Display| Refusal::new(Code::InvalidURI, error.to_string());
         let path = unescape(parts.uri.path()).map_err(|error| uri(&error))?;
         let query = parse_query(parts.uri.query().unwrap_or("")).map_err(|error| uri(&error))?;
-        let method = Method::parse(&method_text);
-        Ok(Head { method, method_text, host: host.to_owned(), path, query, headers })
+        let host = host.to_owned();
+        Ok(Head::of(method_text, host, path, query, headers))
     }
 
-    /// The headers as decoders take them.
-    pub(super) fn lines(&self) -> Vec<(&str, &str)> {
-        self.headers.iter().map(|(name, value)| (&**name, &**value)).collect()
+    fn of(method_text: String, host: String, path: String, query: Vec<QueryPair>, headers: Vec<HeaderLine>) -> Head {
+        let lines = lines_of(&headers);
+        let spoken = Spoken::of(&Signable { method: &method_text, path: &path, query: &query, headers: &lines });
+        let method = Method::parse(&method_text);
+        let own_query = spoken.query_in_own_words(&query);
+        let own_headers = spoken.headers_in_own_words(method, &headers);
+        Head { method, method_text, host, path, query, headers, spoken, own_query, own_headers }
+    }
+
+    /// The same request with other headers.
+    pub(super) fn with_headers(&self, headers: Vec<HeaderLine>) -> Head {
+        let Head { method_text, host, path, query, .. } = self.clone();
+        Head::of(method_text, host, path, query, headers)
+    }
+
+    /// The headers as decoders take them, in COS's words.
+    fn lines(&self) -> Vec<(&str, &str)> {
+        lines_of(self.own_headers.as_ref().unwrap_or(&self.headers))
+    }
+
+    /// The query in COS's words.
+    fn query(&self) -> &[QueryPair] {
+        self.own_query.as_ref().unwrap_or(&self.query)
     }
 
     /// Whether this is GET Service if the host names no bucket. Without it, clients that are told the address of this
@@ -314,11 +360,16 @@ impl Head {
     }
 }
 
+fn lines_of(headers: &[HeaderLine]) -> Vec<(&str, &str)> {
+    headers.iter().map(|(name, value)| (&**name, &**value)).collect()
+}
+
 /// A failed answer. One to HEAD has no body.
-fn refuse(refusal: Refusal, head_only: bool, resource: String, request_id: &str) -> Answer {
+fn refuse(refusal: Refusal, spoken: &Spoken, head_only: bool, resource: String, request_id: &str) -> Answer {
     let trace_id = BASE64.encode(format!("{:032x}{:032x}", fastrand::u128(..), fastrand::u128(..)));
+    let (status, name) = spoken.failure(refusal.code);
     let error = ErrorBody {
-        code: refusal.code.name().to_owned(),
+        code: name.to_owned(),
         message: refusal.message,
         resource,
         request_id: request_id.to_owned(),
@@ -326,7 +377,7 @@ fn refuse(refusal: Refusal, head_only: bool, resource: String, request_id: &str)
         server_time: refusal.server_time,
     };
     let payload = if head_only { Payload::Empty } else { Payload::Xml(error.encode()) };
-    Answer { status: refusal.code.status(), headers: vec![("x-cos-trace-id".into(), trace_id)], payload }
+    Answer { status, headers: vec![("x-cos-trace-id".into(), trace_id)], payload }
 }
 
 /// Judges the headers that a request may have beside what is its own (`cos-api.md` 3.1, 3.13, 3.14). What this service does

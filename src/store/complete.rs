@@ -8,6 +8,7 @@ use super::session::{Done, Failed, Request, Session};
 use super::{Op, Published, StoreError, StoreErrorKind};
 use crate::object::{Crc64, ETag, ObjectHead, ObjectKey, PartNumber, UploadId};
 use crate::wire::answer::{CompleteMultipartUploadResult, decode_head, header_crc64};
+use crate::wire::condition::Overwrite;
 use crate::wire::operation::{CompleteMultipartUpload, CompletedPart, HeadObject, ListParts, Operation};
 use crate::wire::request::Headers;
 
@@ -59,7 +60,7 @@ fn request(key: &ObjectKey, upload: &UploadId, etags: &[ETag]) -> Result<Request
         parts.push(CompletedPart { number, etag: etag.clone() });
     }
     let (key, upload) = (key.clone(), upload.clone());
-    let complete = CompleteMultipartUpload { key, upload, parts, forbid_overwrite: false };
+    let complete = CompleteMultipartUpload { key, upload, parts, overwrite: Overwrite::Allowed, digest: None };
     Ok(Request::new(&Operation::CompleteMultipartUpload(complete)))
 }
 

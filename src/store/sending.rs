@@ -28,7 +28,7 @@ pub(super) async fn put(
     let expected = Expected { size: body.len(), crc64: Some(crc64), etag: None };
     let digests = checked_digests(&body, crc64, Op::PutObject, key).await?;
     let mut put = PutObject::new(key.clone(), attributes.clone());
-    put.checks = BodyChecks { content_md5: Some(digests.md5.header()), content_sha1: None };
+    put.checks = BodyChecks { content_md5: Some(digests.md5.header()), ..BodyChecks::default() };
     let request = Request::with_body(&Operation::PutObject(put), body);
     let published = send(session, &request, crc64).await?;
     if published.crc64.is_none() && session.dialect().tells_checksums() {
@@ -53,7 +53,7 @@ pub(super) async fn part(
         return send(session, &Request::with_body(&Operation::UploadPart(part), body), crc64).await;
     }
     let digests = checked_digests(&body, crc64, Op::UploadPart, &part.key).await?;
-    part.checks = BodyChecks { content_md5: Some(digests.md5.header()), content_sha1: None };
+    part.checks = BodyChecks { content_md5: Some(digests.md5.header()), ..BodyChecks::default() };
     let published = send(session, &Request::with_body(&Operation::UploadPart(part), body), crc64).await?;
     Ok(Published { crc64: Some(crc64), ..published })
 }

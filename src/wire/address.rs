@@ -369,6 +369,34 @@ impl Addressed {
     }
 }
 
+impl Addressed {
+    /// The bucket and key that `host` and the decoded `path` of a request of S3 tell: a first label that is a bucket that `exists`
+    /// is the bucket, and otherwise the first segment of the path is.
+    ///
+    /// # Errors
+    /// As [`Addressed::parse`].
+    pub fn of_s3(host: &str, path: &str, exists: impl Fn(&BucketName) -> bool) -> Result<Addressed, RequestError> {
+        let Some(key) = path.strip_prefix('/') else {
+            let message = format!("the path {:?} does not begin with a slash", escape(path));
+            return Err(RequestError::new(Code::InvalidURI, message));
+        };
+        let host = host_of(host).to_ascii_lowercase();
+        let label = if address_of(&host).is_some() { None } else { host.split_once('.').map(|(label, _)| label) };
+        let of_host = label.and_then(|label| BucketName::of_s3(label).ok()).filter(|bucket| exists(bucket));
+        if of_host.is_some() {
+            return Ok(Addressed { bucket: of_host, key: key.to_owned() });
+        }
+        let (segment, rest) = key.split_once('/').unwrap_or((key, ""));
+        if segment.is_empty() && rest.is_empty() {
+            return Ok(Addressed { bucket: None, key: String::new() });
+        }
+        match BucketName::of_s3(segment) {
+            Ok(bucket) => Ok(Addressed { bucket: Some(bucket), key: rest.to_owned() }),
+            Err(_) => Err(RequestError::new(Code::InvalidBucketName, "neither host nor path name a bucket")),
+        }
+    }
+}
+
 /// The bucket that is the first label of a host with more labels after it.
 fn bucket_label(host: &str) -> Option<BucketName> {
     let (label, rest) = host.split_once('.')?;
@@ -539,6 +567,27 @@ mod tests {
         assert_eq!(alone("/"), Ok(None));
         assert_eq!(alone("/a").unwrap_err().code, Code::InvalidBucketName);
         assert_eq!(alone("a").unwrap_err().code, Code::InvalidURI);
+    }
+
+    #[test]
+    fn a_request_of_s3_names_its_bucket_in_host_or_path() {
+        let here = BucketName::of_s3("photos").unwrap();
+        let table = [
+            ("127.0.0.1:9444", "/photos/a/b", Some("photos"), "a/b"),
+            ("127.0.0.1:9444", "/new.one/", Some("new.one"), ""),
+            ("127.0.0.1:9444", "/", None, ""),
+            ("photos.localhost:9444", "/a/b", Some("photos"), "a/b"),
+            ("photos.s3.eu-west-1.amazonaws.com", "/", Some("photos"), ""),
+            ("s3.eu-west-1.amazonaws.com", "/other/a", Some("other"), "a"),
+            ("photos", "/other/a", Some("other"), "a"),
+        ];
+        for (host, path, bucket, key) in table {
+            let addressed = Addressed::of_s3(host, path, |bucket| *bucket == here).unwrap();
+            let told = (addressed.bucket.as_ref().map(BucketName::as_str), &*addressed.key);
+            assert_eq!(told, (bucket, key), "{host} {path}");
+        }
+        let refused = |path| Addressed::of_s3("127.0.0.1", path, |_| false).unwrap_err().code;
+        assert_eq!((refused("/UPPER/a"), refused("a")), (Code::InvalidBucketName, Code::InvalidURI));
     }
 
     #[test]

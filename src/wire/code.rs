@@ -134,6 +134,8 @@ codes! {
     MalformedXML 400 Invalid No "The XML you provided was not well formed or not of the expected form.";
     InvalidURI 400 Invalid No "The URI cannot be parsed.";
     InvalidTag 400 Invalid No "A tag is not valid.";
+    XAmzContentSHA256Mismatch 400 Damaged Conditional "The x-amz-content-sha256 you specified did not match what we received.";
+    MetadataTooLarge 400 Invalid No "Your metadata headers exceed the maximum allowed metadata size.";
     XMLSizeLimit 400 Invalid No "The XML body is too long.";
     MissingRequestBodyError 400 Invalid No "The request body is empty.";
     UnexpectedContent 400 Invalid No "The request must not have a body.";
@@ -175,6 +177,10 @@ codes! {
     NoSuchUpload 404 NoSuchUpload Conditional "The specified multipart upload does not exist.";
     NoSuchTagSet 404 NotConfigured No "There are no tags.";
     NoSuchLifecycleConfiguration 404 NotConfigured No "There is no lifecycle configuration.";
+    NoSuchCORSConfiguration 404 NotConfigured No "There is no CORS configuration.";
+    NoSuchBucketPolicy 404 NotConfigured No "There is no bucket policy.";
+    NoSuchWebsiteConfiguration 404 NotConfigured No "There is no website configuration.";
+    ReplicationConfigurationNotFoundError 404 NotConfigured No "There is no replication configuration.";
     NoSuchEncryptionConfiguration 404 NotConfigured No "There is no encryption configuration.";
     MethodNotAllowed 405 Unsupported No "The specified method is not allowed against this resource.";
     RestoreNonArchiveObject 405 Unsupported No "The object is not archived.";

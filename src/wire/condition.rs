@@ -1,4 +1,4 @@
-//! The four conditions of a request, and what they say of an object.
+//! The four conditions of a request and what they say of an object, and what a write may replace.
 
 use std::time::{Duration, SystemTime};
 
@@ -68,6 +68,49 @@ pub enum Verdict {
     NotModified,
     /// 412.
     Failed,
+}
+
+/// The header by which COS is told not to replace anything (`cos-api.md` 3.10).
+const FORBID_OVERWRITE: &str = "x-cos-forbid-overwrite";
+
+/// What a write may replace.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Overwrite {
+    /// Whatever is there.
+    #[default]
+    Allowed,
+    /// Nothing, with `FileAlreadyExists` where there is an object: COS's `x-cos-forbid-overwrite`, which has no effect in a
+    /// bucket with versions (`cos-api.md` 3.10).
+    Forbidden,
+    /// Nothing, with `PreconditionFailed` where there is an object: S3's `If-None-Match: *`.
+    IfAbsent,
+    /// Only this version: S3's `If-Match`.
+    OnlyOf(ETag),
+}
+
+impl Overwrite {
+    /// Reads it from the headers of a write.
+    pub fn from_headers(headers: Headers<'_>) -> Overwrite {
+        if headers.get(FORBID_OVERWRITE).is_some_and(|value| value.eq_ignore_ascii_case("true")) {
+            return Overwrite::Forbidden;
+        }
+        let [if_match, if_none_match, ..] = OF_OBJECT;
+        match (headers.get(if_none_match).map(ETagMatch::parse), headers.get(if_match).map(ETagMatch::parse)) {
+            (Some(ETagMatch::Any), _) => Overwrite::IfAbsent,
+            (_, Some(ETagMatch::OneOf(tags))) => tags.into_iter().next().map_or(Overwrite::Allowed, Overwrite::OnlyOf),
+            _ => Overwrite::Allowed,
+        }
+    }
+
+    pub(super) fn push(&self, headers: &mut Vec<HeaderPair>) {
+        let [if_match, if_none_match, ..] = OF_OBJECT;
+        match self {
+            Overwrite::Allowed => {}
+            Overwrite::Forbidden => headers.push((FORBID_OVERWRITE.into(), "true".to_owned())),
+            Overwrite::IfAbsent => headers.push((if_none_match.into(), ETagMatch::Any.header())),
+            Overwrite::OnlyOf(etag) => headers.push((if_match.into(), etag.quoted())),
+        }
+    }
 }
 
 /// The header names of the four conditions, in the order of the fields.

@@ -5,7 +5,7 @@ use super::escape::{push_escaped, push_escaped_path, unescape};
 use super::operation::RequestError;
 use crate::object::{BucketName, ObjectKey};
 
-/// A source of a copy: `<bucket>.<domain>/<escaped key>[?versionId=<id>]`, or, as cosfs and OpenDAL send it,
+/// A source of a copy: `<bucket>.<domain>/<escaped key>[?versionId=<id>]`, or, as cosfs, OpenDAL and all clients of S3 send it,
 /// `[/]<bucket>/<escaped key>`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CopySource {
@@ -26,8 +26,12 @@ impl CopySource {
         let (path, query) = value.trim().split_once('?').unwrap_or((value.trim(), ""));
         let path = path.strip_prefix('/').unwrap_or(path);
         let (host, key) = path.split_once('/').ok_or_else(|| bad("no key"))?;
-        let (bucket, domain) = host.split_once('.').unwrap_or((host, ""));
-        let bucket = BucketName::new(bucket).map_err(|_| bad("no bucket"))?;
+        let (label, domain) = host.split_once('.').unwrap_or((host, ""));
+        let (bucket, domain) = match BucketName::new(label) {
+            Ok(bucket) => (bucket, domain),
+            // A name of S3's may have points.
+            Err(_) => (BucketName::of_s3(host).map_err(|_| bad("no bucket"))?, ""),
+        };
         let key = unescape(key).map_err(|_| bad("a bad escape"))?;
         // Some clients escape the key with its slashes and put one more in front.
         let key = ObjectKey::new(&key).or_else(|error| key.strip_prefix('/').map_or(Err(error), ObjectKey::new));
@@ -78,6 +82,8 @@ mod tests {
             assert_eq!(source.version.as_deref(), version);
             assert_eq!(CopySource::parse(&source.header()).as_ref(), Ok(&source));
         }
+        let of_s3 = CopySource::parse("/photos.of-2024/a%20b").unwrap();
+        assert_eq!((of_s3.bucket.as_str(), of_s3.key.as_str()), ("photos.of-2024", "a b"));
         for bad in ["", "b-1", "b-1/", "/", "http://b-1/x", "B/x", "b-1/%zz", "b-1/a?versionId=%"] {
             assert_eq!(CopySource::parse(bad).map_err(|error| error.code), Err(Code::InvalidCopySource), "{bad}");
         }

@@ -60,7 +60,7 @@ proptest! {
         prop_assert_eq!(InitiateMultipartUploadResult::decode(initiated.encode().as_bytes()), Ok(initiated));
         let completed = CompleteMultipartUploadResult {
             location: format!("http://b-1.cos.x.myqcloud.com/{name}"), bucket: "b-1".into(), key: name.clone(),
-            etag: etag.clone(),
+            etag: etag.clone(), digest: None,
         };
         let body = format!(" \n\r\n {}", completed.encode());
         prop_assert_eq!(CompleteMultipartUploadResult::decode(body.as_bytes()), Ok(completed));

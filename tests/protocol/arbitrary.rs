@@ -6,8 +6,9 @@ use cosmount::object::key::KEY_BYTES_MAX;
 use cosmount::object::{
     BucketName, ByteRange, ETag, Encryption, ObjectAttributes, ObjectKey, PartNumber, Protection, Tags, UploadId,
 };
-use cosmount::wire::answer::{Contents, Versioning};
-use cosmount::wire::condition::{Conditions, ETagMatch};
+use cosmount::wire::answer::{Contents, Tagging, Versioning};
+use cosmount::wire::condition::{Conditions, ETagMatch, Overwrite};
+use cosmount::wire::digest::DigestAlgorithm;
 use cosmount::wire::operation::*;
 use cosmount::wire::{CopySource, RangeSpec};
 use proptest::collection::{btree_map, vec};
@@ -97,6 +98,15 @@ pub(crate) fn attributes() -> impl Strategy<Value = ObjectAttributes> {
     )
 }
 
+pub(crate) fn overwrite() -> impl Strategy<Value = Overwrite> {
+    prop_oneof![
+        Just(Overwrite::Allowed),
+        Just(Overwrite::Forbidden),
+        Just(Overwrite::IfAbsent),
+        etag().prop_map(Overwrite::OnlyOf)
+    ]
+}
+
 pub(crate) fn conditions() -> impl Strategy<Value = Conditions> {
     let tags = || of(prop_oneof![Just(ETagMatch::Any), vec(etag(), 1..3).prop_map(ETagMatch::OneOf)]);
     (tags(), tags(), of(date()), of(date())).prop_map(
@@ -122,8 +132,23 @@ pub(crate) fn passed() -> impl Strategy<Value = PassedHeaders> {
 }
 
 pub(crate) fn checks() -> impl Strategy<Value = BodyChecks> {
-    (of("[A-Za-z0-9+/]{22}=="), of("[0-9a-f]{40}"))
-        .prop_map(|(content_md5, content_sha1)| BodyChecks { content_md5, content_sha1 })
+    (of("[A-Za-z0-9+/]{22}=="), of("[0-9a-f]{40}"), of(digest()))
+        .prop_map(|(content_md5, content_sha1, digest)| BodyChecks { content_md5, content_sha1, digest })
+}
+
+fn algorithm() -> impl Strategy<Value = DigestAlgorithm> {
+    proptest::sample::select(&DigestAlgorithm::ALL[..])
+}
+
+fn digest() -> impl Strategy<Value = (DigestAlgorithm, String)> {
+    (algorithm(), "[A-Za-z0-9+/]{4}").prop_map(|(algorithm, text)| (algorithm, text))
+}
+
+fn object_digest() -> impl Strategy<Value = ObjectDigest> {
+    (algorithm(), any::<bool>()).prop_map(|(algorithm, is_of_bytes)| ObjectDigest {
+        algorithm,
+        is_of_bytes: algorithm == DigestAlgorithm::Crc64Nvme || is_of_bytes && algorithm.joins(),
+    })
 }
 
 pub(crate) fn range() -> impl Strategy<Value = ByteRange> {
@@ -155,32 +180,25 @@ pub(crate) fn object_operation() -> impl Strategy<Value = Operation> {
         },
     );
     prop_oneof![
-        (key(), attributes(), checks(), any::<bool>(), passed()).prop_map(
-            |(key, attributes, checks, forbid_overwrite, passed)| {
-                Operation::PutObject(PutObject { key, attributes, checks, forbid_overwrite, passed })
+        (key(), attributes(), checks(), overwrite(), passed()).prop_map(
+            |(key, attributes, checks, overwrite, passed)| {
+                Operation::PutObject(PutObject { key, attributes, checks, overwrite, passed })
             }
         ),
         (key(), version(), conditions()).prop_map(|(key, version, conditions)| Operation::HeadObject(HeadObject {
             key,
             version,
-            conditions
+            conditions,
+            with_digest: false,
         })),
         (key(), version(), range, conditions(), overrides).prop_map(|(key, version, range, conditions, overrides)| {
-            Operation::GetObject(GetObject { key, version, range, conditions, overrides })
+            Operation::GetObject(GetObject { key, version, range, conditions, overrides, with_digest: false })
         }),
         (key(), version()).prop_map(|(key, version)| Operation::DeleteObject(DeleteObject { key, version })),
-        (key(), source(), conditions(), any::<bool>(), attributes(), any::<bool>(), passed()).prop_map(
-            |(key, source, conditions, replaced, attributes, forbid_overwrite, passed)| {
+        (key(), source(), conditions(), any::<bool>(), attributes(), overwrite(), passed()).prop_map(
+            |(key, source, conditions, replaced, attributes, overwrite, passed)| {
                 let directive = if replaced { MetadataDirective::Replaced } else { MetadataDirective::Copy };
-                Operation::CopyObject(CopyObject {
-                    key,
-                    source,
-                    conditions,
-                    directive,
-                    attributes,
-                    forbid_overwrite,
-                    passed,
-                })
+                Operation::CopyObject(CopyObject { key, source, conditions, directive, attributes, overwrite, passed })
             }
         ),
     ]
@@ -192,6 +210,24 @@ pub(crate) fn sub_resource_operation() -> impl Strategy<Value = Operation> {
     prop_oneof![
         (key(), version()).prop_map(|(key, version)| Operation::GetObjectTagging(GetObjectTagging { key, version })),
         key().prop_map(|key| Operation::GetObjectAcl(GetObjectAcl { key })),
+        (key(), version(), tagging()).prop_map(|(key, version, tagging)| {
+            Operation::PutObjectTagging(PutObjectTagging { key, version, tagging })
+        }),
+        (key(), version())
+            .prop_map(|(key, version)| Operation::DeleteObjectTagging(DeleteObjectTagging { key, version })),
+        (key(), any::<bool>()).prop_map(|(key, is_named)| {
+            let document = if is_named { String::new() } else { "<AccessControlPolicy/>".to_owned() };
+            let named = is_named.then(|| "private".to_owned());
+            Operation::PutObjectAcl(PutObjectAcl { key, named, document })
+        }),
+        (key(), version(), vec("[a-zA-Z]{1,9}", 1..4)).prop_map(|(key, version, wanted)| {
+            Operation::GetObjectAttributes(GetObjectAttributes { key, version, wanted })
+        }),
+        (key(), any::<u64>(), attributes(), checks(), passed()).prop_map(
+            |(key, position, attributes, checks, passed)| {
+                Operation::AppendObject(AppendObject { key, position, attributes, checks, passed })
+            }
+        ),
         (key(), version(), 1u32..=365, tier).prop_map(|(key, version, days, tier)| {
             Operation::RestoreObject(RestoreObject { key, version, days, tier })
         }),
@@ -201,9 +237,17 @@ pub(crate) fn sub_resource_operation() -> impl Strategy<Value = Operation> {
 pub(crate) fn multipart_operation() -> impl Strategy<Value = Operation> {
     let parts = vec((number(), etag()).prop_map(|(number, etag)| CompletedPart { number, etag }), 1..20);
     prop_oneof![
-        (key(), attributes(), any::<bool>(), passed()).prop_map(|(key, attributes, forbid_overwrite, passed)| {
-            Operation::InitiateMultipartUpload(InitiateMultipartUpload { key, attributes, forbid_overwrite, passed })
-        }),
+        (key(), attributes(), overwrite(), of(object_digest()), passed()).prop_map(
+            |(key, attributes, overwrite, digest, passed)| {
+                Operation::InitiateMultipartUpload(InitiateMultipartUpload {
+                    key,
+                    attributes,
+                    overwrite,
+                    digest,
+                    passed,
+                })
+            }
+        ),
         (key(), upload(), number(), checks(), passed()).prop_map(|(key, upload, number, checks, passed)| {
             Operation::UploadPart(UploadPart { key, upload, number, checks, passed })
         }),
@@ -212,8 +256,8 @@ pub(crate) fn multipart_operation() -> impl Strategy<Value = Operation> {
                 Operation::UploadPartCopy(UploadPartCopy { key, upload, number, source, range, conditions, passed })
             }
         ),
-        (key(), upload(), parts, any::<bool>()).prop_map(|(key, upload, parts, forbid_overwrite)| {
-            Operation::CompleteMultipartUpload(CompleteMultipartUpload { key, upload, parts, forbid_overwrite })
+        (key(), upload(), parts, overwrite(), of(digest())).prop_map(|(key, upload, parts, overwrite, digest)| {
+            Operation::CompleteMultipartUpload(CompleteMultipartUpload { key, upload, parts, overwrite, digest })
         }),
         (key(), upload())
             .prop_map(|(key, upload)| Operation::AbortMultipartUpload(AbortMultipartUpload { key, upload })),
@@ -223,6 +267,32 @@ pub(crate) fn multipart_operation() -> impl Strategy<Value = Operation> {
             }
         ),
     ]
+}
+
+/// One character, or none.
+fn delimiter() -> impl Strategy<Value = String> {
+    awkward(4).prop_map(|text| text.chars().take(1).collect())
+}
+
+fn tagging() -> impl Strategy<Value = Tagging> {
+    vec(("[a-z]{1,9}", "[a-z0-9 ]{0,9}"), 0..4).prop_map(|tags| Tagging { tags })
+}
+
+fn configuration() -> impl Strategy<Value = Operation> {
+    let kinds = BucketConfiguration::ALL.iter().copied().filter(|kind| *kind != BucketConfiguration::Lifecycle);
+    let kind = proptest::sample::select(kinds.collect::<Vec<_>>());
+    (kind, 0..3).prop_map(|(kind, which)| match which {
+        0 => Operation::GetBucketConfiguration(kind),
+        1 => Operation::DeleteBucketConfiguration(kind),
+        _ => {
+            let document = match kind {
+                BucketConfiguration::Policy => "{}".to_owned(),
+                BucketConfiguration::Acl => "public-read".to_owned(),
+                kind => format!("<{}/>", kind.root()),
+            };
+            Operation::PutBucketConfiguration(PutBucketConfiguration { kind, document })
+        }
+    })
 }
 
 pub(crate) fn bucket_operation() -> impl Strategy<Value = Operation> {
@@ -236,13 +306,14 @@ pub(crate) fn bucket_operation() -> impl Strategy<Value = Operation> {
         Just(Operation::GetBucketLocation),
         Just(Operation::GetBucketVersioning),
         Just(Operation::GetBucketLifecycle),
+        configuration(),
         versioning.prop_map(|versioning| Operation::PutBucketVersioning(PutBucketVersioning { versioning })),
-        (awkward(60), awkward(3), awkward(60), of(any::<u32>()), any::<bool>()).prop_map(
+        (awkward(60), delimiter(), awkward(60), of(any::<u32>()), any::<bool>()).prop_map(
             |(prefix, delimiter, marker, max_keys, url_encoded)| {
                 Operation::ListObjects(ListObjects { prefix, delimiter, marker, max_keys, url_encoded })
             }
         ),
-        (awkward(60), awkward(3), awkward(60), awkward(20), of(any::<u32>()), any::<bool>()).prop_map(
+        (awkward(60), delimiter(), awkward(60), awkward(20), of(any::<u32>()), any::<bool>()).prop_map(
             |(prefix, delimiter, key_marker, version_id_marker, max_keys, url_encoded)| {
                 Operation::ListObjectVersions(ListObjectVersions {
                     prefix,
@@ -254,7 +325,7 @@ pub(crate) fn bucket_operation() -> impl Strategy<Value = Operation> {
                 })
             }
         ),
-        (awkward(60), awkward(3), awkward(60), awkward(20), of(any::<u32>()), any::<bool>()).prop_map(
+        (awkward(60), delimiter(), awkward(60), awkward(20), of(any::<u32>()), any::<bool>()).prop_map(
             |(prefix, delimiter, key_marker, upload_id_marker, max_uploads, url_encoded)| {
                 Operation::ListMultipartUploads(ListMultipartUploads {
                     prefix,

@@ -2,10 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use cosmount::object::{ObjectAttributes, ObjectKey, PartNumber, UploadId};
+use cosmount::object::{BucketName, Limits, ObjectAttributes, ObjectKey, PartNumber, UploadId};
+use cosmount::wire::condition::Overwrite;
+use cosmount::wire::dialect::{Dialect, Spoken};
 use cosmount::wire::escape::{parse_query, unescape};
 use cosmount::wire::operation::*;
 use cosmount::wire::request::{Headers, Method, split_target};
+use cosmount::wire::sign::Signable;
 use cosmount::wire::{Addressed, Code};
 use proptest::prelude::*;
 
@@ -35,7 +38,79 @@ fn received(operation: &Operation) -> Result<Operation, RequestError> {
     Ok(read)
 }
 
+/// What a service makes of a request that was put into S3's words, with the bucket in the path.
+fn received_by_s3(operation: &Operation) -> Result<Operation, RequestError> {
+    let bucket = BucketName::of_s3("photos.of-2024").unwrap();
+    let head = Dialect::s3("eu-west-1", &bucket, true).outgoing(&operation.encode()).into_owned();
+    let target = head.target();
+    let (_, path, query) = split_target(&target);
+    let (path, query) = (unescape(path).unwrap(), parse_query(query).unwrap());
+    let headers: Vec<(String, String)> =
+        head.headers.iter().map(|(name, value)| (name.to_string(), value.clone())).collect();
+    let signed = [("authorization", "AWS4-HMAC-SHA256 Credential=a")];
+    let spoken = Spoken::of(&Signable { method: head.method.as_str(), path: &path, query: &query, headers: &signed });
+    let own = spoken.headers_in_own_words(Some(head.method), &headers).unwrap();
+    let lines: Vec<(&str, &str)> = own.iter().map(|(name, value)| (&**name, &**value)).collect();
+    let addressed = spoken.addressed("127.0.0.1:1", &path, |_| false, None)?;
+    assert_eq!(addressed.bucket.as_ref(), Some(&bucket));
+    let mut read = spoken.decode(head.method, &addressed, &query, Headers(&lines))?;
+    read.read_body(head.body.unwrap_or_default().as_bytes())?;
+    Ok(read)
+}
+
+/// The operation without what S3 has no words for, and with what it says instead.
+fn in_s3(mut operation: Operation) -> Operation {
+    let of_cos_alone = |passed: &mut PassedHeaders| {
+        passed.remove("x-cos-traffic-limit");
+        if let Some(directive) = passed.get_mut(TAGGING_DIRECTIVE) {
+            *directive = if directive.eq_ignore_ascii_case("copy") { "COPY".into() } else { "REPLACE".into() };
+        }
+    };
+    let overwrite = |overwrite: &mut Overwrite| {
+        if *overwrite == Overwrite::Forbidden {
+            *overwrite = Overwrite::IfAbsent;
+        }
+    };
+    match &mut operation {
+        Operation::PutObject(put) => {
+            put.checks.content_sha1 = None;
+            overwrite(&mut put.overwrite);
+            of_cos_alone(&mut put.passed);
+        }
+        Operation::CopyObject(copy) => {
+            overwrite(&mut copy.overwrite);
+            of_cos_alone(&mut copy.passed);
+        }
+        Operation::InitiateMultipartUpload(initiate) => {
+            overwrite(&mut initiate.overwrite);
+            of_cos_alone(&mut initiate.passed);
+        }
+        Operation::UploadPart(part) => {
+            part.checks.content_sha1 = None;
+            of_cos_alone(&mut part.passed);
+        }
+        Operation::UploadPartCopy(part) => of_cos_alone(&mut part.passed),
+        Operation::CompleteMultipartUpload(complete) => overwrite(&mut complete.overwrite),
+        Operation::ListParts(list) => list.url_encoded = false,
+        Operation::AppendObject(append) => {
+            append.checks.content_sha1 = None;
+            of_cos_alone(&mut append.passed);
+        }
+        _ => {}
+    }
+    operation
+}
+
 proptest! {
+    #[test]
+    fn requests_of_s3_arrive_as_they_were_meant(
+        operation in prop_oneof![object_operation().boxed(), sub_resource_operation().boxed(), multipart_operation().boxed()],
+    ) {
+        let holds = |attributes: &ObjectAttributes| Limits::S3.hold_metadata(&attributes.user);
+        prop_assume!(!matches!(&operation, Operation::PutObject(put) if !holds(&put.attributes)));
+        prop_assert_eq!(received_by_s3(&operation), Ok(in_s3(operation)));
+    }
+
     #[test]
     fn requests_about_objects_arrive_as_they_were_meant(operation in object_operation()) {
         prop_assert_eq!(received(&operation), Ok(operation));
@@ -88,7 +163,7 @@ fn requests_that_cannot_be_are_refused_by_name() {
     let meta = [("x-cos-meta-a_b", "1")];
     let class = [("x-cos-storage-class", "COLD")];
     type Row<'a> = (Method, &'a str, &'a str, &'a [(&'a str, &'a str)], Code);
-    let table: [Row<'_>; 22] = [
+    let table: [Row<'_>; 23] = [
         (Method::Get, &long, "", &[], Code::KeyTooLong),
         (Method::Put, "//a", "", &[], Code::InvalidObjectName),
         (Method::Put, "/a\u{18}", "", &[], Code::InvalidObjectName),
@@ -104,12 +179,13 @@ fn requests_that_cannot_be_are_refused_by_name() {
         (Method::Put, "/k", "", &meta, Code::InvalidArgument),
         (Method::Post, "/k", "uploads", &class, Code::NotSupportedStorageClass),
         (Method::Post, "/k", "", &[], Code::MethodNotAllowed),
-        (Method::Post, "/k", "append&position=0", &[], Code::NotImplemented),
+        (Method::Post, "/k", "append", &[], Code::InvalidArgument),
         (Method::Get, "/", "max-keys=-1", &[], Code::InvalidArgument),
         (Method::Get, "/", "max-keys=x", &[], Code::InvalidArgument),
         (Method::Get, "/", "encoding-type=base64", &[], Code::InvalidArgument),
         (Method::Get, "/", "list-type=2", &[], Code::NotImplemented),
-        (Method::Get, "/", "acl", &[], Code::NotImplemented),
+        (Method::Get, "/", "inventory", &[], Code::NotImplemented),
+        (Method::Get, "/", "delimiter=ab", &[], Code::InvalidDelimiter),
         (Method::Post, "/", "", &[], Code::NotImplemented),
     ];
     for (method, path, query, lines, code) in table {

@@ -42,7 +42,7 @@ fn every_request_has_a_line_when_its_answer_is_there() {
     let refused = bed.exchange(&unsigned("GET", "/x", HOST, &[]), false);
     expected.push(("GetObject", "x", 403, 0, refused.body.len() as u64));
     check(&expected);
-    let unknown = bed.ask(Method::Post, "/x", &[("append", "")], &[], b"");
+    let unknown = bed.ask(Method::Post, "/x", &[("select", "")], &[], b"");
     expected.push(("Unknown", "x", 501, 0, unknown.body.len() as u64));
     check(&expected);
     assert!(bed.access_log().iter().all(|line| line["bucket"] == "local-1250000000" && line["ms"].is_number()));

@@ -12,4 +12,5 @@ mod log;
 mod multipart;
 mod objects;
 mod protocol;
+mod sub_resources;
 mod versions;

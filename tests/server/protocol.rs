@@ -232,19 +232,16 @@ fn a_refused_head_has_no_body() {
 fn what_is_not_implemented_says_so() {
     let bed = Bed::start();
     for (method, path, name) in [
-        (Method::Get, "/", "acl"),
-        (Method::Put, "/", "lifecycle"),
-        (Method::Get, "/", "policy"),
-        (Method::Put, "/a", "acl"),
-        (Method::Put, "/a", "tagging"),
-        (Method::Post, "/a", "append"),
+        (Method::Get, "/", "inventory"),
+        (Method::Put, "/", "object-lock"),
+        (Method::Get, "/", "list-type"),
+        (Method::Put, "/a", "retention"),
+        (Method::Put, "/a", "symlink"),
+        (Method::Post, "/a", "select"),
         (Method::Put, "/a", "rename"),
     ] {
         bed.ask(method, path, &[(name, "")], &[], b"").assert_refused(501, "NotImplemented");
     }
-    // What ends by itself is nothing here, which can be said.
-    let reply = bed.ask(Method::Get, "/", &[("lifecycle", "")], &[], b"");
-    reply.assert_refused(404, "NoSuchLifecycleConfiguration");
     bed.exchange(&unsigned("PATCH", "/a", HOST, &[]), false).assert_refused(405, "MethodNotAllowed");
 }
 

@@ -33,12 +33,13 @@ const RANK_ENVIRONMENT: u8 = 7;
 const RANK_PROCESS: u8 = 9;
 
 /// Crates that have a home, and the beginnings of the paths that are it.
-const HOMES: [(&str, &[&str]); 33] = [
+const HOMES: [(&str, &[&str]); 34] = [
     ("aws_credential_types", &["wire/dialect/s3.rs"]),
     ("aws_sigv4", &["wire/dialect/s3.rs"]),
-    ("sha1", &["wire/sign", "server/"]),
-    ("sha2", &["wire/sign"]),
-    ("hmac", &["wire/sign"]),
+    ("sha1", &["wire/dialect/", "wire/digest.rs", "wire/sign", "server/"]),
+    ("sha2", &["wire/dialect/", "wire/digest.rs", "wire/sign", "server/"]),
+    ("hmac", &["wire/dialect/", "wire/sign"]),
+    ("crc_fast", &["wire/digest.rs"]),
     ("md5", &["wire/digest.rs"]),
     ("jiff", &["object/time.rs", "stats/trace.rs", "wire/date.rs"]),
     ("cosmount_digests", &["object/checksum.rs", "server/"]),
@@ -68,7 +69,10 @@ const HOMES: [(&str, &[&str]); 33] = [
     ("hdrhistogram", &["stats/latency.rs"]),
     ("indicatif", &["cli/"]),
     // Where options are read, where data is stored, and what is told to programs.
-    ("serde", &["cli/", "config/", "journal/", "monitor/", "object/metadata.rs", "server/", "stats/"]),
+    (
+        "serde",
+        &["cli/", "config/", "journal/", "monitor/", "object/metadata.rs", "server/", "stats/", "wire/digest.rs"],
+    ),
 ];
 
 /// Names that say nothing about what is inside.

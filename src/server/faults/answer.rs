@@ -11,6 +11,7 @@ use super::body::{AtByte, FaultyBody};
 use super::request::{flip_header, hold_back};
 use super::{Fault, Moment, PageFault, Side, Struck};
 use crate::wire::answer::ListBucketResult;
+use crate::wire::dialect::Spoken;
 
 /// What happens to the body of an answer, and before which of its bytes.
 pub(in crate::server) struct BodyDamage(u64, AtByte);
@@ -28,14 +29,19 @@ impl Struck {
     pub(in crate::server) async fn damage(
         mut self,
         answer: &mut Answer,
+        spoken: &Spoken,
         exchange: &mut Exchange,
         serving: &Serving,
     ) -> Option<BodyDamage> {
         // A result that is still to come is waited for, so that there is a body to damage and the request is carried out.
         answer.settle().await;
+        if !matches!(self.fault, Fault::Listing(_)) {
+            answer.write_listing(spoken);
+        }
         if self.alter(answer, serving) {
             exchange.struck(self.fault.name());
         }
+        answer.put_in_words_of(spoken);
         tokio::time::sleep(hold_back(&self.fault)).await;
         let length = answer.payload.length();
         if self.ends_the_connection(length) {
@@ -129,13 +135,7 @@ impl Answer {
 
     /// Changes a page of a listing. False if the answer is none, or if `change` finds nothing to change.
     fn change_page(&mut self, change: impl FnOnce(&mut ListBucketResult) -> bool) -> bool {
-        let Payload::Xml(xml) = &mut self.payload else { return false };
-        let Ok(mut page) = ListBucketResult::decode(xml.as_bytes()) else { return false };
-        let is_changed = change(&mut page);
-        if is_changed {
-            *xml = page.encode();
-        }
-        is_changed
+        if let Payload::Listing(page) = &mut self.payload { change(page) } else { false }
     }
 }
 
@@ -143,7 +143,7 @@ impl Payload {
     /// Bytes of the body, as far as they are known.
     fn length(&self) -> u64 {
         match self {
-            Payload::Empty | Payload::Head { .. } | Payload::Slow(_) => 0,
+            Payload::Empty | Payload::Head { .. } | Payload::Slow(_) | Payload::Listing(_) => 0,
             Payload::Xml(xml) => xml.len() as u64,
             Payload::Object { bytes, .. } => *bytes,
         }

@@ -13,7 +13,6 @@ use super::{Fault, FixedAnswer, Moment, PageFault, Side, Struck};
 use crate::wire::answer::ErrorBody;
 use crate::wire::code::Code;
 use crate::wire::operation::Operation;
-use crate::wire::request::Headers;
 
 /// The largest body that is kept to be carried out twice. Parts of clients are smaller.
 const KEPT_BYTES_MAX: u64 = 256 << 20;
@@ -73,20 +72,21 @@ impl Service {
             return told;
         }
         if let Fault::FlipHeader(Side::Request, wanted) = &struck.fault {
-            let mut damaged = head.clone();
-            if flip_header(&mut damaged.headers, wanted.as_deref(), &mut struck.random) {
+            let mut headers = head.headers.clone();
+            if flip_header(&mut headers, wanted.as_deref(), &mut struck.random) {
                 course.exchange.struck(name);
             }
-            let (target, decoded) = self.decode(&damaged, Headers(&damaged.lines()), course.exchange)?;
+            let damaged = head.with_headers(headers);
+            let (target, decoded) = self.decode(&damaged, course.exchange)?;
             // As for any request: who asks comes before what is asked.
-            self.authorize(&damaged, &damaged.lines(), 0)?;
+            self.authorize(&damaged, 0, body)?;
             return self.dispatch(decoded?, &target, body).await;
         }
         if strike_body(struck, body) {
             course.exchange.struck(name);
         }
         let skew = if let Fault::Clock(seconds) = struck.fault { seconds } else { 0 };
-        self.authorize(head, &head.lines(), skew)?;
+        self.authorize(head, skew, body)?;
         course.serving.was_signed();
         match struck.fault {
             Fault::Twice if body.length.unwrap_or(0) <= KEPT_BYTES_MAX => {

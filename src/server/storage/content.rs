@@ -79,6 +79,14 @@ pub(super) fn arrange(tables: &mut Tables<'_>, slices: Vec<Slice>, layout: u64) 
     Ok(Content::Listed(layout))
 }
 
+/// The slices of a content.
+pub(super) fn slices_in(tables: &Tables<'_>, content: &Content) -> Result<Vec<Slice>, StorageError> {
+    match content {
+        Content::Inline(slices) => Ok(slices.clone()),
+        Content::Listed(layout) => Ok(tables.layouts.get(layout)?.map(|row| unpack(row.value())).unwrap_or_default()),
+    }
+}
+
 /// Counts one more object with this content.
 pub(super) fn share(tables: &mut Tables<'_>, content: &Content) -> Result<(), StorageError> {
     match content {

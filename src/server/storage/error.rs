@@ -144,8 +144,10 @@ pub(in crate::server) enum Rule {
     EntityTooLarge,
     /// `x-cos-forbid-overwrite`, and the object exists.
     FileAlreadyExists,
-    /// A condition on the source of a copy does not hold.
+    /// A condition on the source of a copy, or on what a write replaces, does not hold.
     PreconditionFailed,
+    /// The object has not the digest that its writer has promised.
+    BadDigest,
     /// A range of a copy's source that the source does not cover.
     InvalidRange,
     /// A copy onto itself that would change nothing.
@@ -156,6 +158,10 @@ pub(in crate::server) enum Rule {
     NotArchived,
     /// The object is being restored already.
     BeingRestored,
+    /// The object was not made to grow, or its bucket has versions.
+    NotAppendable,
+    /// The object is not as long as who appends to it says.
+    WrongPosition,
     /// The object has no version of that id.
     NoSuchVersion,
     /// The version marks a deletion.

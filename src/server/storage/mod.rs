@@ -22,6 +22,7 @@ mod uploads;
 mod versions;
 mod writing;
 
+use std::collections::BTreeMap;
 use std::fs::OpenOptions;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -30,6 +31,7 @@ use std::sync::Arc;
 use redb::ReadableTable;
 
 use crate::object::BucketName;
+use crate::server::digest::Wanted;
 use cosmount_digests::Md5Lanes;
 
 pub use error::Unusable;
@@ -37,7 +39,7 @@ pub(super) use error::{Rule, StorageError};
 pub(super) use listing::{ListQuery, ListedUpload, UploadQuery};
 pub(super) use objects::{CopySource, Replacement, Write};
 pub(super) use reading::Reading;
-pub(super) use records::{Attributes, BucketRecord, ObjectRecord, Readiness, VersioningRecord, time_of};
+pub(super) use records::{Attributes, BucketRecord, DigestRecord, ObjectRecord, Readiness, VersioningRecord, time_of};
 pub(super) use uploads::{CompleteLimits, CopyLimits, UploadRef};
 pub(super) use versions::{Deletion, VersionQuery, VersionRecord};
 pub(super) use writing::{Received, SegmentWriter};
@@ -84,8 +86,8 @@ impl Storage {
     }
 
     /// Starts to receive a body.
-    pub(super) fn receive(&self, with_sha1: bool) -> Result<SegmentWriter, StorageError> {
-        SegmentWriter::create(&self.segments, &self.md5_lanes, with_sha1)
+    pub(super) fn receive(&self, wanted: Wanted) -> Result<SegmentWriter, StorageError> {
+        SegmentWriter::create(&self.segments, &self.md5_lanes, wanted)
     }
 
     /// The bucket of that name, if it exists.
@@ -99,7 +101,9 @@ impl Storage {
         let mut buckets = Vec::new();
         for row in self.index.snapshot()?.buckets()?.iter()? {
             let (name, record) = row?;
+            // All that COS takes S3 takes, too, but for the shortest.
             let name = BucketName::new(name.value())
+                .or_else(|_| BucketName::of_s3(name.value()))
                 .map_err(|error| StorageError::failed("read the name of a bucket", error))?;
             buckets.push((name, decode(record.value())?));
         }
@@ -111,12 +115,40 @@ impl Storage {
     /// Refused with [`Rule::BucketExists`] if it is there.
     pub(super) async fn create_bucket(&self, bucket: &BucketName, now: u64) -> Result<(), StorageError> {
         let bucket = bucket.clone();
-        let record = encode(&BucketRecord { created: now, versioning: VersioningRecord::Never })?;
+        let record = encode(&BucketRecord {
+            created: now,
+            versioning: VersioningRecord::Never,
+            configurations: BTreeMap::new(),
+        })?;
         let change = self.index.change(move |tables| {
             if tables.buckets.get(bucket.as_str())?.is_some() {
                 return Err(Rule::BucketExists.into());
             }
             tables.buckets.insert(bucket.as_str(), &record)?;
+            Ok(())
+        });
+        change.await
+    }
+
+    /// Keeps what a bucket is told under a name, or forgets it.
+    ///
+    /// Refused with [`Rule::NoSuchBucket`].
+    pub(super) async fn configure(
+        &self,
+        bucket: &BucketName,
+        name: &'static str,
+        document: Option<String>,
+    ) -> Result<(), StorageError> {
+        let bucket = bucket.clone();
+        let change = self.index.change(move |tables| {
+            let row = tables.buckets.get(bucket.as_str())?.ok_or(Rule::NoSuchBucket)?;
+            let mut record: BucketRecord = decode(row.value())?;
+            drop(row);
+            match document {
+                Some(document) => record.configurations.insert(name.to_owned(), document),
+                None => record.configurations.remove(name),
+            };
+            tables.buckets.insert(bucket.as_str(), &encode(&record)?)?;
             Ok(())
         });
         change.await

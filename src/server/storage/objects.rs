@@ -6,14 +6,16 @@ use std::ops::Range;
 
 use redb::ReadableTable;
 
-use crate::object::{BucketName, Encryption, ObjectKey};
+use crate::object::{BucketName, Crc64, ETag, Encryption, ObjectKey};
 use crate::server::digest::hex;
+use crate::wire::answer::NULL_VERSION;
+use crate::wire::condition::Overwrite;
 
-use super::content::{require_bucket, share, take_segment};
+use super::content::{arrange, require_bucket, share, slices_in, take_segment, take_slices};
 use super::error::Rule;
 use super::index::{Snapshot, Tables};
 use super::records::{
-    Attributes, Content, ObjectRecord, Readiness, Restoration, Slice, VersioningRecord, decode, encode,
+    Attributes, Content, DigestRecord, ObjectRecord, Readiness, Restoration, Slice, VersioningRecord, decode, encode,
 };
 use super::segments::ReaderGuard;
 use super::writing::Received;
@@ -24,8 +26,8 @@ use super::{Reading, Storage, StorageError, versions};
 pub(in crate::server) struct Write {
     pub bucket: BucketName,
     pub key: ObjectKey,
-    /// `x-cos-forbid-overwrite`.
-    pub forbid_overwrite: bool,
+    /// What it may replace.
+    pub overwrite: Overwrite,
     /// Seconds after the Unix epoch.
     pub now: u64,
 }
@@ -59,7 +61,7 @@ pub(in crate::server) struct Replacement {
 impl Storage {
     /// Makes a received body an object, in place of an older one.
     ///
-    /// Refused with [`Rule::NoSuchBucket`] and [`Rule::FileAlreadyExists`]; the bytes are removed then.
+    /// Refused with [`Rule::NoSuchBucket`], and as [`Storage::may_write`]; the bytes are removed then.
     pub(in crate::server) async fn put_object(
         &self,
         write: Write,
@@ -79,6 +81,8 @@ impl Storage {
             content: Content::Inline(slices),
             version: None,
             restoration: None,
+            appendable: false,
+            digest: digests.digest.map(|(algorithm, text)| DigestRecord { algorithm, text, is_of_bytes: true }),
         };
         let change = self.index.change(move |tables| {
             require_bucket(tables, write.bucket.as_str())?;
@@ -103,14 +107,16 @@ impl Storage {
         object_in(&self.index.snapshot()?, bucket, key, version)
     }
 
-    /// Whether there is an object of a key, in a bucket where it would be lost if it was overwritten (`cos-api.md` 3.10).
-    pub(in crate::server) fn has_unversioned(
-        &self,
-        bucket: &BucketName,
-        key: &ObjectKey,
-    ) -> Result<bool, StorageError> {
-        let versioning = self.bucket(bucket)?.map_or(VersioningRecord::Never, |bucket| bucket.versioning);
-        Ok(versioning == VersioningRecord::Never && self.object(bucket, key, None).is_ok())
+    /// Whether a write may replace what is there now.
+    ///
+    /// Refused with [`Rule::FileAlreadyExists`], [`Rule::PreconditionFailed`] and [`Rule::NoSuchKey`].
+    pub(in crate::server) fn may_write(&self, write: &Write) -> Result<(), StorageError> {
+        if write.overwrite == Overwrite::Allowed {
+            return Ok(());
+        }
+        let versioning = self.bucket(&write.bucket)?.map_or(VersioningRecord::Never, |bucket| bucket.versioning);
+        let current = self.object(&write.bucket, &write.key, None).ok();
+        judge_overwrite(&write.overwrite, versioning, current.as_ref())
     }
 
     /// The object under a key and a way to read it as it is now, whatever happens to the key meanwhile.
@@ -159,6 +165,83 @@ impl Storage {
         change.await
     }
 
+    /// Changes what an object says of itself beside its bytes, which keeps its version and its time.
+    ///
+    /// Refused with [`Rule::NoSuchBucket`], [`Rule::NoSuchKey`], and for another version than the newest with
+    /// [`Rule::NoSuchVersion`].
+    pub(in crate::server) async fn amend(
+        &self,
+        write: Write,
+        version: Option<String>,
+        change: impl FnOnce(&mut Attributes) + Send + 'static,
+    ) -> Result<(), StorageError> {
+        let change = self.index.change(move |tables| {
+            require_bucket(tables, write.bucket.as_str())?;
+            let row = (write.bucket.as_str(), write.key.as_str());
+            let mut record: ObjectRecord = decode(tables.objects.get(row)?.ok_or(Rule::NoSuchKey)?.value())?;
+            if version.is_some_and(|version| record.version.as_deref().unwrap_or(NULL_VERSION) != version) {
+                return Err(Rule::NoSuchVersion.into());
+            }
+            change(&mut record.attributes);
+            tables.objects.insert(row, &encode(&record)?)?;
+            Ok(())
+        });
+        change.await
+    }
+
+    /// Makes a received body the end of an object that is `position` bytes long, or an object if that is 0 and there is none.
+    ///
+    /// Refused with [`Rule::NoSuchBucket`], [`Rule::NotAppendable`], [`Rule::WrongPosition`] and, over `bytes_max`,
+    /// [`Rule::EntityTooLarge`]; the bytes are removed then.
+    pub(in crate::server) async fn append(
+        &self,
+        write: Write,
+        attributes: Attributes,
+        position: u64,
+        received: Received,
+        bytes_max: u64,
+    ) -> Result<ObjectRecord, StorageError> {
+        let Received { segment, bytes, digests, sums } = received;
+        let (layout, etag) = (self.segments.fresh_id(), fresh_etag());
+        let change = self.index.change(move |tables| {
+            // With versions an object does not grow.
+            if versions::versioning(tables, write.bucket.as_str())? != VersioningRecord::Never {
+                return Err(Rule::NotAppendable.into());
+            }
+            let current = tables.objects.get((write.bucket.as_str(), write.key.as_str()))?;
+            let current = current.map(|row| decode::<ObjectRecord>(row.value())).transpose()?;
+            let (mut slices, crc64, attributes) = match current {
+                Some(record) if !record.appendable => return Err(Rule::NotAppendable.into()),
+                Some(record) if record.size != position => return Err(Rule::WrongPosition.into()),
+                Some(record) => (slices_in(tables, &record.content)?, Crc64(record.crc64), record.attributes),
+                None if position > 0 => return Err(Rule::WrongPosition.into()),
+                None => (Vec::new(), Crc64::EMPTY, attributes),
+            };
+            let size = position.saturating_add(bytes);
+            if size > bytes_max {
+                return Err(Rule::EntityTooLarge.into());
+            }
+            slices.extend(segment.iter().map(|segment| segment.whole(bytes, &digests)));
+            take_slices(tables, &slices)?;
+            let mut record = ObjectRecord {
+                size,
+                etag,
+                modified: write.now,
+                crc64: crc64.followed_by(digests.crc64, bytes).0,
+                attributes,
+                content: arrange(tables, slices, layout)?,
+                version: None,
+                restoration: None,
+                appendable: true,
+                digest: None,
+            };
+            versions::replace(tables, &write, &mut record)?;
+            take_segment(tables, segment, &sums)?;
+            Ok(record)
+        });
+        change.await
+    }
+
     /// Copies an object without moving its bytes.
     ///
     /// Refused with [`Rule::NoSuchBucket`], [`Rule::NoSuchKey`] for a source that is missing,
@@ -198,6 +281,7 @@ impl Storage {
             }
             record.modified = write.now;
             record.restoration = None;
+            record.appendable = false;
             share(tables, &record.content)?;
             versions::replace(tables, &write, &mut record)?;
             Ok(record)
@@ -249,13 +333,30 @@ pub(super) fn fresh_etag() -> String {
 }
 
 pub(super) fn check_overwrite(tables: &Tables<'_>, write: &Write) -> Result<(), StorageError> {
-    // It has no effect once there were versions (3.10).
-    if !write.forbid_overwrite || versions::versioning(tables, write.bucket.as_str())? != VersioningRecord::Never {
+    if write.overwrite == Overwrite::Allowed {
         return Ok(());
     }
-    match tables.objects.get((write.bucket.as_str(), write.key.as_str()))? {
-        Some(_) => Err(Rule::FileAlreadyExists.into()),
-        None => Ok(()),
+    let versioning = versions::versioning(tables, write.bucket.as_str())?;
+    let current = tables.objects.get((write.bucket.as_str(), write.key.as_str()))?;
+    let current = current.map(|row| decode::<ObjectRecord>(row.value())).transpose()?;
+    judge_overwrite(&write.overwrite, versioning, current.as_ref())
+}
+
+/// Whether an object may be written in the place of what is there now, in a bucket that does this with versions.
+pub(super) fn judge_overwrite(
+    overwrite: &Overwrite,
+    versioning: VersioningRecord,
+    current: Option<&ObjectRecord>,
+) -> Result<(), StorageError> {
+    match (overwrite, current) {
+        (Overwrite::Allowed, _) | (Overwrite::Forbidden | Overwrite::IfAbsent, None) => Ok(()),
+        // It has no effect once there were versions (3.10).
+        (Overwrite::Forbidden, Some(_)) if versioning != VersioningRecord::Never => Ok(()),
+        (Overwrite::Forbidden, Some(_)) => Err(Rule::FileAlreadyExists.into()),
+        (Overwrite::IfAbsent, Some(_)) => Err(Rule::PreconditionFailed.into()),
+        (Overwrite::OnlyOf(_), None) => Err(Rule::NoSuchKey.into()),
+        (Overwrite::OnlyOf(etag), Some(current)) if *etag == ETag::new(&current.etag) => Ok(()),
+        (Overwrite::OnlyOf(_), Some(_)) => Err(Rule::PreconditionFailed.into()),
     }
 }
 

@@ -3,11 +3,14 @@
 //! Small records are JSON, so that a directory can be looked into with any tool and fields can be added. The lists of
 //! slices of large objects are packed, because a ranged read of an object of 10,000 parts reads one.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
 use crate::object::{Crc64, ETag, Encryption, ObjectAttributes, ObjectHead, Protection, Tags};
+
+use crate::wire::digest::DigestAlgorithm;
 
 use super::StorageError;
 use super::error::Rule;
@@ -54,6 +57,23 @@ pub(in crate::server) struct ObjectRecord {
     /// When its copy that can be read was asked for last, if it is archived.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restoration: Option<Restoration>,
+    /// Whether bytes may be appended to it.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub appendable: bool,
+    /// What its writer has vouched for it by, or the service has for who speaks S3.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<DigestRecord>,
+}
+
+/// The digest of an object or part.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(in crate::server) struct DigestRecord {
+    pub algorithm: DigestAlgorithm,
+    /// In base64; that of parts' digests has their number after it.
+    pub text: String,
+    /// Whether it is that of all bytes, and not that of the parts' digests.
+    #[serde(default)]
+    pub is_of_bytes: bool,
 }
 
 /// An archived object's copy that can be read for a while.
@@ -191,6 +211,9 @@ pub(in crate::server) struct BucketRecord {
     /// What it does with versions.
     #[serde(default, skip_serializing_if = "is_default")]
     pub versioning: VersioningRecord,
+    /// What it was told beside that, by the parameter that names it.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub configurations: BTreeMap<String, String>,
 }
 
 /// What a bucket does with versions.
@@ -212,6 +235,9 @@ pub(in crate::server) struct UploadRecord {
     pub initiated: u64,
     #[serde(default, skip_serializing_if = "is_default")]
     pub attributes: Attributes,
+    /// How the object will be vouched for: by which algorithm, and whether by a digest of all bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<(DigestAlgorithm, bool)>,
 }
 
 /// One part of an unfinished upload.
@@ -223,6 +249,8 @@ pub(in crate::server) struct PartRecord {
     pub modified: u64,
     pub crc64: u64,
     pub slices: Vec<Slice>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<DigestRecord>,
 }
 
 /// Seconds after the Unix epoch as a point in time.
@@ -295,6 +323,8 @@ mod tests {
             content: Content::Inline(Vec::new()),
             version: None,
             restoration,
+            appendable: false,
+            digest: None,
         };
         let record = of("DEEP_ARCHIVE", Some(Restoration { ready: 10, end: 20 }));
         let table = [
@@ -327,6 +357,12 @@ mod tests {
             content: Content::Inline(vec![Slice { segment: 1, offset: 0, bytes: 7, crc64: 9 }]),
             version: Some("v".into()),
             restoration: Some(Restoration { ready: 1, end: 2 }),
+            appendable: true,
+            digest: Some(DigestRecord {
+                algorithm: DigestAlgorithm::Crc32c,
+                text: "4waSgw==".into(),
+                is_of_bytes: true,
+            }),
         };
         assert_eq!(decode::<ObjectRecord>(&encode(&record).unwrap()).unwrap(), record);
     }

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use tempfile::TempDir;
 
 use crate::object::{ByteRange, Crc64, ETag, ObjectKey, PartNumber, UploadId};
+use crate::wire::condition::Overwrite;
 use crate::wire::operation::CompletedPart;
 
 use std::fs;
@@ -13,7 +14,14 @@ use std::path::{Path, PathBuf};
 
 use super::*;
 
-const LIMITS: CompleteLimits = CompleteLimits { part_bytes_min: 4, object_bytes_max: 1 << 40, forbid_overwrite: false };
+const LIMITS: CompleteLimits = CompleteLimits {
+    part_bytes_min: 4,
+    object_bytes_max: 1 << 40,
+    overwrite: Overwrite::Allowed,
+    allows_gaps: false,
+    etag_of_parts: |_| None,
+    digest: None,
+};
 
 /// A store with one bucket, and the directory that it may live in.
 struct Bed {
@@ -48,11 +56,11 @@ impl Bed {
     }
 
     fn write(&self, name: &str) -> Write {
-        Write { bucket: bucket(), key: key(name), forbid_overwrite: false, now: 1_700_000_000 }
+        Write { bucket: bucket(), key: key(name), overwrite: Overwrite::Allowed, now: 1_700_000_000 }
     }
 
     async fn receive_bytes(&self, bytes: &[u8]) -> Received {
-        let mut writer = self.receive(false).unwrap();
+        let mut writer = self.receive(Wanted::default()).unwrap();
         for piece in bytes.chunks(100_000) {
             writer.write(Bytes::copy_from_slice(piece)).await.unwrap();
         }
@@ -71,7 +79,7 @@ impl Bed {
     }
 
     async fn begin(&self, name: &str) -> UploadRef {
-        let id = self.initiate(self.write(name), Attributes::default()).await.unwrap();
+        let id = self.initiate(self.write(name), Attributes::default(), None).await.unwrap();
         UploadRef { bucket: bucket(), key: key(name), id }
     }
 
@@ -202,13 +210,13 @@ async fn forbidding_overwrite_keeps_the_older_object() {
     for bed in Bed::both().await {
         bed.put("a", b"old").await;
         let received = bed.receive_bytes(b"new").await;
-        let write = Write { forbid_overwrite: true, ..bed.write("a") };
+        let write = Write { overwrite: Overwrite::Forbidden, ..bed.write("a") };
         assert_eq!(
             refused(bed.put_object(write.clone(), Attributes::default(), received).await),
             Rule::FileAlreadyExists
         );
         assert_eq!(bed.get("a", 0, 3).await, b"old");
-        assert_eq!(refused(bed.initiate(write, Attributes::default()).await), Rule::FileAlreadyExists);
+        assert_eq!(refused(bed.initiate(write, Attributes::default(), None).await), Rule::FileAlreadyExists);
         assert_eq!((bed.segments_in_use(), bed.segment_files().max(1)), (1, 1), "the refused bytes are gone");
     }
 }
@@ -550,7 +558,7 @@ async fn what_no_row_names_is_swept_after_a_crash() {
 #[tokio::test]
 async fn a_body_that_is_given_up_leaves_nothing() {
     for bed in Bed::both().await {
-        let mut writer = bed.receive(false).unwrap();
+        let mut writer = bed.receive(Wanted::default()).unwrap();
         writer.write(Bytes::from(vec![7; 3 << 20])).await.unwrap();
         drop(writer);
         drop(bed.receive_bytes(b"whole but unwanted").await);
@@ -883,7 +891,7 @@ async fn a_full_disk_is_told_as_such_and_leaves_nothing() {
     let next = bed.segments.fresh_id() + 1;
     let path = bed.segments.path(next).unwrap();
     std::os::unix::fs::symlink("/dev/full", &path).unwrap();
-    let mut writer = bed.receive(false).unwrap();
+    let mut writer = bed.receive(Wanted::default()).unwrap();
     writer.write(Bytes::from(pattern(100, 1))).await.unwrap();
     let finished = writer.finish().await;
     assert!(matches!(finished, Err(StorageError::Full)));

@@ -7,15 +7,18 @@ use redb::ReadableTable;
 
 use crate::object::{BucketName, ByteRange, Crc64, ETag, ObjectKey, PartNumber, UploadId};
 use crate::server::digest::hex;
+use crate::wire::condition::Overwrite;
+use crate::wire::digest::DigestAlgorithm;
 use crate::wire::operation::CompletedPart;
 
 use super::content::{arrange, crc64_of, give_up_slices, require_bucket, take_segment, take_slices};
 use super::error::Rule;
 use super::index::{Bytewise, Tables};
-use super::objects::{check_overwrite, fresh_etag, object_in};
+use super::objects::{check_overwrite, fresh_etag, judge_overwrite, object_in};
 use super::reading::{checksum_of, clip};
 use super::records::{
-    Attributes, BucketRecord, ObjectRecord, PartRecord, Slice, UploadRecord, VersioningRecord, decode, encode,
+    Attributes, BucketRecord, DigestRecord, ObjectRecord, PartRecord, Slice, UploadRecord, VersioningRecord, decode,
+    encode,
 };
 use super::segments::ReaderGuard;
 use super::writing::Received;
@@ -36,11 +39,11 @@ pub(in crate::server) struct CompletePlan {
     pub crc64: Crc64,
     /// ETag of the object.
     pub etag: ETag,
+    /// What the object is vouched for by.
+    pub digest: Option<DigestRecord>,
     upload: UploadRef,
     parts: Vec<CompletedPart>,
-    part_bytes_min: u64,
-    object_bytes_max: u64,
-    forbid_overwrite: bool,
+    limits: CompleteLimits,
 }
 
 /// Parts of one upload, in order.
@@ -65,10 +68,11 @@ impl Storage {
         &self,
         write: Write,
         attributes: Attributes,
+        digest: Option<(DigestAlgorithm, bool)>,
     ) -> Result<UploadId, StorageError> {
         let unguessable = [fastrand::u128(..).to_be_bytes(), fastrand::u128(..).to_be_bytes()].concat();
         let id = UploadId::new(format!("{:010}{}", write.now, hex(&unguessable)));
-        let record = encode(&UploadRecord { initiated: write.now, attributes })?;
+        let record = encode(&UploadRecord { initiated: write.now, attributes, digest })?;
         let change = self.index.change(move |tables| {
             require_bucket(tables, write.bucket.as_str())?;
             check_overwrite(tables, &write)?;
@@ -105,7 +109,9 @@ impl Storage {
     ) -> Result<PartRecord, StorageError> {
         let Received { segment, bytes, digests, sums } = received;
         let slices = segment.iter().map(|segment| segment.whole(bytes, &digests)).collect();
-        let record = PartRecord { size: bytes, etag: hex(&digests.md5), modified: now, crc64: digests.crc64.0, slices };
+        let (etag, crc64) = (hex(&digests.md5), digests.crc64.0);
+        let digest = digests.digest.map(|(algorithm, text)| DigestRecord { algorithm, text, is_of_bytes: true });
+        let record = PartRecord { size: bytes, etag, modified: now, crc64, slices, digest };
         let change = self.index.change(move |tables| {
             require_upload(tables, &upload)?;
             store_part(tables, &upload, number, &record)?;
@@ -142,7 +148,8 @@ impl Storage {
             }
             let slices = self.cut_slices(&guard, &whole, start..end).await?;
             let crc64 = crc64_of(&slices).0;
-            let part = PartRecord { size: end - start, etag: fresh_etag(), modified: limits.now, crc64, slices };
+            let part =
+                PartRecord { size: end - start, etag: fresh_etag(), modified: limits.now, crc64, slices, digest: None };
             if let Some(part) = self.store_copied_part(upload.clone(), number, part).await? {
                 return Ok(part);
             }
@@ -216,21 +223,27 @@ impl Storage {
         parts: Vec<CompletedPart>,
         limits: CompleteLimits,
     ) -> Result<CompletePlan, StorageError> {
-        self.upload(&upload)?;
-        let CompleteLimits { part_bytes_min, object_bytes_max, forbid_overwrite } = limits;
+        let UploadRecord { digest: wanted, .. } = self.upload(&upload)?;
         let snapshot = self.index.snapshot()?;
         let rows = snapshot.parts()?;
-        let judged = judge_parts(&rows, &upload.id, &parts, part_bytes_min, object_bytes_max)?;
+        let judged = judge_parts(&rows, &upload.id, &parts, &limits)?;
         let versioning =
             snapshot.buckets()?.get(upload.bucket.as_str())?.map(|row| decode::<BucketRecord>(row.value()));
-        let is_unversioned = versioning.transpose()?.is_none_or(|record| record.versioning == VersioningRecord::Never);
+        let versioning = versioning.transpose()?.map_or(VersioningRecord::Never, |record| record.versioning);
         let object = snapshot.objects()?.get((upload.bucket.as_str(), upload.key.as_str()))?;
-        if forbid_overwrite && is_unversioned && object.is_some() {
-            return Err(Rule::FileAlreadyExists.into());
-        }
+        let object = object.map(|row| decode::<ObjectRecord>(row.value())).transpose()?;
+        judge_overwrite(&limits.overwrite, versioning, object.as_ref())?;
         let crc64 = judged.crc64();
-        let etag = ETag::new(format!("{}-{}", fresh_etag(), parts.len()));
-        Ok(CompletePlan { crc64, etag, upload, parts, part_bytes_min, object_bytes_max, forbid_overwrite })
+        let etags: Vec<ETag> = parts.iter().map(|part| part.etag.clone()).collect();
+        let etag = (limits.etag_of_parts)(&etags);
+        let etag = etag.unwrap_or_else(|| ETag::new(format!("{}-{}", fresh_etag(), parts.len())));
+        let digest = judged.digest(wanted);
+        if limits.digest.as_ref().is_some_and(|promised| {
+            digest.as_ref().is_some_and(|digest| promised.0 == digest.algorithm && promised.1 != digest.text)
+        }) {
+            return Err(Rule::BadDigest.into());
+        }
+        Ok(CompletePlan { crc64, etag, digest, upload, parts, limits })
     }
 
     /// Makes the object. Everything is judged once more, because much may have happened since the plan was made.
@@ -239,23 +252,33 @@ impl Storage {
         let change = self.index.change(move |tables| {
             let upload = &plan.upload;
             let record = require_upload(tables, upload)?;
-            let judged =
-                judge_parts(&*tables.parts, &upload.id, &plan.parts, plan.part_bytes_min, plan.object_bytes_max)?;
+            let judged = judge_parts(&*tables.parts, &upload.id, &plan.parts, &plan.limits)?;
             let write = Write {
                 bucket: upload.bucket.clone(),
                 key: upload.key.clone(),
-                forbid_overwrite: plan.forbid_overwrite,
+                overwrite: plan.limits.overwrite.clone(),
                 now,
             };
             check_overwrite(tables, &write)?;
-            remove_parts(tables, &upload.id, |number| u64::from(number) > plan.parts.len() as u64)?;
+            remove_parts(tables, &upload.id, |number| {
+                plan.parts.binary_search_by_key(&number, |part| part.number.get()).is_err()
+            })?;
             tables.uploads.remove(upload.row())?;
             let (size, crc64) = (judged.size, judged.crc64().0);
             let content = arrange(tables, judged.slices, layout)?;
             let etag = plan.etag.to_string();
-            let (attributes, version) = (record.attributes, None);
-            let mut record =
-                ObjectRecord { size, etag, modified: now, crc64, attributes, content, version, restoration: None };
+            let mut record = ObjectRecord {
+                size,
+                etag,
+                modified: now,
+                crc64,
+                attributes: record.attributes,
+                content,
+                version: None,
+                restoration: None,
+                appendable: false,
+                digest: plan.digest.clone(),
+            };
             versions::replace(tables, &write, &mut record)?;
             Ok(record)
         });
@@ -310,58 +333,84 @@ pub(in crate::server) struct CopyLimits {
     pub now: u64,
 }
 
-/// What bounds a Complete.
-#[derive(Clone, Copy, Debug)]
+/// What bounds a Complete, and what it is to make.
+#[derive(Clone, Debug)]
 pub(in crate::server) struct CompleteLimits {
     /// The smallest part but the last, in bytes.
     pub part_bytes_min: u64,
     /// The largest object, in bytes.
     pub object_bytes_max: u64,
-    /// `x-cos-forbid-overwrite`.
-    pub forbid_overwrite: bool,
+    /// What the object may replace.
+    pub overwrite: Overwrite,
+    /// Whether parts may be left out.
+    pub allows_gaps: bool,
+    /// The object's version by those of its parts, where it follows from them.
+    pub etag_of_parts: fn(&[ETag]) -> Option<ETag>,
+    /// What the object was promised to be.
+    pub digest: Option<(DigestAlgorithm, String)>,
 }
 
 /// The parts of a Complete, found to be in order.
 struct JudgedParts {
     slices: Vec<Slice>,
     size: u64,
+    /// The digest of each part, and its length in bytes.
+    digests: Vec<(Option<DigestRecord>, u64)>,
 }
 
 impl JudgedParts {
     fn crc64(&self) -> Crc64 {
         crc64_of(&self.slices)
     }
+
+    /// The digest of the object, if all parts have one by the algorithm that is wanted.
+    fn digest(&self, wanted: Option<(DigestAlgorithm, bool)>) -> Option<DigestRecord> {
+        let (algorithm, is_of_bytes) = wanted?;
+        let of_parts = self.digests.iter().map(|(digest, bytes)| {
+            let digest = digest.as_ref().filter(|digest| digest.algorithm == algorithm)?;
+            Some((digest.text.as_str(), *bytes))
+        });
+        let of_parts: Vec<(&str, u64)> = of_parts.collect::<Option<_>>()?;
+        let text = if is_of_bytes {
+            algorithm.joined(of_parts)
+        } else {
+            algorithm.of_digests(of_parts.into_iter().map(|(digest, _)| digest))
+        };
+        Some(DigestRecord { algorithm, text: text?, is_of_bytes })
+    }
 }
 
-/// The rules of Complete (`cos-api.md` 4.4): ascending, 1..=N without a gap, each there under the ETag that was named,
-/// none but the last too small.
+/// The rules of Complete (`cos-api.md` 4.4): ascending, 1..=N without a gap unless S3 is spoken, each there under the ETag that was
+/// named, none but the last too small.
 fn judge_parts(
     rows: &impl ReadableTable<(&'static str, u16), Bytewise>,
     id: &UploadId,
     named: &[CompletedPart],
-    part_bytes_min: u64,
-    object_bytes_max: u64,
+    limits: &CompleteLimits,
 ) -> Result<JudgedParts, StorageError> {
     if named.windows(2).any(|pair| pair[0].number >= pair[1].number) {
         return Err(Rule::InvalidPartOrder.into());
     }
-    if named.is_empty() || named.iter().zip(1..).any(|(part, number)| part.number.get() != number) {
+    let has_gap = || named.iter().zip(1..).any(|(part, number)| part.number.get() != number);
+    if named.is_empty() || !limits.allows_gaps && has_gap() {
         return Err(Rule::InvalidPart.into());
     }
-    let mut judged = JudgedParts { slices: Vec::with_capacity(named.len()), size: 0 };
+    let mut judged =
+        JudgedParts { slices: Vec::with_capacity(named.len()), size: 0, digests: Vec::with_capacity(named.len()) };
     for (index, part) in named.iter().enumerate() {
         let row = rows.get((id.as_str(), part.number.get()))?.ok_or(Rule::InvalidPart)?;
         let record: PartRecord = decode(row.value())?;
         if record.etag != *part.etag.text() {
             return Err(Rule::InvalidPart.into());
         }
-        if record.size < part_bytes_min && index + 1 < named.len() {
+        if record.size < limits.part_bytes_min && index + 1 < named.len() {
             return Err(Rule::EntityTooSmall.into());
         }
         judged.size += record.size;
         judged.slices.extend(record.slices);
+        judged.digests.push((record.digest, record.size));
     }
-    if judged.size > object_bytes_max {
+    if judged.size > limits.object_bytes_max {
         return Err(Rule::EntityTooLarge.into());
     }
     Ok(judged)

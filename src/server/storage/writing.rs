@@ -11,7 +11,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tokio::task::JoinHandle;
 
-use crate::server::digest::{BodyDigests, Digests};
+use crate::server::digest::{BodyDigests, Digests, Wanted};
 use cosmount_digests::{Md5, Md5Lanes, Updated};
 
 use super::StorageError;
@@ -89,7 +89,7 @@ impl SegmentWriter {
     pub(super) fn create(
         segments: &Arc<Segments>,
         lanes: &Arc<Md5Lanes>,
-        with_sha1: bool,
+        wanted: Wanted,
     ) -> Result<SegmentWriter, StorageError> {
         let id = segments.fresh_id();
         let fresh = FreshSegment { segments: Arc::clone(segments), id, kept: false };
@@ -105,7 +105,7 @@ impl SegmentWriter {
         Ok(SegmentWriter {
             fresh,
             lanes: Arc::clone(lanes),
-            digests: Digests::new(with_sha1),
+            digests: Digests::new(wanted),
             sums: BlockSums::default(),
             digesting: Digesting::Idle(Md5::new()),
             bytes: 0,

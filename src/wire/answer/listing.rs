@@ -71,7 +71,39 @@ impl ListBucketResult {
                 xml.element("CommonPrefixes", |xml| xml.leaf("Prefix", key(prefix)));
             }
             for object in &self.contents {
-                object.write(xml, self.url_encoded);
+                object.write(xml, self.url_encoded, true);
+            }
+        });
+        xml.finish()
+    }
+
+    /// Writes the body in version 2 of S3: with the token that was sent and the one to go on with, and each object's owner only if
+    /// `with_owner`.
+    pub fn encode_second(
+        &self,
+        token: Option<&str>,
+        next: Option<&str>,
+        start_after: Option<&str>,
+        with_owner: bool,
+    ) -> String {
+        let key = |key: &str| listed(key, self.url_encoded);
+        let mut xml = XmlWriter::with_capacity(512 + self.contents.len() * 400 + self.common_prefixes.len() * 100);
+        xml.element("ListBucketResult", |xml| {
+            xml.leaf("Name", &self.bucket);
+            xml.leaf_if("EncodingType", self.url_encoded.then_some("url"));
+            xml.leaf("Prefix", key(&self.prefix));
+            xml.leaf_if("StartAfter", start_after.map(key));
+            xml.leaf("MaxKeys", self.max_keys);
+            xml.leaf_if("Delimiter", (!self.delimiter.is_empty()).then(|| key(&self.delimiter)));
+            xml.leaf("IsTruncated", self.is_truncated);
+            xml.leaf("KeyCount", self.contents.len() + self.common_prefixes.len());
+            xml.leaf_if("ContinuationToken", token);
+            xml.leaf_if("NextContinuationToken", next);
+            for object in &self.contents {
+                object.write(xml, self.url_encoded, with_owner);
+            }
+            for prefix in &self.common_prefixes {
+                xml.element("CommonPrefixes", |xml| xml.leaf("Prefix", key(prefix)));
             }
         });
         xml.finish()
@@ -104,13 +136,15 @@ impl ListBucketResult {
 }
 
 impl Contents {
-    fn write(&self, xml: &mut XmlWriter, url_encoded: bool) {
+    fn write(&self, xml: &mut XmlWriter, url_encoded: bool, with_owner: bool) {
         xml.element("Contents", |xml| {
             xml.leaf("Key", listed(&self.key, url_encoded));
             xml.leaf("LastModified", date::iso_milliseconds(self.last_modified));
             xml.leaf("ETag", self.etag.quoted());
             xml.leaf("Size", self.size);
-            write_party(xml, "Owner", &self.owner);
+            if with_owner {
+                write_party(xml, "Owner", &self.owner);
+            }
             xml.leaf("StorageClass", &self.storage_class);
         });
     }

@@ -25,7 +25,7 @@ pub use object::{
     decode_head, encode_head, header_crc64,
 };
 
-pub use sub_resource::{AccessControlPolicy, Tagging};
+pub use sub_resource::{AccessControlPolicy, GetObjectAttributesOutput, Tagging};
 pub use versions::{ListVersionsResult, NULL_VERSION, VersionEntry, VersionObject};
 
 use super::escape::{escape_path, unescape, unescape_lossy};

@@ -7,7 +7,13 @@ use super::object::{crc64_of, etag_of};
 use super::{AnswerError, listed, root_of, says_url, unlisted};
 use crate::object::{Crc64, ETag, PartNumber, UploadId};
 use crate::wire::date;
+use crate::wire::digest::DigestAlgorithm;
 use crate::wire::xml::{Element, XmlError, XmlWriter};
+
+/// The element with the kind of an object's digest, and what it can be.
+const CHECKSUM_TYPE: &str = "ChecksumType";
+const FULL_OBJECT: &str = "FULL_OBJECT";
+const COMPOSITE: &str = "COMPOSITE";
 
 /// The answer to Initiate Multipart Upload.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,6 +64,8 @@ pub struct CompleteMultipartUploadResult {
     pub key: String,
     /// The version of the object.
     pub etag: ETag,
+    /// Its digest: the algorithm, the text, and whether it is that of all bytes. S3's alone.
+    pub digest: Option<(DigestAlgorithm, String, bool)>,
 }
 
 impl CompleteMultipartUploadResult {
@@ -69,6 +77,10 @@ impl CompleteMultipartUploadResult {
             xml.leaf("Bucket", &self.bucket);
             xml.leaf("Key", &self.key);
             xml.leaf("ETag", self.etag.quoted());
+            if let Some((algorithm, digest, is_of_bytes)) = &self.digest {
+                xml.leaf(algorithm.element(), digest);
+                xml.leaf(CHECKSUM_TYPE, if *is_of_bytes { FULL_OBJECT } else { COMPOSITE });
+            }
         });
         xml.finish()
     }
@@ -81,6 +93,10 @@ impl CompleteMultipartUploadResult {
             bucket: root.text_or_empty("Bucket").to_owned(),
             key: root.text_or_empty("Key").to_owned(),
             etag: etag_of(&root)?,
+            digest: DigestAlgorithm::ALL.into_iter().find_map(|algorithm| {
+                let digest = root.optional(algorithm.element())?;
+                Some((algorithm, digest.to_owned(), root.text_or_empty(CHECKSUM_TYPE).trim() != COMPOSITE))
+            }),
         })
     }
 }

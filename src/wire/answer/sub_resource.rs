@@ -1,6 +1,8 @@
 //! Answers about what an object has beside bytes and metadata: its tags and its access list (`cos-api.md` 3.9).
 
 use super::{AnswerError, root_of};
+use crate::object::ETag;
+use crate::wire::digest::DigestAlgorithm;
 use crate::wire::escape::{escape, parse_query};
 use crate::wire::xml::{Element, XmlWriter};
 
@@ -99,6 +101,38 @@ impl AccessControlPolicy {
             owner: root.child("Owner").map(|owner| owner.text_or_empty("ID").to_owned()).unwrap_or_default(),
             grants: grants.collect(),
         })
+    }
+}
+
+/// The answer to GET Object attributes, as far as they were asked for. S3's alone.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct GetObjectAttributesOutput {
+    /// The version.
+    pub etag: Option<ETag>,
+    /// The digest: the algorithm, the text, and whether it is that of all bytes.
+    pub digest: Option<(DigestAlgorithm, String, bool)>,
+    /// The storage class.
+    pub storage_class: Option<String>,
+    /// Bytes in it.
+    pub size: Option<u64>,
+}
+
+impl GetObjectAttributesOutput {
+    /// Writes the body.
+    pub fn encode(&self) -> String {
+        let mut xml = XmlWriter::with_capacity(512);
+        xml.element("GetObjectAttributesResponse", |xml| {
+            xml.leaf_if("ETag", self.etag.as_ref().map(ETag::text));
+            if let Some((algorithm, digest, is_of_bytes)) = &self.digest {
+                xml.element("Checksum", |xml| {
+                    xml.leaf(algorithm.element(), digest);
+                    xml.leaf("ChecksumType", if *is_of_bytes { "FULL_OBJECT" } else { "COMPOSITE" });
+                });
+            }
+            xml.leaf_if("StorageClass", self.storage_class.as_ref());
+            xml.leaf_if("ObjectSize", self.size);
+        });
+        xml.finish()
     }
 }
 

@@ -5,7 +5,11 @@
 //! another dialect are put in their place. Who wants to know what a service can do asks the [`Dialect`] for that, and never
 //! which it is.
 
+mod chunks;
 mod s3;
+mod spoken;
+mod v2;
+mod v4;
 
 use std::borrow::Cow;
 
@@ -14,7 +18,10 @@ use super::sign::{Credentials, KeyTime, SigningKey};
 use crate::object::{BucketName, ETag, Limits};
 use crate::wire::request::HeaderPair;
 
+pub use chunks::{ChunkError, Chunks};
 pub use s3::S3;
+pub use spoken::{Asked, Rules, Spoken, chunked_body, own_trailer};
+pub use v4::{ChunkKey, SignedBody};
 
 /// What a service speaks.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -16,8 +16,8 @@ use crate::wire::request::{HeaderPair, RequestHead};
 use crate::wire::sign::{Credentials, KeyTime};
 
 /// What the names of COS's own headers begin with, and those of S3.
-const COS: &str = "x-cos-";
-const AMZ: &str = "x-amz-";
+pub(super) const COS: &str = "x-cos-";
+pub(super) const AMZ: &str = "x-amz-";
 
 /// Headers that mean something to COS alone.
 const COS_ALONE: [&str; 2] = ["x-cos-content-sha1", "x-cos-traffic-limit"];

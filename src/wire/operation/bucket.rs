@@ -1,48 +1,38 @@
 //! Requests about a bucket or the service (`cos-api.md` 3.5, 4.8, 5), and which request a path without a key is.
 
 use super::fields::{self, push_param};
-use super::{Operation, RequestError, body};
+use super::{BucketConfiguration, Operation, RequestError, body};
 use crate::wire::answer::Versioning;
 use crate::wire::code::Code;
 use crate::wire::escape::QueryPair;
-use crate::wire::request::{Method, RequestHead};
+use crate::wire::request::{Headers, Method, RequestHead};
 
 /// Sub-resources of buckets that exist and that this product does not speak (`cos-api.md` 5.3, 5.4), or only reads.
-const UNSPOKEN: [&str; 22] = [
-    "acl",
+const UNSPOKEN: [&str; 12] = [
     "versions",
-    "policy",
-    "tagging",
-    "cors",
-    "website",
-    "lifecycle",
-    "logging",
-    "replication",
     "inventory",
-    "encryption",
-    "accelerate",
-    "intelligenttiering",
     "object-lock",
-    "referer",
-    "domain",
-    "origin",
-    "notification",
     "metadata",
     "list-type",
     "domaincertificate",
     "mirror",
+    "analytics",
+    "metrics",
+    "ownershipControls",
+    "publicAccessBlock",
+    "policyStatus",
 ];
 
-pub(super) fn decode(method: Method, query: &[QueryPair]) -> Result<Operation, RequestError> {
+pub(super) fn decode(method: Method, query: &[QueryPair], headers: Headers<'_>) -> Result<Operation, RequestError> {
     let asks = |name: &str| query.iter().any(|(parameter, _)| parameter == name);
-    if method == Method::Get && asks("lifecycle") {
-        return Ok(Operation::GetBucketLifecycle);
-    }
     if method == Method::Get && asks("versions") {
         return Ok(Operation::ListObjectVersions(ListObjectVersions::decode(query)?));
     }
     if let Some(name) = UNSPOKEN.into_iter().find(|name| asks(name)) {
         return Err(RequestError::new(Code::NotImplemented, format!("?{name} is not implemented")));
+    }
+    if let Some(kind) = BucketConfiguration::of(query) {
+        return kind.decode(method, headers);
     }
     match method {
         Method::Get if asks("location") => Ok(Operation::GetBucketLocation),

@@ -8,6 +8,7 @@ use crate::object::key::KeyError;
 use crate::object::{ObjectKey, PartNumber, UploadId};
 use crate::wire::attributes::KMS_KEY;
 use crate::wire::code::Code;
+use crate::wire::digest::DigestAlgorithm;
 use crate::wire::escape::{QueryPair, header_value};
 use crate::wire::request::{HeaderPair, Headers, query_value};
 
@@ -18,6 +19,8 @@ pub struct BodyChecks {
     pub content_md5: Option<String>,
     /// `x-cos-content-sha1`: 40 hex digits.
     pub content_sha1: Option<String>,
+    /// S3's `x-amz-checksum-*`: its algorithm, and the digest in base64.
+    pub digest: Option<(DigestAlgorithm, String)>,
 }
 
 impl BodyChecks {
@@ -26,13 +29,23 @@ impl BodyChecks {
         BodyChecks {
             content_md5: headers.get("content-md5").map(str::to_owned),
             content_sha1: headers.get("x-cos-content-sha1").map(str::to_owned),
+            digest: digest_of(headers),
         }
     }
 
     pub(super) fn push(&self, headers: &mut Vec<HeaderPair>) {
         push_header(headers, "content-md5", self.content_md5.as_deref());
         push_header(headers, "x-cos-content-sha1", self.content_sha1.as_deref());
+        if let Some((algorithm, digest)) = &self.digest {
+            push_header(headers, algorithm.header(), Some(digest));
+        }
     }
+}
+
+/// The digest of a body, or of an object, that a header tells.
+pub(super) fn digest_of(headers: Headers<'_>) -> Option<(DigestAlgorithm, String)> {
+    let told = |algorithm: DigestAlgorithm| Some((algorithm, headers.get(algorithm.header())?.to_owned()));
+    DigestAlgorithm::ALL.into_iter().find_map(told)
 }
 
 /// Headers that concern neither the bytes nor this product and are handed through: grants, whose tags a copy has, traffic
@@ -143,14 +156,6 @@ impl MetadataDirective {
             MetadataDirective::Replaced => "Replaced",
         }
     }
-}
-
-pub(super) fn forbid_overwrite(headers: Headers<'_>) -> bool {
-    headers.get("x-cos-forbid-overwrite").is_some_and(|value| value.eq_ignore_ascii_case("true"))
-}
-
-pub(super) fn push_forbid_overwrite(headers: &mut Vec<HeaderPair>, forbid: bool) {
-    push_header(headers, "x-cos-forbid-overwrite", forbid.then_some("true"));
 }
 
 pub(super) fn key(text: &str) -> Result<ObjectKey, RequestError> {

@@ -6,6 +6,7 @@
 
 mod body;
 mod bucket;
+mod configuration;
 mod fields;
 mod multipart;
 mod object;
@@ -17,14 +18,18 @@ use std::fmt;
 pub use bucket::{
     DeleteMultipleObjects, ListMultipartUploads, ListObjectVersions, ListObjects, ObjectVersion, PutBucketVersioning,
 };
+pub use configuration::{BucketConfiguration, PutBucketConfiguration, asks_for_place_alone};
 pub use fields::{BodyChecks, MetadataDirective, PassedHeaders, ResponseOverrides, TAGGING_DIRECTIVE};
 pub use multipart::{
-    AbortMultipartUpload, CompleteMultipartUpload, CompletedPart, InitiateMultipartUpload, ListParts, UploadPart,
-    UploadPartCopy,
+    AbortMultipartUpload, CompleteMultipartUpload, CompletedPart, InitiateMultipartUpload, ListParts, ObjectDigest,
+    UploadPart, UploadPartCopy,
 };
-pub use object::{CopyObject, DeleteObject, GetObject, HeadObject, PutObject};
+pub use object::{AppendObject, CopyObject, DeleteObject, GetObject, HeadObject, PutObject};
 pub use op::Op;
-pub use sub_resource::{GetObjectAcl, GetObjectTagging, RestoreObject, RestoreTier};
+pub use sub_resource::{
+    DeleteObjectTagging, GetObjectAcl, GetObjectAttributes, GetObjectTagging, PutObjectAcl, PutObjectTagging,
+    RestoreObject, RestoreTier,
+};
 
 use object::{push_version, version as version_of};
 
@@ -32,6 +37,7 @@ use super::address::Addressed;
 use super::code::Code;
 use super::escape::QueryPair;
 use super::request::{Headers, Method, RequestHead};
+use crate::object::ObjectAttributes;
 
 /// One request, named as the documentation names it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,6 +69,14 @@ pub enum Operation {
     GetObjectAcl(GetObjectAcl),
     RestoreObject(RestoreObject),
     ListObjectVersions(ListObjectVersions),
+    GetBucketConfiguration(BucketConfiguration),
+    PutBucketConfiguration(PutBucketConfiguration),
+    DeleteBucketConfiguration(BucketConfiguration),
+    PutObjectTagging(PutObjectTagging),
+    DeleteObjectTagging(DeleteObjectTagging),
+    PutObjectAcl(PutObjectAcl),
+    AppendObject(AppendObject),
+    GetObjectAttributes(GetObjectAttributes),
 }
 
 impl Operation {
@@ -95,6 +109,14 @@ impl Operation {
             Operation::GetObjectAcl(_) => Op::GetObjectAcl,
             Operation::RestoreObject(_) => Op::RestoreObject,
             Operation::ListObjectVersions(_) => Op::ListObjectVersions,
+            Operation::GetBucketConfiguration(_) => Op::GetBucketConfiguration,
+            Operation::PutBucketConfiguration(_) => Op::PutBucketConfiguration,
+            Operation::DeleteBucketConfiguration(_) => Op::DeleteBucketConfiguration,
+            Operation::PutObjectTagging(_) => Op::PutObjectTagging,
+            Operation::DeleteObjectTagging(_) => Op::DeleteObjectTagging,
+            Operation::PutObjectAcl(_) => Op::PutObjectAcl,
+            Operation::AppendObject(_) => Op::AppendObject,
+            Operation::GetObjectAttributes(_) => Op::GetObjectAttributes,
         }
     }
 
@@ -127,6 +149,14 @@ impl Operation {
             Operation::GetObjectAcl(payload) => payload.encode(),
             Operation::RestoreObject(payload) => payload.encode(),
             Operation::ListObjectVersions(payload) => payload.encode(),
+            Operation::GetBucketConfiguration(kind) => kind.encode(Method::Get),
+            Operation::PutBucketConfiguration(payload) => payload.encode(),
+            Operation::DeleteBucketConfiguration(kind) => kind.encode(Method::Delete),
+            Operation::PutObjectTagging(payload) => payload.encode(),
+            Operation::DeleteObjectTagging(payload) => payload.encode(),
+            Operation::PutObjectAcl(payload) => payload.encode(),
+            Operation::AppendObject(payload) => payload.encode(),
+            Operation::GetObjectAttributes(payload) => payload.encode(),
         }
     }
 
@@ -140,6 +170,22 @@ impl Operation {
         query: &[QueryPair],
         headers: Headers<'_>,
     ) -> Result<Operation, RequestError> {
+        let operation = Operation::read(method, addressed, query, headers)?;
+        operation.attributes().map_or(Ok(()), ObjectAttributes::check)?;
+        match operation.delimiter().chars().nth(1) {
+            // A delimiter is one character (`cos-api.md` 5.2).
+            Some(_) => Err(RequestError::plain(Code::InvalidDelimiter)),
+            None => Ok(operation),
+        }
+    }
+
+    /// Reads the head of a request without the rules that are COS's alone.
+    pub(super) fn read(
+        method: Method,
+        addressed: &Addressed,
+        query: &[QueryPair],
+        headers: Headers<'_>,
+    ) -> Result<Operation, RequestError> {
         if addressed.bucket.is_none() {
             return match method {
                 Method::Get if addressed.key.is_empty() => Ok(Operation::GetService),
@@ -147,7 +193,7 @@ impl Operation {
             };
         }
         if addressed.key.is_empty() {
-            bucket::decode(method, query)
+            bucket::decode(method, query, headers)
         } else {
             let key = fields::key(&addressed.key)?;
             object::decode(method, key, query, headers)
@@ -162,6 +208,9 @@ impl Operation {
                 | Operation::DeleteMultipleObjects(_)
                 | Operation::CompleteMultipartUpload(_)
                 | Operation::RestoreObject(_)
+                | Operation::PutBucketConfiguration(_)
+                | Operation::PutObjectTagging(_)
+                | Operation::PutObjectAcl(_)
         )
     }
 
@@ -175,7 +224,31 @@ impl Operation {
             Operation::DeleteMultipleObjects(payload) => payload.read_body(body),
             Operation::CompleteMultipartUpload(payload) => payload.read_body(body),
             Operation::RestoreObject(payload) => payload.read_body(body),
+            Operation::PutBucketConfiguration(payload) => payload.read_body(body),
+            Operation::PutObjectTagging(payload) => payload.read_body(body),
+            Operation::PutObjectAcl(payload) => payload.read_body(body),
             _ => Ok(()),
+        }
+    }
+
+    /// The metadata that it writes.
+    pub(super) fn attributes(&self) -> Option<&ObjectAttributes> {
+        match self {
+            Operation::PutObject(payload) => Some(&payload.attributes),
+            Operation::CopyObject(payload) => Some(&payload.attributes),
+            Operation::InitiateMultipartUpload(payload) => Some(&payload.attributes),
+            Operation::AppendObject(payload) => Some(&payload.attributes),
+            _ => None,
+        }
+    }
+
+    /// What a listing folds keys by; empty where it does not, and where there is no listing.
+    fn delimiter(&self) -> &str {
+        match self {
+            Operation::ListObjects(payload) => &payload.delimiter,
+            Operation::ListObjectVersions(payload) => &payload.delimiter,
+            Operation::ListMultipartUploads(payload) => &payload.delimiter,
+            _ => "",
         }
     }
 
@@ -196,6 +269,11 @@ impl Operation {
             Operation::GetObjectTagging(payload) => Some(&payload.key),
             Operation::GetObjectAcl(payload) => Some(&payload.key),
             Operation::RestoreObject(payload) => Some(&payload.key),
+            Operation::PutObjectTagging(payload) => Some(&payload.key),
+            Operation::DeleteObjectTagging(payload) => Some(&payload.key),
+            Operation::PutObjectAcl(payload) => Some(&payload.key),
+            Operation::AppendObject(payload) => Some(&payload.key),
+            Operation::GetObjectAttributes(payload) => Some(&payload.key),
             Operation::GetService
             | Operation::PutBucket
             | Operation::HeadBucket
@@ -207,6 +285,9 @@ impl Operation {
             | Operation::ListObjects(_)
             | Operation::ListMultipartUploads(_)
             | Operation::ListObjectVersions(_)
+            | Operation::GetBucketConfiguration(_)
+            | Operation::PutBucketConfiguration(_)
+            | Operation::DeleteBucketConfiguration(_)
             | Operation::DeleteMultipleObjects(_) => None,
         }
     }

@@ -1,14 +1,15 @@
 //! Requests of a multipart upload (`cos-api.md` 4.1 to 4.7).
 
-use super::fields::{self, push_forbid_overwrite, push_header, push_param, push_passed};
+use super::fields::{self, push_header, push_param, push_passed};
 use super::object::head_of;
 use super::{BodyChecks, PassedHeaders, RequestError, body};
 use crate::object::{ByteRange, ETag, ObjectAttributes, ObjectKey, PartNumber, UploadId};
-use crate::wire::condition::Conditions;
+use crate::wire::condition::{Conditions, Overwrite};
 use crate::wire::copy_source::CopySource;
+use crate::wire::digest::DigestAlgorithm;
 use crate::wire::escape::QueryPair;
 use crate::wire::range::RangeSpec;
-use crate::wire::request::{Headers, Method, RequestHead};
+use crate::wire::request::{HeaderPair, Headers, Method, RequestHead};
 
 /// Initiate Multipart Upload: begin one. The metadata of the object is fixed here.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,32 +18,83 @@ pub struct InitiateMultipartUpload {
     pub key: ObjectKey,
     /// The metadata that the object will have.
     pub attributes: ObjectAttributes,
-    /// Refuse with `FileAlreadyExists` if there is an object.
-    pub forbid_overwrite: bool,
+    /// What it may replace.
+    pub overwrite: Overwrite,
+    /// How the object will be vouched for; `None` leaves that to the service.
+    pub digest: Option<ObjectDigest>,
     /// Headers handed through.
     pub passed: PassedHeaders,
+}
+
+/// How an object of parts is vouched for: S3's `x-amz-checksum-algorithm` and `x-amz-checksum-type`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ObjectDigest {
+    /// The algorithm.
+    pub algorithm: DigestAlgorithm,
+    /// Whether the digest is that of all bytes, and not that of the parts' digests.
+    pub is_of_bytes: bool,
+}
+
+/// The headers of an [`ObjectDigest`], and what the second one says of a digest of all bytes.
+const CHECKSUM_ALGORITHM: &str = "x-cos-checksum-algorithm";
+const CHECKSUM_TYPE: &str = "x-cos-checksum-type";
+const FULL_OBJECT: &str = "FULL_OBJECT";
+const COMPOSITE: &str = "COMPOSITE";
+
+impl ObjectDigest {
+    /// Reads the two headers. Where the type is not said it is the usual one of the algorithm.
+    pub(super) fn from_headers(headers: Headers<'_>) -> Result<Option<ObjectDigest>, RequestError> {
+        let Some(name) = headers.get(CHECKSUM_ALGORITHM) else { return Ok(None) };
+        let algorithm = DigestAlgorithm::parse(name)
+            .ok_or_else(|| fields::invalid(format!("{CHECKSUM_ALGORITHM}: there is no {name:?}")))?;
+        let is_of_bytes = match headers.get(CHECKSUM_TYPE) {
+            None => algorithm == DigestAlgorithm::Crc64Nvme,
+            Some(FULL_OBJECT) if algorithm.joins() => true,
+            Some(COMPOSITE) if algorithm != DigestAlgorithm::Crc64Nvme => false,
+            Some(other) => return Err(fields::invalid(format!("{CHECKSUM_TYPE}: {name} cannot be {other:?}"))),
+        };
+        Ok(Some(ObjectDigest { algorithm, is_of_bytes }))
+    }
+
+    /// Appends the two headers.
+    pub fn push(self, headers: &mut Vec<HeaderPair>) {
+        headers.push((CHECKSUM_ALGORITHM.into(), self.algorithm.name().to_owned()));
+        headers.push((CHECKSUM_TYPE.into(), self.type_name().to_owned()));
+    }
+
+    /// The value of `x-amz-checksum-type`.
+    pub fn type_name(self) -> &'static str {
+        if self.is_of_bytes { FULL_OBJECT } else { COMPOSITE }
+    }
 }
 
 impl InitiateMultipartUpload {
     /// A plain one.
     pub fn new(key: ObjectKey, attributes: ObjectAttributes) -> InitiateMultipartUpload {
-        InitiateMultipartUpload { key, attributes, forbid_overwrite: false, passed: PassedHeaders::new() }
+        let (overwrite, passed) = (Overwrite::Allowed, PassedHeaders::new());
+        InitiateMultipartUpload { key, attributes, overwrite, digest: None, passed }
     }
 
     pub(super) fn encode(&self) -> RequestHead {
         let mut head = head_of(Method::Post, &self.key);
         head.query.push(("uploads".into(), None));
         self.attributes.push_headers(&mut head.headers);
-        push_forbid_overwrite(&mut head.headers, self.forbid_overwrite);
+        self.overwrite.push(&mut head.headers);
+        if let Some(digest) = self.digest {
+            digest.push(&mut head.headers);
+        }
         push_passed(&mut head.headers, &self.passed);
         head
     }
 
     pub(super) fn decode(key: ObjectKey, headers: Headers<'_>) -> Result<InitiateMultipartUpload, RequestError> {
-        let attributes = ObjectAttributes::from_headers(headers);
-        attributes.check()?;
-        let (forbid_overwrite, passed) = (fields::forbid_overwrite(headers), fields::passed_headers(headers));
-        Ok(InitiateMultipartUpload { key, attributes, forbid_overwrite, passed })
+        Ok(InitiateMultipartUpload {
+            key,
+            attributes: ObjectAttributes::from_headers(headers),
+            overwrite: Overwrite::from_headers(headers),
+            digest: ObjectDigest::from_headers(headers)?,
+            passed: fields::passed_headers(headers),
+        })
     }
 }
 
@@ -165,15 +217,20 @@ pub struct CompleteMultipartUpload {
     pub upload: UploadId,
     /// The parts as listed in the body; the server judges their order and gaps. Empty until the body is read.
     pub parts: Vec<CompletedPart>,
-    /// Refuse with `FileAlreadyExists` if there is an object.
-    pub forbid_overwrite: bool,
+    /// What it may replace.
+    pub overwrite: Overwrite,
+    /// The digest of all bytes, by which the object is judged: S3's `x-amz-checksum-*`.
+    pub digest: Option<(DigestAlgorithm, String)>,
 }
 
 impl CompleteMultipartUpload {
     pub(super) fn encode(&self) -> RequestHead {
         let mut head = head_of(Method::Post, &self.key);
         push_upload_id(&mut head, &self.upload);
-        push_forbid_overwrite(&mut head.headers, self.forbid_overwrite);
+        self.overwrite.push(&mut head.headers);
+        if let Some((algorithm, digest)) = &self.digest {
+            push_header(&mut head.headers, algorithm.header(), Some(digest));
+        }
         body::set_xml(&mut head, body::encode_parts(&self.parts));
         head
     }
@@ -187,7 +244,8 @@ impl CompleteMultipartUpload {
             key,
             upload: fields::upload_id(query)?,
             parts: Vec::new(),
-            forbid_overwrite: fields::forbid_overwrite(headers),
+            overwrite: Overwrite::from_headers(headers),
+            digest: fields::digest_of(headers),
         })
     }
 

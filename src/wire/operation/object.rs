@@ -1,32 +1,47 @@
 //! Requests about one object (`cos-api.md` 3.1 to 3.6), and which request a path with a key is.
 
-use super::fields::{self, push_forbid_overwrite, push_header, push_param, push_passed};
+use super::fields::{self, push_header, push_param, push_passed};
 use super::{
-    BodyChecks, GetObjectAcl, GetObjectTagging, MetadataDirective, Operation, PassedHeaders, RequestError,
-    ResponseOverrides, RestoreObject, multipart,
+    BodyChecks, DeleteObjectTagging, GetObjectAcl, GetObjectAttributes, GetObjectTagging, MetadataDirective, Operation,
+    PassedHeaders, PutObjectAcl, PutObjectTagging, RequestError, ResponseOverrides, RestoreObject, multipart,
 };
 use crate::object::{ObjectAttributes, ObjectKey};
 use crate::wire::code::Code;
-use crate::wire::condition::Conditions;
+use crate::wire::condition::{Conditions, Overwrite};
 use crate::wire::copy_source::CopySource;
 use crate::wire::escape::QueryPair;
 use crate::wire::range::RangeSpec;
 use crate::wire::request::{Headers, Method, RequestHead};
+
+/// S3's header that asks for the digest of an object.
+const CHECKSUM_MODE: &str = "x-cos-checksum-mode";
 
 /// Sub-resources of objects that exist and that this product does not speak (`cos-api.md` 3.7 to 3.9).
 const UNSPOKEN: [&str; 9] =
     ["acl", "append", "tagging", "symlink", "restore", "rename", "select", "retention", "legal-hold"];
 
 /// The calls on sub-resources that this product does speak.
-fn decode_sub_resource(method: Method, key: &ObjectKey, query: &[QueryPair]) -> Option<Operation> {
+fn decode_sub_resource(
+    method: Method,
+    key: &ObjectKey,
+    query: &[QueryPair],
+    headers: Headers<'_>,
+) -> Result<Option<Operation>, RequestError> {
     let asks = |name: &str| query.iter().any(|(parameter, _)| parameter == name);
     let key = || key.clone();
-    match method {
-        Method::Get if asks("tagging") => Some(Operation::GetObjectTagging(GetObjectTagging::decode(key(), query))),
-        Method::Get if asks("acl") => Some(Operation::GetObjectAcl(GetObjectAcl { key: key() })),
-        Method::Post if asks("restore") => Some(Operation::RestoreObject(RestoreObject::decode(key(), query))),
-        _ => None,
-    }
+    Ok(Some(match method {
+        Method::Get if asks("tagging") => Operation::GetObjectTagging(GetObjectTagging::decode(key(), query)),
+        Method::Put if asks("tagging") => Operation::PutObjectTagging(PutObjectTagging::decode(key(), query)),
+        Method::Delete if asks("tagging") => Operation::DeleteObjectTagging(DeleteObjectTagging::decode(key(), query)),
+        Method::Get if asks("acl") => Operation::GetObjectAcl(GetObjectAcl { key: key() }),
+        Method::Put if asks("acl") => Operation::PutObjectAcl(PutObjectAcl::decode(key(), headers)),
+        Method::Get if asks("attributes") => {
+            Operation::GetObjectAttributes(GetObjectAttributes::decode(key(), query, headers))
+        }
+        Method::Post if asks("append") => Operation::AppendObject(AppendObject::decode(key(), query, headers)?),
+        Method::Post if asks("restore") => Operation::RestoreObject(RestoreObject::decode(key(), query)),
+        _ => return Ok(None),
+    }))
 }
 
 pub(super) fn decode(
@@ -36,7 +51,7 @@ pub(super) fn decode(
     headers: Headers<'_>,
 ) -> Result<Operation, RequestError> {
     let asks = |name: &str| query.iter().any(|(parameter, _)| parameter == name);
-    if let Some(operation) = decode_sub_resource(method, &key, query) {
+    if let Some(operation) = decode_sub_resource(method, &key, query, headers)? {
         return Ok(operation);
     }
     if let Some(name) = UNSPOKEN.into_iter().find(|name| asks(name)) {
@@ -53,7 +68,7 @@ pub(super) fn decode(
         }
         Method::Put if of_part => Ok(Operation::UploadPart(multipart::UploadPart::decode(key, query, headers)?)),
         Method::Put if copies => Ok(Operation::CopyObject(CopyObject::decode(key, headers)?)),
-        Method::Put => Ok(Operation::PutObject(PutObject::decode(key, headers)?)),
+        Method::Put => Ok(Operation::PutObject(PutObject::decode(key, headers))),
         Method::Post if asks("uploads") => {
             Ok(Operation::InitiateMultipartUpload(multipart::InitiateMultipartUpload::decode(key, headers)?))
         }
@@ -85,8 +100,8 @@ pub struct PutObject {
     pub attributes: ObjectAttributes,
     /// Digests of the body.
     pub checks: BodyChecks,
-    /// Refuse with `FileAlreadyExists` if there is an object (`cos-api.md` 3.10).
-    pub forbid_overwrite: bool,
+    /// What it may replace.
+    pub overwrite: Overwrite,
     /// Headers handed through.
     pub passed: PassedHeaders,
 }
@@ -98,7 +113,7 @@ impl PutObject {
             key,
             attributes,
             checks: BodyChecks::default(),
-            forbid_overwrite: false,
+            overwrite: Overwrite::Allowed,
             passed: PassedHeaders::new(),
         }
     }
@@ -107,19 +122,55 @@ impl PutObject {
         let mut head = head_of(Method::Put, &self.key);
         self.attributes.push_headers(&mut head.headers);
         self.checks.push(&mut head.headers);
-        push_forbid_overwrite(&mut head.headers, self.forbid_overwrite);
+        self.overwrite.push(&mut head.headers);
         push_passed(&mut head.headers, &self.passed);
         head
     }
 
-    fn decode(key: ObjectKey, headers: Headers<'_>) -> Result<PutObject, RequestError> {
-        let attributes = ObjectAttributes::from_headers(headers);
-        attributes.check()?;
-        Ok(PutObject {
+    fn decode(key: ObjectKey, headers: Headers<'_>) -> PutObject {
+        PutObject {
             key,
-            attributes,
+            attributes: ObjectAttributes::from_headers(headers),
             checks: BodyChecks::from_headers(headers),
-            forbid_overwrite: fields::forbid_overwrite(headers),
+            overwrite: Overwrite::from_headers(headers),
+            passed: fields::passed_headers(headers),
+        }
+    }
+}
+
+/// Append Object: bytes after those of an object (`cos-api.md` 3.7).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AppendObject {
+    /// The object.
+    pub key: ObjectKey,
+    /// How long it is now, in bytes; 0 makes it.
+    pub position: u64,
+    /// The metadata that it has if it is made.
+    pub attributes: ObjectAttributes,
+    /// Digests of the body.
+    pub checks: BodyChecks,
+    /// Headers handed through.
+    pub passed: PassedHeaders,
+}
+
+impl AppendObject {
+    pub(super) fn encode(&self) -> RequestHead {
+        let mut head = head_of(Method::Post, &self.key);
+        head.query.push(("append".into(), None));
+        push_param(&mut head.query, "position", Some(&self.position.to_string()));
+        self.attributes.push_headers(&mut head.headers);
+        self.checks.push(&mut head.headers);
+        push_passed(&mut head.headers, &self.passed);
+        head
+    }
+
+    fn decode(key: ObjectKey, query: &[QueryPair], headers: Headers<'_>) -> Result<AppendObject, RequestError> {
+        let position: Option<u64> = fields::number(query, "position")?;
+        Ok(AppendObject {
+            key,
+            position: position.ok_or_else(|| fields::invalid("position is missing"))?,
+            attributes: ObjectAttributes::from_headers(headers),
+            checks: BodyChecks::from_headers(headers),
             passed: fields::passed_headers(headers),
         })
     }
@@ -134,23 +185,27 @@ pub struct HeadObject {
     pub version: Option<String>,
     /// When to answer.
     pub conditions: Conditions,
+    /// Whether the answer is to tell the digest by which the object was vouched for: S3's `x-amz-checksum-mode`.
+    pub with_digest: bool,
 }
 
 impl HeadObject {
     /// A HEAD without conditions.
     pub fn new(key: ObjectKey) -> HeadObject {
-        HeadObject { key, version: None, conditions: Conditions::default() }
+        HeadObject { key, version: None, conditions: Conditions::default(), with_digest: false }
     }
 
     pub(super) fn encode(&self) -> RequestHead {
         let mut head = head_of(Method::Head, &self.key);
         push_version(&mut head, self.version.as_deref());
         self.conditions.push_of_object(&mut head.headers);
+        push_header(&mut head.headers, CHECKSUM_MODE, self.with_digest.then_some("ENABLED"));
         head
     }
 
     fn decode(key: ObjectKey, query: &[QueryPair], headers: Headers<'_>) -> HeadObject {
-        HeadObject { key, version: version(query), conditions: Conditions::of_object(headers) }
+        let conditions = Conditions::of_object(headers);
+        HeadObject { key, version: version(query), conditions, with_digest: headers.get(CHECKSUM_MODE).is_some() }
     }
 }
 
@@ -167,13 +222,15 @@ pub struct GetObject {
     pub conditions: Conditions,
     /// Headers of the answer that the client wants otherwise.
     pub overrides: ResponseOverrides,
+    /// Whether the answer is to tell the digest by which the object was vouched for, if it is all of it.
+    pub with_digest: bool,
 }
 
 impl GetObject {
     /// A GET of `range`, or of all.
     pub fn new(key: ObjectKey, range: Option<RangeSpec>) -> GetObject {
         let (conditions, overrides) = (Conditions::default(), ResponseOverrides::default());
-        GetObject { key, version: None, range, conditions, overrides }
+        GetObject { key, version: None, range, conditions, overrides, with_digest: false }
     }
 
     pub(super) fn encode(&self) -> RequestHead {
@@ -182,6 +239,7 @@ impl GetObject {
         self.overrides.push(&mut head.query);
         push_header(&mut head.headers, "range", self.range.map(RangeSpec::header).as_deref());
         self.conditions.push_of_object(&mut head.headers);
+        push_header(&mut head.headers, CHECKSUM_MODE, self.with_digest.then_some("ENABLED"));
         head
     }
 
@@ -192,6 +250,7 @@ impl GetObject {
             range: headers.get("range").and_then(RangeSpec::parse),
             conditions: Conditions::of_object(headers),
             overrides: ResponseOverrides::from_query(query),
+            with_digest: headers.get(CHECKSUM_MODE).is_some(),
         }
     }
 }
@@ -226,8 +285,8 @@ pub struct CopyObject {
     pub directive: MetadataDirective,
     /// The new metadata, for `Replaced`. The storage class counts for `Copy` too: it is never the source's.
     pub attributes: ObjectAttributes,
-    /// Refuse with `FileAlreadyExists` if there is an object.
-    pub forbid_overwrite: bool,
+    /// What it may replace.
+    pub overwrite: Overwrite,
     /// Headers handed through.
     pub passed: PassedHeaders,
 }
@@ -241,7 +300,7 @@ impl CopyObject {
             conditions: Conditions::default(),
             directive: MetadataDirective::Copy,
             attributes: ObjectAttributes::default(),
-            forbid_overwrite: false,
+            overwrite: Overwrite::Allowed,
             passed: PassedHeaders::new(),
         }
     }
@@ -253,21 +312,19 @@ impl CopyObject {
         headers.push(("x-cos-metadata-directive".into(), self.directive.header().to_owned()));
         self.conditions.push_of_copy_source(headers);
         self.attributes.push_headers(headers);
-        push_forbid_overwrite(headers, self.forbid_overwrite);
+        self.overwrite.push(headers);
         push_passed(headers, &self.passed);
         head
     }
 
     fn decode(key: ObjectKey, headers: Headers<'_>) -> Result<CopyObject, RequestError> {
-        let attributes = ObjectAttributes::from_headers(headers);
-        attributes.check()?;
         Ok(CopyObject {
             key,
             source: CopySource::parse(headers.get("x-cos-copy-source").unwrap_or(""))?,
             conditions: Conditions::of_copy_source(headers),
             directive: MetadataDirective::from_headers(headers)?,
-            attributes,
-            forbid_overwrite: fields::forbid_overwrite(headers),
+            attributes: ObjectAttributes::from_headers(headers),
+            overwrite: Overwrite::from_headers(headers),
             passed: fields::passed_headers(headers),
         })
     }

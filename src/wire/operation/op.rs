@@ -32,11 +32,19 @@ pub enum Op {
     GetObjectAcl,
     RestoreObject,
     ListObjectVersions,
+    GetBucketConfiguration,
+    PutBucketConfiguration,
+    DeleteBucketConfiguration,
+    PutObjectTagging,
+    DeleteObjectTagging,
+    PutObjectAcl,
+    AppendObject,
+    GetObjectAttributes,
 }
 
 impl Op {
     /// Every operation.
-    pub const ALL: [Op; 26] = [
+    pub const ALL: [Op; 34] = [
         Op::GetService,
         Op::PutBucket,
         Op::HeadBucket,
@@ -63,6 +71,14 @@ impl Op {
         Op::GetObjectAcl,
         Op::RestoreObject,
         Op::ListObjectVersions,
+        Op::GetBucketConfiguration,
+        Op::PutBucketConfiguration,
+        Op::DeleteBucketConfiguration,
+        Op::PutObjectTagging,
+        Op::DeleteObjectTagging,
+        Op::PutObjectAcl,
+        Op::AppendObject,
+        Op::GetObjectAttributes,
     ];
 
     /// The operation of that name.
@@ -99,6 +115,14 @@ impl Op {
             Op::GetObjectAcl => "GetObjectAcl",
             Op::RestoreObject => "RestoreObject",
             Op::ListObjectVersions => "ListObjectVersions",
+            Op::GetBucketConfiguration => "GetBucketConfiguration",
+            Op::PutBucketConfiguration => "PutBucketConfiguration",
+            Op::DeleteBucketConfiguration => "DeleteBucketConfiguration",
+            Op::PutObjectTagging => "PutObjectTagging",
+            Op::DeleteObjectTagging => "DeleteObjectTagging",
+            Op::PutObjectAcl => "PutObjectAcl",
+            Op::AppendObject => "AppendObject",
+            Op::GetObjectAttributes => "GetObjectAttributes",
         }
     }
 }

@@ -6,9 +6,11 @@ use super::fields;
 use super::object::head_of;
 use super::{RequestError, push_version, version_of};
 use crate::object::ObjectKey;
+use crate::wire::answer::Tagging;
+use crate::wire::attributes::{ACL, ACLS};
 use crate::wire::code::Code;
 use crate::wire::escape::QueryPair;
-use crate::wire::request::{Method, RequestHead};
+use crate::wire::request::{Headers, Method, RequestHead};
 use crate::wire::xml::XmlWriter;
 
 /// GET Object tagging: names and values of an object's tags.
@@ -27,6 +29,118 @@ impl GetObjectTagging {
 
     pub(super) fn decode(key: ObjectKey, query: &[QueryPair]) -> GetObjectTagging {
         GetObjectTagging { key, version: version_of(query) }
+    }
+}
+
+/// PUT Object tagging: the tags that an object is to have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PutObjectTagging {
+    /// The object.
+    pub key: ObjectKey,
+    /// Its version; `None` for the newest.
+    pub version: Option<String>,
+    /// The tags. Empty until the body is read.
+    pub tagging: Tagging,
+}
+
+impl PutObjectTagging {
+    pub(super) fn encode(&self) -> RequestHead {
+        let mut head = of_sub_resource(Method::Put, &self.key, "tagging", self.version.as_deref());
+        body::set_xml(&mut head, self.tagging.encode());
+        head
+    }
+
+    pub(super) fn decode(key: ObjectKey, query: &[QueryPair]) -> PutObjectTagging {
+        PutObjectTagging { key, version: version_of(query), tagging: Tagging::default() }
+    }
+
+    pub(super) fn read_body(&mut self, xml: &[u8]) -> Result<(), RequestError> {
+        self.tagging = Tagging::decode(xml).map_err(|error| malformed(&error))?;
+        Ok(())
+    }
+}
+
+/// DELETE Object tagging.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeleteObjectTagging {
+    /// The object.
+    pub key: ObjectKey,
+    /// Its version; `None` for the newest.
+    pub version: Option<String>,
+}
+
+impl DeleteObjectTagging {
+    pub(super) fn encode(&self) -> RequestHead {
+        of_sub_resource(Method::Delete, &self.key, "tagging", self.version.as_deref())
+    }
+
+    pub(super) fn decode(key: ObjectKey, query: &[QueryPair]) -> DeleteObjectTagging {
+        DeleteObjectTagging { key, version: version_of(query) }
+    }
+}
+
+/// GET Object attributes: S3's way to ask for some of what it knows of an object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GetObjectAttributes {
+    /// The object.
+    pub key: ObjectKey,
+    /// Its version; `None` for the newest.
+    pub version: Option<String>,
+    /// What is asked for: `ETag`, `Checksum`, `ObjectParts`, `StorageClass`, `ObjectSize`.
+    pub wanted: Vec<String>,
+}
+
+/// The header with what is asked for.
+const OBJECT_ATTRIBUTES: &str = "x-cos-object-attributes";
+
+impl GetObjectAttributes {
+    pub(super) fn encode(&self) -> RequestHead {
+        let mut head = of_sub_resource(Method::Get, &self.key, "attributes", self.version.as_deref());
+        head.headers.push((OBJECT_ATTRIBUTES.into(), self.wanted.join(",")));
+        head
+    }
+
+    pub(super) fn decode(key: ObjectKey, query: &[QueryPair], headers: Headers<'_>) -> GetObjectAttributes {
+        let lines = headers.0.iter().filter(|(name, _)| name.eq_ignore_ascii_case(OBJECT_ATTRIBUTES));
+        let wanted = lines.flat_map(|(_, value)| value.split(',')).map(|name| name.trim().to_owned());
+        GetObjectAttributes { key, version: version_of(query), wanted: wanted.collect() }
+    }
+}
+
+/// PUT Object acl: who is to be allowed what, by the name of a list or by the list itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PutObjectAcl {
+    /// The object.
+    pub key: ObjectKey,
+    /// The name of a list.
+    pub named: Option<String>,
+    /// The list; empty where there is a name, and until the body is read.
+    pub document: String,
+}
+
+impl PutObjectAcl {
+    pub(super) fn encode(&self) -> RequestHead {
+        let mut head = of_sub_resource(Method::Put, &self.key, "acl", None);
+        fields::push_header(&mut head.headers, ACL, self.named.as_deref());
+        body::set_xml(&mut head, self.document.clone());
+        head
+    }
+
+    pub(super) fn decode(key: ObjectKey, headers: Headers<'_>) -> PutObjectAcl {
+        PutObjectAcl { key, named: headers.get(ACL).map(str::to_owned), document: String::new() }
+    }
+
+    pub(super) fn read_body(&mut self, xml: &[u8]) -> Result<(), RequestError> {
+        let is_named = self.named.is_some();
+        if let Some(name) = self.named.as_deref().filter(|name| !ACLS.contains(name)) {
+            return Err(fields::invalid(format!("{ACL}: there is no access list {name:?}")));
+        }
+        if is_named && xml.is_empty() {
+            return Ok(());
+        }
+        body::root_of(xml, "AccessControlPolicy")?;
+        self.document = String::from_utf8_lossy(xml).into_owned();
+        Ok(())
     }
 }
 
