@@ -46,7 +46,7 @@ def main() -> int:
     asked = arguments()
     # So that what was begun is ended: an exception goes through every `finally`.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    contenders = [one for one in installed(asked.cosmount, asked.tools) if not asked.only or one.name in asked.only.split(",")]
+    contenders = [one for one in installed(asked.cosmount, asked.tools, asked.quick) if not asked.only or one.name in asked.only.split(",")]
     if not contenders:
         print(f"bench: nobody is called {asked.only}", file=sys.stderr)
         return 2

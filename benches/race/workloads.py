@@ -107,13 +107,17 @@ def _large(sources: Sources) -> Scene:
 def _dd(sources: Sources) -> Scene:
     size = sources.sizes.dd_mib
 
-    def dd(block: int, name: str) -> Workload:
-        count = size * MIB // block
-        title = f"dd bs={block >> 10}k of {size} MiB" if block < MIB else f"dd bs=1M of {size} MiB"
+    def name_of(block: int) -> str:
+        return f"{block >> 10}k" if block < MIB else f"{block // MIB}m"
+
+    def dd(block: int) -> Workload:
+        count, name = size * MIB // block, name_of(block)
+        title = f"dd bs={name} of {size} MiB"
         return Workload(f"dd-{name}", title, lambda to: ["dd", f"if={sources.large}", f"of={to}/{name}", f"bs={block}",
                                                          f"count={count}", "status=none"], {name: size * MIB}, name, is_large=size >= LARGE_MIB)
-    limit = Limit(["--mib", str(size)], {f"dd-{name}": "up_wall_s" for name in ("4k", "128k", "1m")})
-    return Scene("dd", [dd(4 << 10, "4k"), dd(128 << 10, "128k"), dd(MIB, "1m")], [limit], is_removed=True)
+    blocks = sources.sizes.dd_blocks
+    limit = Limit(["--mib", str(size)], {f"dd-{name_of(block)}": "up_wall_s" for block in blocks})
+    return Scene("dd", [dd(block) for block in blocks], [limit], is_removed=True)
 
 
 def _objects(count: int, kib: int, concurrency: int, *names: str) -> Limit:
