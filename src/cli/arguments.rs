@@ -10,7 +10,7 @@ use clap::builder::Resettable;
 use clap::{Args, FromArgMatches, Parser, Subcommand};
 
 use super::terminal::Terminal;
-use crate::config::{Account, ByteSize, Group, LogFormat, LogLevel, MountRequest, Settings, Span};
+use crate::config::{Account, ByteSize, Group, LogFormat, LogLevel, MountRequest, MountSource, Settings, Span};
 use crate::wire::operation::RestoreTier;
 
 const EXIT_CODES: &str = "Exit codes:
@@ -50,6 +50,17 @@ impl Arguments {
         let matches = command.try_get_matches_from_mut(arguments)?;
         Arguments::from_arg_matches(&matches).map_err(|error| error.format(&mut command))
     }
+}
+
+/// Makes `mount -- SOURCE DIR` what it means. clap takes what comes behind the dashes for the last operand alone where the first
+/// may be left out, so that they have to stand between the two: no source begins with a dash, and a directory may.
+pub(super) fn with_the_last_behind_dashes(mut arguments: Vec<OsString>) -> Vec<OsString> {
+    let is_mount = arguments.get(1).is_some_and(|command| command == "mount");
+    let dashes = arguments.iter().position(|argument| argument == "--");
+    if let Some(dashes) = dashes.filter(|dashes| is_mount && arguments.len() == dashes + 3) {
+        arguments.swap(dashes, dashes + 1);
+    }
+    arguments
 }
 
 /// The command line, for what is made of it.
@@ -265,6 +276,40 @@ struct TransferFlags {
     unmount_timeout: Option<Span>,
 }
 
+/// What objects are made with.
+#[derive(Clone, Debug, Args)]
+struct ObjectFlags {
+    /// Storage class of new files: standard, standard_ia, intelligent_tiering, archive, deep_archive, or maz_ and one of these
+    /// [default: standard]
+    #[arg(long, value_name = "CLASS", hide_short_help = true)]
+    storage_class: Option<crate::config::ClassChoice>,
+    /// Let the service encrypt what is written: cos (its keys), kms or kms:KEYID (yours), or off [default: as the bucket does]
+    #[arg(long, value_name = "HOW", hide_short_help = true)]
+    sse: Option<crate::config::EncryptionChoice>,
+    /// Access list of files that are written: default, private, public-read, ... [default: the bucket's]
+    #[arg(long, value_name = "ACL", hide_short_help = true)]
+    acl: Option<crate::config::AclChoice>,
+    /// A tag of files that are written and have none; several are repeated, or k=v&k2=v2
+    #[arg(long, value_name = "NAME=VALUE", hide_short_help = true)]
+    tag: Vec<crate::config::TagChoice>,
+    /// A header of files by their names, as '*.html: Cache-Control: no-cache'; repeatable, the last that matches counts
+    #[arg(long, value_name = "GLOB: NAME: VALUE", hide_short_help = true)]
+    header: Vec<crate::config::HeaderChoice>,
+}
+
+impl ObjectFlags {
+    fn settings(self, others: Settings) -> Settings {
+        Settings {
+            storage_class: self.storage_class,
+            sse: self.sse,
+            acl: self.acl,
+            tag: crate::config::TagChoice::all(self.tag),
+            header: crate::config::HeaderChoice::all(self.header),
+            ..others
+        }
+    }
+}
+
 #[derive(Debug, Args)]
 struct FileFlags {
     /// Refuse every change through the mount
@@ -303,22 +348,8 @@ struct FileFlags {
     /// The Content-Type of new objects: by-name, or none [default: by-name]
     #[arg(long, value_name = "HOW", hide_short_help = true)]
     content_type: Option<crate::config::TypeChoice>,
-    /// Storage class of new files: standard, standard_ia, intelligent_tiering, archive, deep_archive, or maz_ and one of these
-    /// [default: standard]
-    #[arg(long, value_name = "CLASS", hide_short_help = true)]
-    storage_class: Option<crate::config::ClassChoice>,
-    /// Let the service encrypt what is written: cos (its keys), kms or kms:KEYID (yours), or off [default: as the bucket does]
-    #[arg(long, value_name = "HOW", hide_short_help = true)]
-    sse: Option<crate::config::EncryptionChoice>,
-    /// Access list of files that are written: default, private, public-read, ... [default: the bucket's]
-    #[arg(long, value_name = "ACL", hide_short_help = true)]
-    acl: Option<crate::config::AclChoice>,
-    /// A tag of files that are written and have none; several are repeated, or k=v&k2=v2
-    #[arg(long, value_name = "NAME=VALUE", hide_short_help = true)]
-    tag: Vec<crate::config::TagChoice>,
-    /// A header of files by their names, as '*.html: Cache-Control: no-cache'; repeatable, the last that matches counts
-    #[arg(long, value_name = "GLOB: NAME: VALUE", hide_short_help = true)]
-    header: Vec<crate::config::HeaderChoice>,
+    #[command(flatten)]
+    objects: ObjectFlags,
     /// The user that everything belongs to, by number or name [default: what objects say, else who mounts]
     #[arg(long, value_name = "USER", hide_short_help = true)]
     uid: Option<Account>,
@@ -687,6 +718,8 @@ pub(super) struct DoctorArguments {
     config: Option<PathBuf>,
     #[command(flatten, next_help_heading = "Service")]
     service: ServiceFlags,
+    #[command(flatten, next_help_heading = "Files")]
+    objects: ObjectFlags,
 }
 
 impl DoctorArguments {
@@ -701,7 +734,7 @@ impl DoctorArguments {
                 state_dir: self.state_dir.clone(),
                 memory: self.memory,
                 allow_other: self.allow_other.then_some(true),
-                ..self.service.clone().settings()
+                ..self.objects.clone().settings(self.service.clone().settings())
             },
             ..MountRequest::default()
         }
@@ -773,11 +806,6 @@ impl MountArguments {
             hard_links: files.hard_links,
             remove_unnameable: files.remove_unnameable,
             content_type: files.content_type,
-            storage_class: files.storage_class,
-            sse: files.sse,
-            acl: files.acl,
-            tag: crate::config::TagChoice::all(files.tag),
-            header: crate::config::HeaderChoice::all(files.header),
             unmount_timeout: transfer.unmount_timeout,
             state_dir: transfer.state_dir,
             resume_window: transfer.resume_window,
@@ -805,7 +833,7 @@ impl MountArguments {
             log_file: log.log_file,
             log_level: log.log_level,
             log_format: log.log_format,
-            ..service.settings()
+            ..files.objects.settings(service.settings())
         };
         MountRequest {
             source: self.source,
@@ -855,8 +883,10 @@ pub(super) fn from_mount_helper(mut arguments: Vec<OsString>) -> Vec<OsString> {
         arguments.remove(1);
     }
     let is_helper = is_named || arguments.first().is_some_and(is_name);
-    let is_bucket =
-        |text: &OsString| text.to_str().is_some_and(|text| text.parse::<crate::config::MountSource>().is_ok());
+    let is_bucket = |text: &OsString| {
+        let text = text.to_str().unwrap_or_default();
+        text.parse::<MountSource>().is_ok() || (text.starts_with("s3://") && MountSource::of_s3(text).is_ok())
+    };
     if !is_helper && !arguments.get(1).is_some_and(is_bucket) {
         return arguments;
     }
@@ -905,6 +935,28 @@ mod tests {
         assert_eq!((request.source, request.mount_point), (None, PathBuf::from("/mnt")));
         assert_eq!(request.local, Some("/data".into()));
         assert!(Arguments::try_parse_from(["cosmount", "mount"]).is_err());
+    }
+
+    #[test]
+    fn dashes_end_the_options_and_change_nothing_else() {
+        let terminal = Terminal { is_terminal: false, columns: usize::MAX, colour: false, unicode: false };
+        let typed = |line: &str| with_the_last_behind_dashes(line.split(' ').map(OsString::from).collect());
+        let read = |line: &str| Arguments::read(&typed(line), &terminal);
+        let table = [
+            ("cosmount mount -- photos-1:/a /mnt", Some("photos-1:/a"), "/mnt"),
+            ("cosmount mount --read-only -o ro -- photos-1 -mnt", Some("photos-1"), "-mnt"),
+            ("cosmount mount photos-1 -- -mnt", Some("photos-1"), "-mnt"),
+            ("cosmount mount --local /data -- /mnt", None, "/mnt"),
+            ("cosmount mount photos-1 /mnt --", Some("photos-1"), "/mnt"),
+        ];
+        for (line, source, mount_point) in table {
+            let Command::Mount(arguments) = read(line).unwrap().command else { panic!("{line}") };
+            assert_eq!((arguments.source.as_deref(), arguments.mount_point), (source, mount_point.into()), "{line}");
+        }
+        assert!(read("cosmount mount -- a-1 b-1 /mnt").is_err());
+        let Command::Doctor(arguments) = read("cosmount doctor -- photos-1 /mnt").unwrap().command else { panic!() };
+        assert_eq!((arguments.source.as_deref(), arguments.mount_point), (Some("photos-1"), Some("/mnt".into())));
+        assert!(matches!(read("cosmount unmount -- -mnt").unwrap().command, Command::Unmount(_)));
     }
 
     #[test]
@@ -1049,6 +1101,7 @@ mod tests {
                 "cosmount photos-1 /dev/fd/3 -o allow_other,dev",
                 "cosmount mount --by-mount photos-1 /dev/fd/3 -o allow_other,dev",
             ),
+            ("cosmount s3://photos/a /mnt -o rw", "cosmount mount --by-mount s3://photos/a /mnt -o rw"),
             ("cosmount mount.cosmount photos-1 /mnt -n", "cosmount mount --by-mount photos-1 /mnt"),
             ("cosmount mount photos-1 /mnt", "cosmount mount photos-1 /mnt"),
             ("cosmount serve /data", "cosmount serve /data"),

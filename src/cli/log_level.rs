@@ -15,5 +15,5 @@ pub(super) fn run(arguments: &LogArguments) -> Result<(), Failure> {
             return Ok(());
         }
     }
-    Err(Failure::new(Exit::Failed, format!("the mount on {mount} has not answered; its log is what it was")))
+    Err(Failure::new(Exit::Failed, format!("the mount on {mount} has not answered; its log is what it was: try again")))
 }

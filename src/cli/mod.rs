@@ -51,6 +51,7 @@ pub fn main() -> ExitCode {
     // Without it a core would hold keys, and bytes of files. It fails on kernels that do not know it, and nothing depends on it.
     let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
     let arguments = arguments::from_mount_helper(std::env::args_os().collect());
+    let arguments = arguments::with_the_last_behind_dashes(arguments);
     if let Some(flag) = arguments::secret_flag(&arguments) {
         let (origin, name) = ("command line".to_owned(), flag.to_owned());
         let failure = Failure::from(ConfigError::SecretAsOption { origin, name });

@@ -74,8 +74,9 @@ struct Decided {
 fn decide(request: MountRequest, is_daemon: bool, is_silent: bool) -> Result<Decided, Failure> {
     let environment = process_environment();
     // A daemon leaves the directory that relative paths are meant from.
-    let directory = std::env::current_dir()
-        .map_err(|error| Failure::new(Exit::Usage, format!("the present directory cannot be used: {error}")))?;
+    let directory = std::env::current_dir().map_err(|error| {
+        Failure::new(Exit::Usage, format!("the present directory cannot be used: {error}; go to another one"))
+    })?;
     let request = MountRequest { directory, ..request };
     let config = MountConfig::build(request.clone(), &environment)?;
     let sink = match &config.log_file {

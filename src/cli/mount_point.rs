@@ -95,7 +95,9 @@ pub(super) fn is_dead(mount_point: &Path) -> bool {
 /// Takes a mount out of the tree of names at once, whatever still uses it.
 pub(super) fn detach(mount_point: &Path) -> Result<(), Failure> {
     let failed = |reason: String| {
-        Failure::new(Exit::MountPoint, format!("{} cannot be unmounted: {reason}", mount_point.display()))
+        let shown = mount_point.display();
+        let sentence = format!("{shown} cannot be unmounted: {reason}; as root, umount -l {shown} takes it away");
+        Failure::new(Exit::MountPoint, sentence)
     };
     match rustix::mount::unmount(mount_point, rustix::mount::UnmountFlags::DETACH) {
         Ok(()) => return Ok(()),
@@ -120,7 +122,10 @@ pub(super) fn remount(mount_point: &Path, read_only: bool) -> Result<(), Failure
 
     let shown = mount_point.display();
     let refuse = |reason: &dyn std::fmt::Display| {
-        Failure::new(Exit::MountPoint, format!("{shown} cannot be mounted with other options: {reason}"))
+        Failure::new(
+            Exit::MountPoint,
+            format!("{shown} cannot be mounted with other options: {reason}; or unmount it, and mount it anew"),
+        )
     };
     let entry = real_path(mount_point).as_deref().and_then(mounted_at).filter(MountEntry::may_be_ours);
     let entry =

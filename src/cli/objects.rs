@@ -6,10 +6,11 @@ use tokio::runtime::Handle;
 
 use super::arguments::ObjectArguments;
 use super::failure::{Exit, Failure};
-use super::session::Bucket;
+use super::session::{self, Bucket};
 use super::sync::place;
 use super::{diagnosis, process_environment, status};
-use crate::config::{MountConfig, MountRequest, MountSource, OF_A_SERVICE, Settings};
+use crate::config::{Aspect, MountConfig, MountRequest, MountSource, OF_A_SERVICE, Service, Settings};
+use crate::monitor::CredentialStatus;
 use crate::object::ObjectKey;
 use crate::store::{ListRequest, ListedObject, ObjectStore, StoreError, StoreErrorKind};
 
@@ -21,6 +22,8 @@ pub(super) struct Objects {
     pub(super) named: Option<ObjectKey>,
     /// What keys begin with that is not shown.
     pub(super) hidden_prefix: String,
+    /// The key of the mount that they are in, which it gives to nobody.
+    mounted_by: Option<CredentialStatus>,
 }
 
 /// Which objects.
@@ -40,14 +43,28 @@ struct Named {
     hidden_prefix: String,
     /// Whether it is a directory, where that is known.
     is_directory: Option<bool>,
+    /// The key of the mount that it is in.
+    mounted_by: Option<CredentialStatus>,
 }
 
 impl Objects {
     /// Finds the bucket and what of it is meant.
     pub(super) async fn find(arguments: &ObjectArguments) -> Result<Objects, Failure> {
-        let Named { request, key, hidden_prefix, is_directory } = named(arguments)?;
-        let config = MountConfig::build(request, &process_environment())?;
-        let bucket = Bucket::reach(&config, &Handle::current()).await?;
+        let Named { request, key, hidden_prefix, is_directory, mounted_by } = named(arguments)?;
+        let config = match MountConfig::build(request, &process_environment()) {
+            Ok(config) => config,
+            Err(error) if error.aspect() == Aspect::Credentials => {
+                return Err(with_mounts_key(error.into(), None, mounted_by.as_ref()));
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let bucket = match Bucket::reach(&config, &Handle::current()).await {
+            Ok(bucket) => bucket,
+            Err(failure) => {
+                let own = own_id(&config).await;
+                return Err(with_mounts_key(failure, own.as_deref(), mounted_by.as_ref()));
+            }
+        };
         let is_directory = match is_directory {
             Some(known) => known || key.is_empty(),
             None => key.is_empty() || key.ends_with('/') || is_prefix(&bucket, &key).await?,
@@ -58,7 +75,7 @@ impl Objects {
             true => What::Below(format!("{key}/")),
             false => What::Key(ObjectKey::new(&key).map_err(|error| usage(format!("{key:?}: {error}")))?),
         };
-        Ok(Objects { bucket, what, named, hidden_prefix })
+        Ok(Objects { bucket, what, named, hidden_prefix, mounted_by })
     }
 
     /// All of them by listing, page after page.
@@ -86,7 +103,33 @@ impl Objects {
 
     /// What a refusal of the service means.
     pub(super) fn failed(&self, error: &StoreError) -> Failure {
-        diagnosis::explain(error, &self.bucket.subject).into()
+        let failure = diagnosis::explain(error, &self.bucket.subject).into();
+        match error.kind {
+            StoreErrorKind::Denied => {
+                with_mounts_key(failure, Some(&self.bucket.subject.secret_id), self.mounted_by.as_ref())
+            }
+            _ => failure,
+        }
+    }
+}
+
+/// The id that requests would be signed with, if there is any.
+async fn own_id(config: &MountConfig) -> Option<String> {
+    let Service::Remote { keys, .. } = &config.service else { return None };
+    session::first_key(keys, &config.network).await.ok().map(|key| key.secret_id())
+}
+
+/// The failure of a command that has no key, or not the right one, below a mount that has another: what that is.
+fn with_mounts_key(failure: Failure, own_id: Option<&str>, mounted_by: Option<&CredentialStatus>) -> Failure {
+    match mounted_by {
+        Some(key) if own_id != Some(&key.id) => {
+            let CredentialStatus { id, source, .. } = key;
+            let told = format!(
+                "the mount has the id {id} from {source}, and gives its key to nobody: this command takes one from its own environment and files"
+            );
+            Failure { sentence: format!("{}; {told}", failure.sentence), ..failure }
+        }
+        _ => failure,
     }
 }
 
@@ -103,11 +146,13 @@ async fn is_prefix(bucket: &Bucket, key: &str) -> Result<bool, Failure> {
 fn named(arguments: &ObjectArguments) -> Result<Named, Failure> {
     let text = &arguments.object;
     match text.split_once(":/") {
-        Some((bucket, key)) if !Path::new(text).exists() && bucket.parse::<MountSource>().is_ok() => Ok(Named {
+        // Any bucket of COS has a name that one of S3 may have; which it is, the configuration says.
+        Some((bucket, key)) if !Path::new(text).exists() && MountSource::of_s3(bucket).is_ok() => Ok(Named {
             request: MountRequest { source: Some(bucket.to_owned()), ..arguments.request() },
             key: key.to_owned(),
             hidden_prefix: String::new(),
             is_directory: None,
+            mounted_by: None,
         }),
         _ => in_a_mount(arguments, Path::new(text)),
     }
@@ -127,10 +172,17 @@ fn in_a_mount(arguments: &ObjectArguments, path: &Path) -> Result<Named, Failure
         place.below.push_str(&format!("{slash}{}", name.to_string_lossy()));
     }
     let status = status::ask(place.daemon, &place.mount_point.display().to_string())?;
-    let source: MountSource = status.source.parse()?;
     let mut as_mounted = Settings::default();
     for (name, value) in status.options.iter().filter(|(name, _)| OF_A_SERVICE.contains(&name.as_str())) {
         as_mounted.set("the mount", name, value)?;
+    }
+    let source = match as_mounted.s3 {
+        Some(true) => MountSource::of_s3(&status.source)?,
+        _ => status.source.parse()?,
+    };
+    // One that brings its own service was told of none.
+    if as_mounted.endpoint.is_none() && as_mounted.region.is_none() && as_mounted.accelerate.is_none() {
+        as_mounted.endpoint = Some(status.endpoint);
     }
     let request = arguments.request();
     let flags = request.flags.over(as_mounted);
@@ -140,6 +192,7 @@ fn in_a_mount(arguments: &ObjectArguments, path: &Path) -> Result<Named, Failure
         key: format!("{}{}", source.prefix, place.below),
         hidden_prefix: source.prefix,
         is_directory: Some(is_directory),
+        mounted_by: Some(status.credentials),
     })
 }
 

@@ -121,7 +121,9 @@ fn outcome(objects: &Objects, asked: &[Asked]) -> Result<(), Failure> {
             let count = asked.iter().filter(|asked| asked.state.is_err()).count();
             Err(Failure::new(
                 Exit::Service,
-                format!("{count} objects could not be asked for, the first because: {first}"),
+                format!(
+                    "{count} objects could not be asked for, the first because: {first}; see to the cause, and ask for all of them again"
+                ),
             ))
         }
     }

@@ -76,10 +76,14 @@ async fn listen(wanted: &str) -> Result<TcpListener, Failure> {
     }
     let cannot = |why: &dyn std::fmt::Display| Failure::new(Exit::Failed, format!("cannot listen on {wanted}: {why}"));
     let addresses = tokio::net::lookup_host((host, port)).await;
-    let addresses: Vec<SocketAddr> = addresses.map_err(|_| cannot(&format!("{host} has no address")))?.collect();
+    let addresses: Vec<SocketAddr> = addresses
+        .map_err(|_| cannot(&format!("{host} has no address; name an address of this machine, as 127.0.0.1")))?
+        .collect();
     TcpListener::bind(&addresses[..]).await.map_err(|error| match error.kind() {
         io::ErrorKind::AddrInUse => cannot(&"another program does already; name another port"),
-        io::ErrorKind::AddrNotAvailable => cannot(&"this machine has no such address"),
+        io::ErrorKind::AddrNotAvailable => {
+            cannot(&"this machine has no such address; see those that it has with ip addr")
+        }
         io::ErrorKind::PermissionDenied => cannot(&"only root may listen on ports below 1024; name a higher one"),
         _ => cannot(&error),
     })
@@ -163,7 +167,10 @@ impl TemporaryKey {
         let directory = std::env::temp_dir().join(format!("cosmount-serve-{}", std::process::id()));
         // Must not exist: what somebody else has prepared under that name is not for a secret.
         fs::DirBuilder::new().mode(0o700).create(&directory).map_err(|error: io::Error| {
-            Failure::new(Exit::Failed, format!("{} cannot be made: {error}", directory.display()))
+            Failure::new(
+                Exit::Failed,
+                format!("{} cannot be made: {error}; name another place in TMPDIR", directory.display()),
+            )
         })?;
         Ok(TemporaryKey { directory })
     }

@@ -181,6 +181,8 @@ pub(super) struct Left {
     pub(super) uploads: Vec<String>,
     /// Files that are published as far as they were written, and whose writers still had them open.
     pub(super) cut_off: Vec<String>,
+    /// Why the mount is still in the tree of names, if it is. Nothing answers there any more.
+    pub(super) attached: Option<String>,
 }
 
 /// What is said of files whose writers are cut off.
@@ -189,18 +191,27 @@ pub(super) const CUT_OFF: &str = "though a program still had it open for writing
 impl Left {
     /// A sentence with all of it, if there is any.
     pub(super) fn outcome(&self) -> Result<(), Failure> {
-        let unpublished = format!("this could not be published: {}", self.unpublished.join("; "));
+        let unpublished = format!(
+            "this could not be published: {}; see to the cause, and write it again from where it came",
+            self.unpublished.join("; ")
+        );
         let uploads = format!(
             "these uploads could not be aborted and stay in the bucket until it is mounted again: {}",
             self.uploads.join("; ")
         );
-        let sentence = match (self.unpublished.is_empty(), self.uploads.is_empty()) {
-            (true, true) => return Ok(()),
-            (false, true) => unpublished,
-            (true, false) => uploads,
-            (false, false) => format!("{unpublished}; {uploads}"),
-        };
-        Err(Failure::new(Exit::Unpublished, sentence))
+        let mut sentences = Vec::new();
+        sentences.extend((!self.unpublished.is_empty()).then_some(unpublished));
+        sentences.extend((!self.uploads.is_empty()).then_some(uploads));
+        match (&self.attached, sentences.is_empty()) {
+            (None, true) => Ok(()),
+            (Some(attached), true) => {
+                Err(Failure::new(Exit::MountPoint, format!("everything is published, but {attached}")))
+            }
+            (attached, false) => {
+                sentences.extend(attached.clone());
+                Err(Failure::new(Exit::Unpublished, sentences.join("; ")))
+            }
+        }
     }
 }
 
@@ -606,7 +617,7 @@ impl Session {
             unpublished = self.publish_until(deadline) => unpublished,
             () = self.tell_progress(asker) => BTreeMap::new(),
         };
-        self.detach();
+        let attached = self.detach();
         let again = self.fs.state().unpublished_keys();
         if !again.is_empty() {
             let failed = self.publish_until(deadline.max(Instant::now() + LAST_PUBLISH_MIN)).await;
@@ -622,7 +633,7 @@ impl Session {
         }
         let until = tokio::time::sleep(ORPHANS_TIMEOUT.min(deadline.saturating_duration_since(Instant::now())));
         self.recovery.end(hidden_are_gone.is_ok(), until).await;
-        self.left(unpublished, &waiting)
+        Left { attached, ..self.left(unpublished, &waiting) }
     }
 
     /// What is left of files of which those `waiting` were not published when the mount was told to end.
@@ -630,7 +641,7 @@ impl Session {
         let is_cut_off = |path: &String| waiting.contains(path) && !unpublished.contains_key(path);
         let cut_off = self.fs.state().being_written().into_iter().filter(is_cut_off).collect();
         let unpublished = unpublished.into_iter().map(|(path, reason)| format!("{path}: {reason}")).collect();
-        Left { unpublished, uploads: self.recovery.unfinished_uploads(), cut_off }
+        Left { unpublished, uploads: self.recovery.unfinished_uploads(), cut_off, attached: None }
     }
 
     /// Tells whoever waits what for, for as long as it goes on.
@@ -668,28 +679,27 @@ impl Session {
 
     /// What is left when somebody does not want to wait any longer.
     fn given_up(&self, reason: &str) -> Left {
-        self.detach();
-        self.left(self.unpublished_because(reason), &[])
+        let attached = self.detach();
+        Left { attached, ..self.left(self.unpublished_because(reason), &[]) }
     }
 
     /// Takes the mount out of the tree of names, if it is still there. Programs that have files open keep them for as
-    /// long as this process lives.
-    fn detach(&self) {
+    /// long as this process lives. Returns why it stays there, if it does.
+    fn detach(&self) -> Option<String> {
         if self.is_given {
             let shown = self.mount_point.display();
             log::info!("{shown} is unmounted by whoever has mounted it; from now on nothing answers there");
-            return;
+            return None;
         }
         // Somebody else may have unmounted it, and mounted anew while this one was publishing.
         let is_ours = |entry: MountEntry| {
             entry.may_be_ours() && self.device.as_ref().is_none_or(|device| *device == entry.device)
         };
         if self.has_ended.load(Ordering::SeqCst) || !mount_point::mounted_at(&self.mount_point).is_some_and(is_ours) {
-            return;
+            return None;
         }
-        if let Err(failure) = mount_point::detach(&self.mount_point) {
-            log::error!("{}", failure.sentence);
-        }
+        let failed = mount_point::detach(&self.mount_point).err().map(|failure| failure.sentence);
+        failed.inspect(|sentence| log::error!("{sentence}"))
     }
 
     fn other_askers(&mut self) -> Vec<Asker> {

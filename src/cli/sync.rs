@@ -40,7 +40,10 @@ fn outcome(unpublished: &[String]) -> Result<(), Failure> {
     if unpublished.is_empty() {
         return Ok(());
     }
-    let sentence = format!("this could not be published: {}", unpublished.join("; "));
+    let sentence = format!(
+        "this could not be published: {}; it is kept: see to the cause, and sync again",
+        unpublished.join("; ")
+    );
     Err(Failure::new(Exit::Unpublished, sentence))
 }
 
@@ -80,7 +83,8 @@ pub(super) fn place(path: &Path) -> Result<Place, Failure> {
     }
     // Not the last component: it may be a mount that is dead, or a link whose target is not what is meant.
     let real = mount_point::real_path(path).filter(|real| real.symlink_metadata().is_ok() || is_mounted(real));
-    let real = real.ok_or_else(|| refuse(format!("{shown} does not exist")))?;
+    let real =
+        real.ok_or_else(|| refuse(format!("{shown} does not exist; see what is mounted with `cosmount status`")))?;
     // The innermost mount is the one that it is in.
     let mounted = real.ancestors().find_map(|path| Some((path, mount_point::mounted_at(path)?)));
     if let Some((mount_point, entry)) = mounted.filter(|(_, entry)| entry.may_be_ours()) {

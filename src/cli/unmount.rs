@@ -82,6 +82,7 @@ fn ask(daemon: UnixStream, path: &Path) -> Result<(), Failure> {
             Answer::Unpublished { what } => left.unpublished.push(what),
             Answer::Upload { what } => left.uploads.push(what),
             Answer::CutOff { path } => terminal::warn(&format!("{path} is published as it is, {CUT_OFF}")),
+            Answer::Attached { why } => left.attached = Some(why),
             Answer::Done => done = true,
             _ => {}
         }
@@ -93,6 +94,8 @@ fn ask(daemon: UnixStream, path: &Path) -> Result<(), Failure> {
         );
         return Err(Failure::new(Exit::Unpublished, sentence));
     }
-    left.outcome()
-        .map_err(|failure| Failure { sentence: format!("{shown} is unmounted, but {}", failure.sentence), ..failure })
+    left.outcome().map_err(|failure| match left.attached {
+        Some(_) => failure,
+        None => Failure { sentence: format!("{shown} is unmounted, but {}", failure.sentence), ..failure },
+    })
 }

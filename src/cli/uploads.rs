@@ -122,9 +122,13 @@ pub(super) fn known(origin: &str, config: &MountConfig) -> Result<[HashSet<Uploa
     match journal::known_uploads(&directory, &owner(origin, config)) {
         Ok(known) => Ok(known),
         // Without them nobody could say which are those of a mount that lives.
-        Err(error) if error.kind() != ErrorKind::NotFound => {
-            Err(Failure::new(Exit::Failed, format!("{} cannot be read: {error}", directory.display())))
-        }
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(Failure::new(
+            Exit::Failed,
+            format!(
+                "{} cannot be read: {error}; ask as the user who mounts, or name another --state-dir",
+                directory.display()
+            ),
+        )),
         Err(_) => Ok(Default::default()),
     }
 }

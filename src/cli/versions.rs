@@ -31,7 +31,9 @@ pub(super) fn run(arguments: &VersionsArguments) -> Result<(), Failure> {
         }
         if found.is_empty() {
             let what = &arguments.objects.object;
-            return Err(Failure::new(Exit::Failed, format!("{what}: there is no version of it, and nothing below it")));
+            return Err(Failure::new(Exit::Failed, format!(
+                "{what}: there is no version of it, and nothing below it; cosmount versions of what it was in shows what there is"
+            )));
         }
         Ok(())
     })

@@ -176,6 +176,7 @@ fn rule_of(mut fields: Fields<'_>) -> Result<FaultRule, Mistake> {
     let part = fields.get("part", |value| {
         u16::try_from(whole(value, 1)?).map_err(|_| Mistake::at(&value.span(), "there is no part of that number"))
     })?;
+    let without = fields.get("without", |value| text(value).map(str::to_ascii_lowercase))?;
     let when = when(&mut fields)?;
     let limit = fields.get("limit", |value| whole(value, 0))?;
     let span = fields.span.clone();
@@ -190,8 +191,8 @@ fn rule_of(mut fields: Fields<'_>) -> Result<FaultRule, Mistake> {
         Fault::Listing(_) if ops.iter().any(|op| *op != Op::ListObjects) => {
             Err(Mistake::at(&span, "\"listing\" is about op = \"ListObjects\" alone"))
         }
-        Fault::Listing(_) => Ok(FaultRule { ops: vec![Op::ListObjects], key, part, when, limit, fault }),
-        _ => Ok(FaultRule { ops, key, part, when, limit, fault }),
+        Fault::Listing(_) => Ok(FaultRule { ops: vec![Op::ListObjects], key, part, without, when, limit, fault }),
+        _ => Ok(FaultRule { ops, key, part, without, when, limit, fault }),
     }
 }
 
@@ -348,13 +349,14 @@ mod tests {
 
     #[test]
     fn a_rule_says_which_requests_and_what_becomes_of_them() {
-        let text = "seed = 7\n[[rule]]\nop = ['UploadPart', 'PutObject']\nkey = 'a/*'\npart = 37\nprobability = 0.25\n\
+        let text = "seed = 7\n[[rule]]\nop = ['UploadPart', 'PutObject']\nkey = 'a/*'\npart = 37\nwithout = 'X-Cos-Acl'\nprobability = 0.25\n\
                     limit = 3\nkind = 'status'\ncode = 'SlowDown'\n[[rule]]\nkind = 'listing'\npage = 'repeat'\n";
         let plan = parse(text).unwrap();
         let first = FaultRule {
             ops: vec![Op::UploadPart, Op::PutObject],
             key: Some("a/*".into()),
             part: Some(37),
+            without: Some("x-cos-acl".into()),
             when: FaultWhen::Probability(0.25),
             limit: Some(3),
             fault: Fault::Status { status: 503, code: Some(Code::SlowDown) },

@@ -143,20 +143,23 @@ impl MountConfig {
         let default_bucket = if request.local.is_some() { Some(LOCAL_BUCKET.to_owned()) } else { coscmd.bucket() };
         let named = with_bucket(request.source, default_bucket)?;
         let typed = request.flags.over(mount_options::parse(&request.mount_options)?);
-        let source = match typed.s3.or(environment.settings()?.s3) {
-            Some(true) => MountSource::of_s3(&named)?,
-            _ if named.starts_with("s3://") => MountSource::of_s3(&named)?,
-            _ => named.parse()?,
-        };
         let mut warnings = about(Aspect::Configuration, unused(&typed, request.local.is_some()));
-        let sections = configs.iter().flat_map(|(path, config)| unused_sections(path, config, &source));
-        warnings.extend(about(Aspect::Configuration, sections));
         let mut settings = typed.over(environment.settings()?);
+        // What a file says is said of a bucket by its name, and it may be the file that says which kind of name that is.
+        let bucket = MountSource::bucket_in(&named);
         let mut prices = SaidPrices::default();
         for (_, config) in &configs {
-            settings = settings.over(config.settings(source.bucket.as_str()));
-            prices = prices.over(config.prices(source.bucket.as_str()));
+            settings = settings.over(config.settings(bucket));
+            prices = prices.over(config.prices(bucket));
         }
+        if request.local.is_some() {
+            settings.s3 = None;
+        } else if named.starts_with("s3://") {
+            settings.s3 = settings.s3.or(Some(true));
+        }
+        let source = if settings.s3 == Some(true) { MountSource::of_s3(&named)? } else { named.parse()? };
+        let sections = configs.iter().flat_map(|(path, config)| unused_sections(path, config, &settings, bucket));
+        warnings.extend(about(Aspect::Configuration, sections));
         let prices = prices.decided().map_err(|reason| invalid("prices", reason))?;
         let Settings { credentials_file, ca_bundle, log_file, state_dir, .. } = &mut settings;
         for path in [credentials_file, ca_bundle, log_file, state_dir] {
@@ -272,9 +275,12 @@ fn read_configs(request: &MountRequest, environment: &Environment) -> Result<Vec
 }
 
 /// Settings that choose a service and its credentials, which a mount that brings its own has no use for.
-pub const OF_A_SERVICE: [&str; 10] = [
+pub const OF_A_SERVICE: [&str; 13] = [
     "region",
     "endpoint",
+    "s3",
+    "path_style",
+    "profile",
     "internal",
     "accelerate",
     "proxy",
@@ -293,10 +299,11 @@ fn unused(typed: &Settings, is_local: bool) -> Vec<String> {
 }
 
 /// Sections of a configuration file that no mount, or not this one, has a use for.
-fn unused_sections(path: &Path, config: &ConfigFile, source: &MountSource) -> Vec<String> {
-    let bucket = source.bucket.as_str();
+fn unused_sections(path: &Path, config: &ConfigFile, settings: &Settings, bucket: &str) -> Vec<String> {
     let names: Vec<&str> = config.bucket_sections().collect();
-    let nobodys = |name: &&&str| BucketName::new(**name).is_err();
+    // One that COS cannot have may be one of S3, where the configuration is for both.
+    let is_s3 = |name: &str| settings.s3 == Some(true) || config.settings(name).s3 == Some(true);
+    let nobodys = |name: &&&str| BucketName::new(**name).is_err() && !is_s3(name);
     let mut told: Vec<String> = names
         .iter()
         .filter(nobodys)
@@ -702,6 +709,61 @@ mod tests {
         let environment = Environment::from([("AWS_ACCESS_KEY_ID", "y")]).with_system_directory("/nonexistent");
         let error = MountConfig::build(request(), &environment).unwrap_err().to_string();
         assert!(error.starts_with("no credentials found: AWS_ACCESS_KEY_ID of the environment is not read"), "{error}");
+    }
+
+    /// Who says that the service speaks S3 decides what a bucket may be called, wherever it is said.
+    #[test]
+    fn a_bucket_of_s3_is_one_wherever_that_is_said() {
+        let directory = tempfile::tempdir().unwrap();
+        let built = |config: &str, variable: &str, options: &str, source: &str| {
+            let path = directory.path().join("config.toml");
+            std::fs::write(&path, config).unwrap();
+            let keys = [
+                ("COS_SECRETID", "i"),
+                ("COS_SECRETKEY", "k"),
+                ("AWS_ACCESS_KEY_ID", "i"),
+                ("AWS_SECRET_ACCESS_KEY", "k"),
+            ];
+            let said =
+                keys.into_iter().chain([("COSMOUNT_S3", variable)]).map(|(name, value)| (name.into(), value.into()));
+            let environment = Environment::new(said).with_system_directory("/nonexistent");
+            let mount_options = vec![options.to_owned()];
+            let request =
+                MountRequest { source: Some(source.into()), config_file: Some(path), mount_options, ..request() };
+            MountConfig::build(request, &environment)
+        };
+        let of_s3 = [
+            ("s3 = true", "", "rw", "photos:/a"),
+            ("[bucket.photos]\ns3 = true", "", "rw", "photos:/a"),
+            ("[bucket.photos]\ns3 = true", "", "rw", "s3://photos/a"),
+            ("", "true", "rw", "photos:/a"),
+            ("", "", "s3", "photos:/a"),
+            ("s3 = false", "", "s3", "photos:/a"),
+            ("", "", "rw", "s3://photos/a"),
+        ];
+        for (config, variable, options, source) in of_s3 {
+            let decided = built(config, variable, options, source).unwrap();
+            assert_eq!(
+                (decided.source.to_string().as_str(), decided.settings.s3),
+                ("photos:/a", Some(true)),
+                "{config}"
+            );
+            assert!(decided.warnings.is_empty(), "{config}: {:?}", decided.warnings);
+            let Service::Remote { endpoint, .. } = decided.service else { panic!("not remote") };
+            assert_eq!(endpoint, Endpoint::s3(None, "ap-beijing", false).unwrap(), "{config}");
+        }
+        let of_cos = [
+            ("", "", "rw"),
+            ("[bucket.films]\ns3 = true", "", "rw"),
+            ("s3 = true", "", "s3=no"),
+            ("s3 = true", "false", "rw"),
+        ];
+        for (config, variable, options) in of_cos {
+            let refused = built(config, variable, options, "photos:/a").unwrap_err();
+            assert!(matches!(refused, ConfigError::Source { .. }), "{config}: {refused}");
+            assert!(built(config, variable, options, "photos-125:/a").is_ok());
+        }
+        assert!(built("", "", "s3=no", "s3://photos/a").is_err());
     }
 
     #[test]

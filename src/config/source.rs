@@ -34,6 +34,14 @@ impl MountSource {
         MountSource::read(text, "s3://", BucketName::of_s3)
     }
 
+    /// The name of the bucket in any of these forms, before it is known which of the two it is. It may be no name at all.
+    pub(super) fn bucket_in(text: &str) -> &str {
+        match ["cos://", "s3://"].iter().find_map(|scheme| text.strip_prefix(scheme)) {
+            Some(rest) => rest.split('/').next().unwrap_or(rest),
+            None => text.split(':').next().unwrap_or(text),
+        }
+    }
+
     fn read(
         text: &str,
         scheme: &str,
@@ -42,6 +50,9 @@ impl MountSource {
         let refused = |reason: String| ConfigError::Source { text: text.to_owned(), reason };
         let (bucket, prefix) = match text.strip_prefix(scheme) {
             Some(rest) => rest.split_once('/').unwrap_or((rest, "")),
+            None if text.contains("://") => {
+                return Err(refused(format!("it is written BUCKET:/PREFIX, or {scheme}BUCKET/PREFIX")));
+            }
             None => text.split_once(':').unwrap_or((text, "")),
         };
         let bucket = name(bucket.to_owned()).map_err(|error| refused(error.to_string()))?;
@@ -84,6 +95,10 @@ mod tests {
         for (text, bucket, prefix) in table {
             let source: MountSource = text.parse().unwrap();
             assert_eq!((source.bucket.as_str(), source.prefix.as_str()), (bucket, prefix), "{text:?}");
+            assert_eq!(MountSource::bucket_in(text), bucket);
+        }
+        for text in ["photos", "photos:/a:b", "photos:a", "s3://photos/a:b", "s3://photos"] {
+            assert_eq!((MountSource::bucket_in(text), MountSource::of_s3(text).is_ok()), ("photos", true), "{text:?}");
         }
         assert_eq!("photos-125:/2024/".parse::<MountSource>().unwrap().to_string(), "photos-125:/2024");
     }
@@ -93,6 +108,10 @@ mod tests {
         for text in ["photos", "", ":/x", "photos-125:/a/../b", "photos-125:/a//b", "Photos-125"] {
             assert!(text.parse::<MountSource>().is_err(), "{text:?}");
         }
+        // Of the other kind, each.
+        let refused = MountSource::of_s3("cos://photos-125/a").unwrap_err().to_string();
+        assert!(refused.ends_with("or s3://BUCKET/PREFIX"), "{refused}");
+        assert!("s3://photos-125/a".parse::<MountSource>().is_err());
         let long = |bytes: usize| format!("photos-125:/{}", "p".repeat(bytes)).parse::<MountSource>();
         assert!(long(785).is_ok() && long(786).is_err());
     }

@@ -15,7 +15,7 @@ use crate::wire::operation::{
 use super::answer::{Answer, Payload};
 use super::refusal::Refusal;
 use super::request_body::RequestBody;
-use super::service::{REGION, Service, Target};
+use super::service::{Service, Target};
 use super::storage::{
     ListQuery, ListedUpload, ObjectRecord, Rule, StorageError, UploadQuery, VersionQuery, VersionRecord,
     VersioningRecord, time_of,
@@ -25,12 +25,12 @@ use super::storage::{
 const BUCKET_REGION: &str = "x-cos-bucket-region";
 
 impl Service {
-    pub(super) fn get_service(&self) -> Result<Answer, Refusal> {
+    pub(super) fn get_service(&self, target: &Target) -> Result<Answer, Refusal> {
         let buckets = self.storage.buckets()?;
         let owner = buckets.first().map(|(bucket, _)| bucket.appid().to_owned()).unwrap_or_default();
         let entry = |(bucket, record): (BucketName, super::storage::BucketRecord)| BucketEntry {
             name: bucket.as_str().to_owned(),
-            location: REGION.to_owned(),
+            location: target.region.clone(),
             created: time_of(record.created),
         };
         let buckets = buckets.into_iter().map(entry).collect();
@@ -49,17 +49,17 @@ impl Service {
 
     pub(super) fn head_bucket(&self, target: &Target) -> Result<Answer, Refusal> {
         self.require_bucket(target)?;
-        Ok(Answer::empty().with(BUCKET_REGION, target.rules.region))
+        Ok(Answer::empty().with(BUCKET_REGION, &target.region))
     }
 
     pub(super) async fn delete_bucket(&self, target: &Target) -> Result<Answer, Refusal> {
-        self.storage.delete_bucket(target.bucket()?).await?;
+        self.storage.delete_bucket(target.bucket()?, target.rules.uploads_keep_buckets).await?;
         Ok(Answer::no_content())
     }
 
     pub(super) fn get_bucket_location(&self, target: &Target) -> Result<Answer, Refusal> {
         self.require_bucket(target)?;
-        Ok(Answer::xml(Location(target.rules.region.to_owned()).encode()))
+        Ok(Answer::xml(Location(target.region.clone()).encode()))
     }
 
     pub(super) fn get_bucket_versioning(&self, target: &Target) -> Result<Answer, Refusal> {
@@ -148,7 +148,7 @@ impl Service {
             contents: page.objects.into_iter().map(|(key, record)| contents(key, record, owner)).collect(),
         };
         let payload = Payload::Listing(Box::new(result));
-        Ok(Answer { payload, ..Answer::empty() }.with(BUCKET_REGION, target.rules.region))
+        Ok(Answer { payload, ..Answer::empty() }.with(BUCKET_REGION, &target.region))
     }
 
     pub(super) fn list_multipart_uploads(

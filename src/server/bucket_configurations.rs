@@ -39,7 +39,8 @@ impl Service {
             return Err(Code::InternalError.into());
         };
         self.storage.configure(target.bucket()?, kind.parameter(), Some(document)).await?;
-        Ok(Answer::empty())
+        // As both services answer it.
+        Ok(if kind == BucketConfiguration::Policy { Answer::no_content() } else { Answer::empty() })
     }
 
     pub(super) async fn delete_bucket_configuration(

@@ -12,6 +12,7 @@ mod bucket_configurations;
 mod connection;
 mod connections;
 mod credentials;
+mod cross_origin;
 mod digest;
 mod faults;
 mod header_case;

@@ -31,9 +31,6 @@ pub(super) const NEXT_APPEND_POSITION: &str = "x-cos-next-append-position";
 /// The header with the kind of a digest of an object.
 const CHECKSUM_TYPE: &str = "x-cos-checksum-type";
 
-/// The type of an object whose writer named none.
-const DEFAULT_CONTENT_TYPE: &str = "application/octet-stream";
-
 impl Service {
     pub(super) async fn put_object(
         &self,
@@ -62,7 +59,7 @@ impl Service {
         match judge_conditions(&head.conditions, &record)? {
             Some(not_modified) => Ok(not_modified),
             None => {
-                let described = self.described(&record);
+                let described = self.described(target, &head.key, &record);
                 let described =
                     if head.with_digest { with_digest(described, record.digest.as_ref()) } else { described };
                 Ok(Answer { payload: Payload::Head { bytes: record.size }, ..described })
@@ -76,7 +73,7 @@ impl Service {
             return Ok(not_modified);
         }
         record.require_readable(self.clock.unix_seconds())?;
-        let mut answer = self.described(&record);
+        let mut answer = self.described(target, &get.key, &record);
         for (name, value) in get.overrides.headers() {
             answer.set(name, header_value(value));
         }
@@ -133,10 +130,10 @@ impl Service {
     }
 
     /// What HEAD and GET both say of an object.
-    pub(super) fn described(&self, record: &ObjectRecord) -> Answer {
+    pub(super) fn described(&self, target: &Target, key: &ObjectKey, record: &ObjectRecord) -> Answer {
         let mut answer = with_version(Answer { headers: encode_head(&record.head()), ..Answer::empty() }, record);
         if record.attributes.fields.content_type.is_none() {
-            answer.set("content-type", DEFAULT_CONTENT_TYPE);
+            answer.set("content-type", (target.rules.type_of)(key.as_str()));
         }
         let tags = record.attributes.tagging.as_deref().and_then(|tagging| tags_of(tagging).ok());
         if let Some(tags) = tags {

@@ -15,12 +15,13 @@ use hyper::{Request, Response};
 
 use crate::clock::Clock;
 use crate::object::{BucketName, Limits, ObjectAttributes, Tags};
+use crate::wire::address::{Addressed, region_of_url};
 use crate::wire::answer::ErrorBody;
 use crate::wire::code::Code;
 use crate::wire::date;
 use crate::wire::dialect::{Rules, Spoken};
 use crate::wire::escape::{QueryPair, escape_path, parse_query, unescape};
-use crate::wire::operation::{Operation, PassedHeaders, RequestError, TAGGING_DIRECTIVE};
+use crate::wire::operation::{BodyChecks, Operation, PassedHeaders, RequestError, TAGGING_DIRECTIVE};
 use crate::wire::request::{Headers, Method};
 use crate::wire::sign::{Credentials, Signable, SignatureError, TOKEN};
 
@@ -34,8 +35,8 @@ use super::refusal::Refusal;
 use super::request_body::RequestBody;
 use super::storage::{Attributes, Storage};
 
-/// The region that the buckets of this machine are in.
-pub(super) const REGION: &str = "local";
+/// The region that the buckets of this machine are in, where nobody names another.
+const REGION: &str = "local";
 
 /// What all requests share.
 pub(super) struct Service {
@@ -90,6 +91,8 @@ pub(super) struct Target {
     /// The bucket; the service itself has none.
     pub bucket: Option<BucketName>,
     pub host: String,
+    /// The region that its host names.
+    pub region: String,
     pub rules: Rules,
 }
 
@@ -162,9 +165,13 @@ impl Service {
     }
 
     async fn serve(&self, head: &Head, body: &mut RequestBody, course: &mut Course<'_>) -> Result<Answer, Refusal> {
+        if head.method_text == "OPTIONS" {
+            let addressed = self.addressed(head, course.exchange)?;
+            return self.preflight(&self.target(head, &addressed), Headers(&head.lines()));
+        }
         let (target, decoded) = self.decode(head, course.exchange)?;
         if let (Some(faults), Ok(operation)) = (&self.faults, &decoded)
-            && let Some(mut struck) = faults.strike(operation)
+            && let Some(mut struck) = faults.strike(operation, Headers(&head.lines()))
         {
             let served = self.serve_struck(head, (target, decoded?), body, course, &mut struck).await;
             course.struck = Some(struck);
@@ -174,7 +181,9 @@ impl Service {
         self.authorize(head, 0, body)?;
         course.serving.was_signed();
         let operation = decoded?;
-        self.dispatch(operation, &target, body).await
+        let mut answer = self.dispatch(operation, &target, body).await?;
+        answer.headers.extend(self.for_page(&target, &head.method_text, Headers(&head.lines())));
+        Ok(answer)
     }
 
     /// Which operation the request is, and what the log can say of it even if it is refused.
@@ -184,10 +193,7 @@ impl Service {
         head: &Head,
         exchange: &mut Exchange,
     ) -> Result<(Target, Result<Operation, RequestError>), Refusal> {
-        let exists = |bucket: &BucketName| self.storage.bucket(bucket).is_ok_and(|found| found.is_some());
-        let default = self.default_bucket.as_ref().filter(|_| !head.may_list_buckets());
-        let addressed = head.spoken.addressed(&head.host, &head.path, exists, default)?;
-        exchange.about(addressed.bucket.as_ref().map_or("", BucketName::as_str), &addressed.key);
+        let addressed = self.addressed(head, exchange)?;
         let method = head.method.ok_or(Code::MethodNotAllowed)?;
         let decoded = head.spoken.decode(method, &addressed, head.query(), Headers(&head.lines()));
         if let Ok(operation) = &decoded {
@@ -201,8 +207,22 @@ impl Service {
                 _ => {}
             }
         }
-        let rules = head.spoken.rules(self.limits, REGION);
-        Ok((Target { bucket: addressed.bucket, host: head.host.clone(), rules }, decoded))
+        Ok((self.target(head, &addressed), decoded))
+    }
+
+    /// The bucket and key of a request, which the log is told.
+    fn addressed(&self, head: &Head, exchange: &mut Exchange) -> Result<Addressed, Refusal> {
+        let exists = |bucket: &BucketName| self.storage.bucket(bucket).is_ok_and(|found| found.is_some());
+        let default = self.default_bucket.as_ref().filter(|_| !head.may_list_buckets());
+        let addressed = head.spoken.addressed(&head.host, &head.path, exists, default)?;
+        exchange.about(addressed.bucket.as_ref().map_or("", BucketName::as_str), &addressed.key);
+        Ok(addressed)
+    }
+
+    fn target(&self, head: &Head, addressed: &Addressed) -> Target {
+        let rules = head.spoken.rules(self.limits);
+        let region = region_of_url(&head.host).or(rules.unnamed_region).unwrap_or(REGION).to_owned();
+        Target { bucket: addressed.bucket.clone(), host: head.host.clone(), region, rules }
     }
 
     /// Judges the signature by a clock that is `skew` seconds ahead of ours, and tells the body what it is signed as.
@@ -259,10 +279,12 @@ impl Service {
         body: &mut RequestBody,
     ) -> Result<Answer, Refusal> {
         if let Operation::CompleteMultipartUpload(_) = operation {
-            operation.read_body(&body.xml(&body.checks()).await?)?;
+            // The digest in its headers is that of the object.
+            let checks = BodyChecks { digest: None, ..body.checks() };
+            operation.read_body(&body.xml(&checks).await?)?;
         }
         match operation {
-            Operation::GetService => self.get_service(),
+            Operation::GetService => self.get_service(target),
             Operation::PutBucket => self.put_bucket(target, body).await,
             Operation::HeadBucket => self.head_bucket(target),
             Operation::DeleteBucket => self.delete_bucket(target).await,

@@ -119,7 +119,7 @@ impl Service {
             size: wants("ObjectSize").then_some(record.size),
         };
         let mut answer = Answer::xml(attributes.encode());
-        let described = self.described(&record).headers.into_iter();
+        let described = self.described(target, &get.key, &record).headers.into_iter();
         answer.headers.extend(described.filter(|(name, _)| name == "last-modified" || name == "x-cos-version-id"));
         Ok(answer)
     }

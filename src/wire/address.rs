@@ -351,10 +351,11 @@ impl Addressed {
             return Ok(Addressed { bucket: None, key: key.to_owned() });
         }
         let (segment, rest) = key.split_once('/').unwrap_or((key, ""));
-        let named = BucketName::new(segment).ok();
-        if let Some(bucket) = named.clone().filter(|bucket| exists(bucket)) {
+        // One that exists may have a name that S3 alone takes.
+        if let Some(bucket) = BucketName::of_s3(segment).ok().filter(|bucket| exists(bucket)) {
             return Ok(Addressed { bucket: Some(bucket), key: rest.to_owned() });
         }
+        let named = BucketName::new(segment).ok();
         if is_regional(&host) && key.is_empty() {
             return Ok(Addressed { bucket: None, key: String::new() });
         }

@@ -179,6 +179,8 @@ codes! {
     NoSuchLifecycleConfiguration 404 NotConfigured No "There is no lifecycle configuration.";
     NoSuchCORSConfiguration 404 NotConfigured No "There is no CORS configuration.";
     NoSuchBucketPolicy 404 NotConfigured No "There is no bucket policy.";
+    NoSuchPublicAccessBlockConfiguration 404 NotConfigured No "There is no configuration of public access.";
+    OwnershipControlsNotFoundError 404 NotConfigured No "There are no ownership controls.";
     NoSuchWebsiteConfiguration 404 NotConfigured No "There is no website configuration.";
     ReplicationConfigurationNotFoundError 404 NotConfigured No "There is no replication configuration.";
     NoSuchEncryptionConfiguration 404 NotConfigured No "There is no encryption configuration.";

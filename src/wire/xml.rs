@@ -193,6 +193,13 @@ impl XmlWriter {
         self.close(name);
     }
 
+    /// An element with attributes, which are written as they are, and with what `content` writes.
+    pub(super) fn element_with(&mut self, name: &str, attributes: &str, content: impl FnOnce(&mut XmlWriter)) {
+        self.open(&format!("{name} {attributes}"));
+        content(self);
+        self.close(name);
+    }
+
     /// An element with a text.
     pub(super) fn leaf(&mut self, name: &str, text: impl fmt::Display) {
         self.open(name);

@@ -4,7 +4,7 @@ use std::fs;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use crate::bed::{BUCKET, Done, Home, ID, KEY};
+use crate::bed::{BUCKET, Done, Home, ID, KEY, Service};
 use crate::issuer::{Issuer, SECRET, WORKLOAD_TOKEN};
 
 /// How long a key lives, how long the load lasts, and how long nobody issues a key each time.
@@ -157,4 +157,43 @@ fn keys_that_a_program_tells_are_renewed_under_load() {
 #[test]
 fn keys_in_a_file_are_renewed_under_load() {
     renewed_under_load(Kind::File);
+}
+
+/// A mount gives its key to nobody. Who asks for something in it needs one, and is told which it was.
+#[test]
+fn commands_below_a_mount_say_which_key_it_has_where_they_have_another_or_none() {
+    let home = Home::new();
+    let service = Service::start(&home);
+    home.mounted(&service, &[]);
+    std::fs::write(home.mount_point().join("file"), "x").unwrap();
+    let told = "; the mount has the id AKIDtest from environment (COS_SECRETID), and gives its key to nobody";
+    for command in ["restore", "versions"] {
+        home.run(&[command, "mnt/file"]).failed(2, &format!("(mode 0600), or give --credentials-file FILE, or --cam-role auto on a virtual machine that has a role{told}"));
+        let with = |id: &str| {
+            let mut program = home.program();
+            program.args([command, "mnt/file"]).env("COS_SECRETID", id).env("COS_SECRETKEY", KEY);
+            Done::of(program.output().unwrap())
+        };
+        let other = with("AKIDother");
+        assert!(other.code == Some(3) && other.stderr.contains("does not know the secret id AKIDother"), "{other:?}");
+        assert!(other.stderr.contains(told), "{other:?}");
+        let same = with(ID);
+        assert!(!same.stderr.contains("the mount has the id"), "{command}: {same:?}");
+    }
+    home.unmount().succeeded();
+}
+
+/// One that brings its own service was told of none, and says itself where that is.
+#[test]
+fn commands_below_a_local_mount_reach_its_service() {
+    let home = Home::new();
+    Done::of(home.program().args(["mount", "--local", "data", "mnt"]).output().unwrap()).succeeded();
+    std::fs::write(home.mount_point().join("file"), "x").unwrap();
+    let told = home.run(&["versions", "mnt/file"]);
+    assert!(told.code == Some(2) && told.stderr.contains("the mount has the id "), "{told:?}");
+    let kept = std::fs::read_to_string(home.path().join("data/credentials")).unwrap();
+    let file = home.write("key", kept.trim(), 0o600);
+    let done = home.run(&["versions", "mnt/file", "--credentials-file", file.to_str().unwrap()]);
+    assert_eq!((done.code, done.stdout.lines().count()), (Some(0), 1), "{done:?} {kept}");
+    home.unmount().succeeded();
 }

@@ -5,9 +5,10 @@
 use std::net::TcpListener;
 use std::process::Command;
 
+use cosmount::store::{ListRequest, ObjectStore};
 use serde_json::Value;
 
-use crate::bed::{BUCKET, Done, Home, ID, KEY, Service};
+use crate::bed::{AS_NOBODY, BUCKET, Done, Home, ID, KEY, Service};
 use crate::doctor::faulty;
 use crate::encryption::{make_certificates, terminated};
 use crate::refusals::{KEYS, answering};
@@ -582,6 +583,75 @@ fn what_a_bucket_does() {
     }
 }
 
+/// The check makes its objects with what the mount would make them with.
+#[test]
+fn what_a_bucket_takes_and_what_not() {
+    let open = "[[rule]]\nop = ['PutObject', 'InitiateMultipartUpload', 'CopyObject']\n\
+                without = 'x-cos-server-side-encryption'\nkind = 'status'\ncode = 'AccessDenied'\n";
+    let home = Home::new();
+    let service = faulty(&home, open, &[]);
+    let endpoint = ["--endpoint", service.endpoint.as_str()];
+    let unencrypted = Case {
+        fails_mounts: false,
+        ..failing(
+            "a bucket that takes nothing open",
+            &endpoint,
+            "put",
+            "takes nothing that is not encrypted",
+            "--sse cos",
+        )
+    };
+    judge(&home, &[unencrypted]);
+    // Whoever says it has a bucket that is well.
+    home.write("sse.toml", "sse = 'cos'\n", 0o644);
+    for more in [&["--sse", "cos"][..], &["-o", "sse=kms"], &["--config", "sse.toml"]] {
+        let mut command = home.program();
+        command.args(["doctor", BUCKET]).args(endpoint).args(more).envs(KEYS);
+        let done = Done::of(command.output().unwrap());
+        assert_eq!((done.code, done.stderr.as_str()), (Some(0), ""), "{more:?}: {done:?}");
+        assert!(done.stdout.contains("an object of 1 KiB with --sse, in "), "{done:?}");
+    }
+
+    let refuse = |key: &str, code: &str| format!("[[rule]]\nop = 'PutObject'\n{key}kind = 'status'\ncode = '{code}'\n");
+    let table = [
+        (
+            "a class that there is not",
+            refuse("", "InvalidArgument"),
+            "--storage-class=maz_standard",
+            "--storage-class that is",
+        ),
+        (
+            "an archive that is closed",
+            refuse("key = '*-archived'\n", "AccessDenied"),
+            "--storage-class=archive",
+            "--storage-class that is",
+        ),
+        ("tags that may not be", refuse("", "AccessDenied"), "--tag=team=a", "name/cos:PutObject"),
+        (
+            "an access list that may not be",
+            refuse("", "AccessDenied"),
+            "--acl=public-read",
+            "it is --acl that is refused",
+        ),
+    ];
+    for (what, rules, flag, fix) in &table {
+        let home = Home::new();
+        let service = faulty(&home, rules, &[]);
+        let arguments = ["--endpoint", service.endpoint.as_str(), flag];
+        let case = Case { fix, fails_mounts: false, ..failing(what, &arguments, "put", "", "") };
+        judge(&home, &[case]);
+        let left = service.ask(async |store| store.list(ListRequest::default()).await.unwrap().objects);
+        assert!(left.is_empty(), "{what}: {left:?}");
+    }
+    // What nobody could read back is written and removed, and the rest is tried with what can be read.
+    let home = Home::new();
+    let service = faulty(&home, "", &[]);
+    let mut command = home.program();
+    command.args(["doctor", BUCKET, "--endpoint", &service.endpoint, "--storage-class", "deep_archive"]).envs(KEYS);
+    let done = Done::of(command.output().unwrap());
+    assert!(done.code == Some(0) && done.stdout.contains("all 4 objects of this check are removed"), "{done:?}");
+}
+
 #[test]
 fn what_a_service_suffers_from() {
     let refuse = |op: &str, code: &str| format!("[[rule]]\nop = [{op}]\nkind = 'status'\ncode = '{code}'\n");
@@ -709,11 +779,6 @@ fn in_namespace(home: &Home, service: &Service, script: &str, more: &str) -> Don
     command.envs(KEYS);
     Done::of(command.output().unwrap())
 }
-
-/// A device that everybody may open, as on the machines of most people, and another user than root.
-const AS_NOBODY: &str =
-    "rm -rf fuse; mknod -m 666 fuse c 10 229; mount --bind fuse /dev/fuse; chown -R 65534:65534 .; chmod 755 .
-    AS='setpriv --reuid=65534 --regid=65534 --clear-groups'";
 
 #[test]
 fn machines() {

@@ -39,7 +39,12 @@ fn numbers(map: &str, letters: &str) -> Vec<u64> {
 #[test]
 fn status_and_list_parts_agree_while_a_file_is_written() {
     let home = Home::new();
-    let service = Service::with(&home, &["--latency-ms", "20"]);
+    // Some are on their way for long, so that nobody takes what is sent for what has landed and gets away with it.
+    let late = |part: u16| {
+        format!("[[rule]]\nop = 'UploadPart'\npart = {part}\nlimit = 5\nkind = 'status'\ncode = 'InternalError'\n")
+    };
+    let plan = home.write("plan.toml", &[3, 20, 40].map(late).concat(), 0o644);
+    let service = Service::with(&home, &["--latency-ms", "20", "--faults", plan.to_str().unwrap()]);
     home.mounted(&service, &["--part-size", "1MiB"]);
     let script = "import sys, time\n\
                   file = open(sys.argv[1], 'wb', buffering=0)\n\
@@ -93,7 +98,8 @@ fn sync_returns_when_the_object_is_there() {
     fs::create_dir(home.mount_point().join("d")).unwrap();
     let _open = open_file(&home, "d/open.bin");
     let put = |name: &str| service.requests().contains(&format!("PutObject {name}"));
-    home.run(&["sync", "mnt/nothing"]).failed(4, "mnt/nothing does not exist");
+    home.run(&["sync", "mnt/nothing"])
+        .failed(4, "mnt/nothing does not exist; see what is mounted with `cosmount status`");
     // A temporary file waits for its final name.
     fs::write(home.mount_point().join(".waits.tmp"), "waits").unwrap();
     assert!(!put("d/open.bin") && !put(".waits.tmp"), "{:?}", service.requests());
@@ -130,6 +136,7 @@ fn what_fails_is_shown_with_errno_code_and_request() {
 
     let _open = open_file(&home, "denied.bin");
     let done = home.run(&["sync", "mnt/denied.bin"]);
+    assert!(done.stderr.ends_with("; it is kept: see to the cause, and sync again\n"), "{done:?}");
     done.failed(5, "denied.bin: PutObject \"denied.bin\": access denied (status 403, code AccessDenied");
 }
 
@@ -294,5 +301,5 @@ fn without_a_mount_it_is_said_what_to_do() {
     let home = Home::new();
     home.run(&["status", "mnt"]).failed(4, "mnt is in no mount of cosmount");
     home.run(&["trace", "mnt"]).failed(4, "mnt is in no mount of cosmount");
-    home.run(&["status", "none"]).failed(4, "none does not exist");
+    home.run(&["status", "none"]).failed(4, "none does not exist; see what is mounted with `cosmount status`");
 }

@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Signal, kill_process};
 
-use crate::bed::{Done, Home, Service, eventually, foreground, has_ended, on_terminal, open_file};
+use crate::bed::{
+    AS_NOBODY, BUCKET, Done, Home, ID, KEY, Service, eventually, foreground, has_ended, on_terminal, open_file,
+};
 
 const BODY: &[u8] = &[7; 3 << 20];
 
@@ -121,6 +123,40 @@ fn unmount_cleans_up_after_a_daemon_that_was_killed() {
     assert!(!home.is_mounted());
     home.mounted(&service, &[]);
     home.unmount().succeeded();
+}
+
+/// An ordinary user's mount goes by `fusermount3`, which may refuse; what was written is in the bucket all the same.
+#[test]
+fn a_mount_that_cannot_be_taken_away_is_a_failure_that_says_so() {
+    if !rustix::process::geteuid().is_root() {
+        // Without root nobody makes a device or becomes somebody else.
+        return;
+    }
+    let home = Home::new();
+    let service = Service::start(&home);
+    // What it says of unmounting, and what it does of mounting.
+    let helper = "#!/bin/sh\ncase $1 in -u) echo 'fusermount3: not today' >&2; exit 1;; esac\nexec /usr/bin/fusermount3 \"$@\"\n";
+    home.write("helpers/fusermount3", helper, 0o755);
+    let program = env!("CARGO_BIN_EXE_cosmount");
+    let script = format!(
+        "set -e\n{AS_NOBODY}\nchown root helpers/fusermount3; chmod 4755 helpers/fusermount3\nPATH=$PWD/helpers:$PATH\n\
+         $AS {program} mount {BUCKET} mnt --endpoint {} --log-file log\n\
+         $AS sh -c 'echo hello > mnt/note'\n\
+         exec $AS {program} unmount mnt",
+        service.endpoint
+    );
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "sh", "-c", &script]);
+    home.settle(&mut command);
+    command.env("COS_SECRETID", ID).env("COS_SECRETKEY", KEY);
+    let shown = home.mount_point().display().to_string();
+    let told = format!(
+        "everything is published, but {shown} cannot be unmounted: fusermount3: not today; as root, umount -l {shown}"
+    );
+    Done::of(command.output().unwrap()).failed(4, &told);
+    assert!(service.requests().contains(&"PutObject note".to_owned()), "{:?}", service.requests());
+    let log = fs::read_to_string(home.path().join("log")).unwrap();
+    assert!(log.contains("cannot be unmounted: fusermount3: not today"), "{log}");
 }
 
 #[test]

@@ -32,31 +32,8 @@ struct Plan {
 
 impl Plan {
     fn configuration(&self) -> String {
-        // No operation of zero bytes: posix_fallocate must refuse it, which fsx takes for a missing feature.
-        // Fsx never unmaps what it read through a mapping, and a process has 65,530 mappings at most: mapread's share
-        // must stay below a third, or 200,000 operations are too many.
-        format!(
-            "flen = {}\n\
-             [opsize]\n\
-             min = 1\n\
-             max = {}\n\
-             [weights]\n\
-             close_open = 1\n\
-             invalidate = 1\n\
-             read = 10\n\
-             write = 10\n\
-             mapread = 8\n\
-             mapwrite = 8\n\
-             truncate = 3\n\
-             fsync = 1\n\
-             fdatasync = 1\n\
-             posix_fallocate = 3\n\
-             punch_hole = 3\n\
-             sendfile = 2\n\
-             posix_fadvise = 1\n\
-             copy_file_range = 5\n",
-            self.file_bytes_max, self.operation_bytes_max
-        )
+        let text = include_str!("fsx.toml").replace("FILE_BYTES_MAX", &self.file_bytes_max.to_string());
+        text.replace("OPERATION_BYTES_MAX", &self.operation_bytes_max.to_string())
     }
 
     /// Runs it on `file`, with what fsx needs in `work`. A failure is a report: the seed, the way to do it again, and the

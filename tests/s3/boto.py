@@ -17,7 +17,7 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 
 MIB = 1 << 20
-BUCKET = "photos.of-2024"
+BUCKET = "bucket.of-boto3"
 
 
 def client(endpoint, style="path", **more):
@@ -164,6 +164,15 @@ def multipart(s3):
     digests = [hashlib.md5(body[at:at + 5 * MIB]).digest() for at in range(0, len(body), 5 * MIB)]
     expected = f'"{hashlib.md5(b"".join(digests)).hexdigest()}-{len(digests)}"'
     assert s3.head_object(Bucket=BUCKET, Key="big")["ETag"] == expected
+    begun = s3.create_multipart_upload(Bucket=BUCKET, Key="sum", ChecksumAlgorithm="CRC32", ChecksumType="FULL_OBJECT")
+    which = {"Bucket": BUCKET, "Key": "sum", "UploadId": begun["UploadId"]}
+    sums = [s3.upload_part(PartNumber=n, Body=body[at:at + 5 * MIB], ChecksumAlgorithm="CRC32", **which)["ETag"]
+            for n, at in ((1, 0), (2, 5 * MIB))]
+    named = {"Parts": [{"PartNumber": n, "ETag": etag} for n, etag in zip((1, 2), sums)]}
+    whole = base64.b64encode(zlib.crc32(body[:10 * MIB]).to_bytes(4, "big")).decode()
+    assert refusal(s3.complete_multipart_upload, MultipartUpload=named, ChecksumCRC32="AAAAAA==", **which) == "BadDigest"
+    made = s3.complete_multipart_upload(MultipartUpload=named, ChecksumCRC32=whole, **which)
+    assert (made["ChecksumCRC32"], made["ChecksumType"]) == (whole, "FULL_OBJECT"), made
     upload = s3.create_multipart_upload(Bucket=BUCKET, Key="parts")["UploadId"]
     which = {"Bucket": BUCKET, "Key": "parts", "UploadId": upload}
     assert [entry["UploadId"] for entry in s3.list_multipart_uploads(Bucket=BUCKET)["Uploads"]] == [upload]

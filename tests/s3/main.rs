@@ -1,8 +1,12 @@
-//! A mount of S3 services that were not written here, with the tools that people use: moto and SeaweedFS.
+//! S3 with what was not written here: mounts of moto and SeaweedFS with the tools that people use, and the local service with
+//! clients of others.
 //!
 //! `scripts/setup` installs them. Each test has a service of its own.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test that cannot go on fails")]
+
+mod model;
+mod serving;
 
 use std::fs::File;
 use std::net::{TcpListener, TcpStream};
@@ -16,6 +20,12 @@ const BEGINNING_MAX: Duration = Duration::from_secs(90);
 const ID: &str = "AKIDofTheS3Tests";
 const KEY: &str = "the-key-of-the-s3-tests";
 const BUCKET: &str = "photos.of-2024";
+
+/// What the steps of the model measure in.
+mod bed {
+    pub(crate) const KIB: usize = 1 << 10;
+    pub(crate) const MIB: usize = 1 << 20;
+}
 
 /// A program that `scripts/setup` has installed.
 fn installed(name: &str) -> PathBuf {
@@ -94,6 +104,15 @@ impl Bed {
         }
         let sockets = sockets.into_iter().map(PathBuf::from).collect();
         Bed::of(command, port, home, sockets)
+    }
+
+    /// The local service.
+    fn own(arguments: &[&str]) -> Bed {
+        let port = free_port();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_cosmount"));
+        command.args(["serve", "--in-memory", "--listen", &format!("127.0.0.1:{port}")]).args(arguments);
+        command.env("COS_SECRETID", ID).env("COS_SECRETKEY", KEY);
+        Bed::of(command, port, tempfile::tempdir().unwrap(), Vec::new())
     }
 
     fn of(mut command: Command, port: u16, home: tempfile::TempDir, sockets: Vec<PathBuf>) -> Bed {
@@ -192,6 +211,11 @@ fn tools_work_on(bed: &Bed) {
     bed.unmount();
     let log = bed.log("log");
     assert!(!log.contains(KEY) && !log.contains("ERROR"), "{log}");
+}
+
+#[test]
+fn tools_work_on_the_local_service() {
+    tools_work_on(&Bed::own(&[]));
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use cosmount::wire::request::Method;
 
-use crate::bed::Bed;
+use crate::bed::{Bed, HOST, credentials, head, signed, unsigned};
 
 #[test]
 fn what_a_bucket_is_told_is_kept_until_it_is_told_otherwise() {
@@ -35,7 +35,7 @@ fn what_a_bucket_is_told_is_kept_until_it_is_told_otherwise() {
     }
     let policy = |method, body: &str| bed.ask(method, "/", &[("policy", "")], &[], body.as_bytes());
     policy(Method::Get, "").assert_refused(404, "NoSuchBucketPolicy");
-    assert_eq!(policy(Method::Put, "{\"Statement\":[]}").status, 200);
+    assert_eq!(policy(Method::Put, "{\"Statement\":[]}").status, 204);
     assert_eq!(policy(Method::Get, "").text(), "{\"Statement\":[]}");
 }
 
@@ -99,4 +99,38 @@ fn an_object_grows_where_it_ends_and_nowhere_else() {
     bed.put("/log", b"whole");
     append("5", b"more").assert_refused(409, "ObjectNotAppendable");
     assert_eq!(bed.get("/log").body, b"whole");
+}
+
+#[test]
+fn a_page_of_another_origin_may_what_the_bucket_says() {
+    let bed = Bed::start();
+    bed.put("/a", b"bytes");
+    let page = [("origin".into(), "https://example.com".to_owned())];
+    let asks = [page[0].clone(), ("access-control-request-method".into(), "PUT".to_owned())];
+    let preflight = || bed.exchange(&unsigned("OPTIONS", "/a", HOST, &asks), false);
+    preflight().assert_refused(403, "AccessForbidden");
+    let rules = "<CORSConfiguration><CORSRule><AllowedOrigin>https://example.com</AllowedOrigin>\
+        <AllowedMethod>PUT</AllowedMethod><AllowedMethod>GET</AllowedMethod></CORSRule></CORSConfiguration>";
+    assert_eq!(bed.ask(Method::Put, "/", &[("cors", "")], &[], rules.as_bytes()).status, 200);
+    let allowed = preflight();
+    assert_eq!((allowed.status, allowed.header("access-control-allow-origin")), (200, Some("https://example.com")));
+    let got = bed.ask(Method::Get, "/a", &[], &[("origin", "https://example.com")], b"");
+    assert_eq!((got.body.as_slice(), got.header("access-control-allow-methods")), (&b"bytes"[..], Some("PUT,GET")));
+    let other = bed.ask(Method::Get, "/a", &[], &[("origin", "https://example.org")], b"");
+    assert_eq!((other.status, other.header("access-control-allow-origin")), (200, None));
+}
+
+/// As the service sets it (`cos-api.md` 3.2), and where its host says that it is.
+#[test]
+fn who_names_no_type_gets_that_of_the_extension_and_the_region_is_that_of_the_host() {
+    let bed = Bed::start();
+    for (path, expected) in
+        [("/a.zip", "application/zip"), ("/a.txt", "text/plain"), ("/a", "application/octet-stream")]
+    {
+        bed.ask(Method::Put, path, &[], &[], b"x");
+        assert_eq!(bed.get(path).header("content-type"), Some(expected));
+    }
+    let host = HOST.replace("cos.local", "cos.ap-beijing");
+    let request = signed(&head(Method::Get, "/", &[("location", "")], &[]), &host, &credentials(), b"");
+    assert_eq!(bed.exchange(&request, false).element("LocationConstraint"), "ap-beijing");
 }

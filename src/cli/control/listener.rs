@@ -1,6 +1,8 @@
 //! The daemon's end of the control socket.
 //!
-//! Whoever asks has a task of his own. One that does not read, or does not ask, ends by itself, and nobody waits for it.
+//! Whoever asks has a task of his own. One that does not read, or does not ask, ends by itself, and nobody waits for it. All of
+//! them have a thread of their own: one that does little is run at once when it has something to do, however busy those are that
+//! move bytes.
 
 use std::io;
 use std::path::PathBuf;
@@ -10,6 +12,7 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
+use tokio::runtime::{Handle, Runtime};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::{Instant, sleep, timeout};
 
@@ -19,6 +22,7 @@ use crate::cli::session::Left;
 use crate::config::LogLevel;
 use crate::fs::FsState;
 use crate::monitor::{Observer, SocketFile};
+use crate::stats::{Event, Listener};
 
 /// How long somebody who connects may take to ask.
 const ASKING_TIMEOUT: Duration = Duration::from_secs(5);
@@ -51,14 +55,21 @@ const EVENTS_AT_ONCE_MAX: usize = 4096;
 /// else.
 const GATHER_FOR: Duration = Duration::from_millis(50);
 
+/// An event, or how many were lost.
+type Heard = Result<Arc<Event>, u64>;
+
 /// Somebody who asked to unmount and waits for answers.
 pub(in crate::cli) struct Asker(UnixStream);
 
 /// The socket, removed when dropped unless the next mount has put its own there.
 pub(in crate::cli) struct ControlListener {
     askers: mpsc::Receiver<Asker>,
+    _thread: ControlThread,
     _file: SocketFile,
 }
+
+/// What conversations run on. It is let go of when dropped, wherever that is.
+struct ControlThread(Option<Runtime>);
 
 /// What a connection needs.
 #[derive(Clone)]
@@ -67,19 +78,41 @@ struct Host {
     /// How long the end of the mount may take.
     deadline: Duration,
     unmounts: mpsc::Sender<Asker>,
+    /// Where files are published.
+    work: Handle,
+}
+
+impl ControlThread {
+    fn start() -> io::Result<ControlThread> {
+        let mut builder = tokio::runtime::Builder::new_multi_thread();
+        builder.worker_threads(1).thread_name("control").enable_all().build().map(Some).map(ControlThread)
+    }
+}
+
+impl Drop for ControlThread {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
+    }
 }
 
 impl ControlListener {
-    /// Listens at `path`, where nothing may be. Whoever asks to unmount is told `deadline` at once.
+    /// Listens at `path`, where nothing may be, on a thread of its own. Whoever asks to unmount is told `deadline` at once. What is
+    /// published is published by the runtime that this is called on.
     pub(in crate::cli) fn bind(
         path: PathBuf,
         deadline: Duration,
         observer: Arc<Observer>,
     ) -> io::Result<ControlListener> {
-        let listener = UnixListener::bind(&path)?;
+        let thread = ControlThread::start()?;
         let (unmounts, askers) = mpsc::channel(ASKERS_MAX);
-        tokio::spawn(accept(listener, Host { observer, deadline, unmounts }));
-        Ok(ControlListener { askers, _file: SocketFile::at(path) })
+        let host = Host { observer, deadline, unmounts, work: Handle::current() };
+        if let Some(runtime) = &thread.0 {
+            let _on_it = runtime.enter();
+            runtime.spawn(accept(UnixListener::bind(&path)?, host));
+        }
+        Ok(ControlListener { askers, _thread: thread, _file: SocketFile::at(path) })
     }
 
     /// The next one who asks to unmount.
@@ -108,7 +141,8 @@ impl Asker {
         let unpublished = left.unpublished.iter().cloned().map(|what| Answer::Unpublished { what });
         let uploads = left.uploads.iter().cloned().map(|what| Answer::Upload { what });
         let cut_off = left.cut_off.iter().cloned().map(|path| Answer::CutOff { path });
-        let lines = unpublished.chain(uploads).chain(cut_off).chain([Answer::Done]);
+        let attached = left.attached.iter().cloned().map(|why| Answer::Attached { why });
+        let lines = unpublished.chain(uploads).chain(cut_off).chain(attached).chain([Answer::Done]);
         let text: String = lines.map(|answer| answer.line()).collect();
         let _ = say(&mut self.0, &text).await;
     }
@@ -192,21 +226,9 @@ impl Host {
                 () = sleep(GATHER_FOR) => {}
                 () = listener.until_end() => {}
             }
-            let (mut text, mut next) = (String::new(), first);
-            for _ in 0..EVENTS_AT_ONCE_MAX {
-                match &next {
-                    Some(Ok(event)) if sieve.lets_through(event) => text += &Answer::line_of(event),
-                    Some(Ok(_)) => {}
-                    Some(Err(events)) => text += &Answer::Lost { events: *events }.line(),
-                    None => break,
-                }
-                match listener.next().now_or_never() {
-                    Some(more) => next = more,
-                    None => break,
-                }
-            }
+            let (text, is_end) = gather(first, &mut listener, &sieve);
             timeout(READING_TIMEOUT, writer.write_all(text.as_bytes())).await??;
-            if next.is_none() {
+            if is_end {
                 return Ok(());
             }
         }
@@ -216,7 +238,7 @@ impl Host {
     async fn sync(&self, mut stream: UnixStream, path: String) -> io::Result<()> {
         let fs = self.observer.fs().clone();
         let below = path.clone();
-        let mut publishing = tokio::spawn(async move { fs.publish_below(&below).await });
+        let mut publishing = self.work.spawn(async move { fs.publish_below(&below).await });
         let mut next = Instant::now() + PROGRESS_EVERY;
         let failed = loop {
             tokio::select! {
@@ -231,6 +253,25 @@ impl Host {
         let text: String = failed.chain([Answer::Done]).map(|answer| answer.line()).collect();
         say(&mut stream, &text).await
     }
+}
+
+/// The lines of what has happened by now, from `next` on, and whether it was the last. What is too much for once stays with the
+/// listener.
+fn gather(mut next: Option<Heard>, listener: &mut Listener, sieve: &Sieve) -> (String, bool) {
+    let mut text = String::new();
+    for count in 1.. {
+        match &next {
+            Some(Ok(event)) if sieve.lets_through(event) => text += &Answer::line_of(event),
+            Some(Ok(_)) => {}
+            Some(Err(events)) => text += &Answer::Lost { events: *events }.line(),
+            None => return (text, true),
+        }
+        match (count < EVENTS_AT_ONCE_MAX).then(|| listener.next().now_or_never()).flatten() {
+            Some(more) => next = more,
+            None => break,
+        }
+    }
+    (text, false)
 }
 
 /// Logs at another level from now on.
@@ -260,6 +301,7 @@ async fn say(stream: &mut UnixStream, text: &str) -> io::Result<()> {
 mod tests {
     use std::collections::BTreeMap;
     use std::path::Path;
+    use std::time::SystemTime;
 
     use super::*;
     use crate::clock::Clock;
@@ -267,6 +309,7 @@ mod tests {
     use crate::memory::Memory;
     use crate::monitor::ObserverParts;
     use crate::read::ReadOptions;
+    use crate::stats::{CallEvent, Trace};
     use crate::store::CredentialCache;
     use crate::store::testing::MemoryStore;
     use crate::upload::UploadOptions;
@@ -321,6 +364,7 @@ mod tests {
             unpublished: vec!["a.bin: denied".into()],
             uploads: vec!["b (upload 1)".into()],
             cut_off: vec!["c".into()],
+            attached: Some("/mnt cannot be unmounted: no".into()),
         };
         asker.tell(&left).await;
         drop(asker);
@@ -330,6 +374,7 @@ mod tests {
             r#"{"tell":"unpublished","what":"a.bin: denied"}"#,
             r#"{"tell":"upload","what":"b (upload 1)"}"#,
             r#"{"tell":"cut_off","path":"c"}"#,
+            r#"{"tell":"attached","why":"/mnt cannot be unmounted: no"}"#,
             r#"{"tell":"done"}"#,
         ];
         assert_eq!(asking.await.unwrap().lines().collect::<Vec<_>>(), lines);
@@ -355,6 +400,55 @@ mod tests {
             assert!(refused.starts_with("{\"tell\":\"refused\",\"why\":"), "{nonsense:?}: {refused}");
         }
         assert_eq!(heard(&path, "{\"version\":1,\"ask\":\"sync\"}\n").await, "{\"tell\":\"done\"}\n");
+    }
+
+    /// More than is written at once comes with the next lines.
+    #[tokio::test]
+    async fn no_event_is_left_out_where_many_wait() {
+        let (trace, sieve) = (Trace::default(), Sieve::new(TraceFilter::default(), ""));
+        let call = |pid: usize| {
+            Event::Call(CallEvent {
+                at: SystemTime::UNIX_EPOCH,
+                call: "write",
+                path: "/a".into(),
+                to: None,
+                offset: None,
+                bytes: None,
+                pid: pid as u32,
+                result: "ok",
+                took: Duration::ZERO,
+            })
+        };
+        let mut listener = trace.listen();
+        trace.tell(|| call(0));
+        let mut first = listener.next().await;
+        (1..=EVENTS_AT_ONCE_MAX).for_each(|pid| trace.tell(|| call(pid)));
+        let mut told = String::new();
+        for expected in [EVENTS_AT_ONCE_MAX, EVENTS_AT_ONCE_MAX + 1] {
+            let (text, is_end) = gather(first.take(), &mut listener, &sieve);
+            told += &text;
+            assert_eq!((told.lines().count(), is_end), (expected, false));
+            first = listener.next().now_or_never().flatten();
+        }
+        assert!(first.is_none());
+        let last = told.lines().last().unwrap();
+        assert!(last.contains(&format!("\"pid\":{EVENTS_AT_ONCE_MAX},")), "{last}");
+    }
+
+    /// The client of this test blocks the only thread that everything else has.
+    #[tokio::test]
+    async fn a_status_is_answered_while_all_other_threads_are_busy() {
+        use std::io::{Read, Write};
+
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("socket");
+        let _listener = ControlListener::bind(path.clone(), Duration::from_secs(60), observer()).unwrap();
+        let mut client = std::os::unix::net::UnixStream::connect(&path).unwrap();
+        client.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        client.write_all(b"{\"version\":1,\"ask\":\"status\"}\n").unwrap();
+        let mut status = String::new();
+        client.read_to_string(&mut status).unwrap();
+        assert!(status.starts_with("{\"tell\":\"status\""), "{status}");
     }
 
     #[tokio::test]

@@ -85,6 +85,8 @@ pub(in crate::cli) enum Answer {
     Upload { what: String },
     /// A file is published that a program still had open for writing.
     CutOff { path: String },
+    /// The mount is still in the tree of names, and why. Nothing answers there any more.
+    Attached { why: String },
     /// From here on nothing that happens is missed.
     Listening,
     /// Something happened: the fields of a request or a call.
@@ -244,6 +246,7 @@ mod tests {
             Answer::Unpublished { what: "a\nb.txt: no such bucket".into() },
             Answer::Upload { what: "a (upload 17)".into() },
             Answer::CutOff { path: "a b.txt".into() },
+            Answer::Attached { why: "/mnt cannot be unmounted: no".into() },
             Answer::Listening,
             Answer::Lost { events: 7 },
             Answer::Refused { why: "no".into() },

@@ -61,8 +61,9 @@ const STOP_PATIENCE: Duration = Duration::from_secs(3);
 
 /// Checks, shows, and gives the exit code of the first failure.
 pub(super) fn run(arguments: &DoctorArguments) -> Result<Result<(), Exit>, Failure> {
-    let directory = std::env::current_dir()
-        .map_err(|error| Failure::new(Exit::Usage, format!("the present directory cannot be used: {error}")))?;
+    let directory = std::env::current_dir().map_err(|error| {
+        Failure::new(Exit::Usage, format!("the present directory cannot be used: {error}; go to another one"))
+    })?;
     let request = MountRequest { directory, ..arguments.request() };
     let place = arguments.mount_point.as_ref().map(|place| request.directory.join(place));
     let config = MountConfig::build(request, &process_environment());
@@ -209,7 +210,7 @@ async fn service(sheet: &mut Sheet, bench: &mut Bench, config: &MountConfig, wri
     }
     list(sheet, &store, &subject).await;
     let writes_nothing = writes_nothing || config.fs.read_only;
-    permissions(sheet, bench, &store, &subject, writes_nothing).await;
+    permissions(sheet, bench, &store, &subject, config, writes_nothing).await;
     of_the_bucket(sheet, bench, &store, &subject, config).await;
 }
 
@@ -250,7 +251,14 @@ async fn list(sheet: &mut Sheet, store: &HttpStore, subject: &Subject) {
 }
 
 /// What the key may do, on objects of our own.
-async fn permissions(sheet: &mut Sheet, bench: &mut Bench, store: &HttpStore, subject: &Subject, writes_nothing: bool) {
+async fn permissions(
+    sheet: &mut Sheet,
+    bench: &mut Bench,
+    store: &HttpStore,
+    subject: &Subject,
+    config: &MountConfig,
+    writes_nothing: bool,
+) {
     const WRITING: [Topic; 4] = [Topic::Copy, Topic::Multipart, Topic::Delete, Topic::Throughput];
     if writes_nothing {
         let because = "nothing shall be written (--read-only)";
@@ -259,7 +267,8 @@ async fn permissions(sheet: &mut Sheet, bench: &mut Bench, store: &HttpStore, su
         return sheet.skip(&WRITING, because);
     }
     let stopping = bench.stopping.clone();
-    let probe = bench.probe.insert(Probe::new(store.with_deadline(session::FIRST_ANSWER_DEADLINE), subject.clone()));
+    let patient = store.with_deadline(session::FIRST_ANSWER_DEADLINE);
+    let probe = bench.probe.insert(Probe::new(patient, subject.clone(), config));
     sheet.add(probe.put().await);
     if sheet.has_failed(Topic::Put) {
         sheet.add(probe::read_one(store, subject).await);

@@ -3,6 +3,7 @@
 //! All keys begin with the probe's own, which is random. What was begun is written down before it is asked for, so that
 //! [`Probe::clean`] finds it whatever was interrupted.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -12,13 +13,18 @@ use tokio::time::timeout;
 use super::report::{Finding, shown_time};
 use crate::cli::diagnosis::{self, Diagnosis, Subject};
 use crate::cli::topic::Topic;
-use crate::object::{ByteRange, Crc64, Limits, ObjectAttributes, ObjectKey, PartNumber, UploadId};
+use crate::config::MountConfig;
+use crate::object::{ByteRange, Crc64, Encryption, Limits, ObjectAttributes, ObjectKey, PartNumber, UploadId};
 use crate::store::{
-    Body, CopyRequest, GetRequest, HttpStore, ListRequest, ObjectStore, Source, StoreError, StoreErrorKind,
+    Body, CopyRequest, GetRequest, HttpStore, ListRequest, ObjectOptions, ObjectStore, Op, OptionedStore, Source,
+    StoreError, StoreErrorKind, is_archive,
 };
 
 /// What the names of probes begin with, behind the prefix of the mount.
 pub(super) const NAME: &str = ".cosmount-doctor-";
+
+/// Settings of what objects are made with.
+const OF_OBJECTS: [&str; 5] = ["storage_class", "sse", "acl", "tag", "header"];
 
 /// A small object.
 const SMALL_BYTES: usize = 1 << 10;
@@ -35,8 +41,13 @@ const CLEAN_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What this run has made in the bucket.
 pub(super) struct Probe {
-    store: HttpStore,
+    /// Makes objects as the mount would.
+    store: Arc<dyn ObjectStore>,
     subject: Subject,
+    /// What the mount would make objects with.
+    options: ObjectOptions,
+    /// The same in the words of who has said it.
+    said: Vec<&'static str>,
     /// What all keys begin with.
     name: String,
     keys: Vec<ObjectKey>,
@@ -46,9 +57,14 @@ pub(super) struct Probe {
 }
 
 impl Probe {
-    pub(super) fn new(store: HttpStore, subject: Subject) -> Probe {
-        let name = format!("{}{NAME}{:016x}", subject.source.prefix, fastrand::u64(..));
-        Probe { store, subject, name, keys: Vec::new(), uploads: Vec::new(), has_asked_for_uploads: false }
+    /// A probe that makes objects as a mount of `config` would.
+    pub(super) fn new(store: HttpStore, subject: Subject, config: &MountConfig) -> Probe {
+        let (options, prefix) = (config.fs.objects.clone(), &subject.source.prefix);
+        let said = config.settings.said().into_iter().filter(|name| OF_OBJECTS.contains(name)).collect();
+        let store = Arc::new(OptionedStore::new(Arc::new(store), options.clone(), prefix));
+        let name = format!("{prefix}{NAME}{:016x}", fastrand::u64(..));
+        let (keys, uploads) = (Vec::new(), Vec::new());
+        Probe { store, subject, options, said, name, keys, uploads, has_asked_for_uploads: false }
     }
 
     /// What all its keys begin with.
@@ -67,18 +83,69 @@ impl Probe {
         Ok(key)
     }
 
-    /// Writes a small object.
+    /// Writes a small object, as the mount would write a file.
     pub(super) async fn put(&mut self) -> Finding {
         let began = Instant::now();
-        let done = self.store_bytes("", SMALL_BYTES).await;
-        self.judge(Topic::Put, done, |_| format!("an object of 1 KiB, in {}", shown_time(began.elapsed())))
+        let done = self.store_small().await;
+        let took = shown_time(began.elapsed());
+        match done {
+            Err(error) if error.kind == StoreErrorKind::Denied && self.is_taken_encrypted(&error).await => {
+                let cause = format!("{} takes nothing that is not encrypted", self.subject.source.bucket);
+                let remedy = "give --sse cos, or --sse kms:KEYID where the key is to be your own";
+                Diagnosis::new(Topic::Put, cause, remedy).with(error.to_string()).into()
+            }
+            done => self.judge(Topic::Put, done, |()| {
+                let made = if self.said.is_empty() { String::new() } else { format!(" with {}", self.flags()) };
+                format!("an object of 1 KiB{made}, in {took}")
+            }),
+        }
+    }
+
+    /// One object to go on with and, where the mount would archive new files, another one to see whether it may.
+    async fn store_small(&mut self) -> Result<(), StoreError> {
+        self.store_bytes("", SMALL_BYTES).await?;
+        if self.readable_class() != self.options.storage_class {
+            let key = self.key("-archived")?;
+            let archived =
+                ObjectAttributes { storage_class: self.options.storage_class.clone(), ..ObjectAttributes::default() };
+            let (body, crc64) = body_of(SMALL_BYTES, self.store.limits());
+            self.store.put(&key, body, crc64, &archived).await?;
+        }
+        Ok(())
+    }
+
+    /// The class of new files, unless nobody could read them back.
+    fn readable_class(&self) -> Option<String> {
+        self.options.storage_class.clone().filter(|class| !is_archive(class))
+    }
+
+    fn attributes(&self) -> ObjectAttributes {
+        ObjectAttributes { storage_class: self.readable_class(), ..ObjectAttributes::default() }
     }
 
     async fn store_bytes(&mut self, suffix: &str, bytes: usize) -> Result<ObjectKey, StoreError> {
         let key = self.key(suffix)?;
         let (body, crc64) = body_of(bytes, self.store.limits());
-        self.store.put(&key, body, crc64, &ObjectAttributes::default()).await?;
+        self.store.put(&key, body, crc64, &self.attributes()).await?;
         Ok(key)
+    }
+
+    /// Whether the service takes, encrypted, what it has just refused. A policy of the bucket may demand that.
+    async fn is_taken_encrypted(&mut self, refused: &StoreError) -> bool {
+        let is_encrypted = self.options.protection.encryption.is_some();
+        let Some(key) = self.keys.first().filter(|key| key.as_str() == refused.key && !is_encrypted) else {
+            return false;
+        };
+        let (body, crc64) = body_of(SMALL_BYTES, self.store.limits());
+        let mut attributes = self.attributes();
+        attributes.protection.encryption = Some(Encryption { algorithm: Encryption::OF_COS.into(), kms_key: None });
+        self.store.put(key, body, crc64, &attributes).await.is_ok()
+    }
+
+    /// What objects are made with, as flags.
+    fn flags(&self) -> String {
+        let flags: Vec<String> = self.said.iter().map(|name| format!("--{}", name.replace('_', "-"))).collect();
+        flags.join(", ")
     }
 
     /// Reads it again, the head and the bytes.
@@ -90,12 +157,12 @@ impl Probe {
     async fn read_back(&mut self, suffix: &str, bytes: usize) -> Result<(), StoreError> {
         let key = self.key(suffix)?;
         self.store.head(&key).await?;
-        let read = read_all(&self.store, &key, bytes).await?;
+        let read = read_all(&*self.store, &key, bytes).await?;
         if read == bytes_of(bytes) {
             return Ok(());
         }
         let told = "other bytes came back than were written";
-        Err(StoreError::new(StoreErrorKind::Corrupted, crate::store::Op::GetObject, key.as_str(), told))
+        Err(StoreError::new(StoreErrorKind::Corrupted, Op::GetObject, key.as_str(), told))
     }
 
     /// Copies it on the service.
@@ -152,7 +219,7 @@ impl Probe {
 
     async fn begin(&mut self, key: &ObjectKey) -> Result<UploadId, StoreError> {
         self.has_asked_for_uploads = true;
-        let upload = self.store.initiate(key, &ObjectAttributes::default()).await?.upload;
+        let upload = self.store.initiate(key, &self.attributes()).await?.upload;
         self.uploads.push((key.clone(), upload.clone()));
         Ok(upload)
     }
@@ -196,8 +263,23 @@ impl Probe {
     fn judge<T>(&self, topic: Topic, done: Result<T, StoreError>, well: impl FnOnce(T) -> String) -> Finding {
         match done {
             Ok(value) => Finding::ok(topic, well(value)),
-            Err(error) => refused(topic, &error, &self.subject),
+            Err(error) => self.with_flags(&error, refused(topic, &error, &self.subject)),
         }
+    }
+
+    /// A finding on a request that had more to it than bytes, where that may be what was refused.
+    fn with_flags(&self, error: &StoreError, finding: Finding) -> Finding {
+        let may_be = matches!(
+            error.kind,
+            StoreErrorKind::Denied | StoreErrorKind::Invalid | StoreErrorKind::Unsupported | StoreErrorKind::NotFound
+        );
+        let makes = matches!(error.op, Some(Op::PutObject | Op::InitiateMultipartUpload | Op::CopyObject));
+        if self.said.is_empty() || !may_be || !makes {
+            return finding;
+        }
+        let fix = finding.fix.clone().unwrap_or_default();
+        let flags = self.flags();
+        finding.fixed_by(format!("{fix}; or it is {flags} that is refused: try without"))
     }
 
     /// Removes whatever is left, and names what cannot be.
@@ -250,8 +332,7 @@ pub(super) async fn read_one(store: &HttpStore, subject: &Subject) -> Finding {
         Ok(page) => page,
         Err(_) => return Finding::skipped(Topic::Get, "nothing could be listed"),
     };
-    let is_readable = |class: &str| !class.to_ascii_uppercase().contains("ARCHIVE");
-    let objects = page.objects.iter().filter(|object| is_readable(&object.storage_class));
+    let objects = page.objects.iter().filter(|object| !is_archive(&object.storage_class));
     let Some(key) = objects.filter_map(|object| ObjectKey::new(&object.key).ok()).next() else {
         return Finding::skipped(Topic::Get, "there is no object to read");
     };
@@ -272,7 +353,7 @@ pub(super) async fn read_one(store: &HttpStore, subject: &Subject) -> Finding {
 
 /// What it means that one kind of request fails, where others have been answered.
 pub(super) fn refused(topic: Topic, error: &StoreError, subject: &Subject) -> Finding {
-    let op = error.op.map_or("the request", crate::store::Op::name);
+    let op = error.op.map_or("the request", Op::name);
     let told = error.to_string();
     let (cause, remedy) = match error.kind {
         // The service takes a thousand times as much.
@@ -338,7 +419,7 @@ fn body_of(count: usize, limits: Limits) -> (Body, Crc64) {
     (Body::from(bytes), checksum)
 }
 
-async fn read_all(store: &HttpStore, key: &ObjectKey, bytes_max: usize) -> Result<Bytes, StoreError> {
+async fn read_all(store: &dyn ObjectStore, key: &ObjectKey, bytes_max: usize) -> Result<Bytes, StoreError> {
     let reading = store.get(GetRequest { key: key.clone(), range: None, if_match: None }).await?;
     let collect = |mut whole: Vec<u8>, piece: Bytes| async move {
         // No more than is compared.

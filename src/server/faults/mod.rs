@@ -16,6 +16,7 @@ use tokio::time::Instant;
 use wildmatch::WildMatch;
 
 use crate::wire::operation::Operation;
+use crate::wire::request::Headers;
 
 pub(super) use answer::BodyDamage;
 pub(super) use body::FaultyBody;
@@ -66,15 +67,16 @@ impl Faults {
     }
 
     /// The fault that this request meets. Rules behind the one that strikes it do not hear of it.
-    pub(super) fn strike(&self, operation: &Operation) -> Option<Struck> {
+    pub(super) fn strike(&self, operation: &Operation, headers: Headers<'_>) -> Option<Struck> {
         let mut rules = self.rules.lock().unwrap_or_else(PoisonError::into_inner);
-        rules.iter_mut().find_map(|rule| rule.strike(operation))
+        rules.iter_mut().find_map(|rule| rule.strike(operation, headers))
     }
 }
 
 impl Rule {
-    fn strike(&mut self, operation: &Operation) -> Option<Struck> {
-        if !self.is_about(operation) {
+    fn strike(&mut self, operation: &Operation, headers: Headers<'_>) -> Option<Struck> {
+        let has = |name: &str| headers.get(name).is_some();
+        if !self.is_about(operation) || self.rule.without.as_deref().is_some_and(has) {
             return None;
         }
         self.seen += 1;
@@ -130,7 +132,15 @@ mod tests {
     use crate::wire::operation::{GetObject, HeadObject, ListObjects};
 
     fn rule(ops: &[Op], when: FaultWhen) -> FaultRule {
-        FaultRule { ops: ops.to_vec(), key: None, part: None, when, limit: None, fault: Fault::WrongEtag }
+        FaultRule {
+            ops: ops.to_vec(),
+            key: None,
+            part: None,
+            without: None,
+            when,
+            limit: None,
+            fault: Fault::WrongEtag,
+        }
     }
 
     fn get(key: &str) -> Operation {
@@ -140,7 +150,7 @@ mod tests {
     /// Which of a hundred requests are struck.
     fn strikes(rules: &[FaultRule], seed: u64) -> Vec<usize> {
         let faults = Faults::new(FaultPlan { seed, rules: rules.to_vec() });
-        (1..=100).filter(|_| faults.strike(&get("a/b")).is_some()).collect()
+        (1..=100).filter(|_| faults.strike(&get("a/b"), Headers(&[])).is_some()).collect()
     }
 
     #[test]
@@ -170,17 +180,25 @@ mod tests {
         let list =
             |prefix: &str| Operation::ListObjects(ListObjects { prefix: prefix.into(), ..ListObjects::default() });
         let head = Operation::HeadObject(HeadObject::new(ObjectKey::new("a/x/y.txt").unwrap()));
-        assert!(faults.strike(&head).is_some());
-        assert!(faults.strike(&get("b.txt")).is_none());
-        assert!(faults.strike(&list("a/.txt")).is_some());
-        assert!(faults.strike(&list("a/")).is_none());
+        assert!(faults.strike(&head, Headers(&[])).is_some());
+        assert!(faults.strike(&get("b.txt"), Headers(&[])).is_none());
+        assert!(faults.strike(&list("a/.txt"), Headers(&[])).is_some());
+        assert!(faults.strike(&list("a/"), Headers(&[])).is_none());
+    }
+
+    #[test]
+    fn a_rule_may_be_about_what_has_no_such_header() {
+        let bare = FaultRule { without: Some("x-cos-acl".into()), ..rule(&[], FaultWhen::Always) };
+        let faults = Faults::new(FaultPlan { seed: 0, rules: vec![bare] });
+        assert!(faults.strike(&get("a"), Headers(&[("X-Cos-Acl", "private")])).is_none());
+        assert!(faults.strike(&get("a"), Headers(&[("x-cos-meta-a", "b")])).is_some());
     }
 
     #[tokio::test(start_paused = true)]
     async fn what_comes_too_fast_is_throttled() {
         let throttle = FaultRule { fault: Fault::Throttle(10.0), ..rule(&[], FaultWhen::Always) };
         let faults = Faults::new(FaultPlan { seed: 0, rules: vec![throttle] });
-        let struck = || (0..100).filter(|_| faults.strike(&get("a")).is_some()).count();
+        let struck = || (0..100).filter(|_| faults.strike(&get("a"), Headers(&[])).is_some()).count();
         assert_eq!(struck(), 90);
         tokio::time::advance(Duration::from_millis(500)).await;
         assert_eq!(struck(), 95);

@@ -25,6 +25,8 @@ pub struct FaultRule {
     pub key: Option<String>,
     /// The number of the part that it is about.
     pub part: Option<u16>,
+    /// A header, in lower case, that they do not have.
+    pub without: Option<String>,
     /// Which of those requests it strikes.
     pub when: FaultWhen,
     /// How many it strikes at most.

@@ -156,21 +156,24 @@ impl Storage {
 
     /// Deletes an empty bucket.
     ///
-    /// Refused with [`Rule::NoSuchBucket`], or with [`Rule::BucketNotEmpty`] for as long as there are objects or
-    /// unfinished uploads.
-    pub(super) async fn delete_bucket(&self, bucket: &BucketName) -> Result<(), StorageError> {
+    /// Refused with [`Rule::NoSuchBucket`], or with [`Rule::BucketNotEmpty`] for as long as there are objects or, if they
+    /// `keep` it, unfinished uploads; these are given up otherwise.
+    pub(super) async fn delete_bucket(&self, bucket: &BucketName, uploads_keep: bool) -> Result<(), StorageError> {
         let bucket = bucket.clone();
         let change = self.index.change(move |tables| {
             let name = bucket.as_str();
             content::require_bucket(tables, name)?;
             let first_object = tables.objects.range((name, "")..)?.next().transpose()?;
             let first_version = tables.versions.range((name, "", 0)..)?.next().transpose()?;
-            let first_upload = tables.uploads.range((name, "", "")..)?.next().transpose()?;
             let occupied = first_object.is_some_and(|(id, _)| id.value().0 == name)
-                || first_version.is_some_and(|(id, _)| id.value().0 == name)
-                || first_upload.is_some_and(|(id, _)| id.value().0 == name);
-            if occupied {
+                || first_version.as_ref().is_some_and(|(id, _)| id.value().0 == name);
+            drop(first_version);
+            let uploads = uploads::of_bucket(tables, &bucket)?;
+            if occupied || uploads_keep && !uploads.is_empty() {
                 return Err(Rule::BucketNotEmpty.into());
+            }
+            for upload in &uploads {
+                uploads::give_up(tables, upload)?;
             }
             tables.buckets.remove(name)?;
             Ok(())

@@ -423,13 +423,13 @@ async fn a_bucket_is_deleted_only_when_empty() {
     for bed in Bed::both().await {
         assert_eq!(refused(bed.create_bucket(&bucket(), 2).await), Rule::BucketExists);
         bed.put("a", b"").await;
-        assert_eq!(refused(bed.delete_bucket(&bucket()).await), Rule::BucketNotEmpty);
+        assert_eq!(refused(bed.delete_bucket(&bucket(), true).await), Rule::BucketNotEmpty);
         bed.delete_objects(&bucket(), vec![key("a")]).await.unwrap();
         let upload = bed.begin("b").await;
-        assert_eq!(refused(bed.delete_bucket(&bucket()).await), Rule::BucketNotEmpty);
+        assert_eq!(refused(bed.delete_bucket(&bucket(), true).await), Rule::BucketNotEmpty);
         bed.abort(upload).await.unwrap();
-        bed.delete_bucket(&bucket()).await.unwrap();
-        assert_eq!(refused(bed.delete_bucket(&bucket()).await), Rule::NoSuchBucket);
+        bed.delete_bucket(&bucket(), true).await.unwrap();
+        assert_eq!(refused(bed.delete_bucket(&bucket(), true).await), Rule::NoSuchBucket);
         assert_eq!(bed.buckets().unwrap(), []);
     }
 }

@@ -291,9 +291,7 @@ impl Storage {
     pub(in crate::server) async fn abort(&self, upload: UploadRef) -> Result<(), StorageError> {
         let change = self.index.change(move |tables| {
             require_upload(tables, &upload)?;
-            remove_parts(tables, &upload.id, |_| true)?;
-            tables.uploads.remove(upload.row())?;
-            Ok(())
+            give_up(tables, &upload)
         });
         change.await
     }
@@ -414,6 +412,28 @@ fn judge_parts(
         return Err(Rule::EntityTooLarge.into());
     }
     Ok(judged)
+}
+
+/// The unfinished uploads of a bucket.
+pub(super) fn of_bucket(tables: &Tables<'_>, bucket: &BucketName) -> Result<Vec<UploadRef>, StorageError> {
+    let mut uploads = Vec::new();
+    for row in tables.uploads.range((bucket.as_str(), "", "")..)? {
+        let (id, _) = row?;
+        let (of, key, id) = id.value();
+        if of != bucket.as_str() {
+            break;
+        }
+        let key = ObjectKey::new(key).map_err(|error| StorageError::failed("read the key of an upload", error))?;
+        uploads.push(UploadRef { bucket: bucket.clone(), key, id: UploadId::new(id) });
+    }
+    Ok(uploads)
+}
+
+/// Removes an upload and its parts.
+pub(super) fn give_up(tables: &mut Tables<'_>, upload: &UploadRef) -> Result<(), StorageError> {
+    remove_parts(tables, &upload.id, |_| true)?;
+    tables.uploads.remove(upload.row())?;
+    Ok(())
 }
 
 fn require_upload(tables: &Tables<'_>, upload: &UploadRef) -> Result<UploadRecord, StorageError> {

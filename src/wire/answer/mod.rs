@@ -5,6 +5,7 @@
 //! 4.4), which every decoder here tells as [`AnswerError::Refused`].
 
 mod bucket;
+mod cors;
 mod error;
 mod lifecycle;
 mod listing;
@@ -14,6 +15,7 @@ mod sub_resource;
 mod versions;
 
 pub use bucket::{BucketEntry, ListAllMyBucketsResult, Location, Versioning};
+pub use cors::CorsConfiguration;
 pub use error::ErrorBody;
 pub use lifecycle::{Lifecycle, LifecycleRule};
 pub use listing::{Contents, ListBucketResult, ListMultipartUploadsResult, PAGE_ENTRIES_MAX, Upload};

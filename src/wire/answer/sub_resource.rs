@@ -54,6 +54,9 @@ impl Tagging {
     }
 }
 
+/// Where the attribute `type` is defined.
+const SCHEMA_INSTANCE: &str = "http://www.w3.org/2001/XMLSchema-instance";
+
 /// The answer to GET Object acl.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AccessControlPolicy {
@@ -78,8 +81,11 @@ impl AccessControlPolicy {
             xml.element("AccessControlList", |xml| {
                 for (grantee, permission) in &self.grants {
                     xml.element("Grant", |xml| {
-                        let name = if grantee.contains("://") { "URI" } else { "ID" };
-                        xml.element("Grantee", |xml| xml.leaf(name, grantee));
+                        let (kind, name) =
+                            if grantee.contains("://") { ("Group", "URI") } else { ("CanonicalUser", "ID") };
+                        // What it is stands in an attribute, and clients that send the list again look for it.
+                        let attributes = format!("xmlns:xsi=\"{SCHEMA_INSTANCE}\" xsi:type=\"{kind}\"");
+                        xml.element_with("Grantee", &attributes, |xml| xml.leaf(name, grantee));
                         xml.leaf("Permission", permission);
                     });
                 }

@@ -13,7 +13,7 @@ use super::v2;
 use super::v4::{self, SignedBody};
 use crate::object::{BucketName, ETag, Limits};
 use crate::wire::address::Addressed;
-use crate::wire::answer::ListBucketResult;
+use crate::wire::answer::{AccessControlPolicy, ListBucketResult};
 use crate::wire::code::Code;
 use crate::wire::digest::DigestAlgorithm;
 use crate::wire::escape::QueryPair;
@@ -23,6 +23,8 @@ use crate::wire::sign::{Credentials, Signable, SignatureError, verify};
 
 /// What S3's documents say that they are.
 const NAMESPACE: &str = "http://s3.amazonaws.com/doc/2006-03-01/";
+/// Everybody, as S3's access lists name them.
+const ALL_USERS: &str = "http://acs.amazonaws.com/groups/global/AllUsers";
 /// The encoding of a body that comes in chunks, which is none of the object.
 const CHUNKED: &str = "aws-chunked";
 /// How many bytes a body in chunks has without what is around them.
@@ -59,10 +61,14 @@ struct SecondList {
 pub struct Rules {
     /// What the service takes.
     pub limits: Limits,
-    /// The region of its buckets.
-    pub region: &'static str,
+    /// The region of its buckets where the host names none; `None` leaves that to the service.
+    pub unnamed_region: Option<&'static str>,
+    /// The content type of an object of that key whose writer has named none.
+    pub type_of: fn(&str) -> &'static str,
     /// Whether parts may be left out.
     pub allows_gaps: bool,
+    /// Whether unfinished uploads keep a bucket from being deleted.
+    pub uploads_keep_buckets: bool,
     /// The version of an object of parts with these versions, where that follows from them.
     pub etag_of_parts: fn(&[ETag]) -> Option<ETag>,
     /// The digest of an object or part whose writer names none; `None` if there is none then.
@@ -173,16 +179,26 @@ impl Spoken {
         }
     }
 
-    /// The rules by which requests are served, in a service of the limits `usual` whose buckets are in `region`.
-    pub fn rules(&self, usual: Limits, region: &'static str) -> Rules {
+    /// The rules by which requests are served, in a service of the limits `usual`.
+    pub fn rules(&self, usual: Limits) -> Rules {
         match self {
-            Spoken::Cos => Rules { limits: usual, region, allows_gaps: false, etag_of_parts: |_| None, digest: None },
+            Spoken::Cos => Rules {
+                limits: usual,
+                unnamed_region: None,
+                type_of: type_by_name,
+                allows_gaps: false,
+                uploads_keep_buckets: true,
+                etag_of_parts: |_| None,
+                digest: None,
+            },
             Spoken::S3(_) => Rules {
                 // Limits that were made for a test hold for all.
                 limits: if usual == Limits::COS { Limits::S3 } else { usual },
                 // The one that clients of S3 mean where they name none.
-                region: "us-east-1",
+                unnamed_region: Some("us-east-1"),
+                type_of: |_| "binary/octet-stream",
                 allows_gaps: true,
+                uploads_keep_buckets: false,
                 etag_of_parts: super::s3::etag_of_parts,
                 digest: Some(DigestAlgorithm::Crc64Nvme),
             },
@@ -227,9 +243,12 @@ impl Spoken {
     }
 
     /// A document as who has asked expects it.
-    pub fn document(&self, xml: String) -> String {
+    pub fn document(&self, mut xml: String) -> String {
         if *self == Spoken::Cos {
             return xml;
+        }
+        if xml.contains(AccessControlPolicy::ALL_USERS) {
+            xml = xml.replace(AccessControlPolicy::ALL_USERS, ALL_USERS);
         }
         // After the declaration, the first element that begins is the root.
         let from = xml.find("?>").map_or(0, |end| end + 2);
@@ -257,6 +276,11 @@ impl Spoken {
             }
         }
     }
+}
+
+/// The content type that COS gives an object by its key's extension.
+fn type_by_name(key: &str) -> &'static str {
+    mime_guess::from_path(key).first_raw().unwrap_or("application/octet-stream")
 }
 
 /// How long a body in chunks is without what is around them, and the names of the headers that come after it.

@@ -8,7 +8,7 @@ use crate::wire::escape::QueryPair;
 use crate::wire::request::{Headers, Method, RequestHead};
 
 /// Sub-resources of buckets that exist and that this product does not speak (`cos-api.md` 5.3, 5.4), or only reads.
-const UNSPOKEN: [&str; 12] = [
+const UNSPOKEN: [&str; 10] = [
     "versions",
     "inventory",
     "object-lock",
@@ -18,8 +18,6 @@ const UNSPOKEN: [&str; 12] = [
     "mirror",
     "analytics",
     "metrics",
-    "ownershipControls",
-    "publicAccessBlock",
     "policyStatus",
 ];
 

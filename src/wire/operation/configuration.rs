@@ -77,6 +77,10 @@ configurations! {
     IntelligentTiering "intelligenttiering" "IntelligentTieringConfiguration" Empty;
     /// Who pays.
     RequestPayment "requestPayment" "RequestPaymentConfiguration" Empty;
+    /// Whether public access lists count. S3's alone, as the next one.
+    PublicAccessBlock "publicAccessBlock" "PublicAccessBlockConfiguration" NoSuchPublicAccessBlockConfiguration;
+    /// To whom objects of other accounts belong.
+    OwnershipControls "ownershipControls" "OwnershipControls" OwnershipControlsNotFoundError;
     /// Who may do what, by accounts.
     Acl "acl" "AccessControlPolicy" Empty;
 }
