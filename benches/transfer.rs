@@ -10,6 +10,10 @@
 //! * `read`: what a mount does for a program that reads a file, without the kernel: its bytes in order, through the
 //!   mount's own window and blocks, copied into the buffer of a caller who asks for the next when it has these.
 //!
+//! With `--objects N [--object-kib 4]` it puts small objects instead, and with `--reads N [--read-kib 4]` it fetches ranges at
+//! random places of an object of `--mib`, `--concurrency` of them at a time: one line of JSON with `cpu_s` and `wall_s`. That is
+//! what copying small files, and reading at random, costs the client alone.
+//!
 //! Without `--endpoint` it does nothing, so that `cargo test --all-targets` may run it.
 
 #![allow(clippy::print_stdout, reason = "its output is the point")]
@@ -78,7 +82,17 @@ async fn main() -> Outcome<()> {
         range_bytes: number("--range-mib", 8)? * MIB,
         concurrency: usize::try_from(number("--concurrency", 8)?)?,
     };
+    let (objects, reads) = (number("--objects", 0)?, number("--reads", 0)?);
+    if objects > 0 {
+        return tell(measured(put_objects(&plan, objects, number("--object-kib", 4)? << 10)).await?);
+    }
     let parts = filled_parts(&plan);
+    if reads > 0 {
+        upload(&plan, &parts).await?;
+        let outcome = measured(read_ranges(&plan, reads, number("--read-kib", 4)? << 10)).await;
+        plan.store.delete(&plan.key).await?;
+        return tell(outcome?);
+    }
     let (crc64, up_cpu_s, up_wall_s) = measured(upload(&plan, &parts)).await?;
     let (read_crc64, down_cpu_s, down_wall_s) = measured(download(&plan)).await?;
     let (in_order_crc64, read_cpu_s, read_wall_s) = measured(read_in_order(&plan, options)).await?;
@@ -95,6 +109,39 @@ async fn main() -> Outcome<()> {
         plan.concurrency
     );
     Ok(())
+}
+
+fn tell(((), cpu_s, wall_s): ((), f64, f64)) -> Outcome<()> {
+    println!("{{\"cpu_s\":{cpu_s:.2},\"wall_s\":{wall_s:.3}}}");
+    Ok(())
+}
+
+/// Puts objects of their own names, which stay: whoever begins the service ends it.
+async fn put_objects(plan: &Plan, count: u64, bytes: u64) -> Outcome<()> {
+    let body: Body = std::iter::once(Bytes::from(vec![7; usize::try_from(bytes)?])).collect();
+    let crc64 = hashed(body.pieces());
+    let puts = (0..count).map(|index| {
+        let (store, body) = (plan.store.clone(), body.clone());
+        async move {
+            let key = ObjectKey::new(format!("{}-{index}", plan.key.as_str()))?;
+            store.put(&key, body, crc64, &ObjectAttributes::default()).await?;
+            Outcome::Ok(())
+        }
+    });
+    stream::iter(puts).buffer_unordered(plan.concurrency).try_collect().await
+}
+
+/// Fetches ranges that begin at random blocks of their own size.
+async fn read_ranges(plan: &Plan, count: u64, bytes: u64) -> Outcome<()> {
+    let mut random = fastrand::Rng::with_seed(1);
+    let starts: Vec<u64> = (0..count).map(|_| random.u64(..plan.bytes / bytes) * bytes).collect();
+    let reads = starts.into_iter().map(|start| async move {
+        let request = GetRequest { key: plan.key.clone(), range: ByteRange::new(start, start + bytes), if_match: None };
+        let mut body = plan.store.get(request).await?.body;
+        while body.try_next().await?.is_some() {}
+        Outcome::Ok(())
+    });
+    stream::iter(reads).buffer_unordered(plan.concurrency).try_collect().await
 }
 
 /// Random bytes in slabs, as a mount holds them.
