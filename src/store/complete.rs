@@ -27,9 +27,9 @@ pub(super) async fn complete(
     key: &ObjectKey,
     upload: &UploadId,
     etags: &[ETag],
-    expected: Expected,
+    (expected, overwrite): (Expected, &Overwrite),
 ) -> Result<Published, StoreError> {
-    let request = request(key, upload, etags)?;
+    let request = request(key, upload, etags, overwrite)?;
     let expected = Expected { etag: session.dialect().etag_of_parts(etags), ..expected };
     let mut tries = session.tries();
     let mut perhaps_done = false;
@@ -48,7 +48,7 @@ pub(super) async fn complete(
     }
 }
 
-fn request(key: &ObjectKey, upload: &UploadId, etags: &[ETag]) -> Result<Request, StoreError> {
+fn request(key: &ObjectKey, upload: &UploadId, etags: &[ETag], overwrite: &Overwrite) -> Result<Request, StoreError> {
     let op = Op::CompleteMultipartUpload;
     let invalid = |message| StoreError::new(StoreErrorKind::Invalid, op, key.as_str(), message);
     if etags.is_empty() {
@@ -60,7 +60,7 @@ fn request(key: &ObjectKey, upload: &UploadId, etags: &[ETag]) -> Result<Request
         parts.push(CompletedPart { number, etag: etag.clone() });
     }
     let (key, upload) = (key.clone(), upload.clone());
-    let complete = CompleteMultipartUpload { key, upload, parts, overwrite: Overwrite::Allowed, digest: None };
+    let complete = CompleteMultipartUpload { key, upload, parts, overwrite: overwrite.clone(), digest: None };
     Ok(Request::new(&Operation::CompleteMultipartUpload(complete)))
 }
 

@@ -12,6 +12,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use async_trait::async_trait;
 
 use super::complete::{self, Expected};
+use super::conditions::{self, Conditions};
 use super::http::{NetworkOptions, Runtimes, Timeouts, Transport};
 use super::listing::{self, Listings};
 use super::retry::{self, RetryOptions};
@@ -20,7 +21,7 @@ use super::throttle::Throttle;
 use super::watchdog::Watchdog;
 use super::{
     Body, Copied, CopyRequest, CredentialCache, GetRequest, Initiated, ListPage, ListRequest, ListedPart, ListedUpload,
-    ObjectStore, Published, Reading, Source, StoreError, StoreErrorKind, VersionsPage, VersionsRequest,
+    ObjectStore, Op, Overwrite, Published, Reading, Source, StoreError, StoreErrorKind, VersionsPage, VersionsRequest,
 };
 use super::{BucketFacts, KnownBucket, Restoration, archive, bucket, copying, reading, sending, uploads, versions};
 use crate::clock::Clock;
@@ -34,7 +35,7 @@ use crate::wire::answer::{
     CopyPartResult, DeleteResult, InitiateMultipartUploadResult, Lifecycle, Tagging, Versioning,
 };
 use crate::wire::code::{Code, classify};
-use crate::wire::condition::Conditions;
+use crate::wire::condition::Conditions as ReadConditions;
 use crate::wire::copy_source::CopySource;
 use crate::wire::operation::{
     AbortMultipartUpload, DeleteMultipleObjects, DeleteObject, GetObjectTagging, InitiateMultipartUpload,
@@ -100,6 +101,7 @@ pub struct HttpStore {
     service_route: Route,
     limits: Limits,
     listings: Arc<Listings>,
+    conditions: Arc<Conditions>,
 }
 
 impl fmt::Debug for HttpStore {
@@ -126,7 +128,8 @@ impl HttpStore {
         })?;
         let session = Arc::new(Session::new(transport, (route, dialect), credentials, retry, clock, stats));
         let (copy_domain, service_route) = (endpoint.copy_source_domain().to_owned(), endpoint.service_route());
-        Ok(HttpStore { session, bucket, copy_domain, service_route, limits, listings: Arc::default() })
+        let (listings, conditions) = (Arc::default(), Arc::default());
+        Ok(HttpStore { session, bucket, copy_domain, service_route, limits, listings, conditions })
     }
 
     /// What tells when callers have waited long enough for this service.
@@ -145,6 +148,7 @@ impl HttpStore {
             service_route: self.service_route.clone(),
             limits: self.limits,
             listings: self.listings.clone(),
+            conditions: self.conditions.clone(),
         }
     }
 
@@ -224,6 +228,10 @@ impl ObjectStore for HttpStore {
         self.session.is_slowed()
     }
 
+    async fn keeps_conditions(&self, op: Op, trial: &ObjectKey) -> bool {
+        self.session.dialect().may_keep_conditions() && conditions::keeps(self, &self.conditions, op, trial).await
+    }
+
     async fn head_bucket(&self) -> Result<(), StoreError> {
         self.bucket_facts().await.map(drop)
     }
@@ -246,14 +254,15 @@ impl ObjectStore for HttpStore {
         reading::open(self.session.clone(), request, None).await
     }
 
-    async fn put(
+    async fn put_over(
         &self,
         key: &ObjectKey,
         body: Body,
         crc64: Crc64,
         attributes: &ObjectAttributes,
+        overwrite: &Overwrite,
     ) -> Result<Published, StoreError> {
-        sending::put(&self.session, key, body, crc64, attributes).await
+        sending::put(&self.session, key, body, crc64, (attributes, overwrite)).await
     }
 
     async fn list_versions(&self, request: &VersionsRequest) -> Result<VersionsPage, StoreError> {
@@ -342,22 +351,24 @@ impl ObjectStore for HttpStore {
             number,
             source: self.copy_source(&source.key),
             range: Some(range),
-            conditions: Conditions::matching(source.if_match.clone()),
+            conditions: ReadConditions::matching(source.if_match.clone()),
             passed: BTreeMap::new(),
         }));
         let result = self.session.ask(&request, CopyPartResult::decode).await.map_err(about_the_number)?;
         Ok(UploadedPart { etag: result.etag, size: range.len(), crc64: result.crc64 })
     }
 
-    async fn complete(
+    async fn complete_over(
         &self,
         key: &ObjectKey,
         upload: &UploadId,
         parts: &[ETag],
         size: u64,
         crc64: Option<Crc64>,
+        overwrite: &Overwrite,
     ) -> Result<Published, StoreError> {
-        complete::complete(&self.session, key, upload, parts, Expected { size, crc64, etag: None }).await
+        let expected = Expected { size, crc64, etag: None };
+        complete::complete(&self.session, key, upload, parts, (expected, overwrite)).await
     }
 
     async fn abort(&self, key: &ObjectKey, upload: &UploadId) -> Result<(), StoreError> {

@@ -11,6 +11,7 @@ mod bucket;
 mod budget;
 mod change_notifier;
 mod complete;
+mod conditions;
 mod congestion;
 mod copying;
 mod credential_cache;
@@ -67,3 +68,4 @@ pub use versions::{ListedVersion, VersionMarker, VersionedObject, VersionsPage, 
 pub use watchdog::Watchdog;
 
 pub use crate::wire::Op;
+pub use crate::wire::condition::Overwrite;

@@ -6,8 +6,8 @@
 
 use super::complete::{self, Expected};
 use super::retry::Remedy;
-use super::session::{Answer, Failed, Request, Session};
-use super::{Body, Op, Published, StoreError, StoreErrorKind};
+use super::session::{Answer, Done, Failed, Request, Session};
+use super::{Body, Op, Overwrite, Published, StoreError, StoreErrorKind};
 use crate::object::{Crc64, Crc64Hasher, ETag, ObjectAttributes, ObjectKey};
 use crate::wire::answer::header_crc64;
 use crate::wire::digest::ContentMd5;
@@ -23,14 +23,21 @@ pub(super) async fn put(
     key: &ObjectKey,
     body: Body,
     crc64: Crc64,
-    attributes: &ObjectAttributes,
+    (attributes, overwrite): (&ObjectAttributes, &Overwrite),
 ) -> Result<Published, StoreError> {
     let expected = Expected { size: body.len(), crc64: Some(crc64), etag: None };
     let digests = checked_digests(&body, crc64, Op::PutObject, key).await?;
-    let mut put = PutObject::new(key.clone(), attributes.clone());
+    let mut put = PutObject { overwrite: overwrite.clone(), ..PutObject::new(key.clone(), attributes.clone()) };
     put.checks = BodyChecks { content_md5: Some(digests.md5.header()), ..BodyChecks::default() };
     let request = Request::with_body(&Operation::PutObject(put), body);
-    let published = send(session, &request, crc64).await?;
+    let mut perhaps_done = false;
+    let published = match send(session, &request, crc64, &mut perhaps_done).await {
+        // What is there by now may be what an attempt has put whose answer was lost.
+        Err(error) if perhaps_done && *overwrite != Overwrite::Allowed => {
+            return settle(session, attributes, digests.md5, expected, error).await;
+        }
+        sent => sent?,
+    };
     if published.crc64.is_none() && session.dialect().tells_checksums() {
         return complete::verify(session, &request, key, published, expected).await;
     }
@@ -50,11 +57,11 @@ pub(super) async fn part(
     crc64: Crc64,
 ) -> Result<Published, StoreError> {
     if session.dialect().tells_checksums() {
-        return send(session, &Request::with_body(&Operation::UploadPart(part), body), crc64).await;
+        return send(session, &Request::with_body(&Operation::UploadPart(part), body), crc64, &mut false).await;
     }
     let digests = checked_digests(&body, crc64, Op::UploadPart, &part.key).await?;
     part.checks = BodyChecks { content_md5: Some(digests.md5.header()), ..BodyChecks::default() };
-    let published = send(session, &Request::with_body(&Operation::UploadPart(part), body), crc64).await?;
+    let published = send(session, &Request::with_body(&Operation::UploadPart(part), body), crc64, &mut false).await?;
     Ok(Published { crc64: Some(crc64), ..published })
 }
 
@@ -82,8 +89,39 @@ async fn confirm_etag(
     Ok(if is_ours { Published { etag: head.etag, ..published } } else { published })
 }
 
-/// Sends bytes, again if they arrived damaged, and compares the checksum that the service has of them.
-pub(super) async fn send(session: &Session, request: &Request, crc64: Crc64) -> Result<Published, StoreError> {
+/// Finds out whether an attempt has worked whose answer was lost, so that its repeat was refused; `error` is what to say if it
+/// has not. The bytes alone could be another's, who has put the same at another time.
+async fn settle(
+    session: &Session,
+    attributes: &ObjectAttributes,
+    md5: ContentMd5,
+    expected: Expected,
+    error: StoreError,
+) -> Result<Published, StoreError> {
+    if !matches!(error.kind, StoreErrorKind::Changed | StoreErrorKind::NotFound) {
+        return Err(error);
+    }
+    let Ok(key) = ObjectKey::new(&*error.key) else { return Err(error) };
+    let Ok(head) = complete::head(&session.to_settle(), &key).await else { return Err(error) };
+    let has_bytes = match head.crc64 {
+        Some(_) => head.crc64 == expected.crc64,
+        None => head.etag.text().eq_ignore_ascii_case(&md5.hex()),
+    };
+    if !has_bytes || head.size != expected.size || head.attributes.user != attributes.user {
+        return Err(error);
+    }
+    log::info!("{error}; but it is what was put, as {}", head.etag);
+    Ok(Published { etag: head.etag, crc64: expected.crc64 })
+}
+
+/// Sends bytes, again if they arrived damaged, and compares the checksum that the service has of them. Says whether an attempt
+/// that failed may have been carried out all the same.
+pub(super) async fn send(
+    session: &Session,
+    request: &Request,
+    crc64: Crc64,
+    perhaps_done: &mut bool,
+) -> Result<Published, StoreError> {
     let mut tries = session.tries();
     loop {
         let failed = match session.exchange(request).await {
@@ -93,6 +131,7 @@ pub(super) async fn send(session: &Session, request: &Request, crc64: Crc64) -> 
             },
             Err(failed) => failed,
         };
+        *perhaps_done |= failed.done == Done::Perhaps;
         tries.again(failed).await?;
     }
 }

@@ -61,6 +61,11 @@ impl Dialect {
         *self != Dialect::Cos
     }
 
+    /// Whether services that speak it may hold to what a write may replace. One that does not speak of it need not be asked.
+    pub fn may_keep_conditions(&self) -> bool {
+        *self != Dialect::Cos
+    }
+
     /// A request as it goes out.
     pub fn outgoing<'a>(&self, head: &'a RequestHead) -> Cow<'a, RequestHead> {
         match self {
