@@ -16,6 +16,7 @@ use super::conditions::{self, Conditions};
 use super::http::{NetworkOptions, Runtimes, Timeouts, Transport};
 use super::listing::{self, Listings};
 use super::retry::{self, RetryOptions};
+use super::sending::is_refused_as_such;
 use super::session::{Done, Request, Session};
 use super::throttle::Throttle;
 use super::watchdog::Watchdog;
@@ -38,7 +39,7 @@ use crate::wire::code::{Code, classify};
 use crate::wire::condition::Conditions as ReadConditions;
 use crate::wire::copy_source::CopySource;
 use crate::wire::operation::{
-    AbortMultipartUpload, DeleteMultipleObjects, DeleteObject, GetObjectTagging, InitiateMultipartUpload,
+    AbortMultipartUpload, DeleteMultipleObjects, DeleteObject, GetObjectTagging, InitiateMultipartUpload, ObjectDigest,
     ObjectVersion, Operation, RestoreTier, UploadPart, UploadPartCopy,
 };
 
@@ -160,6 +161,11 @@ impl HttpStore {
     /// Seconds that the service's clock is ahead of this machine's, by its last answer.
     pub fn clock_ahead(&self) -> Option<i64> {
         self.session.heard_ahead()
+    }
+
+    /// Whether the service tells checksums of whole objects by which they can be verified; `None` before anything was sent.
+    pub fn tells_checksums(&self) -> Option<bool> {
+        if self.session.dialect().tells_checksums() { Some(true) } else { self.session.vouching().is_known() }
     }
 
     /// What the bucket does by itself to objects and uploads that grow old.
@@ -308,8 +314,10 @@ impl ObjectStore for HttpStore {
     }
 
     async fn initiate(&self, key: &ObjectKey, attributes: &ObjectAttributes) -> Result<Initiated, StoreError> {
-        let initiate = InitiateMultipartUpload::new(key.clone(), attributes.clone());
-        let request = Request::new(&Operation::InitiateMultipartUpload(initiate));
+        let mut initiate = InitiateMultipartUpload::new(key.clone(), attributes.clone());
+        let vouching = self.session.vouching();
+        initiate.digest = vouching.digest().map(|algorithm| ObjectDigest { algorithm, is_of_bytes: true });
+        let mut request = Request::new(&Operation::InitiateMultipartUpload(initiate.clone()));
         let (mut tries, mut may_be_doubled) = (self.session.tries(), false);
         loop {
             let failed = match self.session.ask_once(&request, &InitiateMultipartUploadResult::decode).await {
@@ -318,6 +326,12 @@ impl ObjectStore for HttpStore {
                 }
                 Err(failed) => failed,
             };
+            if initiate.digest.is_some() && vouching.is_known().is_none() && is_refused_as_such(&failed.error) {
+                vouching.note(false);
+                initiate.digest = None;
+                request = Request::new(&Operation::InitiateMultipartUpload(initiate.clone()));
+                continue;
+            }
             may_be_doubled |= failed.done == Done::Perhaps;
             tries.again(failed).await?;
         }

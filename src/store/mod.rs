@@ -39,6 +39,7 @@ pub mod testing;
 mod throttle;
 mod uploads;
 mod versions;
+mod vouching;
 mod watchdog;
 
 pub use archive::{Restoration, is_archive};

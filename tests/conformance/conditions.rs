@@ -15,7 +15,7 @@ use crate::scripted::{Reply, Scripted, answer, error};
 /// The MD5 of `text`.
 const MD5: &str = "1cb251ec0d568de6a929b520c4aed8d1";
 
-fn client(server: &Scripted) -> HttpStore {
+pub(crate) fn client(server: &Scripted) -> HttpStore {
     let endpoint = Endpoint::s3(Some(&format!("http://{}", server.address)), "us-east-1", true).unwrap();
     let limits = endpoint.dialect(&BucketName::of_s3("b-1").unwrap()).limits();
     HttpStore::new(HttpOptions { endpoint, limits, ..options(server) }).unwrap()

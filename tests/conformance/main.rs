@@ -15,6 +15,7 @@ mod past;
 mod planned;
 mod scripted;
 mod suite;
+mod vouching;
 mod waiting;
 
 use std::any::Any;
