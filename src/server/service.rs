@@ -20,7 +20,7 @@ use crate::wire::code::Code;
 use crate::wire::date;
 use crate::wire::dialect::{Rules, Spoken};
 use crate::wire::escape::{QueryPair, escape_path, parse_query, unescape};
-use crate::wire::operation::{Operation, PassedHeaders, RequestError, TAGGING_DIRECTIVE};
+use crate::wire::operation::{BodyChecks, Operation, PassedHeaders, RequestError, TAGGING_DIRECTIVE};
 use crate::wire::request::{Headers, Method};
 use crate::wire::sign::{Credentials, Signable, SignatureError, TOKEN};
 
@@ -259,7 +259,8 @@ impl Service {
         body: &mut RequestBody,
     ) -> Result<Answer, Refusal> {
         if let Operation::CompleteMultipartUpload(_) = operation {
-            operation.read_body(&body.xml(&body.checks()).await?)?;
+            // The digest in the headers is that of the object, and not of this list.
+            operation.read_body(&body.xml(&BodyChecks { digest: None, ..body.checks() }).await?)?;
         }
         match operation {
             Operation::GetService => self.get_service(),

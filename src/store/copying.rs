@@ -62,6 +62,7 @@ async fn copy_object(session: &Session, from: CopySource, wanted: &CopyRequest) 
     loop {
         let failed = match session.ask_once(&request, &CopyObjectResult::decode).await {
             Ok(CopyObjectResult { etag, crc64, last_modified, .. }) => {
+                let crc64 = session.dialect().own_checksum(crc64);
                 let copied = Copied { etag, crc64, last_modified };
                 return Ok(if perhaps_done { newest(session, wanted, copied).await } else { copied });
             }

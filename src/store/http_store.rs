@@ -369,7 +369,8 @@ impl ObjectStore for HttpStore {
             passed: BTreeMap::new(),
         }));
         let result = self.session.ask(&request, CopyPartResult::decode).await.map_err(about_the_number)?;
-        Ok(UploadedPart { etag: result.etag, size: range.len(), crc64: result.crc64 })
+        let crc64 = self.session.dialect().own_checksum(result.crc64);
+        Ok(UploadedPart { etag: result.etag, size: range.len(), crc64 })
     }
 
     async fn complete_over(

@@ -6,6 +6,7 @@
 mod archive;
 mod as_of;
 mod assumed_role;
+mod aws_keys;
 mod body;
 mod bucket;
 mod budget;
@@ -45,6 +46,7 @@ mod watchdog;
 pub use archive::{Restoration, is_archive};
 pub use as_of::AsOf;
 pub use assumed_role::{AssumedRole, Identity, RoleOptions, STS_URL, STS_URL_INTERNAL};
+pub use aws_keys::{AWS_CONTAINER_URL, AWS_METADATA_URL, AwsKeys, AwsPlatform};
 pub use body::Body;
 pub use bucket::{BucketFacts, KnownBucket};
 pub use change_notifier::{ChangeNotifier, ChangeObserver};

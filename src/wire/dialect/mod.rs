@@ -16,7 +16,7 @@ use std::borrow::Cow;
 use super::digest::DigestAlgorithm;
 use super::request::RequestHead;
 use super::sign::{Credentials, KeyTime, SigningKey};
-use crate::object::{BucketName, ETag, Limits};
+use crate::object::{BucketName, Crc64, ETag, Limits};
 use crate::wire::request::HeaderPair;
 
 pub use chunks::{ChunkError, Chunks};
@@ -81,6 +81,12 @@ impl Dialect {
             Dialect::Cos => None,
             Dialect::S3(_) => s3::own_header(name, value),
         }
+    }
+
+    /// The checksum that an element of COS's answers tells. A gateway that speaks another dialect may have it there, too, and it is of
+    /// another kind than is counted by then.
+    pub fn own_checksum(&self, told: Option<Crc64>) -> Option<Crc64> {
+        told.filter(|_| self.tells_checksums())
     }
 
     /// The digest by which bodies are to be vouched for where the service has it, and which it tells of objects then. A service
