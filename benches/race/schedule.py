@@ -196,6 +196,8 @@ class SceneRun:
             self._ordinary(["mkdir", str(self._directory)])
         elif (self._server.name, self._bucket) not in self._race.seeded:
             self._ordinary(self._scene.seed(self._directory))
+            # Some send what they were given some time after it was closed, and lose it with their cache.
+            self._wait_for_quiet()
             self._race.seeded.add((self._server.name, self._bucket))
 
     @property

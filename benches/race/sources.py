@@ -33,12 +33,12 @@ class Sizes:
     dd_blocks: tuple[int, ...] = (4 << 10, 128 << 10, 1 << 20)
 
 
-QUICK = Sizes(large_mib=1024, dd_mib=256, small_files=200, synced_files=100, tree_files=200, edited_mib=256, listed_files=1000,
-              cloned_files=100, packages=10, created_files=2_000, create_seconds=4, random_reads=64, deadline_s=20, dd_blocks=(4 << 10, 1 << 20))
+QUICK = Sizes(large_mib=1024, dd_mib=64, small_files=200, synced_files=100, tree_files=200, edited_mib=256, listed_files=1000,
+              cloned_files=100, packages=10, created_files=1_000, create_seconds=2, random_reads=64, deadline_s=20, dd_blocks=(4 << 10, 1 << 20))
 FULL = Sizes(large_mib=1024, dd_mib=512, small_files=1000, synced_files=500, tree_files=1000, edited_mib=256, listed_files=5000,
              cloned_files=300, packages=100, created_files=100_000, create_seconds=12, random_reads=500, deadline_s=45)
 # With latency, where a contender that asks one thing after the other takes seconds for few files.
-QUICK_SLOW = Sizes(large_mib=128, dd_mib=0, small_files=20, synced_files=10, tree_files=20, edited_mib=0, listed_files=200,
+QUICK_SLOW = Sizes(large_mib=64, dd_mib=0, small_files=10, synced_files=5, tree_files=8, edited_mib=0, listed_files=200,
                    cloned_files=0, packages=0, created_files=0, create_seconds=0, random_reads=0, deadline_s=20)
 FULL_SLOW = Sizes(large_mib=1024, dd_mib=0, small_files=100, synced_files=50, tree_files=60, edited_mib=256, listed_files=1000,
                   cloned_files=20, packages=2, created_files=0, create_seconds=0, random_reads=0, deadline_s=45)

@@ -1,7 +1,7 @@
 //! Whose requests these are: where credentials are looked for, and in which order.
 //!
 //! A secret is never taken from a flag. The order, the first that has any wins: a credentials file or a machine's role that was
-//! named; the environment (ours, Tencent Cloud's, cosfs's names); the configuration file, the bucket's section first; the files
+//! named; the environment (ours, Tencent Cloud's, cosfs's names, or AWS's over S3); the configuration file, the bucket's section first; the files
 //! of other tools, those for COS alone first; the role of a workload, by its token. `--secret-id` passes over those that have
 //! another id. Where the environment names a role for the key that was found, that is assumed.
 
@@ -75,6 +75,18 @@ pub(super) enum Found {
 
 /// Finds the credentials for `bucket`. `None` where there are none and no reason to complain yet.
 pub(super) fn find(sources: &Sources<'_>, settings: &Settings, bucket: &str) -> Result<Option<Found>, ConfigError> {
+    match find_named(sources, settings, bucket)? {
+        Some(found) => Ok(Some(found)),
+        None => find_in_files(sources, settings, bucket),
+    }
+}
+
+/// The same among those that are for this program or for this process: a file that was named, the environment, the configuration.
+pub(super) fn find_named(
+    sources: &Sources<'_>,
+    settings: &Settings,
+    bucket: &str,
+) -> Result<Option<Found>, ConfigError> {
     let wanted = settings.secret_id.as_deref();
     if let Some(path) = &settings.credentials_file {
         let candidate = passwd::read(path, Readers::OwnerOnly, bucket)?
@@ -91,6 +103,16 @@ pub(super) fn find(sources: &Sources<'_>, settings: &Settings, bucket: &str) -> 
             return Ok(Some(found));
         }
     }
+    Ok(None)
+}
+
+/// The same among the files of other tools.
+pub(super) fn find_in_files(
+    sources: &Sources<'_>,
+    settings: &Settings,
+    bucket: &str,
+) -> Result<Option<Found>, ConfigError> {
+    let (wanted, is_s3) = (settings.secret_id.as_deref(), settings.s3 == Some(true));
     let files = match is_s3 {
         true => files_of_aws(sources.environment, settings.profile.as_deref()),
         false => files_of_others(sources.environment),
@@ -98,6 +120,23 @@ pub(super) fn find(sources: &Sources<'_>, settings: &Settings, bucket: &str) -> 
     for (path, form) in files {
         let Some(candidate) = form.read(&path, bucket)? else { continue };
         if let Some(found) = candidate.complete(wanted)? {
+            return Ok(Some(found));
+        }
+    }
+    Ok(None)
+}
+
+/// The file with a token and the role of a profile of AWS that has these two.
+pub(super) fn web_identity_of_profile(
+    environment: &Environment,
+    settings: &Settings,
+) -> Result<Option<(String, String)>, ConfigError> {
+    for (path, form) in files_of_aws(environment, settings.profile.as_deref()) {
+        let Form::Aws(section) = form else { continue };
+        let Some(file) = read_private(&path)? else { continue };
+        let mut values = ini::section(&file.text, &section);
+        let token = values.remove("web_identity_token_file");
+        if let Some(found) = token.zip(values.remove("role_arn")) {
             return Ok(Some(found));
         }
     }

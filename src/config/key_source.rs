@@ -6,14 +6,15 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
+use super::aws_platform;
 use super::credentials::{self, Found, Sources};
 use super::environment::{METADATA_URL_NAME, STS_URL_NAME};
 use super::key_process::KeyProcess;
 use super::{ConfigError, Environment, MountConfig, MountRequest, Service, Settings};
 use crate::clock::Clock;
 use crate::store::{
-    AssumedRole, CredentialProvider, FixedKey, Identity, InstanceRole, METADATA_URL, NetworkOptions, ProviderError,
-    RoleOptions, STS_URL, STS_URL_INTERNAL, StoreError,
+    AssumedRole, AwsKeys, AwsPlatform, CredentialProvider, FixedKey, Identity, InstanceRole, METADATA_URL,
+    NetworkOptions, ProviderError, RoleOptions, STS_URL, STS_URL_INTERNAL, StoreError,
 };
 use crate::wire::address::Endpoint;
 use crate::wire::issued::Issued;
@@ -49,6 +50,8 @@ pub enum KeySource {
         /// `None` for the one that the machine has.
         role: Option<String>,
     },
+    /// From the platform of AWS that this runs on.
+    Aws(AwsPlatform),
     /// From a role that is assumed with a key.
     AssumedRole {
         /// Where that key comes from.
@@ -97,9 +100,16 @@ impl KeySource {
         let Deciding { sources, settings, bucket, .. } = deciding;
         let environment = sources.environment;
         let is_named = settings.credentials_file.is_some();
+        let is_s3 = settings.s3 == Some(true);
         if let Some(role) = settings.cam_role.as_ref().filter(|_| !is_named) {
+            if is_s3 {
+                return Ok(KeySource::Aws(aws_platform::named_role(environment, role)));
+            }
             let url = environment.get(METADATA_URL_NAME).unwrap_or(METADATA_URL).to_owned();
             return Ok(KeySource::InstanceRole { url, role: (role != "auto").then(|| role.clone()) });
+        }
+        if is_s3 {
+            return KeySource::of_s3(deciding);
         }
         let workload = Workload::of(environment);
         let Some(found) = credentials::find(sources, settings, bucket)? else {
@@ -120,6 +130,29 @@ impl KeySource {
             }
             _ => Ok(source),
         }
+    }
+
+    /// In the order of AWS's own clients.
+    fn of_s3(deciding: &Deciding<'_>) -> Result<KeySource, ConfigError> {
+        let Deciding { sources, settings, bucket, .. } = deciding;
+        let environment = sources.environment;
+        if let Some(found) = credentials::find_named(sources, settings, bucket)? {
+            return Ok(KeySource::of(found, deciding));
+        }
+        // A profile that was named goes before what the platform has set.
+        let workload = if settings.profile.is_none() { aws_platform::workload(environment, settings)? } else { None };
+        if let Some(workload) = workload {
+            return Ok(KeySource::Aws(workload));
+        }
+        if let Some(found) = credentials::find_in_files(sources, settings, bucket)? {
+            return Ok(KeySource::of(found, deciding));
+        }
+        if let Some((file, role_arn)) = credentials::web_identity_of_profile(environment, settings)? {
+            let platform = aws_platform::web_identity(environment, settings, &file, &role_arn)?;
+            return Ok(KeySource::Aws(platform));
+        }
+        let rest = if settings.secret_id.is_none() { aws_platform::rest(environment)? } else { None };
+        rest.map(KeySource::Aws).ok_or_else(|| credentials::nothing_found(environment, settings))
     }
 
     fn of(found: Found, deciding: &Deciding<'_>) -> KeySource {
@@ -147,6 +180,7 @@ impl KeySource {
             KeySource::Fixed { credentials, origin } => Arc::new(FixedKey::new(credentials.clone(), origin.clone())),
             KeySource::File(file) => Arc::new(KeyFile::clone(file)),
             KeySource::Process(process) => Arc::new(process.clone()),
+            KeySource::Aws(platform) => Arc::new(AwsKeys::new(platform.clone(), network, clock)?),
             KeySource::InstanceRole { url, role } => Arc::new(InstanceRole::new(url, role.clone(), clock)?),
             KeySource::AssumedRole { base, role } => {
                 let identity = Identity::Key(base.provider(network)?);

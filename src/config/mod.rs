@@ -6,6 +6,7 @@
 
 #[cfg(feature = "testing")]
 mod anything;
+mod aws_platform;
 mod coscmd;
 mod credentials;
 mod environment;

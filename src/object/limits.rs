@@ -53,6 +53,7 @@ impl Limits {
         object_bytes_max: 5 * TIB,
         metadatum_bytes_max: 2 << 10,
         metadata_bytes_max: 2 << 10,
+        checksum: ChecksumAlgorithm::Crc64Nvme,
         ..Limits::COS
     };
 

@@ -2,13 +2,14 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use crate::object::Checksum;
+use crate::object::{Checksum, ChecksumAlgorithm};
 
 /// The checksums of stretches of one object, joined as their neighbours become known.
 ///
 /// INVARIANT: the stretches do not overlap and no two are adjacent.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Checksums {
+    algorithm: ChecksumAlgorithm,
     stretches: BTreeMap<u64, (u64, Checksum)>,
     /// What they were joined of, by start and length: who comes once more must be the same. Some 30 bytes for each MiB.
     pieces: HashMap<(u64, u64), Checksum>,
@@ -33,6 +34,11 @@ struct Joined {
 }
 
 impl Checksums {
+    /// None yet.
+    pub(super) fn new(algorithm: ChecksumAlgorithm) -> Checksums {
+        Checksums { algorithm, stretches: BTreeMap::new(), pieces: HashMap::new() }
+    }
+
     /// The checksum of the whole, `0..size`, if it is known with that of the `len` bytes at `start`. Notes nothing.
     pub(super) fn whole_with(&self, start: u64, len: u64, checksum: Checksum, size: u64) -> Option<Checksum> {
         let joined = self.join(start, len, checksum)?;
@@ -69,10 +75,11 @@ impl Checksums {
         if let Some((&at, &(before_len, before_checksum))) = before
             && at + before_len == start
         {
-            joined = Joined { start: at, len: before_len + len, checksum: before_checksum.followed_by(checksum, len) };
+            let checksum = self.algorithm.of_both(before_checksum, checksum, len);
+            joined = Joined { start: at, len: before_len + len, checksum };
         }
         if let Some(&(after_len, after_checksum)) = self.stretches.get(&(start + len)) {
-            joined.checksum = joined.checksum.followed_by(after_checksum, after_len);
+            joined.checksum = self.algorithm.of_both(joined.checksum, after_checksum, after_len);
             joined.len += after_len;
         }
         Some(joined)
@@ -87,7 +94,7 @@ mod tests {
     fn the_whole_is_known_when_its_last_piece_is() {
         let whole: Vec<u8> = (0..=250).collect();
         let pieces = [(100, 150), (0, 50), (200, 251), (50, 100), (150, 200)];
-        let mut checksums = Checksums::default();
+        let mut checksums = Checksums::new(ChecksumAlgorithm::Crc64Xz);
         for (index, (start, end)) in pieces.into_iter().enumerate() {
             let (piece, len) = (&whole[start..end], (end - start) as u64);
             let known = checksums.whole_with(start as u64, len, Checksum::of(piece), 251);
@@ -99,7 +106,7 @@ mod tests {
 
     #[test]
     fn what_comes_once_more_must_be_what_it_was() {
-        let mut checksums = Checksums::default();
+        let mut checksums = Checksums::new(ChecksumAlgorithm::Crc64Xz);
         for (start, checksum, noted) in
             [(0, 1, Noted::New), (50, 2, Noted::New), (0, 3, Noted::Otherwise), (0, 1, Noted::Again)]
         {

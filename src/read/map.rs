@@ -18,6 +18,7 @@ use crate::object::{Checksum, ChecksumAlgorithm};
 /// for nothing, and the sum of a range follows from the two at its ends.
 #[derive(Debug)]
 pub(super) struct BlockMap {
+    algorithm: ChecksumAlgorithm,
     grain_bytes: usize,
     size: u64,
     /// Of the reader that it was learned from.
@@ -31,7 +32,7 @@ impl BlockMap {
     pub(super) fn new(algorithm: ChecksumAlgorithm, size: u64, layout: Layout, bytes_max: usize) -> Option<BlockMap> {
         let grain_bytes = BlockMap::finest_grain(size, bytes_max)?;
         let grains = size.div_ceil(grain_bytes as u64) as usize;
-        Some(BlockMap { grain_bytes, size, layout, sums: vec![algorithm.empty(); grains] })
+        Some(BlockMap { algorithm, grain_bytes, size, layout, sums: vec![algorithm.empty(); grains] })
     }
 
     fn finest_grain(size: u64, bytes_max: usize) -> Option<usize> {
@@ -61,12 +62,12 @@ impl BlockMap {
         let block = self.layout.around(start);
         let so_far = match start == block.start {
             true => checksum,
-            false => self.sum_to(start)?.followed_by(checksum, len),
+            false => self.algorithm.of_both(self.sum_to(start)?, checksum, len),
         };
         let through = if end <= block.end {
             self.sum_to(end)?
         } else {
-            self.sum_to(block.end)?.followed_by(self.sum_to(end)?, end - block.end)
+            self.algorithm.of_both(self.sum_to(block.end)?, self.sum_to(end)?, end - block.end)
         };
         Some(so_far == through)
     }

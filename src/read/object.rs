@@ -90,7 +90,7 @@ impl Object {
             readers: readers.clone(),
             number,
             stored: Mutex::new(stored),
-            verifier: Verifier::default(),
+            verifier: Verifier::new(readers.store.limits().checksum),
             layout: OnceLock::new(),
             contradicted: Mutex::default(),
             whole: tokio::sync::Mutex::default(),

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use super::checksums::{Checksums, Noted};
 use super::layout::Layout;
 use super::map::{BlockMap, Maps};
-use crate::object::Checksum;
+use crate::object::{Checksum, ChecksumAlgorithm};
 
 /// Stretches that were handed out unverified and are remembered: beyond these, whether they were right is not found out.
 const HANDED_OUT_MAX: usize = 4096;
@@ -58,7 +58,7 @@ pub(super) enum Handing {
 }
 
 /// What is known of the bytes of one version.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Verifier {
     /// Std mutex, 8 in the order of locks: map operations and copies of sums only.
     state: Mutex<State>,
@@ -67,7 +67,7 @@ pub(super) struct Verifier {
     damaged: AtomicBool,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct State {
     checksums: Checksums,
     /// Becomes the map once the whole is known to be right.
@@ -79,6 +79,13 @@ struct State {
 }
 
 impl Verifier {
+    /// Nothing is known yet.
+    pub(super) fn new(algorithm: ChecksumAlgorithm) -> Verifier {
+        let (checksums, handed_out) = (Checksums::new(algorithm), BTreeMap::new());
+        let state = State { checksums, candidate: None, handed_out, has_forgotten: false };
+        Verifier { state: Mutex::new(state), map: OnceLock::new(), damaged: AtomicBool::new(false) }
+    }
+
     /// The map of this version, if all of it has come once and was right.
     pub(super) fn map(&self, maps: &Maps, expected: Option<Checksum>, size: u64) -> Option<&Arc<BlockMap>> {
         if self.map.get().is_none()

@@ -17,8 +17,8 @@ use futures_util::stream::{self, StreamExt, TryStreamExt};
 use super::layered::LayeredStore;
 use super::versions::{ListedVersion, VersionMarker, VersionedObject, VersionsRequest};
 use super::{
-    Body, Copied, CopyRequest, GetRequest, Initiated, ListPage, ListRequest, ListedObject, ObjectStore, Op, Published,
-    Reading, StoreError, StoreErrorKind,
+    Body, Copied, CopyRequest, GetRequest, Initiated, ListPage, ListRequest, ListedObject, ObjectStore, Op, Overwrite,
+    Published, Reading, StoreError, StoreErrorKind,
 };
 use crate::object::{Crc64, ObjectAttributes, ObjectHead, ObjectKey};
 
@@ -189,7 +189,14 @@ impl LayeredStore for AsOf {
         Ok(ListPage { objects, prefixes, next_marker })
     }
 
-    async fn put(&self, key: &ObjectKey, _: Body, _: Crc64, _: &ObjectAttributes) -> Result<Published, StoreError> {
+    async fn put_over(
+        &self,
+        key: &ObjectKey,
+        _: Body,
+        _: Crc64,
+        _: &ObjectAttributes,
+        _: &Overwrite,
+    ) -> Result<Published, StoreError> {
         AsOf::refused(Op::PutObject, key)
     }
 

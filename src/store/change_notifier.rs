@@ -9,7 +9,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::layered::LayeredStore;
-use super::{Body, Copied, CopyRequest, ObjectStore, Published, StoreError};
+use super::{Body, Copied, CopyRequest, ObjectStore, Overwrite, Published, StoreError};
 use crate::object::{Crc64, ETag, ObjectAttributes, ObjectKey, UploadId};
 
 /// Who is told of changes.
@@ -43,14 +43,15 @@ impl LayeredStore for ChangeNotifier {
         &*self.inner
     }
 
-    async fn put(
+    async fn put_over(
         &self,
         key: &ObjectKey,
         body: Body,
         crc64: Crc64,
         attributes: &ObjectAttributes,
+        overwrite: &Overwrite,
     ) -> Result<Published, StoreError> {
-        let answer = self.inner.put(key, body, crc64, attributes).await;
+        let answer = self.inner.put_over(key, body, crc64, attributes, overwrite).await;
         self.told(key, answer)
     }
 
@@ -71,15 +72,16 @@ impl LayeredStore for ChangeNotifier {
         self.told(&key, answer)
     }
 
-    async fn complete(
+    async fn complete_over(
         &self,
         key: &ObjectKey,
         upload: &UploadId,
         parts: &[ETag],
         size: u64,
         crc64: Option<Crc64>,
+        overwrite: &Overwrite,
     ) -> Result<Published, StoreError> {
-        let answer = self.inner.complete(key, upload, parts, size, crc64).await;
+        let answer = self.inner.complete_over(key, upload, parts, size, crc64, overwrite).await;
         self.told(key, answer)
     }
 }

@@ -5,10 +5,12 @@
 //! (`cos-api.md` 4.4). The answer to one that worked is verified by checksum too.
 
 use super::session::{Done, Failed, Request, Session};
+use super::vouching::Voucher;
 use super::{Op, Published, StoreError, StoreErrorKind};
 use crate::object::{Crc64, ETag, ObjectHead, ObjectKey, PartNumber, UploadId};
 use crate::wire::answer::{CompleteMultipartUploadResult, decode_head, header_crc64};
 use crate::wire::condition::Overwrite;
+use crate::wire::digest::DigestAlgorithm;
 use crate::wire::operation::{CompleteMultipartUpload, CompletedPart, HeadObject, ListParts, Operation};
 use crate::wire::request::Headers;
 
@@ -27,9 +29,13 @@ pub(super) async fn complete(
     key: &ObjectKey,
     upload: &UploadId,
     etags: &[ETag],
-    expected: Expected,
+    (expected, overwrite): (Expected, &Overwrite),
 ) -> Result<Published, StoreError> {
-    let request = request(key, upload, etags)?;
+    let digest = match session.vouching().voucher() {
+        Voucher::Digest(algorithm) => expected.crc64.and_then(|crc64| Some((algorithm, algorithm.of_crc64(crc64)?))),
+        Voucher::Md5 | Voucher::Both(_) => None,
+    };
+    let request = request(key, upload, etags, (overwrite, digest))?;
     let expected = Expected { etag: session.dialect().etag_of_parts(etags), ..expected };
     let mut tries = session.tries();
     let mut perhaps_done = false;
@@ -48,7 +54,12 @@ pub(super) async fn complete(
     }
 }
 
-fn request(key: &ObjectKey, upload: &UploadId, etags: &[ETag]) -> Result<Request, StoreError> {
+fn request(
+    key: &ObjectKey,
+    upload: &UploadId,
+    etags: &[ETag],
+    (overwrite, digest): (&Overwrite, Option<(DigestAlgorithm, String)>),
+) -> Result<Request, StoreError> {
     let op = Op::CompleteMultipartUpload;
     let invalid = |message| StoreError::new(StoreErrorKind::Invalid, op, key.as_str(), message);
     if etags.is_empty() {
@@ -60,7 +71,7 @@ fn request(key: &ObjectKey, upload: &UploadId, etags: &[ETag]) -> Result<Request
         parts.push(CompletedPart { number, etag: etag.clone() });
     }
     let (key, upload) = (key.clone(), upload.clone());
-    let complete = CompleteMultipartUpload { key, upload, parts, overwrite: Overwrite::Allowed, digest: None };
+    let complete = CompleteMultipartUpload { key, upload, parts, overwrite: overwrite.clone(), digest };
     Ok(Request::new(&Operation::CompleteMultipartUpload(complete)))
 }
 
@@ -68,7 +79,15 @@ async fn attempt(session: &Session, request: &Request) -> Result<Published, Fail
     let answer = session.exchange(request).await?;
     // The service answers 200 before it knows whether the merge will work; the root of the body decides.
     match CompleteMultipartUploadResult::decode(&answer.body) {
-        Ok(result) => Ok(Published { etag: result.etag, crc64: header_crc64(Headers(&answer.headers.lines())) }),
+        Ok(result) => {
+            let told = header_crc64(Headers(&answer.headers.lines()));
+            // S3 tells it in the body.
+            let of_bytes = result
+                .digest
+                .filter(|(algorithm, _, is_of_bytes)| *is_of_bytes && session.dialect().digest() == Some(*algorithm));
+            let crc64 = told.or_else(|| of_bytes.and_then(|(algorithm, digest, _)| algorithm.crc64(&digest)));
+            Ok(Published { etag: result.etag, crc64 })
+        }
         Err(error) => Err(session.unexpected(request, &answer, error)),
     }
 }
@@ -156,7 +175,9 @@ pub(super) async fn head_version(
     version: Option<&str>,
 ) -> Result<ObjectHead, StoreError> {
     let version = version.filter(|version| !version.is_empty()).map(str::to_owned);
-    let request = Request::new(&Operation::HeadObject(HeadObject { version, ..HeadObject::new(key.clone()) }));
+    let with_digest = session.vouching().digest().is_some();
+    let request =
+        Request::new(&Operation::HeadObject(HeadObject { version, with_digest, ..HeadObject::new(key.clone()) }));
     let answer = session.answer(&request).await?;
     let head = decode_head(Headers(&answer.headers.lines()));
     head.map_err(|error| session.unexpected(&request, &answer, error).error)

@@ -4,7 +4,7 @@
 //! answer was lost is looked for: it is there if the target has the source's bytes and the metadata that were asked for.
 
 use super::session::{Done, Request, Session};
-use super::{Body, Copied, CopyRequest, Published, StoreError, StoreErrorKind};
+use super::{Body, Copied, CopyRequest, Overwrite, Published, StoreError, StoreErrorKind};
 use super::{complete, sending};
 use crate::object::{Crc64, ObjectAttributes, ObjectHead, Tags};
 use crate::wire::answer::CopyObjectResult;
@@ -32,7 +32,8 @@ async fn put_marker(session: &Session, wanted: &CopyRequest) -> Result<Copied, S
     let head = complete::head(session, &wanted.source.key).await?;
     let attributes = wanted.replace.clone().unwrap_or(head.attributes);
     let attributes = ObjectAttributes { protection: wanted.protection.clone(), ..attributes };
-    let published = sending::put(session, &wanted.key, Body::empty(), Crc64::EMPTY, &attributes).await?;
+    let published =
+        sending::put(session, &wanted.key, Body::empty(), Crc64::EMPTY, (&attributes, &Overwrite::Allowed)).await?;
     let Published { etag, crc64 } = published;
     Ok(Copied { etag, crc64, last_modified: head.last_modified })
 }
@@ -61,6 +62,7 @@ async fn copy_object(session: &Session, from: CopySource, wanted: &CopyRequest) 
     loop {
         let failed = match session.ask_once(&request, &CopyObjectResult::decode).await {
             Ok(CopyObjectResult { etag, crc64, last_modified, .. }) => {
+                let crc64 = session.dialect().own_checksum(crc64);
                 let copied = Copied { etag, crc64, last_modified };
                 return Ok(if perhaps_done { newest(session, wanted, copied).await } else { copied });
             }

@@ -332,25 +332,28 @@ impl Incoming {
     /// The same with COS's names of its headers.
     pub(super) fn named_by(mut self, dialect: &Dialect) -> Incoming {
         if !dialect.has_own_names() {
-            self.headers.rename(|name| dialect.own_name(name));
+            self.headers.rename(|name, value| dialect.own_header(name, value));
         }
         self
     }
 }
 
 impl AnswerHeaders {
-    /// Gives headers other names, where there are.
-    fn rename(&mut self, other: impl Fn(&str) -> Option<String>) {
-        let names: Vec<(HeaderName, String)> =
-            self.0.keys().filter_map(|name| Some((name.clone(), other(name.as_str())?))).collect();
-        for (name, other) in names {
-            let Ok(other) = HeaderName::from_bytes(other.as_bytes()) else { continue };
-            let values: Vec<HeaderValue> = self.0.get_all(&name).iter().cloned().collect();
-            self.0.remove(&name);
-            for value in values {
-                self.0.append(other.clone(), value);
-            }
+    /// Gives headers other names, where there are, and other values with them.
+    fn rename(&mut self, other: impl Fn(&str, &str) -> Option<(String, Option<String>)>) {
+        let mut renamed = HeaderMap::with_capacity(self.0.len());
+        for (name, value) in &self.0 {
+            let own = value.to_str().ok().and_then(|text| other(name.as_str(), text));
+            let own = own.and_then(|(own, text)| {
+                let text = text.map(|text| HeaderValue::from_str(&text));
+                Some((HeaderName::from_bytes(own.as_bytes()).ok()?, text.transpose().ok()?))
+            });
+            match own {
+                Some((own, text)) => renamed.append(own, text.unwrap_or_else(|| value.clone())),
+                None => renamed.append(name.clone(), value.clone()),
+            };
         }
+        self.0 = renamed;
     }
 
     /// All lines, for the decoders of the wire. Values that are not text are left out.

@@ -12,15 +12,17 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use async_trait::async_trait;
 
 use super::complete::{self, Expected};
+use super::conditions::{self, Conditions};
 use super::http::{NetworkOptions, Runtimes, Timeouts, Transport};
 use super::listing::{self, Listings};
 use super::retry::{self, RetryOptions};
+use super::sending::is_refused_as_such;
 use super::session::{Done, Request, Session};
 use super::throttle::Throttle;
 use super::watchdog::Watchdog;
 use super::{
     Body, Copied, CopyRequest, CredentialCache, GetRequest, Initiated, ListPage, ListRequest, ListedPart, ListedUpload,
-    ObjectStore, Published, Reading, Source, StoreError, StoreErrorKind, VersionsPage, VersionsRequest,
+    ObjectStore, Op, Overwrite, Published, Reading, Source, StoreError, StoreErrorKind, VersionsPage, VersionsRequest,
 };
 use super::{BucketFacts, KnownBucket, Restoration, archive, bucket, copying, reading, sending, uploads, versions};
 use crate::clock::Clock;
@@ -34,10 +36,10 @@ use crate::wire::answer::{
     CopyPartResult, DeleteResult, InitiateMultipartUploadResult, Lifecycle, Tagging, Versioning,
 };
 use crate::wire::code::{Code, classify};
-use crate::wire::condition::Conditions;
+use crate::wire::condition::Conditions as ReadConditions;
 use crate::wire::copy_source::CopySource;
 use crate::wire::operation::{
-    AbortMultipartUpload, DeleteMultipleObjects, DeleteObject, GetObjectTagging, InitiateMultipartUpload,
+    AbortMultipartUpload, DeleteMultipleObjects, DeleteObject, GetObjectTagging, InitiateMultipartUpload, ObjectDigest,
     ObjectVersion, Operation, RestoreTier, UploadPart, UploadPartCopy,
 };
 
@@ -100,6 +102,7 @@ pub struct HttpStore {
     service_route: Route,
     limits: Limits,
     listings: Arc<Listings>,
+    conditions: Arc<Conditions>,
 }
 
 impl fmt::Debug for HttpStore {
@@ -126,7 +129,8 @@ impl HttpStore {
         })?;
         let session = Arc::new(Session::new(transport, (route, dialect), credentials, retry, clock, stats));
         let (copy_domain, service_route) = (endpoint.copy_source_domain().to_owned(), endpoint.service_route());
-        Ok(HttpStore { session, bucket, copy_domain, service_route, limits, listings: Arc::default() })
+        let (listings, conditions) = (Arc::default(), Arc::default());
+        Ok(HttpStore { session, bucket, copy_domain, service_route, limits, listings, conditions })
     }
 
     /// What tells when callers have waited long enough for this service.
@@ -145,6 +149,7 @@ impl HttpStore {
             service_route: self.service_route.clone(),
             limits: self.limits,
             listings: self.listings.clone(),
+            conditions: self.conditions.clone(),
         }
     }
 
@@ -156,6 +161,11 @@ impl HttpStore {
     /// Seconds that the service's clock is ahead of this machine's, by its last answer.
     pub fn clock_ahead(&self) -> Option<i64> {
         self.session.heard_ahead()
+    }
+
+    /// Whether the service tells checksums of whole objects by which they can be verified; `None` before anything was sent.
+    pub fn tells_checksums(&self) -> Option<bool> {
+        if self.session.dialect().tells_checksums() { Some(true) } else { self.session.vouching().is_known() }
     }
 
     /// What the bucket does by itself to objects and uploads that grow old.
@@ -224,6 +234,10 @@ impl ObjectStore for HttpStore {
         self.session.is_slowed()
     }
 
+    async fn keeps_conditions(&self, op: Op, trial: &ObjectKey) -> bool {
+        self.session.dialect().may_keep_conditions() && conditions::keeps(self, &self.conditions, op, trial).await
+    }
+
     async fn head_bucket(&self) -> Result<(), StoreError> {
         self.bucket_facts().await.map(drop)
     }
@@ -246,14 +260,15 @@ impl ObjectStore for HttpStore {
         reading::open(self.session.clone(), request, None).await
     }
 
-    async fn put(
+    async fn put_over(
         &self,
         key: &ObjectKey,
         body: Body,
         crc64: Crc64,
         attributes: &ObjectAttributes,
+        overwrite: &Overwrite,
     ) -> Result<Published, StoreError> {
-        sending::put(&self.session, key, body, crc64, attributes).await
+        sending::put(&self.session, key, body, crc64, (attributes, overwrite)).await
     }
 
     async fn list_versions(&self, request: &VersionsRequest) -> Result<VersionsPage, StoreError> {
@@ -299,8 +314,10 @@ impl ObjectStore for HttpStore {
     }
 
     async fn initiate(&self, key: &ObjectKey, attributes: &ObjectAttributes) -> Result<Initiated, StoreError> {
-        let initiate = InitiateMultipartUpload::new(key.clone(), attributes.clone());
-        let request = Request::new(&Operation::InitiateMultipartUpload(initiate));
+        let mut initiate = InitiateMultipartUpload::new(key.clone(), attributes.clone());
+        let vouching = self.session.vouching();
+        initiate.digest = vouching.digest().map(|algorithm| ObjectDigest { algorithm, is_of_bytes: true });
+        let mut request = Request::new(&Operation::InitiateMultipartUpload(initiate.clone()));
         let (mut tries, mut may_be_doubled) = (self.session.tries(), false);
         loop {
             let failed = match self.session.ask_once(&request, &InitiateMultipartUploadResult::decode).await {
@@ -309,6 +326,12 @@ impl ObjectStore for HttpStore {
                 }
                 Err(failed) => failed,
             };
+            if initiate.digest.is_some() && vouching.is_known().is_none() && is_refused_as_such(&failed.error) {
+                vouching.note(false);
+                initiate.digest = None;
+                request = Request::new(&Operation::InitiateMultipartUpload(initiate.clone()));
+                continue;
+            }
             may_be_doubled |= failed.done == Done::Perhaps;
             tries.again(failed).await?;
         }
@@ -342,22 +365,25 @@ impl ObjectStore for HttpStore {
             number,
             source: self.copy_source(&source.key),
             range: Some(range),
-            conditions: Conditions::matching(source.if_match.clone()),
+            conditions: ReadConditions::matching(source.if_match.clone()),
             passed: BTreeMap::new(),
         }));
         let result = self.session.ask(&request, CopyPartResult::decode).await.map_err(about_the_number)?;
-        Ok(UploadedPart { etag: result.etag, size: range.len(), crc64: result.crc64 })
+        let crc64 = self.session.dialect().own_checksum(result.crc64);
+        Ok(UploadedPart { etag: result.etag, size: range.len(), crc64 })
     }
 
-    async fn complete(
+    async fn complete_over(
         &self,
         key: &ObjectKey,
         upload: &UploadId,
         parts: &[ETag],
         size: u64,
         crc64: Option<Crc64>,
+        overwrite: &Overwrite,
     ) -> Result<Published, StoreError> {
-        complete::complete(&self.session, key, upload, parts, Expected { size, crc64, etag: None }).await
+        let expected = Expected { size, crc64, etag: None };
+        complete::complete(&self.session, key, upload, parts, (expected, overwrite)).await
     }
 
     async fn abort(&self, key: &ObjectKey, upload: &UploadId) -> Result<(), StoreError> {

@@ -12,7 +12,7 @@ use tokio::runtime::Handle;
 use super::layered::LayeredStore;
 use super::orphans::Orphans;
 pub use super::orphans::ResumeWindow;
-use super::{Body, Initiated, ObjectStore, Published, Resumed, Source, StoreError, StoreErrorKind};
+use super::{Body, Initiated, ObjectStore, Overwrite, Published, Resumed, Source, StoreError, StoreErrorKind};
 use crate::journal::{Entry, Journal, SentPart, UnfinishedUpload};
 use crate::object::{ByteRange, Crc64, ETag, ObjectAttributes, ObjectKey, PartNumber, UploadId, UploadedPart};
 use crate::stats::Stats;
@@ -168,15 +168,16 @@ impl LayeredStore for JournaledStore {
         Ok(part)
     }
 
-    async fn complete(
+    async fn complete_over(
         &self,
         key: &ObjectKey,
         upload: &UploadId,
         parts: &[ETag],
         size: u64,
         crc64: Option<Crc64>,
+        overwrite: &Overwrite,
     ) -> Result<Published, StoreError> {
-        let published = self.heard(self.inner.complete(key, upload, parts, size, crc64).await)?;
+        let published = self.heard(self.inner.complete_over(key, upload, parts, size, crc64, overwrite).await)?;
         if let Some(entry) = self.journal.upload(upload) {
             self.journal.ended(entry);
         }

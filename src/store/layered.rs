@@ -8,8 +8,8 @@ use std::time::SystemTime;
 use async_trait::async_trait;
 
 use super::{
-    Body, Copied, CopyRequest, GetRequest, Initiated, ListPage, ListRequest, ListedPart, ListedUpload, ObjectStore,
-    Published, Reading, Resumed, Source, StoreError,
+    Body, Copied, CopyRequest, GetRequest, Initiated, ListPage, ListRequest, ListedPart, ListedUpload, ObjectStore, Op,
+    Overwrite, Published, Reading, Resumed, Source, StoreError,
 };
 use crate::object::{
     ByteRange, Crc64, ETag, Limits, ObjectAttributes, ObjectHead, ObjectKey, PartNumber, Tags, UploadId, UploadedPart,
@@ -37,14 +37,15 @@ pub(super) trait LayeredStore: Send + Sync + 'static {
         self.inner().get(request).await
     }
 
-    async fn put(
+    async fn put_over(
         &self,
         key: &ObjectKey,
         body: Body,
         crc64: Crc64,
         attributes: &ObjectAttributes,
+        overwrite: &Overwrite,
     ) -> Result<Published, StoreError> {
-        self.inner().put(key, body, crc64, attributes).await
+        self.inner().put_over(key, body, crc64, attributes, overwrite).await
     }
 
     async fn delete(&self, key: &ObjectKey) -> Result<(), StoreError> {
@@ -93,15 +94,16 @@ pub(super) trait LayeredStore: Send + Sync + 'static {
         self.inner().upload_part_copy(key, upload, number, source, range).await
     }
 
-    async fn complete(
+    async fn complete_over(
         &self,
         key: &ObjectKey,
         upload: &UploadId,
         parts: &[ETag],
         size: u64,
         crc64: Option<Crc64>,
+        overwrite: &Overwrite,
     ) -> Result<Published, StoreError> {
-        self.inner().complete(key, upload, parts, size, crc64).await
+        self.inner().complete_over(key, upload, parts, size, crc64, overwrite).await
     }
 
     async fn abort(&self, key: &ObjectKey, upload: &UploadId) -> Result<(), StoreError> {
@@ -127,6 +129,10 @@ impl<L: LayeredStore> ObjectStore for L {
         self.inner().is_slowed()
     }
 
+    async fn keeps_conditions(&self, op: Op, trial: &ObjectKey) -> bool {
+        self.inner().keeps_conditions(op, trial).await
+    }
+
     async fn head_bucket(&self) -> Result<(), StoreError> {
         LayeredStore::head_bucket(self).await
     }
@@ -143,14 +149,15 @@ impl<L: LayeredStore> ObjectStore for L {
         LayeredStore::get(self, request).await
     }
 
-    async fn put(
+    async fn put_over(
         &self,
         key: &ObjectKey,
         body: Body,
         crc64: Crc64,
         attributes: &ObjectAttributes,
+        overwrite: &Overwrite,
     ) -> Result<Published, StoreError> {
-        LayeredStore::put(self, key, body, crc64, attributes).await
+        LayeredStore::put_over(self, key, body, crc64, attributes, overwrite).await
     }
 
     async fn delete(&self, key: &ObjectKey) -> Result<(), StoreError> {
@@ -199,15 +206,16 @@ impl<L: LayeredStore> ObjectStore for L {
         LayeredStore::upload_part_copy(self, key, upload, number, source, range).await
     }
 
-    async fn complete(
+    async fn complete_over(
         &self,
         key: &ObjectKey,
         upload: &UploadId,
         parts: &[ETag],
         size: u64,
         crc64: Option<Crc64>,
+        overwrite: &Overwrite,
     ) -> Result<Published, StoreError> {
-        LayeredStore::complete(self, key, upload, parts, size, crc64).await
+        LayeredStore::complete_over(self, key, upload, parts, size, crc64, overwrite).await
     }
 
     async fn abort(&self, key: &ObjectKey, upload: &UploadId) -> Result<(), StoreError> {

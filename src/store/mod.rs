@@ -6,11 +6,13 @@
 mod archive;
 mod as_of;
 mod assumed_role;
+mod aws_keys;
 mod body;
 mod bucket;
 mod budget;
 mod change_notifier;
 mod complete;
+mod conditions;
 mod congestion;
 mod copying;
 mod credential_cache;
@@ -38,11 +40,13 @@ pub mod testing;
 mod throttle;
 mod uploads;
 mod versions;
+mod vouching;
 mod watchdog;
 
 pub use archive::{Restoration, is_archive};
 pub use as_of::AsOf;
 pub use assumed_role::{AssumedRole, Identity, RoleOptions, STS_URL, STS_URL_INTERNAL};
+pub use aws_keys::{AWS_CONTAINER_URL, AWS_METADATA_URL, AwsKeys, AwsPlatform};
 pub use body::Body;
 pub use bucket::{BucketFacts, KnownBucket};
 pub use change_notifier::{ChangeNotifier, ChangeObserver};
@@ -67,3 +71,4 @@ pub use versions::{ListedVersion, VersionMarker, VersionedObject, VersionsPage, 
 pub use watchdog::Watchdog;
 
 pub use crate::wire::Op;
+pub use crate::wire::condition::Overwrite;

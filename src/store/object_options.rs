@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use wildmatch::WildMatch;
 
 use super::layered::LayeredStore;
-use super::{Body, Copied, CopyRequest, Initiated, ObjectStore, Published, StoreError, StoreErrorKind};
+use super::{Body, Copied, CopyRequest, Initiated, ObjectStore, Overwrite, Published, StoreError, StoreErrorKind};
 use crate::journal::HIDDEN_DIRECTORY;
 use crate::object::{Crc64, ObjectAttributes, ObjectKey, Protection, Tags};
 
@@ -246,15 +246,16 @@ impl LayeredStore for OptionedStore {
         &*self.inner
     }
 
-    async fn put(
+    async fn put_over(
         &self,
         key: &ObjectKey,
         body: Body,
         crc64: Crc64,
         attributes: &ObjectAttributes,
+        overwrite: &Overwrite,
     ) -> Result<Published, StoreError> {
         let attributes = self.furnished_and_tagged(key, attributes).await?;
-        self.inner.put(key, body, crc64, &attributes).await
+        self.inner.put_over(key, body, crc64, &attributes, overwrite).await
     }
 
     async fn copy(&self, mut request: CopyRequest) -> Result<Copied, StoreError> {

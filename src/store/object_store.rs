@@ -8,7 +8,7 @@ use bytes::Bytes;
 use futures_util::stream::BoxStream;
 
 use super::versions::{VersionsPage, VersionsRequest};
-use super::{Body, Op, StoreError, StoreErrorKind};
+use super::{Body, Op, Overwrite, StoreError, StoreErrorKind};
 use crate::object::{
     ByteRange, Crc64, ETag, Limits, ObjectAttributes, ObjectHead, ObjectKey, PartNumber, Protection, StoredObject,
     Tags, UploadId, UploadedPart,
@@ -24,6 +24,13 @@ pub trait ObjectStore: Send + Sync + 'static {
 
     /// Whether the service has told to slow down lately, so that nothing should be asked for that need not be.
     fn is_slowed(&self) -> bool {
+        false
+    }
+
+    /// Whether the service holds to what a write of this kind, [`Op::PutObject`] or [`Op::CompleteMultipartUpload`], may replace.
+    ///
+    /// Where that is not known it is tried out with a few requests about `trial`, a key that nobody uses, and known from then on.
+    async fn keeps_conditions(&self, _op: Op, _trial: &ObjectKey) -> bool {
         false
     }
 
@@ -50,6 +57,20 @@ pub trait ObjectStore: Send + Sync + 'static {
         body: Body,
         crc64: Crc64,
         attributes: &ObjectAttributes,
+    ) -> Result<Published, StoreError> {
+        self.put_over(key, body, crc64, attributes, &Overwrite::Allowed).await
+    }
+
+    /// The same unless it would replace something else than it may: [`StoreErrorKind::Changed`], or
+    /// [`StoreErrorKind::NotFound`] where the version that it may replace is gone. Only where the service
+    /// [holds to that](ObjectStore::keeps_conditions).
+    async fn put_over(
+        &self,
+        key: &ObjectKey,
+        body: Body,
+        crc64: Crc64,
+        attributes: &ObjectAttributes,
+        overwrite: &Overwrite,
     ) -> Result<Published, StoreError>;
 
     /// Removes an object; removing what is not there succeeds.
@@ -104,6 +125,20 @@ pub trait ObjectStore: Send + Sync + 'static {
         parts: &[ETag],
         size: u64,
         crc64: Option<Crc64>,
+    ) -> Result<Published, StoreError> {
+        self.complete_over(key, upload, parts, size, crc64, &Overwrite::Allowed).await
+    }
+
+    /// The same unless it would replace something else than it may, as [`ObjectStore::put_over`]. The upload is there yet then.
+    #[allow(clippy::too_many_arguments, reason = "those of `complete` and one more")]
+    async fn complete_over(
+        &self,
+        key: &ObjectKey,
+        upload: &UploadId,
+        parts: &[ETag],
+        size: u64,
+        crc64: Option<Crc64>,
+        overwrite: &Overwrite,
     ) -> Result<Published, StoreError>;
 
     /// Gives up a multipart upload and frees its parts; one that is not known counts as given up.

@@ -26,6 +26,7 @@ const QUESTION_DEADLINE: Duration = Duration::from_secs(5);
 pub(super) struct Questions {
     transport: Transport,
     clock: Clock,
+    deadline: Duration,
 }
 
 /// What was answered.
@@ -60,7 +61,12 @@ impl Questions {
             Transport::new(timeouts, secure, network, None, (watchdog, Arc::default())).map_err(|error| {
                 StoreError { obstacle: error.obstacle, ..StoreError::new(error.kind, None, "", error.message) }
             })?;
-        Ok(Questions { transport, clock })
+        Ok(Questions { transport, clock, deadline: QUESTION_DEADLINE })
+    }
+
+    /// The same with less time for each.
+    pub(super) fn within(self, deadline: Duration) -> Questions {
+        Questions { deadline: deadline.min(QUESTION_DEADLINE), ..self }
     }
 
     /// Asks once.
@@ -71,11 +77,13 @@ impl Questions {
         headers: Vec<HeaderPair>,
         body: Body,
     ) -> Result<Reply, ProviderError> {
-        let patience = Patience { silence: QUESTION_DEADLINE, whole: QUESTION_DEADLINE };
+        let patience = Patience { silence: self.deadline, whole: self.deadline };
         let (sent, weight) = (Arc::default(), Weight::Light);
         let failed = |error: TransportError| ProviderError::passing(error.message);
         let outgoing = Outgoing { method, url, headers, body, sent, stats: None, weight, patience };
-        let Incoming { status, headers, body } = self.transport.send(outgoing).await.map_err(failed)?;
+        let sent = tokio::time::timeout(self.deadline, self.transport.send(outgoing)).await;
+        let late = |_| ProviderError::passing(format!("no answer within {} s", self.deadline.as_secs()));
+        let Incoming { status, headers, body } = sent.map_err(late)?.map_err(failed)?;
         let told = headers.get("date").and_then(date::parse);
         let body = body.read_all(ANSWER_BYTES_MAX).await.map_err(failed)?;
         Ok(Reply { status, body, ahead: told.map_or_else(Ahead::default, |told| self.ahead_by(told)) })

@@ -19,6 +19,7 @@ use super::observed::Observed;
 use super::pace::Patience;
 use super::reach::Reach;
 use super::retry::{self, Attempts, Remedy, RetryOptions};
+use super::vouching::Vouching;
 use super::watchdog::Watchdog;
 use super::{Body, Obstacle, ProviderError, StoreError, StoreErrorKind};
 use crate::clock::Clock;
@@ -64,10 +65,11 @@ pub(super) struct Session {
     etags_are_opaque: AtomicBool,
     /// Whether a request has been answered with a success: that what is asked for can be had, and that the key is right.
     has_succeeded: AtomicBool,
-    /// Shared by all sessions to the same service, as are the next two.
+    /// Shared by all sessions to the same service, as are the next three.
     reach: Arc<Reach>,
     congestion: Arc<Congestion>,
     budget: Arc<Budget>,
+    vouching: Arc<Vouching>,
 }
 
 /// A signing key, and the generation of the credentials that it was derived from.
@@ -214,7 +216,9 @@ impl Session {
         clock: Clock,
         stats: Arc<Stats>,
     ) -> Session {
+        let vouching = Arc::new(Vouching::new(dialect.digest()));
         Session {
+            vouching,
             transport,
             route,
             dialect,
@@ -251,6 +255,7 @@ impl Session {
             reach: self.reach.clone(),
             congestion: self.congestion.clone(),
             budget: self.budget.clone(),
+            vouching: self.vouching.clone(),
         }
     }
 
@@ -267,6 +272,11 @@ impl Session {
     /// What the service speaks.
     pub(super) fn dialect(&self) -> &Dialect {
         &self.dialect
+    }
+
+    /// By what bodies are vouched for.
+    pub(super) fn vouching(&self) -> &Vouching {
+        &self.vouching
     }
 
     /// Whether nothing can be told from an ETag of this bucket.

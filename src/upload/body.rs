@@ -106,11 +106,11 @@ impl Transfers {
         for chunk in chunks {
             match chunk {
                 Chunk::Bytes(bytes, crc) => {
-                    checksum = checksum.followed_by(crc, bytes.len() as u64);
+                    checksum = algorithm.of_both(checksum, crc, bytes.len() as u64);
                     pieces.push(bytes);
                 }
                 Chunk::Zeros(len) => {
-                    checksum = checksum.followed_by(algorithm.of_zeros(len), len);
+                    checksum = algorithm.of_both(checksum, algorithm.of_zeros(len), len);
                     pieces.extend(zeros(len));
                 }
                 Chunk::Stored(object, range) => {
@@ -120,7 +120,7 @@ impl Transfers {
                     let index = index.ok_or_else(|| not_fetched(&object, range))?;
                     let start = (range.start() - wanted[index].range.start()) as usize;
                     let piece = fetched[index].0.slice(start..start + range.len() as usize);
-                    checksum = checksum.followed_by(algorithm.of(&piece), range.len());
+                    checksum = algorithm.of_both(checksum, algorithm.of(&piece), range.len());
                     pieces.push(piece);
                     last = index;
                 }

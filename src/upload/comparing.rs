@@ -21,11 +21,12 @@ const COMPARE_CONCURRENCY: usize = 4;
 impl Publishing<'_> {
     /// Makes sure of what was read where something has been written since. Writers wait meanwhile.
     pub(super) async fn compare_handed_out(&self) -> Result<(), UploadError> {
+        let algorithm = self.transfers().checksum;
         let (object, written) = {
             let mut state = self.lock();
             let object = state.resolve(&SourceObject::Base);
             let State { handed_out, content, .. } = &mut *state;
-            (object, handed_out.take(|range| !content.is_as_in_base(range)))
+            (object, handed_out.take(algorithm, |range| !content.is_as_in_base(range)))
         };
         let Some(object) = object else { return Ok(()) };
         let compare = |(range, checksum): (Range<u64>, Checksum)| {

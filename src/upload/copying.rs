@@ -6,7 +6,7 @@ use crate::object::limits::GIB;
 use crate::object::{
     ByteRange, Checksum, ETag, ObjectAttributes, ObjectKey, PartNumber, StoredObject, Tags, UploadId, UploadedPart,
 };
-use crate::store::{CopyRequest, GetRequest, ObjectStore, Op, Source, StoreError, StoreErrorKind, tags_of};
+use crate::store::{CopyRequest, GetRequest, ObjectStore, Op, Overwrite, Source, StoreError, StoreErrorKind, tags_of};
 
 /// Ranges of a large copy that are made at once. They cost this machine nothing but a connection each.
 const COPY_CONCURRENCY: usize = 8;
@@ -43,7 +43,7 @@ pub(super) async fn copy_content(
     attributes: &ObjectAttributes,
 ) -> Result<ETag, StoreError> {
     if source.version.size > store.limits().put_bytes_max {
-        return copy_in_parts(store, source, key, attributes).await;
+        return copy_in_parts(store, source, key, attributes, &Overwrite::Allowed).await;
     }
     let (key, replace, bytes) = (key.clone(), Some(attributes.clone()), Some(source.version.size));
     let copy = CopyRequest { replace, bytes, ..CopyRequest::new(Source::of(source), key.clone()) };
@@ -66,11 +66,31 @@ pub async fn rewrite_attributes(
     copy_object(store, object, &object.key, attributes).await
 }
 
+/// Makes an object of the copy of it that is at `source`, unless it would replace something else than it may. What is small is
+/// read and sent, so that it has the same version as before.
+pub(super) async fn put_back(
+    store: &dyn ObjectStore,
+    source: &StoredObject,
+    key: &ObjectKey,
+    attributes: &ObjectAttributes,
+    overwrite: &Overwrite,
+) -> Result<ETag, StoreError> {
+    let attributes = ObjectAttributes { tags: Tags::Unread, ..attributes.clone() };
+    if source.version.size > store.limits().part_bytes_min {
+        return copy_in_parts(store, source, key, &attributes, overwrite).await;
+    }
+    let (bytes, _) = read_all(store, GetRequest::of(source, None)).await?;
+    let (checksum, tags) = (store.limits().checksum.of(&bytes), tags_of(store, &source.key).await?);
+    let attributes = ObjectAttributes { tags, ..attributes };
+    Ok(store.put_over(key, bytes.into(), checksum, &attributes, overwrite).await?.etag)
+}
+
 async fn copy_in_parts(
     store: &dyn ObjectStore,
     source: &StoredObject,
     key: &ObjectKey,
     attributes: &ObjectAttributes,
+    overwrite: &Overwrite,
 ) -> Result<ETag, StoreError> {
     let (limits, size) = (store.limits(), source.version.size);
     let range_bytes = COPY_RANGE_BYTES.max(size.div_ceil(limits.part_count_max)).min(limits.part_bytes_max);
@@ -81,7 +101,7 @@ async fn copy_in_parts(
     };
     let attributes = ObjectAttributes { tags, ..attributes.clone() };
     let upload = store.initiate(key, &attributes).await?.upload;
-    let result = copy_parts(store, source, key, &upload, range_bytes).await;
+    let result = copy_parts(store, source, (key, overwrite), &upload, range_bytes).await;
     if result.is_err()
         && let Err(error) = store.abort(key, &upload).await
     {
@@ -93,7 +113,7 @@ async fn copy_in_parts(
 async fn copy_parts(
     store: &dyn ObjectStore,
     source: &StoredObject,
-    key: &ObjectKey,
+    (key, overwrite): (&ObjectKey, &Overwrite),
     upload: &UploadId,
     range_bytes: u64,
 ) -> Result<ETag, StoreError> {
@@ -118,7 +138,7 @@ async fn copy_parts(
         }
     };
     let etags: Vec<ETag> = parts.into_iter().map(|part| part.etag).collect();
-    Ok(store.complete(key, upload, &etags, version.size, version.checksum).await?.etag)
+    Ok(store.complete_over(key, upload, &etags, version.size, version.checksum, overwrite).await?.etag)
 }
 
 /// Makes the parts from 1 of ranges of an object.

@@ -8,8 +8,8 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use crate::object::Checksum;
 use crate::object::limits::MIB;
+use crate::object::{Checksum, ChecksumAlgorithm};
 
 /// Stretches that are remembered of a file: some 4 MiB. What is read beyond these is fetched once more at once.
 const STRETCHES_MAX: usize = 1 << 16;
@@ -47,7 +47,11 @@ impl HandedOut {
     }
 
     /// Takes out what is to be compared, what lies side by side as one.
-    pub(super) fn take(&mut self, is_wanted: impl Fn(Range<u64>) -> bool) -> Vec<(Range<u64>, Checksum)> {
+    pub(super) fn take(
+        &mut self,
+        algorithm: ChecksumAlgorithm,
+        is_wanted: impl Fn(Range<u64>) -> bool,
+    ) -> Vec<(Range<u64>, Checksum)> {
         let mut taken: Vec<(Range<u64>, Checksum)> = Vec::new();
         self.stretches.retain(|(start, end), stretch| {
             if !is_wanted(*start..*end) {
@@ -55,7 +59,7 @@ impl HandedOut {
             }
             match taken.last_mut() {
                 Some((last, checksum)) if last.end == *start && end - last.start <= COMPARED_BYTES_MAX => {
-                    *checksum = checksum.followed_by(stretch.checksum, end - start);
+                    *checksum = algorithm.of_both(*checksum, stretch.checksum, end - start);
                     last.end = *end;
                 }
                 _ => taken.push((*start..*end, stretch.checksum)),
@@ -98,7 +102,7 @@ mod tests {
             assert!(handed_out.note(start as u64..end as u64, Stretch { checksum, from: 1 }));
         }
         assert!(!handed_out.note(0..10, Stretch { checksum: Checksum(1), from: 1 }), "the same place, other bytes");
-        let taken = handed_out.take(|range| range.end <= 60);
+        let taken = handed_out.take(ChecksumAlgorithm::Crc64Xz, |range| range.end <= 60);
         let expected =
             [(0, 30), (40, 60)].map(|(start, end)| (start as u64..end as u64, Checksum::of(&bytes[start..end])));
         assert_eq!(taken, expected);

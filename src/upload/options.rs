@@ -5,8 +5,9 @@ use crate::object::limits::{GIB, MIB};
 /// What happens to a file whose object somebody else has changed since it was opened, where what was written is all of
 /// the file. Where a part of the old object is needed it is always an error: nothing is ever mixed.
 ///
-/// Only `Overwrite` is free of cost: the others ask for the object's version before they replace it. Between the question
-/// and the answer to the publishing somebody else may still come in; the service has no way to forbid that.
+/// Where the service holds to what a write may replace, it is told, and nothing comes in between. Where it does not, as COS, only
+/// `Overwrite` is free of cost: the others ask for the object's version before they replace it, and between the question and
+/// the answer to the publishing somebody else may still come in.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum OnConflict {
     /// The last writer wins, as on a local disk.

@@ -14,6 +14,7 @@ use futures_util::future::BoxFuture;
 use tokio::sync::MutexGuard;
 
 use super::body::{Chunk, FETCH_ATTEMPTS, Wanted, chunks};
+use super::conflict::is_conflict;
 use super::content::{Doubt, Fetch, NotHeld};
 use super::copying::{copy_content, copy_object, rewrite_attributes};
 use super::error::UploadError;
@@ -26,7 +27,7 @@ use super::state::{Name, Phase, State, Unpublished};
 use super::transfers::{Flight, Transfers};
 use crate::object::{ETag, ObjectAttributes, ObjectKey, StoredObject, Tags, UploadedPart, Version};
 use crate::stats::Stats;
-use crate::store::{Op, Published, StoreError, StoreErrorKind, tags_of};
+use crate::store::{Op, Overwrite, Published, StoreError, StoreErrorKind, tags_of};
 
 /// How an object is made of a file.
 enum How {
@@ -51,6 +52,10 @@ pub(super) struct Publishing<'f> {
     /// Counts as on its way until writers and those who are short can have the memory, so that nobody is hurried for want
     /// of it. Before the turn, so that it goes first.
     flight: Option<Flight>,
+    /// There is no object under the file's key, whatever was there when it was opened.
+    pub(super) replaces_nothing: bool,
+    /// How often a request was refused for what is there.
+    pub(super) refusals: usize,
     /// One at a time.
     _turn: MutexGuard<'f, ()>,
 }
@@ -185,7 +190,7 @@ async fn publish_as(file: &OpenFile, nameless_too: bool) -> Result<(), UploadErr
 impl<'f> Publishing<'f> {
     fn begin(file: &'f OpenFile, turn: MutexGuard<'f, ()>, state: &mut State) -> Publishing<'f> {
         state.phase = Phase::Publishing { is_loaded: false };
-        Publishing { file, flight: None, _turn: turn }
+        Publishing { file, flight: None, replaces_nothing: false, refusals: 0, _turn: turn }
     }
 
     /// Lets writers go on, after what has been published or not.
@@ -247,20 +252,30 @@ impl Publishing<'_> {
         self.flight = Some(self.transfers().flight());
         self.expect_wanted()?;
         self.compare_handed_out().await?;
+        let is_exact = self.is_exact().await;
         loop {
             self.expect_wanted()?;
             self.take_back_refused_parts().await?;
-            self.find_conflict_before().await?;
+            if !is_exact {
+                self.find_conflict_before().await?;
+            }
             self.provide_zeros().await?;
-            // Asked before this file is locked: two that ask each other would wait for ever.
-            let is_source = self.is_source();
-            let how = self.decide(&mut self.lock(), is_source)?;
+            // Asked before this file is locked: two that ask each other would wait for ever. A copy takes no condition.
+            let may_copy = !is_exact && !self.is_source();
+            let how = self.decide(&mut self.lock(), may_copy)?;
             let made = match how {
-                How::Put(chunks, wanted) => self.put(chunks, &wanted).await,
+                How::Put(chunks, wanted) => match self.put(chunks, &wanted, is_exact).await {
+                    Err(UploadError::Store(error)) if is_exact && is_conflict(&error) => {
+                        self.expect_end_of_conflicts()?;
+                        self.turn_aside().await?;
+                        continue;
+                    }
+                    made => made,
+                },
                 // One that has begun to need this file's object meanwhile must not wait for what waits for it.
                 How::Copy(_) if self.is_source() => continue,
                 How::Copy(object) => self.copy_whole(object).await,
-                How::Parts(session) => self.finish_upload(&session).await,
+                How::Parts(session) => self.finish_upload(&session, is_exact).await,
             };
             match made {
                 Ok(made) => {
@@ -277,8 +292,8 @@ impl Publishing<'_> {
     }
 
     /// Chooses how to publish, and seals and sends the parts if it takes any.
-    fn decide(&self, state: &mut State, is_source: bool) -> Result<How, UploadError> {
-        if let Some(how) = self.decide_without_parts(state, is_source) {
+    fn decide(&self, state: &mut State, may_copy: bool) -> Result<How, UploadError> {
+        if let Some(how) = self.decide_without_parts(state, may_copy) {
             self.sender().give_up_session(state);
             return Ok(how);
         }
@@ -292,8 +307,8 @@ impl Publishing<'_> {
         Ok(How::Parts(session))
     }
 
-    /// One request instead of an upload, where one can do it. Not a copy where this file `is_source` of another.
-    fn decide_without_parts(&self, state: &State, is_source: bool) -> Option<How> {
+    /// One request instead of an upload, where one can do it. A copy only where it `may_copy`.
+    fn decide_without_parts(&self, state: &State, may_copy: bool) -> Option<How> {
         let content = state.content.unsealed()?;
         let (first_part_bytes, put_bytes_max) =
             (self.transfers().ladder.first_bytes(), self.transfers().limits().put_bytes_max);
@@ -307,7 +322,7 @@ impl Publishing<'_> {
             return all();
         }
         let whole = whole_object(state).filter(|object| object.version.size <= put_bytes_max);
-        if let Some(object) = whole.filter(|_| !is_source) {
+        if let Some(object) = whole.filter(|_| may_copy) {
             return Some(How::Copy(object));
         }
         if content.len() > put_bytes_max {
@@ -325,7 +340,7 @@ impl Publishing<'_> {
         if is_one { all() } else { None }
     }
 
-    async fn put(&self, chunks: Vec<Chunk>, wanted: &[Wanted]) -> Result<Made, UploadError> {
+    async fn put(&self, chunks: Vec<Chunk>, wanted: &[Wanted], is_exact: bool) -> Result<Made, UploadError> {
         if !wanted.is_empty() {
             // Nobody who has room for what is fetched may wait for another who needs some.
             self.file.uploader.release_independent(self.file).await;
@@ -344,7 +359,8 @@ impl Publishing<'_> {
         self.release_source(&key).await;
         self.expect_wanted()?;
         let (size, checksum) = (loaded.body.len(), loaded.checksum);
-        let Published { etag, .. } = self.transfers().store.put(&key, loaded.body, checksum, &attributes).await?;
+        let (store, overwrite) = (&self.transfers().store, self.overwrite(is_exact));
+        let Published { etag, .. } = store.put_over(&key, loaded.body, checksum, &attributes, &overwrite).await?;
         Ok(Made { version: Version { etag, size, checksum: Some(checksum) }, attributes, part_count: 1 })
     }
 
@@ -364,7 +380,7 @@ impl Publishing<'_> {
     }
 
     /// Waits until every part is acknowledged, and completes the upload.
-    async fn finish_upload(&self, session: &Arc<Session>) -> Result<Made, UploadError> {
+    async fn finish_upload(&mut self, session: &Arc<Session>, is_exact: bool) -> Result<Made, UploadError> {
         let parts = self.all_verified().await?;
         // Only now, for the same reason as with a PUT.
         self.release_source(&session.key).await;
@@ -374,8 +390,13 @@ impl Publishing<'_> {
         let etags: Vec<ETag> = parts.into_iter().map(|part| part.etag).collect();
         let upload = self.sender().upload(session).await?;
         self.expect_wanted()?;
-        let completing = || self.transfers().store.complete(&session.key, &upload.id, &etags, size, checksum);
-        let Published { etag, crc64: told } = self.complete_unless_conflict(&session.key, completing).await?;
+        let store = self.transfers().store.clone();
+        let completing = |overwrite: Overwrite| {
+            let (store, etags) = (&store, &etags);
+            async move { store.complete_over(&session.key, &upload.id, etags, size, checksum, &overwrite).await }
+        };
+        let completed = self.complete_unless_conflict(&session.key, is_exact, completing).await?;
+        let Published { etag, crc64: told } = completed;
         let version = Version { etag, size, checksum: checksum.or(told) };
         let attributes = upload.attributes.clone();
         if upload.is_resumed {

@@ -12,9 +12,9 @@ use super::options::UploadOptions;
 use crate::clock::Clock;
 use crate::memory::Memory;
 use crate::object::limits::MIB;
-use crate::object::{ChecksumAlgorithm, Limits};
+use crate::object::{ChecksumAlgorithm, Limits, ObjectKey};
 use crate::stats::Stats;
-use crate::store::ObjectStore;
+use crate::store::{ObjectStore, Op};
 
 /// The parts of the first size that a hole is longer than whose zeros are copied on the service.
 const HOLE_PARTS: u64 = 4;
@@ -106,6 +106,13 @@ impl Transfers {
     /// The service takes no more parts than this.
     pub(super) fn limit_part_count(&self, count: u64) {
         self.part_count_max.fetch_min(count.max(1), Ordering::Relaxed);
+    }
+
+    /// Whether the service holds to what a write of this kind may replace.
+    pub(super) async fn keep_conditions(&self, op: Op) -> bool {
+        let Some(hidden) = self.hidden.get() else { return false };
+        let Ok(trial) = ObjectKey::new(format!("{hidden}trial-{:016x}", fastrand::u64(..))) else { return false };
+        self.store.keeps_conditions(op, &trial).await
     }
 
     /// What parts have to be like.

@@ -189,6 +189,7 @@ codes! {
     UploadIdNotSupported 405 Unsupported No "An upload id is not supported here.";
     PathConflict 409 Busy Yes "Another request is writing the same key.";
     UploadConflict 409 Busy Yes "Too many uploads of the same key.";
+    ConditionalRequestConflict 409 Busy Yes "Another request about the same key was carried out meanwhile.";
     FileAlreadyExists 409 AlreadyExists No "The object exists already.";
     ObjectLocked 409 Locked No "The object is locked.";
     BucketLocked 409 Locked No "The bucket is locked.";

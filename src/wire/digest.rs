@@ -9,6 +9,8 @@ use serde::{Deserialize, Serialize};
 use sha1::Sha1;
 use sha2::Sha256;
 
+use crate::object::Crc64;
+
 /// The value of `Content-MD5` for `body`: base64 of the 16 bytes.
 pub fn content_md5(body: &[u8]) -> String {
     ContentMd5::new([body]).header()
@@ -145,6 +147,16 @@ impl DigestAlgorithm {
         Some(format!("{}-{count}", hasher.finish()))
     }
 
+    /// The digest that a CRC-64 of this algorithm is, in base64; `None` for algorithms that are none.
+    pub fn of_crc64(self, crc64: Crc64) -> Option<String> {
+        (self == DigestAlgorithm::Crc64Nvme).then(|| self.text_of(crc64.0))
+    }
+
+    /// The CRC-64 that a digest is; `None` for algorithms that are none, and for what is no digest.
+    pub fn crc64(self, digest: &str) -> Option<Crc64> {
+        self.number(digest.trim()).filter(|_| self == DigestAlgorithm::Crc64Nvme).map(Crc64)
+    }
+
     fn crc(self) -> Option<CrcAlgorithm> {
         match self {
             DigestAlgorithm::Crc32 => Some(CrcAlgorithm::Crc32IsoHdlc),
@@ -242,6 +254,9 @@ mod tests {
             let joined = algorithm.joined([(&*first, 4), (&*second, 5)]);
             assert_eq!(joined, algorithm.joins().then(|| expected.to_owned()), "{algorithm:?}");
             assert_eq!(algorithm.joined([("AA=", 4)]), None);
+            let number = algorithm.crc64(expected);
+            assert_eq!(number.is_some(), algorithm == DigestAlgorithm::Crc64Nvme);
+            assert_eq!(number.and_then(|number| algorithm.of_crc64(number)), number.map(|_| expected.to_owned()));
             assert!(algorithm.of_digests([&*first, &*second]).unwrap().ends_with("-2"));
         }
     }

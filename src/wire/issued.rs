@@ -9,8 +9,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Map, Value};
 
-use super::date;
 use super::sign::Credentials;
+use super::{date, xml};
 
 /// A key, and when it ends.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -93,6 +93,35 @@ impl Issued {
         };
         Ok(Issued { credentials, expires })
     }
+
+    /// Reads the answer of AWS's STS to a role that was assumed with a token.
+    ///
+    /// # Errors
+    /// [`IssueError::Refused`] where it has an `Error`.
+    pub fn decode_xml(text: &[u8]) -> Result<Issued, IssueError> {
+        let root = xml::parse(text).map_err(|_| IssueError::Malformed("what was told is no XML"))?;
+        if let Some(error) = root.child("Error") {
+            let shown = |name| {
+                let text = error.text_or_empty(name).chars().filter(|letter| !letter.is_control());
+                text.take(TOLD_MAX).collect::<String>()
+            };
+            return Err(IssueError::Refused { code: shown("Code"), message: shown("Message") });
+        }
+        let told = root.child("AssumeRoleWithWebIdentityResult").and_then(|result| result.child("Credentials"));
+        let told = told.ok_or(IssueError::Malformed("there are no Credentials in what was told"))?;
+        let text = |name| told.optional(name).map(str::trim).filter(|text| !text.is_empty()).map(str::to_owned);
+        let credentials = Credentials {
+            secret_id: text("AccessKeyId").ok_or(IssueError::Malformed("there is no AccessKeyId in what was told"))?,
+            secret_key: text("SecretAccessKey")
+                .ok_or(IssueError::Malformed("there is no SecretAccessKey in what was told"))?,
+            token: text("SessionToken"),
+        };
+        let expires = match text("Expiration") {
+            None => None,
+            Some(end) => Some(date::parse(&end).ok_or(IssueError::Malformed("the end of the key is no time"))?),
+        };
+        Ok(Issued { credentials, expires })
+    }
 }
 
 /// What stands in the place of a key.
@@ -144,6 +173,24 @@ mod tests {
                 format!("{} {} {token} {expires:?}", credentials.secret_id, credentials.secret_key)
             }
             Err(error) => error.to_string(),
+        }
+    }
+
+    #[test]
+    fn what_the_sts_of_aws_tells_is_a_key_or_a_refusal() {
+        let answer = br#"<AssumeRoleWithWebIdentityResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/">
+            <AssumeRoleWithWebIdentityResult><Credentials><SessionToken>t</SessionToken><SecretAccessKey>k</SecretAccessKey>
+            <Expiration>2030-01-02T03:04:05Z</Expiration><AccessKeyId>ASIA1</AccessKeyId></Credentials>
+            </AssumeRoleWithWebIdentityResult></AssumeRoleWithWebIdentityResponse>"#;
+        let issued = Issued::decode_xml(answer).unwrap();
+        assert_eq!((issued.credentials.secret_id.as_str(), issued.credentials.token.as_deref()), ("ASIA1", Some("t")));
+        assert_eq!(issued.expires, date::parse("2030-01-02T03:04:05Z"));
+        let refusal = b"<ErrorResponse><Error><Type>Sender</Type><Code>AccessDenied</Code><Message>no</Message></Error></ErrorResponse>";
+        let expected = IssueError::Refused { code: "AccessDenied".into(), message: "no".into() };
+        assert_eq!(Issued::decode_xml(refusal), Err(expected));
+        for text in [&b"hunter2"[..], b"<A><AssumeRoleWithWebIdentityResult/></A>"] {
+            let error = Issued::decode_xml(text).unwrap_err();
+            assert!(matches!(error, IssueError::Malformed(_)) && !error.to_string().contains("hunter2"));
         }
     }
 

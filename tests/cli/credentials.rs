@@ -31,6 +31,9 @@ enum Kind {
     Workload,
     Process,
     File,
+    AwsInstance,
+    AwsContainer,
+    AwsWebIdentity,
 }
 
 /// The command that mounts with keys of that kind.
@@ -59,6 +62,19 @@ fn mount(home: &Home, issuer: &Issuer, kind: Kind) -> Command {
         }
         Kind::File => {
             command.args(["--credentials-file", "key.passwd"]);
+        }
+        Kind::AwsInstance => {
+            command.arg("--s3").env("AWS_EC2_METADATA_SERVICE_ENDPOINT", &issuer.url);
+        }
+        Kind::AwsContainer => {
+            let file = home.write("token", WORKLOAD_TOKEN, 0o600);
+            command.arg("--s3").env("AWS_CONTAINER_CREDENTIALS_FULL_URI", format!("{}/container", issuer.url));
+            command.env("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", file);
+        }
+        Kind::AwsWebIdentity => {
+            let file = home.write("token", WORKLOAD_TOKEN, 0o600);
+            command.arg("--s3").env("AWS_WEB_IDENTITY_TOKEN_FILE", file).env("AWS_ROLE_ARN", "arn:aws:iam::1:role/r");
+            command.env("AWS_ENDPOINT_URL_STS", &issuer.url);
         }
     }
     command
@@ -152,6 +168,36 @@ fn keys_of_a_workload_are_renewed_under_load() {
 #[test]
 fn keys_that_a_program_tells_are_renewed_under_load() {
     renewed_under_load(Kind::Process);
+}
+
+#[test]
+fn keys_of_a_machine_of_aws_are_renewed_under_load() {
+    renewed_under_load(Kind::AwsInstance);
+}
+
+#[test]
+fn keys_of_a_container_of_aws_are_renewed_under_load() {
+    renewed_under_load(Kind::AwsContainer);
+}
+
+#[test]
+fn keys_of_a_workload_of_aws_are_renewed_under_load() {
+    renewed_under_load(Kind::AwsWebIdentity);
+}
+
+/// Nobody has keys, and the metadata do not answer.
+#[test]
+fn a_mount_of_s3_without_keys_says_where_it_has_looked() {
+    let home = Home::new();
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let without = |variable: &str, value: &str| {
+        let mut command = home.program();
+        command.args(["mount", BUCKET, "mnt", "--s3", "--endpoint", "http://127.0.0.1:9"]).env(variable, value);
+        Done::of(command.output().unwrap())
+    };
+    let told = "no keys are in the environment or in a file, and this machine has no metadata of AWS";
+    without("AWS_EC2_METADATA_SERVICE_ENDPOINT", &format!("http://127.0.0.1:{port}")).failed(3, told);
+    without("AWS_EC2_METADATA_DISABLED", "true").failed(2, "no credentials found");
 }
 
 #[test]

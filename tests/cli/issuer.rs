@@ -18,6 +18,9 @@ use crate::bed::{ID, KEY};
 /// What every secret of a temporary key begins with, and nothing else.
 pub(crate) const SECRET: &str = "hunter2";
 
+/// What metadata of AWS want to be told, a secret as well.
+const METADATA_TOKEN: &str = "hunter2-metadata";
+
 /// The token of a workload, which is a secret too.
 pub(crate) const WORKLOAD_TOKEN: &str = "workload-hunter2";
 
@@ -152,7 +155,18 @@ impl Shared {
             return Ok(());
         }
         let path = lines.first().and_then(|line| line.split(' ').nth(1)).unwrap_or_default();
+        let method = lines.first().and_then(|line| line.split(' ').next()).unwrap_or_default();
+        let has_token = header("x-aws-ec2-metadata-token") == METADATA_TOKEN;
+        let form = String::from_utf8_lossy(&body);
+        let roles = "/latest/meta-data/iam/security-credentials/";
         let text = match path {
+            "/latest/api/token" if method == "PUT" => METADATA_TOKEN.to_owned(),
+            path if path == roles && has_token => "reader".to_owned(),
+            path if path == format!("{roles}reader") && has_token => self.told_by_aws(),
+            "/container" if header("authorization") == WORKLOAD_TOKEN => self.told_by_aws(),
+            "/" if form.starts_with("Action=AssumeRoleWithWebIdentity&") && form.contains(WORKLOAD_TOKEN) => {
+                self.told_by_sts_of_aws()
+            }
             "/m/cam/security-credentials/" => "reader".to_owned(),
             "/m/cam/security-credentials/reader" => self.told("", r#","Code":"Success"}"#, "{"),
             "/" if is_signed(&header, &body) => self.told("}", "}}", r#"{"Response":{"Credentials":{"#),
@@ -163,6 +177,25 @@ impl Shared {
             connection,
             "HTTP/1.1 200 OK\r\ndate: {now}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{text}",
             text.len()
+        )
+    }
+
+    fn told_by_aws(&self) -> String {
+        let (Credentials { secret_id, secret_key, token }, until) = self.issue();
+        let (token, end) = (token.unwrap(), date::iso_seconds(until));
+        format!(
+            r#"{{"Code":"Success","AccessKeyId":"{secret_id}","SecretAccessKey":"{secret_key}","Token":"{token}","Expiration":"{end}"}}"#
+        )
+    }
+
+    fn told_by_sts_of_aws(&self) -> String {
+        let (Credentials { secret_id, secret_key, token }, until) = self.issue();
+        let (token, end) = (token.unwrap(), date::iso_seconds(until));
+        format!(
+            "<AssumeRoleWithWebIdentityResponse><AssumeRoleWithWebIdentityResult><Credentials>\
+             <AccessKeyId>{secret_id}</AccessKeyId><SecretAccessKey>{secret_key}</SecretAccessKey>\
+             <SessionToken>{token}</SessionToken><Expiration>{end}</Expiration>\
+             </Credentials></AssumeRoleWithWebIdentityResult></AssumeRoleWithWebIdentityResponse>"
         )
     }
 

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod conditions;
 mod damage;
 mod deadlines;
 mod flipping;
@@ -14,6 +15,7 @@ mod past;
 mod planned;
 mod scripted;
 mod suite;
+mod vouching;
 mod waiting;
 
 use std::any::Any;

@@ -1,77 +1,124 @@
-//! CRC-64/XZ, the checksum that the service answers for every object and part (`cos-api.md` 4.10).
+//! CRC-64 of the two polynomials that services tell: XZ's for every object and part of COS (`cos-api.md` 4.10), NVMe's for S3.
 
 use std::fmt;
 use std::str::FromStr;
 
 use crc_fast::{CrcAlgorithm, Digest};
 
-/// The CRC-64/XZ of some bytes, written as an unsigned decimal on the wire.
+/// A CRC-64 of some bytes, written as an unsigned decimal on the wire of COS. Of which polynomial it is, whoever has it knows;
+/// where it is not said, it is that of XZ.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Crc64(pub u64);
 
+/// By which polynomial a CRC-64 is taken. All else is the same of both.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Crc64Polynomial {
+    /// That of CRC-64/XZ.
+    Xz,
+    /// That of CRC-64/NVME.
+    Nvme,
+}
+
 impl Crc64 {
-    /// The checksum of no bytes.
+    /// The checksum of no bytes, by either polynomial.
     pub const EMPTY: Crc64 = Crc64(0);
 
     /// The checksum of `bytes`.
     pub fn of(bytes: &[u8]) -> Crc64 {
-        Crc64(crc_fast::checksum(CrcAlgorithm::Crc64Xz, bytes))
+        Crc64Polynomial::Xz.of(bytes)
     }
 
     /// The checksum of `len` zeros, in about as many microseconds as `len` has bits.
     pub fn of_zeros(len: u64) -> Crc64 {
-        let (mut zeros, mut power) = (Crc64::EMPTY, Crc64::of(&[0]));
+        Crc64Polynomial::Xz.of_zeros(len)
+    }
+
+    /// The checksum of these bytes followed by `next_bytes` bytes whose checksum is `next`; see [`Crc64Polynomial::joined`].
+    #[must_use]
+    pub fn followed_by(self, next: Crc64, next_bytes: u64) -> Crc64 {
+        Crc64Polynomial::Xz.joined(self, next, next_bytes)
+    }
+}
+
+impl Crc64Polynomial {
+    /// The checksum of `bytes`.
+    pub fn of(self, bytes: &[u8]) -> Crc64 {
+        Crc64(crc_fast::checksum(self.algorithm(), bytes))
+    }
+
+    /// The checksum of `len` zeros, in about as many microseconds as `len` has bits.
+    pub fn of_zeros(self, len: u64) -> Crc64 {
+        let (mut zeros, mut power) = (Crc64::EMPTY, self.of(&[0]));
         for bit in 0..u64::BITS {
             if len >> bit & 1 == 1 {
-                zeros = zeros.followed_by(power, 1 << bit);
+                zeros = self.joined(zeros, power, 1 << bit);
             }
             if len >> bit > 1 {
-                power = power.followed_by(power, 1 << bit);
+                power = self.joined(power, power, 1 << bit);
             }
         }
         zeros
     }
 
-    /// The checksum of these bytes followed by `next_bytes` bytes whose checksum is `next`.
+    /// The checksum of bytes whose checksum is `first`, followed by `next_bytes` bytes whose checksum is `next`.
     ///
     /// Takes about a microsecond: appending `n` bytes multiplies the checksum by x^8n, and the powers are at hand. The
     /// crate's own combination squares a matrix at each call, which takes 200 times as long.
-    #[must_use]
-    pub fn followed_by(self, next: Crc64, next_bytes: u64) -> Crc64 {
-        let mut shifted = self.0;
+    pub fn joined(self, first: Crc64, next: Crc64, next_bytes: u64) -> Crc64 {
+        let (polynomial, powers) = match self {
+            Crc64Polynomial::Xz => (XZ, &POWERS_OF_XZ),
+            Crc64Polynomial::Nvme => (NVME, &POWERS_OF_NVME),
+        };
+        let mut shifted = first.0;
         let mut left = next_bytes;
         while left != 0 {
-            shifted = multiply(shifted, POWERS[left.trailing_zeros() as usize]);
+            shifted = multiply(polynomial, shifted, powers[left.trailing_zeros() as usize]);
             left &= left - 1;
         }
         Crc64(shifted ^ next.0)
     }
+
+    /// A hasher that has seen nothing.
+    pub fn hasher(self) -> Crc64Hasher {
+        Crc64Hasher(Digest::new(self.algorithm()))
+    }
+
+    fn algorithm(self) -> CrcAlgorithm {
+        match self {
+            Crc64Polynomial::Xz => CrcAlgorithm::Crc64Xz,
+            Crc64Polynomial::Nvme => CrcAlgorithm::Crc64Nvme,
+        }
+    }
 }
 
-/// The polynomial without its highest term, lowest power in the highest bit, as all values here.
-const POLYNOMIAL: u64 = 0xC96C_5795_D787_0F42;
+/// The polynomials without their highest term, lowest power in the highest bit, as all values here.
+const XZ: u64 = 0xC96C_5795_D787_0F42;
+const NVME: u64 = 0x9A6C_9329_AC4B_C9B5;
 
 /// x^(8 * 2^n) modulo the polynomial, by n.
-const POWERS: [u64; 64] = {
+const POWERS_OF_XZ: [u64; 64] = powers(XZ);
+const POWERS_OF_NVME: [u64; 64] = powers(NVME);
+
+const fn powers(polynomial: u64) -> [u64; 64] {
     let mut powers = [0; 64];
     // x^8 itself: bit 63 is x^0.
     powers[0] = 1 << (63 - 8);
     let mut n = 1;
     while n < powers.len() {
-        powers[n] = multiply(powers[n - 1], powers[n - 1]);
+        powers[n] = multiply(polynomial, powers[n - 1], powers[n - 1]);
         n += 1;
     }
     powers
-};
+}
 
-/// The product of two polynomials over GF(2), modulo the polynomial of the checksum.
-const fn multiply(a: u64, b: u64) -> u64 {
+/// The product of two polynomials over GF(2), modulo that of the checksum.
+const fn multiply(polynomial: u64, a: u64, b: u64) -> u64 {
     let (mut product, mut a, mut b) = (0, a, b);
     while a != 0 {
         // Taken from the highest bit, the lowest power; a mask instead of a branch, since the bits are random.
         product ^= b & (a >> 63).wrapping_neg();
         a <<= 1;
-        b = (b >> 1) ^ (POLYNOMIAL & (b & 1).wrapping_neg());
+        b = (b >> 1) ^ (polynomial & (b & 1).wrapping_neg());
     }
     product
 }
@@ -101,9 +148,9 @@ impl FromStr for Crc64 {
 pub struct Crc64Hasher(Digest);
 
 impl Crc64Hasher {
-    /// A hasher that has seen nothing.
+    /// One of XZ's polynomial that has seen nothing.
     pub fn new() -> Crc64Hasher {
-        Crc64Hasher(Digest::new(CrcAlgorithm::Crc64Xz))
+        Crc64Polynomial::Xz.hasher()
     }
 
     /// Takes the next bytes.
@@ -160,6 +207,27 @@ mod tests {
             hasher.update(head);
             hasher.update(tail);
             assert_eq!(hasher.value(), Crc64::of(&whole));
+        }
+    }
+
+    #[test]
+    fn the_other_polynomial_has_its_documented_sample_and_joins_as_well() {
+        let nvme = Crc64Polynomial::Nvme;
+        assert_eq!(nvme.of(b"123456789"), Crc64(0xae8b_1486_0a79_9888));
+        let whole: Vec<u8> = (0..10_000u32).map(|i| ((i * 7) >> 3) as u8).collect();
+        for cut in [0, 1, 64, 4096, 10_000] {
+            let (head, tail) = whole.split_at(cut);
+            assert_eq!(nvme.joined(nvme.of(head), nvme.of(tail), tail.len() as u64), nvme.of(&whole), "cut at {cut}");
+            let mut hasher = nvme.hasher();
+            hasher.update(head);
+            hasher.update(tail);
+            assert_eq!(hasher.value(), nvme.of(&whole));
+        }
+        assert_eq!(nvme.of_zeros(100_001), nvme.of(&vec![0; 100_001]));
+        for shift in 0..63 {
+            let (head, tail, length) = (nvme.of(b"head"), nvme.of(b"tail"), (1 << shift) + 12_345);
+            let theirs = crc_fast::checksum_combine(CrcAlgorithm::Crc64Nvme, head.0, tail.0, length);
+            assert_eq!(nvme.joined(head, tail, length), Crc64(theirs), "{length}");
         }
     }
 

@@ -17,7 +17,7 @@ use crate::object::{
 use crate::store::layered::LayeredStore;
 use crate::store::{
     Body, Copied, CopyRequest, GetRequest, Initiated, ListPage, ListRequest, ListedPart, ListedUpload, ObjectStore, Op,
-    Published, Reading, Source, StoreError, StoreErrorKind,
+    Overwrite, Published, Reading, Source, StoreError, StoreErrorKind,
 };
 
 /// An [`ObjectStore`] that does what another one does, except where a fault strikes.
@@ -197,15 +197,16 @@ impl LayeredStore for FaultStore {
         Ok(call.read(reading))
     }
 
-    async fn put(
+    async fn put_over(
         &self,
         key: &ObjectKey,
         body: Body,
         crc64: Crc64,
         attributes: &ObjectAttributes,
+        overwrite: &Overwrite,
     ) -> Result<Published, StoreError> {
         let call = self.call(Op::PutObject, key.as_str(), None).await?;
-        call.compared(self.inner.put(key, call.sent(body), crc64, attributes).await).await
+        call.compared(self.inner.put_over(key, call.sent(body), crc64, attributes, overwrite).await).await
     }
 
     async fn delete(&self, key: &ObjectKey) -> Result<(), StoreError> {
@@ -261,16 +262,17 @@ impl LayeredStore for FaultStore {
         Ok(part)
     }
 
-    async fn complete(
+    async fn complete_over(
         &self,
         key: &ObjectKey,
         upload: &UploadId,
         parts: &[ETag],
         size: u64,
         crc64: Option<Crc64>,
+        overwrite: &Overwrite,
     ) -> Result<Published, StoreError> {
         let call = self.call(Op::CompleteMultipartUpload, key.as_str(), None).await?;
-        call.compared(self.inner.complete(key, upload, parts, size, crc64).await).await
+        call.compared(self.inner.complete_over(key, upload, parts, size, crc64, overwrite).await).await
     }
 
     async fn abort(&self, key: &ObjectKey, upload: &UploadId) -> Result<(), StoreError> {

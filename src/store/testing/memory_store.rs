@@ -18,7 +18,7 @@ use crate::object::{
 };
 use crate::store::{
     Body, Copied, CopyRequest, GetRequest, Initiated, ListPage, ListRequest, ListedPart, ListedUpload, ObjectStore, Op,
-    Published, Reading, Source, StoreError, StoreErrorKind,
+    Overwrite, Published, Reading, Source, StoreError, StoreErrorKind,
 };
 
 /// Bytes of one piece of a body that is read; small, so that readers meet pieces that fit nothing of theirs.
@@ -37,6 +37,22 @@ pub struct MemoryStore {
 struct State {
     bucket: MemoryBucket,
     requests: Vec<LoggedRequest>,
+    /// Whether it holds to what a write may replace, as services of S3 do.
+    keeps_conditions: bool,
+}
+
+impl State {
+    /// Refuses a write that would replace something else than it may. A bucket that keeps no conditions looks past them.
+    fn check(&self, op: Op, key: &ObjectKey, overwrite: &Overwrite) -> Result<(), StoreError> {
+        let is_there = self.bucket.objects().contains_key(key.as_str());
+        match overwrite {
+            Overwrite::OnlyOf(etag) if self.keeps_conditions => self.bucket.find(op, key, Some(etag)).map(drop),
+            Overwrite::IfAbsent if self.keeps_conditions && is_there => {
+                Err(StoreError::new(StoreErrorKind::Changed, op, key.as_str(), "there is an object"))
+            }
+            _ => Ok(()),
+        }
+    }
 }
 
 /// One request that a store was asked.
@@ -62,8 +78,13 @@ impl MemoryStore {
 
     /// An empty bucket with other limits, for tests with small parts.
     pub fn with(limits: Limits, clock: Clock) -> MemoryStore {
-        let state = State { bucket: MemoryBucket::new(limits), requests: Vec::new() };
+        let state = State { bucket: MemoryBucket::new(limits), requests: Vec::new(), keeps_conditions: false };
         MemoryStore { clock, state: Arc::new(Mutex::new(state)) }
+    }
+
+    /// From now on writes are held to what they may replace.
+    pub fn keep_conditions(&self) {
+        self.state().keeps_conditions = true;
     }
 
     /// Puts an object there without a request. Panics where the service would refuse it.
@@ -158,6 +179,10 @@ impl ObjectStore for MemoryStore {
         self.state().bucket.limits()
     }
 
+    async fn keeps_conditions(&self, _op: Op, _trial: &ObjectKey) -> bool {
+        self.state().keeps_conditions
+    }
+
     async fn head_bucket(&self) -> Result<(), StoreError> {
         drop(self.begin(Op::HeadBucket, ""));
         Ok(())
@@ -185,12 +210,13 @@ impl ObjectStore for MemoryStore {
         Ok(Reading { head, body: futures_util::stream::iter(pieces(bytes)).map(Ok).boxed() })
     }
 
-    async fn put(
+    async fn put_over(
         &self,
         key: &ObjectKey,
         body: Body,
         crc64: Crc64,
         attributes: &ObjectAttributes,
+        overwrite: &Overwrite,
     ) -> Result<Published, StoreError> {
         let bytes_in = body.len();
         let mut state =
@@ -198,6 +224,7 @@ impl ObjectStore for MemoryStore {
         let bytes = copied(&body);
         // As the service does where the client vouches for the bytes: what is damaged replaces nothing.
         verify(Op::PutObject, key, Some(crc64), Some(Crc64::of(&bytes)))?;
+        state.check(Op::PutObject, key, overwrite)?;
         let head = state.bucket.put(Op::PutObject, key, bytes, attributes, self.clock.now())?;
         Ok(Published { etag: head.etag, crc64: head.crc64 })
     }
@@ -266,17 +293,20 @@ impl ObjectStore for MemoryStore {
         state.bucket.put_part(op, key, upload, number, bytes)
     }
 
-    async fn complete(
+    async fn complete_over(
         &self,
         key: &ObjectKey,
         upload: &UploadId,
         parts: &[ETag],
         size: u64,
         crc64: Option<Crc64>,
+        overwrite: &Overwrite,
     ) -> Result<Published, StoreError> {
         let op = Op::CompleteMultipartUpload;
-        let (published, published_bytes) =
-            self.begin(op, key.as_str()).bucket.complete(key, upload, parts, self.clock.now())?;
+        let mut state = self.begin(op, key.as_str());
+        state.check(op, key, overwrite)?;
+        let (published, published_bytes) = state.bucket.complete(key, upload, parts, self.clock.now())?;
+        drop(state);
         verify(op, key, crc64, published.crc64)?;
         if size != published_bytes {
             let message = format!("the object has {published_bytes} bytes instead of {size}");

@@ -23,7 +23,7 @@ pub use multipart::{
     CompleteMultipartUploadResult, CopyPartResult, InitiateMultipartUploadResult, ListPartsResult, ListedPart,
 };
 pub use object::{
-    ContentRange, CopyObjectResult, DELETE_MARKER, DeleteFailure, DeleteResult, Deleted, RESTORE, VERSION_ID,
+    CRC64, ContentRange, CopyObjectResult, DELETE_MARKER, DeleteFailure, DeleteResult, Deleted, RESTORE, VERSION_ID,
     decode_head, encode_head, header_crc64,
 };
 

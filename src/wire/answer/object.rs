@@ -9,7 +9,7 @@ use crate::wire::request::{HeaderPair, Headers};
 use crate::wire::xml::{Element, XmlError, XmlWriter};
 
 /// The header with the CRC-64 of what was stored.
-pub(super) const CRC64: &str = "x-cos-hash-crc64ecma";
+pub const CRC64: &str = "x-cos-hash-crc64ecma";
 
 /// Whether an archived object is on its way back, or until when it can be read (`cos-api.md` 3.2).
 pub const RESTORE: &str = "x-cos-restore";

@@ -13,9 +13,10 @@ mod v4;
 
 use std::borrow::Cow;
 
+use super::digest::DigestAlgorithm;
 use super::request::RequestHead;
 use super::sign::{Credentials, KeyTime, SigningKey};
-use crate::object::{BucketName, ETag, Limits};
+use crate::object::{BucketName, Crc64, ETag, Limits};
 use crate::wire::request::HeaderPair;
 
 pub use chunks::{ChunkError, Chunks};
@@ -50,7 +51,7 @@ impl Dialect {
         }
     }
 
-    /// Whether the service tells the checksum of what it has stored. Where it does not, it is told the MD5 of what comes, and
+    /// Whether the service tells the checksum of all that it has stored. Where it does not, it is told a digest of what comes, and
     /// refuses what has another.
     pub fn tells_checksums(&self) -> bool {
         *self == Dialect::Cos
@@ -58,6 +59,11 @@ impl Dialect {
 
     /// Whether services that speak it may keep directories as such, and not as the objects that stand for them.
     pub fn may_keep_directories(&self) -> bool {
+        *self != Dialect::Cos
+    }
+
+    /// Whether services that speak it may hold to what a write may replace. One that does not speak of it need not be asked.
+    pub fn may_keep_conditions(&self) -> bool {
         *self != Dialect::Cos
     }
 
@@ -69,11 +75,26 @@ impl Dialect {
         }
     }
 
-    /// COS's name of a header of an answer, where it has another.
-    pub fn own_name(&self, name: &str) -> Option<String> {
+    /// A header of an answer as COS has it, where that is otherwise: its name, and its value if that is another, too.
+    pub fn own_header(&self, name: &str, value: &str) -> Option<(String, Option<String>)> {
         match self {
             Dialect::Cos => None,
-            Dialect::S3(_) => s3::own_name(name),
+            Dialect::S3(_) => s3::own_header(name, value),
+        }
+    }
+
+    /// The checksum that an element of COS's answers tells. A gateway that speaks another dialect may have it there, too, and it is of
+    /// another kind than is counted by then.
+    pub fn own_checksum(&self, told: Option<Crc64>) -> Option<Crc64> {
+        told.filter(|_| self.tells_checksums())
+    }
+
+    /// The digest by which bodies are to be vouched for where the service has it, and which it tells of objects then. A service
+    /// that tells a checksum of its own accord needs none.
+    pub fn digest(&self) -> Option<DigestAlgorithm> {
+        match self {
+            Dialect::Cos => None,
+            Dialect::S3(_) => Some(DigestAlgorithm::Crc64Nvme),
         }
     }
 

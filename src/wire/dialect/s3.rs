@@ -11,7 +11,8 @@ use aws_sigv4::http_request::{
 use aws_sigv4::sign::v4;
 
 use crate::object::{BucketName, ETag};
-use crate::wire::digest::ContentMd5;
+use crate::wire::answer::CRC64;
+use crate::wire::digest::{ContentMd5, DigestAlgorithm};
 use crate::wire::request::{HeaderPair, RequestHead};
 use crate::wire::sign::{Credentials, KeyTime};
 
@@ -73,6 +74,21 @@ impl S3 {
         let credentials = AwsCredentials::new(secret_id, secret_key, token, None, "cosmount");
         V4Key { credentials, region: self.region.clone(), key_time }
     }
+}
+
+/// A header of S3 as COS has it. The checksum of all bytes is told as COS tells its own, as a number; [`crate::object::Limits`] say
+/// of which kind it is.
+pub(super) fn own_header(name: &str, value: &str) -> Option<(String, Option<String>)> {
+    let own = own_name(name)?;
+    if own.eq_ignore_ascii_case(CRC64) {
+        // Of a gateway to COS, whose checksum is of another kind than is counted by here.
+        return None;
+    }
+    let digest = DigestAlgorithm::Crc64Nvme;
+    if own.eq_ignore_ascii_case(digest.header()) {
+        return Some((CRC64.to_owned(), Some(digest.crc64(value)?.to_string())));
+    }
+    Some((own, None))
 }
 
 /// COS's name of a header of S3.
@@ -186,6 +202,10 @@ mod tests {
         assert_eq!(S3::new("r", None).outgoing(&root).path, "/");
         assert_eq!(own_name("X-Amz-Request-Id").as_deref(), Some("x-cos-Request-Id"));
         assert_eq!((own_name("etag"), own_name("x-am")), (None, None));
+        let told = own_header("X-Amz-Checksum-Crc64nvme", "rosUhgp5mIg=");
+        assert_eq!(told, Some((CRC64.to_owned(), Some(0xae8b_1486_0a79_9888_u64.to_string()))));
+        assert_eq!(own_header("x-amz-checksum-crc64nvme", "strange"), None);
+        assert_eq!(own_header("x-amz-hash-crc64ecma", "1"), None);
     }
 
     #[test]
