@@ -91,6 +91,8 @@ mod tests {
             "GetObjectTagging",
             "GetObjectAcl",
             "ListObjectVersions",
+            "GetBucketConfiguration",
+            "GetObjectAttributes",
         ];
         assert_eq!(reads, expected);
     }

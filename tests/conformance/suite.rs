@@ -63,9 +63,14 @@ fn pieces(bytes: &[u8]) -> Body {
     bytes.chunks(77_777).map(Bytes::copy_from_slice).collect()
 }
 
+/// The checksum that the service tells of these bytes, or would.
+fn sum(store: Store<'_>, bytes: &[u8]) -> Crc64 {
+    store.limits().checksum.of(bytes)
+}
+
 async fn put(store: Store<'_>, name: &str, bytes: &[u8]) -> Published {
     let attributes = ObjectAttributes::default();
-    store.put(&key(name), pieces(bytes), Crc64::of(bytes), &attributes).await.unwrap()
+    store.put(&key(name), pieces(bytes), sum(store, bytes), &attributes).await.unwrap()
 }
 
 async fn read(store: Store<'_>, request: GetRequest) -> Result<(ObjectHead, Vec<u8>), StoreError> {
@@ -94,7 +99,7 @@ fn kind<T: std::fmt::Debug>(answer: Result<T, StoreError>) -> StoreErrorKind {
 }
 
 async fn send(store: Store<'_>, name: &str, upload: &UploadId, part: u64, bytes: &[u8]) -> UploadedPart {
-    store.upload_part(&key(name), upload, number(part), pieces(bytes), Crc64::of(bytes)).await.unwrap()
+    store.upload_part(&key(name), upload, number(part), pieces(bytes), sum(store, bytes)).await.unwrap()
 }
 
 async fn begin(store: Store<'_>, name: &str) -> UploadId {
@@ -116,7 +121,7 @@ pub(crate) async fn a_bucket_that_is_there_answers(store: Store<'_>) {
 pub(crate) async fn what_was_put_is_what_is_read(store: Store<'_>) {
     let bytes = pattern(1, 3 * PART + 17);
     let before = SystemTime::now();
-    let crc64 = Crc64::of(&bytes);
+    let crc64 = sum(store, &bytes);
     let published = store.put(&key("put/a"), pieces(&bytes), crc64, &attributes("33188")).await.unwrap();
     assert!(published.crc64.is_none_or(|told| told == crc64));
 
@@ -148,7 +153,7 @@ pub(crate) async fn ranges_are_exact_and_clipped_at_the_end(store: Store<'_>) {
         let (head, part) = read(store, range_of("range", start, end)).await.unwrap();
         let expected = &bytes[start as usize..(end as usize).min(bytes.len())];
         assert!(part == expected, "{start}..{end} gave {} bytes", part.len());
-        assert_eq!((head.size, head.crc64), (200_000, Some(Crc64::of(&bytes))), "of the whole object");
+        assert_eq!((head.size, head.crc64), (200_000, Some(sum(store, &bytes))), "of the whole object");
     }
     for start in [200_000, 300_000] {
         assert_eq!(kind(read(store, range_of("range", start, start + 1)).await), StoreErrorKind::InvalidRange);
@@ -190,7 +195,7 @@ pub(crate) async fn another_version_than_the_pinned_one_is_changed(store: Store<
 }
 
 pub(crate) async fn bytes_that_arrive_otherwise_are_corrupted(store: Store<'_>) {
-    let wrong = Crc64(Crc64::of(b"bytes").0 ^ 1);
+    let wrong = Crc64(sum(store, b"bytes").0 ^ 1);
     let body = Body::from(Bytes::from("bytes"));
     let answer = store.put(&key("corrupted"), body.clone(), wrong, &ObjectAttributes::default()).await;
     assert_eq!(kind(answer), StoreErrorKind::Corrupted);
@@ -198,7 +203,7 @@ pub(crate) async fn bytes_that_arrive_otherwise_are_corrupted(store: Store<'_>) 
     let upload = begin(store, "corrupted").await;
     let answer = store.upload_part(&key("corrupted"), &upload, number(1), body.clone(), wrong).await;
     assert_eq!(kind(answer), StoreErrorKind::Corrupted);
-    let part = store.upload_part(&key("corrupted"), &upload, number(1), body, Crc64::of(b"bytes")).await.unwrap();
+    let part = store.upload_part(&key("corrupted"), &upload, number(1), body, sum(store, b"bytes")).await.unwrap();
     let answer = store.complete(&key("corrupted"), &upload, &[part.etag], 5, Some(wrong)).await;
     assert_eq!(kind(answer), StoreErrorKind::Corrupted);
 }
@@ -313,14 +318,14 @@ pub(crate) async fn a_listing_says_what_head_says(store: Store<'_>) {
 
 pub(crate) async fn a_copy_has_the_bytes_and_the_metadata_or_new_ones(store: Store<'_>) {
     let bytes = pattern(6, 10_000);
-    store.put(&key("copy/from"), pieces(&bytes), Crc64::of(&bytes), &attributes("1")).await.unwrap();
+    store.put(&key("copy/from"), pieces(&bytes), sum(store, &bytes), &attributes("1")).await.unwrap();
     let source = Source { key: key("copy/from"), if_match: None };
     let copy = |to: &str, replace| CopyRequest { replace, ..CopyRequest::new(source.clone(), key(to)) };
 
     let copied = store.copy(copy("copy/kept", None)).await.unwrap();
     let head = store.head(&key("copy/kept")).await.unwrap();
     assert_eq!((&head.etag, &head.attributes), (&copied.etag, &attributes("1")));
-    assert!(copied.crc64.is_none_or(|told| told == Crc64::of(&bytes)));
+    assert!(copied.crc64.is_none_or(|told| told == sum(store, &bytes)));
     assert_eq!(bytes_of(store, "copy/kept").await, bytes);
 
     let storage_class = Some("STANDARD_IA".to_owned());
@@ -353,10 +358,10 @@ pub(crate) async fn class_tags_and_encryption_are_kept(store: Store<'_>) {
         tags: Tags::Unread,
         ..given.clone()
     };
-    store.put(&key("kept/put"), pieces(b"x"), Crc64::of(b"x"), &given).await.unwrap();
+    store.put(&key("kept/put"), pieces(b"x"), sum(store, b"x"), &given).await.unwrap();
     let upload = store.initiate(&key("kept/parts"), &given).await.unwrap().upload;
     let part = send(store, "kept/parts", &upload, 1, b"x").await;
-    store.complete(&key("kept/parts"), &upload, &[part.etag], 1, Some(Crc64::of(b"x"))).await.unwrap();
+    store.complete(&key("kept/parts"), &upload, &[part.etag], 1, Some(sum(store, b"x"))).await.unwrap();
     for name in ["kept/put", "kept/parts"] {
         assert_eq!(store.head(&key(name)).await.unwrap().attributes, told, "{name}");
         assert_eq!(store.tags(&key(name)).await.unwrap(), given.tags, "{name}");
@@ -376,7 +381,7 @@ pub(crate) async fn class_tags_and_encryption_are_kept(store: Store<'_>) {
         protection: Protection { acl: None, encryption: encryption(Encryption::OF_KMS) },
         ..ObjectAttributes::default()
     };
-    store.put(&key("kept/kms"), pieces(b"x"), Crc64::of(b"x"), &kms).await.unwrap();
+    store.put(&key("kept/kms"), pieces(b"x"), sum(store, b"x"), &kms).await.unwrap();
     assert_eq!(store.head(&key("kept/kms")).await.unwrap().attributes.protection, kms.protection);
     put(store, "kept/plain", b"x").await;
     assert_eq!(store.tags(&key("kept/plain")).await.unwrap(), Tags::None);
@@ -392,24 +397,24 @@ pub(crate) async fn an_upload_makes_one_object_of_its_parts(store: Store<'_>) {
     let first = send(store, name, &upload, 1, &one).await;
     let second = send(store, name, &upload, 2, &two).await;
     assert_ne!(overwritten.etag, second.etag);
-    assert_eq!((second.size, second.crc64), (two.len() as u64, Some(Crc64::of(&two))));
+    assert_eq!((second.size, second.crc64), (two.len() as u64, Some(sum(store, &two))));
     assert_eq!(kind(store.head(&key(name)).await), StoreErrorKind::NotFound);
 
     let bytes = [one, two, three].concat();
-    let crc64 = Crc64::of(&bytes);
+    let crc64 = sum(store, &bytes);
     let etags = [first.etag, second.etag, last.etag];
     let published = store.complete(&key(name), &upload, &etags, bytes.len() as u64, Some(crc64)).await.unwrap();
     let (head, read_bytes) = read(store, whole(name)).await.unwrap();
     assert_eq!((head.etag, head.crc64, head.attributes), (published.etag, Some(crc64), attributes("33188")));
     assert!(read_bytes == bytes, "other bytes came back");
-    let late = store.upload_part(&key(name), &upload, number(4), pieces(b"late"), Crc64::of(b"late")).await;
+    let late = store.upload_part(&key(name), &upload, number(4), pieces(b"late"), sum(store, b"late")).await;
     assert_eq!(kind(late), StoreErrorKind::NoSuchUpload, "the upload is over");
 }
 
 pub(crate) async fn a_small_part_may_be_the_only_one(store: Store<'_>) {
     let upload = begin(store, "small").await;
     let part = send(store, "small", &upload, 1, b"tiny").await;
-    store.complete(&key("small"), &upload, &[part.etag], 4, Some(Crc64::of(b"tiny"))).await.unwrap();
+    store.complete(&key("small"), &upload, &[part.etag], 4, Some(sum(store, b"tiny"))).await.unwrap();
     assert_eq!(bytes_of(store, "small").await, b"tiny");
 }
 
@@ -440,9 +445,9 @@ pub(crate) async fn an_aborted_upload_is_gone(store: Store<'_>) {
     store.abort(&key(name), &upload).await.unwrap();
     store.abort(&key(name), &upload).await.unwrap();
     let body = Body::from(Bytes::from("bytes"));
-    let late = store.upload_part(&key(name), &upload, number(2), body, Crc64::of(b"bytes")).await;
+    let late = store.upload_part(&key(name), &upload, number(2), body, sum(store, b"bytes")).await;
     assert_eq!(kind(late), StoreErrorKind::NoSuchUpload);
-    let complete = store.complete(&key(name), &upload, &[part], 5, Some(Crc64::of(b"bytes"))).await;
+    let complete = store.complete(&key(name), &upload, &[part], 5, Some(sum(store, b"bytes"))).await;
     assert_eq!(kind(complete), StoreErrorKind::NoSuchUpload);
     assert_eq!(kind(store.head(&key(name)).await), StoreErrorKind::NotFound);
 }
@@ -489,7 +494,7 @@ pub(crate) async fn a_part_can_be_a_range_of_an_object(store: Store<'_>) {
     let range = ByteRange::new(100, 100 + PART as u64).unwrap();
     let copied = store.upload_part_copy(&to, &upload, number(1), &source, range).await.unwrap();
     assert_eq!(copied.size, PART as u64);
-    assert!(copied.crc64.is_none_or(|told| told == Crc64::of(&bytes[100..100 + PART])));
+    assert!(copied.crc64.is_none_or(|told| told == sum(store, &bytes[100..100 + PART])));
     let beyond = ByteRange::new(PART as u64, 2 * PART as u64 + 1).unwrap();
     let answer = store.upload_part_copy(&to, &upload, number(2), &source, beyond).await;
     assert_eq!(kind(answer), StoreErrorKind::InvalidRange);
@@ -497,7 +502,7 @@ pub(crate) async fn a_part_can_be_a_range_of_an_object(store: Store<'_>) {
 
     let expected = [&bytes[100..100 + PART], b"tail"].concat();
     let etags = [copied.etag, tail.etag];
-    let crc64 = Crc64::of(&expected);
+    let crc64 = sum(store, &expected);
     store.complete(&to, &upload, &etags, expected.len() as u64, Some(crc64)).await.unwrap();
     assert!(bytes_of(store, "partcopy/to").await == expected, "other bytes came back");
 }
@@ -507,7 +512,7 @@ pub(crate) async fn parts_may_go_up_side_by_side(store: Store<'_>) {
     let upload = begin(store, name).await;
     let bytes = pattern(14, 8 * PART);
     let sends = bytes.chunks(PART).enumerate().map(|(index, part)| {
-        let (store, upload, body, crc64) = (store.clone(), upload.clone(), pieces(part), Crc64::of(part));
+        let (store, upload, body, crc64) = (store.clone(), upload.clone(), pieces(part), sum(store, part));
         tokio::spawn(async move {
             store.upload_part(&key(name), &upload, number(index as u64 + 1), body, crc64).await.unwrap().etag
         })
@@ -517,7 +522,7 @@ pub(crate) async fn parts_may_go_up_side_by_side(store: Store<'_>) {
     for send in sends {
         etags.push(send.await.unwrap());
     }
-    store.complete(&key(name), &upload, &etags, bytes.len() as u64, Some(Crc64::of(&bytes))).await.unwrap();
+    store.complete(&key(name), &upload, &etags, bytes.len() as u64, Some(sum(store, &bytes))).await.unwrap();
     assert!(bytes_of(store, name).await == bytes, "other bytes came back");
 }
 

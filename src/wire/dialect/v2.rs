@@ -59,7 +59,9 @@ pub(super) fn verify(
         Some(value) => {
             let claim = value.strip_prefix(SCHEME).and_then(|claim| claim.split_once(':'));
             let (secret_id, signature) = claim.ok_or(SignatureError::Malformed("Authorization"))?;
-            let dated = headers.get("x-amz-date").or_else(|| headers.get("date")).and_then(date::parse);
+            // Some write the zone as RFC 822 has it.
+            let read = |text: &str| date::parse(&text.replace(" +0000", " GMT"));
+            let dated = headers.get("x-amz-date").or_else(|| headers.get("date")).and_then(read);
             let dated = dated.ok_or(SignatureError::Malformed("Date"))?;
             let now = UNIX_EPOCH.checked_add(Duration::from_secs(now)).unwrap_or(dated);
             let apart = now.duration_since(dated).unwrap_or_else(|error| error.duration());
