@@ -15,24 +15,21 @@ struct S3fs<'b> {
 }
 
 impl<'b> S3fs<'b> {
-    /// `None` where the Debian package is not installed.
-    fn mount(bed: &'b Bed) -> Option<S3fs<'b>> {
+    /// Mounts it with the program of Debian, which `scripts/setup` installs.
+    fn mount(bed: &'b Bed) -> S3fs<'b> {
         let place = S3fs { bed }.place();
         let _ = std::fs::create_dir(&place);
         let options = format!("url={},use_path_request_style,use_xattr", bed.endpoint);
         let mut command = Command::new("s3fs");
         command.args([BUCKET, place.to_str().unwrap(), "-o", &options]).stderr(Stdio::null());
-        let status = match bed.with_keys(&mut command).status() {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return None,
-            status => status.unwrap(),
-        };
+        let status = bed.with_keys(&mut command).status().expect("s3fs is missing: run scripts/setup");
         assert!(status.success(), "s3fs: {status}");
         let until = Instant::now() + BEGINNING_MAX;
         while !std::fs::read_to_string("/proc/self/mounts").unwrap().contains(place.to_str().unwrap()) {
             assert!(Instant::now() < until, "s3fs does not begin");
             std::thread::sleep(Duration::from_millis(50));
         }
-        Some(S3fs { bed })
+        S3fs { bed }
     }
 
     fn place(&self) -> PathBuf {
@@ -67,10 +64,7 @@ const SEEN: &str = "file 640 7 8 2023-11-14 22:13:20.123456789 +0000\ntext\nfile
 #[test]
 fn s3fs_sees_the_attributes_that_are_made_here_and_the_other_way_round() {
     let bed = Bed::own(&[]);
-    let Some(s3fs) = S3fs::mount(&bed) else {
-        println!("s3fs is not installed: apt-get install s3fs");
-        return;
-    };
+    let s3fs = S3fs::mount(&bed);
     bed.sh_in(s3fs.place(), "rm -rf others strange '+%25?' plain");
     bed.sh_in(s3fs.place(), MAKE);
     drop(s3fs);
@@ -79,7 +73,7 @@ fn s3fs_sees_the_attributes_that_are_made_here_and_the_other_way_round() {
     bed.sh("rm -rf file link dir");
     bed.sh(MAKE);
     bed.unmount();
-    let s3fs = S3fs::mount(&bed).unwrap();
+    let s3fs = S3fs::mount(&bed);
     assert_eq!(bed.sh_in(s3fs.place(), LOOK), SEEN, "of this mount");
 }
 
