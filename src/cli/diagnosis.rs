@@ -13,6 +13,7 @@ use crate::store::{BucketFacts, CredentialCache, HttpStore, ListRequest, ObjectS
 use crate::wire::address::{self, Endpoint};
 use crate::wire::code::{self, Code};
 use crate::wire::date;
+use crate::wire::dialect::Dialect;
 use crate::wire::key_flaw::KeyFlaw;
 
 /// What the sentence is about.
@@ -22,6 +23,8 @@ pub(super) struct Subject {
     pub(super) source: MountSource,
     /// Where requests go, as a URL.
     pub(super) origin: String,
+    /// What the service speaks.
+    pub(super) dialect: Dialect,
     /// The region, where one was given.
     pub(super) region: Option<String>,
     /// The URL of the proxy that requests go through.
@@ -42,6 +45,7 @@ impl Subject {
         Subject {
             source: config.source.clone(),
             origin: endpoint.route(&config.source.bucket).origin,
+            dialect: endpoint.dialect(&config.source.bucket),
             region: config.region.clone(),
             proxy: config.network.proxy.clone(),
             secret_id: credentials.secret_id(),
@@ -188,13 +192,24 @@ async fn explain_bucket(store: &HttpStore, error: &StoreError, subject: &Subject
 /// The bucket is in another region than was said.
 fn elsewhere(told: &str, subject: &Subject) -> Option<Diagnosis> {
     let bucket = &subject.source.bucket;
-    let (where_else, instead) = match &subject.region {
-        Some(region) if address::region_name(region) == told => return None,
-        Some(region) => (format!("not in {region}"), ""),
-        None => (format!("not at {}", subject.origin), " in place of --endpoint"),
+    // Signatures name it whatever the endpoint is.
+    let signed = subject.dialect.signed_region();
+    let (where_else, instead) = match (&subject.region, signed) {
+        (_, Some(signed)) if signed == told => return None,
+        (_, Some(signed)) => (format!("requests are signed for {signed}"), ""),
+        (Some(region), None) if address::region_name(region) == told => return None,
+        (Some(region), None) => (format!("not in {region}"), ""),
+        (None, None) => (format!("not at {}", subject.origin), " in place of --endpoint"),
     };
     let cause = format!("the bucket {bucket} is in the region {told}, and {where_else}");
     Some(Diagnosis::new(Topic::Region, cause, format!("give --region {told}{instead}")))
+}
+
+/// The region that a service of S3 wants signatures to name, of which it tells in words alone.
+fn region_expected(error: &StoreError) -> Option<&str> {
+    let (_, behind) =
+        error.message.split_once("expecting '").filter(|_| error.code == "AuthorizationHeaderMalformed")?;
+    behind.split('\'').next().filter(|region| !region.is_empty())
 }
 
 /// What an error means that came of a request to the service, whatever it was about.
@@ -205,7 +220,8 @@ pub(super) fn explain(error: &StoreError, subject: &Subject) -> Diagnosis {
         return diagnosis;
     }
     let is_refused = (300..500).contains(&error.status);
-    if let Some(diagnosis) = error.region.as_deref().filter(|_| is_refused).and_then(|told| elsewhere(told, subject)) {
+    let told = error.region.as_deref().or_else(|| region_expected(error));
+    if let Some(diagnosis) = told.filter(|_| is_refused).and_then(|told| elsewhere(told, subject)) {
         return diagnosis;
     }
     let is = |code: Code| error.code == code.name();
@@ -217,18 +233,20 @@ pub(super) fn explain(error: &StoreError, subject: &Subject) -> Diagnosis {
             };
             let region = if subject.region.is_some() { ", and --region" } else { "" };
             let cause = format!("there is no bucket {bucket} {place}");
-            Diagnosis::new(Topic::Bucket, cause, format!("check the name, which ends in -APPID{region}"))
+            let ends = if subject.dialect.signed_region().is_some() { "" } else { ", which ends in -APPID" };
+            let path = if subject.dialect.may_name_in_path() { ", or give --path-style" } else { "" };
+            Diagnosis::new(Topic::Bucket, cause, format!("check the name{ends}{region}{path}"))
         }
         StoreErrorKind::Denied => denied(error, subject),
         StoreErrorKind::Unreachable => obstacles::unreachable(origin, obstacles::io_kind(error), innermost(error)),
         StoreErrorKind::TimedOut => no_answer(subject),
         StoreErrorKind::Protocol => {
-            let cause = format!("{origin} does not answer as COS does");
+            let cause = format!("{origin} does not answer as {} does", subject.dialect.name());
             Diagnosis::new(Topic::Service, cause, "check the endpoint").with(innermost(error))
         }
         StoreErrorKind::Quota => {
             let cause = format!("{origin} refuses {bucket} for money: the account is in arrears, or over a quota");
-            Diagnosis::new(Topic::Service, cause, "see the billing console of Tencent Cloud").with(error.to_string())
+            Diagnosis::new(Topic::Service, cause, "see the billing console of the service").with(error.to_string())
         }
         StoreErrorKind::Throttled => {
             let cause = format!("{origin} tells to slow down, and goes on telling it");
@@ -278,49 +296,48 @@ fn denied(error: &StoreError, subject: &Subject) -> Diagnosis {
 fn forbidden(error: &StoreError, subject: &Subject) -> Diagnosis {
     let Subject { source, secret_id, region, .. } = subject;
     let op = error.op.unwrap_or(Op::ListObjects);
-    let (topic, actions) = actions(op);
+    let topic = topic_of(op);
     let evidence = match (error.code.as_str(), error.request_id.as_str()) {
         ("", request) => format!("status {}, request {request}", error.status),
         (code, request) => format!("{code}, request {request}"),
     };
-    let actions: Vec<String> = actions.iter().map(|action| format!("name/cos:{action}")).collect();
-    let (place, appid) = (region.as_deref().unwrap_or("*"), source.bucket.appid());
-    let resource = format!("qcs::cos:{place}:uid/{appid}:{}/{}*", source.bucket, source.prefix);
+    let grant = subject.dialect.grant(op, &source.bucket, &source.prefix, region.as_deref());
     let cause = format!("access to {} is denied to the id {secret_id} for {op}", source.bucket);
-    let remedy = format!("allow it {} on {resource} (CAM, or the bucket's policy)", actions.join(" and "));
+    let remedy = format!("allow it {grant}");
     Diagnosis::new(topic, cause, remedy).with(evidence)
 }
 
-/// What an operation is about, and what a policy calls it.
-fn actions(op: Op) -> (Topic, &'static [&'static str]) {
+/// What an operation is about.
+fn topic_of(op: Op) -> Topic {
     match op {
-        Op::ListObjects | Op::HeadBucket => (Topic::List, &["GetBucket"]),
-        Op::ListObjectVersions => (Topic::List, &["GetBucketObjectVersions"]),
-        Op::PutObject => (Topic::Put, &["PutObject"]),
-        Op::GetObject => (Topic::Get, &["GetObject"]),
-        Op::GetObjectTagging => (Topic::Get, &["GetObjectTagging"]),
-        Op::GetObjectAcl => (Topic::Get, &["GetObjectACL"]),
-        Op::RestoreObject => (Topic::Get, &["PostObjectRestore"]),
-        Op::HeadObject => (Topic::Get, &["HeadObject"]),
-        Op::CopyObject => (Topic::Copy, &["PutObject", "GetObject"]),
-        Op::DeleteObject | Op::DeleteMultipleObjects => (Topic::Delete, &["DeleteObject"]),
-        Op::InitiateMultipartUpload => (Topic::Multipart, &["InitiateMultipartUpload"]),
-        Op::UploadPart => (Topic::Multipart, &["UploadPart"]),
-        Op::UploadPartCopy => (Topic::Multipart, &["UploadPartCopy", "GetObject"]),
-        Op::CompleteMultipartUpload => (Topic::Multipart, &["CompleteMultipartUpload"]),
-        Op::AbortMultipartUpload => (Topic::Multipart, &["AbortMultipartUpload"]),
-        Op::ListParts => (Topic::Multipart, &["ListParts"]),
-        Op::ListMultipartUploads => (Topic::Leftovers, &["ListMultipartUploads"]),
-        Op::PutObjectTagging | Op::DeleteObjectTagging | Op::PutObjectAcl | Op::AppendObject => {
-            (Topic::Put, &["PutObject"])
+        Op::ListObjects | Op::HeadBucket | Op::ListObjectVersions => Topic::List,
+        Op::PutObject | Op::PutObjectTagging | Op::DeleteObjectTagging | Op::PutObjectAcl | Op::AppendObject => {
+            Topic::Put
         }
-        Op::GetObjectAttributes => (Topic::Get, &["GetObject"]),
-        Op::GetBucketConfiguration | Op::PutBucketConfiguration | Op::DeleteBucketConfiguration => {
-            (Topic::Bucket, &["GetBucket"])
-        }
-        Op::GetBucketLifecycle => (Topic::Lifecycle, &["GetBucketLifecycle"]),
-        Op::GetBucketVersioning | Op::PutBucketVersioning => (Topic::Versioning, &["GetBucketVersioning"]),
-        Op::GetService | Op::PutBucket | Op::DeleteBucket | Op::GetBucketLocation => (Topic::Bucket, &["GetService"]),
+        Op::GetObject
+        | Op::GetObjectTagging
+        | Op::GetObjectAcl
+        | Op::RestoreObject
+        | Op::HeadObject
+        | Op::GetObjectAttributes => Topic::Get,
+        Op::CopyObject => Topic::Copy,
+        Op::DeleteObject | Op::DeleteMultipleObjects => Topic::Delete,
+        Op::InitiateMultipartUpload
+        | Op::UploadPart
+        | Op::UploadPartCopy
+        | Op::CompleteMultipartUpload
+        | Op::AbortMultipartUpload
+        | Op::ListParts => Topic::Multipart,
+        Op::ListMultipartUploads => Topic::Leftovers,
+        Op::GetBucketLifecycle => Topic::Lifecycle,
+        Op::GetBucketVersioning | Op::PutBucketVersioning => Topic::Versioning,
+        Op::GetBucketConfiguration
+        | Op::PutBucketConfiguration
+        | Op::DeleteBucketConfiguration
+        | Op::GetService
+        | Op::PutBucket
+        | Op::DeleteBucket
+        | Op::GetBucketLocation => Topic::Bucket,
     }
 }
 
@@ -332,6 +349,7 @@ mod tests {
         Subject {
             source: "photos-125".parse().unwrap(),
             origin: "https://photos-125.cos.ap-beijing.myqcloud.com".into(),
+            dialect: Dialect::Cos,
             region: Some("ap-beijing".into()),
             proxy: None,
             secret_id: "AKIDx".into(),
@@ -434,5 +452,58 @@ mod tests {
         assert!(sentence(&error, &by_endpoint).ends_with("give --region ap-guangzhou in place of --endpoint"));
         error.region = Some("ap-beijing".into());
         assert!(sentence(&error, &subject()).contains("does not answer as COS does"));
+    }
+
+    /// What a service of S3 says, and what to do.
+    #[test]
+    fn errors_of_s3_have_its_words() {
+        let bucket = crate::object::BucketName::of_s3("photos").unwrap();
+        let subject = |is_in_path| Subject {
+            source: MountSource::of_s3("s3://photos/2024").unwrap(),
+            origin: "https://s3.example".into(),
+            dialect: Dialect::s3("us-east-1", &bucket, is_in_path),
+            region: None,
+            ..self::subject()
+        };
+        let error = |kind, op, status, code: &str, message: &str| {
+            let mut error = StoreError::new(kind, op, "k", message);
+            (error.status, error.code) = (status, code.into());
+            error
+        };
+        let malformed = error(
+            StoreErrorKind::Invalid,
+            Op::ListObjects,
+            400,
+            "AuthorizationHeaderMalformed",
+            "The authorization header is malformed; the region 'us-east-1' is wrong; expecting 'garage'",
+        );
+        let mut redirected = error(StoreErrorKind::Protocol, Op::HeadBucket, 301, "", "");
+        redirected.region = Some("eu-west-1".into());
+        let missing = error(StoreErrorKind::NoSuchBucket, Op::ListObjects, 404, "NoSuchBucket", "");
+        let denied = error(StoreErrorKind::Denied, Op::UploadPart, 403, "AccessDenied", "Access Denied");
+        let unlisted = error(StoreErrorKind::Denied, Op::ListObjects, 403, "AccessDenied", "Access Denied");
+        let skewed = error(StoreErrorKind::Denied, Op::ListObjects, 403, "RequestTimeTooSkewed", "");
+        let unknown = error(StoreErrorKind::Denied, Op::ListObjects, 403, "InvalidAccessKeyId", "");
+        let table = [
+            (
+                &malformed,
+                "the bucket photos is in the region garage, and requests are signed for us-east-1: give --region garage",
+            ),
+            (
+                &redirected,
+                "the bucket photos is in the region eu-west-1, and requests are signed for us-east-1: give --region eu-west-1",
+            ),
+            (&missing, "there is no bucket photos at https://s3.example: check the name, or give --path-style"),
+            (&denied, "allow it s3:PutObject on arn:aws:s3:::photos/2024/* (IAM, or the bucket's policy)"),
+            (&unlisted, "allow it s3:ListBucket on arn:aws:s3:::photos (IAM, or the bucket's policy)"),
+            (&skewed, "this machine's clock is wrong"),
+            (&unknown, "does not know the secret id AKIDx"),
+        ];
+        for (error, expected) in table {
+            let told = sentence(error, &subject(false));
+            assert!(told.contains(expected), "{told}");
+        }
+        let told = sentence(&missing, &subject(true));
+        assert!(told.ends_with("check the name"), "{told}");
     }
 }

@@ -18,7 +18,7 @@ const STRANGE_REGION_TIMEOUT: Duration = Duration::from_secs(1);
 /// Whether a region that is not known by name has a host. One that is known is left to the first request.
 pub(super) async fn check_region(subject: &Subject) -> Result<(), Diagnosis> {
     let Some(name) = &subject.region else { return Ok(()) };
-    if region::is_known(name) || subject.proxy.is_some() {
+    if region::is_known(name) || subject.proxy.is_some() || subject.dialect.signed_region().is_some() {
         return Ok(());
     }
     let found = timeout(STRANGE_REGION_TIMEOUT, lookup_host((host(&subject.origin), 443))).await;
@@ -121,7 +121,7 @@ fn no_authorities() -> Diagnosis {
 pub(super) fn no_such_name(subject: &Subject, told: &str) -> Diagnosis {
     let host = host(&subject.origin);
     let (cause, remedy) = match &subject.region {
-        Some(name) if !region::is_known(name) => {
+        Some(name) if !region::is_known(name) && subject.dialect.signed_region().is_none() => {
             (format!("there is no host {host}"), format!("did you mean --region {}?", region::nearest(name)))
         }
         _ if told.contains("Temporary failure") => (
@@ -129,6 +129,9 @@ pub(super) fn no_such_name(subject: &Subject, told: &str) -> Diagnosis {
             "check /etc/resolv.conf and the network".to_owned(),
         ),
         Some(_) => (format!("the name {host} does not resolve"), "check the bucket's name and the network".to_owned()),
+        None if subject.dialect.may_name_in_path() => {
+            (format!("the name {host} does not resolve"), "check the endpoint, or give --path-style".to_owned())
+        }
         None => (format!("the name {host} does not resolve"), "check the endpoint and the network".to_owned()),
     };
     Diagnosis::new(Topic::Dns, cause, remedy)
@@ -197,6 +200,7 @@ mod tests {
         };
         let (region, proxy) = (region.map(str::to_owned), proxy.map(str::to_owned));
         Subject {
+            dialect: crate::wire::dialect::Dialect::Cos,
             source: "photos-125".parse().unwrap(),
             origin,
             region,

@@ -35,6 +35,10 @@ pub(super) enum Topic {
     Copy,
     /// Multipart uploads.
     Multipart,
+    /// The checksums that a service tells or not.
+    Checksums,
+    /// What it holds to when it is told what a write may replace.
+    Conditions,
     /// Removing.
     Delete,
     /// What the bucket does by itself.
@@ -87,6 +91,8 @@ impl Topic {
             Topic::Get => "get",
             Topic::Copy => "copy",
             Topic::Multipart => "multipart",
+            Topic::Checksums => "checksums",
+            Topic::Conditions => "conditions",
             Topic::Delete => "delete",
             Topic::Lifecycle => "lifecycle",
             Topic::Leftovers => "leftovers",

@@ -110,7 +110,8 @@ impl Publishing<'_> {
             };
             let (aside, beside) = (self.conflict_key(&suffixed(key, ".theirs")), self.conflict_key(key));
             log::warn!("{key}: changed by somebody else; their version is {aside} until ours is {beside}");
-            let published = self.complete_beside(key, &theirs, (&aside, &beside), is_exact, &completing).await;
+            let beside_it = self.complete_beside(key, &theirs, (&aside, &beside), is_exact, &completing);
+            let published = Box::pin(beside_it).await;
             match &published {
                 Ok(_) => {
                     log::warn!("{key}: changed by somebody else; published as {beside}");

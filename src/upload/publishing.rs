@@ -252,12 +252,13 @@ impl Publishing<'_> {
         self.flight = Some(self.transfers().flight());
         self.expect_wanted()?;
         self.compare_handed_out().await?;
-        let is_exact = self.is_exact().await;
+        // On the heap, as what follows a conflict: each is a part of every call that publishes.
+        let is_exact = Box::pin(self.is_exact()).await;
         loop {
             self.expect_wanted()?;
             self.take_back_refused_parts().await?;
             if !is_exact {
-                self.find_conflict_before().await?;
+                Box::pin(self.find_conflict_before()).await?;
             }
             self.provide_zeros().await?;
             // Asked before this file is locked: two that ask each other would wait for ever. A copy takes no condition.
@@ -267,7 +268,7 @@ impl Publishing<'_> {
                 How::Put(chunks, wanted) => match self.put(chunks, &wanted, is_exact).await {
                     Err(UploadError::Store(error)) if is_exact && is_conflict(&error) => {
                         self.expect_end_of_conflicts()?;
-                        self.turn_aside().await?;
+                        Box::pin(self.turn_aside()).await?;
                         continue;
                     }
                     made => made,
@@ -395,7 +396,7 @@ impl Publishing<'_> {
             let (store, etags) = (&store, &etags);
             async move { store.complete_over(&session.key, &upload.id, etags, size, checksum, &overwrite).await }
         };
-        let completed = self.complete_unless_conflict(&session.key, is_exact, completing).await?;
+        let completed = Box::pin(self.complete_unless_conflict(&session.key, is_exact, completing)).await?;
         let Published { etag, crc64: told } = completed;
         let version = Version { etag, size, checksum: checksum.or(told) };
         let attributes = upload.attributes.clone();

@@ -45,6 +45,34 @@ fn a_healthy_setup_is_well_and_nothing_stays_in_the_bucket() {
     Done::of(uploads.unwrap()).succeeded();
 }
 
+/// Over S3, whose services differ in what they have.
+#[test]
+fn a_service_of_s3_is_checked_in_its_own_words() {
+    let home = Home::new();
+    let service = faulty(&home, "", &[]);
+    let s3 = |source: &str, key: &str, more: &[&str]| {
+        let mut command = home.program();
+        command.args(["doctor", source, "--s3", "--endpoint", &service.endpoint]).args(more);
+        Done::of(command.env("AWS_ACCESS_KEY_ID", ID).env("AWS_SECRET_ACCESS_KEY", key).output().unwrap())
+    };
+    let done = s3(BUCKET, KEY, &["--region", "eu-west-1"]);
+    assert_eq!((done.code, done.stderr.as_str()), (Some(0), ""), "{done:?}");
+    for told in [
+        "answers as S3 does: the bucket in the path (--path-style), signed for the region eu-west-1",
+        "CRC-64/NVME, told and compared",
+        "held to: --on-conflict=fail and keep-both are exact",
+    ] {
+        assert!(done.stdout.contains(told), "{told}: {done:?}");
+    }
+    home.mounted(&service, &[]);
+    assert_eq!(fs::read_dir(home.mount_point()).unwrap().count(), 0);
+    home.unmount().succeeded();
+    let wrong = s3(BUCKET, "another", &[]);
+    assert!(wrong.code == Some(3) && wrong.stdout.contains("the secret key is not the one of the id"), "{wrong:?}");
+    let missing = s3("nowhere-at-all", KEY, &[]);
+    assert!(missing.code == Some(3) && missing.stdout.contains("check the name"), "{missing:?}");
+}
+
 const KEYS: [(&str, &str); 2] = [("COS_SECRETID", ID), ("COS_SECRETKEY", KEY)];
 
 #[test]

@@ -45,6 +45,11 @@ fn several_machines() {
 }
 
 #[test]
+fn services_of_s3() {
+    run_page("s3.md");
+}
+
+#[test]
 fn tuning() {
     run_page("tuning.md");
 }

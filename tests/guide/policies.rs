@@ -36,8 +36,8 @@ fn actions(policy: &Value) -> BTreeSet<String> {
 
 /// What a mount may ask for, as the program itself names it in a refusal, and what it asks without being told so.
 fn known_actions() -> BTreeSet<String> {
-    let source = fs::read_to_string(root().join("src/cli/diagnosis.rs")).unwrap();
-    let table = source.split("fn actions(").nth(1).unwrap().split("\n}\n").next().unwrap();
+    let source = fs::read_to_string(root().join("src/wire/dialect/policy.rs")).unwrap();
+    let table = source.split("fn actions_of_cos(").nth(1).unwrap().split("\n}\n").next().unwrap();
     let mut known: BTreeSet<String> = table.split('"').skip(1).step_by(2).map(str::to_owned).collect();
     known.extend(["HeadBucket", "DeleteMultipleObjects"].map(str::to_owned));
     known

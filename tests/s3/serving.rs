@@ -21,11 +21,11 @@ impl Bed {
         told.into_owned()
     }
 
-    fn aws(&self, arguments: &[&str]) -> String {
+    pub(crate) fn aws(&self, arguments: &[&str]) -> String {
         self.told("aws", &[&["--endpoint-url", &self.endpoint], arguments].concat())
     }
 
-    fn rclone(&self, arguments: &[&str]) -> String {
+    pub(crate) fn rclone(&self, arguments: &[&str]) -> String {
         // The remote is told on the command line, so that no configuration of anybody counts.
         let remote = format!(
             ":s3,provider=Other,env_auth=true,region=us-east-1,force_path_style=true,endpoint='{}':{BUCKET}",

@@ -59,13 +59,16 @@ fn as_an_answer(failed: Diagnosis) -> Diagnosis {
 
 /// What is to be said of something that did not fail.
 fn well(topic: Topic, store: &HttpStore, subject: &Subject, facts: Option<&BucketFacts>) -> Option<Finding> {
-    let Subject { origin, source, .. } = subject;
+    let Subject { origin, source, dialect, .. } = subject;
     Some(match topic {
         Topic::Tls if origin.starts_with("https://") => {
             Finding::ok(topic, "encrypted, with a certificate that this machine believes")
         }
         Topic::Tls => Finding::ok(topic, "none, as the endpoint says (http)"),
-        Topic::Service => Finding::ok(topic, format!("{origin} answers as COS does")),
+        Topic::Service => {
+            let addressing = dialect.addressing().map(|how| format!(": {how}")).unwrap_or_default();
+            Finding::ok(topic, format!("{origin} answers as {} does{addressing}", dialect.name()))
+        }
         Topic::Clock => clock(store.clock_ahead()?),
         Topic::Credentials => key(store.credentials(), subject),
         Topic::Region => region(facts, subject)?,

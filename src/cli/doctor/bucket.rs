@@ -222,6 +222,7 @@ mod tests {
         Subject {
             source: "photos-125:/a".parse().unwrap(),
             origin: "https://photos-125.cos.ap-beijing.myqcloud.com".into(),
+            dialect: crate::wire::dialect::Dialect::Cos,
             region: None,
             proxy: None,
             secret_id: "AKIDx".into(),

@@ -274,10 +274,15 @@ async fn permissions(
         sheet.add(probe::read_one(store, subject).await);
         return sheet.skip(&WRITING, "put failed");
     }
-    for topic in [Topic::Get, Topic::Copy, Topic::Multipart, Topic::Delete] {
+    // What a service of another dialect has or not.
+    let is_varied = subject.dialect.may_keep_conditions();
+    let varied = [Topic::Checksums, Topic::Conditions].into_iter().filter(|_| is_varied);
+    let topics = [Topic::Get, Topic::Copy, Topic::Multipart].into_iter().chain(varied).chain([Topic::Delete]);
+    for topic in topics {
         if *stopping.borrow() {
             return;
         }
+        let tells = store.tells_checksums();
         let finding = match topic {
             Topic::Get => probe.get().await,
             // A copy reads, too.
@@ -287,6 +292,8 @@ async fn permissions(
                 let copies = !sheet.has_failed(Topic::Get) && !sheet.has_failed(Topic::Copy);
                 probe.multipart(copies).await
             }
+            Topic::Checksums => probe.checksums(tells).await,
+            Topic::Conditions => probe.conditions().await,
             _ => probe.delete().await,
         };
         sheet.add(finding);

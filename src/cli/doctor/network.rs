@@ -139,6 +139,7 @@ mod tests {
         Subject {
             source: "photos-125".parse().unwrap(),
             origin: origin.to_owned(),
+            dialect: crate::wire::dialect::Dialect::Cos,
             region: None,
             proxy: proxy.map(str::to_owned),
             secret_id: "AKIDx".into(),

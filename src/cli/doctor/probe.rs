@@ -28,8 +28,6 @@ const OF_OBJECTS: [&str; 5] = ["storage_class", "sse", "acl", "tag", "header"];
 
 /// A small object.
 const SMALL_BYTES: usize = 1 << 10;
-/// A part that is not the last: the service takes none below.
-const PART_BYTES: usize = 1 << 20;
 /// What goes up and down to find out how fast.
 const BULK_BYTES: usize = 4 << 20;
 /// The longest that each of the two may take.
@@ -191,10 +189,12 @@ impl Probe {
     async fn upload(&mut self, copies: bool) -> Result<(), StoreError> {
         let (from, key) = (self.key("")?, self.key("-parts")?);
         let upload = self.begin(&key).await?;
-        let (body, crc64) = body_of(PART_BYTES, self.store.limits());
+        // One that is not the last: the service takes none below.
+        let part_bytes = self.store.limits().part_bytes_min;
+        let (body, crc64) = body_of(part_bytes as usize, self.store.limits());
         let number = |index: u64| PartNumber::new(index).ok_or_else(|| self.error_of("there is no such part"));
         let first = self.store.upload_part(&key, &upload, number(1)?, body, crc64).await?;
-        let (mut etags, mut checksums) = (vec![first.etag], vec![(Some(crc64), PART_BYTES as u64)]);
+        let (mut etags, mut checksums) = (vec![first.etag], vec![(Some(crc64), part_bytes)]);
         if copies {
             let source = Source { key: from, if_match: None };
             let range = ByteRange::new(0, SMALL_BYTES as u64).ok_or_else(|| self.error_of("there is no such range"))?;
@@ -211,6 +211,53 @@ impl Probe {
         self.store.abort(&key, &second).await?;
         self.uploads.retain(|(_, known)| *known != second);
         Ok(())
+    }
+
+    /// Whether the service tells checksums, and refuses what has another.
+    pub(super) async fn checksums(&mut self, told: Option<bool>) -> Finding {
+        if told != Some(true) {
+            let detail = "not told: bodies are vouched for by MD5, and what is read is not verified";
+            return Finding::ok(Topic::Checksums, detail);
+        }
+        let done = self.store_with_wrong_checksum().await;
+        match done {
+            Ok(()) => Finding::warning(Topic::Checksums, "told, and not compared: a body with another one was taken")
+                .fixed_by("tell those who run the service: what is damaged on its way to it stays unnoticed"),
+            Err(error) if error.kind == StoreErrorKind::Corrupted => {
+                Finding::ok(Topic::Checksums, "CRC-64/NVME, told and compared")
+            }
+            Err(error) => self.with_flags(&error, refused(Topic::Checksums, &error, &self.subject)),
+        }
+    }
+
+    async fn store_with_wrong_checksum(&mut self) -> Result<(), StoreError> {
+        let key = self.key("-wrong")?;
+        let (body, Crc64(right)) = body_of(SMALL_BYTES, self.store.limits());
+        self.store.put(&key, body, Crc64(right ^ 1), &self.attributes()).await.map(drop)
+    }
+
+    /// Whether the service holds to what a write may replace.
+    pub(super) async fn conditions(&mut self) -> Finding {
+        let keys = [("-put", Op::PutObject), ("-complete", Op::CompleteMultipartUpload)];
+        let mut kept = Vec::new();
+        for (suffix, op) in keys {
+            self.has_asked_for_uploads = true;
+            match self.key(suffix) {
+                Ok(trial) if self.store.keeps_conditions(op, &trial).await => kept.push(op.name()),
+                _ => {}
+            }
+        }
+        Finding::ok(
+            Topic::Conditions,
+            match kept.len() {
+                2 => "held to: --on-conflict=fail and keep-both are exact".to_owned(),
+                0 => "looked past: --on-conflict=fail and keep-both ask before each publishing".to_owned(),
+                _ => format!(
+                    "held to by {} alone: --on-conflict=fail and keep-both ask before each publishing",
+                    kept.join(" and ")
+                ),
+            },
+        )
     }
 
     fn error_of(&self, told: &str) -> StoreError {

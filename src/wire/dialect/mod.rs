@@ -6,6 +6,7 @@
 //! which it is.
 
 mod chunks;
+mod policy;
 mod s3;
 mod spoken;
 mod v2;
@@ -14,6 +15,7 @@ mod v4;
 use std::borrow::Cow;
 
 use super::digest::DigestAlgorithm;
+use super::operation::Op;
 use super::request::RequestHead;
 use super::sign::{Credentials, KeyTime, SigningKey};
 use crate::object::{BucketName, Crc64, ETag, Limits};
@@ -65,6 +67,43 @@ impl Dialect {
     /// Whether services that speak it may hold to what a write may replace. One that does not speak of it need not be asked.
     pub fn may_keep_conditions(&self) -> bool {
         *self != Dialect::Cos
+    }
+
+    /// What it is called.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Dialect::Cos => "COS",
+            Dialect::S3(_) => "S3",
+        }
+    }
+
+    /// How a bucket is reached, in words, where that is a matter of choice: where it is named, and in which region.
+    pub fn addressing(&self) -> Option<String> {
+        match self {
+            Dialect::Cos => None,
+            Dialect::S3(s3) => Some(s3.addressing()),
+        }
+    }
+
+    /// The region that signatures name whatever host a request goes to, so that it has to be right beside an endpoint, too.
+    pub fn signed_region(&self) -> Option<&str> {
+        match self {
+            Dialect::Cos => None,
+            Dialect::S3(s3) => Some(s3.region()),
+        }
+    }
+
+    /// Whether the host names the bucket where the path could.
+    pub fn may_name_in_path(&self) -> bool {
+        matches!(self, Dialect::S3(s3) if !s3.is_in_path())
+    }
+
+    /// What a policy has to allow for an operation on what is below `prefix`.
+    pub fn grant(&self, op: Op, bucket: &BucketName, prefix: &str, region: Option<&str>) -> String {
+        match self {
+            Dialect::Cos => policy::grant_of_cos(op, bucket, prefix, region),
+            Dialect::S3(_) => policy::grant_of_s3(op, bucket, prefix),
+        }
     }
 
     /// A request as it goes out.

@@ -40,6 +40,19 @@ impl S3 {
         S3 { region: region.to_owned(), in_path }
     }
 
+    pub(super) fn region(&self) -> &str {
+        &self.region
+    }
+
+    pub(super) fn is_in_path(&self) -> bool {
+        self.in_path.is_some()
+    }
+
+    pub(super) fn addressing(&self) -> String {
+        let place = if self.is_in_path() { "the path (--path-style)" } else { "the host" };
+        format!("the bucket in {place}, signed for the region {}", self.region)
+    }
+
     pub(super) fn outgoing(&self, head: &RequestHead) -> RequestHead {
         let mut out = head.clone();
         if let Some(bucket) = &self.in_path {
