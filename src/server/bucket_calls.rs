@@ -8,8 +8,8 @@ use crate::wire::answer::{
 use crate::wire::attributes::STANDARD;
 use crate::wire::code::Code;
 use crate::wire::operation::{
-    BucketConfiguration, DeleteMultipleObjects, ListMultipartUploads, ListObjectVersions, ListObjects, ObjectVersion,
-    Operation, asks_for_place_alone,
+    DeleteMultipleObjects, ListMultipartUploads, ListObjectVersions, ListObjects, ObjectVersion, Operation,
+    asks_for_place_alone,
 };
 
 use super::answer::{Answer, Payload};
@@ -117,11 +117,6 @@ impl Service {
             common_prefixes: page.common_prefixes,
         };
         Ok(Answer::xml(result.encode()))
-    }
-
-    /// Nothing ends by itself here, whatever it says.
-    pub(super) fn get_bucket_lifecycle(&self, target: &Target) -> Result<Answer, Refusal> {
-        self.get_bucket_configuration(target, BucketConfiguration::Lifecycle)
     }
 
     pub(super) fn list_objects(&self, target: &Target, list: &ListObjects) -> Result<Answer, Refusal> {

@@ -6,49 +6,40 @@ use crate::wire::operation::{BucketConfiguration, Operation, PutBucketConfigurat
 use super::answer::Answer;
 use super::refusal::Refusal;
 use super::request_body::RequestBody;
-use super::service::{Service, Target};
+use super::service::Target;
+use super::storage::Storage;
 use super::sub_resource_calls::access_list;
 
-impl Service {
-    pub(super) fn get_bucket_configuration(
-        &self,
-        target: &Target,
-        kind: BucketConfiguration,
-    ) -> Result<Answer, Refusal> {
-        let bucket = target.bucket()?;
-        let record = self.storage.bucket(bucket)?.ok_or(Code::NoSuchBucket)?;
-        let kept = record.configurations.get(kind.parameter());
-        if kind == BucketConfiguration::Acl {
-            return Ok(Answer::xml(access_list(kept.map(String::as_str), bucket.appid())));
-        }
-        match (kept, kind.absent()) {
-            (Some(document), _) => Ok(Answer::xml(document.clone())),
-            (None, Some(code)) => Err(code.into()),
-            (None, None) => Ok(Answer::xml(format!("<{}/>", kind.root()))),
-        }
+pub(super) fn get(storage: &Storage, target: &Target, kind: BucketConfiguration) -> Result<Answer, Refusal> {
+    let bucket = target.bucket()?;
+    let record = storage.bucket(bucket)?.ok_or(Code::NoSuchBucket)?;
+    let kept = record.configurations.get(kind.parameter());
+    if kind == BucketConfiguration::Acl {
+        return Ok(Answer::xml(access_list(kept.map(String::as_str), bucket.appid())));
     }
+    match (kept, kind.absent()) {
+        (Some(document), _) => Ok(Answer::xml(document.clone())),
+        (None, Some(code)) => Err(code.into()),
+        (None, None) => Ok(Answer::xml(format!("<{}/>", kind.root()))),
+    }
+}
 
-    pub(super) async fn put_bucket_configuration(
-        &self,
-        target: &Target,
-        mut operation: Operation,
-        body: &mut RequestBody,
-    ) -> Result<Answer, Refusal> {
-        operation.read_body(&body.xml(&body.checks()).await?)?;
-        let Operation::PutBucketConfiguration(PutBucketConfiguration { kind, document }) = operation else {
-            return Err(Code::InternalError.into());
-        };
-        self.storage.configure(target.bucket()?, kind.parameter(), Some(document)).await?;
-        // As both services answer it.
-        Ok(if kind == BucketConfiguration::Policy { Answer::no_content() } else { Answer::empty() })
-    }
+pub(super) async fn put(
+    storage: &Storage,
+    target: &Target,
+    mut operation: Operation,
+    body: &mut RequestBody,
+) -> Result<Answer, Refusal> {
+    operation.read_body(&body.xml(&body.checks()).await?)?;
+    let Operation::PutBucketConfiguration(PutBucketConfiguration { kind, document }) = operation else {
+        return Err(Code::InternalError.into());
+    };
+    storage.configure(target.bucket()?, kind.parameter(), Some(document)).await?;
+    // As both services answer it.
+    Ok(if kind == BucketConfiguration::Policy { Answer::no_content() } else { Answer::empty() })
+}
 
-    pub(super) async fn delete_bucket_configuration(
-        &self,
-        target: &Target,
-        kind: BucketConfiguration,
-    ) -> Result<Answer, Refusal> {
-        self.storage.configure(target.bucket()?, kind.parameter(), None).await?;
-        Ok(Answer::no_content())
-    }
+pub(super) async fn delete(storage: &Storage, target: &Target, kind: BucketConfiguration) -> Result<Answer, Refusal> {
+    storage.configure(target.bucket()?, kind.parameter(), None).await?;
+    Ok(Answer::no_content())
 }

@@ -21,15 +21,19 @@ use crate::wire::code::Code;
 use crate::wire::date;
 use crate::wire::dialect::{Rules, Spoken};
 use crate::wire::escape::{QueryPair, escape_path, parse_query, unescape};
-use crate::wire::operation::{BodyChecks, Operation, PassedHeaders, RequestError, TAGGING_DIRECTIVE};
+use crate::wire::operation::{
+    BodyChecks, BucketConfiguration, Operation, PassedHeaders, RequestError, TAGGING_DIRECTIVE,
+};
 use crate::wire::request::{Headers, Method};
 use crate::wire::sign::{Credentials, Signable, SignatureError, TOKEN};
 
 use super::access_log::{AccessLog, Exchange};
 use super::answer::{Answer, Payload};
 use super::answer_body::AnswerBody;
+use super::bucket_configurations;
 use super::connections::Serving;
 use super::credentials::TemporaryKeys;
+use super::cross_origin::{for_page, preflight};
 use super::faults::{BodyDamage, Fault, Faults, Struck};
 use super::refusal::Refusal;
 use super::request_body::RequestBody;
@@ -167,7 +171,7 @@ impl Service {
     async fn serve(&self, head: &Head, body: &mut RequestBody, course: &mut Course<'_>) -> Result<Answer, Refusal> {
         if head.method_text == "OPTIONS" {
             let addressed = self.addressed(head, course.exchange)?;
-            return self.preflight(&self.target(head, &addressed), Headers(&head.lines()));
+            return preflight(&self.storage, &self.target(head, &addressed), Headers(&head.lines()));
         }
         let (target, decoded) = self.decode(head, course.exchange)?;
         if let (Some(faults), Ok(operation)) = (&self.faults, &decoded)
@@ -182,7 +186,7 @@ impl Service {
         course.serving.was_signed();
         let operation = decoded?;
         let mut answer = self.dispatch(operation, &target, body).await?;
-        answer.headers.extend(self.for_page(&target, &head.method_text, Headers(&head.lines())));
+        answer.headers.extend(for_page(&self.storage, &target, &head.method_text, Headers(&head.lines())));
         Ok(answer)
     }
 
@@ -290,7 +294,9 @@ impl Service {
             Operation::DeleteBucket => self.delete_bucket(target).await,
             Operation::GetBucketLocation => self.get_bucket_location(target),
             Operation::GetBucketVersioning => self.get_bucket_versioning(target),
-            Operation::GetBucketLifecycle => self.get_bucket_lifecycle(target),
+            Operation::GetBucketLifecycle => {
+                bucket_configurations::get(&self.storage, target, BucketConfiguration::Lifecycle)
+            }
             Operation::PutBucketVersioning(_) => self.put_bucket_versioning(target, operation, body).await,
             Operation::ListObjectVersions(list) => self.list_object_versions(target, &list),
             Operation::ListObjects(list) => self.list_objects(target, &list),
@@ -310,9 +316,13 @@ impl Service {
             Operation::GetObjectTagging(get) => self.get_object_tagging(target, &get),
             Operation::GetObjectAcl(get) => self.get_object_acl(target, &get),
             Operation::RestoreObject(_) => self.restore_object(target, operation, body).await,
-            Operation::GetBucketConfiguration(kind) => self.get_bucket_configuration(target, kind),
-            Operation::PutBucketConfiguration(_) => self.put_bucket_configuration(target, operation, body).await,
-            Operation::DeleteBucketConfiguration(kind) => self.delete_bucket_configuration(target, kind).await,
+            Operation::GetBucketConfiguration(kind) => bucket_configurations::get(&self.storage, target, kind),
+            Operation::PutBucketConfiguration(_) => {
+                bucket_configurations::put(&self.storage, target, operation, body).await
+            }
+            Operation::DeleteBucketConfiguration(kind) => {
+                bucket_configurations::delete(&self.storage, target, kind).await
+            }
             Operation::PutObjectTagging(_) => self.put_object_tagging(target, operation, body).await,
             Operation::DeleteObjectTagging(delete) => self.delete_object_tagging(target, delete).await,
             Operation::PutObjectAcl(_) => self.put_object_acl(target, operation, body).await,

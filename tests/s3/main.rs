@@ -14,6 +14,7 @@ use std::fs::File;
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// The longest that a service may take to begin.
@@ -43,7 +44,12 @@ struct Bed {
     home: tempfile::TempDir,
     /// What it leaves in `/tmp`, wherever its own files are.
     sockets: Vec<PathBuf>,
+    /// Held by those whose service is many servers, which take long to find each other where several of them begin at once.
+    #[allow(dead_code, reason = "it is held")]
+    alone: Option<MutexGuard<'static, ()>>,
 }
+
+static ALONE: Mutex<()> = Mutex::new(());
 
 impl Drop for Bed {
     fn drop(&mut self) {
@@ -105,7 +111,11 @@ impl Bed {
             sockets.push(format!("/tmp/seaweedfs-{server}-grpc-{grpc}.sock"));
         }
         let sockets = sockets.into_iter().map(PathBuf::from).collect();
-        Bed::of(command, port, home, sockets)
+        // Whoever has failed with it has ended his own.
+        let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut bed = Bed::of(command, port, home, sockets);
+        bed.alone = Some(alone);
+        bed
     }
 
     /// The local service.
@@ -120,7 +130,7 @@ impl Bed {
     fn of(mut command: Command, port: u16, home: tempfile::TempDir, sockets: Vec<PathBuf>) -> Bed {
         let log = File::create(home.path().join("service.log")).unwrap();
         let service = command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap();
-        let bed = Bed { service, endpoint: format!("http://127.0.0.1:{port}"), home, sockets };
+        let bed = Bed { service, endpoint: format!("http://127.0.0.1:{port}"), home, sockets, alone: None };
         std::fs::create_dir(bed.mount_point()).unwrap();
         let until = Instant::now() + BEGINNING_MAX;
         // It listens before it answers.

@@ -423,7 +423,11 @@ fn what_breaks_the_shape_is_found() {
         ("store/http.rs", "mod tests { use super::super::super::fs::Fs; }", "store imports fs, which is upward"),
         ("clock.rs", "use super::wire::ETag;", "clock imports wire, which is upward"),
         ("wire/a.rs", "#[cfg(test)] mod tests { use crate::store::Body; }", "wire imports store, which is upward"),
-        ("wire/key.rs", "use sha1::Sha1;", "names the crate sha1, whose home is wire/sign and server/"),
+        (
+            "wire/key.rs",
+            "use sha1::Sha1;",
+            "names the crate sha1, whose home is wire/dialect/ and wire/digest.rs and wire/sign and server/",
+        ),
         ("store/retry.rs", "fn f(e: reqwest::Error) {}", "names the crate reqwest, whose home is store/http.rs"),
         ("fs/mod.rs", "use fuser;", "names the crate fuser, whose home is fuse/"),
         ("fs/mod.rs", "use ::fuser::Reply;", "names the crate fuser, whose home is fuse/"),
