@@ -121,6 +121,7 @@ def installed(cosmount: Path, tools: Path, is_quick: bool) -> list[Contender]:
     """All that can take part here: those that `scripts/setup-bench` has put into `tools`, and others that are on PATH."""
     # A quick race has no time to wait for 5 s at each workload.
     write_back = ["--vfs-write-back", "1s"] if is_quick else []
+
     def found(name: str) -> Path | None:
         own = tools / name
         there = str(own) if own.exists() else shutil.which(name)
@@ -132,7 +133,8 @@ def installed(cosmount: Path, tools: Path, is_quick: bool) -> list[Contender]:
     ]
     if rclone := found("rclone"):
         known.append(Contender("rclone", rclone, _rclone("off"), ["version"], AWS_KEYS, remark="cache off"))
-        remark = f"`--vfs-cache-mode full`: uploads begin {'1 s after close(), here; 5 s otherwise' if is_quick else '5 s after close()'}"
+        after = "1 s after close(), here; 5 s otherwise" if is_quick else "5 s after close()"
+        remark = f"`--vfs-cache-mode full`: uploads begin {after}"
         known.append(Contender("rclone-full", rclone, _rclone("full", *write_back), ["version"], AWS_KEYS, remark=remark))
     if s3fs := found("s3fs"):
         known.append(Contender("s3fs", s3fs, _s3fs, ["--version"], AWS_KEYS))

@@ -54,15 +54,20 @@ def install(directory: str, packages: int, files: int) -> None:
         os.symlink(f"../{package}/lib/module-1.js", os.path.join(binaries, package))
 
 
+def seeded_files(directories: int, files: int) -> dict[str, int]:
+    """The files that `seed` makes, with their sizes."""
+    return {f"d{number % directories}/f{number:05}": SEED_BYTES for number in range(directories * files)}
+
+
 def seed(directory: str, directories: int, files: int) -> None:
     """Makes directories of small files."""
-    def fill(number: int) -> None:
-        _write(os.path.join(directory, f"d{number % directories}", f"f{number:05}"), b"s" * SEED_BYTES)
+    def fill(file: tuple[str, int]) -> None:
+        _write(os.path.join(directory, file[0]), b"s" * file[1])
 
     for number in range(directories):
         os.makedirs(os.path.join(directory, f"d{number}"))
     with ThreadPoolExecutor(SEEDERS) as pool:
-        list(pool.map(fill, range(directories * files)))
+        list(pool.map(fill, seeded_files(directories, files).items()))
 
 
 def _write(path: str, content: bytes) -> None:

@@ -84,7 +84,8 @@ def run_round(race: Race, number: int, server: Server, scenes: list[Scene], cont
         if number and scene.is_once:
             continue
         _measure_limits(race, number, server, scene, settings)
-        turn = (number + index) % len(contenders)
+        # What is shared is made by the first of all, whatever turn it is.
+        turn = 0 if scene.seed and not number else (number + index) % len(contenders)
         for contender in contenders[turn:] + contenders[:turn]:
             which = (server.name, scene.name, contender.name)
             cost = race.costs.get(which, 0.0)
@@ -112,7 +113,8 @@ def _measure_limits(race: Race, number: int, server: Server, scene: Scene, setti
     for limit in scene.limits:
         if number and scene.name not in ("large", "small"):
             continue
-        recall_memory(race.place)
+        if scene.name == "large":
+            recall_memory(race.place)
         try:
             for workload, seconds in direct.measure(race.transfer, server, limit, race.place).items():
                 race.limits.setdefault((server.name, workload), []).append(seconds)
@@ -237,7 +239,7 @@ class SceneRun:
         self._spans.append(Span(f"{workload.name} {len(self._spans)}", "", time.time()))
         ran = processes.run(workload.command(self._directory), self._deadline_s, self._site.kept / "errors")
         if ran.is_ok:
-            self._wait_for(workload, time.time(), workload.writes)
+            self._wait_for(self._spans[-1].began, time.time(), workload.writes)
         elif workload.decides:
             cell = self._cells[workload.decides]
             if cell.outcome == OK:
@@ -261,7 +263,7 @@ class SceneRun:
             cell.wall_s = cell.figures.pop("wall_s", cell.wall_s)
         writes = workload.writes_made(cell.figures) if workload.writes_made and ran.is_ok else workload.writes
         if ran.is_ok and writes:
-            cell.late_s, cell.missing = self._wait_for(workload, ran.ended, writes)
+            cell.late_s, cell.missing = self._wait_for(self._spans[-1].began, ran.ended, writes)
         cell.mount_cpu_s = processes.cpu_seconds(pid) - cpu_s
         cell.server_cpu_s = processes.cpu_seconds(self._server.pid) - server_cpu_s
         cell.peak_rss_mib = processes.peak_rss_mib(pid)
@@ -274,9 +276,8 @@ class SceneRun:
         if ran.status is None or not self._mount.is_alive:
             self._stopped = (NOT_RUN, f"after {workload.name}: {cell.note}")
 
-    def _wait_for(self, workload: Workload, ended: float, writes: dict[str, int]) -> tuple[float | None, int]:
-        """Until what was written is there: how late the last of it was, and how much never came."""
-        began = self._spans[-1].began
+    def _wait_for(self, began: float, ended: float, writes: dict[str, int]) -> tuple[float | None, int]:
+        """Until what was written between these times is there: how late the last of it was, and how much never came."""
         arrival = Arrival({f"{self._folder}/{file}": size for file, size in writes.items()}, self._contender.has_own_format)
         arrival.add(line for line in self._lines if line.began >= began)
         until = time.monotonic() + self._deadline_s

@@ -31,17 +31,21 @@ class Sizes:
     deadline_s: float
     """Of one workload, and of the wait for its objects."""
     dd_blocks: tuple[int, ...] = (4 << 10, 128 << 10, 1 << 20)
+    random_kinds: tuple[tuple[int, int], ...] = ((4, 1), (4, 4), (128, 1), (128, 4))
+    """KiB, and how many at a time."""
 
 
-QUICK = Sizes(large_mib=1024, dd_mib=64, small_files=200, synced_files=100, tree_files=200, edited_mib=256, listed_files=1000,
-              cloned_files=100, packages=10, created_files=1_000, create_seconds=2, random_reads=64, deadline_s=20, dd_blocks=(4 << 10, 1 << 20))
-FULL = Sizes(large_mib=1024, dd_mib=512, small_files=1000, synced_files=500, tree_files=1000, edited_mib=256, listed_files=5000,
-             cloned_files=300, packages=100, created_files=100_000, create_seconds=12, random_reads=500, deadline_s=45)
+# rclone puts up to 200 MiB with one request, so that dd and edits of less would tell of that alone.
+QUICK = Sizes(large_mib=1024, dd_mib=256, small_files=200, synced_files=100, tree_files=200, edited_mib=256, listed_files=1000,
+              cloned_files=100, packages=10, created_files=1000, create_seconds=3, random_reads=32, deadline_s=20,
+              dd_blocks=(4 << 10,), random_kinds=((4, 1), (128, 4)))
+FULL = Sizes(large_mib=1024, dd_mib=256, small_files=1000, synced_files=500, tree_files=1000, edited_mib=256, listed_files=5000,
+             cloned_files=300, packages=100, created_files=100_000, create_seconds=12, random_reads=200, deadline_s=45)
 # With latency, where a contender that asks one thing after the other takes seconds for few files.
-QUICK_SLOW = Sizes(large_mib=64, dd_mib=0, small_files=10, synced_files=5, tree_files=8, edited_mib=0, listed_files=200,
+QUICK_SLOW = Sizes(large_mib=256, dd_mib=0, small_files=15, synced_files=6, tree_files=15, edited_mib=0, listed_files=100,
                    cloned_files=0, packages=0, created_files=0, create_seconds=0, random_reads=0, deadline_s=20)
-FULL_SLOW = Sizes(large_mib=1024, dd_mib=0, small_files=100, synced_files=50, tree_files=60, edited_mib=256, listed_files=1000,
-                  cloned_files=20, packages=2, created_files=0, create_seconds=0, random_reads=0, deadline_s=45)
+FULL_SLOW = Sizes(large_mib=512, dd_mib=0, small_files=50, synced_files=30, tree_files=40, edited_mib=256, listed_files=500,
+                  cloned_files=0, packages=0, created_files=0, create_seconds=0, random_reads=0, deadline_s=45)
 FILES_OF_A_PACKAGE = 30
 LISTED_DIRECTORIES = 5
 
