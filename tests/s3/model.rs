@@ -73,7 +73,7 @@ impl Mounted<'_> {
         let request = GetRequest { key: ObjectKey::new(self.key(name)).unwrap(), range: None, if_match: None };
         let bytes = self.runtime.block_on(async {
             let reading = self.store.get(request).await?;
-            Ok::<Vec<bytes::Bytes>, cosmount::store::StoreError>(reading.body.try_collect().await?)
+            reading.body.try_collect::<Vec<bytes::Bytes>>().await
         });
         bytes.map(|pieces| pieces.concat()).map_err(|error| error.to_string())
     }
