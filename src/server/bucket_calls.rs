@@ -8,7 +8,7 @@ use crate::wire::answer::{
 use crate::wire::attributes::STANDARD;
 use crate::wire::code::Code;
 use crate::wire::operation::{
-    DeleteMultipleObjects, ListMultipartUploads, ListObjectVersions, ListObjects, ObjectVersion, Operation,
+    DeleteMultipleObjects, ListMultipartUploads, ListObjectVersions, ListObjects, ObjectVersion, PutBucketVersioning,
     asks_for_place_alone,
 };
 
@@ -75,13 +75,11 @@ impl Service {
     pub(super) async fn put_bucket_versioning(
         &self,
         target: &Target,
-        mut operation: Operation,
-        body: &mut RequestBody,
+        put: PutBucketVersioning,
     ) -> Result<Answer, Refusal> {
-        operation.read_body(&body.xml(&body.checks()).await?)?;
-        let versioning = match operation {
-            Operation::PutBucketVersioning(put) if put.versioning == Versioning::Enabled => VersioningRecord::Enabled,
-            _ => VersioningRecord::Suspended,
+        let versioning = match put.versioning {
+            Versioning::Enabled => VersioningRecord::Enabled,
+            Versioning::Suspended | Versioning::Never => VersioningRecord::Suspended,
         };
         self.storage.set_versioning(target.bucket()?, versioning).await?;
         Ok(Answer::empty())
@@ -185,17 +183,8 @@ impl Service {
         &self,
         target: &Target,
         delete: DeleteMultipleObjects,
-        body: &mut RequestBody,
     ) -> Result<Answer, Refusal> {
         let bucket = target.bucket()?;
-        let checks = body.checks();
-        if checks.content_md5.is_none() && checks.digest.is_none() && target.rules.digest.is_none() {
-            return Err(Code::MissingContentMD5.into());
-        }
-        let xml = body.xml(&checks).await?;
-        let mut operation = Operation::DeleteMultipleObjects(delete);
-        operation.read_body(&xml)?;
-        let Operation::DeleteMultipleObjects(delete) = operation else { return Err(Code::InternalError.into()) };
         let doomed = |object: &ObjectVersion| Some((ObjectKey::new(&object.key).ok()?, object.version.clone()));
         let doomed: Vec<_> = delete.objects.iter().filter_map(doomed).collect();
         let mut deletions = self.storage.delete(bucket, doomed, self.clock.unix_seconds()).await?.into_iter();

@@ -1,11 +1,10 @@
 //! What a bucket is told and this service only keeps (`cos-api.md` 5.3, 5.4).
 
 use crate::wire::code::Code;
-use crate::wire::operation::{BucketConfiguration, Operation, PutBucketConfiguration};
+use crate::wire::operation::{BucketConfiguration, PutBucketConfiguration};
 
 use super::answer::Answer;
 use super::refusal::Refusal;
-use super::request_body::RequestBody;
 use super::service::Target;
 use super::storage::Storage;
 use super::sub_resource_calls::access_list;
@@ -24,16 +23,8 @@ pub(super) fn get(storage: &Storage, target: &Target, kind: BucketConfiguration)
     }
 }
 
-pub(super) async fn put(
-    storage: &Storage,
-    target: &Target,
-    mut operation: Operation,
-    body: &mut RequestBody,
-) -> Result<Answer, Refusal> {
-    operation.read_body(&body.xml(&body.checks()).await?)?;
-    let Operation::PutBucketConfiguration(PutBucketConfiguration { kind, document }) = operation else {
-        return Err(Code::InternalError.into());
-    };
+pub(super) async fn put(storage: &Storage, target: &Target, put: PutBucketConfiguration) -> Result<Answer, Refusal> {
+    let PutBucketConfiguration { kind, document } = put;
     storage.configure(target.bucket()?, kind.parameter(), Some(document)).await?;
     // As both services answer it.
     Ok(if kind == BucketConfiguration::Policy { Answer::no_content() } else { Answer::empty() })

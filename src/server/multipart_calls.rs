@@ -10,10 +10,10 @@ use crate::wire::answer::{
 use crate::wire::attributes::STANDARD;
 use crate::wire::code::Code;
 use crate::wire::dialect::Rules;
+use crate::wire::digest::ObjectDigest;
 use crate::wire::escape::escape_path;
 use crate::wire::operation::{
-    AbortMultipartUpload, CompleteMultipartUpload, InitiateMultipartUpload, ListParts, ObjectDigest, UploadPart,
-    UploadPartCopy,
+    AbortMultipartUpload, CompleteMultipartUpload, InitiateMultipartUpload, ListParts, UploadPart, UploadPartCopy,
 };
 
 use super::answer::{Answer, Payload};
@@ -110,7 +110,7 @@ impl Service {
         let task = tokio::spawn(async move {
             let xml = match storage.complete(plan, now).await {
                 Ok(record) => {
-                    let digest = record.digest.map(|digest| (digest.algorithm, digest.text, digest.is_of_bytes));
+                    let digest = record.digest.map(|digest| (digest.kind(), digest.text));
                     CompleteMultipartUploadResult { etag: ETag::new(&record.etag), digest, ..result }.encode()
                 }
                 Err(error) => late_error(Refusal::from(error), location),

@@ -8,9 +8,10 @@ use crate::wire::condition::{Conditions, Overwrite, Verdict};
 use crate::wire::copy_source;
 use crate::wire::date;
 use crate::wire::dialect::Rules;
+use crate::wire::digest::CHECKSUM_TYPE;
 use crate::wire::escape::header_value;
 use crate::wire::operation::{
-    CopyObject, DeleteObject, GetObject, HeadObject, MetadataDirective, ObjectDigest, PutObject, TAGGING_DIRECTIVE,
+    CopyObject, DeleteObject, GetObject, HeadObject, MetadataDirective, PutObject, TAGGING_DIRECTIVE,
 };
 
 use super::answer::{Answer, Payload};
@@ -27,9 +28,6 @@ pub(super) const CRC64: &str = "x-cos-hash-crc64ecma";
 /// The headers by which an object is told that grows, and where.
 const OBJECT_TYPE: &str = "x-cos-object-type";
 pub(super) const NEXT_APPEND_POSITION: &str = "x-cos-next-append-position";
-
-/// The header with the kind of a digest of an object.
-const CHECKSUM_TYPE: &str = "x-cos-checksum-type";
 
 impl Service {
     pub(super) async fn put_object(
@@ -174,10 +172,9 @@ pub(super) fn stored_answer(etag: &str, crc64: u64) -> Answer {
 
 /// An answer that tells the digest of an object or part, where it has one.
 pub(super) fn with_digest(mut answer: Answer, digest: Option<&DigestRecord>) -> Answer {
-    if let Some(DigestRecord { algorithm, text, is_of_bytes }) = digest {
-        let kind = ObjectDigest { algorithm: *algorithm, is_of_bytes: *is_of_bytes };
-        answer.set(algorithm.header(), text.clone());
-        answer.set(CHECKSUM_TYPE, kind.type_name());
+    if let Some(digest) = digest {
+        answer.set(digest.algorithm.header(), digest.text.clone());
+        answer.set(CHECKSUM_TYPE, digest.kind().type_name());
     }
     answer
 }

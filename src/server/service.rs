@@ -169,24 +169,26 @@ impl Service {
     }
 
     async fn serve(&self, head: &Head, body: &mut RequestBody, course: &mut Course<'_>) -> Result<Answer, Refusal> {
+        let lines = head.lines();
+        let headers = Headers(&lines);
         if head.method_text == "OPTIONS" {
             let addressed = self.addressed(head, course.exchange)?;
-            return preflight(&self.storage, &self.target(head, &addressed), Headers(&head.lines()));
+            return preflight(&self.storage, &self.target(head, &addressed), headers);
         }
-        let (target, decoded) = self.decode(head, course.exchange)?;
+        let (target, decoded) = self.decode(head, headers, course.exchange)?;
         if let (Some(faults), Ok(operation)) = (&self.faults, &decoded)
-            && let Some(mut struck) = faults.strike(operation, Headers(&head.lines()))
+            && let Some(mut struck) = faults.strike(operation, headers)
         {
             let served = self.serve_struck(head, (target, decoded?), body, course, &mut struck).await;
             course.struck = Some(struck);
             return served;
         }
         // Who asks comes before what is asked: a stranger learns nothing from the order of the answers.
-        self.authorize(head, 0, body)?;
+        self.authorize(head, headers, 0, body)?;
         course.serving.was_signed();
         let operation = decoded?;
         let mut answer = self.dispatch(operation, &target, body).await?;
-        answer.headers.extend(for_page(&self.storage, &target, &head.method_text, Headers(&head.lines())));
+        answer.headers.extend(for_page(&self.storage, &target, &head.method_text, headers));
         Ok(answer)
     }
 
@@ -195,11 +197,12 @@ impl Service {
     pub(super) fn decode(
         &self,
         head: &Head,
+        headers: Headers<'_>,
         exchange: &mut Exchange,
     ) -> Result<(Target, Result<Operation, RequestError>), Refusal> {
         let addressed = self.addressed(head, exchange)?;
         let method = head.method.ok_or(Code::MethodNotAllowed)?;
-        let decoded = head.spoken.decode(method, &addressed, head.query(), Headers(&head.lines()));
+        let decoded = head.spoken.decode(method, &addressed, head.query(), headers);
         if let Ok(operation) = &decoded {
             exchange.is(operation.op());
             match operation {
@@ -229,10 +232,18 @@ impl Service {
         Target { bucket: addressed.bucket.clone(), host: head.host.clone(), region, rules }
     }
 
-    /// Judges the signature by a clock that is `skew` seconds ahead of ours, and tells the body what it is signed as.
-    pub(super) fn authorize(&self, head: &Head, skew: i64, body: &mut RequestBody) -> Result<(), Refusal> {
-        let lines = lines_of(&head.headers);
-        let request = Signable { method: &head.method_text, path: &head.path, query: &head.query, headers: &lines };
+    /// Judges the signature by a clock that is `skew` seconds ahead of ours, and tells the body what it is signed as. `own` are the
+    /// headers in COS's words.
+    pub(super) fn authorize(
+        &self,
+        head: &Head,
+        own: Headers<'_>,
+        skew: i64,
+        body: &mut RequestBody,
+    ) -> Result<(), Refusal> {
+        let others = head.own_headers.is_some().then(|| lines_of(&head.headers));
+        let lines = others.as_deref().unwrap_or(own.0);
+        let request = Signable { method: &head.method_text, path: &head.path, query: &head.query, headers: lines };
         let mut is_over = false;
         let key_of = |id: &str| {
             if id == self.credentials.secret_id {
@@ -249,7 +260,7 @@ impl Service {
             server_time: (error == SignatureError::Skewed).then(|| self.time(skew)),
             ..Refusal::from(error)
         })?;
-        body.is_signed_as(signed, Headers(&lines), Headers(&head.lines()));
+        body.is_signed_as(signed, Headers(lines), own);
         Ok(())
     }
 
@@ -282,9 +293,14 @@ impl Service {
         target: &Target,
         body: &mut RequestBody,
     ) -> Result<Answer, Refusal> {
-        if let Operation::CompleteMultipartUpload(_) = operation {
-            // The digest in its headers is that of the object.
-            let checks = BodyChecks { digest: None, ..body.checks() };
+        if operation.has_xml_body() {
+            let checks = body.checks();
+            let checks = match operation {
+                // The digest in its headers is that of the object.
+                Operation::CompleteMultipartUpload(_) => BodyChecks { digest: None, ..checks },
+                Operation::DeleteMultipleObjects(_) => vouched_for(target, checks)?,
+                _ => checks,
+            };
             operation.read_body(&body.xml(&checks).await?)?;
         }
         match operation {
@@ -297,11 +313,11 @@ impl Service {
             Operation::GetBucketLifecycle => {
                 bucket_configurations::get(&self.storage, target, BucketConfiguration::Lifecycle)
             }
-            Operation::PutBucketVersioning(_) => self.put_bucket_versioning(target, operation, body).await,
+            Operation::PutBucketVersioning(put) => self.put_bucket_versioning(target, put).await,
             Operation::ListObjectVersions(list) => self.list_object_versions(target, &list),
             Operation::ListObjects(list) => self.list_objects(target, &list),
             Operation::ListMultipartUploads(list) => self.list_multipart_uploads(target, &list),
-            Operation::DeleteMultipleObjects(delete) => self.delete_multiple_objects(target, delete, body).await,
+            Operation::DeleteMultipleObjects(delete) => self.delete_multiple_objects(target, delete).await,
             Operation::PutObject(put) => self.put_object(target, put, body).await,
             Operation::HeadObject(head) => self.head_object(target, &head),
             Operation::GetObject(get) => self.get_object(target, &get).await,
@@ -315,17 +331,15 @@ impl Service {
             Operation::ListParts(list) => self.list_parts(target, &list),
             Operation::GetObjectTagging(get) => self.get_object_tagging(target, &get),
             Operation::GetObjectAcl(get) => self.get_object_acl(target, &get),
-            Operation::RestoreObject(_) => self.restore_object(target, operation, body).await,
+            Operation::RestoreObject(restore) => self.restore_object(target, restore).await,
             Operation::GetBucketConfiguration(kind) => bucket_configurations::get(&self.storage, target, kind),
-            Operation::PutBucketConfiguration(_) => {
-                bucket_configurations::put(&self.storage, target, operation, body).await
-            }
+            Operation::PutBucketConfiguration(put) => bucket_configurations::put(&self.storage, target, put).await,
             Operation::DeleteBucketConfiguration(kind) => {
                 bucket_configurations::delete(&self.storage, target, kind).await
             }
-            Operation::PutObjectTagging(_) => self.put_object_tagging(target, operation, body).await,
+            Operation::PutObjectTagging(put) => self.put_object_tagging(target, put).await,
             Operation::DeleteObjectTagging(delete) => self.delete_object_tagging(target, delete).await,
-            Operation::PutObjectAcl(_) => self.put_object_acl(target, operation, body).await,
+            Operation::PutObjectAcl(put) => self.put_object_acl(target, put).await,
             Operation::AppendObject(append) => self.append_object(target, append, body).await,
             Operation::GetObjectAttributes(get) => self.get_object_attributes(target, &get),
         }
@@ -373,7 +387,7 @@ impl Head {
     }
 
     /// The headers as decoders take them, in COS's words.
-    fn lines(&self) -> Vec<(&str, &str)> {
+    pub(super) fn lines(&self) -> Vec<(&str, &str)> {
         lines_of(self.own_headers.as_ref().unwrap_or(&self.headers))
     }
 
@@ -410,6 +424,12 @@ fn refuse(refusal: Refusal, spoken: &Spoken, head_only: bool, resource: String, 
     };
     let payload = if head_only { Payload::Empty } else { Payload::Xml(error.encode()) };
     Answer { status, headers: vec![("x-cos-trace-id".into(), trace_id)], payload }
+}
+
+/// The digests of a list of what is to be removed, without one of which COS removes nothing (`cos-api.md` 3.5).
+fn vouched_for(target: &Target, checks: BodyChecks) -> Result<BodyChecks, Refusal> {
+    let is_vouched_for = checks.content_md5.is_some() || checks.digest.is_some();
+    if is_vouched_for || target.rules.digest.is_some() { Ok(checks) } else { Err(Code::MissingContentMD5.into()) }
 }
 
 /// Judges the headers that a request may have beside what is its own (`cos-api.md` 3.1, 3.13, 3.14). What this service does

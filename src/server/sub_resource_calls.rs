@@ -7,8 +7,8 @@ use crate::wire::attributes::STANDARD;
 use crate::wire::code::Code;
 use crate::wire::condition::Overwrite;
 use crate::wire::operation::{
-    AppendObject, DeleteObjectTagging, GetObjectAcl, GetObjectAttributes, GetObjectTagging, Operation, PutObjectAcl,
-    PutObjectTagging,
+    AppendObject, DeleteObjectTagging, GetObjectAcl, GetObjectAttributes, GetObjectTagging, PutObjectAcl,
+    PutObjectTagging, RestoreObject,
 };
 
 use super::answer::Answer;
@@ -30,14 +30,7 @@ impl Service {
         Ok(Answer::xml(access_list(record.attributes.acl.as_deref(), bucket.appid())))
     }
 
-    pub(super) async fn restore_object(
-        &self,
-        target: &Target,
-        mut operation: Operation,
-        body: &mut RequestBody,
-    ) -> Result<Answer, Refusal> {
-        operation.read_body(&body.xml(&body.checks()).await?)?;
-        let Operation::RestoreObject(restore) = operation else { return Err(Code::InternalError.into()) };
+    pub(super) async fn restore_object(&self, target: &Target, restore: RestoreObject) -> Result<Answer, Refusal> {
         if restore.version.is_some() {
             return Err(Refusal::new(Code::NotImplemented, "older versions are not restored here"));
         }
@@ -46,16 +39,8 @@ impl Service {
         Ok(Answer { status: if was_there { 200 } else { 202 }, ..Answer::empty() })
     }
 
-    pub(super) async fn put_object_tagging(
-        &self,
-        target: &Target,
-        mut operation: Operation,
-        body: &mut RequestBody,
-    ) -> Result<Answer, Refusal> {
-        operation.read_body(&body.xml(&body.checks()).await?)?;
-        let Operation::PutObjectTagging(PutObjectTagging { key, version, tagging }) = operation else {
-            return Err(Code::InternalError.into());
-        };
+    pub(super) async fn put_object_tagging(&self, target: &Target, put: PutObjectTagging) -> Result<Answer, Refusal> {
+        let PutObjectTagging { key, version, tagging } = put;
         let header = tagging.header();
         let tagging = if tags_of(&header)?.is_empty() { None } else { Some(header) };
         let write = self.write(target, key, Overwrite::Allowed)?;
@@ -73,16 +58,8 @@ impl Service {
         Ok(Answer::no_content())
     }
 
-    pub(super) async fn put_object_acl(
-        &self,
-        target: &Target,
-        mut operation: Operation,
-        body: &mut RequestBody,
-    ) -> Result<Answer, Refusal> {
-        operation.read_body(&body.xml(&body.checks()).await?)?;
-        let Operation::PutObjectAcl(PutObjectAcl { key, named, document }) = operation else {
-            return Err(Code::InternalError.into());
-        };
+    pub(super) async fn put_object_acl(&self, target: &Target, put: PutObjectAcl) -> Result<Answer, Refusal> {
+        let PutObjectAcl { key, named, document } = put;
         let acl = named.unwrap_or(document);
         let write = self.write(target, key, Overwrite::Allowed)?;
         self.storage.amend(write, None, move |attributes| attributes.acl = Some(acl)).await?;
@@ -110,7 +87,7 @@ impl Service {
     pub(super) fn get_object_attributes(&self, target: &Target, get: &GetObjectAttributes) -> Result<Answer, Refusal> {
         let record = self.storage.object(target.bucket()?, &get.key, get.version.as_deref())?;
         let wants = |name: &str| get.wanted.iter().any(|wanted| wanted == name);
-        let digest = record.digest.clone().map(|digest| (digest.algorithm, digest.text, digest.is_of_bytes));
+        let digest = record.digest.clone().map(|digest| (digest.kind(), digest.text));
         let class = record.attributes.fields.storage_class.clone().unwrap_or_else(|| STANDARD.to_owned());
         let attributes = GetObjectAttributesOutput {
             etag: wants("ETag").then(|| ETag::new(&record.etag)),

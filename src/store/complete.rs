@@ -84,8 +84,8 @@ async fn attempt(session: &Session, request: &Request) -> Result<Published, Fail
             // S3 tells it in the body.
             let of_bytes = result
                 .digest
-                .filter(|(algorithm, _, is_of_bytes)| *is_of_bytes && session.dialect().digest() == Some(*algorithm));
-            let crc64 = told.or_else(|| of_bytes.and_then(|(algorithm, digest, _)| algorithm.crc64(&digest)));
+                .filter(|(kind, _)| kind.is_of_bytes && session.dialect().digest() == Some(kind.algorithm));
+            let crc64 = told.or_else(|| of_bytes.and_then(|(kind, digest)| kind.algorithm.crc64(&digest)));
             Ok(Published { etag: result.etag, crc64 })
         }
         Err(error) => Err(session.unexpected(request, &answer, error)),

@@ -7,6 +7,7 @@
 use tokio::sync::OnceCell;
 
 use super::http_store::HttpStore;
+use super::sending::is_refused_as_such;
 use super::{Body, ObjectStore, Op, Overwrite, Published, StoreError, StoreErrorKind};
 use crate::object::{Crc64, ETag, ObjectAttributes, ObjectKey, PartNumber, UploadId};
 
@@ -105,7 +106,7 @@ fn is_refused(answer: Result<Published, StoreError>) -> Result<bool, StoreError>
     match answer {
         Ok(_) => Ok(false),
         Err(error) if error.kind == StoreErrorKind::Changed => Ok(true),
-        Err(error) if matches!(error.kind, StoreErrorKind::Unsupported | StoreErrorKind::Invalid) => Ok(false),
+        Err(error) if is_refused_as_such(&error) => Ok(false),
         Err(error) => Err(error),
     }
 }

@@ -38,8 +38,9 @@ use crate::wire::answer::{
 use crate::wire::code::{Code, classify};
 use crate::wire::condition::Conditions as ReadConditions;
 use crate::wire::copy_source::CopySource;
+use crate::wire::digest::ObjectDigest;
 use crate::wire::operation::{
-    AbortMultipartUpload, DeleteMultipleObjects, DeleteObject, GetObjectTagging, InitiateMultipartUpload, ObjectDigest,
+    AbortMultipartUpload, DeleteMultipleObjects, DeleteObject, GetObjectTagging, InitiateMultipartUpload,
     ObjectVersion, Operation, RestoreTier, UploadPart, UploadPartCopy,
 };
 

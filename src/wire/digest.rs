@@ -176,6 +176,30 @@ impl DigestAlgorithm {
     }
 }
 
+/// The header with the kind of a digest of an object, in COS's way to name headers.
+pub const CHECKSUM_TYPE: &str = "x-cos-checksum-type";
+
+/// How an object is vouched for: S3's `x-amz-checksum-algorithm` and `x-amz-checksum-type`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ObjectDigest {
+    /// The algorithm.
+    pub algorithm: DigestAlgorithm,
+    /// Whether the digest is that of all bytes, and not that of the parts' digests.
+    pub is_of_bytes: bool,
+}
+
+impl ObjectDigest {
+    /// The kind of a digest of all bytes.
+    pub const OF_BYTES: &str = "FULL_OBJECT";
+    /// The kind of a digest of the parts' digests.
+    pub const OF_DIGESTS: &str = "COMPOSITE";
+
+    /// Its kind by name.
+    pub fn type_name(self) -> &'static str {
+        if self.is_of_bytes { ObjectDigest::OF_BYTES } else { ObjectDigest::OF_DIGESTS }
+    }
+}
+
 /// A digest that grows with the bytes it is shown.
 #[derive(Clone)]
 pub enum DigestHasher {

@@ -13,6 +13,7 @@ use std::fmt;
 use hmac::{Hmac, KeyInit, Mac};
 use sha1::{Digest, Sha1};
 
+pub(super) use verify::decode_hex;
 pub use verify::{SKEW_SECONDS_MAX, SignatureError, verify};
 
 use super::escape::{QueryPair, push_escaped, push_escaped_path, push_query};
@@ -269,7 +270,8 @@ fn keyed(key: &[u8]) -> Hmac<Sha1> {
     Hmac::new_from_slice(key).expect("HMAC takes keys of any length")
 }
 
-fn hex(bytes: &[u8]) -> String {
+/// Bytes as lower-case hexadecimal digits.
+pub(super) fn hex(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let digit = |value: u8| char::from(DIGITS[usize::from(value)]);
     bytes.iter().flat_map(|&byte| [digit(byte >> 4), digit(byte & 15)]).collect()

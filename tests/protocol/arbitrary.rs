@@ -8,7 +8,7 @@ use cosmount::object::{
 };
 use cosmount::wire::answer::{Contents, Tagging, Versioning};
 use cosmount::wire::condition::{Conditions, ETagMatch, Overwrite};
-use cosmount::wire::digest::DigestAlgorithm;
+use cosmount::wire::digest::{DigestAlgorithm, ObjectDigest};
 use cosmount::wire::operation::*;
 use cosmount::wire::{CopySource, RangeSpec};
 use proptest::collection::{btree_map, vec};

@@ -13,6 +13,7 @@ use super::{Fault, FixedAnswer, Moment, PageFault, Side, Struck};
 use crate::wire::answer::ErrorBody;
 use crate::wire::code::Code;
 use crate::wire::operation::Operation;
+use crate::wire::request::Headers;
 
 /// The largest body that is kept to be carried out twice. Parts of clients are smaller.
 const KEPT_BYTES_MAX: u64 = 256 << 20;
@@ -77,16 +78,17 @@ impl Service {
                 course.exchange.struck(name);
             }
             let damaged = head.with_headers(headers);
-            let (target, decoded) = self.decode(&damaged, course.exchange)?;
+            let lines = damaged.lines();
+            let (target, decoded) = self.decode(&damaged, Headers(&lines), course.exchange)?;
             // As for any request: who asks comes before what is asked.
-            self.authorize(&damaged, 0, body)?;
+            self.authorize(&damaged, Headers(&lines), 0, body)?;
             return self.dispatch(decoded?, &target, body).await;
         }
         if strike_body(struck, body) {
             course.exchange.struck(name);
         }
         let skew = if let Fault::Clock(seconds) = struck.fault { seconds } else { 0 };
-        self.authorize(head, skew, body)?;
+        self.authorize(head, Headers(&head.lines()), skew, body)?;
         course.serving.was_signed();
         match struck.fault {
             Fault::Twice if body.length.unwrap_or(0) <= KEPT_BYTES_MAX => {

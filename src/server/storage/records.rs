@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::object::{Crc64, ETag, Encryption, ObjectAttributes, ObjectHead, Protection, Tags};
 
-use crate::wire::digest::DigestAlgorithm;
+use crate::wire::digest::{DigestAlgorithm, ObjectDigest};
 
 use super::StorageError;
 use super::error::Rule;
@@ -74,6 +74,13 @@ pub(in crate::server) struct DigestRecord {
     /// Whether it is that of all bytes, and not that of the parts' digests.
     #[serde(default)]
     pub is_of_bytes: bool,
+}
+
+impl DigestRecord {
+    /// How it was taken.
+    pub(in crate::server) fn kind(&self) -> ObjectDigest {
+        ObjectDigest { algorithm: self.algorithm, is_of_bytes: self.is_of_bytes }
+    }
 }
 
 /// An archived object's copy that can be read for a while.

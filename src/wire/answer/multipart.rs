@@ -7,13 +7,19 @@ use super::object::{crc64_of, etag_of};
 use super::{AnswerError, listed, root_of, says_url, unlisted};
 use crate::object::{Crc64, ETag, PartNumber, UploadId};
 use crate::wire::date;
-use crate::wire::digest::DigestAlgorithm;
+use crate::wire::digest::{DigestAlgorithm, ObjectDigest};
 use crate::wire::xml::{Element, XmlError, XmlWriter};
 
-/// The element with the kind of an object's digest, and what it can be.
+/// The element with the kind of an object's digest.
 const CHECKSUM_TYPE: &str = "ChecksumType";
-const FULL_OBJECT: &str = "FULL_OBJECT";
-const COMPOSITE: &str = "COMPOSITE";
+
+/// Writes the digest of an object, where it has one.
+pub(super) fn write_digest(xml: &mut XmlWriter, digest: Option<&(ObjectDigest, String)>) {
+    if let Some((kind, digest)) = digest {
+        xml.leaf(kind.algorithm.element(), digest);
+        xml.leaf(CHECKSUM_TYPE, kind.type_name());
+    }
+}
 
 /// The answer to Initiate Multipart Upload.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,8 +70,8 @@ pub struct CompleteMultipartUploadResult {
     pub key: String,
     /// The version of the object.
     pub etag: ETag,
-    /// Its digest: the algorithm, the text, and whether it is that of all bytes. S3's alone.
-    pub digest: Option<(DigestAlgorithm, String, bool)>,
+    /// Its digest: how it was taken, and in base64. S3's alone.
+    pub digest: Option<(ObjectDigest, String)>,
 }
 
 impl CompleteMultipartUploadResult {
@@ -77,10 +83,7 @@ impl CompleteMultipartUploadResult {
             xml.leaf("Bucket", &self.bucket);
             xml.leaf("Key", &self.key);
             xml.leaf("ETag", self.etag.quoted());
-            if let Some((algorithm, digest, is_of_bytes)) = &self.digest {
-                xml.leaf(algorithm.element(), digest);
-                xml.leaf(CHECKSUM_TYPE, if *is_of_bytes { FULL_OBJECT } else { COMPOSITE });
-            }
+            write_digest(xml, self.digest.as_ref());
         });
         xml.finish()
     }
@@ -95,7 +98,8 @@ impl CompleteMultipartUploadResult {
             etag: etag_of(&root)?,
             digest: DigestAlgorithm::ALL.into_iter().find_map(|algorithm| {
                 let digest = root.optional(algorithm.element())?;
-                Some((algorithm, digest.to_owned(), root.text_or_empty(CHECKSUM_TYPE).trim() != COMPOSITE))
+                let is_of_bytes = root.text_or_empty(CHECKSUM_TYPE).trim() != ObjectDigest::OF_DIGESTS;
+                Some((ObjectDigest { algorithm, is_of_bytes }, digest.to_owned()))
             }),
         })
     }

@@ -1,8 +1,9 @@
 //! Answers about what an object has beside bytes and metadata: its tags and its access list (`cos-api.md` 3.9).
 
+use super::multipart::write_digest;
 use super::{AnswerError, root_of};
 use crate::object::ETag;
-use crate::wire::digest::DigestAlgorithm;
+use crate::wire::digest::ObjectDigest;
 use crate::wire::escape::{escape, parse_query};
 use crate::wire::xml::{Element, XmlWriter};
 
@@ -115,8 +116,8 @@ impl AccessControlPolicy {
 pub struct GetObjectAttributesOutput {
     /// The version.
     pub etag: Option<ETag>,
-    /// The digest: the algorithm, the text, and whether it is that of all bytes.
-    pub digest: Option<(DigestAlgorithm, String, bool)>,
+    /// The digest: how it was taken, and in base64.
+    pub digest: Option<(ObjectDigest, String)>,
     /// The storage class.
     pub storage_class: Option<String>,
     /// Bytes in it.
@@ -129,11 +130,8 @@ impl GetObjectAttributesOutput {
         let mut xml = XmlWriter::with_capacity(512);
         xml.element("GetObjectAttributesResponse", |xml| {
             xml.leaf_if("ETag", self.etag.as_ref().map(ETag::text));
-            if let Some((algorithm, digest, is_of_bytes)) = &self.digest {
-                xml.element("Checksum", |xml| {
-                    xml.leaf(algorithm.element(), digest);
-                    xml.leaf("ChecksumType", if *is_of_bytes { "FULL_OBJECT" } else { "COMPOSITE" });
-                });
+            if self.digest.is_some() {
+                xml.element("Checksum", |xml| write_digest(xml, self.digest.as_ref()));
             }
             xml.leaf_if("StorageClass", self.storage_class.as_ref());
             xml.leaf_if("ObjectSize", self.size);

@@ -17,7 +17,7 @@ use crate::wire::request::{HeaderPair, RequestHead};
 use crate::wire::sign::{Credentials, KeyTime};
 
 /// What the names of COS's own headers begin with, and those of S3.
-pub(super) const COS: &str = "x-cos-";
+const COS: &str = "x-cos-";
 pub(super) const AMZ: &str = "x-amz-";
 
 /// Headers that mean something to COS alone.
@@ -69,13 +69,10 @@ impl S3 {
                 if rest == "server-side-encryption" && value == "cos/kms" {
                     "aws:kms".clone_into(value);
                 }
-                *name = Cow::Owned(match rest {
-                    "forbid-overwrite" => "if-none-match".to_owned(),
-                    "server-side-encryption-cos-kms-key-id" => format!("{AMZ}server-side-encryption-aws-kms-key-id"),
-                    rest => format!("{AMZ}{rest}"),
-                });
-                if name == "if-none-match" {
-                    "*".clone_into(value);
+                if rest == "forbid-overwrite" {
+                    (*name, *value) = (Cow::Borrowed("if-none-match"), "*".to_owned());
+                } else if let Some(theirs) = their_name(name) {
+                    *name = Cow::Owned(theirs);
                 }
             }
         }
@@ -104,10 +101,21 @@ pub(super) fn own_header(name: &str, value: &str) -> Option<(String, Option<Stri
     Some((own, None))
 }
 
+/// What names an encryption's key, at COS and in S3, after what all names begin with.
+const KMS_KEYS: [&str; 2] = ["server-side-encryption-cos-kms-key-id", "server-side-encryption-aws-kms-key-id"];
+
 /// COS's name of a header of S3.
 pub(super) fn own_name(name: &str) -> Option<String> {
+    let [of_cos, of_s3] = KMS_KEYS;
     let rest = name.get(AMZ.len()..).filter(|_| name[..AMZ.len()].eq_ignore_ascii_case(AMZ))?;
-    Some(format!("{COS}{rest}"))
+    Some(format!("{COS}{}", if rest.eq_ignore_ascii_case(of_s3) { of_cos } else { rest }))
+}
+
+/// S3's name of a header of COS.
+pub(super) fn their_name(name: &str) -> Option<String> {
+    let [of_cos, of_s3] = KMS_KEYS;
+    let rest = name.strip_prefix(COS)?;
+    Some(format!("{AMZ}{}", if rest == of_cos { of_s3 } else { rest }))
 }
 
 /// The MD5 of the MD5s of all parts, and their number.

@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
 
-use super::s3::{AMZ, COS};
+use super::s3::{AMZ, their_name};
 use super::v2;
 use super::v4::{self, SignedBody};
 use crate::object::{BucketName, ETag, Limits};
@@ -313,25 +313,12 @@ fn own_header(method: Option<Method>, name: &str, value: &str) -> Option<(String
         return (!is_void).then(|| (name.to_owned(), value.to_owned()));
     };
     let own = own.to_ascii_lowercase();
-    let own = match own.as_str() {
-        "x-cos-server-side-encryption-aws-kms-key-id" => "x-cos-server-side-encryption-cos-kms-key-id".to_owned(),
-        _ => own,
-    };
     let value = match (own.as_str(), value.trim()) {
         ("x-cos-server-side-encryption", "aws:kms") => "cos/kms",
         ("x-cos-storage-class", "GLACIER") => "ARCHIVE",
         _ => value,
     };
     Some((own, value.to_owned()))
-}
-
-/// S3's name of a header of COS.
-fn their_name(name: &str) -> Option<String> {
-    let rest = name.strip_prefix(COS)?;
-    Some(match rest {
-        "server-side-encryption-cos-kms-key-id" => format!("{AMZ}server-side-encryption-aws-kms-key-id"),
-        rest => format!("{AMZ}{rest}"),
-    })
 }
 
 /// Where a listing goes on, in a form that nobody takes for a key.

@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 use crate::wire::date;
 use crate::wire::escape::{escape, escape_path};
 use crate::wire::request::{Headers, query_value};
-use crate::wire::sign::{Credentials, SKEW_SECONDS_MAX, Signable, SignatureError};
+use crate::wire::sign::{Credentials, SKEW_SECONDS_MAX, Signable, SignatureError, decode_hex, hex};
 
 /// What the algorithm is called, in headers and parameters.
 pub(super) const ALGORITHM: &str = "AWS4-HMAC-SHA256";
@@ -118,7 +118,7 @@ fn body_of(said: &str, key: impl FnOnce() -> ChunkKey) -> Result<SignedBody, Sig
         "STREAMING-AWS4-HMAC-SHA256-PAYLOAD" | "STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER" => {
             Ok(SignedBody::Chunked(Some(key())))
         }
-        digest => from_hex(digest).map(SignedBody::Sha256).ok_or(SignatureError::Malformed(CONTENT_SHA256)),
+        digest => decode_hex(digest).map(SignedBody::Sha256).ok_or(SignatureError::Malformed(CONTENT_SHA256)),
     }
 }
 
@@ -252,23 +252,7 @@ fn mac(key: &[u8], text: &str) -> Hmac<Sha256> {
 
 /// Whether `signature` is that of a text. Takes the same time wherever the first difference is.
 fn is_mac_of(key: &Key, text: &str, signature: &str) -> bool {
-    from_hex(signature).is_some_and(|signature| mac(key, text).verify_slice(&signature).is_ok())
-}
-
-pub(super) fn hex(bytes: &[u8]) -> String {
-    let digit = |value: u8| char::from_digit(u32::from(value), 16).unwrap_or('0');
-    bytes.iter().flat_map(|&byte| [digit(byte >> 4), digit(byte & 15)]).collect()
-}
-
-fn from_hex(text: &str) -> Option<[u8; 32]> {
-    let mut bytes = [0; 32];
-    if text.len() != 64 || !text.bytes().all(|digit| digit.is_ascii_hexdigit()) {
-        return None;
-    }
-    for (at, byte) in bytes.iter_mut().enumerate() {
-        *byte = u8::from_str_radix(text.get(at * 2..at * 2 + 2)?, 16).ok()?;
-    }
-    Some(bytes)
+    decode_hex(signature).is_some_and(|signature: [u8; 32]| mac(key, text).verify_slice(&signature).is_ok())
 }
 
 #[cfg(test)]

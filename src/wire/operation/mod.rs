@@ -21,8 +21,8 @@ pub use bucket::{
 pub use configuration::{BucketConfiguration, PutBucketConfiguration, asks_for_place_alone};
 pub use fields::{BodyChecks, MetadataDirective, PassedHeaders, ResponseOverrides, TAGGING_DIRECTIVE};
 pub use multipart::{
-    AbortMultipartUpload, CompleteMultipartUpload, CompletedPart, InitiateMultipartUpload, ListParts, ObjectDigest,
-    UploadPart, UploadPartCopy,
+    AbortMultipartUpload, CompleteMultipartUpload, CompletedPart, InitiateMultipartUpload, ListParts, UploadPart,
+    UploadPartCopy,
 };
 pub use object::{AppendObject, CopyObject, DeleteObject, GetObject, HeadObject, PutObject};
 pub use op::Op;

@@ -6,7 +6,7 @@ use super::{BodyChecks, PassedHeaders, RequestError, body};
 use crate::object::{ByteRange, ETag, ObjectAttributes, ObjectKey, PartNumber, UploadId};
 use crate::wire::condition::{Conditions, Overwrite};
 use crate::wire::copy_source::CopySource;
-use crate::wire::digest::DigestAlgorithm;
+use crate::wire::digest::{CHECKSUM_TYPE, DigestAlgorithm, ObjectDigest};
 use crate::wire::escape::QueryPair;
 use crate::wire::range::RangeSpec;
 use crate::wire::request::{HeaderPair, Headers, Method, RequestHead};
@@ -26,20 +26,8 @@ pub struct InitiateMultipartUpload {
     pub passed: PassedHeaders,
 }
 
-/// How an object of parts is vouched for: S3's `x-amz-checksum-algorithm` and `x-amz-checksum-type`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ObjectDigest {
-    /// The algorithm.
-    pub algorithm: DigestAlgorithm,
-    /// Whether the digest is that of all bytes, and not that of the parts' digests.
-    pub is_of_bytes: bool,
-}
-
-/// The headers of an [`ObjectDigest`], and what the second one says of a digest of all bytes.
+/// The header with the algorithm of an [`ObjectDigest`].
 const CHECKSUM_ALGORITHM: &str = "x-cos-checksum-algorithm";
-const CHECKSUM_TYPE: &str = "x-cos-checksum-type";
-const FULL_OBJECT: &str = "FULL_OBJECT";
-const COMPOSITE: &str = "COMPOSITE";
 
 impl ObjectDigest {
     /// Reads the two headers. Where the type is not said it is the usual one of the algorithm.
@@ -49,8 +37,8 @@ impl ObjectDigest {
             .ok_or_else(|| fields::invalid(format!("{CHECKSUM_ALGORITHM}: there is no {name:?}")))?;
         let is_of_bytes = match headers.get(CHECKSUM_TYPE) {
             None => algorithm == DigestAlgorithm::Crc64Nvme,
-            Some(FULL_OBJECT) if algorithm.joins() => true,
-            Some(COMPOSITE) if algorithm != DigestAlgorithm::Crc64Nvme => false,
+            Some(ObjectDigest::OF_BYTES) if algorithm.joins() => true,
+            Some(ObjectDigest::OF_DIGESTS) if algorithm != DigestAlgorithm::Crc64Nvme => false,
             Some(other) => return Err(fields::invalid(format!("{CHECKSUM_TYPE}: {name} cannot be {other:?}"))),
         };
         Ok(Some(ObjectDigest { algorithm, is_of_bytes }))
@@ -60,11 +48,6 @@ impl ObjectDigest {
     pub fn push(self, headers: &mut Vec<HeaderPair>) {
         headers.push((CHECKSUM_ALGORITHM.into(), self.algorithm.name().to_owned()));
         headers.push((CHECKSUM_TYPE.into(), self.type_name().to_owned()));
-    }
-
-    /// The value of `x-amz-checksum-type`.
-    pub fn type_name(self) -> &'static str {
-        if self.is_of_bytes { FULL_OBJECT } else { COMPOSITE }
     }
 }
 

@@ -188,10 +188,11 @@ fn list(text: &str) -> Vec<String> {
     text.split(';').map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned).collect()
 }
 
-fn decode_hex(text: &str) -> Option<[u8; 20]> {
+/// The bytes of exactly so many hexadecimal digits.
+pub(in crate::wire) fn decode_hex<const N: usize>(text: &str) -> Option<[u8; N]> {
     let digits = text.as_bytes();
-    let mut bytes = [0; 20];
-    if digits.len() != 40 {
+    let mut bytes = [0; N];
+    if digits.len() != 2 * N {
         return None;
     }
     for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
