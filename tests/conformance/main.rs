@@ -23,7 +23,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cosmount::journal::Journal;
-use cosmount::object::{BucketName, Crc64, ObjectAttributes, ObjectKey, PartNumber, UploadId};
+use cosmount::object::{BucketName, Crc64, Limits, ObjectAttributes, ObjectKey, PartNumber, UploadId};
 use cosmount::server::{self, ServerOptions};
 use cosmount::store::testing::{FaultStore, MemoryStore};
 use cosmount::store::{
@@ -78,6 +78,19 @@ async fn http_on_disk() -> Bed {
     served(options, directory).await
 }
 
+/// The same service, spoken to in S3's words. Other limits than COS's hold for whoever asks.
+async fn http_s3() -> Bed {
+    let limits = Limits { part_count_max: Limits::COS.part_count_max - 1, ..Limits::COS };
+    let bed = served(ServerOptions { limits, ..ServerOptions::default() }, ()).await;
+    let options = bed.options.unwrap();
+    let origin = options.endpoint.route(&options.bucket).origin;
+    let endpoint = Endpoint::s3(Some(&origin), "us-east-1", true).unwrap();
+    let limits = endpoint.dialect(&options.bucket).limits();
+    let options = HttpOptions { endpoint, limits, ..options };
+    let store = HttpStore::new(options.clone()).unwrap();
+    Bed { store: Arc::new(store), options: Some(options), _keep: bed._keep }
+}
+
 /// A client of a service of its own, which ends with the test's runtime.
 async fn served(options: ServerOptions, keep: impl Any + Send + Sync) -> Bed {
     let credentials = Credentials { secret_id: "AKIDx".into(), secret_key: "s".into(), token: None };
@@ -124,7 +137,7 @@ macro_rules! every_behaviour {
     )+ };
 }
 
-every_behaviour!(memory, fault_free, notifying, journaled, http_in_memory, http_on_disk);
+every_behaviour!(memory, fault_free, notifying, journaled, http_in_memory, http_on_disk, http_s3);
 
 /// The service refuses before it has read the body; the client must hear why and not a broken connection.
 #[tokio::test]

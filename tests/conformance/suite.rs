@@ -8,8 +8,8 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use cosmount::object::{
-    ByteRange, Crc64, ETag, Encryption, ObjectAttributes, ObjectHead, ObjectKey, PartNumber, Protection, Tags,
-    UploadId, UploadedPart,
+    ByteRange, ChecksumAlgorithm, Crc64, ETag, Encryption, ObjectAttributes, ObjectHead, ObjectKey, PartNumber,
+    Protection, Tags, UploadId, UploadedPart,
 };
 use cosmount::store::{
     Body, CopyRequest, GetRequest, ListPage, ListRequest, ObjectStore, Published, Source, StoreError, StoreErrorKind,
@@ -149,11 +149,13 @@ pub(crate) async fn an_empty_object_is_an_object(store: Store<'_>) {
 pub(crate) async fn ranges_are_exact_and_clipped_at_the_end(store: Store<'_>) {
     let bytes = pattern(2, 200_000);
     put(store, "range", &bytes).await;
+    // S3 tells it with all of an object, and with nothing less.
+    let told = Some(sum(store, &bytes)).filter(|_| store.limits().checksum == ChecksumAlgorithm::Crc64Xz);
     for (start, end) in [(0, 1), (0, 200_000), (65_535, 131_073), (199_999, 200_000), (150_000, u64::MAX / 2)] {
         let (head, part) = read(store, range_of("range", start, end)).await.unwrap();
         let expected = &bytes[start as usize..(end as usize).min(bytes.len())];
         assert!(part == expected, "{start}..{end} gave {} bytes", part.len());
-        assert_eq!((head.size, head.crc64), (200_000, Some(sum(store, &bytes))), "of the whole object");
+        assert_eq!((head.size, head.crc64), (200_000, told), "of the whole object");
     }
     for start in [200_000, 300_000] {
         assert_eq!(kind(read(store, range_of("range", start, start + 1)).await), StoreErrorKind::InvalidRange);

@@ -10,8 +10,9 @@ use aws_sigv4::http_request::{
 };
 use aws_sigv4::sign::v4;
 
-use crate::object::{BucketName, ETag};
+use crate::object::{BucketName, ETag, Encryption};
 use crate::wire::answer::CRC64;
+use crate::wire::attributes::ENCRYPTION;
 use crate::wire::digest::{ContentMd5, DigestAlgorithm};
 use crate::wire::request::{HeaderPair, RequestHead};
 use crate::wire::sign::{Credentials, KeyTime};
@@ -66,8 +67,8 @@ impl S3 {
                 if let "metadata-directive" | "tagging-directive" = rest {
                     *value = if value.eq_ignore_ascii_case("copy") { "COPY".into() } else { "REPLACE".into() };
                 }
-                if rest == "server-side-encryption" && value == "cos/kms" {
-                    "aws:kms".clone_into(value);
+                if let Some(theirs) = their_value(name, value) {
+                    theirs.clone_into(value);
                 }
                 if rest == "forbid-overwrite" {
                     (*name, *value) = (Cow::Borrowed("if-none-match"), "*".to_owned());
@@ -98,7 +99,21 @@ pub(super) fn own_header(name: &str, value: &str) -> Option<(String, Option<Stri
     if own.eq_ignore_ascii_case(digest.header()) {
         return Some((CRC64.to_owned(), Some(digest.crc64(value)?.to_string())));
     }
-    Some((own, None))
+    let other = own_value(&own, value).map(str::to_owned);
+    Some((own, other))
+}
+
+/// S3's name of an encryption by a key service, which COS has as [`Encryption::OF_KMS`].
+const AWS_KMS: &str = "aws:kms";
+
+/// What COS says where S3 has this value in the header that COS calls `own`, where that is something else.
+pub(super) fn own_value(own: &str, value: &str) -> Option<&'static str> {
+    (own.eq_ignore_ascii_case(ENCRYPTION) && value == AWS_KMS).then_some(Encryption::OF_KMS)
+}
+
+/// The reverse of [`own_value`].
+pub(super) fn their_value(own: &str, value: &str) -> Option<&'static str> {
+    (own == ENCRYPTION && value == Encryption::OF_KMS).then_some(AWS_KMS)
 }
 
 /// What names an encryption's key, at COS and in S3, after what all names begin with.

@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
 
-use super::s3::{AMZ, their_name};
+use super::s3::{AMZ, own_value, their_name, their_value};
 use super::v2;
 use super::v4::{self, SignedBody};
 use crate::object::{BucketName, ETag, Limits};
@@ -216,8 +216,8 @@ impl Spoken {
                 if theirs == "x-amz-storage-class" && value == "ARCHIVE" {
                     "GLACIER".clone_into(value);
                 }
-                if theirs == "x-amz-server-side-encryption" && value == "cos/kms" {
-                    "aws:kms".clone_into(value);
+                if let Some(other) = their_value(name, value) {
+                    other.clone_into(value);
                 }
                 *name = Cow::Owned(theirs);
             }
@@ -314,9 +314,8 @@ fn own_header(method: Option<Method>, name: &str, value: &str) -> Option<(String
     };
     let own = own.to_ascii_lowercase();
     let value = match (own.as_str(), value.trim()) {
-        ("x-cos-server-side-encryption", "aws:kms") => "cos/kms",
         ("x-cos-storage-class", "GLACIER") => "ARCHIVE",
-        _ => value,
+        (own, trimmed) => own_value(own, trimmed).unwrap_or(value),
     };
     Some((own, value.to_owned()))
 }
