@@ -69,7 +69,8 @@ fn programs_survive_a_service_that_does_wrong() {
     wrong.extend(told.iter().filter_map(too_slow));
     wrong.extend((rss_kib > RSS_KIB_MAX).then(|| format!("{rss_kib} KiB of memory")));
     wrong.extend(orphans(&bed));
-    assert!(wrong.is_empty(), "seed {seed}, {seconds} s:\n{}\n--- log\n{}", wrong.join("\n"), last_lines(&bed.log()));
+    // What is wrong comes last: of a long text the end is what is kept.
+    assert!(wrong.is_empty(), "{}\n--- seed {seed}, {seconds} s:\n{}", last_lines(&bed.log()), wrong.join("\n"));
 }
 
 fn last_lines(log: &str) -> String {
