@@ -247,6 +247,21 @@ fn many_who_ask_and_never_read_keep_nobody_from_an_answer() {
 }
 
 #[test]
+fn who_answers_goes_before_those_who_move_bytes() {
+    let home = Home::new();
+    let service = Service::start(&home);
+    home.mounted(&service, &[]);
+    let threads = fs::read_dir(format!("/proc/{}/task", home.daemon().as_raw_nonzero())).unwrap();
+    let stats: Vec<String> =
+        threads.map(|thread| fs::read_to_string(thread.unwrap().path().join("stat")).unwrap()).collect();
+    // proc(5): what follows the name begins with field 3; `nice` is field 19.
+    let niceness = |stat: &String| stat.rsplit_once(") ").unwrap().1.split(' ').nth(19 - 3).unwrap().to_owned();
+    let (those_who_answer, others): (Vec<_>, Vec<_>) = stats.iter().partition(|stat| stat.contains("(control)"));
+    assert_eq!(those_who_answer.into_iter().map(niceness).collect::<Vec<_>>(), ["-15"]);
+    assert!(others.len() > 2 && others.into_iter().map(niceness).all(|nice| nice == "0"), "{stats:?}");
+}
+
+#[test]
 fn a_status_fits_the_terminal_that_it_is_shown_on() {
     let home = Home::new();
     let service = Service::start(&home);

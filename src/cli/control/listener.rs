@@ -10,6 +10,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
+use rustix::process::setpriority_process;
+use rustix::thread::gettid;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::runtime::{Handle, Runtime};
@@ -48,6 +50,9 @@ const STATUS_EVERY_MIN: Duration = Duration::from_millis(100);
 /// How often somebody who waits is told what for.
 const PROGRESS_EVERY: Duration = Duration::from_millis(200);
 
+/// Where its thread stands among the mount's threads when all of them want a core, as `nice` has it.
+const NICENESS: i32 = -15;
+
 /// Events that are written at once, at most.
 const EVENTS_AT_ONCE_MAX: usize = 4096;
 
@@ -85,8 +90,15 @@ struct Host {
 impl ControlThread {
     fn start() -> io::Result<ControlThread> {
         let mut builder = tokio::runtime::Builder::new_multi_thread();
-        builder.worker_threads(1).thread_name("control").enable_all().build().map(Some).map(ControlThread)
+        builder.worker_threads(1).thread_name("control").enable_all().on_thread_start(go_before_others);
+        builder.build().map(Some).map(ControlThread)
     }
+}
+
+/// What this thread does is little, and somebody waits for it: it is run before the mount's other threads where the mount may
+/// ask for that, which root may.
+fn go_before_others() {
+    let _ = setpriority_process(Some(gettid()), NICENESS);
 }
 
 impl Drop for ControlThread {
