@@ -99,7 +99,7 @@ impl Object {
     /// A reader of this version that has not read anything yet.
     pub fn reader(self: &Arc<Object>) -> Reader {
         let window = Window::new(self.readers.window_bytes_max);
-        let progress = Progress { window, from_start: true, fetched_to: 0, released_to: 0 };
+        let progress = Progress { window, from_start: false, fetched_to: 0, released_to: 0 };
         Reader { object: self.clone(), progress: Mutex::new(progress) }
     }
 }
@@ -239,12 +239,13 @@ impl Reader {
             let mut until = progress.window.advance(offset, end);
             if until.is_none() {
                 (progress.fetched_to, progress.released_to) = (0, 0);
-                progress.from_start = offset == 0;
+                progress.from_start = false;
                 if self.object.verifier.has_handed_out_to(offset) {
                     progress.from_start = true;
                     until = progress.window.begin_at(offset, end);
                 }
             }
+            progress.from_start |= offset == 0;
             let Some(until) = until else { return Habit::Jumps };
             if progress.fetched_to < offset || offset < progress.released_to {
                 // The first in order after a jump.

@@ -1,12 +1,21 @@
 //! How far ahead of a reader to fetch. Pure.
 //!
-//! A reader who goes in order gets a window that starts small and doubles; one who jumps gets nothing ahead. The
-//! kernel's own read-ahead may deliver requests slightly out of order, so "in order" means within the window.
+//! A reader who goes in order gets a window that starts small and doubles; one who jumps gets nothing ahead. What the
+//! kernel reads ahead it asks for all at once, and two threads that take its requests may take them out of order, the very
+//! first ones, too. So "in order" means within the window, and of requests as large as those, within what the kernel reads
+//! ahead.
 
 use crate::object::limits::MIB;
 
 /// The first window, in bytes: one block, so that a reader who looks at a header costs little.
 const WINDOW_BYTES_FIRST: u64 = MIB;
+
+/// Requests of at least so many bytes may be the kernel's read-ahead. Smaller ones it makes one by one: only what is asked for
+/// at once can be overtaken.
+const AHEAD_BYTES_MIN: u64 = 64 << 10;
+
+/// How far the kernel reads ahead (`fuse/session.rs`), and how far its requests overtake one another, in bytes.
+const OVERTAKEN_BYTES: u64 = 4 * MIB;
 
 /// What one reader has shown of its habits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,8 +43,8 @@ impl Window {
     /// read is out of order.
     pub(super) fn advance(&mut self, start: u64, end: u64) -> Option<u64> {
         let behind = self.next.saturating_sub(start);
-        // Requests of the kernel's read-ahead overtake one another by a few MiB at most.
-        let in_order = start <= self.next + self.bytes / 2 && behind <= self.bytes;
+        let overtaken = if end - start >= AHEAD_BYTES_MIN { OVERTAKEN_BYTES.min(self.bytes_max) } else { 0 };
+        let in_order = start <= self.next + overtaken.max(self.bytes / 2) && behind <= overtaken.max(self.bytes);
         if !in_order {
             *self = Window { next: end, bytes: 0, bytes_max: self.bytes_max };
             return None;
@@ -87,9 +96,18 @@ mod tests {
 
     #[test]
     fn requests_that_overtake_one_another_stay_in_order() {
-        let mut window = Window::new(64 * MIB);
-        for start in [0, 1, 2, 3, 5, 4, 6, 8, 7] {
-            assert!(window.advance(start * MIB, (start + 1) * MIB).is_some(), "{start}");
+        for order in [[0, 1, 2, 3, 5, 4, 6, 8, 7], [1, 0, 2, 3, 4, 5, 6, 7, 8], [3, 2, 1, 0, 7, 6, 5, 4, 8]] {
+            for request in [256 * KIB, MIB] {
+                let mut window = Window::new(64 * MIB);
+                for index in order {
+                    assert!(window.advance(index * request, (index + 1) * request).is_some(), "{index} of {order:?}");
+                }
+            }
         }
+    }
+
+    #[test]
+    fn a_small_request_behind_the_beginning_is_a_jump() {
+        assert_eq!(Window::new(64 * MIB).advance(256 * KIB, 260 * KIB), None);
     }
 }

@@ -250,6 +250,36 @@ async fn the_last_read_tells_that_an_earlier_one_got_damaged_bytes() {
     assert_eq!(rest.err(), Some(FsError::Remote(StoreErrorKind::Corrupted)));
 }
 
+/// What the kernel reads ahead it asks for at once, and the threads that take the requests take them in any order: whichever
+/// piece is damaged, somebody who reads all of the file is told.
+#[tokio::test]
+async fn requests_that_overtake_one_another_are_verified_as_those_in_order() {
+    let len = 1500 * KIB;
+    for piece in [128 * KIB, 256 * KIB, 512 * KIB] {
+        let starts: Vec<usize> = (0..len).step_by(piece).collect();
+        let mut swapped = starts.clone();
+        swapped.swap(0, 1);
+        let reversed: Vec<usize> = starts.iter().rev().copied().collect();
+        for (order, damaged) in [starts, swapped, reversed].iter().flat_map(|order| [1, 2].map(|call| (order, call))) {
+            let bed = Bed::with_faults([Fault::damage_read().from_call(damaged)]);
+            let content = bytes(1, len);
+            bed.bucket.insert("a", content.clone());
+            let file = bed.open("a", READ).await.unwrap();
+            let reads: Vec<_> = order.iter().map(|start| file.read(*start, piece)).collect();
+            let read = join_all(reads).await;
+            let is_right = |(start, read): (&usize, &Result<Vec<u8>, FsError>)| {
+                read.as_ref().is_ok_and(|read| *read == content[*start..len.min(start + piece)])
+            };
+            let told = read.iter().any(|read| *read == Err(FsError::Remote(StoreErrorKind::Corrupted)));
+            assert!(told || order.iter().zip(&read).all(is_right), "piece {damaged} of {order:?}");
+            assert!(
+                bed.bucket.requests().iter().filter(|request| request.op == Op::GetObject).count() <= 6,
+                "{order:?}"
+            );
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_look_into_a_small_file_is_verified() {
     for (len, at) in [(10, 5), (100 * KIB, 70 * KIB), (MIB, 900 * KIB), (MIB, 10)] {
