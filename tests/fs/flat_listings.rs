@@ -190,3 +190,22 @@ async fn a_conflict_shows_in_a_directory_that_was_told_of_before() {
     forget_all(&bed);
     assert_eq!(bed.list(bed.stat("d").await.unwrap().ino).await.len(), 2);
 }
+
+/// The first directory may be all that somebody wants; who goes on is told of the others by what was listed for it.
+#[tokio::test]
+async fn who_wants_something_of_the_first_directory_asks_for_no_other_marker_until_he_goes_on() {
+    let bed = Bed::new();
+    for key in ["a/", "a/f", "b/", "b/f", "c/", "c/f", "d/"] {
+        bed.bucket.insert(key, if key.ends_with('/') { "" } else { "1" });
+    }
+    bed.stat("a/f").await.unwrap();
+    bed.settle().await;
+    let (lists, heads): (Vec<_>, Vec<_>) = bed.take_ops().into_iter().partition(|op| *op == Op::ListObjects);
+    assert_eq!((lists.len(), heads.as_slice()), (2, [Op::HeadObject; 2].as_slice()), "the directory and the file");
+    bed.stat("b").await.unwrap();
+    bed.settle().await;
+    assert_eq!(bed.take_ops(), [Op::HeadObject; 3], "he goes through all of them");
+    bed.stat("c").await.unwrap();
+    bed.stat("d").await.unwrap();
+    assert_eq!(bed.take_ops(), []);
+}

@@ -162,6 +162,11 @@ impl Directory {
         self.stash.insert(name, (asked_at, stashed));
     }
 
+    /// The directories in it that flat listings have told of, and nobody has gone into yet.
+    pub(super) fn stashed(&self) -> impl Iterator<Item = &FileName> {
+        self.stash.keys()
+    }
+
     /// Takes out what a flat listing has said of a directory in it.
     pub(super) fn unstash(&mut self, name: &FileName) -> Option<(SystemTime, Stashed)> {
         let (asked_at, stashed) = self.stash.remove(name)?;

@@ -12,7 +12,17 @@ impl Names {
     /// Finds out about `name`, a directory, and those that follow it in `parent`, with one request, if somebody is going
     /// through them. Returns whether that tells whether it has a marker; if it has none there is nothing more to ask.
     pub(crate) async fn find_markers_ahead(&self, parent: Ino, name: &FileName) -> Result<bool, FsError> {
-        if !self.tree().inodes.goes_through_directories(parent, name) {
+        let (goes_through, told) = {
+            let tree = self.tree();
+            let told = tree.inodes.is_going_through(parent).then(|| tree.inodes.told_with(parent, name));
+            (tree.inodes.goes_through_directories(parent, name), told.unwrap_or_default())
+        };
+        if !told.is_empty() {
+            // A listing for the first of them has told of this one, too, and it turns out that all are wanted.
+            self.prefetch_attributes(parent, told);
+            return Ok(false);
+        }
+        if !goes_through {
             return Ok(false);
         }
         self.list_flat(parent, name).await?;
@@ -57,7 +67,13 @@ impl Names {
                 return Ok(());
             }
             let asked_at = tree.inodes.asked_at(parent, &asked);
-            tree.inodes.stash(parent, first, stashed, asked_at)
+            let mut with_markers = tree.inodes.stash(parent, first, stashed, asked_at);
+            // Who looks up the first directory may want nothing of the others: this request is none more than its own listing
+            // would be, but a HEAD for each would be.
+            if !tree.inodes.is_going_through(parent) {
+                with_markers.retain(|name| name == first);
+            }
+            with_markers
         };
         self.prefetch_attributes(parent, with_markers);
         Ok(())

@@ -61,7 +61,7 @@ impl Inodes {
         self.directory_mut(parent).is_some_and(|directory| directory.visits.ascent.step(name))
     }
 
-    /// Whether somebody who looks up `name`, a directory, goes through those in `parent`.
+    /// Whether somebody who looks up `name`, a directory, goes through those in `parent`, as far as can be told.
     pub(super) fn goes_through_directories(&self, parent: Ino, name: &FileName) -> bool {
         let Some(directory) = self.directory(parent).filter(|directory| !directory.visits.is_flat_useless) else {
             return false;
@@ -69,7 +69,21 @@ impl Inodes {
         let mut directories = directory.children().iter().filter(|(_, entry)| entry.what.is_directory());
         let is_first_of_many =
             directories.next().is_some_and(|(first, _)| first == name) && directories.next().is_some();
-        directory.readers > 0 || directory.visits.walk.is_in_order() || is_first_of_many
+        is_first_of_many || self.is_going_through(parent)
+    }
+
+    /// Whether somebody has shown that he goes through `parent`: he reads it, or has looked up names in order.
+    pub(super) fn is_going_through(&self, parent: Ino) -> bool {
+        self.directory(parent).is_some_and(|directory| directory.readers > 0 || directory.visits.walk.is_in_order())
+    }
+
+    /// The directories of `parent` whose markers are still to be asked for, where a flat listing has told of them, if `name` is
+    /// one of them.
+    pub(super) fn told_with(&self, parent: Ino, name: &FileName) -> Vec<FileName> {
+        let Some(directory) = self.directory(parent) else { return Vec::new() };
+        let lacks_marker = |name: &&FileName| self.lacks_attributes(parent, name) == Some(true);
+        let told: Vec<FileName> = directory.stashed().filter(lacks_marker).cloned().collect();
+        if told.contains(name) { told } else { Vec::new() }
     }
 
     /// Whether somebody who lists `name`, a directory, goes through those in `parent`. Takes note of it.
