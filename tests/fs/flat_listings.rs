@@ -1,12 +1,15 @@
 //! One request that tells of many directories, while this mount changes what is in one of them.
 
+use std::time::{Duration, UNIX_EPOCH};
+
 use cosmount::fs::{AttributeSource, FsOptions, Ino, ROOT};
+use cosmount::object::ObjectAttributes;
 use cosmount::store::testing::{Fault, Gate};
 use cosmount::store::{Op, StoreErrorKind};
 use cosmount::upload::OnConflict;
 use futures_util::poll;
 
-use crate::bed::{Bed, Choices, File, PART, REPLACE, bytes};
+use crate::bed::{Bed, Choices, File, ME, PART, REPLACE, bytes};
 
 /// What this mount does in the directory `f`, in which there are `a`, `old` and an empty directory `d`.
 #[derive(Clone, Copy, Debug)]
@@ -194,18 +197,58 @@ async fn a_conflict_shows_in_a_directory_that_was_told_of_before() {
 /// The first directory may be all that somebody wants; who goes on is told of the others by what was listed for it.
 #[tokio::test]
 async fn who_wants_something_of_the_first_directory_asks_for_no_other_marker_until_he_goes_on() {
+    // With a file between them, too, which who goes through directories alone does not look up.
+    for between in [None, Some("a.txt")] {
+        let bed = Bed::new();
+        for key in ["a/", "a/f", "b/", "b/f", "bare/f", "c/", "c/f", "d/"].into_iter().chain(between) {
+            bed.bucket.insert(key, if key.ends_with('/') { "" } else { "1" });
+        }
+        bed.stat("a/f").await.unwrap();
+        bed.settle().await;
+        let (lists, heads): (Vec<_>, Vec<_>) = bed.take_ops().into_iter().partition(|op| *op == Op::ListObjects);
+        assert_eq!((lists.len(), heads.as_slice()), (2, [Op::HeadObject; 2].as_slice()), "the directory and the file");
+        bed.stat("b").await.unwrap();
+        bed.settle().await;
+        assert_eq!(bed.take_ops(), [Op::HeadObject; 3], "he goes through all of them");
+        for name in ["bare", "c", "d"] {
+            bed.stat(name).await.unwrap();
+        }
+        assert_eq!(bed.take_ops(), []);
+    }
+}
+
+/// What others or this mount have made of a directory since it was listed shows where its marker is asked for late.
+#[tokio::test]
+async fn a_marker_that_is_asked_for_late_is_what_it_is_by_then() {
+    let marked = |mode: &str| {
+        let user = [("mode", mode), ("uid", "7"), ("gid", "8"), ("mtime", "1000000000.5")];
+        ObjectAttributes {
+            user: user.map(|(name, value)| (name.to_owned(), value.to_owned())).into(),
+            ..ObjectAttributes::default()
+        }
+    };
     let bed = Bed::new();
-    for key in ["a/", "a/f", "b/", "b/f", "c/", "c/f", "d/"] {
-        bed.bucket.insert(key, if key.ends_with('/') { "" } else { "1" });
+    for name in ["a", "b", "c", "d", "e"] {
+        bed.bucket.insert_with(&format!("{name}/"), "", &marked("16841"));
+        bed.bucket.insert(&format!("{name}/f"), "1");
     }
     bed.stat("a/f").await.unwrap();
+    bed.bucket.insert_with("b/", "", &marked("16872"));
+    bed.bucket.remove("c/");
+    bed.chmod("d", 0o700).await.unwrap();
+    bed.unlink("e/f").await.unwrap();
+    bed.rmdir("e").await.unwrap();
+    bed.mkdir("e").await.unwrap();
     bed.settle().await;
-    let (lists, heads): (Vec<_>, Vec<_>) = bed.take_ops().into_iter().partition(|op| *op == Op::ListObjects);
-    assert_eq!((lists.len(), heads.as_slice()), (2, [Op::HeadObject; 2].as_slice()), "the directory and the file");
-    bed.stat("b").await.unwrap();
-    bed.settle().await;
-    assert_eq!(bed.take_ops(), [Op::HeadObject; 3], "he goes through all of them");
-    bed.stat("c").await.unwrap();
-    bed.stat("d").await.unwrap();
-    assert_eq!(bed.take_ops(), []);
+    let mut told = Vec::new();
+    for name in ["a", "b", "c", "d", "e"] {
+        let attr = bed.stat(name).await.unwrap();
+        told.push((
+            attr.permissions,
+            attr.owner.uid,
+            attr.mtime == UNIX_EPOCH + Duration::from_millis(1_000_000_000_500),
+        ));
+    }
+    let (bare, ours) = ((FsOptions::default().dir_mode, 0, false), (0o755, ME.uid, false));
+    assert_eq!(told, [(0o711, 7, true), (0o750, 7, true), bare, (0o700, 7, true), ours]);
 }

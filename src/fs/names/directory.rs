@@ -162,9 +162,9 @@ impl Directory {
         self.stash.insert(name, (asked_at, stashed));
     }
 
-    /// The directories in it that flat listings have told of, and nobody has gone into yet.
-    pub(super) fn stashed(&self) -> impl Iterator<Item = &FileName> {
-        self.stash.keys()
+    /// The directories in it of which flat listings have told that they have a marker, and that nobody has gone into yet.
+    pub(super) fn stashed_with_markers(&self) -> impl Iterator<Item = &FileName> {
+        self.stash.iter().filter(|(_, (_, stashed))| stashed.has_marker).map(|(name, _)| name)
     }
 
     /// Takes out what a flat listing has said of a directory in it.

@@ -12,10 +12,9 @@ impl Names {
     /// Finds out about `name`, a directory, and those that follow it in `parent`, with one request, if somebody is going
     /// through them. Returns whether that tells whether it has a marker; if it has none there is nothing more to ask.
     pub(crate) async fn find_markers_ahead(&self, parent: Ino, name: &FileName) -> Result<bool, FsError> {
-        let (goes_through, told) = {
+        let (told, goes_through) = {
             let tree = self.tree();
-            let told = tree.inodes.is_going_through(parent).then(|| tree.inodes.told_with(parent, name));
-            (tree.inodes.goes_through_directories(parent, name), told.unwrap_or_default())
+            (tree.inodes.told_from(parent, name), tree.inodes.goes_through_directories(parent, name))
         };
         if !told.is_empty() {
             // A listing for the first of them has told of this one, too, and it turns out that all are wanted.

@@ -77,13 +77,14 @@ impl Inodes {
         self.directory(parent).is_some_and(|directory| directory.readers > 0 || directory.visits.walk.is_in_order())
     }
 
-    /// The directories of `parent` whose markers are still to be asked for, where a flat listing has told of them, if `name` is
-    /// one of them.
-    pub(super) fn told_with(&self, parent: Ino, name: &FileName) -> Vec<FileName> {
+    /// The directories of `parent` whose markers are still to be asked for, where a flat listing has told that they have one,
+    /// if somebody who looks up `name`, one of them, is going through them: he has shown that, or it is the next of them.
+    pub(super) fn told_from(&self, parent: Ino, name: &FileName) -> Vec<FileName> {
         let Some(directory) = self.directory(parent) else { return Vec::new() };
         let lacks_marker = |name: &&FileName| self.lacks_attributes(parent, name) == Some(true);
-        let told: Vec<FileName> = directory.stashed().filter(lacks_marker).cloned().collect();
-        if told.contains(name) { told } else { Vec::new() }
+        let told: Vec<FileName> = directory.stashed_with_markers().filter(lacks_marker).cloned().collect();
+        let is_next = told.first() == Some(name);
+        if is_next || told.contains(name) && self.is_going_through(parent) { told } else { Vec::new() }
     }
 
     /// Whether somebody who lists `name`, a directory, goes through those in `parent`. Takes note of it.
