@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
+use super::LARGE_BYTES;
 use super::checksums::{Checksums, Noted};
 use super::layout::Layout;
 use super::map::{BlockMap, Maps};
@@ -180,17 +181,18 @@ impl Verifier {
         Handing::Unknown
     }
 
-    /// Whether everything before `end` was handed out, and nobody knows whether that was right.
-    pub(super) fn has_handed_out_to(&self, end: u64) -> bool {
+    /// Whether what was handed out goes on without a gap to `at` and ends in the block of a reader in order that begins there,
+    /// and nobody knows whether it was right: who reads on from there finds out.
+    pub(super) fn has_handed_out_to(&self, at: u64) -> bool {
         let state = self.lock();
         let mut known = 0;
         for (start, len) in state.handed_out.keys() {
-            if known >= end || *start > known {
+            if *start > known {
                 break;
             }
             known = known.max(start + len);
         }
-        known > 0 && known >= end
+        known > 0 && (at..=at.saturating_add(LARGE_BYTES as u64)).contains(&known)
     }
 
     /// Whether all that was handed out is known to be the object's.

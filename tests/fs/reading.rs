@@ -353,6 +353,33 @@ async fn what_the_kernel_has_kept_of_a_damaged_look_is_not_taken_for_the_file() 
     }
 }
 
+/// The kernel drops a page here and there of what it has kept of a look; who reads on behind it is in order.
+#[tokio::test]
+async fn a_page_that_the_kernel_has_dropped_of_a_look_is_fetched_alone() {
+    let bed = Bed::new();
+    let content = bytes(1, 40 * MIB);
+    bed.bucket.insert("a", content.clone());
+    let file = bed.open("a", READ).await.unwrap();
+    for index in 0..20 {
+        file.read(index * MIB, MIB).await.unwrap();
+    }
+    file.close().await.unwrap();
+    bed.settle().await;
+    bed.bucket.forget_requests();
+    let file = bed.open("a", READ).await.unwrap();
+    for at in [7 * MIB + 4 * KIB, 2 * MIB, 11 * MIB] {
+        assert_same(&file.read(at, 4 * KIB).await.unwrap(), &content[at..at + 4 * KIB]);
+    }
+    bed.settle().await;
+    assert!(ranges_read(&bed).iter().all(|(start, end)| end - start == 64 << 10), "{:?}", ranges_read(&bed));
+    bed.bucket.forget_requests();
+    file.read(20 * MIB, 128 * KIB).await.unwrap();
+    bed.settle().await;
+    let ranges = ranges_read(&bed);
+    assert_eq!((ranges.len(), ranges[0].0), (1, 20 << 20));
+    assert!(ranges[0].1 > 21 << 20, "he is expected to go on: {ranges:?}");
+}
+
 /// A reader in order lets go of what is behind it. Whoever reads that once more gets it from another request, which may
 /// be the damaged one, and what is learned of the whole must not be that.
 #[tokio::test]

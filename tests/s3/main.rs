@@ -8,6 +8,7 @@
 mod conventions;
 mod model;
 mod racing;
+mod reading;
 mod serving;
 
 use std::fs::File;

@@ -14,7 +14,7 @@ impl Bed {
     }
 
     /// What a client prints that has to succeed.
-    fn told(&self, program: &str, arguments: &[&str]) -> String {
+    pub(crate) fn told(&self, program: &str, arguments: &[&str]) -> String {
         let output = self.client(program, arguments);
         let (told, error) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
         assert!(output.status.success(), "{program} {arguments:?}\n{told}\n{error}");
