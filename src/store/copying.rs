@@ -4,9 +4,9 @@
 //! answer was lost is looked for: it is there if the target has the source's bytes and the metadata that were asked for.
 
 use super::session::{Done, Request, Session};
-use super::{Body, Copied, CopyRequest, Overwrite, Published, StoreError, StoreErrorKind};
+use super::{Body, Copied, CopyRequest, Op, Overwrite, Published, Source, StoreError, StoreErrorKind};
 use super::{complete, sending};
-use crate::object::{Crc64, ObjectAttributes, ObjectHead, Tags};
+use crate::object::{Crc64, ETag, ObjectAttributes, ObjectHead, Tags};
 use crate::wire::answer::CopyObjectResult;
 use crate::wire::condition::Conditions;
 use crate::wire::copy_source::CopySource;
@@ -22,8 +22,30 @@ pub(super) async fn copy(session: &Session, from: CopySource, wanted: &CopyReque
         {
             put_marker(session, wanted).await.map_err(|_| error)
         }
+        // What is copied onto itself is not the version any more that it was to be.
+        Ok(copied) if wanted.source.key != wanted.key => {
+            expect_pinned(session, Op::CopyObject, &wanted.source, Some(&copied.etag)).await?;
+            Ok(copied)
+        }
         copied => copied,
     }
+}
+
+/// Makes sure that a copy was made of the version of which it was to be. A service that tells no checksums may look past that, and
+/// nothing else would show that other bytes were copied. `made` is the version of the copy: that of its source where that is a
+/// digest of all bytes.
+pub(super) async fn expect_pinned(
+    session: &Session,
+    op: Op,
+    source: &Source,
+    made: Option<&ETag>,
+) -> Result<(), StoreError> {
+    let pinned = source.if_match.as_ref().filter(|pinned| made != Some(*pinned));
+    let Some(pinned) = pinned.filter(|_| session.vouching().is_known() == Some(false)) else { return Ok(()) };
+    if complete::head(session, &source.key).await?.etag == *pinned {
+        return Ok(());
+    }
+    Err(StoreError::new(StoreErrorKind::Changed, op, source.key.as_str(), "another version may have been copied"))
 }
 
 /// Makes a directory's marker of another one, if that is there: a service that keeps directories as such copies no object that

@@ -370,6 +370,7 @@ impl ObjectStore for HttpStore {
             passed: BTreeMap::new(),
         }));
         let result = self.session.ask(&request, CopyPartResult::decode).await.map_err(about_the_number)?;
+        copying::expect_pinned(&self.session, Op::UploadPartCopy, source, None).await?;
         let crc64 = self.session.dialect().own_checksum(result.crc64);
         Ok(UploadedPart { etag: result.etag, size: range.len(), crc64 })
     }

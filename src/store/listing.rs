@@ -74,7 +74,7 @@ pub(super) async fn page(session: &Session, listings: &Listings, wanted: ListReq
     let next_marker = next_marker(&result);
     if result.is_truncated {
         // A listing that does not get on would be asked for without end.
-        if next_marker.is_none() || next_marker <= wanted.marker {
+        if !leads_on(&result, next_marker.as_deref(), &wanted, session.dialect().may_keep_directories()) {
             return Err(request.error(StoreErrorKind::Protocol, "a page of a listing that leads nowhere"));
         }
         let Length { mut pages, mut short } = listings.before(&wanted);
@@ -109,6 +109,19 @@ fn next_marker(result: &ListBucketResult) -> Option<String> {
     let keys = result.contents.iter().map(|object| &object.key).chain(&result.common_prefixes);
     let last_key = keys.filter(|key| !key.contains(UNREADABLE)).max();
     result.next_marker.clone().or_else(|| last_key.cloned())
+}
+
+/// Whether the next page can be had, and it is known what is on this one. Where directories may be kept as such, what is in them may come
+/// before names that are less, so that only what stands still is certain to lead nowhere; but then it has to go on from a name of
+/// the page.
+fn leads_on(result: &ListBucketResult, next: Option<&str>, wanted: &ListRequest, by_directories: bool) -> bool {
+    let Some(next) = next else { return false };
+    if !by_directories {
+        return Some(next) > wanted.marker.as_deref();
+    }
+    let mut names = result.contents.iter().map(|object| &object.key).chain(&result.common_prefixes).peekable();
+    let goes_on_from_name = names.peek().is_none() || names.any(|name| next.starts_with(name.as_str()));
+    goes_on_from_name && next.starts_with(&wanted.prefix) && Some(next) != wanted.marker.as_deref()
 }
 
 /// Judges whatever may come as a page, as [`page`] does. For fuzzing.
@@ -164,6 +177,28 @@ mod tests {
             common_prefixes: prefixes.iter().map(|&prefix| prefix.to_owned()).collect(),
             ..ListBucketResult::default()
         }
+    }
+
+    #[test]
+    fn a_page_leads_on_behind_its_marker_or_from_one_of_its_names() {
+        let wanted = ListRequest { prefix: "d/".into(), delimited: true, marker: Some("d/a/".into()), max_keys: None };
+        let page = result(&["d/a.txt"], &["d/b/"]);
+        // What is next, in byte order, and by directories.
+        let table = [
+            (Some("d/b/"), true, true),
+            (Some("d/a.txt"), false, true),
+            (Some("d/b/[cached]"), true, true),
+            (Some("d/a/"), false, false),
+            (Some("d/c"), true, false),
+            (Some("f81d4fae"), true, false),
+            (None, false, false),
+        ];
+        for (next, in_order, by_directories) in table {
+            assert_eq!(leads_on(&page, next, &wanted, false), in_order, "{next:?}");
+            assert_eq!(leads_on(&page, next, &wanted, true), by_directories, "{next:?}");
+        }
+        assert!(leads_on(&result(&[], &[]), Some("d/c"), &wanted, true), "a page may be empty");
+        assert!(!leads_on(&result(&[], &[]), Some("f81d4fae"), &wanted, true));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use crate::wire::operation::{ListMultipartUploads, ListParts, Operation};
 
 /// The unfinished uploads whose keys begin with `prefix`, all pages.
 pub(super) async fn listed(session: &Session, prefix: &str) -> Result<Vec<ListedUpload>, StoreError> {
-    let mut listed = Vec::new();
+    let mut listed: Vec<ListedUpload> = Vec::new();
     let mut page = ListMultipartUploads { prefix: prefix.to_owned(), ..ListMultipartUploads::default() };
     for _ in 0..PAGES_MAX {
         let request = Request::new(&Operation::ListMultipartUploads(page.clone())).about(prefix);
@@ -20,6 +20,8 @@ pub(super) async fn listed(session: &Session, prefix: &str) -> Result<Vec<Listed
             initiated: upload.initiated,
         }));
         if !result.is_truncated {
+            // Some services tell them as they were begun.
+            listed.sort_by(|one, other| one.key.cmp(&other.key));
             return Ok(listed);
         }
         let next = (result.next_key_marker.unwrap_or_default(), result.next_upload_id_marker.unwrap_or_default());
