@@ -104,40 +104,24 @@ async fn served(options: ServerOptions, keep: impl Any + Send + Sync) -> Bed {
     Bed { store: Arc::new(store), options: Some(options), _keep: Some(Box::new(keep)) }
 }
 
-macro_rules! every_behaviour {
-    ($($store:ident),+) => { $(mod $store { every_behaviour!(@ $store
-        a_bucket_that_is_there_answers
-        what_was_put_is_what_is_read
-        an_empty_object_is_an_object
-        ranges_are_exact_and_clipped_at_the_end
-        what_is_not_there_is_not_found
-        another_version_than_the_pinned_one_is_changed
-        bytes_that_arrive_otherwise_are_corrupted
-        awkward_keys_are_keys
-        listings_are_in_byte_order_and_in_pages
-        delimited_listings_gather_common_prefixes
-        a_listing_says_what_head_says
-        a_copy_has_the_bytes_and_the_metadata_or_new_ones
-        class_tags_and_encryption_are_kept
-        an_upload_makes_one_object_of_its_parts
-        a_small_part_may_be_the_only_one
-        complete_refuses_parts_that_are_not_there
-        an_aborted_upload_is_gone
-        unfinished_uploads_are_listed_with_their_parts
-        a_part_can_be_a_range_of_an_object
-        parts_may_go_up_side_by_side
-        many_objects_are_removed_at_once
-    ); })+ };
-    (@ $store:ident $($behaviour:ident)+) => { $(
+/// A test of each behaviour, on a store of its own.
+macro_rules! tests {
+    (($store:ident) $($behaviour:ident)+) => { mod $store { $(
         #[tokio::test]
         async fn $behaviour() {
             let bed = super::$store().await;
             super::suite::$behaviour(&bed.store).await;
         }
-    )+ };
+    )+ } };
 }
 
-every_behaviour!(memory, fault_free, notifying, journaled, http_in_memory, http_on_disk, http_s3);
+suite::every_behaviour!(tests(memory));
+suite::every_behaviour!(tests(fault_free));
+suite::every_behaviour!(tests(notifying));
+suite::every_behaviour!(tests(journaled));
+suite::every_behaviour!(tests(http_in_memory));
+suite::every_behaviour!(tests(http_on_disk));
+suite::every_behaviour!(tests(http_s3));
 
 /// The service refuses before it has read the body; the client must hear why and not a broken connection.
 #[tokio::test]

@@ -16,13 +16,55 @@ use cosmount::store::{
 };
 use futures_util::TryStreamExt;
 
+/// Hands the names of all behaviours to the macro `$then`, behind what else it is given.
+macro_rules! every_behaviour {
+    ($then:ident $given:tt) => {
+        $then! { $given
+            a_bucket_that_is_there_answers
+            what_was_put_is_what_is_read
+            the_checksum_of_an_object_is_told
+            an_empty_object_is_an_object
+            ranges_are_exact_and_clipped_at_the_end
+            what_is_not_there_is_not_found
+            another_version_than_the_pinned_one_is_changed
+            bytes_that_arrive_otherwise_are_corrupted
+            an_object_of_parts_with_another_checksum_is_corrupted
+            awkward_keys_are_keys
+            keys_may_be_long
+            keys_may_end_in_a_slash
+            keys_may_have_dots_for_directories
+            keys_may_have_empty_names
+            keys_may_have_backslashes
+            keys_may_have_control_characters
+            listings_are_in_byte_order
+            listings_come_in_pages
+            delimited_listings_gather_common_prefixes
+            names_and_prefixes_of_a_page_count_together
+            a_listing_says_what_head_says
+            a_copy_has_the_bytes_and_the_metadata_or_new_ones
+            tags_are_kept
+            class_and_encryption_are_kept
+            an_upload_makes_one_object_of_its_parts
+            a_small_part_may_be_the_only_one
+            complete_refuses_parts_that_are_not_there
+            an_aborted_upload_is_gone
+            who_goes_on_with_an_upload_that_is_over_is_told_so
+            unfinished_uploads_are_listed
+            parts_of_an_unfinished_upload_are_listed
+            an_unfinished_upload_says_when_it_was_begun
+            a_part_can_be_a_range_of_an_object
+            a_range_beyond_the_end_is_refused
+            parts_may_go_up_side_by_side
+            many_objects_are_removed_at_once
+        }
+    };
+}
+pub(crate) use every_behaviour;
+
 type Store<'a> = &'a Arc<dyn ObjectStore>;
 
-/// The smallest part that is not the last.
-const PART: usize = 1 << 20;
-
 /// Keys that stumble over escaping, normalising or XML somewhere.
-const AWKWARD: [&str; 20] = [
+const AWKWARD: [&str; 12] = [
     "plain",
     "with space",
     "a+b",
@@ -33,23 +75,15 @@ const AWKWARD: [&str; 20] = [
     "semi;colon=a&b",
     "腾讯云/对象.txt",
     "emoji😀",
-    "a//b",
-    "trailing/",
-    "dir/./x",
-    "dir/../x",
-    "ends/..",
     "tilde~_-.(!*)",
-    "back\\slash",
-    "new\nline\ttab",
-    "control\u{1}\u{7f}",
     " both sides ",
 ];
 
-fn key(text: &str) -> ObjectKey {
+pub(crate) fn key(text: &str) -> ObjectKey {
     ObjectKey::new(text).unwrap()
 }
 
-fn number(number: u64) -> PartNumber {
+pub(crate) fn number(number: u64) -> PartNumber {
     PartNumber::new(number).unwrap()
 }
 
@@ -63,12 +97,17 @@ fn pieces(bytes: &[u8]) -> Body {
     bytes.chunks(77_777).map(Bytes::copy_from_slice).collect()
 }
 
+/// The smallest part that is not the last, in bytes.
+fn part_bytes(store: Store<'_>) -> usize {
+    store.limits().part_bytes_min as usize
+}
+
 /// The checksum that the service tells of these bytes, or would.
-fn sum(store: Store<'_>, bytes: &[u8]) -> Crc64 {
+pub(crate) fn sum(store: Store<'_>, bytes: &[u8]) -> Crc64 {
     store.limits().checksum.of(bytes)
 }
 
-async fn put(store: Store<'_>, name: &str, bytes: &[u8]) -> Published {
+pub(crate) async fn put(store: Store<'_>, name: &str, bytes: &[u8]) -> Published {
     let attributes = ObjectAttributes::default();
     store.put(&key(name), pieces(bytes), sum(store, bytes), &attributes).await.unwrap()
 }
@@ -90,19 +129,19 @@ fn range_of(name: &str, start: u64, end: u64) -> GetRequest {
     GetRequest { range: ByteRange::new(start, end), ..whole(name) }
 }
 
-async fn bytes_of(store: Store<'_>, name: &str) -> Vec<u8> {
+pub(crate) async fn bytes_of(store: Store<'_>, name: &str) -> Vec<u8> {
     read(store, whole(name)).await.unwrap().1
 }
 
-fn kind<T: std::fmt::Debug>(answer: Result<T, StoreError>) -> StoreErrorKind {
+pub(crate) fn kind<T: std::fmt::Debug>(answer: Result<T, StoreError>) -> StoreErrorKind {
     answer.unwrap_err().kind
 }
 
-async fn send(store: Store<'_>, name: &str, upload: &UploadId, part: u64, bytes: &[u8]) -> UploadedPart {
+pub(crate) async fn send(store: Store<'_>, name: &str, upload: &UploadId, part: u64, bytes: &[u8]) -> UploadedPart {
     store.upload_part(&key(name), upload, number(part), pieces(bytes), sum(store, bytes)).await.unwrap()
 }
 
-async fn begin(store: Store<'_>, name: &str) -> UploadId {
+pub(crate) async fn begin(store: Store<'_>, name: &str) -> UploadId {
     store.initiate(&key(name), &ObjectAttributes::default()).await.unwrap().upload
 }
 
@@ -119,7 +158,8 @@ pub(crate) async fn a_bucket_that_is_there_answers(store: Store<'_>) {
 }
 
 pub(crate) async fn what_was_put_is_what_is_read(store: Store<'_>) {
-    let bytes = pattern(1, 3 * PART + 17);
+    let size = part_bytes(store);
+    let bytes = pattern(1, 3 * size + 17);
     let before = SystemTime::now();
     let crc64 = sum(store, &bytes);
     let published = store.put(&key("put/a"), pieces(&bytes), crc64, &attributes("33188")).await.unwrap();
@@ -127,7 +167,7 @@ pub(crate) async fn what_was_put_is_what_is_read(store: Store<'_>) {
 
     let head = store.head(&key("put/a")).await.unwrap();
     assert_eq!((head.size, &head.etag), (bytes.len() as u64, &published.etag));
-    assert_eq!(head.crc64, Some(crc64));
+    assert!(head.crc64.is_none_or(|told| told == crc64));
     assert_eq!(head.attributes, attributes("33188"));
     let slack = Duration::from_secs(2);
     assert!(head.last_modified > before - slack && head.last_modified < SystemTime::now() + slack);
@@ -138,6 +178,19 @@ pub(crate) async fn what_was_put_is_what_is_read(store: Store<'_>) {
 
     put(store, "put/a", b"new").await;
     assert_eq!(bytes_of(store, "put/a").await, b"new");
+}
+
+pub(crate) async fn the_checksum_of_an_object_is_told(store: Store<'_>) {
+    let bytes = pattern(20, 70_000);
+    put(store, "told/put", &bytes).await;
+    let upload = begin(store, "told/parts").await;
+    let part = send(store, "told/parts", &upload, 1, &bytes).await;
+    assert_eq!(part.crc64, Some(sum(store, &bytes)));
+    let size = bytes.len() as u64;
+    store.complete(&key("told/parts"), &upload, &[part.etag], size, Some(sum(store, &bytes))).await.unwrap();
+    for name in ["told/put", "told/parts"] {
+        assert_eq!(store.head(&key(name)).await.unwrap().crc64, Some(sum(store, &bytes)), "{name}");
+    }
 }
 
 pub(crate) async fn an_empty_object_is_an_object(store: Store<'_>) {
@@ -180,7 +233,7 @@ pub(crate) async fn another_version_than_the_pinned_one_is_changed(store: Store<
     let old = put(store, "pinned", &pattern(3, 5000)).await.etag;
     let source = |if_match: &ETag| Source { key: key("pinned"), if_match: Some(if_match.clone()) };
     let get = |if_match: &ETag| GetRequest { if_match: Some(if_match.clone()), ..range_of("pinned", 10, 20) };
-    let copy = |if_match: &ETag| CopyRequest::new(source(if_match), key("pinned/copy"));
+    let copy = |if_match: &ETag| CopyRequest::new(source(if_match), key("pinned-copy"));
     assert!(read(store, get(&old)).await.is_ok());
     assert!(store.copy(copy(&old)).await.is_ok());
 
@@ -188,11 +241,11 @@ pub(crate) async fn another_version_than_the_pinned_one_is_changed(store: Store<
     assert_ne!(old, new);
     assert_eq!(kind(read(store, get(&old)).await), StoreErrorKind::Changed);
     assert_eq!(kind(store.copy(copy(&old)).await), StoreErrorKind::Changed);
-    let upload = begin(store, "pinned/parts").await;
+    let upload = begin(store, "pinned-parts").await;
     let range = ByteRange::new(0, 10).unwrap();
-    let part = store.upload_part_copy(&key("pinned/parts"), &upload, number(1), &source(&old), range).await;
+    let part = store.upload_part_copy(&key("pinned-parts"), &upload, number(1), &source(&old), range).await;
     assert_eq!(kind(part), StoreErrorKind::Changed);
-    store.abort(&key("pinned/parts"), &upload).await.unwrap();
+    store.abort(&key("pinned-parts"), &upload).await.unwrap();
     assert!(read(store, get(&new)).await.is_ok());
 }
 
@@ -205,39 +258,74 @@ pub(crate) async fn bytes_that_arrive_otherwise_are_corrupted(store: Store<'_>) 
     let upload = begin(store, "corrupted").await;
     let answer = store.upload_part(&key("corrupted"), &upload, number(1), body.clone(), wrong).await;
     assert_eq!(kind(answer), StoreErrorKind::Corrupted);
-    let part = store.upload_part(&key("corrupted"), &upload, number(1), body, sum(store, b"bytes")).await.unwrap();
-    let answer = store.complete(&key("corrupted"), &upload, &[part.etag], 5, Some(wrong)).await;
+    store.abort(&key("corrupted"), &upload).await.unwrap();
+}
+
+pub(crate) async fn an_object_of_parts_with_another_checksum_is_corrupted(store: Store<'_>) {
+    let wrong = Crc64(sum(store, b"bytes").0 ^ 1);
+    let upload = begin(store, "mismatched").await;
+    let part = send(store, "mismatched", &upload, 1, b"bytes").await;
+    let answer = store.complete(&key("mismatched"), &upload, &[part.etag], 5, Some(wrong)).await;
     assert_eq!(kind(answer), StoreErrorKind::Corrupted);
 }
 
 pub(crate) async fn awkward_keys_are_keys(store: Store<'_>) {
-    let longest = format!("awkward/{}", "长".repeat((850 - 8) / 3));
-    let names: Vec<String> = AWKWARD.iter().map(|name| format!("awkward/{name}")).chain([longest]).collect();
+    are_keys(store, "awkward", AWKWARD).await;
+}
+
+pub(crate) async fn keys_may_be_long(store: Store<'_>) {
+    are_keys(store, "long", ["长".repeat((850 - 5) / 3).as_str()]).await;
+}
+
+pub(crate) async fn keys_may_end_in_a_slash(store: Store<'_>) {
+    are_keys(store, "slashed", ["trailing/"]).await;
+}
+
+pub(crate) async fn keys_may_have_dots_for_directories(store: Store<'_>) {
+    are_keys(store, "dots", ["dir/./x", "dir/../x", "ends/.."]).await;
+}
+
+pub(crate) async fn keys_may_have_empty_names(store: Store<'_>) {
+    are_keys(store, "empty", ["a//b", "/x"]).await;
+}
+
+pub(crate) async fn keys_may_have_backslashes(store: Store<'_>) {
+    are_keys(store, "back", ["back\\slash"]).await;
+}
+
+pub(crate) async fn keys_may_have_control_characters(store: Store<'_>) {
+    are_keys(store, "control", ["new\nline\ttab", "control\u{1}\u{7f}"]).await;
+}
+
+/// Does with objects of these names, below `place`, what is done with others.
+async fn are_keys<'a>(store: Store<'_>, place: &str, names: impl IntoIterator<Item = &'a str>) {
+    let names: Vec<String> = names.into_iter().map(|name| format!("{place}/{name}")).collect();
     for (index, name) in names.iter().enumerate() {
         put(store, name, &pattern(index as u8, 100 + index)).await;
     }
-    let page = list(store, "awkward/", false, None, None).await;
-    let mut sorted = names.clone();
+    let page = list(store, &format!("{place}/"), false, None, None).await;
+    let (mut listed, mut sorted) = (keys(&page), names.clone());
+    listed.sort();
     sorted.sort();
-    assert_eq!(keys(&page), sorted);
+    assert_eq!(listed, sorted);
     for (index, name) in names.iter().enumerate() {
         let bytes = pattern(index as u8, 100 + index);
         assert_eq!(bytes_of(store, name).await, bytes, "{name:?}");
         assert_eq!(store.head(&key(name)).await.unwrap().size, bytes.len() as u64, "{name:?}");
-        let copied = format!("awkward2/{}", name.get(..name.len().min(800)).unwrap_or("long"));
+        let copied = format!("{place}2/{}", name.get(..name.len().min(800)).unwrap_or("long"));
         let source = Source { key: key(name), if_match: None };
         store.copy(CopyRequest::new(source, key(&copied))).await.unwrap();
         assert_eq!(bytes_of(store, &copied).await, bytes, "{name:?}");
         let upload = begin(store, name).await;
         store.abort(&key(name), &upload).await.unwrap();
     }
-    let (single, many) = names.split_at(5);
+    let (single, many) = names.split_at(names.len().min(5));
     for name in single {
         store.delete(&key(name)).await.unwrap();
     }
     let many: Vec<ObjectKey> = many.iter().map(|name| key(name)).collect();
     assert_eq!(store.delete_many(&many).await.unwrap().len(), 0);
-    assert_eq!(keys(&list(store, "awkward/", false, None, None).await), Vec::<String>::new());
+    assert_eq!(keys(&list(store, &format!("{place}/"), false, None, None).await), Vec::<String>::new());
 }
 
 async fn list(
@@ -255,55 +343,74 @@ fn keys(page: &ListPage) -> Vec<String> {
     page.objects.iter().map(|object| object.key.clone()).collect()
 }
 
-pub(crate) async fn listings_are_in_byte_order_and_in_pages(store: Store<'_>) {
+/// All keys of a listing in pages of `size`, and all prefixes.
+pub(crate) async fn in_pages(
+    store: Store<'_>,
+    prefix: &str,
+    delimited: bool,
+    size: u16,
+) -> (Vec<String>, Vec<ListPage>) {
+    let (mut seen, mut pages, mut marker) = (Vec::new(), Vec::new(), None::<String>);
+    loop {
+        let page = list(store, prefix, delimited, marker.as_deref(), Some(size)).await;
+        seen.extend(keys(&page));
+        seen.extend(page.prefixes.iter().cloned());
+        marker.clone_from(&page.next_marker);
+        pages.push(page);
+        if marker.is_none() {
+            return (seen, pages);
+        }
+    }
+}
+
+pub(crate) async fn listings_are_in_byte_order(store: Store<'_>) {
     for name in ["b", "a", "a/1", "a/2", "a.txt", "é", "c/x/y", "B"] {
         put(store, &format!("list/{name}"), name.as_bytes()).await;
     }
     let all = ["B", "a", "a.txt", "a/1", "a/2", "b", "c/x/y", "é"].map(|name| format!("list/{name}"));
     assert_eq!(keys(&list(store, "list/", false, None, None).await), all);
-    for size in 1..=9 {
-        let (mut seen, mut marker) = (Vec::new(), None::<String>);
-        loop {
-            let page = list(store, "list/", false, marker.as_deref(), Some(size)).await;
-            assert!(page.objects.len() <= usize::from(size));
-            seen.extend(keys(&page));
-            marker = page.next_marker;
-            if marker.is_none() {
-                break;
-            }
-        }
-        assert_eq!(seen, all, "in pages of {size}");
-    }
-    assert_eq!(keys(&list(store, "list/a/", false, None, None).await), ["list/a/1", "list/a/2"]);
-    assert_eq!(keys(&list(store, "list/b", false, None, None).await), ["list/b"]);
     assert_eq!(keys(&list(store, "list/a", false, Some("list/a.txt"), None).await), ["list/a/1", "list/a/2"]);
-    assert_eq!(list(store, "list/nothing", true, None, None).await, ListPage::default());
+}
+
+pub(crate) async fn listings_come_in_pages(store: Store<'_>) {
+    let names = ["B", "a", "a/1", "a/2", "b", "c/x/y", "é"].map(|name| format!("pages/{name}"));
+    for name in &names {
+        put(store, name, name.as_bytes()).await;
+    }
+    for size in 1..=8 {
+        let (seen, pages) = in_pages(store, "pages/", false, size).await;
+        assert!(pages.iter().all(|page| page.objects.len() <= usize::from(size)), "{pages:?}");
+        assert_eq!(seen, names, "in pages of {size}");
+    }
+    assert_eq!(keys(&list(store, "pages/a/", false, None, None).await), ["pages/a/1", "pages/a/2"]);
+    assert_eq!(keys(&list(store, "pages/b", false, None, None).await), ["pages/b"]);
+    assert_eq!(list(store, "pages/nothing", true, None, None).await, ListPage::default());
+}
+
+/// Makes a few objects, of which `b/` stands for a directory.
+async fn put_tree(store: Store<'_>, place: &str) {
+    for name in ["a", "a/1", "a/2", "a0", "b/", "b/c", "d/e/f"] {
+        put(store, &format!("{place}/{name}"), if name.ends_with('/') { b"" } else { name.as_bytes() }).await;
+    }
 }
 
 pub(crate) async fn delimited_listings_gather_common_prefixes(store: Store<'_>) {
-    for name in ["a", "a/1", "a/2", "a0", "b/", "b/c", "d/e/f"] {
-        put(store, &format!("tree/{name}"), name.as_bytes()).await;
-    }
+    put_tree(store, "tree").await;
     let page = list(store, "tree/", true, None, None).await;
     assert_eq!(keys(&page), ["tree/a", "tree/a0"]);
     assert_eq!(page.prefixes, ["tree/a/", "tree/b/", "tree/d/"]);
     assert_eq!(page.next_marker, None);
     let page = list(store, "tree/b/", true, None, None).await;
     assert_eq!((keys(&page), page.prefixes), (vec!["tree/b/".to_owned(), "tree/b/c".to_owned()], vec![]));
+}
+
+pub(crate) async fn names_and_prefixes_of_a_page_count_together(store: Store<'_>) {
+    put_tree(store, "count").await;
     for size in 1..=6 {
-        let (mut seen, mut marker) = (Vec::new(), None::<String>);
-        loop {
-            let page = list(store, "tree/", true, marker.as_deref(), Some(size)).await;
-            assert!(page.objects.len() + page.prefixes.len() <= usize::from(size), "both count");
-            seen.extend(keys(&page));
-            seen.extend(page.prefixes);
-            marker = page.next_marker;
-            if marker.is_none() {
-                break;
-            }
-        }
+        let (mut seen, pages) = in_pages(store, "count/", true, size).await;
+        assert!(pages.iter().all(|page| page.objects.len() + page.prefixes.len() <= usize::from(size)), "{pages:?}");
         seen.sort();
-        assert_eq!(seen, ["a", "a/", "a0", "b/", "d/"].map(|name| format!("tree/{name}")), "in pages of {size}");
+        assert_eq!(seen, ["a", "a/", "a0", "b/", "d/"].map(|name| format!("count/{name}")), "in pages of {size}");
     }
 }
 
@@ -345,14 +452,40 @@ pub(crate) async fn a_copy_has_the_bytes_and_the_metadata_or_new_ones(store: Sto
     assert_eq!(bytes_of(store, "copy/from").await, bytes);
 }
 
-/// Which is told of its tags and its access list is little: their owner may be another than who reads.
-pub(crate) async fn class_tags_and_encryption_are_kept(store: Store<'_>) {
+/// Of which a HEAD tells little: their owner may be another than who reads.
+pub(crate) async fn tags_are_kept(store: Store<'_>) {
+    let given = ObjectAttributes { tags: Tags::Are("a=1&b=x%20y".into()), ..attributes("1") };
+    store.put(&key("tags/put"), pieces(b"x"), sum(store, b"x"), &given).await.unwrap();
+    let upload = store.initiate(&key("tags/parts"), &given).await.unwrap().upload;
+    let part = send(store, "tags/parts", &upload, 1, b"x").await;
+    store.complete(&key("tags/parts"), &upload, &[part.etag], 1, Some(sum(store, b"x"))).await.unwrap();
+    for name in ["tags/put", "tags/parts"] {
+        assert_eq!(store.tags(&key(name)).await.unwrap(), given.tags, "{name}");
+    }
+    // A copy has the tags of its source, whatever of its metadata is replaced.
+    let source = Source { key: key("tags/put"), if_match: None };
+    let copy = |to: &str, replace| CopyRequest { replace, ..CopyRequest::new(source.clone(), key(to)) };
+    store.copy(copy("tags/copy", None)).await.unwrap();
+    assert_eq!(store.tags(&key("tags/copy")).await.unwrap(), given.tags);
+    let unread = ObjectAttributes { tags: Tags::Unread, ..given };
+    store.copy(copy("tags/again", Some(unread.clone()))).await.unwrap();
+    assert_eq!(store.tags(&key("tags/again")).await.unwrap(), Tags::Are("a=1&b=x%20y".into()));
+    let other = ObjectAttributes { tags: Tags::Are("c=3".into()), ..unread };
+    store.copy(copy("tags/other", Some(other.clone()))).await.unwrap();
+    assert_eq!(store.tags(&key("tags/other")).await.unwrap(), other.tags);
+    put(store, "tags/plain", b"x").await;
+    assert_eq!(store.tags(&key("tags/plain")).await.unwrap(), Tags::None);
+    assert_eq!(kind(store.tags(&key("tags/none")).await), StoreErrorKind::NotFound);
+}
+
+/// And an access list, which no HEAD tells.
+pub(crate) async fn class_and_encryption_are_kept(store: Store<'_>) {
     let encryption = |algorithm: &str| Some(Encryption { algorithm: algorithm.into(), kms_key: None });
     let given = ObjectAttributes {
         content_language: Some("de".into()),
         storage_class: Some("STANDARD_IA".into()),
         protection: Protection { acl: Some("private".into()), encryption: encryption(Encryption::OF_COS) },
-        tags: Tags::Are("a=1&b=x%20y".into()),
+        tags: Tags::Are("a=1".into()),
         ..attributes("1")
     };
     let told = ObjectAttributes {
@@ -366,9 +499,8 @@ pub(crate) async fn class_tags_and_encryption_are_kept(store: Store<'_>) {
     store.complete(&key("kept/parts"), &upload, &[part.etag], 1, Some(sum(store, b"x"))).await.unwrap();
     for name in ["kept/put", "kept/parts"] {
         assert_eq!(store.head(&key(name)).await.unwrap().attributes, told, "{name}");
-        assert_eq!(store.tags(&key(name)).await.unwrap(), given.tags, "{name}");
     }
-    // A copy has the tags of its source, whatever of its metadata is replaced, and of the rest what it is given.
+    // A copy has of all this what it is given.
     let source = Source { key: key("kept/put"), if_match: None };
     let copy = |to: &str, replace| CopyRequest { replace, ..CopyRequest::new(source.clone(), key(to)) };
     store.copy(copy("kept/copy", None)).await.unwrap();
@@ -376,30 +508,26 @@ pub(crate) async fn class_tags_and_encryption_are_kept(store: Store<'_>) {
     assert_eq!(store.head(&key("kept/copy")).await.unwrap().attributes, plain);
     store.copy(copy("kept/again", Some(told.clone()))).await.unwrap();
     assert_eq!(store.head(&key("kept/again")).await.unwrap().attributes, told);
-    assert_eq!(store.tags(&key("kept/again")).await.unwrap(), given.tags);
-    store.copy(copy("kept/other", Some(ObjectAttributes { tags: Tags::Are("c=3".into()), ..told }))).await.unwrap();
-    assert_eq!(store.tags(&key("kept/other")).await.unwrap(), Tags::Are("c=3".into()));
     let kms = ObjectAttributes {
         protection: Protection { acl: None, encryption: encryption(Encryption::OF_KMS) },
         ..ObjectAttributes::default()
     };
     store.put(&key("kept/kms"), pieces(b"x"), sum(store, b"x"), &kms).await.unwrap();
     assert_eq!(store.head(&key("kept/kms")).await.unwrap().attributes.protection, kms.protection);
-    put(store, "kept/plain", b"x").await;
-    assert_eq!(store.tags(&key("kept/plain")).await.unwrap(), Tags::None);
-    assert_eq!(kind(store.tags(&key("kept/none")).await), StoreErrorKind::NotFound);
 }
 
 pub(crate) async fn an_upload_makes_one_object_of_its_parts(store: Store<'_>) {
+    let size = part_bytes(store);
     let name = "multi/object";
-    let (one, two, three) = (pattern(7, PART), pattern(8, PART + 1), pattern(9, 5));
+    let (one, two, three) = (pattern(7, size), pattern(8, size + 1), pattern(9, 5));
     let upload = store.initiate(&key(name), &attributes("33188")).await.unwrap().upload;
     let last = send(store, name, &upload, 3, &three).await;
     let overwritten = send(store, name, &upload, 2, &one).await;
     let first = send(store, name, &upload, 1, &one).await;
     let second = send(store, name, &upload, 2, &two).await;
     assert_ne!(overwritten.etag, second.etag);
-    assert_eq!((second.size, second.crc64), (two.len() as u64, Some(sum(store, &two))));
+    assert_eq!(second.size, two.len() as u64);
+    assert!(second.crc64.is_none_or(|told| told == sum(store, &two)));
     assert_eq!(kind(store.head(&key(name)).await), StoreErrorKind::NotFound);
 
     let bytes = [one, two, three].concat();
@@ -407,10 +535,9 @@ pub(crate) async fn an_upload_makes_one_object_of_its_parts(store: Store<'_>) {
     let etags = [first.etag, second.etag, last.etag];
     let published = store.complete(&key(name), &upload, &etags, bytes.len() as u64, Some(crc64)).await.unwrap();
     let (head, read_bytes) = read(store, whole(name)).await.unwrap();
-    assert_eq!((head.etag, head.crc64, head.attributes), (published.etag, Some(crc64), attributes("33188")));
+    assert_eq!((head.etag, head.attributes), (published.etag, attributes("33188")));
+    assert!(head.crc64.is_none_or(|told| told == crc64));
     assert!(read_bytes == bytes, "other bytes came back");
-    let late = store.upload_part(&key(name), &upload, number(4), pieces(b"late"), sum(store, b"late")).await;
-    assert_eq!(kind(late), StoreErrorKind::NoSuchUpload, "the upload is over");
 }
 
 pub(crate) async fn a_small_part_may_be_the_only_one(store: Store<'_>) {
@@ -421,6 +548,7 @@ pub(crate) async fn a_small_part_may_be_the_only_one(store: Store<'_>) {
 }
 
 pub(crate) async fn complete_refuses_parts_that_are_not_there(store: Store<'_>) {
+    let size = part_bytes(store);
     let name = "incomplete";
     let upload = begin(store, name).await;
     let first = send(store, name, &upload, 1, &pattern(10, 100)).await.etag;
@@ -433,7 +561,7 @@ pub(crate) async fn complete_refuses_parts_that_are_not_there(store: Store<'_>) 
     for (why, etags) in refused {
         assert_eq!(kind(store.complete(&key(name), &upload, &etags, 1, None).await), StoreErrorKind::Invalid, "{why}");
     }
-    let second = send(store, name, &upload, 2, &pattern(12, PART)).await.etag;
+    let second = send(store, name, &upload, 2, &pattern(12, size)).await.etag;
     let too_small = store.complete(&key(name), &upload, &[first, second], 1, None).await;
     assert_eq!(kind(too_small), StoreErrorKind::Invalid);
     assert_eq!(kind(store.head(&key(name)).await), StoreErrorKind::NotFound);
@@ -446,16 +574,29 @@ pub(crate) async fn an_aborted_upload_is_gone(store: Store<'_>) {
     let part = send(store, name, &upload, 1, b"bytes").await.etag;
     store.abort(&key(name), &upload).await.unwrap();
     store.abort(&key(name), &upload).await.unwrap();
-    let body = Body::from(Bytes::from("bytes"));
-    let late = store.upload_part(&key(name), &upload, number(2), body, sum(store, b"bytes")).await;
-    assert_eq!(kind(late), StoreErrorKind::NoSuchUpload);
-    let complete = store.complete(&key(name), &upload, &[part], 5, Some(sum(store, b"bytes"))).await;
-    assert_eq!(kind(complete), StoreErrorKind::NoSuchUpload);
+    assert!(store.complete(&key(name), &upload, &[part], 5, Some(sum(store, b"bytes"))).await.is_err());
     assert_eq!(kind(store.head(&key(name)).await), StoreErrorKind::NotFound);
 }
 
-pub(crate) async fn unfinished_uploads_are_listed_with_their_parts(store: Store<'_>) {
-    let before = store.service_time();
+pub(crate) async fn who_goes_on_with_an_upload_that_is_over_is_told_so(store: Store<'_>) {
+    for ends_well in [true, false] {
+        let name = format!("over/{ends_well}");
+        let upload = begin(store, &name).await;
+        let part = [send(store, &name, &upload, 1, b"bytes").await.etag];
+        let sum_of_all = Some(sum(store, b"bytes"));
+        if ends_well {
+            store.complete(&key(&name), &upload, &part, 5, sum_of_all).await.unwrap();
+        } else {
+            store.abort(&key(&name), &upload).await.unwrap();
+            let complete = store.complete(&key(&name), &upload, &part, 5, sum_of_all).await;
+            assert_eq!(kind(complete), StoreErrorKind::NoSuchUpload);
+        }
+        let late = store.upload_part(&key(&name), &upload, number(2), pieces(b"late"), sum(store, b"late")).await;
+        assert_eq!(kind(late), StoreErrorKind::NoSuchUpload, "it ended well: {ends_well}");
+    }
+}
+
+pub(crate) async fn unfinished_uploads_are_listed(store: Store<'_>) {
     let mut begun = Vec::new();
     for name in ["uploads/b", "uploads/a", "uploads/a", "uploads2/x", "an odd/+%?#&=name"] {
         begun.push((key(name), begin(store, name).await));
@@ -463,57 +604,75 @@ pub(crate) async fn unfinished_uploads_are_listed_with_their_parts(store: Store<
     let listed = store.list_uploads("uploads/").await.unwrap();
     let keys: Vec<&str> = listed.iter().map(|upload| upload.key.as_str()).collect();
     assert_eq!(keys, ["uploads/a", "uploads/a", "uploads/b"]);
-    let slack = Duration::from_secs(2);
-    let during = before - slack..=store.service_time() + slack;
-    assert!(listed.iter().all(|upload| during.contains(&upload.initiated)), "{listed:?}");
-
-    let (first, upload) = begun[1].clone();
-    assert!(store.list_parts(&first, &upload).await.unwrap().is_empty());
-    let [second, tenth] = [(2, "two"), (10, "tenth")];
-    let sent = [
-        send(store, "uploads/a", &upload, tenth.0, tenth.1.as_bytes()).await,
-        send(store, "uploads/a", &upload, second.0, second.1.as_bytes()).await,
-    ];
-    let parts = store.list_parts(&first, &upload).await.unwrap();
-    let told: Vec<_> = parts.iter().map(|part| (part.number, part.size, &part.etag)).collect();
-    assert_eq!(told, [(number(2), 3, &sent[1].etag), (number(10), 5, &sent[0].etag)]);
-
     let all = store.list_uploads("").await.unwrap();
     for (key, id) in &begun {
         assert!(all.iter().any(|upload| upload.key == key.as_str() && upload.upload == *id), "{key} {id}");
         store.abort(key, id).await.unwrap();
-        assert_eq!(kind(store.list_parts(key, id).await), StoreErrorKind::NoSuchUpload);
     }
     assert!(store.list_uploads("").await.unwrap().is_empty());
 }
 
+pub(crate) async fn parts_of_an_unfinished_upload_are_listed(store: Store<'_>) {
+    let (parts, upload) = (key("parts"), begin(store, "parts").await);
+    assert!(store.list_parts(&parts, &upload).await.unwrap().is_empty());
+    let [second, tenth] = [(2, "two"), (10, "tenth")];
+    let sent = [
+        send(store, "parts", &upload, tenth.0, tenth.1.as_bytes()).await,
+        send(store, "parts", &upload, second.0, second.1.as_bytes()).await,
+    ];
+    let listed = store.list_parts(&parts, &upload).await.unwrap();
+    let told: Vec<_> = listed.iter().map(|part| (part.number, part.size, &part.etag)).collect();
+    assert_eq!(told, [(number(2), 3, &sent[1].etag), (number(10), 5, &sent[0].etag)]);
+    store.abort(&parts, &upload).await.unwrap();
+    assert_eq!(kind(store.list_parts(&parts, &upload).await), StoreErrorKind::NoSuchUpload);
+}
+
+pub(crate) async fn an_unfinished_upload_says_when_it_was_begun(store: Store<'_>) {
+    let before = store.service_time();
+    let upload = begin(store, "begun").await;
+    let listed = store.list_uploads("begun").await.unwrap();
+    let slack = Duration::from_secs(2);
+    let during = before - slack..=store.service_time() + slack;
+    assert!(listed.len() == 1 && during.contains(&listed[0].initiated), "{listed:?}");
+    store.abort(&key("begun"), &upload).await.unwrap();
+}
+
 pub(crate) async fn a_part_can_be_a_range_of_an_object(store: Store<'_>) {
-    let bytes = pattern(13, 2 * PART);
+    let size = part_bytes(store);
+    let bytes = pattern(13, 2 * size);
     let etag = put(store, "partcopy/from", &bytes).await.etag;
     let source = Source { key: key("partcopy/from"), if_match: Some(etag) };
     let to = key("partcopy/to");
     let upload = begin(store, "partcopy/to").await;
-    let range = ByteRange::new(100, 100 + PART as u64).unwrap();
+    let range = ByteRange::new(100, 100 + size as u64).unwrap();
     let copied = store.upload_part_copy(&to, &upload, number(1), &source, range).await.unwrap();
-    assert_eq!(copied.size, PART as u64);
-    assert!(copied.crc64.is_none_or(|told| told == sum(store, &bytes[100..100 + PART])));
-    let beyond = ByteRange::new(PART as u64, 2 * PART as u64 + 1).unwrap();
-    let answer = store.upload_part_copy(&to, &upload, number(2), &source, beyond).await;
-    assert_eq!(kind(answer), StoreErrorKind::InvalidRange);
+    assert_eq!(copied.size, size as u64);
+    assert!(copied.crc64.is_none_or(|told| told == sum(store, &bytes[100..100 + size])));
     let tail = send(store, "partcopy/to", &upload, 2, b"tail").await;
 
-    let expected = [&bytes[100..100 + PART], b"tail"].concat();
+    let expected = [&bytes[100..100 + size], b"tail"].concat();
     let etags = [copied.etag, tail.etag];
     let crc64 = sum(store, &expected);
     store.complete(&to, &upload, &etags, expected.len() as u64, Some(crc64)).await.unwrap();
     assert!(bytes_of(store, "partcopy/to").await == expected, "other bytes came back");
 }
 
+pub(crate) async fn a_range_beyond_the_end_is_refused(store: Store<'_>) {
+    put(store, "beyond-from", b"bytes").await;
+    let source = Source { key: key("beyond-from"), if_match: None };
+    let upload = begin(store, "beyond").await;
+    let beyond = ByteRange::new(1, 6).unwrap();
+    let answer = store.upload_part_copy(&key("beyond"), &upload, number(1), &source, beyond).await;
+    assert_eq!(kind(answer), StoreErrorKind::InvalidRange);
+    store.abort(&key("beyond"), &upload).await.unwrap();
+}
+
 pub(crate) async fn parts_may_go_up_side_by_side(store: Store<'_>) {
+    let size = part_bytes(store);
     let name = "parallel";
     let upload = begin(store, name).await;
-    let bytes = pattern(14, 8 * PART);
-    let sends = bytes.chunks(PART).enumerate().map(|(index, part)| {
+    let bytes = pattern(14, 8 * size);
+    let sends = bytes.chunks(size).enumerate().map(|(index, part)| {
         let (store, upload, body, crc64) = (store.clone(), upload.clone(), pieces(part), sum(store, part));
         tokio::spawn(async move {
             store.upload_part(&key(name), &upload, number(index as u64 + 1), body, crc64).await.unwrap().etag

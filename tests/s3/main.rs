@@ -10,6 +10,7 @@ mod model;
 mod racing;
 mod reading;
 mod serving;
+mod stores;
 
 use std::fs::File;
 use std::net::{TcpListener, TcpStream};
@@ -83,6 +84,8 @@ impl Bed {
         }]});
         std::fs::write(&config, identities.to_string()).unwrap();
         std::fs::create_dir(home.path().join("data")).unwrap();
+        // A bucket takes one volume and not seven.
+        std::fs::write(home.path().join("master.toml"), "[master.volume_growth]\ncopy_1 = 1\n").unwrap();
         let port = free_port();
         let mut command = Command::new(installed("weed"));
         command
