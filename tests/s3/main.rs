@@ -100,6 +100,8 @@ impl Bed {
                 "-s3.config=s3.json",
             ])
             .args(["-master.telemetry=false", "-volume.max=100", "-master.volumeSizeLimitMB=1024", "-s3.iam=false"])
+            // It would listen on one port, whoever has that.
+            .arg("-s3.port.iceberg=0")
             .arg(format!("-s3.port={port}"))
             .current_dir(home.path())
             .env("TMPDIR", home.path());
