@@ -5,6 +5,7 @@
 //! page after page would ask for ever.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use super::session::{Request, Session};
@@ -27,6 +28,8 @@ const FOLLOWED_MAX: usize = 256;
 pub(super) struct Listings {
     /// Those with a page to come, the newest last. Std mutex: one search at most. Level 8 in the order of locks.
     followed: Mutex<VecDeque<(ListRequest, Length)>>,
+    /// Some page has shown that keys come in the order of their bytes, also behind a directory.
+    is_in_byte_order: AtomicBool,
 }
 
 /// The pages of a listing so far.
@@ -56,33 +59,42 @@ impl Listings {
 
 /// One page of keys.
 pub(super) async fn page(session: &Session, listings: &Listings, wanted: ListRequest) -> Result<ListPage, StoreError> {
-    let operation = Operation::ListObjects(ListObjects {
-        prefix: wanted.prefix.clone(),
-        delimiter: if wanted.delimited { "/".to_owned() } else { String::new() },
-        marker: wanted.marker.clone().unwrap_or_default(),
-        max_keys: wanted.max_keys.map(u32::from),
-        url_encoded: true,
-    });
-    let request = Request::new(&operation).about(&wanted.prefix);
-    let mut result = session.ask(&request, ListBucketResult::decode).await?;
-    if !is_plausible(&result, &wanted) {
-        log::debug!("{}: a page that cannot be; asked for again", request.key);
-        // If it is the same again, it is what the service says.
-        result = session.ask(&request, ListBucketResult::decode).await?;
-    }
-    let names = result.contents.len() + result.common_prefixes.len();
-    let next_marker = next_marker(&result);
-    if result.is_truncated {
+    let by_directories = session.dialect().may_keep_directories();
+    let nowhere = "a page of a listing that leads nowhere";
+    let (mut from, mut rounds) = (wanted.marker.clone(), 0);
+    let (request, mut result, next_marker) = loop {
+        let asked = ListRequest { marker: from, ..wanted.clone() };
+        let (request, result) = names_behind(session, &wanted, &asked, by_directories).await?;
+        let next = next_marker(&result);
         // A listing that does not get on would be asked for without end.
-        if !leads_on(&result, next_marker.as_deref(), &wanted, session.dialect().may_keep_directories()) {
-            return Err(request.error(StoreErrorKind::Protocol, "a page of a listing that leads nowhere"));
+        if result.is_truncated && !leads_on(&result, next.as_deref(), &asked, by_directories) {
+            return Err(request.error(StoreErrorKind::Protocol, nowhere));
         }
+        let is_empty = names_of(&result).next().is_none();
+        if !(by_directories && is_empty && next.is_some() && next < wanted.marker) {
+            break (request, result, next);
+        }
+        // All of it was on the page before, and so may be what is next.
+        rounds += 1;
+        if rounds == SHORT_PAGES_MAX {
+            return Err(request.error(StoreErrorKind::Protocol, nowhere));
+        }
+        from = next;
+    };
+    let names = names_of(&result).count();
+    if result.is_truncated {
         let Length { mut pages, mut short } = listings.before(&wanted);
         pages += 1;
         short += u32::from(names < entries_max(&wanted));
         if pages >= PAGES_MAX || short >= SHORT_PAGES_MAX {
             let message = format!("a listing without end: {pages} pages, {short} of them not full");
             return Err(request.error(StoreErrorKind::Protocol, message));
+        }
+        let is_directory = |next: &&String| next.ends_with('/') && next.len() > wanted.prefix.len();
+        if let Some(directory) =
+            next_marker.as_ref().filter(|_| by_directories && wanted.delimited).filter(is_directory)
+        {
+            add_left_out(session, listings, &wanted, &mut result, directory).await?;
         }
         listings.follow(ListRequest { marker: next_marker.clone(), ..wanted }, Length { pages, short });
     }
@@ -94,6 +106,90 @@ pub(super) async fn page(session: &Session, listings: &Listings, wanted: ListReq
         storage_class: object.storage_class,
     });
     Ok(ListPage { objects: objects.collect(), prefixes: result.common_prefixes, next_marker })
+}
+
+/// A page that is `asked` for, without what comes before the marker that is `wanted`: that was on the page before (`add_left_out`).
+async fn names_behind(
+    session: &Session,
+    wanted: &ListRequest,
+    asked: &ListRequest,
+    by_directories: bool,
+) -> Result<(Request, ListBucketResult), StoreError> {
+    let operation = Operation::ListObjects(ListObjects {
+        prefix: asked.prefix.clone(),
+        delimiter: if asked.delimited { "/".to_owned() } else { String::new() },
+        marker: asked.marker.clone().unwrap_or_default(),
+        max_keys: asked.max_keys.map(u32::from),
+        url_encoded: true,
+    });
+    let request = Request::new(&operation).about(&asked.prefix);
+    let ask = async || {
+        let mut result = session.ask(&request, ListBucketResult::decode).await?;
+        if let Some(marker) = wanted.marker.as_ref().filter(|_| by_directories && wanted.delimited) {
+            result.contents.retain(|object| object.key > *marker);
+            result.common_prefixes.retain(|prefix| prefix > marker);
+        }
+        Ok::<_, StoreError>(result)
+    };
+    let mut result = ask().await?;
+    if !is_plausible(&result, asked) {
+        log::debug!("{}: a page that cannot be; asked for again", request.key);
+        // If it is the same again, it is what the service says.
+        result = ask().await?;
+    }
+    Ok((request, result))
+}
+
+/// Adds to a page that ends with `directory` what comes before that in the order of bytes, `a.txt` before `a/`, and which a service
+/// that lists by directories has left to the next page: whoever goes by the page's marker would take it for gone. Of a service that has
+/// shown that it keeps to the order of bytes that is not asked.
+async fn add_left_out(
+    session: &Session,
+    listings: &Listings,
+    wanted: &ListRequest,
+    page: &mut ListBucketResult,
+    directory: &str,
+) -> Result<(), StoreError> {
+    if listings.is_in_byte_order.load(Ordering::Relaxed) {
+        return Ok(());
+    }
+    let name = &directory[..directory.len() - 1];
+    let mut marker = name.to_owned();
+    for _ in 0..PAGES_MAX {
+        let operation = Operation::ListObjects(ListObjects {
+            prefix: name.to_owned(),
+            delimiter: "/".to_owned(),
+            marker: marker.clone(),
+            max_keys: None,
+            url_encoded: true,
+        });
+        let request = Request::new(&operation).about(name);
+        let more = session.ask(&request, ListBucketResult::decode).await?;
+        let next = next_marker(&more);
+        let is_before = |key: &str| name < key && key < directory;
+        // On a page before, or on this one.
+        let is_known = |key: &str| {
+            wanted.marker.as_deref().is_some_and(|marker| key <= marker) || names_of(page).any(|known| known == key)
+        };
+        if names_of(&more).any(|key| is_before(key) && is_known(key)) {
+            listings.is_in_byte_order.store(true, Ordering::Relaxed);
+            return Ok(());
+        }
+        let is_over = names_of(&more).any(|key| key > directory);
+        page.contents.extend(more.contents.into_iter().filter(|object| is_before(&object.key)));
+        page.common_prefixes.extend(more.common_prefixes.into_iter().filter(|prefix| is_before(prefix)));
+        match next {
+            Some(next) if !is_over && next != marker => marker = next,
+            _ => return Ok(()),
+        }
+    }
+    Ok(())
+}
+
+/// All that a page tells of: keys, then prefixes.
+fn names_of(page: &ListBucketResult) -> impl Iterator<Item = &str> {
+    let keys = page.contents.iter().map(|object| object.key.as_str());
+    keys.chain(page.common_prefixes.iter().map(String::as_str))
 }
 
 fn entries_max(wanted: &ListRequest) -> usize {
@@ -119,8 +215,8 @@ fn leads_on(result: &ListBucketResult, next: Option<&str>, wanted: &ListRequest,
     if !by_directories {
         return Some(next) > wanted.marker.as_deref();
     }
-    let mut names = result.contents.iter().map(|object| &object.key).chain(&result.common_prefixes).peekable();
-    let goes_on_from_name = names.peek().is_none() || names.any(|name| next.starts_with(name.as_str()));
+    let mut names = names_of(result).peekable();
+    let goes_on_from_name = names.peek().is_none() || names.any(|name| next.starts_with(name));
     goes_on_from_name && next.starts_with(&wanted.prefix) && Some(next) != wanted.marker.as_deref()
 }
 

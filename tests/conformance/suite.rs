@@ -40,6 +40,7 @@ macro_rules! every_behaviour {
             listings_come_in_pages
             delimited_listings_gather_common_prefixes
             names_and_prefixes_of_a_page_count_together
+            a_page_tells_all_names_up_to_its_marker
             a_listing_says_what_head_says
             a_copy_has_the_bytes_and_the_metadata_or_new_ones
             tags_are_kept
@@ -411,6 +412,26 @@ pub(crate) async fn names_and_prefixes_of_a_page_count_together(store: Store<'_>
         assert!(pages.iter().all(|page| page.objects.len() + page.prefixes.len() <= usize::from(size)), "{pages:?}");
         seen.sort();
         assert_eq!(seen, ["a", "a/", "a0", "b/", "d/"].map(|name| format!("count/{name}")), "in pages of {size}");
+    }
+}
+
+/// Whoever looks a name up takes it for gone where a page would have told of it.
+pub(crate) async fn a_page_tells_all_names_up_to_its_marker(store: Store<'_>) {
+    for name in ["a", "a-b/1", "a.txt", "a/1", "b", "c.d", "c/1", "c0"] {
+        put(store, &format!("upto/{name}"), b"x").await;
+    }
+    let all = ["a", "a-b/", "a.txt", "a/", "b", "c.d", "c/", "c0"].map(|name| format!("upto/{name}"));
+    for size in 1..=8 {
+        let (mut seen, pages) = in_pages(store, "upto/", true, size).await;
+        let mut told: Vec<&String> = Vec::new();
+        for page in &pages {
+            told.extend(page.objects.iter().map(|object| &object.key).chain(&page.prefixes));
+            let marker = page.next_marker.as_ref();
+            let lacks = all.iter().find(|name| marker.is_none_or(|marker| *name <= marker) && !told.contains(name));
+            assert_eq!(lacks, None, "in pages of {size}: {page:?}");
+        }
+        seen.sort();
+        assert_eq!(seen, all, "each once, in pages of {size}");
     }
 }
 

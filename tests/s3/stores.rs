@@ -60,6 +60,7 @@ fn deviations() -> Vec<Deviation> {
             a_second_page_is_an_error;
         "moto" names_and_prefixes_of_a_page_count_together: "the same, and each page has all prefixes",
             a_second_page_is_an_error;
+        "moto" a_page_tells_all_names_up_to_its_marker: "the same", a_second_page_is_an_error;
         "moto" who_goes_on_with_an_upload_that_is_over_is_told_so: "it fails with a fault of its own",
             an_upload_that_is_over_takes_nothing;
         "moto" a_range_beyond_the_end_is_refused: "it copies what there is", a_part_that_is_too_short_is_corrupted;
