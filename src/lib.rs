@@ -9,6 +9,7 @@ pub mod stats;
 
 pub mod object;
 
+pub mod cache;
 pub mod journal;
 pub mod wire;
 

@@ -8,11 +8,12 @@ use super::texts_below;
 
 /// The layers by rank. An import goes to a lower rank, or stays inside the module; equal ranks are siblings that do
 /// not name each other, except at the ground, where there is nothing to keep apart.
-const RANKS: [(&str, u8); 16] = [
+const RANKS: [(&str, u8); 17] = [
     ("clock", 0),
     ("memory", 0),
     ("stats", 0),
     ("object", 1),
+    ("cache", 2),
     ("journal", 2),
     ("wire", 2),
     ("server", 3),

@@ -1,0 +1,293 @@
+//! The directory of a cache: what is open of it, what is written, and what makes way.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::fs::{self, DirBuilder};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak, mpsc};
+
+use super::entry::{Entry, Files};
+use super::filling::{self, Filling, Queue};
+use super::header::Identity;
+use super::space::{Space, found};
+use crate::object::ChecksumAlgorithm;
+
+/// Below the cache's directory, where the files are: named by the form that they have, so that another form is left alone.
+const FORM: &str = "v1";
+
+/// What may wait to be written, in bytes.
+const WAITING_BYTES_MAX: u64 = 32 << 20;
+
+/// Copies that are open at the same time, of two descriptors each; files beyond are read as without a cache.
+const OPEN_MAX: usize = 2048;
+
+/// Where copies are kept, and how much of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CacheOptions {
+    /// The directory, made if it is not there.
+    pub directory: PathBuf,
+    /// The most that it takes of the disk, in bytes, of which a tenth stays free in any case.
+    pub bytes_max: u64,
+}
+
+/// What is in a cache.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Contents {
+    /// Copies, whole ones and others.
+    pub files: u64,
+    /// What they take of the disk, in bytes.
+    pub bytes: u64,
+}
+
+/// What a cache was found to be.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Verified {
+    /// Copies that were read.
+    pub files: u64,
+    /// Bytes of them that are what they were.
+    pub bytes: u64,
+    /// Pieces that were not, and are forgotten.
+    pub damaged: u64,
+}
+
+/// What a mount has had of its cache.
+#[derive(Debug, Default)]
+struct Counts {
+    hits: AtomicU64,
+    hit_bytes: AtomicU64,
+    misses: AtomicU64,
+    evicted: AtomicU64,
+    lost: AtomicU64,
+    bytes: AtomicU64,
+}
+
+/// What a mount has had of its cache, for who looks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CacheCounts {
+    /// Looks that found what they were for.
+    pub hits: u64,
+    /// Bytes that those gave.
+    pub hit_bytes: u64,
+    /// Looks that did not.
+    pub misses: u64,
+    /// Copies that made way.
+    pub evicted: u64,
+    /// Pieces that were not kept, because the disk was slower than what came.
+    pub lost: u64,
+    /// What the cache takes of the disk, in bytes.
+    pub bytes: u64,
+}
+
+/// A directory of copies.
+pub struct DiskCache {
+    root: PathBuf,
+    queue: Queue,
+    /// Copies that somebody reads, by the names of their files. Std mutex, 8 in the order of locks: held while a copy is opened,
+    /// which are a few calls of the kernel.
+    open: Mutex<HashMap<String, Weak<Entry>>>,
+    /// Std mutex, 8 in the order of locks: held while the directory is gone through, by the thread that writes alone.
+    space: Mutex<Space>,
+    /// Nothing is written any more.
+    is_off: AtomicBool,
+    counts: Counts,
+}
+
+impl DiskCache {
+    /// A cache in a directory, and the thread that writes to it, which ends with it.
+    pub fn open(options: &CacheOptions) -> io::Result<Arc<DiskCache>> {
+        let root = options.directory.join(FORM);
+        make_directory(&options.directory)?;
+        make_directory(&root)?;
+        // It may have been there. What lies around it is not ours to close.
+        fs::set_permissions(&root, fs::Permissions::from_mode(0o700))?;
+        let (sender, receiver) = mpsc::channel();
+        let queue = Queue::new(sender, WAITING_BYTES_MAX);
+        let waiting = queue.waiting();
+        let (space, open) = (Mutex::new(Space::new(options.bytes_max)), Mutex::default());
+        let (is_off, counts) = (AtomicBool::new(false), Counts::default());
+        let cache = Arc::new(DiskCache { root, queue, open, space, is_off, counts });
+        let weak = Arc::downgrade(&cache);
+        let write = move || filling::write(&weak, &receiver, &waiting);
+        std::thread::Builder::new().name("cache".to_owned()).spawn(write)?;
+        Ok(cache)
+    }
+
+    /// The copy of a version, made if there is none; `None` if there cannot be one.
+    pub fn entry(&self, identity: &Identity, algorithm: ChecksumAlgorithm) -> Option<Arc<Entry>> {
+        let name = identity.name();
+        let mut open = lock(&self.open);
+        if let Some(entry) = open.get(&name).and_then(Weak::upgrade) {
+            return Some(entry).filter(|entry| entry.identity() == identity);
+        }
+        if open.len() >= OPEN_MAX {
+            open.retain(|_, entry| entry.strong_count() > 0);
+        }
+        if open.len() >= OPEN_MAX {
+            return None;
+        }
+        let files = Files::at(&self.root, &name);
+        if self.is_off.load(Ordering::Relaxed) && !files.data.exists() {
+            return None;
+        }
+        let opened = match Entry::open(&files, identity, algorithm) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound && self.root.exists() => {
+                make_directory(files.data.parent()?).and_then(|()| Entry::open(&files, identity, algorithm))
+            }
+            opened => opened,
+        };
+        match opened {
+            Ok(entry) => {
+                let entry = Arc::new(entry);
+                open.insert(name, Arc::downgrade(&entry));
+                Some(entry)
+            }
+            // A name that is too long is no fault of the disk.
+            Err(error) if error.kind() == io::ErrorKind::InvalidInput => None,
+            Err(error) => {
+                self.switch_off(&error);
+                None
+            }
+        }
+    }
+
+    /// Whether a copy of the version is there, or was begun.
+    pub fn has(&self, identity: &Identity) -> bool {
+        Files::at(&self.root, &identity.name()).records.exists()
+    }
+
+    /// Keeps bytes that came, as soon as the disk takes them.
+    pub fn fill(&self, filling: Filling) {
+        if !self.is_off.load(Ordering::Relaxed) && !filling.entry.is_whole() && !self.queue.push(filling) {
+            self.counts.lost.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Waits until everything that came is written.
+    pub fn settle(&self) {
+        while self.queue.waiting().load(Ordering::Acquire) > 0 {
+            std::thread::yield_now();
+        }
+    }
+
+    /// Notes what a look gave: bytes, if any.
+    pub fn note_look(&self, bytes: Option<u64>) {
+        match bytes {
+            Some(bytes) => {
+                self.counts.hits.fetch_add(1, Ordering::Relaxed);
+                self.counts.hit_bytes.fetch_add(bytes, Ordering::Relaxed);
+            }
+            None => {
+                self.counts.misses.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// What this mount has had of it.
+    pub fn counts(&self) -> CacheCounts {
+        let of = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        let Counts { hits, hit_bytes, misses, evicted, lost, bytes } = &self.counts;
+        CacheCounts {
+            hits: of(hits),
+            hit_bytes: of(hit_bytes),
+            misses: of(misses),
+            evicted: of(evicted),
+            lost: of(lost),
+            bytes: of(bytes),
+        }
+    }
+
+    /// The thread that writes keeps what came.
+    pub(super) fn keep(&self, filling: &Filling) {
+        if self.is_off.load(Ordering::Relaxed) {
+            return;
+        }
+        if let Err(error) = self.try_to_keep(filling) {
+            self.switch_off(&error);
+        }
+    }
+
+    fn try_to_keep(&self, filling: &Filling) -> io::Result<()> {
+        let Filling { entry, start, bytes, expected } = filling;
+        let mut space = lock(&self.space);
+        let bytes = (**bytes).as_ref();
+        if space.is_to_be_looked_at(bytes.len() as u64) {
+            let was_full = space.is_full();
+            let evicted = space.look(&self.root)?;
+            self.counts.evicted.fetch_add(evicted, Ordering::Relaxed);
+            if space.is_full() && !was_full {
+                log::warn!("the cache in {} has no more room: what is read is not kept", self.root.display());
+            }
+        }
+        if !space.is_full() {
+            space.wrote(entry.write(*start, bytes)?);
+            if entry.is_complete() {
+                entry.finish(*expected)?;
+            }
+        }
+        self.counts.bytes.store(space.bytes(), Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn switch_off(&self, error: &io::Error) {
+        if !self.is_off.swap(true, Ordering::Relaxed) {
+            let root = self.root.display();
+            log::warn!("the cache in {root} is not written any more, and files are read as without it: {error}");
+        }
+    }
+
+    /// What is in the cache of a directory.
+    pub fn contents(directory: &Path) -> io::Result<Contents> {
+        let found = found(&directory.join(FORM))?;
+        Ok(Contents { files: found.len() as u64, bytes: found.iter().map(|one| one.bytes).sum() })
+    }
+
+    /// Removes all copies from the cache of a directory that nobody has open. Returns what it was, and what is left.
+    pub fn clear(directory: &Path) -> io::Result<(Contents, Contents)> {
+        let before = DiskCache::contents(directory)?;
+        for one in found(&directory.join(FORM))? {
+            one.files.evict();
+        }
+        Ok((before, DiskCache::contents(directory)?))
+    }
+
+    /// Reads all that is in the cache of a directory, and forgets what is damaged.
+    pub fn verify(directory: &Path) -> io::Result<Verified> {
+        let mut verified = Verified::default();
+        for one in found(&directory.join(FORM))? {
+            verified.files += 1;
+            match Entry::look_at(&one.files) {
+                Ok(Some(entry)) => {
+                    let (there, damaged) = entry.verify()?;
+                    verified.bytes += (there * super::GRAIN_BYTES).min(entry.identity().size);
+                    verified.damaged += damaged;
+                }
+                // Somebody evicts it at the same time.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Ok(None) => {
+                    verified.damaged += 1;
+                    one.files.evict();
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(verified)
+    }
+}
+
+impl fmt::Debug for DiskCache {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DiskCache").field("root", &self.root).finish_non_exhaustive()
+    }
+}
+
+/// Makes a directory for its user alone, unless there is one.
+fn make_directory(path: &Path) -> io::Result<()> {
+    DirBuilder::new().mode(0o700).recursive(true).create(path)
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

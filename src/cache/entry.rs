@@ -1,0 +1,399 @@
+//! The copy of one version: a file with its bytes, and beside it one with a checksum for each grain that is there.
+//!
+//! The file with the bytes has exactly the object's size, with holes where nothing has come yet. A grain is there once its record
+//! is: the bytes are written first, and what a crash leaves of either does not agree with the other. So nothing needs to be synced,
+//! but for the word that all of a file is there.
+
+use std::fmt;
+use std::fs::{File, OpenOptions};
+use std::io::{self, IoSliceMut};
+use std::ops::Range;
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use rustix::io::{Errno, ReadWriteFlags, preadv2};
+
+use super::GRAIN_BYTES;
+use super::header::{HEADER_BYTES, Header, Identity};
+use crate::object::{Checksum, ChecksumAlgorithm};
+
+/// The bytes of a record: the checksum of a grain with all bits turned, so that where nothing was written nothing is there.
+const RECORD_BYTES: u64 = 8;
+
+/// Records that are looked at together when a file is gone through, 256 KiB of them for 128 MiB.
+const RECORDS_AT_ONCE: u64 = 32 << 10;
+
+/// How much later a file must have been used than is written down for that to be written anew.
+const USE_NOTED_EVERY: Duration = Duration::from_secs(60);
+
+/// How often a file is opened anew that somebody evicts at the same time.
+const OPEN_ATTEMPTS: usize = 3;
+
+/// What a look into a copy gives.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Look {
+    /// The bytes that were asked for.
+    Bytes(Vec<u8>),
+    /// Some of them are not there.
+    Absent,
+    /// They are to be read from the disk, which takes a while.
+    Waits,
+}
+
+/// The copy of one version. It is not evicted while this is.
+pub struct Entry {
+    header: Mutex<Header>,
+    identity: Identity,
+    algorithm: ChecksumAlgorithm,
+    data: File,
+    records: File,
+    is_whole: AtomicBool,
+    is_verified: AtomicBool,
+    /// Grains that are there, once somebody has counted. Std mutex, 8 in the order of locks: held while grains are written,
+    /// by the thread that does so alone.
+    count: Mutex<Option<u64>>,
+}
+
+/// The two files of an entry.
+#[derive(Clone, Debug)]
+pub(super) struct Files {
+    pub(super) data: PathBuf,
+    pub(super) records: PathBuf,
+}
+
+impl Files {
+    pub(super) fn at(directory: &Path, name: &str) -> Files {
+        let shard = directory.join(&name[..2]);
+        Files { data: shard.join(format!("{name}.data")), records: shard.join(format!("{name}.sums")) }
+    }
+
+    /// Removes both, unless somebody has them open. Returns whether they are gone.
+    pub(super) fn evict(&self) -> bool {
+        let Ok(data) = File::open(&self.data) else {
+            // What has records and no bytes is good for nothing.
+            return std::fs::remove_file(&self.records).is_ok();
+        };
+        data.try_lock().is_ok() && self.remove()
+    }
+
+    fn remove(&self) -> bool {
+        // Without its records the other file says nothing.
+        let removed = [&self.records, &self.data].map(std::fs::remove_file);
+        removed[1].is_ok()
+    }
+}
+
+impl Entry {
+    /// The copy of a version in those files, made if there is none.
+    pub(super) fn open(files: &Files, identity: &Identity, algorithm: ChecksumAlgorithm) -> io::Result<Entry> {
+        for _ in 0..OPEN_ATTEMPTS {
+            let data = open(&files.data)?;
+            data.lock_shared()?;
+            if data.metadata()?.nlink() == 0 {
+                // Evicted between the two.
+                continue;
+            }
+            let records = open(&files.records)?;
+            let Some(header) = agreed(&records, identity, algorithm)? else {
+                files.remove();
+                continue;
+            };
+            if data.metadata()?.len() != identity.size {
+                data.set_len(identity.size)?;
+            }
+            let used = records.metadata()?.modified()?;
+            if used.elapsed().is_ok_and(|ago| ago > USE_NOTED_EVERY) {
+                // Which was used last can be read from the disk by whoever evicts. A disk that cannot be written goes on being read.
+                let _ = records.set_modified(SystemTime::now());
+            }
+            let (is_whole, is_verified) = (header.is_whole.into(), header.is_verified.into());
+            let (identity, header, count) = (identity.clone(), Mutex::new(header), Mutex::default());
+            return Ok(Entry { header, identity, algorithm, data, records, is_whole, is_verified, count });
+        }
+        Err(io::Error::other("it was evicted again and again"))
+    }
+
+    /// An entry that is there, whatever it is a copy of.
+    pub(super) fn look_at(files: &Files) -> io::Result<Option<Entry>> {
+        let options = || OpenOptions::new().read(true).write(true).to_owned();
+        let (data, records) = (options().open(&files.data)?, options().open(&files.records)?);
+        data.lock_shared()?;
+        let mut page = [0; HEADER_BYTES];
+        let read = read_at_most(&records, &mut page, 0)?;
+        let Some(header) = Header::read(&page[..read]) else { return Ok(None) };
+        let (identity, algorithm) = (header.identity.clone(), header.algorithm);
+        let (is_whole, is_verified) = (header.is_whole.into(), header.is_verified.into());
+        let (header, count) = (Mutex::new(header), Mutex::default());
+        Ok(Some(Entry { header, identity, algorithm, data, records, is_whole, is_verified, count }))
+    }
+
+    /// What it is a copy of.
+    pub fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    /// Whether all of the object is there.
+    pub fn is_whole(&self) -> bool {
+        self.is_whole.load(Ordering::Acquire)
+    }
+
+    /// Whether all of it was compared with the checksum that the service tells of the object.
+    pub fn is_verified(&self) -> bool {
+        self.is_verified.load(Ordering::Acquire)
+    }
+
+    /// The bytes of `range`, if all of them are there and what they were; they may have to come from the disk.
+    pub fn read(&self, range: Range<u64>) -> io::Result<Option<Vec<u8>>> {
+        let (aligned, mut bytes, mut records) = self.room_for(&range);
+        self.data.read_exact_at(&mut bytes, aligned.start)?;
+        read_at_most(&self.records, &mut records, record_at(aligned.start / GRAIN_BYTES))?;
+        Ok(self.checked(range, aligned, bytes, &records))
+    }
+
+    /// The same without waiting for the disk.
+    pub fn read_now(&self, range: Range<u64>) -> io::Result<Look> {
+        let (aligned, mut bytes, mut records) = self.room_for(&range);
+        let is_there = read_now(&self.data, &mut bytes, aligned.start)?
+            && read_now(&self.records, &mut records, record_at(aligned.start / GRAIN_BYTES))?;
+        if !is_there {
+            return Ok(Look::Waits);
+        }
+        Ok(self.checked(range, aligned, bytes, &records).map_or(Look::Absent, Look::Bytes))
+    }
+
+    /// The whole grains around a range, and room for them and for their records.
+    fn room_for(&self, range: &Range<u64>) -> (Range<u64>, Vec<u8>, Vec<u8>) {
+        let end = range.end.min(self.identity.size);
+        let start = range.start.min(end) / GRAIN_BYTES * GRAIN_BYTES;
+        let end = end.next_multiple_of(GRAIN_BYTES).min(self.identity.size);
+        let grains = (end - start).div_ceil(GRAIN_BYTES);
+        (start..end, vec![0; (end - start) as usize], vec![0; (grains * RECORD_BYTES) as usize])
+    }
+
+    fn checked(&self, range: Range<u64>, aligned: Range<u64>, mut bytes: Vec<u8>, records: &[u8]) -> Option<Vec<u8>> {
+        let grains = bytes.chunks(GRAIN_BYTES as usize).zip(records.chunks_exact(RECORD_BYTES as usize));
+        for (index, (grain, record)) in (aligned.start / GRAIN_BYTES..).zip(grains) {
+            let checksum = recorded(record)?;
+            if checksum != self.algorithm.of(grain) {
+                log::warn!("the copy of {} in the cache is damaged at {}", self.identity.key, index * GRAIN_BYTES);
+                self.forget(index * GRAIN_BYTES..(index + 1) * GRAIN_BYTES);
+                return None;
+            }
+        }
+        bytes.truncate((range.end.min(self.identity.size) - aligned.start) as usize);
+        bytes.drain(..(range.start - aligned.start) as usize);
+        Some(bytes)
+    }
+
+    /// Writes what came of the object at `start`, as far as it fills grains. Returns how many bytes were not there before.
+    pub(super) fn write(&self, start: u64, bytes: &[u8]) -> io::Result<u64> {
+        let first = start.div_ceil(GRAIN_BYTES);
+        let skipped = (first * GRAIN_BYTES - start) as usize;
+        let end = start + bytes.len() as u64;
+        let until = if end == self.identity.size { end } else { end / GRAIN_BYTES * GRAIN_BYTES };
+        if until <= first * GRAIN_BYTES || self.is_whole() {
+            return Ok(0);
+        }
+        let bytes = &bytes[skipped..(until - start) as usize];
+        let mut count = lock(&self.count);
+        let known = match *count {
+            Some(known) => known,
+            None => self.counted()?,
+        };
+        let grains = bytes.len().div_ceil(GRAIN_BYTES as usize);
+        let mut before = vec![0; grains * RECORD_BYTES as usize];
+        read_at_most(&self.records, &mut before, record_at(first))?;
+        let new = before.chunks_exact(RECORD_BYTES as usize).filter(|record| recorded(record).is_none()).count() as u64;
+        self.data.write_all_at(bytes, first * GRAIN_BYTES)?;
+        let sums = bytes.chunks(GRAIN_BYTES as usize).flat_map(|grain| (!self.algorithm.of(grain).0).to_le_bytes());
+        self.records.write_all_at(&sums.collect::<Vec<u8>>(), record_at(first))?;
+        *count = Some(known + new);
+        Ok(new * GRAIN_BYTES)
+    }
+
+    /// Whether every grain is there, and nobody has said so yet.
+    pub(super) fn is_complete(&self) -> bool {
+        !self.is_whole() && *lock(&self.count) == Some(self.grains())
+    }
+
+    /// Says that all of it is there, once it is on the disk. What is known of the whole object is compared first: if its parts do not
+    /// make that, nobody knows which of them is wrong, and all are forgotten.
+    pub(super) fn finish(&self, expected: Option<Checksum>) -> io::Result<()> {
+        if let Some(expected) = expected {
+            let mut whole = self.algorithm.empty();
+            self.each_record(|index, checksum| {
+                let len = GRAIN_BYTES.min(self.identity.size - index * GRAIN_BYTES);
+                whole = self.algorithm.of_both(whole, checksum.unwrap_or(Checksum::EMPTY), len);
+            })?;
+            if whole != expected {
+                log::warn!("what came of {} does not have its checksum and is not kept", self.identity.key);
+                self.forget(0..self.identity.size);
+                return Ok(());
+            }
+        }
+        self.data.sync_data()?;
+        self.records.sync_data()?;
+        self.say(true, expected.is_some())?;
+        self.records.sync_data()
+    }
+
+    /// Forgets what is there of a range.
+    pub fn forget(&self, range: Range<u64>) {
+        let first = range.start / GRAIN_BYTES;
+        let grains = range.end.min(self.identity.size).div_ceil(GRAIN_BYTES).saturating_sub(first);
+        let mut count = lock(&self.count);
+        let mut done = 0;
+        let forgotten = self.say(false, false).and_then(|()| {
+            while done < grains {
+                let some = RECORDS_AT_ONCE.min(grains - done);
+                let nothing = vec![0; (some * RECORD_BYTES) as usize];
+                self.records.write_all_at(&nothing, record_at(first + done))?;
+                done += some;
+            }
+            Ok(())
+        });
+        *count = None;
+        if let Err(error) = forgotten {
+            // It is verified whenever it is read by this process, and it is not whole any more for it.
+            log::warn!("what is damaged of {} stays in the cache: {error}", self.identity.key);
+        }
+    }
+
+    fn say(&self, is_whole: bool, is_verified: bool) -> io::Result<()> {
+        let mut header = lock(&self.header);
+        self.is_whole.store(false, Ordering::Release);
+        if (header.is_whole, header.is_verified) != (is_whole, is_verified) {
+            (header.is_whole, header.is_verified) = (is_whole, is_verified);
+            let page = header.written().ok_or_else(too_long)?;
+            self.records.write_all_at(&page, 0)?;
+        }
+        self.is_verified.store(is_verified, Ordering::Release);
+        self.is_whole.store(is_whole, Ordering::Release);
+        Ok(())
+    }
+
+    /// Reads all that is there. Returns how many grains that is, and how many of them are not what they were, which are forgotten.
+    pub(super) fn verify(&self) -> io::Result<(u64, u64)> {
+        let (mut there, mut damaged) = (0, Vec::new());
+        self.each_record(|index, checksum| {
+            let Some(checksum) = checksum else { return };
+            there += 1;
+            let start = index * GRAIN_BYTES;
+            let mut grain = vec![0; GRAIN_BYTES.min(self.identity.size - start) as usize];
+            let is_right =
+                self.data.read_exact_at(&mut grain, start).is_ok_and(|()| self.algorithm.of(&grain) == checksum);
+            if !is_right {
+                damaged.push(start);
+            }
+        })?;
+        for start in &damaged {
+            self.forget(*start..start + GRAIN_BYTES);
+        }
+        // A record that is gone is a grain that was not believed.
+        let lost = if self.is_whole() { self.grains() - there } else { 0 };
+        if lost > 0 {
+            self.forget(0..0);
+        }
+        Ok((there, damaged.len() as u64 + lost))
+    }
+
+    fn counted(&self) -> io::Result<u64> {
+        let mut there = 0;
+        self.each_record(|_, checksum| there += u64::from(checksum.is_some()))?;
+        Ok(there)
+    }
+
+    /// How many grains the object has.
+    pub(super) fn grains(&self) -> u64 {
+        self.identity.size.div_ceil(GRAIN_BYTES)
+    }
+
+    /// Goes through all records, those that are not there, too.
+    fn each_record(&self, mut look: impl FnMut(u64, Option<Checksum>)) -> io::Result<()> {
+        let grains = self.grains();
+        let mut index = 0;
+        while index < grains {
+            let mut records = vec![0; (RECORDS_AT_ONCE.min(grains - index) * RECORD_BYTES) as usize];
+            read_at_most(&self.records, &mut records, record_at(index))?;
+            for record in records.chunks_exact(RECORD_BYTES as usize) {
+                look(index, recorded(record));
+                index += 1;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Entry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Entry").field("identity", &self.identity).finish_non_exhaustive()
+    }
+}
+
+/// Opens a file of the cache, for its user alone, made if it is not there. Where the disk cannot be written it is opened for reading.
+fn open(path: &Path) -> io::Result<File> {
+    let opened = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path);
+    opened.or_else(|error| match error.kind() {
+        io::ErrorKind::ReadOnlyFilesystem => File::open(path),
+        _ => Err(error),
+    })
+}
+
+/// The header of records, written if there is none yet; `None` if there is another one, or a damaged one.
+fn agreed(records: &File, identity: &Identity, algorithm: ChecksumAlgorithm) -> io::Result<Option<Header>> {
+    let mut page = [0; HEADER_BYTES];
+    let read = read_at_most(records, &mut page, 0)?;
+    if read == 0 {
+        let header = Header { identity: identity.clone(), algorithm, is_whole: false, is_verified: false };
+        records.write_all_at(&header.written().ok_or_else(too_long)?, 0)?;
+        return Ok(Some(header));
+    }
+    let header = Header::read(&page[..read]);
+    Ok(header.filter(|header| header.identity == *identity && header.algorithm == algorithm))
+}
+
+fn too_long() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, "the name is too long for the cache")
+}
+
+/// Where the record of a grain is.
+fn record_at(grain: u64) -> u64 {
+    HEADER_BYTES as u64 + grain * RECORD_BYTES
+}
+
+/// The checksum that a record holds, if there is one.
+fn recorded(record: &[u8]) -> Option<Checksum> {
+    let turned = u64::from_le_bytes(record.try_into().ok()?);
+    (turned != 0).then_some(Checksum(!turned))
+}
+
+/// Reads until the room is filled or the file ends. Returns how much there was.
+fn read_at_most(file: &File, room: &mut [u8], at: u64) -> io::Result<usize> {
+    let mut read = 0;
+    while read < room.len() {
+        match file.read_at(&mut room[read..], at + read as u64) {
+            Ok(0) => break,
+            Ok(more) => read += more,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(read)
+}
+
+/// Fills the room from what the kernel has of the file in memory. Returns whether it has all.
+fn read_now(file: &File, room: &mut [u8], at: u64) -> io::Result<bool> {
+    match preadv2(file, &mut [IoSliceMut::new(room)], at, ReadWriteFlags::NOWAIT) {
+        Ok(read) => Ok(read == room.len()),
+        // Some file systems do not say what they have.
+        Err(Errno::AGAIN | Errno::OPNOTSUPP) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

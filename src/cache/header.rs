@@ -1,0 +1,180 @@
+//! What a cached file is a copy of, and how that is written at the beginning of its records. Pure.
+//!
+//! A header is one page: `cosmcach`, the form's version, the length of the fields, the checksum of all that follows, and then the
+//! fields. What does not agree with its checksum is no header.
+
+use crate::object::{Checksum, ChecksumAlgorithm, ETag};
+
+/// The bytes of a header, which records follow.
+pub(super) const HEADER_BYTES: usize = 4096;
+
+const MAGIC: &[u8; 8] = b"cosmcach";
+
+/// The form of headers and records. Another one is not read.
+const VERSION: u32 = 1;
+
+/// Where the fields begin: behind the mark, the version, their length and their checksum.
+const FIELDS_AT: usize = 8 + 4 + 4 + 8;
+
+/// One version of one object.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Identity {
+    /// Where the bucket is: the base URL that its objects are under.
+    pub origin: String,
+    /// The object's key.
+    pub key: String,
+    /// Which version of it.
+    pub etag: ETag,
+    /// Its bytes.
+    pub size: u64,
+}
+
+/// What is written at the beginning of a file's records.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Header {
+    pub(super) identity: Identity,
+    /// How the checksums of its records are taken.
+    pub(super) algorithm: ChecksumAlgorithm,
+    /// All of the file is there, and was on the disk when this was written.
+    pub(super) is_whole: bool,
+    /// With it, the whole has been compared with the checksum that the service tells of the object.
+    pub(super) is_verified: bool,
+}
+
+impl Identity {
+    /// The name of its files. Two identities may have the same one: the header tells them apart.
+    pub(super) fn name(&self) -> String {
+        let text = [&self.origin, "\0", &self.key, "\0", &self.etag.text(), "\0", &self.size.to_string()].concat();
+        let halves = [ChecksumAlgorithm::Crc64Xz, ChecksumAlgorithm::Crc64Nvme].map(|sum| sum.of(text.as_bytes()).0);
+        format!("{:016x}{:016x}", halves[0], halves[1])
+    }
+}
+
+impl Header {
+    /// One page; `None` if the fields take more.
+    pub(super) fn written(&self) -> Option<[u8; HEADER_BYTES]> {
+        let mut fields = Vec::new();
+        let algorithm = match self.algorithm {
+            ChecksumAlgorithm::Crc64Xz => 0,
+            ChecksumAlgorithm::Crc64Nvme => 1,
+        };
+        fields.extend([algorithm, u8::from(self.is_whole), u8::from(self.is_verified)]);
+        fields.extend(self.identity.size.to_le_bytes());
+        for text in [&self.identity.origin, &self.identity.key, &*self.identity.etag.text()] {
+            fields.extend(u16::try_from(text.len()).ok()?.to_le_bytes());
+            fields.extend(text.as_bytes());
+        }
+        let mut page = [0; HEADER_BYTES];
+        page[..8].copy_from_slice(MAGIC);
+        page[8..12].copy_from_slice(&VERSION.to_le_bytes());
+        page[12..16].copy_from_slice(&u32::try_from(fields.len()).ok()?.to_le_bytes());
+        page.get_mut(FIELDS_AT..FIELDS_AT + fields.len())?.copy_from_slice(&fields);
+        let checksum = sum(&page[FIELDS_AT..]);
+        page[16..24].copy_from_slice(&checksum.0.to_le_bytes());
+        Some(page)
+    }
+
+    /// What a page says, if it is a header of this form and undamaged.
+    pub(super) fn read(page: &[u8]) -> Option<Header> {
+        let mut page = Fields(page.get(..HEADER_BYTES)?);
+        if page.take(8)? != MAGIC || page.number()? != VERSION {
+            return None;
+        }
+        let len = page.number()?;
+        let checksum = page.long()?;
+        if sum(page.0).0 != checksum {
+            return None;
+        }
+        let mut fields = Fields(page.take(len as usize)?);
+        let &[algorithm, is_whole, is_verified] = fields.take(3)? else { return None };
+        let algorithm = match algorithm {
+            0 => ChecksumAlgorithm::Crc64Xz,
+            1 => ChecksumAlgorithm::Crc64Nvme,
+            _ => return None,
+        };
+        let size = fields.long()?;
+        let (origin, key, etag) = (fields.text()?, fields.text()?, ETag::new(fields.text()?));
+        let identity = Identity { origin, key, etag, size };
+        Some(Header { identity, algorithm, is_whole: is_whole == 1, is_verified: is_verified == 1 })
+    }
+}
+
+fn sum(bytes: &[u8]) -> Checksum {
+    ChecksumAlgorithm::Crc64Xz.of(bytes)
+}
+
+/// What is left to be read of a header.
+struct Fields<'a>(&'a [u8]);
+
+impl<'a> Fields<'a> {
+    fn take(&mut self, len: usize) -> Option<&'a [u8]> {
+        let (taken, rest) = self.0.split_at_checked(len)?;
+        self.0 = rest;
+        Some(taken)
+    }
+
+    fn number(&mut self) -> Option<u32> {
+        self.take(4)?.try_into().ok().map(u32::from_le_bytes)
+    }
+
+    fn long(&mut self) -> Option<u64> {
+        self.take(8)?.try_into().ok().map(u64::from_le_bytes)
+    }
+
+    fn text(&mut self) -> Option<String> {
+        let len = self.take(2)?.try_into().ok().map(u16::from_le_bytes)?;
+        String::from_utf8(self.take(len.into())?.to_vec()).ok()
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    pub(in crate::cache) fn identity(key: &str, size: u64) -> Identity {
+        Identity { origin: "http://b".to_owned(), key: key.to_owned(), etag: ETag::new("abc-2"), size }
+    }
+
+    fn header() -> Header {
+        let (identity, algorithm) = (identity("a/ö", 77), ChecksumAlgorithm::Crc64Nvme);
+        Header { identity, algorithm, is_whole: true, is_verified: false }
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        assert_eq!(Header::read(&header().written().unwrap()), Some(header()));
+    }
+
+    #[test]
+    fn a_damaged_header_is_none() {
+        let page = header().written().unwrap();
+        for bit in (0..HEADER_BYTES * 8).step_by(3) {
+            let mut damaged = page;
+            damaged[bit / 8] ^= 1 << (bit % 8);
+            assert_eq!(Header::read(&damaged), None, "{bit}");
+        }
+        for len in [0, 1, 30, 100, HEADER_BYTES - 1] {
+            assert_eq!(Header::read(&page[..len]), None, "{len}");
+        }
+        assert_eq!(Header::read(&[0; HEADER_BYTES]), None);
+    }
+
+    #[test]
+    fn what_does_not_fit_has_no_header() {
+        let long = Header { identity: identity(&"k".repeat(4096), 1), ..header() };
+        assert_eq!(long.written(), None);
+    }
+
+    #[test]
+    fn every_version_has_a_name_of_its_own() {
+        let one = identity("a", 1);
+        let others = [
+            Identity { origin: "http://c".to_owned(), ..one.clone() },
+            Identity { key: "b".to_owned(), ..one.clone() },
+            Identity { etag: ETag::new("abc-3"), ..one.clone() },
+            Identity { size: 2, ..one.clone() },
+        ];
+        assert!(others.iter().all(|other| other.name() != one.name()));
+        assert_eq!(one.name().len(), 32);
+    }
+}

@@ -1,0 +1,23 @@
+//! Copies of objects on this machine's disk, for reading them again.
+//!
+//! Pure of any protocol: a [`DiskCache`] knows what a file is a copy of by its [`Identity`], and holds as much of it as somebody
+//! has read. Several mounts may share a directory, and it outlives all of them: nothing that a crash leaves behind is believed
+//! without its checksum.
+//!
+//! A cache never makes anything fail. What it cannot read is absent, and what it cannot write it does not keep.
+
+mod directory;
+mod entry;
+mod filling;
+mod header;
+mod space;
+#[cfg(test)]
+mod tests;
+
+pub use directory::{CacheCounts, CacheOptions, Contents, DiskCache, Verified};
+pub use entry::{Entry, Look};
+pub use filling::Filling;
+pub use header::Identity;
+
+/// The least that is kept and verified, in bytes: the kernel's page.
+pub const GRAIN_BYTES: u64 = 4096;

@@ -1,0 +1,259 @@
+//! What a cache is good for, and what it never does: give other bytes than those that it was given.
+
+use std::fs;
+use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use proptest::prelude::*;
+use tempfile::TempDir;
+
+use super::header::tests::identity;
+use super::{CacheOptions, DiskCache, Entry, Filling, GRAIN_BYTES, Identity};
+use crate::object::{Checksum, ChecksumAlgorithm};
+
+const XZ: ChecksumAlgorithm = ChecksumAlgorithm::Crc64Xz;
+const SIZE: usize = 100_001;
+
+fn cache_of(bytes_max: u64) -> (TempDir, Arc<DiskCache>) {
+    let home = tempfile::tempdir().unwrap();
+    let cache = DiskCache::open(&CacheOptions { directory: home.path().join("c"), bytes_max }).unwrap();
+    (home, cache)
+}
+
+fn again(home: &TempDir) -> Arc<DiskCache> {
+    DiskCache::open(&CacheOptions { directory: home.path().join("c"), bytes_max: 1 << 30 }).unwrap()
+}
+
+fn content(seed: usize, len: usize) -> Vec<u8> {
+    (0..len).map(|i| ((i + seed).wrapping_mul(2_654_435_761) >> 11) as u8).collect()
+}
+
+fn fill(cache: &DiskCache, entry: &Arc<Entry>, start: u64, bytes: &[u8], expected: Option<Checksum>) {
+    cache.fill(Filling { entry: entry.clone(), start, bytes: Arc::new(bytes.to_vec()), expected });
+    cache.settle();
+}
+
+/// A whole copy.
+fn keep(cache: &DiskCache, identity: &Identity, content: &[u8]) -> Arc<Entry> {
+    let entry = cache.entry(identity, XZ).unwrap();
+    fill(cache, &entry, 0, content, Some(XZ.of(content)));
+    entry
+}
+
+/// The files with that ending.
+fn files(home: &TempDir, ending: &str) -> Vec<PathBuf> {
+    let shards = fs::read_dir(home.path().join("c/v1")).unwrap();
+    let all = shards.flat_map(|shard| fs::read_dir(shard.unwrap().path()).unwrap());
+    all.map(|file| file.unwrap().path()).filter(|path| path.to_string_lossy().ends_with(ending)).collect()
+}
+
+#[test]
+fn a_whole_copy_outlives_the_mount() {
+    let (home, cache) = cache_of(1 << 30);
+    let (identity, content) = (identity("a", SIZE as u64), content(1, SIZE));
+    let entry = cache.entry(&identity, XZ).unwrap();
+    for (index, piece) in content.chunks(30_000).enumerate().rev() {
+        // As grains, which pieces do not begin and end with.
+        let start = index * 30_000 / 4096 * 4096;
+        let end = (index * 30_000 + piece.len()).next_multiple_of(4096).min(SIZE);
+        assert!(!entry.is_whole());
+        fill(&cache, &entry, start as u64, &content[start..end], Some(XZ.of(&content)));
+    }
+    assert!(entry.is_whole() && entry.is_verified());
+    drop((entry, cache));
+    let entry = again(&home).entry(&identity, XZ).unwrap();
+    assert!(entry.is_whole() && entry.is_verified());
+    assert_eq!(entry.read(0..SIZE as u64 + 7).unwrap().unwrap(), content);
+    assert_eq!(entry.read(99_999..100_000).unwrap().unwrap(), content[99_999..100_000]);
+    assert_eq!(fs::metadata(&files(&home, ".data")[0]).unwrap().len(), SIZE as u64, "as the kernel reads it by itself");
+}
+
+#[test]
+fn nobody_else_can_read_it() {
+    let (home, cache) = cache_of(1 << 30);
+    keep(&cache, &identity("a", 5), b"hello");
+    let mode = |path: &PathBuf| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!([".data", ".sums"].map(|ending| mode(&files(&home, ending)[0])), [0o600, 0o600]);
+    assert_eq!(mode(&home.path().join("c/v1")), 0o700);
+}
+
+#[test]
+fn what_does_not_have_the_checksum_of_the_object_is_not_kept() {
+    let (_home, cache) = cache_of(1 << 30);
+    let identity = identity("a", SIZE as u64);
+    let mut damaged = content(1, SIZE);
+    damaged[70_000] ^= 1;
+    let entry = cache.entry(&identity, XZ).unwrap();
+    fill(&cache, &entry, 0, &damaged, Some(XZ.of(&content(1, SIZE))));
+    assert!(!entry.is_whole());
+    assert_eq!(entry.read(0..10).unwrap(), None);
+    fill(&cache, &entry, 0, &content(1, SIZE), Some(XZ.of(&content(1, SIZE))));
+    assert!(entry.is_verified());
+}
+
+#[test]
+fn a_thousand_flips_are_a_thousand_damages() {
+    let (home, cache) = cache_of(1 << 30);
+    let (identity, content) = (identity("a", SIZE as u64), content(1, SIZE));
+    drop(keep(&cache, &identity, &content));
+    let (data, sums) = (files(&home, ".data")[0].clone(), files(&home, ".sums")[0].clone());
+    let whole = [&data, &sums].map(|path| fs::read(path).unwrap());
+    let mut random = 7u64;
+    let mut found = 0;
+    for round in 0..1000 {
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let of_data = round % 4 != 0;
+        let (path, before) = if of_data { (&data, &whole[0]) } else { (&sums, &whole[1]) };
+        let bits = before.len() as u64 * 8;
+        let bit = (random >> 20) % bits;
+        let file = fs::OpenOptions::new().write(true).open(path).unwrap();
+        file.write_all_at(&[before[(bit / 8) as usize] ^ (1 << (bit % 8))], bit / 8).unwrap();
+        let opened = DiskCache::open(&CacheOptions { directory: home.path().join("c"), bytes_max: 1 << 30 }).unwrap();
+        if round % 2 == 0 {
+            let damaged = DiskCache::verify(&home.path().join("c")).unwrap().damaged;
+            assert_eq!(damaged, 1, "bit {bit} of {}", path.display());
+            found += damaged;
+        } else {
+            let entry = opened.entry(&identity, XZ).unwrap();
+            let mut was_absent = false;
+            for start in (0..SIZE as u64).step_by(10_000) {
+                match entry.read(start..start + 10_000).unwrap() {
+                    Some(read) => {
+                        assert!(content[start as usize..].starts_with(&read), "bit {bit} of {}", path.display())
+                    }
+                    None => was_absent = true,
+                }
+            }
+            assert!(was_absent, "bit {bit} of {}", path.display());
+            found += u64::from(was_absent);
+        }
+        fs::write(&data, &whole[0]).unwrap();
+        fs::write(&sums, &whole[1]).unwrap();
+    }
+    assert_eq!(found, 1000);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(40))]
+
+    /// The machine stops: of each page that was written since the last sync either what it was or what it is now is on the disk.
+    #[test]
+    fn a_crash_loses_what_was_written_and_makes_nothing_up(
+        pieces in prop::collection::vec((0u64..25, 1u64..9), 1..12),
+        synced in 0usize..12,
+        lost in prop::collection::vec(any::<bool>(), 64),
+    ) {
+        let (home, cache) = cache_of(1 << 30);
+        let (identity, content) = (identity("a", SIZE as u64), content(3, SIZE));
+        let mut on_disk = Vec::new();
+        for (index, (grain, grains)) in pieces.iter().enumerate() {
+            let entry = cache.entry(&identity, XZ).unwrap();
+            let start = (grain * GRAIN_BYTES).min(SIZE as u64);
+            let end = (start + grains * GRAIN_BYTES).min(SIZE as u64);
+            fill(&cache, &entry, start, &content[start as usize..end as usize], Some(XZ.of(&content)));
+            if index <= synced {
+                on_disk = [".data", ".sums"].map(|ending| fs::read(&files(&home, ending)[0]).unwrap()).to_vec();
+                if entry.is_whole() {
+                    break;
+                }
+            }
+        }
+        let mut lost = lost.into_iter().cycle();
+        let is_whole = cache.entry(&identity, XZ).unwrap().is_whole();
+        for (ending, before) in [".data", ".sums"].iter().zip(on_disk) {
+            let path = &files(&home, ending)[0];
+            let mut after = fs::read(path).unwrap();
+            for (page, bytes) in after.chunks_mut(4096).enumerate() {
+                // What is said to be whole was synced before that was said.
+                if lost.next().unwrap() && !(is_whole && (*ending == ".data" || page > 0)) {
+                    let old = before.get(page * 4096..).unwrap_or(&[]);
+                    for (at, byte) in bytes.iter_mut().enumerate() {
+                        *byte = old.get(at).copied().unwrap_or(0);
+                    }
+                }
+            }
+            fs::write(path, after).unwrap();
+        }
+        let opened = again(&home).entry(&identity, XZ);
+        if let Some(entry) = opened {
+            for start in (0..SIZE as u64).step_by(4096) {
+                if let Some(read) = entry.read(start..start + 4096).unwrap() {
+                    prop_assert!(content[start as usize..].starts_with(&read), "at {}", start);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn the_least_recently_used_makes_way_and_nothing_that_is_open() {
+    let (home, cache) = cache_of(1 << 30);
+    let size = 1 << 20;
+    for index in 0..8u64 {
+        drop(keep(&cache, &identity(&index.to_string(), size), &content(index as usize, size as usize)));
+        let sums = files(&home, ".sums");
+        let newest = sums.iter().max_by_key(|path| fs::metadata(path).unwrap().ino()).unwrap();
+        let used = SystemTime::now() - Duration::from_secs(10_000 - index * 100);
+        fs::File::open(newest).unwrap().set_modified(used).unwrap();
+    }
+    let open = cache.entry(&identity("0", size), XZ).unwrap();
+    let used_again = cache.entry(&identity("1", size), XZ).unwrap();
+    drop(used_again);
+    let other = DiskCache::open(&CacheOptions { directory: home.path().join("c"), bytes_max: 4 << 20 }).unwrap();
+    let last = keep(&other, &identity("8", 10), &content(8, 10));
+    let is_there = |index: u64| other.has(&identity(&index.to_string(), size));
+    assert_eq!((0..8).filter(|index| is_there(*index)).collect::<Vec<_>>(), [0, 1, 7], "0 is open, 1 was used again");
+    assert!(last.is_whole() && other.counts().evicted == 5);
+    assert_eq!(open.read(5..9).unwrap().unwrap(), content(0, size as usize)[5..9]);
+}
+
+#[test]
+fn what_is_larger_than_the_cache_is_not_kept_and_harms_nothing() {
+    let (_home, cache) = cache_of(1 << 20);
+    let (identity, content) = (identity("a", 4 << 20), content(1, 4 << 20));
+    let entry = cache.entry(&identity, XZ).unwrap();
+    for start in (0..content.len()).step_by(64 << 10) {
+        fill(&cache, &entry, start as u64, &content[start..start + (64 << 10)], None);
+    }
+    assert!(!entry.is_whole());
+    assert!(cache.counts().bytes < 2 << 20, "{:?}", cache.counts());
+}
+
+#[test]
+fn two_mounts_share_a_directory() {
+    let (home, cache) = cache_of(1 << 30);
+    let other = again(&home);
+    let (identity, content) = (identity("a", SIZE as u64), content(1, SIZE));
+    let [one, two] = [&cache, &other].map(|cache| cache.entry(&identity, XZ).unwrap());
+    fill(&cache, &one, 0, &content[..53_248], Some(XZ.of(&content)));
+    fill(&other, &two, 53_248, &content[53_248..], Some(XZ.of(&content)));
+    assert_eq!(one.read(0..SIZE as u64).unwrap().unwrap(), content);
+    assert!(two.is_whole());
+    drop(one);
+    assert!(cache.entry(&identity, XZ).unwrap().is_whole());
+    assert_eq!(DiskCache::clear(&home.path().join("c")).unwrap().1.files, 1, "somebody has it open");
+    drop(two);
+    assert_eq!(DiskCache::clear(&home.path().join("c")).unwrap().1.files, 0);
+}
+
+#[test]
+fn a_directory_that_is_removed_meanwhile_is_no_error() {
+    let (home, cache) = cache_of(1 << 30);
+    let content = content(1, SIZE);
+    let entry = keep(&cache, &identity("a", SIZE as u64), &content);
+    fs::remove_dir_all(home.path().join("c")).unwrap();
+    assert_eq!(entry.read(0..10).unwrap().unwrap(), content[..10], "who has it open reads on");
+    assert!(cache.entry(&identity("b", 10), XZ).is_none());
+    assert!(cache.entry(&identity("c", 10), XZ).is_none());
+}
+
+#[test]
+fn another_version_is_another_copy() {
+    let (_home, cache) = cache_of(1 << 30);
+    let (identity, content) = (identity("a", SIZE as u64), content(1, SIZE));
+    let _old = keep(&cache, &identity, &content);
+    let newer = Identity { etag: crate::object::ETag::new("abd-2"), ..identity };
+    assert_eq!(cache.entry(&newer, XZ).unwrap().read(0..1).unwrap(), None);
+}
