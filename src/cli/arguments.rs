@@ -89,6 +89,7 @@ pub(super) enum Command {
     Trace(TraceArguments),
     Log(LogArguments),
     Uploads(UploadsArguments),
+    Cache(CacheArguments),
     Restore(RestoreArguments),
     Versions(VersionsArguments),
     Doctor(Box<DoctorArguments>),
@@ -244,6 +245,12 @@ struct TransferFlags {
     /// What is kept of names and attributes, beside what the kernel refers to [default: an eighth of --memory]
     #[arg(long, value_name = "SIZE", hide_short_help = true)]
     metadata_memory: Option<ByteSize>,
+    /// Keep copies of what is read in this directory, for reading it again
+    #[arg(long, value_name = "DIR", hide_short_help = true)]
+    cache: Option<PathBuf>,
+    /// What the copies take of the disk, of which a tenth stays free [default: 10GiB]
+    #[arg(long, value_name = "SIZE", hide_short_help = true)]
+    cache_size: Option<ByteSize>,
     /// When somebody else has changed a file that is published: overwrite, fail or keep-both [default: overwrite]
     #[arg(long, value_name = "HOW", hide_short_help = true)]
     on_conflict: Option<crate::config::ConflictChoice>,
@@ -556,6 +563,34 @@ pub(super) enum UploadsAction {
     Abort(UploadsSelection),
 }
 
+/// Show, remove or verify the copies that `mount --cache DIR` keeps.
+#[derive(Debug, Args)]
+#[command(after_long_help = EXIT_CODES)]
+pub(super) struct CacheArguments {
+    #[command(subcommand)]
+    pub(super) action: CacheAction,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum CacheAction {
+    /// Show how many there are, and what they take of the disk
+    Status(CacheSelection),
+    /// Remove them, but for those that a mount has open
+    Clear(CacheSelection),
+    /// Read all of them, and forget what is not what it was
+    Verify(CacheSelection),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct CacheSelection {
+    /// The directory that `mount --cache` was given
+    #[arg(value_name = "DIR")]
+    pub(super) directory: PathBuf,
+    /// Write a JSON object
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
 #[derive(Debug, Args)]
 pub(super) struct UploadsSelection {
     /// BUCKET-APPID[:/PREFIX]
@@ -799,6 +834,8 @@ impl MountArguments {
             upload_concurrency: transfer.upload_concurrency,
             memory: transfer.memory,
             metadata_memory: transfer.metadata_memory,
+            cache: transfer.cache,
+            cache_size: transfer.cache_size,
             on_conflict: transfer.on_conflict,
             hold_temporary: transfer.hold_temporary,
             hold_seconds: transfer.hold_seconds,

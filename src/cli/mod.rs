@@ -3,6 +3,7 @@
 
 mod allocator;
 mod arguments;
+mod cache;
 mod completions;
 mod control;
 mod daemon;
@@ -90,6 +91,7 @@ fn run(command: Command, arguments: &[OsString]) -> Result<Result<(), Exit>, Fai
         Command::Mount(mount) => mount::run(*mount, arguments),
         Command::Serve(serve) => serve::run(serve, &program).map(Ok),
         Command::Doctor(doctor) => doctor::run(&doctor),
+        Command::Cache(cache) => cache::run(&cache.action).map(Ok),
         Command::Uploads(uploads) => uploads::run(&uploads.action).map(Ok),
         Command::Restore(restore) => restore::run(&restore).map(Ok),
         Command::Versions(versions) => versions::run(&versions).map(Ok),

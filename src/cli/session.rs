@@ -26,6 +26,7 @@ use super::signals::{RAISED_FOR, Signals, Wish};
 use super::topic::Topic;
 use super::{allocator, logging, mount};
 use super::{fuse_access, given_mount};
+use crate::cache::DiskCache;
 use crate::clock::Clock;
 use crate::config::{KeySource, ListenAddress, MountConfig, Service};
 use crate::fs::{FileSystem, FileSystemParts, Inheritance, Others, Recovery};
@@ -33,6 +34,7 @@ use crate::fuse::{self, Place};
 use crate::journal::{Journal, Owner};
 use crate::memory::Memory;
 use crate::monitor::{MonitorListener, Observer, ObserverParts, Serving};
+use crate::read::Copies;
 use crate::stats::Stats;
 use crate::store::{
     AsOf, CredentialCache, HttpOptions, HttpStore, NetworkOptions, ObjectStore, RetryOptions, Runtimes, StoreError,
@@ -370,6 +372,18 @@ pub(super) fn directories() -> Vec<PathBuf> {
     control::directories(user_id, &control::Places { runtime, state, home: super::home() })
 }
 
+/// The cache on disk, if somebody has asked for one. Without it everything works.
+fn copies(bucket: &Bucket, config: &MountConfig) -> Option<Copies> {
+    let options = config.cache.as_ref()?;
+    match DiskCache::open(options) {
+        Ok(cache) => Some(Copies { cache, origin: format!("{} {}", bucket.origin, config.source.bucket.as_str()) }),
+        Err(error) => {
+            log::warn!("no cache in {}: {error}; files are read as without it", options.directory.display());
+            None
+        }
+    }
+}
+
 /// Begins the journal of this mount and takes over those of dead ones. Without it everything works, and a mount that is killed
 /// leaves to nobody what it has begun.
 fn inheritance(bucket: &Bucket, config: &MountConfig) -> Inheritance {
@@ -504,6 +518,7 @@ impl Session {
             runtime: transfers,
             others: others(&bucket.origin, config),
             inheritance: inheritance(bucket, config),
+            copies: copies(bucket, config),
         });
         let recovery = Recovery::of(&fs);
         let recovered = tokio::spawn({

@@ -18,6 +18,7 @@ use super::{
     Account, Aspect, ByteSize, ConfigError, ConflictChoice, Environment, Group, HoldChoice, ListenAddress, LogFormat,
     LogLevel, Mode, MountSource, Notice, Prices, Settings, Span, TagChoice, TrashDirectory, TypeChoice, mount_options,
 };
+use crate::cache::CacheOptions;
 use crate::fs::{Deletes, Excluded, FsOptions, Overwrites, Owner, Temporary};
 use crate::fuse::FuseOptions;
 use crate::object::{BucketName, Protection};
@@ -28,6 +29,12 @@ use crate::wire::address::{Endpoint, EndpointError};
 
 /// The bucket of the local service when none is named.
 pub const LOCAL_BUCKET: &str = "local-1250000000";
+
+/// The smallest cache on disk, in bytes.
+const CACHE_BYTES_MIN: u64 = 64 << 20;
+
+/// What copies on disk take where nobody says: 10 GiB.
+const CACHE_BYTES_DEFAULT: u64 = 10 << 30;
 
 /// How long unmounting may publish what is open, unless told otherwise: systemd kills what has not ended 90 s after it
 /// was asked to, and what could not be published has to be told before that.
@@ -80,6 +87,8 @@ pub struct MountConfig {
     pub upload: UploadOptions,
     /// How files are read.
     pub read: ReadOptions,
+    /// Where copies of what is read are kept, if anywhere.
+    pub cache: Option<CacheOptions>,
     /// Names and attributes.
     pub fs: FsOptions,
     /// The moment of the past that is mounted, if it is not the present.
@@ -161,8 +170,8 @@ impl MountConfig {
         let sections = configs.iter().flat_map(|(path, config)| unused_sections(path, config, &settings, bucket));
         warnings.extend(about(Aspect::Configuration, sections));
         let prices = prices.decided().map_err(|reason| invalid("prices", reason))?;
-        let Settings { credentials_file, ca_bundle, log_file, state_dir, .. } = &mut settings;
-        for path in [credentials_file, ca_bundle, log_file, state_dir] {
+        let Settings { credentials_file, ca_bundle, log_file, state_dir, cache, .. } = &mut settings;
+        for path in [credentials_file, ca_bundle, log_file, state_dir, cache] {
             *path = path.take().map(|path| directory.join(path));
         }
         if let Some(ListenAddress::Unix(path)) = &mut settings.metrics_listen {
@@ -227,6 +236,10 @@ impl MountConfig {
             rates: rates(&settings),
             memory_bytes,
             read: ReadOptions::default(),
+            cache: settings.cache.clone().map(|directory| CacheOptions {
+                directory,
+                bytes_max: settings.cache_size.map_or(CACHE_BYTES_DEFAULT, |size| size.0),
+            }),
             fs: fs_options(&settings, &source, memory_bytes),
             as_of: settings.as_of.map(|moment| moment.0),
             fuse: fuse_options(&settings, &source, memory_bytes),
@@ -540,6 +553,14 @@ fn check(settings: &Settings) -> Result<(), ConfigError> {
     {
         let reason = format!("{size} is too little to work with; the least is {METADATA_MEMORY_MIN}");
         return Err(invalid("metadata_memory", reason));
+    }
+    if let Some(size) = settings.cache_size {
+        if settings.cache.is_none() {
+            return Err(invalid("cache_size", "there is no cache: name a directory for it with --cache".to_owned()));
+        }
+        if size.0 < CACHE_BYTES_MIN {
+            return Err(invalid("cache_size", format!("{size} is less than a cache is good for: at least 64MiB")));
+        }
     }
     let rates = [("bandwidth_up", settings.bandwidth_up), ("bandwidth_down", settings.bandwidth_down)];
     for (name, rate) in rates {

@@ -108,6 +108,10 @@ settings! {
     memory: ByteSize,
     /// What is kept of names and attributes.
     metadata_memory: ByteSize,
+    /// Where copies of what is read are kept.
+    cache: PathBuf,
+    /// What they may take of the disk.
+    cache_size: ByteSize,
     /// How long names, attributes and listings are believed without asking.
     metadata_ttl: Span,
     /// How long one request may take, its repeats included.

@@ -17,7 +17,7 @@ use crate::fs::recovery::Inheritance;
 use crate::fs::traffic::Traffic;
 use crate::journal::{Unfinished, hidden_prefix};
 use crate::memory::Memory;
-use crate::read::{ReadBytes, ReadOptions, Readers};
+use crate::read::{Copies, ReadBytes, ReadOptions, Readers};
 use crate::stats::Stats;
 use crate::store::{ChangeNotifier, JournaledStore, ObjectStore, OptionedStore};
 use crate::upload::{UploadOptions, Uploader};
@@ -57,13 +57,26 @@ pub struct FileSystemParts {
     pub others: Option<Arc<Others>>,
     /// Where is written down what is begun, and what dead mounts have left.
     pub inheritance: Inheritance,
+    /// The cache on disk, if there is one.
+    pub copies: Option<Copies>,
 }
 
 impl FileSystem {
     /// A file system over a bucket. Makes no request.
     pub fn new(parts: FileSystemParts) -> Arc<FileSystem> {
-        let FileSystemParts { store, options, upload, read, memory, clock, stats, runtime, others, inheritance } =
-            parts;
+        let FileSystemParts {
+            store,
+            options,
+            upload,
+            read,
+            memory,
+            clock,
+            stats,
+            runtime,
+            others,
+            inheritance,
+            copies,
+        } = parts;
         let Inheritance { journal, left, window } = inheritance;
         let (mut uploads, mut others_left) = (Vec::new(), Vec::new());
         for (entry, what) in left {
@@ -82,7 +95,7 @@ impl FileSystem {
         let uploader =
             Uploader::new(store.clone(), memory.clone(), upload, clock.clone(), stats.clone(), runtime.clone());
         uploader.hide_under(hidden);
-        let readers = Readers::new(store.clone(), memory.clone(), read, runtime.clone());
+        let readers = Readers::new(store.clone(), memory.clone(), read, runtime.clone(), copies);
         let background = Semaphore::new(BACKGROUND_MAX);
         let left = Mutex::new(others_left);
         FileSystem::over(Arc::new(Context {

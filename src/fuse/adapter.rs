@@ -1144,6 +1144,7 @@ mod tests {
             runtime: Handle::current(),
             others: None,
             inheritance: Inheritance::none(),
+            copies: None,
         });
         let (deadline, began) = (Duration::from_secs(5), tokio::time::Instant::now());
         let watchdog = Arc::new(Watchdog::new(deadline));

@@ -5,6 +5,7 @@
 
 mod blocks;
 mod checksums;
+mod copies;
 mod grain;
 mod layout;
 mod map;
@@ -14,6 +15,7 @@ mod readers;
 mod verifier;
 mod window;
 
+pub use copies::Copies;
 pub use object::Object;
 pub use reader::{ReadBytes, Reader};
 pub use readers::{ReadOptions, Readers};

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use futures_util::StreamExt;
 
 use super::blocks::{BlockKey, Filled, Slot};
+use super::copies::CopyPlace;
 use super::grain::RANDOM_BLOCK_BYTES;
 use super::layout::Layout;
 use super::readers::Readers;
@@ -40,6 +41,8 @@ pub struct Object {
     /// mutex, 8 in the order of locks: copies only.
     stored: Mutex<StoredObject>,
     pub(super) verifier: Verifier,
+    /// What of it is on this machine's disk.
+    pub(super) copy_place: CopyPlace,
     /// Where its large blocks begin, once somebody has begun to read.
     layout: OnceLock<Layout>,
     /// The last checksum that an answer told, if it was another than the version's. Std mutex, 8 in the order of locks, taken
@@ -91,6 +94,7 @@ impl Object {
             number,
             stored: Mutex::new(stored),
             verifier: Verifier::new(readers.store.limits().checksum),
+            copy_place: CopyPlace::default(),
             layout: OnceLock::new(),
             contradicted: Mutex::default(),
             whole: tokio::sync::Mutex::default(),
@@ -138,6 +142,7 @@ impl Object {
     /// Nobody reads it any more, for the time being: its blocks make way. What is known of them stays, for who reads on.
     pub fn rest(&self) {
         self.readers.blocks.remove_object(self.number);
+        self.copy_place.close();
         self.goes_on_unverified.store(false, Ordering::SeqCst);
     }
 
@@ -145,6 +150,9 @@ impl Object {
     pub fn moved(&self, key: ObjectKey, etag: ETag) {
         let mut stored = lock(&self.stored);
         (stored.key, stored.version.etag) = (key, etag);
+        drop(stored);
+        // A copy is one of that version under that key.
+        self.copy_place.close();
     }
 
     pub(super) fn block_key(&self, block_bytes: usize, index: u64) -> BlockKey {
@@ -331,13 +339,15 @@ impl Object {
         (&now.key, &now.version.etag) != (&before.key, &before.version.etag)
     }
 
-    /// Fetches blocks from the front of `wanted` with one request, and settles those that have come.
+    /// Fetches blocks from the front of `wanted` with one request, but for those that are on this machine's disk, and settles
+    /// those that have come.
     async fn fetch_blocks(
         &self,
         block_bytes: usize,
         stored: &StoredObject,
         wanted: &mut VecDeque<Wanted>,
     ) -> Result<(), Trouble> {
+        self.take_copies(block_bytes, stored, wanted).await?;
         let (Some(first), Some(last)) = (wanted.front(), wanted.back()) else { return Ok(()) };
         let start = self.range_of(block_bytes, first.index).start;
         let size = stored.version.size;
@@ -350,33 +360,74 @@ impl Object {
         while let Some(want) = wanted.front_mut() {
             let Range { start, end } = self.range_of(block_bytes, want.index);
             let len = (end.min(size) - start) as usize;
-            let block = match &mut want.block {
-                Some(block) => block,
-                empty => empty.insert(self.readers.memory.take(block_bytes).await),
-            };
-            let mut sums = Sums::new(self.readers.store.limits().checksum, self.grain_of_sums(block_bytes, size));
+            let mut sums = self.begin_block(block_bytes, want, size).await;
             while sums.taken < len {
                 if piece.is_empty() {
                     let ended =
                         || Trouble::Damaged(self.damage(format!("the body ended {} bytes early", len - sums.taken)));
                     piece = body.next().await.ok_or_else(ended)??;
                 }
-                let part = piece.split_to(piece.len().min(len - sums.taken));
-                block[sums.taken..sums.taken + part.len()].copy_from_slice(&part);
-                sums.take(&part);
+                sums.copy(&piece.split_to(piece.len().min(len - sums.taken)), want);
             }
-            let checksum = sums.hasher.value();
-            let sums = if block_bytes == LARGE_BYTES { sums.finish() } else { Vec::new() };
-            let is_verified = self.judge(Stretch { start, len: len as u64, checksum, sums: &sums })?;
-            if let Some(Wanted { slot, block: Some(block), .. }) = wanted.pop_front() {
-                slot.settle(Ok(Filled { block, len, checksum, is_verified }));
-            }
-            if self.readers.memory.is_short() {
-                // Whoever waits asked before this block could be given back. Its own reader has it already.
-                self.readers.blocks.shrink(block_bytes);
+            if let Some(slot) = self.end_block(block_bytes, start, sums, wanted)? {
+                self.keep_copy(start, &slot);
             }
         }
         Ok(())
+    }
+
+    /// Settles blocks from the front of `wanted` that are on this machine's disk.
+    async fn take_copies(
+        &self,
+        block_bytes: usize,
+        stored: &StoredObject,
+        wanted: &mut VecDeque<Wanted>,
+    ) -> Result<(), Trouble> {
+        let Some(entry) = self.copy() else { return Ok(()) };
+        let size = stored.version.size;
+        while let Some(want) = wanted.front_mut() {
+            let Range { start, end } = self.range_of(block_bytes, want.index);
+            let range = start..end.min(size);
+            let copy = self.read_copy(&entry, range.clone()).await;
+            self.note_look(copy.as_ref().map(|bytes| bytes.len() as u64));
+            let Some(bytes) = copy else { return Ok(()) };
+            let mut sums = self.begin_block(block_bytes, want, size).await;
+            sums.copy(&bytes, want);
+            // They were kept as they came, and may have come damaged.
+            self.end_block(block_bytes, start, sums, wanted).inspect_err(|_| entry.forget(0..size))?;
+        }
+        Ok(())
+    }
+
+    /// Sees to it that there is memory for a block, whose bytes are about to come.
+    async fn begin_block(&self, block_bytes: usize, want: &mut Wanted, size: u64) -> Sums {
+        if want.block.is_none() {
+            want.block = Some(self.readers.memory.take(block_bytes).await);
+        }
+        Sums::new(self.readers.store.limits().checksum, self.grain_of_sums(block_bytes, size))
+    }
+
+    /// Settles the first block of `wanted`, all bytes of which have come from `start` on, unless they are damaged.
+    fn end_block(
+        &self,
+        block_bytes: usize,
+        start: u64,
+        sums: Sums,
+        wanted: &mut VecDeque<Wanted>,
+    ) -> Result<Option<Arc<Slot>>, Trouble> {
+        let (len, checksum) = (sums.taken, sums.hasher.value());
+        let sums = if block_bytes == LARGE_BYTES { sums.finish() } else { Vec::new() };
+        let is_verified = self.judge(Stretch { start, len: len as u64, checksum, sums: &sums })?;
+        let mut settled = None;
+        if let Some(Wanted { slot, block: Some(block), .. }) = wanted.pop_front() {
+            slot.settle(Ok(Filled { block, len, checksum, is_verified }));
+            settled = Some(slot);
+        }
+        if self.readers.memory.is_short() {
+            // Whoever waits asked before this block could be given back. Its own reader has it already.
+            self.readers.blocks.shrink(block_bytes);
+        }
+        Ok(settled)
     }
 
     fn grain_of_sums(&self, block_bytes: usize, size: u64) -> usize {
@@ -449,6 +500,14 @@ struct Sums {
 impl Sums {
     fn new(algorithm: ChecksumAlgorithm, grain_bytes: usize) -> Sums {
         Sums { hasher: algorithm.hasher(), grain_bytes, taken: 0, sums: Vec::new() }
+    }
+
+    /// Takes the bytes of a block that come next, and puts them where they belong.
+    fn copy(&mut self, bytes: &[u8], want: &mut Wanted) {
+        if let Some(block) = &mut want.block {
+            block[self.taken..self.taken + bytes.len()].copy_from_slice(bytes);
+        }
+        self.take(bytes);
     }
 
     fn take(&mut self, mut bytes: &[u8]) {

@@ -83,6 +83,13 @@ impl AsRef<[u8]> for ReadBytes {
     }
 }
 
+impl ReadBytes {
+    /// Those of a copy.
+    pub(super) fn copied(bytes: Vec<u8>, is_verified: bool) -> ReadBytes {
+        ReadBytes { bytes: Bytes::Owned(bytes), is_verified }
+    }
+}
+
 impl From<Vec<u8>> for ReadBytes {
     fn from(bytes: Vec<u8>) -> ReadBytes {
         ReadBytes { bytes: Bytes::Owned(bytes), is_verified: true }
@@ -131,6 +138,9 @@ impl Reader {
         let end = offset.saturating_add(len as u64).min(self.object.size());
         if offset >= end {
             return Ok(ReadBytes::from(Vec::new()));
+        }
+        if let Some(read) = self.object.read_whole_copy(offset..end).await {
+            return Ok(read);
         }
         if let Some(block_bytes) = self.object.single_block_bytes() {
             let handed = self.block(block_bytes, 0, 1).await?;
@@ -345,7 +355,7 @@ mod tests {
         let key = ObjectKey::new("a").unwrap();
         let stored = store.head(&key).await.unwrap().version().under(key);
         let (options, runtime) = (ReadOptions::default(), tokio::runtime::Handle::current());
-        let readers = Readers::new(store, Memory::new(256 << 20), options, runtime);
+        let readers = Readers::new(store, Memory::new(256 << 20), options, runtime, None);
         for growing in REQUESTS {
             let reader = readers.object(stored.clone()).reader();
             let mut offset = 0;

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::runtime::Handle;
 
 use super::blocks::Blocks;
+use super::copies::Copies;
 use super::map::Maps;
 use super::object::Object;
 use crate::memory::{Memory, Relief};
@@ -42,6 +43,7 @@ pub struct Readers {
     pub(super) runtime: Handle,
     pub(super) blocks: Blocks,
     pub(super) maps: Maps,
+    pub(super) copies: Option<Copies>,
     next_object: AtomicU64,
     /// Blocks that were wanted and were there, or on their way, and those that were not.
     pub(super) hits: AtomicU64,
@@ -49,16 +51,33 @@ pub struct Readers {
 }
 
 impl Readers {
-    /// Readers of `store` with blocks from `memory`; requests run on `runtime`. Sets a part of `memory` aside for itself.
-    pub fn new(store: Arc<dyn ObjectStore>, memory: Memory, options: ReadOptions, runtime: Handle) -> Arc<Readers> {
+    /// Readers of `store` with blocks from `memory`; requests run on `runtime`, and what is in `copies` is not asked for. Sets a
+    /// part of `memory` aside for itself.
+    pub fn new(
+        store: Arc<dyn ObjectStore>,
+        memory: Memory,
+        options: ReadOptions,
+        runtime: Handle,
+        copies: Option<Copies>,
+    ) -> Arc<Readers> {
         let maps_bytes_max = memory.limit_bytes() / MAPS_SHARE / MAPS_BYTES_UNIT * MAPS_BYTES_UNIT;
         memory.set_aside(maps_bytes_max);
         let window_bytes_max = options.window_bytes_max.min(memory.limit_bytes() as u64 / 4);
         let (blocks, maps, next_object) =
             (Blocks::new(), Maps::new(store.limits().checksum, maps_bytes_max), AtomicU64::new(0));
         let (hits, misses) = (AtomicU64::new(0), AtomicU64::new(0));
-        let readers =
-            Arc::new(Readers { store, memory, window_bytes_max, runtime, blocks, maps, next_object, hits, misses });
+        let readers = Arc::new(Readers {
+            store,
+            memory,
+            window_bytes_max,
+            runtime,
+            blocks,
+            maps,
+            copies,
+            next_object,
+            hits,
+            misses,
+        });
         let relief: Arc<dyn Relief> = readers.clone();
         readers.memory.on_shortage(&relief);
         readers
@@ -67,6 +86,11 @@ impl Readers {
     /// How many blocks were wanted and found in memory or on their way there, and how many had to be asked for.
     pub fn hits_and_misses(&self) -> (u64, u64) {
         (self.hits.load(Ordering::Relaxed), self.misses.load(Ordering::Relaxed))
+    }
+
+    /// The cache on disk, if there is one.
+    pub fn copies(&self) -> Option<&Copies> {
+        self.copies.as_ref()
     }
 
     /// Prepares to read a version of an object. Makes no request.

@@ -51,6 +51,7 @@ impl Mounted {
             runtime: tokio::runtime::Handle::current(),
             others: None,
             inheritance: Inheritance::none(),
+            copies: None,
         });
         Mounted { fs }
     }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
+use cosmount::cache::{CacheOptions, DiskCache};
 use cosmount::clock::Clock;
 use cosmount::fs::{
     Attr, AttrChange, FileName, FileSystem, FileSystemParts, FsError, FsOptions, HandleId, Holder, Inheritance, Ino,
@@ -14,7 +15,7 @@ use cosmount::fs::{
 use cosmount::journal::{Journal, Owner};
 use cosmount::memory::Memory;
 use cosmount::object::Limits;
-use cosmount::read::ReadOptions;
+use cosmount::read::{Copies, ReadOptions};
 use cosmount::stats::Stats;
 use cosmount::store::testing::{Fault, FaultStore, MemoryStore};
 use cosmount::store::{Op, ResumeWindow};
@@ -51,6 +52,8 @@ pub(crate) struct Choices {
     pub(crate) others: Option<Arc<Others>>,
     /// Where its journal is, if it has one.
     pub(crate) state: Option<PathBuf>,
+    /// Where its copies on disk are, if it keeps any.
+    pub(crate) cache: Option<CacheOptions>,
 }
 
 impl Default for Choices {
@@ -58,7 +61,17 @@ impl Default for Choices {
         let options = FsOptions::default();
         let on_conflict = OnConflict::Overwrite;
         let (limits, memory_bytes, part_bytes) = (Limits::COS, 64 * MIB, PART as u64);
-        Choices { limits, memory_bytes, part_bytes, concurrency: 4, on_conflict, options, others: None, state: None }
+        Choices {
+            limits,
+            memory_bytes,
+            part_bytes,
+            concurrency: 4,
+            on_conflict,
+            options,
+            others: None,
+            state: None,
+            cache: None,
+        }
     }
 }
 
@@ -69,6 +82,7 @@ pub(crate) struct Bed {
     pub(crate) memory: Memory,
     pub(crate) stats: Arc<Stats>,
     pub(crate) fs: Arc<FileSystem>,
+    pub(crate) cache: Option<Arc<DiskCache>>,
     choices: Choices,
 }
 
@@ -110,6 +124,7 @@ impl Bed {
     fn over(bucket: MemoryStore, clock: Clock, choices: Choices) -> Bed {
         let faults = Arc::new(FaultStore::new(bucket.clone()));
         let (memory, stats) = (Memory::new(choices.memory_bytes), Arc::new(Stats::default()));
+        let cache = choices.cache.as_ref().map(|options| DiskCache::open(options).unwrap());
         let fs = FileSystem::new(FileSystemParts {
             store: faults.clone(),
             options: choices.options.clone(),
@@ -125,14 +140,20 @@ impl Bed {
             runtime: tokio::runtime::Handle::current(),
             others: choices.others.clone(),
             inheritance: inheritance(&choices),
+            copies: cache.clone().map(|cache| Copies { cache, origin: "http://b".to_owned() }),
         });
-        Bed { bucket, faults, clock, memory, stats, fs, choices }
+        Bed { bucket, faults, clock, memory, stats, fs, cache, choices }
     }
 
     /// A second mount of the same bucket.
     pub(crate) fn another(&self, others: Option<Arc<Others>>) -> Bed {
         let options = self.choices.options.clone();
         Bed::over(self.bucket.clone(), self.clock.clone(), Choices { options, others, ..Choices::default() })
+    }
+
+    /// The same with choices of its own.
+    pub(crate) fn another_with(&self, choices: Choices) -> Bed {
+        Bed::over(self.bucket.clone(), self.clock.clone(), choices)
     }
 
     /// What mounts the same bucket next, with its journal in `state`, when this one dies now, in the middle of what it does.

@@ -7,6 +7,7 @@
 
 mod attributes;
 mod bed;
+mod cached;
 mod closing;
 mod concurrent;
 mod conflicts;

@@ -339,6 +339,7 @@ mod tests {
             runtime: tokio::runtime::Handle::current(),
             others: None,
             inheritance: Inheritance::none(),
+            copies: None,
         });
         let credentials = Credentials { secret_id: "AKIDtest".into(), secret_key: "the-secret".into(), token: None };
         Observer::new(ObserverParts {

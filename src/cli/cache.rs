@@ -1,0 +1,68 @@
+//! `cosmount cache`: the copies that a cache on disk has, shown, removed or verified.
+
+use std::io::{self, ErrorKind};
+use std::path::Path;
+
+use serde_json::json;
+
+use super::arguments::{CacheAction, CacheSelection};
+use super::failure::{Exit, Failure};
+use crate::cache::DiskCache;
+use crate::config::ByteSize;
+
+/// Does what is asked for. Copies that were damaged are forgotten by now, and said to have been.
+pub(super) fn run(action: &CacheAction) -> Result<(), Failure> {
+    match action {
+        CacheAction::Status(CacheSelection { directory, json }) => {
+            let contents = DiskCache::contents(directory).map_err(|error| failed(directory, &error))?;
+            match json {
+                true => println!("{}", json!({ "files": contents.files, "bytes": contents.bytes })),
+                false => println!("{}: {}", files(contents.files), ByteSize(contents.bytes)),
+            }
+        }
+        CacheAction::Clear(CacheSelection { directory, json }) => {
+            let (before, left) = DiskCache::clear(directory).map_err(|error| failed(directory, &error))?;
+            let removed = (before.files.saturating_sub(left.files), before.bytes.saturating_sub(left.bytes));
+            match json {
+                true => println!("{}", json!({ "removed": removed.0, "bytes": removed.1, "left": left.files })),
+                false => println!("removed {}: {}", files(removed.0), ByteSize(removed.1)),
+            }
+            if left.files > 0 && !json {
+                println!("left {} that a mount has open: {}", files(left.files), ByteSize(left.bytes));
+            }
+        }
+        CacheAction::Verify(CacheSelection { directory, json }) => {
+            let found = DiskCache::verify(directory).map_err(|error| failed(directory, &error))?;
+            match json {
+                true => {
+                    println!("{}", json!({ "files": found.files, "bytes": found.bytes, "damaged": found.damaged }));
+                }
+                false => println!("read {}: {}", files(found.files), ByteSize(found.bytes)),
+            }
+            if found.damaged > 0 {
+                let told = format!(
+                    "{} pieces in the cache in {} were not what they were, and are forgotten: look after the disk",
+                    found.damaged,
+                    directory.display()
+                );
+                return Err(Failure::new(Exit::Failed, told));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn files(count: u64) -> String {
+    if count == 1 { "1 copy".to_owned() } else { format!("{count} copies") }
+}
+
+fn failed(directory: &Path, error: &io::Error) -> Failure {
+    let directory = directory.display();
+    match error.kind() {
+        ErrorKind::NotFound => {
+            let told = format!("there is no cache in {directory}: name what `mount --cache` was given");
+            Failure::new(Exit::Usage, told)
+        }
+        _ => Failure::new(Exit::Failed, format!("the cache in {directory} cannot be gone through: {error}")),
+    }
+}

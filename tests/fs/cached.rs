@@ -1,0 +1,125 @@
+//! Copies on this machine's disk: what they spare, and when they are not believed.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use cosmount::cache::CacheOptions;
+use cosmount::store::Op;
+use cosmount::store::testing::Fault;
+use tempfile::TempDir;
+
+use crate::bed::{Bed, Choices, KIB, MIB, READ, assert_same, bytes};
+
+fn choices(home: &TempDir) -> Choices {
+    Choices { cache: Some(CacheOptions { directory: home.path().into(), bytes_max: 1 << 30 }), ..Choices::default() }
+}
+
+/// A mount with copies in `home`, and a second one of the same bucket, which has none of what the first one has in memory.
+fn two_mounts(home: &TempDir) -> (Bed, Bed) {
+    let first = Bed::with(choices(home));
+    let second = first.another_with(choices(home));
+    (first, second)
+}
+
+fn reads(bed: &Bed) -> usize {
+    bed.bucket.requests().iter().filter(|request| request.op == Op::GetObject).count()
+}
+
+fn settle(bed: &Bed) {
+    bed.cache.as_ref().unwrap().settle();
+}
+
+fn copies(directory: &Path) -> Vec<PathBuf> {
+    let shards = fs::read_dir(directory.join("v1")).unwrap();
+    let files = shards.flat_map(|shard| fs::read_dir(shard.unwrap().path()).unwrap());
+    files.map(|file| file.unwrap().path()).filter(|path| path.extension().unwrap() == "data").collect()
+}
+
+#[tokio::test]
+async fn what_was_read_is_not_asked_for_by_the_next_mount() {
+    for len in [1, 16 * KIB, 300 * KIB, MIB + 5, 12 * MIB + 77] {
+        let home = tempfile::tempdir().unwrap();
+        let (first, second) = two_mounts(&home);
+        let content = bytes(1, len);
+        first.bucket.insert("a", content.clone());
+        assert_same(&first.read("a").await.unwrap(), &content);
+        settle(&first);
+        let before = reads(&first);
+        assert_same(&second.read("a").await.unwrap(), &content);
+        let file = second.open("a", READ).await.unwrap();
+        for at in [len / 2, 0, len - 1] {
+            assert_same(&file.read(at, 5000).await.unwrap(), &content[at..len.min(at + 5000)]);
+        }
+        assert_eq!(reads(&first), before, "{len}");
+        assert!(second.cache.as_ref().unwrap().counts().hits > 0);
+    }
+}
+
+#[tokio::test]
+async fn what_was_read_in_part_is_not_asked_for_again() {
+    let home = tempfile::tempdir().unwrap();
+    let (first, second) = two_mounts(&home);
+    let content = bytes(1, 12 * MIB);
+    first.bucket.insert("a", content.clone());
+    let file = first.open("a", READ).await.unwrap();
+    for at in [5 * MIB, 9 * MIB + 4096] {
+        file.read(at, 4096).await.unwrap();
+    }
+    settle(&first);
+    let before = reads(&first);
+    let file = second.open("a", READ).await.unwrap();
+    for at in [9 * MIB + 4096, 5 * MIB] {
+        assert_same(&file.read(at, 4096).await.unwrap(), &content[at..at + 4096]);
+    }
+    assert_eq!(reads(&first), before);
+    assert_same(&second.read("a").await.unwrap(), &content);
+}
+
+#[tokio::test]
+async fn a_copy_that_was_damaged_is_fetched_again() {
+    let home = tempfile::tempdir().unwrap();
+    let (first, second) = two_mounts(&home);
+    let content = bytes(1, 3 * MIB);
+    first.bucket.insert("a", content.clone());
+    assert_same(&first.read("a").await.unwrap(), &content);
+    settle(&first);
+    let path = &copies(home.path())[0];
+    let mut damaged = fs::read(path).unwrap();
+    damaged[2 * MIB + 9] ^= 4;
+    fs::write(path, damaged).unwrap();
+    assert_same(&second.read("a").await.unwrap(), &content);
+    settle(&second);
+    assert_same(&fs::read(path).unwrap(), &content);
+}
+
+/// Bytes that came damaged are kept until the whole shows it. The next mount does not take them for the object's.
+#[tokio::test]
+async fn what_came_damaged_is_not_believed_because_it_is_on_the_disk() {
+    for len in [3 * MIB + 5, 12 * MIB] {
+        let home = tempfile::tempdir().unwrap();
+        let (first, second) = two_mounts(&home);
+        let content = bytes(1, len);
+        first.bucket.insert("a", content.clone());
+        first.faults.inject(Fault::damage_read());
+        let file = first.open("a", READ).await.unwrap();
+        let looked = file.read(0, 128 * KIB).await.unwrap();
+        assert!(looked != content[..128 * KIB], "the first bytes are handed out before the rest is there");
+        file.close().await.unwrap();
+        settle(&first);
+        let read = second.read("a").await;
+        assert!(read.as_ref().is_err() || *read.as_ref().unwrap() == content, "{len}");
+        let again = second.read("a").await.unwrap();
+        assert_same(&again, &content);
+    }
+}
+
+#[tokio::test]
+async fn a_new_version_is_not_read_from_the_copy_of_the_old_one() {
+    let home = tempfile::tempdir().unwrap();
+    let (first, _) = two_mounts(&home);
+    first.put("a", &bytes(1, 300 * KIB)).await.unwrap();
+    assert_same(&first.read("a").await.unwrap(), &bytes(1, 300 * KIB));
+    settle(&first);
+    first.put("a", &bytes(2, 300 * KIB)).await.unwrap();
+    assert_same(&first.read("a").await.unwrap(), &bytes(2, 300 * KIB));
+}
