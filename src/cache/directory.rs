@@ -8,6 +8,7 @@ use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak, mpsc};
+use std::time::Duration;
 
 use super::entry::{Entry, Files};
 use super::filling::{self, Filling, Queue};
@@ -17,9 +18,6 @@ use crate::object::ChecksumAlgorithm;
 
 /// Below the cache's directory, where the files are: named by the form that they have, so that another form is left alone.
 const FORM: &str = "v1";
-
-/// What may wait to be written, in bytes.
-const WAITING_BYTES_MAX: u64 = 32 << 20;
 
 /// Copies that are open at the same time, of two descriptors each; files beyond are read as without a cache.
 const OPEN_MAX: usize = 2048;
@@ -104,7 +102,7 @@ impl DiskCache {
         // It may have been there. What lies around it is not ours to close.
         fs::set_permissions(&root, fs::Permissions::from_mode(0o700))?;
         let (sender, receiver) = mpsc::channel();
-        let queue = Queue::new(sender, WAITING_BYTES_MAX);
+        let queue = Queue::new(sender);
         let waiting = queue.waiting();
         let (space, open) = (Mutex::new(Space::new(options.bytes_max)), Mutex::default());
         let (is_off, counts) = (AtomicBool::new(false), Counts::default());
@@ -165,11 +163,9 @@ impl DiskCache {
         }
     }
 
-    /// Waits until everything that came is written.
-    pub fn settle(&self) {
-        while self.queue.waiting().load(Ordering::Acquire) > 0 {
-            std::thread::yield_now();
-        }
+    /// Waits until everything that came is written, or for so long.
+    pub fn settle(&self, timeout: Duration) {
+        self.queue.waiting().until_empty(timeout);
     }
 
     /// Notes what a look gave: bytes, if any.
@@ -210,7 +206,7 @@ impl DiskCache {
     }
 
     fn try_to_keep(&self, filling: &Filling) -> io::Result<()> {
-        let Filling { entry, start, bytes, expected } = filling;
+        let Filling { entry, start, bytes, expected, epoch } = filling;
         let mut space = lock(&self.space);
         let bytes = (**bytes).as_ref();
         if space.is_to_be_looked_at(bytes.len() as u64) {
@@ -222,7 +218,7 @@ impl DiskCache {
             }
         }
         if !space.is_full() {
-            space.wrote(entry.write(*start, bytes)?);
+            space.wrote(entry.write(*start, bytes, *epoch)?);
             if entry.is_complete() {
                 entry.finish(*expected)?;
             }

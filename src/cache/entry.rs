@@ -1,8 +1,7 @@
 //! The copy of one version: a file with its bytes, and beside it one with a checksum for each grain that is there.
 //!
 //! The file with the bytes has exactly the object's size, with holes where nothing has come yet. A grain is there once its record
-//! is: the bytes are written first, and what a crash leaves of either does not agree with the other. So nothing needs to be synced,
-//! but for the word that all of a file is there.
+//! is: the bytes are written first, and what a crash leaves of either does not agree with the other. So nothing needs to be synced.
 
 use std::fmt;
 use std::fs::{File, OpenOptions};
@@ -10,7 +9,7 @@ use std::io::{self, IoSliceMut};
 use std::ops::Range;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -52,6 +51,8 @@ pub struct Entry {
     records: File,
     is_whole: AtomicBool,
     is_verified: AtomicBool,
+    /// How often something of it was forgotten: what came before that is not written any more.
+    epoch: AtomicU64,
     /// Grains that are there, once somebody has counted. Std mutex, 8 in the order of locks: held while grains are written,
     /// by the thread that does so alone.
     count: Mutex<Option<u64>>,
@@ -110,8 +111,9 @@ impl Entry {
                 let _ = records.set_modified(SystemTime::now());
             }
             let (is_whole, is_verified) = (header.is_whole.into(), header.is_verified.into());
-            let (identity, header, count) = (identity.clone(), Mutex::new(header), Mutex::default());
-            return Ok(Entry { header, identity, algorithm, data, records, is_whole, is_verified, count });
+            let (identity, header) = (identity.clone(), Mutex::new(header));
+            let (epoch, count) = (AtomicU64::new(0), Mutex::default());
+            return Ok(Entry { header, identity, algorithm, data, records, is_whole, is_verified, epoch, count });
         }
         Err(io::Error::other("it was evicted again and again"))
     }
@@ -126,8 +128,8 @@ impl Entry {
         let Some(header) = Header::read(&page[..read]) else { return Ok(None) };
         let (identity, algorithm) = (header.identity.clone(), header.algorithm);
         let (is_whole, is_verified) = (header.is_whole.into(), header.is_verified.into());
-        let (header, count) = (Mutex::new(header), Mutex::default());
-        Ok(Some(Entry { header, identity, algorithm, data, records, is_whole, is_verified, count }))
+        let (header, epoch, count) = (Mutex::new(header), AtomicU64::new(0), Mutex::default());
+        Ok(Some(Entry { header, identity, algorithm, data, records, is_whole, is_verified, epoch, count }))
     }
 
     /// What it is a copy of.
@@ -143,6 +145,11 @@ impl Entry {
     /// Whether all of it was compared with the checksum that the service tells of the object.
     pub fn is_verified(&self) -> bool {
         self.is_verified.load(Ordering::Acquire)
+    }
+
+    /// How often something of it was forgotten.
+    pub(super) fn epoch(&self) -> u64 {
+        self.epoch.load(Ordering::Acquire)
     }
 
     /// The bytes of `range`, if all of them are there and what they were; they may have to come from the disk.
@@ -176,20 +183,26 @@ impl Entry {
     fn checked(&self, range: Range<u64>, aligned: Range<u64>, mut bytes: Vec<u8>, records: &[u8]) -> Option<Vec<u8>> {
         let grains = bytes.chunks(GRAIN_BYTES as usize).zip(records.chunks_exact(RECORD_BYTES as usize));
         for (index, (grain, record)) in (aligned.start / GRAIN_BYTES..).zip(grains) {
-            let checksum = recorded(record)?;
-            if checksum != self.algorithm.of(grain) {
-                log::warn!("the copy of {} in the cache is damaged at {}", self.identity.key, index * GRAIN_BYTES);
-                self.forget(index * GRAIN_BYTES..(index + 1) * GRAIN_BYTES);
-                return None;
+            let checksum = recorded(record);
+            if checksum == Some(self.algorithm.of(grain)) {
+                continue;
             }
+            if checksum.is_some() {
+                log::warn!("the copy of {} in the cache is damaged at {}", self.identity.key, index * GRAIN_BYTES);
+            }
+            if checksum.is_some() || self.is_whole() {
+                self.forget(index * GRAIN_BYTES..(index + 1) * GRAIN_BYTES);
+            }
+            return None;
         }
         bytes.truncate((range.end.min(self.identity.size) - aligned.start) as usize);
         bytes.drain(..(range.start - aligned.start) as usize);
         Some(bytes)
     }
 
-    /// Writes what came of the object at `start`, as far as it fills grains. Returns how many bytes were not there before.
-    pub(super) fn write(&self, start: u64, bytes: &[u8]) -> io::Result<u64> {
+    /// Writes what came of the object at `start` in this epoch, as far as it fills grains. Returns how many bytes were not there
+    /// before.
+    pub(super) fn write(&self, start: u64, bytes: &[u8], epoch: u64) -> io::Result<u64> {
         let first = start.div_ceil(GRAIN_BYTES);
         let skipped = (first * GRAIN_BYTES - start) as usize;
         let end = start + bytes.len() as u64;
@@ -199,6 +212,9 @@ impl Entry {
         }
         let bytes = &bytes[skipped..(until - start) as usize];
         let mut count = lock(&self.count);
+        if self.epoch() != epoch {
+            return Ok(0);
+        }
         let known = match *count {
             Some(known) => known,
             None => self.counted()?,
@@ -219,8 +235,8 @@ impl Entry {
         !self.is_whole() && *lock(&self.count) == Some(self.grains())
     }
 
-    /// Says that all of it is there, once it is on the disk. What is known of the whole object is compared first: if its parts do not
-    /// make that, nobody knows which of them is wrong, and all are forgotten.
+    /// Says that all of it is there. What is known of the whole object is compared first: if its parts do not make that, nobody knows
+    /// which of them is wrong, and all are forgotten.
     pub(super) fn finish(&self, expected: Option<Checksum>) -> io::Result<()> {
         if let Some(expected) = expected {
             let mut whole = self.algorithm.empty();
@@ -234,10 +250,7 @@ impl Entry {
                 return Ok(());
             }
         }
-        self.data.sync_data()?;
-        self.records.sync_data()?;
-        self.say(true, expected.is_some())?;
-        self.records.sync_data()
+        self.say(true, expected.is_some())
     }
 
     /// Forgets what is there of a range.
@@ -245,6 +258,7 @@ impl Entry {
         let first = range.start / GRAIN_BYTES;
         let grains = range.end.min(self.identity.size).div_ceil(GRAIN_BYTES).saturating_sub(first);
         let mut count = lock(&self.count);
+        self.epoch.fetch_add(1, Ordering::AcqRel);
         let mut done = 0;
         let forgotten = self.say(false, false).and_then(|()| {
             while done < grains {

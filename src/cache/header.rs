@@ -1,7 +1,7 @@
 //! What a cached file is a copy of, and how that is written at the beginning of its records. Pure.
 //!
-//! A header is one page: `cosmcach`, the form's version, the length of the fields, the checksum of all that follows, and then the
-//! fields. What does not agree with its checksum is no header.
+//! A header is one page: `cosmcach`, the form's version, the length of the fields, the fields, and at its end the checksum of all that.
+//! What does not agree with its checksum is no header.
 
 use crate::object::{Checksum, ChecksumAlgorithm, ETag};
 
@@ -13,8 +13,11 @@ const MAGIC: &[u8; 8] = b"cosmcach";
 /// The form of headers and records. Another one is not read.
 const VERSION: u32 = 1;
 
-/// Where the fields begin: behind the mark, the version, their length and their checksum.
-const FIELDS_AT: usize = 8 + 4 + 4 + 8;
+/// Where the fields begin: behind the mark, the version and their length.
+const FIELDS_AT: usize = 8 + 4 + 4;
+
+/// Where the checksum is.
+const CHECKSUM_AT: usize = HEADER_BYTES - 8;
 
 /// One version of one object.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -35,7 +38,7 @@ pub(super) struct Header {
     pub(super) identity: Identity,
     /// How the checksums of its records are taken.
     pub(super) algorithm: ChecksumAlgorithm,
-    /// All of the file is there, and was on the disk when this was written.
+    /// All of the file was there when this was written.
     pub(super) is_whole: bool,
     /// With it, the whole has been compared with the checksum that the service tells of the object.
     pub(super) is_verified: bool,
@@ -68,24 +71,22 @@ impl Header {
         page[..8].copy_from_slice(MAGIC);
         page[8..12].copy_from_slice(&VERSION.to_le_bytes());
         page[12..16].copy_from_slice(&u32::try_from(fields.len()).ok()?.to_le_bytes());
-        page.get_mut(FIELDS_AT..FIELDS_AT + fields.len())?.copy_from_slice(&fields);
-        let checksum = sum(&page[FIELDS_AT..]);
-        page[16..24].copy_from_slice(&checksum.0.to_le_bytes());
+        page[..CHECKSUM_AT].get_mut(FIELDS_AT..FIELDS_AT + fields.len())?.copy_from_slice(&fields);
+        let checksum = sum(&page[..CHECKSUM_AT]);
+        page[CHECKSUM_AT..].copy_from_slice(&checksum.0.to_le_bytes());
         Some(page)
     }
 
     /// What a page says, if it is a header of this form and undamaged.
     pub(super) fn read(page: &[u8]) -> Option<Header> {
-        let mut page = Fields(page.get(..HEADER_BYTES)?);
-        if page.take(8)? != MAGIC || page.number()? != VERSION {
+        let (page, checksum) = page.get(..HEADER_BYTES)?.split_at(CHECKSUM_AT);
+        let mut page_fields = Fields(page);
+        let is_known = page_fields.take(8)? == MAGIC && page_fields.number()? == VERSION;
+        if !is_known || Some(sum(page).0) != Fields(checksum).long() {
             return None;
         }
-        let len = page.number()?;
-        let checksum = page.long()?;
-        if sum(page.0).0 != checksum {
-            return None;
-        }
-        let mut fields = Fields(page.take(len as usize)?);
+        let len = page_fields.number()?;
+        let mut fields = Fields(page_fields.take(len as usize)?);
         let &[algorithm, is_whole, is_verified] = fields.take(3)? else { return None };
         let algorithm = match algorithm {
             0 => ChecksumAlgorithm::Crc64Xz,

@@ -40,11 +40,11 @@ pub(super) fn run(action: &CacheAction) -> Result<(), Failure> {
                 false => println!("read {}: {}", files(found.files), ByteSize(found.bytes)),
             }
             if found.damaged > 0 {
-                let told = format!(
-                    "{} pieces in the cache in {} were not what they were, and are forgotten: look after the disk",
-                    found.damaged,
-                    directory.display()
-                );
+                let pieces =
+                    if found.damaged == 1 { "1 piece".to_owned() } else { format!("{} pieces", found.damaged) };
+                let directory = directory.display();
+                let told =
+                    format!("damaged in the cache in {directory}, and forgotten: {pieces}; look after that disk");
                 return Err(Failure::new(Exit::Failed, told));
             }
         }

@@ -63,6 +63,9 @@ const MOUNT_ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a mount waits until what dead ones have left is ended that could be mistaken for something else.
 const RECOVERY_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// How long the end of a mount waits until what came last is in the cache on disk.
+const COPIES_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// How long the end of a mount waits until uploads are aborted that nobody writes. What is left is the next one's.
 const ORPHANS_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -482,6 +485,8 @@ fn no_greeting(mount_point: &Path) -> String {
 struct Session {
     fs: Arc<FileSystem>,
     recovery: Recovery,
+    /// The cache on disk, if there is one.
+    copies: Option<Copies>,
     /// Where it is, or what stands for that.
     mount_point: PathBuf,
     /// Whether somebody else has made the mount, and takes it away.
@@ -507,6 +512,7 @@ impl Session {
         manager: ServiceManager,
     ) -> Result<Session, Failure> {
         let (mount_point, is_given) = (place.known_as().to_owned(), matches!(place, Place::Given(_)));
+        let copies = copies(bucket, config);
         let fs = FileSystem::new(FileSystemParts {
             store: store(config, bucket).await?,
             options: config.fs.clone(),
@@ -518,7 +524,7 @@ impl Session {
             runtime: transfers,
             others: others(&bucket.origin, config),
             inheritance: inheritance(bucket, config),
-            copies: copies(bucket, config),
+            copies: copies.clone(),
         });
         let recovery = Recovery::of(&fs);
         let recovered = tokio::spawn({
@@ -561,6 +567,7 @@ impl Session {
         let mut session = Session {
             fs,
             recovery,
+            copies,
             mount_point,
             is_given,
             unmount_timeout,
@@ -648,6 +655,10 @@ impl Session {
         }
         let until = tokio::time::sleep(ORPHANS_TIMEOUT.min(deadline.saturating_duration_since(Instant::now())));
         self.recovery.end(hidden_are_gone.is_ok(), until).await;
+        if let Some(Copies { cache, .. }) = self.copies.clone() {
+            let settled = tokio::task::spawn_blocking(move || cache.settle(COPIES_TIMEOUT)).await;
+            drop(settled);
+        }
         Left { attached, ..self.left(unpublished, &waiting) }
     }
 

@@ -105,10 +105,17 @@ impl Object {
         }
     }
 
+    /// Forgets what is on the disk of this version: something of all that came is not the object's.
+    pub(super) fn forget_copy(&self) {
+        if let Some(entry) = self.copy() {
+            entry.forget(0..entry.identity().size);
+        }
+    }
+
     /// Keeps a block that came.
     pub(super) fn keep_copy(&self, start: u64, slot: &Arc<Slot>) {
         let (Some(copies), Some(entry)) = (&self.readers.copies, self.copy()) else { return };
         let expected = self.version().checksum;
-        copies.cache.fill(Filling { entry, start, bytes: Arc::new(Came(slot.clone())), expected });
+        copies.cache.fill(Filling::new(entry, start, Arc::new(Came(slot.clone())), expected));
     }
 }

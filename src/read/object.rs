@@ -291,7 +291,11 @@ impl Object {
         let mut again = FETCHES_AGAIN;
         let error = loop {
             let stored = self.stored();
-            match self.fetch_blocks(block_bytes, &stored, &mut wanted).await {
+            let fetched = self.fetch_blocks(block_bytes, &stored, &mut wanted).await;
+            if matches!(fetched, Err(Trouble::WholeDamaged(_) | Trouble::Contradicted(_))) {
+                self.forget_copy();
+            }
+            match fetched {
                 Ok(()) => return,
                 // Renamed by this mount: the rest is where it is now.
                 Err(Trouble::Store(error)) if error.is_of_version_gone() && self.has_moved_since(&stored) => {}

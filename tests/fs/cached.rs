@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use cosmount::cache::CacheOptions;
 use cosmount::store::Op;
@@ -26,7 +27,7 @@ fn reads(bed: &Bed) -> usize {
 }
 
 fn settle(bed: &Bed) {
-    bed.cache.as_ref().unwrap().settle();
+    bed.cache.as_ref().unwrap().settle(Duration::from_secs(60));
 }
 
 fn copies(directory: &Path) -> Vec<PathBuf> {
@@ -92,10 +93,11 @@ async fn a_copy_that_was_damaged_is_fetched_again() {
     assert_same(&fs::read(path).unwrap(), &content);
 }
 
-/// Bytes that came damaged are kept until the whole shows it. The next mount does not take them for the object's.
+/// Bytes that came damaged are kept until the whole shows it. The next mount does not take them for the object's, and whoever
+/// finds out forgets them.
 #[tokio::test]
 async fn what_came_damaged_is_not_believed_because_it_is_on_the_disk() {
-    for len in [3 * MIB + 5, 12 * MIB] {
+    for len in [3 * MIB + 5, 12 * MIB, 30 * MIB] {
         let home = tempfile::tempdir().unwrap();
         let (first, second) = two_mounts(&home);
         let content = bytes(1, len);

@@ -10,6 +10,7 @@
 mod attributes_of_trees;
 mod bed;
 mod browser;
+mod cached;
 mod chaos;
 mod closing;
 mod copying;
