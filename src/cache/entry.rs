@@ -7,12 +7,14 @@ use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::io::{self, IoSliceMut};
 use std::ops::Range;
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use rustix::fs::OFlags;
 use rustix::io::{Errno, ReadWriteFlags, preadv2};
 
 use super::GRAIN_BYTES;
@@ -24,6 +26,9 @@ const RECORD_BYTES: u64 = 8;
 
 /// Records that are looked at together when a file is gone through, 256 KiB of them for 128 MiB.
 const RECORDS_AT_ONCE: u64 = 32 << 10;
+
+/// What is written past the page cache, in bytes: blocks in memory are aligned from there on.
+const DIRECT_BYTES_MIN: usize = 64 << 10;
 
 /// How much later a file must have been used than is written down for that to be written anew.
 const USE_NOTED_EVERY: Duration = Duration::from_secs(60);
@@ -48,6 +53,8 @@ pub struct Entry {
     identity: Identity,
     algorithm: ChecksumAlgorithm,
     data: File,
+    /// The same past the page cache, where the disk can do that, once something large was written.
+    direct: OnceLock<Option<File>>,
     records: File,
     is_whole: AtomicBool,
     is_verified: AtomicBool,
@@ -112,8 +119,19 @@ impl Entry {
             }
             let (is_whole, is_verified) = (header.is_whole.into(), header.is_verified.into());
             let (identity, header) = (identity.clone(), Mutex::new(header));
-            let (epoch, count) = (AtomicU64::new(0), Mutex::default());
-            return Ok(Entry { header, identity, algorithm, data, records, is_whole, is_verified, epoch, count });
+            let (direct, epoch, count) = (OnceLock::new(), AtomicU64::new(0), Mutex::default());
+            return Ok(Entry {
+                header,
+                identity,
+                algorithm,
+                data,
+                direct,
+                records,
+                is_whole,
+                is_verified,
+                epoch,
+                count,
+            });
         }
         Err(io::Error::other("it was evicted again and again"))
     }
@@ -128,8 +146,9 @@ impl Entry {
         let Some(header) = Header::read(&page[..read]) else { return Ok(None) };
         let (identity, algorithm) = (header.identity.clone(), header.algorithm);
         let (is_whole, is_verified) = (header.is_whole.into(), header.is_verified.into());
-        let (header, epoch, count) = (Mutex::new(header), AtomicU64::new(0), Mutex::default());
-        Ok(Some(Entry { header, identity, algorithm, data, records, is_whole, is_verified, epoch, count }))
+        let (header, direct) = (Mutex::new(header), OnceLock::new());
+        let (epoch, count) = (AtomicU64::new(0), Mutex::default());
+        Ok(Some(Entry { header, identity, algorithm, data, direct, records, is_whole, is_verified, epoch, count }))
     }
 
     /// What it is a copy of.
@@ -223,11 +242,32 @@ impl Entry {
         let mut before = vec![0; grains * RECORD_BYTES as usize];
         read_at_most(&self.records, &mut before, record_at(first))?;
         let new = before.chunks_exact(RECORD_BYTES as usize).filter(|record| recorded(record).is_none()).count() as u64;
-        self.data.write_all_at(bytes, first * GRAIN_BYTES)?;
+        self.write_data(bytes, first * GRAIN_BYTES)?;
         let sums = bytes.chunks(GRAIN_BYTES as usize).flat_map(|grain| (!self.algorithm.of(grain).0).to_le_bytes());
         self.records.write_all_at(&sums.collect::<Vec<u8>>(), record_at(first))?;
         *count = Some(known + new);
         Ok(new * GRAIN_BYTES)
+    }
+
+    /// Writes large pieces past the page cache: who reads has the bytes already, and a copy into memory that nobody asks for is half of
+    /// what writing costs.
+    fn write_data(&self, bytes: &[u8], at: u64) -> io::Result<()> {
+        let is_aligned = bytes.as_ptr().addr().is_multiple_of(GRAIN_BYTES as usize);
+        let whole = bytes.len() / GRAIN_BYTES as usize * GRAIN_BYTES as usize;
+        if whole < DIRECT_BYTES_MIN || !is_aligned {
+            return self.data.write_all_at(bytes, at);
+        }
+        let direct = self.direct.get_or_init(|| {
+            let options = OpenOptions::new().write(true).custom_flags(OFlags::DIRECT.bits().cast_signed()).to_owned();
+            options.open(format!("/proc/self/fd/{}", self.data.as_raw_fd())).ok()
+        });
+        let Some(direct) = direct else { return self.data.write_all_at(bytes, at) };
+        match direct.write_all_at(&bytes[..whole], at) {
+            // Its sectors are larger.
+            Err(error) if error.kind() == io::ErrorKind::InvalidInput => self.data.write_all_at(bytes, at),
+            Err(error) => Err(error),
+            Ok(()) => self.data.write_all_at(&bytes[whole..], at + whole as u64),
+        }
     }
 
     /// Whether every grain is there, and nobody has said so yet.
