@@ -217,7 +217,7 @@ async fn read_on(plan: &Plan, options: HttpOptions, transfers: &Handle) -> Outco
     let store = Arc::new(HttpStore::new(HttpOptions { runtimes: Some(runtimes), ..options })?);
     let head = store.head(&plan.key).await?;
     let crc64 = head.crc64.ok_or("an object without a checksum")?;
-    let readers = Readers::new(store, Memory::new(MEMORY_BYTES), ReadOptions::default(), transfers.clone());
+    let readers = Readers::new(store, Memory::new(MEMORY_BYTES), ReadOptions::default(), transfers.clone(), None);
     let version = Version { etag: head.etag, size: plan.bytes, checksum: Some(crc64) };
     let reader = readers.object(version.under(plan.key.clone())).reader();
     let (mut buffer, mut at) = (vec![0; READ_BYTES], 0);
