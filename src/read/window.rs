@@ -24,13 +24,16 @@ pub(super) struct Window {
     next: u64,
     /// How far ahead of `next` is fetched; 0 for a reader who jumps.
     bytes: u64,
+    /// What was left out on the way, and has not been read since: what the kernel has asked for ahead comes, and what a reader who
+    /// takes a piece here and there leaves out does not.
+    left_out: u64,
     bytes_max: u64,
 }
 
 impl Window {
     /// The window of a reader who has not read yet: whoever starts at the beginning is expected to go on.
     pub(super) fn new(bytes_max: u64) -> Window {
-        Window { next: 0, bytes: 0, bytes_max }
+        Window { next: 0, bytes: 0, left_out: 0, bytes_max }
     }
 
     /// The same for a reader who is expected to go on from `start`.
@@ -42,17 +45,24 @@ impl Window {
     /// Notes a read of `start..end` and returns the offset up to which everything should be on its way; `None` if the
     /// read is out of order.
     pub(super) fn advance(&mut self, start: u64, end: u64) -> Option<u64> {
-        let behind = self.next.saturating_sub(start);
-        let overtaken = if end - start >= AHEAD_BYTES_MIN { OVERTAKEN_BYTES.min(self.bytes_max) } else { 0 };
-        let in_order = start <= self.next + overtaken.max(self.bytes / 2) && behind <= overtaken.max(self.bytes);
+        let (ahead, behind) = (start.saturating_sub(self.next), self.next.saturating_sub(start));
+        let may_be_ahead = end - start >= AHEAD_BYTES_MIN;
+        let overtakes = may_be_ahead || ahead <= self.bytes / 2;
+        let left_out_max = OVERTAKEN_BYTES.min(self.bytes_max).max(self.bytes / 2);
+        let is_overtaken = may_be_ahead && self.left_out > 0 && behind <= OVERTAKEN_BYTES;
+        let in_order = ahead == 0 && (behind <= self.bytes || is_overtaken)
+            || ahead > 0 && overtakes && self.left_out + ahead <= left_out_max;
         if !in_order {
-            *self = Window { next: end, bytes: 0, bytes_max: self.bytes_max };
+            // Somebody who has left out much goes on doing so, as far as anybody knows, until he has read as much in order.
+            *self = Window { next: end, bytes: 0, ..*self };
             return None;
         }
+        self.left_out = if ahead > 0 { self.left_out + ahead } else { self.left_out.saturating_sub(end - start) };
         if end > self.next {
             // Doubles with the first read of each window's worth.
             let first = WINDOW_BYTES_FIRST.min(self.bytes_max);
-            self.bytes = if self.bytes == 0 { first } else { (self.bytes + 2 * (end - self.next)).min(self.bytes_max) };
+            let read = end - self.next.max(start);
+            self.bytes = if self.bytes == 0 { first } else { (self.bytes + 2 * read).min(self.bytes_max) };
             self.next = end;
         }
         Some(self.next + self.bytes)
@@ -103,6 +113,16 @@ mod tests {
                     assert!(window.advance(index * request, (index + 1) * request).is_some(), "{index} of {order:?}");
                 }
             }
+        }
+    }
+
+    /// A column of a table, or tiles of a picture.
+    #[test]
+    fn who_takes_a_large_piece_here_and_there_jumps() {
+        for stride in [MIB, 3 * MIB, 5 * MIB] {
+            let mut window = Window::new(64 * MIB);
+            let reads = (0..100).filter(|index| window.advance(index * stride, index * stride + 128 * KIB).is_some());
+            assert!(reads.count() <= 5, "{stride}");
         }
     }
 
