@@ -10,8 +10,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak, mpsc};
 use std::time::Duration;
 
+use rustix::io::Errno;
+use rustix::process::{Resource, getrlimit};
+
 use super::entry::{Entry, Files};
-use super::filling::{self, Filling, Queue};
+use super::filling::{self, Filling, Queue, Target};
 use super::header::Identity;
 use super::space::{Space, found};
 use crate::object::ChecksumAlgorithm;
@@ -19,8 +22,11 @@ use crate::object::ChecksumAlgorithm;
 /// Below the cache's directory, where the files are: named by the form that they have, so that another form is left alone.
 const FORM: &str = "v1";
 
-/// Copies that are open at the same time, of two descriptors each; files beyond are read as without a cache.
-const OPEN_MAX: usize = 2048;
+/// The share of the descriptors that this process may have that copies may take, of which each has three at most: a quarter.
+const DESCRIPTORS_SHARE: u64 = 4 * 3;
+
+/// Copies that are open at the same time, however many descriptors there may be; files beyond are read as without a cache.
+const OPEN_MAX: u64 = 4096;
 
 /// Where copies are kept, and how much of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,6 +35,8 @@ pub struct CacheOptions {
     pub directory: PathBuf,
     /// The most that it takes of the disk, in bytes, of which a tenth stays free in any case.
     pub bytes_max: u64,
+    /// What of the memory may wait to be written, in bytes.
+    pub waiting_bytes_max: u64,
 }
 
 /// What is in a cache.
@@ -86,6 +94,8 @@ pub struct DiskCache {
     /// Copies that somebody reads, by the names of their files. Std mutex, 8 in the order of locks: held while a copy is opened,
     /// which are a few calls of the kernel.
     open: Mutex<HashMap<String, Weak<Entry>>>,
+    open_max: usize,
+    bytes_max: u64,
     /// Std mutex, 8 in the order of locks: held while the directory is gone through, by the thread that writes alone.
     space: Mutex<Space>,
     /// Nothing is written any more.
@@ -100,30 +110,38 @@ impl DiskCache {
         make_directory(&options.directory)?;
         make_directory(&root)?;
         // It may have been there. What lies around it is not ours to close.
-        fs::set_permissions(&root, fs::Permissions::from_mode(0o700))?;
+        if fs::metadata(&root)?.permissions().mode() & 0o077 != 0 {
+            fs::set_permissions(&root, fs::Permissions::from_mode(0o700))?;
+        }
         let (sender, receiver) = mpsc::channel();
-        let queue = Queue::new(sender);
+        let queue = Queue::new(sender, options.waiting_bytes_max);
         let waiting = queue.waiting();
         let (space, open) = (Mutex::new(Space::new(options.bytes_max)), Mutex::default());
         let (is_off, counts) = (AtomicBool::new(false), Counts::default());
-        let cache = Arc::new(DiskCache { root, queue, open, space, is_off, counts });
+        let descriptors = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+        let open_max = (descriptors / DESCRIPTORS_SHARE).min(OPEN_MAX) as usize;
+        let bytes_max = options.bytes_max;
+        let cache = Arc::new(DiskCache { root, queue, open, open_max, bytes_max, space, is_off, counts });
         let weak = Arc::downgrade(&cache);
         let write = move || filling::write(&weak, &receiver, &waiting);
         std::thread::Builder::new().name("cache".to_owned()).spawn(write)?;
         Ok(cache)
     }
 
-    /// The copy of a version, made if there is none; `None` if there cannot be one.
+    /// The copy of a version, made if there is none; `None` if there cannot be one. Waits for the disk.
     pub fn entry(&self, identity: &Identity, algorithm: ChecksumAlgorithm) -> Option<Arc<Entry>> {
+        if identity.size > self.bytes_max {
+            return None;
+        }
         let name = identity.name();
         let mut open = lock(&self.open);
         if let Some(entry) = open.get(&name).and_then(Weak::upgrade) {
             return Some(entry).filter(|entry| entry.identity() == identity);
         }
-        if open.len() >= OPEN_MAX {
+        if open.len() >= self.open_max {
             open.retain(|_, entry| entry.strong_count() > 0);
         }
-        if open.len() >= OPEN_MAX {
+        if open.len() >= self.open_max {
             return None;
         }
         let files = Files::at(&self.root, &name);
@@ -142,8 +160,7 @@ impl DiskCache {
                 open.insert(name, Arc::downgrade(&entry));
                 Some(entry)
             }
-            // A name that is too long is no fault of the disk.
-            Err(error) if error.kind() == io::ErrorKind::InvalidInput => None,
+            Err(error) if is_no_fault_of_the_disk(&error) => None,
             Err(error) => {
                 self.switch_off(&error);
                 None
@@ -158,7 +175,12 @@ impl DiskCache {
 
     /// Keeps bytes that came, as soon as the disk takes them.
     pub fn fill(&self, filling: Filling) {
-        if !self.is_off.load(Ordering::Relaxed) && !filling.entry.is_whole() && !self.queue.push(filling) {
+        let is_settled = match &filling.target {
+            Target::Open(entry, _) => entry.is_settled(filling.expected),
+            Target::Version(..) => false,
+        };
+        let is_wanted = !self.is_off.load(Ordering::Relaxed) && !is_settled;
+        if is_wanted && !self.queue.push(filling) {
             self.counts.lost.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -206,7 +228,15 @@ impl DiskCache {
     }
 
     fn try_to_keep(&self, filling: &Filling) -> io::Result<()> {
-        let Filling { entry, start, bytes, expected, epoch } = filling;
+        let Filling { target, start, bytes, expected, .. } = filling;
+        let (entry, epoch) = match target {
+            Target::Open(entry, epoch) => (entry.clone(), *epoch),
+            Target::Version(identity, algorithm) => {
+                let Some(entry) = self.entry(identity, *algorithm) else { return Ok(()) };
+                let epoch = entry.epoch();
+                (entry, epoch)
+            }
+        };
         let mut space = lock(&self.space);
         let bytes = (**bytes).as_ref();
         if space.is_to_be_looked_at(bytes.len() as u64) {
@@ -217,9 +247,12 @@ impl DiskCache {
                 log::warn!("the cache in {} has no more room: what is read is not kept", self.root.display());
             }
         }
+        if bytes.is_empty() {
+            entry.count_anew();
+        }
         if !space.is_full() {
-            space.wrote(entry.write(*start, bytes, *epoch)?);
-            if entry.is_complete() {
+            space.wrote(entry.write(*start, bytes, epoch, !self.queue.is_long())?);
+            if entry.is_complete(*expected)? {
                 entry.finish(*expected)?;
             }
         }
@@ -227,7 +260,8 @@ impl DiskCache {
         Ok(())
     }
 
-    fn switch_off(&self, error: &io::Error) {
+    /// Nothing is written any more, and nothing new is opened.
+    pub fn switch_off(&self, error: &io::Error) {
         if !self.is_off.swap(true, Ordering::Relaxed) {
             let root = self.root.display();
             log::warn!("the cache in {root} is not written any more, and files are read as without it: {error}");
@@ -282,6 +316,13 @@ impl fmt::Debug for DiskCache {
 /// Makes a directory for its user alone, unless there is one.
 fn make_directory(path: &Path) -> io::Result<()> {
     DirBuilder::new().mode(0o700).recursive(true).create(path)
+}
+
+/// A name that is too long, copies that others have, and descriptors that are all in use.
+fn is_no_fault_of_the_disk(error: &io::Error) -> bool {
+    let lacks_descriptors = [Errno::MFILE, Errno::NFILE].map(|errno| Some(errno.raw_os_error()));
+    let is_refused = matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::WouldBlock);
+    is_refused || lacks_descriptors.contains(&error.raw_os_error())
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

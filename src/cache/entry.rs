@@ -1,7 +1,8 @@
 //! The copy of one version: a file with its bytes, and beside it one with a checksum for each grain that is there.
 //!
-//! The file with the bytes has exactly the object's size, with holes where nothing has come yet. A grain is there once its record
-//! is: the bytes are written first, and what a crash leaves of either does not agree with the other. So nothing needs to be synced.
+//! The file with the bytes has exactly the object's size, with holes where nothing has come yet. A grain is there once its
+//! record is: the bytes are written first, and what a crash leaves of either does not agree with the other. So nothing needs
+//! to be synced.
 
 use std::fmt;
 use std::fs::{File, OpenOptions};
@@ -49,6 +50,7 @@ pub enum Look {
 
 /// The copy of one version. It is not evicted while this is.
 pub struct Entry {
+    /// Std mutex, 8 in the order of locks, taken under that of `count`: one page is written.
     header: Mutex<Header>,
     identity: Identity,
     algorithm: ChecksumAlgorithm,
@@ -60,8 +62,8 @@ pub struct Entry {
     is_verified: AtomicBool,
     /// How often something of it was forgotten: what came before that is not written any more.
     epoch: AtomicU64,
-    /// Grains that are there, once somebody has counted. Std mutex, 8 in the order of locks: held while grains are written,
-    /// by the thread that does so alone.
+    /// Grains that are there, once somebody has counted. Std mutex, 8 in the order of locks: held while grains are written. Who
+    /// reads takes it where something is damaged, and no other time.
     count: Mutex<Option<u64>>,
 }
 
@@ -80,17 +82,18 @@ impl Files {
 
     /// Removes both, unless somebody has them open. Returns whether they are gone.
     pub(super) fn evict(&self) -> bool {
-        let Ok(data) = File::open(&self.data) else {
+        match OpenOptions::new().read(true).write(true).open(&self.data) {
+            Ok(data) => data.try_lock().is_ok() && self.remove(),
             // What has records and no bytes is good for nothing.
-            return std::fs::remove_file(&self.records).is_ok();
-        };
-        data.try_lock().is_ok() && self.remove()
+            Err(error) if error.kind() == io::ErrorKind::NotFound => std::fs::remove_file(&self.records).is_ok(),
+            Err(_) => false,
+        }
     }
 
     fn remove(&self) -> bool {
         // Without its records the other file says nothing.
-        let removed = [&self.records, &self.data].map(std::fs::remove_file);
-        removed[1].is_ok()
+        let _ = std::fs::remove_file(&self.records);
+        std::fs::remove_file(&self.data).is_ok()
     }
 }
 
@@ -106,7 +109,11 @@ impl Entry {
             }
             let records = open(&files.records)?;
             let Some(header) = agreed(&records, identity, algorithm)? else {
-                files.remove();
+                // Nobody else may have it open, who could have made it anew.
+                data.unlock()?;
+                if data.try_lock().is_err() || !files.remove() {
+                    break;
+                }
                 continue;
             };
             if data.metadata()?.len() != identity.size {
@@ -114,7 +121,8 @@ impl Entry {
             }
             let used = records.metadata()?.modified()?;
             if used.elapsed().is_ok_and(|ago| ago > USE_NOTED_EVERY) {
-                // Which was used last can be read from the disk by whoever evicts. A disk that cannot be written goes on being read.
+                // Which was used last can be read from the disk by whoever evicts. A disk that cannot be written goes on being
+                // read.
                 let _ = records.set_modified(SystemTime::now());
             }
             let (is_whole, is_verified) = (header.is_whole.into(), header.is_verified.into());
@@ -133,7 +141,7 @@ impl Entry {
                 count,
             });
         }
-        Err(io::Error::other("it was evicted again and again"))
+        Err(io::Error::new(io::ErrorKind::WouldBlock, "others open and evict it"))
     }
 
     /// An entry that is there, whatever it is a copy of.
@@ -156,6 +164,14 @@ impl Entry {
         &self.identity
     }
 
+    /// How many bytes of the object are there.
+    pub fn copied_bytes(&self) -> u64 {
+        if self.is_whole() {
+            return self.identity.size;
+        }
+        self.counted().map_or(0, |grains| (grains * GRAIN_BYTES).min(self.identity.size))
+    }
+
     /// Whether all of the object is there.
     pub fn is_whole(&self) -> bool {
         self.is_whole.load(Ordering::Acquire)
@@ -167,52 +183,80 @@ impl Entry {
     }
 
     /// How often something of it was forgotten.
-    pub(super) fn epoch(&self) -> u64 {
+    pub fn epoch(&self) -> u64 {
         self.epoch.load(Ordering::Acquire)
     }
 
     /// The bytes of `range`, if all of them are there and what they were; they may have to come from the disk.
     pub fn read(&self, range: Range<u64>) -> io::Result<Option<Vec<u8>>> {
-        let (aligned, mut bytes, mut records) = self.room_for(&range);
+        let aligned = self.grains_around(&range);
+        // Bytes are written before their records, and read after them.
+        let records = self.records_of(&aligned)?;
+        if !self.has_all(&records) {
+            return Ok(None);
+        }
+        let mut bytes = vec![0; (aligned.end - aligned.start) as usize];
         self.data.read_exact_at(&mut bytes, aligned.start)?;
-        read_at_most(&self.records, &mut records, record_at(aligned.start / GRAIN_BYTES))?;
         Ok(self.checked(range, aligned, bytes, &records))
     }
 
     /// The same without waiting for the disk.
     pub fn read_now(&self, range: Range<u64>) -> io::Result<Look> {
-        let (aligned, mut bytes, mut records) = self.room_for(&range);
-        let is_there = read_now(&self.data, &mut bytes, aligned.start)?
-            && read_now(&self.records, &mut records, record_at(aligned.start / GRAIN_BYTES))?;
+        let aligned = self.grains_around(&range);
+        let grains = (aligned.end - aligned.start).div_ceil(GRAIN_BYTES);
+        let mut records = vec![0; (grains * RECORD_BYTES) as usize];
+        let mut bytes = vec![0; (aligned.end - aligned.start) as usize];
+        let is_there = read_now(&self.records, &mut records, record_at(aligned.start / GRAIN_BYTES))?
+            && read_now(&self.data, &mut bytes, aligned.start)?;
         if !is_there {
             return Ok(Look::Waits);
+        }
+        if !self.has_all(&records) {
+            return Ok(Look::Absent);
         }
         Ok(self.checked(range, aligned, bytes, &records).map_or(Look::Absent, Look::Bytes))
     }
 
-    /// The whole grains around a range, and room for them and for their records.
-    fn room_for(&self, range: &Range<u64>) -> (Range<u64>, Vec<u8>, Vec<u8>) {
+    /// Whether all bytes of a range are there, right or not.
+    pub fn has(&self, range: Range<u64>) -> bool {
+        let aligned = self.grains_around(&range);
+        let records = self.records_of(&aligned);
+        records
+            .is_ok_and(|records| records.chunks_exact(RECORD_BYTES as usize).all(|record| recorded(record).is_some()))
+    }
+
+    /// The whole grains around a range.
+    fn grains_around(&self, range: &Range<u64>) -> Range<u64> {
         let end = range.end.min(self.identity.size);
         let start = range.start.min(end) / GRAIN_BYTES * GRAIN_BYTES;
-        let end = end.next_multiple_of(GRAIN_BYTES).min(self.identity.size);
-        let grains = (end - start).div_ceil(GRAIN_BYTES);
-        (start..end, vec![0; (end - start) as usize], vec![0; (grains * RECORD_BYTES) as usize])
+        start..end.next_multiple_of(GRAIN_BYTES).min(self.identity.size)
+    }
+
+    /// The records of whole grains.
+    fn records_of(&self, aligned: &Range<u64>) -> io::Result<Vec<u8>> {
+        let grains = (aligned.end - aligned.start).div_ceil(GRAIN_BYTES);
+        let mut records = vec![0; (grains * RECORD_BYTES) as usize];
+        read_at_most(&self.records, &mut records, record_at(aligned.start / GRAIN_BYTES))?;
+        Ok(records)
+    }
+
+    /// Whether none of these records is missing. A whole copy that lacks some is whole no more.
+    fn has_all(&self, records: &[u8]) -> bool {
+        let has_all = records.chunks_exact(RECORD_BYTES as usize).all(|record| recorded(record).is_some());
+        if !has_all && self.is_whole() {
+            self.forget(0..0);
+        }
+        has_all
     }
 
     fn checked(&self, range: Range<u64>, aligned: Range<u64>, mut bytes: Vec<u8>, records: &[u8]) -> Option<Vec<u8>> {
         let grains = bytes.chunks(GRAIN_BYTES as usize).zip(records.chunks_exact(RECORD_BYTES as usize));
         for (index, (grain, record)) in (aligned.start / GRAIN_BYTES..).zip(grains) {
-            let checksum = recorded(record);
-            if checksum == Some(self.algorithm.of(grain)) {
-                continue;
-            }
-            if checksum.is_some() {
+            if recorded(record) != Some(self.algorithm.of(grain)) {
                 log::warn!("the copy of {} in the cache is damaged at {}", self.identity.key, index * GRAIN_BYTES);
-            }
-            if checksum.is_some() || self.is_whole() {
                 self.forget(index * GRAIN_BYTES..(index + 1) * GRAIN_BYTES);
+                return None;
             }
-            return None;
         }
         bytes.truncate((range.end.min(self.identity.size) - aligned.start) as usize);
         bytes.drain(..(range.start - aligned.start) as usize);
@@ -221,7 +265,7 @@ impl Entry {
 
     /// Writes what came of the object at `start` in this epoch, as far as it fills grains. Returns how many bytes were not there
     /// before.
-    pub(super) fn write(&self, start: u64, bytes: &[u8], epoch: u64) -> io::Result<u64> {
+    pub(super) fn write(&self, start: u64, bytes: &[u8], epoch: u64, goes_past_page_cache: bool) -> io::Result<u64> {
         let first = start.div_ceil(GRAIN_BYTES);
         let skipped = (first * GRAIN_BYTES - start) as usize;
         let end = start + bytes.len() as u64;
@@ -234,27 +278,42 @@ impl Entry {
         if self.epoch() != epoch {
             return Ok(0);
         }
+        // Another mount may be writing, too: what one has written the other leaves as it is.
+        let _alone = Alone::with(&self.records)?;
         let known = match *count {
             Some(known) => known,
             None => self.counted()?,
         };
-        let grains = bytes.len().div_ceil(GRAIN_BYTES as usize);
-        let mut before = vec![0; grains * RECORD_BYTES as usize];
-        read_at_most(&self.records, &mut before, record_at(first))?;
-        let new = before.chunks_exact(RECORD_BYTES as usize).filter(|record| recorded(record).is_none()).count() as u64;
-        self.write_data(bytes, first * GRAIN_BYTES)?;
-        let sums = bytes.chunks(GRAIN_BYTES as usize).flat_map(|grain| (!self.algorithm.of(grain).0).to_le_bytes());
-        self.records.write_all_at(&sums.collect::<Vec<u8>>(), record_at(first))?;
+        let first_byte = first * GRAIN_BYTES;
+        let before = self.records_of(&(first_byte..until))?;
+        let is_there: Vec<bool> =
+            before.chunks_exact(RECORD_BYTES as usize).map(|record| recorded(record).is_some()).collect();
+        let mut new = 0;
+        let mut grain = 0;
+        for run in is_there.chunk_by(|one, next| one == next) {
+            let next = grain + run.len();
+            if !run[0] {
+                let end = (next * GRAIN_BYTES as usize).min(bytes.len());
+                let run_bytes = &bytes[grain * GRAIN_BYTES as usize..end];
+                let at = first + grain as u64;
+                self.write_data(run_bytes, at * GRAIN_BYTES, goes_past_page_cache)?;
+                let sums = run_bytes.chunks(GRAIN_BYTES as usize).map(|grain| !self.algorithm.of(grain).0);
+                let sums: Vec<u8> = sums.flat_map(u64::to_le_bytes).collect();
+                self.records.write_all_at(&sums, record_at(at))?;
+                new += run.len() as u64;
+            }
+            grain = next;
+        }
         *count = Some(known + new);
         Ok(new * GRAIN_BYTES)
     }
 
-    /// Writes large pieces past the page cache: who reads has the bytes already, and a copy into memory that nobody asks for is half of
-    /// what writing costs.
-    fn write_data(&self, bytes: &[u8], at: u64) -> io::Result<()> {
+    /// Writes large pieces past the page cache, if that is wanted: who reads has the bytes already, and a copy into memory that
+    /// nobody asks for is half of what writing costs.
+    fn write_data(&self, bytes: &[u8], at: u64, goes_past_page_cache: bool) -> io::Result<()> {
         let is_aligned = bytes.as_ptr().addr().is_multiple_of(GRAIN_BYTES as usize);
         let whole = bytes.len() / GRAIN_BYTES as usize * GRAIN_BYTES as usize;
-        if whole < DIRECT_BYTES_MIN || !is_aligned {
+        if !goes_past_page_cache || whole < DIRECT_BYTES_MIN || !is_aligned {
             return self.data.write_all_at(bytes, at);
         }
         let direct = self.direct.get_or_init(|| {
@@ -270,48 +329,68 @@ impl Entry {
         }
     }
 
-    /// Whether every grain is there, and nobody has said so yet.
-    pub(super) fn is_complete(&self) -> bool {
-        !self.is_whole() && *lock(&self.count) == Some(self.grains())
+    /// Another mount may have written what this one has not.
+    pub(super) fn count_anew(&self) {
+        *lock(&self.count) = None;
     }
 
-    /// Says that all of it is there. What is known of the whole object is compared first: if its parts do not make that, nobody knows
-    /// which of them is wrong, and all are forgotten.
+    /// Whether every grain is there, and something is still to be said of that.
+    pub(super) fn is_complete(&self, expected: Option<Checksum>) -> io::Result<bool> {
+        if self.is_settled(expected) {
+            return Ok(false);
+        }
+        let mut count = lock(&self.count);
+        let known = match *count {
+            Some(known) => known,
+            None => *count.insert(self.counted()?),
+        };
+        Ok(known == self.grains())
+    }
+
+    /// Whether all is said of a whole copy that can be.
+    pub(super) fn is_settled(&self, expected: Option<Checksum>) -> bool {
+        self.is_whole() && (self.is_verified() || expected.is_none())
+    }
+
+    /// Says that all of it is there. What is known of the whole object is compared first: if its parts do not make that, nobody
+    /// knows which of them is wrong, and all are forgotten.
     pub(super) fn finish(&self, expected: Option<Checksum>) -> io::Result<()> {
-        if let Some(expected) = expected {
-            let mut whole = self.algorithm.empty();
-            self.each_record(|index, checksum| {
-                let len = GRAIN_BYTES.min(self.identity.size - index * GRAIN_BYTES);
-                whole = self.algorithm.of_both(whole, checksum.unwrap_or(Checksum::EMPTY), len);
-            })?;
-            if whole != expected {
-                log::warn!("what came of {} does not have its checksum and is not kept", self.identity.key);
-                self.forget(0..self.identity.size);
-                return Ok(());
-            }
+        let mut count = lock(&self.count);
+        let alone = Alone::with(&self.records)?;
+        let mut whole = Some(self.algorithm.empty());
+        self.each_record(|index, checksum| {
+            let len = GRAIN_BYTES.min(self.identity.size - index * GRAIN_BYTES);
+            whole = whole.zip(checksum).map(|(whole, next)| self.algorithm.of_both(whole, next, len));
+        })?;
+        let Some(whole) = whole else {
+            // Another mount has forgotten something.
+            *count = None;
+            return Ok(());
+        };
+        if expected.is_some_and(|expected| expected != whole) {
+            drop((alone, count));
+            log::warn!("what came of {} does not have its checksum and is not kept", self.identity.key);
+            self.forget(0..self.identity.size);
+            return Ok(());
         }
         self.say(true, expected.is_some())
     }
 
-    /// Forgets what is there of a range.
+    /// Forgets what is there of a range, and that all of it was.
     pub fn forget(&self, range: Range<u64>) {
-        let first = range.start / GRAIN_BYTES;
-        let grains = range.end.min(self.identity.size).div_ceil(GRAIN_BYTES).saturating_sub(first);
-        let mut count = lock(&self.count);
+        self.is_whole.store(false, Ordering::Release);
         self.epoch.fetch_add(1, Ordering::AcqRel);
-        let mut done = 0;
-        let forgotten = self.say(false, false).and_then(|()| {
-            while done < grains {
-                let some = RECORDS_AT_ONCE.min(grains - done);
-                let nothing = vec![0; (some * RECORD_BYTES) as usize];
-                self.records.write_all_at(&nothing, record_at(first + done))?;
-                done += some;
-            }
-            Ok(())
-        });
+        let mut count = lock(&self.count);
         *count = None;
-        if let Err(error) = forgotten {
-            // It is verified whenever it is read by this process, and it is not whole any more for it.
+        let (first, end) = (range.start / GRAIN_BYTES, range.end.min(self.identity.size).div_ceil(GRAIN_BYTES));
+        let erased = self.say(false, false).and_then(|()| match (first, end.saturating_sub(first)) {
+            (0, grains) if grains == self.grains() => self.records.set_len(HEADER_BYTES as u64),
+            (_, 0) => Ok(()),
+            (_, grains) => self.records.write_all_at(&vec![0; (grains * RECORD_BYTES) as usize], record_at(first)),
+        });
+        // What comes in its place may be written before a crash, and this not.
+        if let Err(error) = erased.and_then(|()| self.records.sync_data()) {
+            // It is compared whenever it is read by this process, and it is not whole any more for it.
             log::warn!("what is damaged of {} stays in the cache: {error}", self.identity.key);
         }
     }
@@ -319,17 +398,16 @@ impl Entry {
     fn say(&self, is_whole: bool, is_verified: bool) -> io::Result<()> {
         let mut header = lock(&self.header);
         self.is_whole.store(false, Ordering::Release);
-        if (header.is_whole, header.is_verified) != (is_whole, is_verified) {
-            (header.is_whole, header.is_verified) = (is_whole, is_verified);
-            let page = header.written().ok_or_else(too_long)?;
-            self.records.write_all_at(&page, 0)?;
-        }
+        // Another mount may have said otherwise meanwhile.
+        (header.is_whole, header.is_verified) = (is_whole, is_verified);
+        let page = header.written().ok_or_else(too_long)?;
+        self.records.write_all_at(&page, 0)?;
         self.is_verified.store(is_verified, Ordering::Release);
         self.is_whole.store(is_whole, Ordering::Release);
         Ok(())
     }
 
-    /// Reads all that is there. Returns how many grains that is, and how many of them are not what they were, which are forgotten.
+    /// Reads all that is there. Returns how many grains are what they were, and how many are not, which are forgotten.
     pub(super) fn verify(&self) -> io::Result<(u64, u64)> {
         let (mut there, mut damaged) = (0, Vec::new());
         self.each_record(|index, checksum| {
@@ -351,7 +429,7 @@ impl Entry {
         if lost > 0 {
             self.forget(0..0);
         }
-        Ok((there, damaged.len() as u64 + lost))
+        Ok((there - damaged.len() as u64, damaged.len() as u64 + lost))
     }
 
     fn counted(&self) -> io::Result<u64> {
@@ -387,7 +465,25 @@ impl fmt::Debug for Entry {
     }
 }
 
-/// Opens a file of the cache, for its user alone, made if it is not there. Where the disk cannot be written it is opened for reading.
+/// Nobody else writes records while this is.
+struct Alone<'a>(&'a File);
+
+impl<'a> Alone<'a> {
+    fn with(records: &'a File) -> io::Result<Alone<'a>> {
+        records.lock()?;
+        Ok(Alone(records))
+    }
+}
+
+impl Drop for Alone<'_> {
+    fn drop(&mut self) {
+        // It goes with the file at the latest.
+        let _ = self.0.unlock();
+    }
+}
+
+/// Opens a file of the cache, for its user alone, made if it is not there. Where the disk cannot be written it is opened for
+/// reading.
 fn open(path: &Path) -> io::Result<File> {
     let opened = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path);
     opened.or_else(|error| match error.kind() {
@@ -442,8 +538,8 @@ fn read_at_most(file: &File, room: &mut [u8], at: u64) -> io::Result<usize> {
 fn read_now(file: &File, room: &mut [u8], at: u64) -> io::Result<bool> {
     match preadv2(file, &mut [IoSliceMut::new(room)], at, ReadWriteFlags::NOWAIT) {
         Ok(read) => Ok(read == room.len()),
-        // Some file systems do not say what they have.
-        Err(Errno::AGAIN | Errno::OPNOTSUPP) => Ok(false),
+        // Some file systems, and kernels, do not say what they have.
+        Err(Errno::AGAIN | Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => Ok(false),
         Err(error) => Err(error.into()),
     }
 }

@@ -9,35 +9,58 @@ use std::time::Duration;
 
 use super::directory::DiskCache;
 use super::entry::Entry;
-use crate::object::Checksum;
-
-/// What may wait to be written, in bytes.
-const WAITING_BYTES_MAX: u64 = 32 << 20;
+use super::header::Identity;
+use crate::object::{Checksum, ChecksumAlgorithm};
 
 /// Bytes that came of an object.
 pub struct Filling {
     /// Where they go.
-    pub(super) entry: Arc<Entry>,
+    pub(super) target: Target,
     /// Where they begin in the object.
     pub(super) start: u64,
     /// They stay in memory until they are written.
     pub(super) bytes: Arc<dyn AsRef<[u8]> + Send + Sync>,
     /// The checksum of the whole object, where the service has told it.
     pub(super) expected: Option<Checksum>,
-    /// When they came, in what was forgotten of the copy: what is forgotten meanwhile is not written.
-    pub(super) epoch: u64,
+    /// What of the memory they hold until then, in bytes.
+    pub(super) held_bytes: u64,
+}
+
+/// Where bytes go.
+pub(super) enum Target {
+    /// To a copy that somebody has open, if nothing of it was forgotten since this epoch.
+    Open(Arc<Entry>, u64),
+    /// To the copy of a version, which is opened for that.
+    Version(Identity, ChecksumAlgorithm),
 }
 
 impl Filling {
-    /// Bytes that came of the object from `start` on; `expected` is the checksum of the whole object, where the service has told it.
+    /// Bytes that came of the object from `start` on, and hold `held_bytes` of the memory; `expected` is the checksum of the
+    /// whole object, where the service has told it.
     pub fn new(
         entry: Arc<Entry>,
         start: u64,
-        bytes: Arc<dyn AsRef<[u8]> + Send + Sync>,
+        (bytes, held_bytes): (Arc<dyn AsRef<[u8]> + Send + Sync>, u64),
         expected: Option<Checksum>,
     ) -> Filling {
         let epoch = entry.epoch();
-        Filling { entry, start, bytes, expected, epoch }
+        Filling { target: Target::Open(entry, epoch), start, bytes, expected, held_bytes }
+    }
+
+    /// All bytes of a version, whose checksum is known, and which hold `held_bytes` of the memory.
+    pub fn of_whole(
+        identity: Identity,
+        algorithm: ChecksumAlgorithm,
+        (bytes, held_bytes): (Arc<dyn AsRef<[u8]> + Send + Sync>, u64),
+        checksum: Checksum,
+    ) -> Filling {
+        let target = Target::Version(identity, algorithm);
+        Filling { target, start: 0, bytes, expected: Some(checksum), held_bytes }
+    }
+
+    /// No bytes: all of the copy may be there, and nobody may have said so.
+    pub fn nothing_more(entry: Arc<Entry>, expected: Option<Checksum>) -> Filling {
+        Filling::new(entry, 0, (Arc::new(Vec::new()), 0), expected)
     }
 }
 
@@ -45,27 +68,40 @@ impl Filling {
 pub(super) struct Queue {
     sender: Sender<Filling>,
     waiting: Arc<Waiting>,
+    bytes_max: u64,
 }
 
-/// How many bytes wait. Std mutex, 8 in the order of locks: arithmetic only.
+/// How much waits. Std mutex, 8 in the order of locks: arithmetic only.
 #[derive(Default)]
 pub(super) struct Waiting {
-    bytes: Mutex<u64>,
+    sums: Mutex<Sums>,
     is_empty: Condvar,
 }
 
+#[derive(Default)]
+struct Sums {
+    pieces: u64,
+    bytes: u64,
+}
+
 impl Queue {
-    pub(super) fn new(sender: Sender<Filling>) -> Queue {
-        Queue { sender, waiting: Arc::default() }
+    pub(super) fn new(sender: Sender<Filling>, bytes_max: u64) -> Queue {
+        Queue { sender, waiting: Arc::default(), bytes_max }
+    }
+
+    /// Whether so much waits that it should rather be written fast than cheaply.
+    pub(super) fn is_long(&self) -> bool {
+        self.waiting.lock().bytes > self.bytes_max / 2
     }
 
     /// Lets it wait, unless too much does. Returns whether it will be written.
     pub(super) fn push(&self, filling: Filling) -> bool {
-        let len = len_of(&filling);
-        let mut bytes = self.waiting.lock();
-        let is_taken = *bytes + len <= WAITING_BYTES_MAX && self.sender.send(filling).is_ok();
+        let len = filling.held_bytes;
+        let mut sums = self.waiting.lock();
+        let is_taken = sums.bytes + len <= self.bytes_max && self.sender.send(filling).is_ok();
         if is_taken {
-            *bytes += len;
+            sums.pieces += 1;
+            sums.bytes += len;
         }
         is_taken
     }
@@ -76,33 +112,30 @@ impl Queue {
 }
 
 impl Waiting {
-    fn lock(&self) -> MutexGuard<'_, u64> {
-        self.bytes.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Sums> {
+        self.sums.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Waits until nothing does, or for so long.
     pub(super) fn until_empty(&self, timeout: Duration) {
-        let waits = |bytes: &mut u64| *bytes > 0;
+        let waits = |sums: &mut Sums| sums.pieces > 0;
         drop(self.is_empty.wait_timeout_while(self.lock(), timeout, waits));
     }
 
     fn written(&self, len: u64) {
-        let mut bytes = self.lock();
-        *bytes -= len;
-        if *bytes == 0 {
+        let mut sums = self.lock();
+        sums.pieces -= 1;
+        sums.bytes -= len;
+        if sums.pieces == 0 {
             self.is_empty.notify_all();
         }
     }
 }
 
-fn len_of(filling: &Filling) -> u64 {
-    (*filling.bytes).as_ref().len() as u64
-}
-
 /// Writes what comes until nobody is left who could send anything.
 pub(super) fn write(cache: &Weak<DiskCache>, fillings: &Receiver<Filling>, waiting: &Waiting) {
     while let Ok(filling) = fillings.recv() {
-        let len = len_of(&filling);
+        let len = filling.held_bytes;
         if let Some(cache) = cache.upgrade() {
             cache.keep(&filling);
         }

@@ -1,7 +1,7 @@
 //! What a cached file is a copy of, and how that is written at the beginning of its records. Pure.
 //!
-//! A header is one page: `cosmcach`, the form's version, the length of the fields, the fields, and at its end the checksum of all that.
-//! What does not agree with its checksum is no header.
+//! A header is one page: `cosmcach`, the form's version, the length of the fields, the fields, and at its end the checksum of all
+//! that. What does not agree with its checksum is no header.
 
 use crate::object::{Checksum, ChecksumAlgorithm, ETag};
 

@@ -1,7 +1,7 @@
 //! How much of the disk a cache may take, and what makes way.
 //!
-//! What is there, and when it was used last, is read from the directory itself: mounts that share it see the same, and there is no
-//! index that could be wrong. Between two looks what this mount writes is counted.
+//! What is there, and when it was used last, is read from the directory itself: mounts that share it see the same, and there is
+//! no index that could be wrong. Between two looks what this mount writes is counted.
 
 use std::fs::{self, Metadata};
 use std::io;
@@ -14,7 +14,8 @@ use super::entry::Files;
 /// The share of the disk that stays free: a tenth.
 const FREE_SHARE: u64 = 10;
 
-/// The share of its size that a cache is brought below it by evicting, so that it is not gone through for every file: a twentieth.
+/// The share of its size that a cache is brought below it by evicting, so that it is not gone through for every file: a
+/// twentieth.
 const SLACK_SHARE: u64 = 20;
 
 /// What may be written between two looks at the directory and the disk, in bytes.
@@ -116,13 +117,17 @@ pub(super) fn found(root: &Path) -> io::Result<Vec<Found>> {
         let Ok(entries) = fs::read_dir(&shard) else { continue };
         for entry in entries.flatten() {
             let path = entry.path();
-            if path.extension().is_none_or(|extension| extension != "sums") {
+            let files = Files { data: path.with_extension("data"), records: path.with_extension("sums") };
+            let records = fs::metadata(&files.records);
+            // One of the two may have been left alone by a crash.
+            let is_listed =
+                if path == files.records { records.is_ok() } else { path == files.data && records.is_err() };
+            if !is_listed {
                 continue;
             }
-            let files = Files { data: path.with_extension("data"), records: path };
-            let Ok(records) = fs::metadata(&files.records) else { continue };
-            let bytes = disk_bytes(&records) + fs::metadata(&files.data).map_or(0, |data| disk_bytes(&data));
-            let used_at = records.modified().unwrap_or(SystemTime::UNIX_EPOCH);
+            let data = fs::metadata(&files.data);
+            let bytes = [&records, &data].into_iter().flatten().map(disk_bytes).sum();
+            let used_at = records.or(data).and_then(|one| one.modified()).unwrap_or(SystemTime::UNIX_EPOCH);
             found.push(Found { files, bytes, used_at });
         }
     }

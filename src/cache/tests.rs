@@ -16,14 +16,18 @@ use crate::object::{Checksum, ChecksumAlgorithm};
 const XZ: ChecksumAlgorithm = ChecksumAlgorithm::Crc64Xz;
 const SIZE: usize = 100_001;
 
+fn options(home: &TempDir, bytes_max: u64) -> CacheOptions {
+    CacheOptions { directory: home.path().join("c"), bytes_max, waiting_bytes_max: 32 << 20 }
+}
+
 fn cache_of(bytes_max: u64) -> (TempDir, Arc<DiskCache>) {
     let home = tempfile::tempdir().unwrap();
-    let cache = DiskCache::open(&CacheOptions { directory: home.path().join("c"), bytes_max }).unwrap();
+    let cache = DiskCache::open(&options(&home, bytes_max)).unwrap();
     (home, cache)
 }
 
 fn again(home: &TempDir) -> Arc<DiskCache> {
-    DiskCache::open(&CacheOptions { directory: home.path().join("c"), bytes_max: 1 << 30 }).unwrap()
+    DiskCache::open(&options(home, 1 << 30)).unwrap()
 }
 
 fn content(seed: usize, len: usize) -> Vec<u8> {
@@ -31,7 +35,7 @@ fn content(seed: usize, len: usize) -> Vec<u8> {
 }
 
 fn fill(cache: &DiskCache, entry: &Arc<Entry>, start: u64, bytes: &[u8], expected: Option<Checksum>) {
-    cache.fill(Filling::new(entry.clone(), start, Arc::new(bytes.to_vec()), expected));
+    cache.fill(Filling::new(entry.clone(), start, (Arc::new(bytes.to_vec()), bytes.len() as u64), expected));
     cache.settle(Duration::from_secs(60));
 }
 
@@ -110,7 +114,7 @@ fn a_thousand_flips_are_a_thousand_damages() {
         let bit = (random >> 20) % bits;
         let file = fs::OpenOptions::new().write(true).open(path).unwrap();
         file.write_all_at(&[before[(bit / 8) as usize] ^ (1 << (bit % 8))], bit / 8).unwrap();
-        let opened = DiskCache::open(&CacheOptions { directory: home.path().join("c"), bytes_max: 1 << 30 }).unwrap();
+        let opened = DiskCache::open(&options(&home, 1 << 30)).unwrap();
         if round % 2 == 0 {
             let damaged = DiskCache::verify(&home.path().join("c")).unwrap().damaged;
             assert_eq!(damaged, 1, "bit {bit} of {}", path.display());
@@ -196,7 +200,7 @@ fn the_least_recently_used_makes_way_and_nothing_that_is_open() {
     let open = cache.entry(&identity("0", size), XZ).unwrap();
     let used_again = cache.entry(&identity("1", size), XZ).unwrap();
     drop(used_again);
-    let other = DiskCache::open(&CacheOptions { directory: home.path().join("c"), bytes_max: 4 << 20 }).unwrap();
+    let other = DiskCache::open(&options(&home, 4 << 20)).unwrap();
     let last = keep(&other, &identity("8", 10), &content(8, 10));
     let is_there = |index: u64| other.has(&identity(&index.to_string(), size));
     assert_eq!((0..8).filter(|index| is_there(*index)).collect::<Vec<_>>(), [0, 1, 7], "0 is open, 1 was used again");
@@ -205,15 +209,52 @@ fn the_least_recently_used_makes_way_and_nothing_that_is_open() {
 }
 
 #[test]
-fn what_is_larger_than_the_cache_is_not_kept_and_harms_nothing() {
+fn what_is_larger_than_the_cache_is_not_kept() {
     let (_home, cache) = cache_of(1 << 20);
-    let (identity, content) = (identity("a", 4 << 20), content(1, 4 << 20));
-    let entry = cache.entry(&identity, XZ).unwrap();
-    for start in (0..content.len()).step_by(64 << 10) {
-        fill(&cache, &entry, start as u64, &content[start..start + (64 << 10)], None);
-    }
-    assert!(!entry.is_whole());
+    assert!(cache.entry(&identity("a", 4 << 20), XZ).is_none());
+}
+
+#[test]
+fn files_that_are_all_open_take_no_more_than_there_is() {
+    let (_home, cache) = cache_of(1 << 20);
+    let size = 512 << 10;
+    let open: Vec<_> =
+        (0..8).map(|index| keep(&cache, &identity(&index.to_string(), size), &content(index, size as usize))).collect();
     assert!(cache.counts().bytes < 2 << 20, "{:?}", cache.counts());
+    assert!(open[0].is_whole() && !open[7].is_whole());
+}
+
+/// One mount gets a damaged piece and the other one all of the object: who comes last writes over nothing.
+#[test]
+fn what_one_mount_has_kept_another_leaves_as_it_is() {
+    let (home, cache) = cache_of(1 << 30);
+    let other = again(&home);
+    let (identity, content) = (identity("a", SIZE as u64), content(1, SIZE));
+    let late = other.entry(&identity, XZ).unwrap();
+    let one = keep(&cache, &identity, &content);
+    assert!(one.is_verified() && !late.is_whole());
+    let mut damaged = content.clone();
+    damaged[9000] ^= 1;
+    fill(&other, &late, 0, &damaged[..53_248], Some(XZ.of(&content)));
+    assert_eq!(one.read(0..SIZE as u64).unwrap().unwrap(), content);
+    late.forget(0..SIZE as u64);
+    drop((one, late, cache, other));
+    assert!(!again(&home).entry(&identity, XZ).unwrap().is_whole(), "what one forgets is forgotten");
+}
+
+#[test]
+fn what_was_all_there_when_a_mount_was_killed_is_said_to_be_whole_later() {
+    let (home, cache) = cache_of(1 << 30);
+    let (identity, content) = (identity("a", SIZE as u64), content(1, SIZE));
+    let entry = cache.entry(&identity, XZ).unwrap();
+    assert_eq!(entry.write(0, &content, entry.epoch(), true).unwrap(), 102_400);
+    drop((entry, cache));
+    let cache = again(&home);
+    let entry = cache.entry(&identity, XZ).unwrap();
+    assert!(!entry.is_whole());
+    cache.fill(Filling::nothing_more(entry.clone(), Some(XZ.of(&content))));
+    cache.settle(Duration::from_secs(60));
+    assert!(entry.is_verified());
 }
 
 #[test]

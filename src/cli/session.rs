@@ -17,7 +17,7 @@ use tokio::time::timeout;
 use super::control::{self, Asker, ControlListener};
 use super::diagnosis::{self, Diagnosis, Subject};
 use super::failure::{Exit, Failure};
-use super::local_service::LocalService;
+use super::local_service::{LocalService, raise_open_files};
 use super::mount_point::{self, MountEntry};
 use super::obstacles;
 use super::rereading::Rereading;
@@ -378,6 +378,8 @@ pub(super) fn directories() -> Vec<PathBuf> {
 /// The cache on disk, if somebody has asked for one. Without it everything works.
 fn copies(bucket: &Bucket, config: &MountConfig) -> Option<Copies> {
     let options = config.cache.as_ref()?;
+    // Each copy that is open takes two or three descriptors.
+    raise_open_files();
     match DiskCache::open(options) {
         Ok(cache) => Some(Copies { cache, origin: format!("{} {}", bucket.origin, config.source.bucket.as_str()) }),
         Err(error) => {
@@ -656,7 +658,8 @@ impl Session {
         let until = tokio::time::sleep(ORPHANS_TIMEOUT.min(deadline.saturating_duration_since(Instant::now())));
         self.recovery.end(hidden_are_gone.is_ok(), until).await;
         if let Some(Copies { cache, .. }) = self.copies.clone() {
-            let settled = tokio::task::spawn_blocking(move || cache.settle(COPIES_TIMEOUT)).await;
+            let within = COPIES_TIMEOUT.min(deadline.saturating_duration_since(Instant::now()));
+            let settled = tokio::task::spawn_blocking(move || cache.settle(within)).await;
             drop(settled);
         }
         Left { attached, ..self.left(unpublished, &waiting) }

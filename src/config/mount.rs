@@ -30,6 +30,9 @@ use crate::wire::address::{Endpoint, EndpointError};
 /// The bucket of the local service when none is named.
 pub const LOCAL_BUCKET: &str = "local-1250000000";
 
+/// What may wait for the disk at most, in bytes.
+const CACHE_WAITING_BYTES_MAX: u64 = 64 << 20;
+
 /// The smallest cache on disk, in bytes.
 const CACHE_BYTES_MIN: u64 = 64 << 20;
 
@@ -211,6 +214,10 @@ impl MountConfig {
             }
         };
         let mount_point = directory.join(request.mount_point);
+        if let Some(cache) = settings.cache.as_deref().filter(|cache| is_below(cache, &mount_point)) {
+            let told = format!("{} is in the mount itself: name a directory on a disk", cache.display());
+            return Err(invalid("cache", told));
+        }
         let state_dir = settings.state_dir.clone();
         let state_dir = state_dir.or_else(|| environment.state_directory(rustix::process::geteuid().as_raw()));
         let authorities = settings.ca_bundle.as_deref().map(authorities).transpose()?;
@@ -239,6 +246,8 @@ impl MountConfig {
             cache: settings.cache.clone().map(|directory| CacheOptions {
                 directory,
                 bytes_max: settings.cache_size.map_or(CACHE_BYTES_DEFAULT, |size| size.0),
+                // A disk that is slow must not keep the memory from those who read and write.
+                waiting_bytes_max: (memory_bytes / 8).min(CACHE_WAITING_BYTES_MAX),
             }),
             fs: fs_options(&settings, &source, memory_bytes),
             as_of: settings.as_of.map(|moment| moment.0),
@@ -427,6 +436,15 @@ fn endpoint(settings: &Settings) -> Result<Endpoint, ConfigError> {
         (Some(region), false, false) => Endpoint::region(region).map_err(refused("region")),
         (None, _, false) => Err(ConfigError::NoRegion),
     }
+}
+
+/// Whether a path, which need not be there, is a directory or below it.
+fn is_below(path: &Path, directory: &Path) -> bool {
+    let real = |path: &Path| {
+        let there = path.ancestors().find_map(|above| Some((above, above.canonicalize().ok()?)));
+        there.map_or(path.to_owned(), |(above, real)| real.join(path.strip_prefix(above).unwrap_or(Path::new(""))))
+    };
+    path.starts_with(directory) || real(path).starts_with(real(directory))
 }
 
 fn fs_options(settings: &Settings, source: &MountSource, memory_bytes: u64) -> FsOptions {

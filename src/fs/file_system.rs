@@ -19,7 +19,7 @@ use crate::journal::{Unfinished, hidden_prefix};
 use crate::memory::Memory;
 use crate::read::{Copies, ReadBytes, ReadOptions, Readers};
 use crate::stats::Stats;
-use crate::store::{ChangeNotifier, JournaledStore, ObjectStore, OptionedStore};
+use crate::store::{ChangeNotifier, JournaledStore, KeptWrites, ObjectStore, OptionedStore};
 use crate::upload::{UploadOptions, Uploader};
 
 /// A bucket, or a part of one, as a file system.
@@ -91,6 +91,10 @@ impl FileSystem {
         let store: Arc<dyn ObjectStore> = match &others {
             Some(others) => Arc::new(ChangeNotifier::new(journaled.clone(), others.clone())),
             None => journaled.clone(),
+        };
+        let store = match &copies {
+            Some(Copies { cache, origin }) => Arc::new(KeptWrites::new(store, cache.clone(), origin.clone())),
+            None => store,
         };
         let uploader =
             Uploader::new(store.clone(), memory.clone(), upload, clock.clone(), stats.clone(), runtime.clone());

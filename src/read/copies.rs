@@ -6,11 +6,18 @@
 use std::io;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::time::timeout;
 
 use super::blocks::Slot;
 use super::object::Object;
 use super::reader::ReadBytes;
 use crate::cache::{DiskCache, Entry, Filling, Identity, Look};
+use crate::object::Checksum;
+
+/// How long a read waits for the disk before it is read as without a cache, from then on.
+const DISK_PATIENCE: Duration = Duration::from_secs(5);
 
 /// The cache of a mount, and the bucket whose objects are kept in it.
 #[derive(Clone, Debug)]
@@ -21,7 +28,7 @@ pub struct Copies {
     pub origin: String,
 }
 
-/// The copy of a version. Std mutex, 8 in the order of locks: assignments, and the opening of a copy.
+/// The copy of a version. Std mutex, 8 in the order of locks: assignments only.
 #[derive(Debug, Default)]
 pub(super) struct CopyPlace(Mutex<OpenCopy>);
 
@@ -47,6 +54,14 @@ impl CopyPlace {
         *self.lock() = OpenCopy::Unopened;
     }
 
+    /// The copy, if somebody has opened it.
+    fn opened(&self) -> Option<Arc<Entry>> {
+        match &*self.lock() {
+            OpenCopy::Opened(entry) => entry.clone(),
+            OpenCopy::Unopened => None,
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, OpenCopy> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -54,42 +69,85 @@ impl CopyPlace {
 
 impl Object {
     /// The copy of this version, begun if there is none; `None` without a cache.
-    pub(super) fn copy(&self) -> Option<Arc<Entry>> {
+    async fn copy(&self) -> Option<Arc<Entry>> {
         let Copies { cache, origin } = self.readers.copies.as_ref()?;
-        let mut open = self.copy_place.lock();
-        if let OpenCopy::Opened(entry) = &*open {
+        if let OpenCopy::Opened(entry) = &*self.copy_place.lock() {
             return entry.clone();
         }
         let stored = self.stored();
         let identity = Identity {
             origin: origin.clone(),
             key: stored.key.as_str().to_owned(),
-            etag: stored.version.etag,
+            etag: stored.version.etag.clone(),
             size: stored.version.size,
         };
-        let entry = cache.entry(&identity, self.readers.store.limits().checksum);
-        *open = OpenCopy::Opened(entry.clone());
+        let (cache, algorithm) = (cache.clone(), self.readers.store.limits().checksum);
+        let entry = self.wait_for_disk(move || cache.entry(&identity, algorithm)).await.flatten();
+        // It may have become another version while the disk was waited for.
+        let now = self.stored();
+        if now.key == stored.key && now.version.etag == stored.version.etag {
+            *self.copy_place.lock() = OpenCopy::Opened(entry.clone());
+        }
         entry
     }
 
-    /// The bytes of `range`, if a whole copy has them.
+    /// What the disk does, if it does it before long. Otherwise it is not asked any more.
+    async fn wait_for_disk<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+        let done = timeout(DISK_PATIENCE, self.readers.runtime.spawn_blocking(work)).await;
+        if done.is_err() {
+            self.give_up(&io::Error::new(io::ErrorKind::TimedOut, "the disk does not answer"));
+        }
+        done.ok()?.ok()
+    }
+
+    fn give_up(&self, error: &io::Error) {
+        *self.copy_place.lock() = OpenCopy::Opened(None);
+        if let Some(Copies { cache, .. }) = &self.readers.copies {
+            cache.switch_off(error);
+        }
+    }
+
+    /// The bytes of `range`, if a whole copy has them and nothing is to be found out about them.
     pub(super) async fn read_whole_copy(&self, range: Range<u64>) -> Option<ReadBytes> {
-        let entry = self.copy().filter(|entry| entry.is_whole())?;
-        let is_verified = entry.is_verified();
+        self.readers.copies.as_ref()?;
+        let entry = self.copy().await.filter(|entry| entry.is_whole())?;
+        let (is_verified, epoch) = (entry.is_verified(), entry.epoch());
+        let may_be_verified = !is_verified && self.version().checksum.is_some();
+        if may_be_verified || self.verifier.waits_for_the_rest() {
+            // Whoever reads blocks finds out.
+            return None;
+        }
         let bytes = match entry.read_now(range.clone()) {
             Ok(Look::Bytes(bytes)) => Some(bytes),
             Ok(Look::Waits) => self.read_copy(&entry, range).await,
             Ok(Look::Absent) => None,
             Err(error) => self.cannot_read(&error),
         };
-        self.note_look(bytes.as_ref().map(|bytes| bytes.len() as u64));
+        let bytes = bytes.filter(|_| entry.epoch() == epoch);
+        self.readers.note_look(bytes.as_ref().map(|bytes| bytes.len() as u64));
         bytes.map(|bytes| ReadBytes::copied(bytes, is_verified))
     }
 
-    /// The same of any copy, from the disk.
+    /// How many bytes of it the cache has, when it has all that came; `None` without a cache.
+    pub(super) async fn cached_bytes(&self) -> Option<u64> {
+        let cache = self.readers.copies.as_ref()?.cache.clone();
+        let entry = self.copy().await;
+        let count = move || {
+            cache.settle(DISK_PATIENCE / 2);
+            entry.map_or(0, |entry| entry.copied_bytes())
+        };
+        self.wait_for_disk(count).await
+    }
+
+    /// The copy, if somebody has opened it.
+    pub(super) fn opened_copy(&self) -> Option<Arc<Entry>> {
+        self.copy_place.opened()
+    }
+
+    /// The bytes of `range`, if any copy has them, from the disk.
     pub(super) async fn read_copy(&self, entry: &Arc<Entry>, range: Range<u64>) -> Option<Vec<u8>> {
         let entry = entry.clone();
-        let read = self.readers.runtime.spawn_blocking(move || entry.read(range)).await.ok()?;
+        let read = self.wait_for_disk(move || entry.read(range)).await?;
         read.unwrap_or_else(|error| self.cannot_read(&error))
     }
 
@@ -99,23 +157,27 @@ impl Object {
         None
     }
 
-    pub(super) fn note_look(&self, bytes: Option<u64>) {
-        if let Some(copies) = &self.readers.copies {
-            copies.cache.note_look(bytes);
-        }
-    }
-
     /// Forgets what is on the disk of this version: something of all that came is not the object's.
     pub(super) fn forget_copy(&self) {
-        if let Some(entry) = self.copy() {
+        if let Some(entry) = self.opened_copy() {
             entry.forget(0..entry.identity().size);
         }
     }
 
     /// Keeps a block that came.
     pub(super) fn keep_copy(&self, start: u64, slot: &Arc<Slot>) {
-        let (Some(copies), Some(entry)) = (&self.readers.copies, self.copy()) else { return };
-        let expected = self.version().checksum;
-        copies.cache.fill(Filling::new(entry, start, Arc::new(Came(slot.clone())), expected));
+        let Some(held) = slot.filled().map(|filled| filled.block.len() as u64) else { return };
+        let bytes = Arc::new(Came(slot.clone()));
+        self.fill_copy(|entry, expected| Filling::new(entry, start, (bytes, held), expected));
+    }
+
+    /// The end of the object was read from its copy: all of that may be there.
+    pub(super) fn end_copy(&self) {
+        self.fill_copy(Filling::nothing_more);
+    }
+
+    fn fill_copy(&self, filling: impl FnOnce(Arc<Entry>, Option<Checksum>) -> Filling) {
+        let (Some(copies), Some(entry)) = (&self.readers.copies, self.opened_copy()) else { return };
+        copies.cache.fill(filling(entry, self.version().checksum));
     }
 }

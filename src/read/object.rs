@@ -296,7 +296,9 @@ impl Object {
                 self.forget_copy();
             }
             match fetched {
-                Ok(()) => return,
+                Ok(()) if wanted.is_empty() => return,
+                // What comes next is on this machine's disk.
+                Ok(()) => {}
                 // Renamed by this mount: the rest is where it is now.
                 Err(Trouble::Store(error)) if error.is_of_version_gone() && self.has_moved_since(&stored) => {}
                 // Stored once more as it was: a copy that the network delivered twice, for example.
@@ -351,8 +353,10 @@ impl Object {
         stored: &StoredObject,
         wanted: &mut VecDeque<Wanted>,
     ) -> Result<(), Trouble> {
-        self.take_copies(block_bytes, stored, wanted).await?;
-        let (Some(first), Some(last)) = (wanted.front(), wanted.back()) else { return Ok(()) };
+        let count = self.take_copies(block_bytes, stored, wanted).await?;
+        let (Some(first), Some(last)) = (wanted.front(), count.checked_sub(1).and_then(|last| wanted.get(last))) else {
+            return Ok(());
+        };
         let start = self.range_of(block_bytes, first.index).start;
         let size = stored.version.size;
         let end = self.range_of(block_bytes, last.index).end.min(size);
@@ -361,7 +365,8 @@ impl Object {
         *lock(&self.answered_at) = Some(Instant::now());
         self.heed_checksum(head.crc64)?;
         let mut piece = bytes::Bytes::new();
-        while let Some(want) = wanted.front_mut() {
+        for _ in 0..count {
+            let Some(want) = wanted.front_mut() else { break };
             let Range { start, end } = self.range_of(block_bytes, want.index);
             let len = (end.min(size) - start) as usize;
             let mut sums = self.begin_block(block_bytes, want, size).await;
@@ -380,27 +385,38 @@ impl Object {
         Ok(())
     }
 
-    /// Settles blocks from the front of `wanted` that are on this machine's disk.
+    /// Settles blocks from the front of `wanted` that are on this machine's disk. Returns how many follow that are not.
     async fn take_copies(
         &self,
         block_bytes: usize,
         stored: &StoredObject,
         wanted: &mut VecDeque<Wanted>,
-    ) -> Result<(), Trouble> {
-        let Some(entry) = self.copy() else { return Ok(()) };
+    ) -> Result<usize, Trouble> {
+        let Some(entry) = self.opened_copy() else { return Ok(wanted.len()) };
         let size = stored.version.size;
+        let range_of = |index| {
+            let Range { start, end } = self.range_of(block_bytes, index);
+            start..end.min(size)
+        };
         while let Some(want) = wanted.front_mut() {
-            let Range { start, end } = self.range_of(block_bytes, want.index);
-            let range = start..end.min(size);
-            let copy = self.read_copy(&entry, range.clone()).await;
-            self.note_look(copy.as_ref().map(|bytes| bytes.len() as u64));
-            let Some(bytes) = copy else { return Ok(()) };
+            let range = range_of(want.index);
+            let (start, is_end) = (range.start, range.end == size);
             let mut sums = self.begin_block(block_bytes, want, size).await;
+            let copy = self.read_copy(&entry, range).await;
+            self.readers.note_look(copy.as_ref().map(|bytes| bytes.len() as u64));
+            let Some(bytes) = copy else { break };
             sums.copy(&bytes, want);
             // They were kept as they came, and may have come damaged.
             self.end_block(block_bytes, start, sums, wanted).inspect_err(|_| entry.forget(0..size))?;
+            if is_end {
+                self.end_copy();
+            }
         }
-        Ok(())
+        Ok(wanted
+            .iter()
+            .enumerate()
+            .find(|(at, want)| *at > 0 && entry.has(range_of(want.index)))
+            .map_or(wanted.len(), |(at, _)| at))
     }
 
     /// Sees to it that there is memory for a block, whose bytes are about to come.

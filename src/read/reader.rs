@@ -28,8 +28,8 @@ pub struct Reader {
 
 struct Progress {
     window: Window,
-    /// It has read in order since the beginning, and may read the whole. So does who begins where others have stopped: what
-    /// those got the kernel has kept for it.
+    /// It has read in order since a request for the beginning, and may read the whole. So does who begins where others have
+    /// stopped: what those got the kernel has kept for it.
     from_start: bool,
     /// Everything before is on its way or was.
     fetched_to: u64,
@@ -250,10 +250,10 @@ impl Reader {
             if until.is_none() {
                 (progress.fetched_to, progress.released_to) = (0, 0);
                 progress.from_start = false;
-                if self.object.verifier.has_handed_out_to(offset) {
-                    progress.from_start = true;
-                    until = progress.window.begin_at(offset, end);
-                }
+            }
+            if !progress.from_start && self.object.verifier.has_handed_out_to(offset) {
+                progress.from_start = true;
+                until = until.or_else(|| progress.window.begin_at(offset, end));
             }
             progress.from_start |= offset == 0;
             let Some(until) = until else { return Habit::Jumps };

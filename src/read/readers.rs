@@ -93,6 +93,18 @@ impl Readers {
         self.copies.as_ref()
     }
 
+    /// Notes what a look into the cache on disk gave: bytes, if any.
+    pub(super) fn note_look(&self, bytes: Option<u64>) {
+        if let Some(copies) = &self.copies {
+            copies.cache.note_look(bytes);
+        }
+    }
+
+    /// How many bytes of a version the cache on disk has, when it has all that came; `None` without a cache.
+    pub async fn cached_bytes(self: &Arc<Readers>, stored: StoredObject) -> Option<u64> {
+        self.object(stored).cached_bytes().await
+    }
+
     /// Prepares to read a version of an object. Makes no request.
     pub fn object(self: &Arc<Readers>, stored: StoredObject) -> Arc<Object> {
         let number = self.next_object.fetch_add(1, Ordering::Relaxed);

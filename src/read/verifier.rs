@@ -195,6 +195,11 @@ impl Verifier {
         known > 0 && (at..=at.saturating_add(LARGE_BYTES as u64)).contains(&known)
     }
 
+    /// Whether something was handed out of which nobody knows yet whether it is the object's.
+    pub(super) fn waits_for_the_rest(&self) -> bool {
+        self.is_damaged() || !self.lock().handed_out.is_empty()
+    }
+
     /// Whether all that was handed out is known to be the object's.
     pub(super) fn has_verified_all(&self) -> bool {
         self.map.get().is_some() && !self.is_damaged() && !self.lock().has_forgotten

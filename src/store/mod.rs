@@ -21,6 +21,7 @@ mod http;
 mod http_store;
 mod instance_role;
 mod journaled;
+mod kept_writes;
 mod layered;
 mod listing;
 mod object_options;
@@ -56,6 +57,7 @@ pub use http::{NetworkOptions, Runtimes, Timeouts};
 pub use http_store::{HttpOptions, HttpStore};
 pub use instance_role::{InstanceRole, METADATA_URL};
 pub use journaled::{JournaledStore, ResumeWindow};
+pub use kept_writes::KeptWrites;
 #[cfg(feature = "testing")]
 pub(crate) use listing::judge_page;
 pub(crate) use object_options::tags_of;

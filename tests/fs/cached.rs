@@ -12,7 +12,10 @@ use tempfile::TempDir;
 use crate::bed::{Bed, Choices, KIB, MIB, READ, assert_same, bytes};
 
 fn choices(home: &TempDir) -> Choices {
-    Choices { cache: Some(CacheOptions { directory: home.path().into(), bytes_max: 1 << 30 }), ..Choices::default() }
+    Choices {
+        cache: Some(CacheOptions { directory: home.path().into(), bytes_max: 1 << 30, waiting_bytes_max: 32 << 20 }),
+        ..Choices::default()
+    }
 }
 
 /// A mount with copies in `home`, and a second one of the same bucket, which has none of what the first one has in memory.
@@ -112,6 +115,27 @@ async fn what_came_damaged_is_not_believed_because_it_is_on_the_disk() {
         assert!(read.as_ref().is_err() || *read.as_ref().unwrap() == content, "{len}");
         let again = second.read("a").await.unwrap();
         assert_same(&again, &content);
+    }
+}
+
+#[tokio::test]
+async fn what_was_put_whole_is_read_without_a_request() {
+    let home = tempfile::tempdir().unwrap();
+    let (first, second) = two_mounts(&home);
+    let mut before = 0;
+    for (index, len) in [1, 5000, 300 * KIB + 3].into_iter().enumerate() {
+        let (name, content) = (format!("f{index}"), bytes(index as u64, len));
+        first.put(&name, &content).await.unwrap();
+        settle(&first);
+        for bed in [&first, &second] {
+            assert_same(&bed.read(&name).await.unwrap(), &content);
+        }
+        assert_eq!(reads(&first), before, "{len}");
+        // Another content is another version, also when somebody else has put it.
+        first.bucket.insert(&name, bytes(9, len));
+        first.clock.advance(Duration::from_secs(60));
+        assert_same(&first.read(&name).await.unwrap(), &bytes(9, len));
+        before = reads(&first);
     }
 }
 
