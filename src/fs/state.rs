@@ -1,5 +1,6 @@
 //! What a mount holds right now, for people who ask.
 
+use crate::cache::CacheCounts;
 use std::collections::BTreeMap;
 use std::time::SystemTime;
 
@@ -23,6 +24,8 @@ pub struct FsState {
     pub read_hits: u64,
     /// Blocks that readers had to ask the service for.
     pub read_misses: u64,
+    /// What the cache on disk has been good for, if there is one.
+    pub disk_cache: Option<CacheCounts>,
 }
 
 /// Who holds the memory of a mount, in bytes.
@@ -142,7 +145,8 @@ impl FileSystem {
         let (read_hits, read_misses) = self.context.readers.hits_and_misses();
         let memory = self.memory_state(&files);
         let directories = self.directories.handles.all().len();
-        FsState { files, directories, unsaved_directories, memory, read_hits, read_misses }
+        let disk_cache = self.context.readers.copies().map(|copies| copies.cache.counts());
+        FsState { files, directories, unsaved_directories, memory, read_hits, read_misses, disk_cache }
     }
 
     fn memory_state(&self, files: &[FileState]) -> MemoryState {

@@ -92,6 +92,7 @@ impl Collector for Look {
         of_requests(&mut families, requests)?;
         of_calls(&mut families, calls)?;
         transfer(&mut families, status, totals)?;
+        disk_cache(&mut families, status)?;
         memory(&mut families, status)?;
         files(&mut families, status, totals)?;
         credentials(&mut families, status, totals)?;
@@ -160,6 +161,21 @@ fn transfer(families: &mut Families<'_, '_>, status: &Status, totals: &Totals) -
     let blocks = [([("result", "hit")], transfer.cache_hits), ([("result", "miss")], transfer.cache_misses)];
     families.counters(&BLOCKS, blocks)?;
     families.counters(&SKIPPED, [(NO_LABEL, totals.keys_skipped)])
+}
+
+fn disk_cache(families: &mut Families<'_, '_>, status: &Status) -> fmt::Result {
+    const TAKEN: Family = in_bytes("cosmount_disk_cache", "What the cache on disk takes of it.");
+    const LOOKS: Family = of("cosmount_disk_cache_looks", "Looks into the cache on disk: hit or miss.");
+    const READ: Family = in_bytes("cosmount_disk_cache_read", "Bytes that were read from the cache on disk.");
+    const EVICTED: Family = of("cosmount_disk_cache_evicted_files", "Copies that made way in the cache on disk.");
+    const LOST: Family =
+        of("cosmount_disk_cache_lost_pieces", "Pieces that were not kept, because the disk was slower than what came.");
+    let Some(cache) = &status.disk_cache else { return Ok(()) };
+    families.gauges(&TAKEN, [(NO_LABEL, cache.bytes)])?;
+    families.counters(&LOOKS, [([("result", "hit")], cache.hits), ([("result", "miss")], cache.misses)])?;
+    families.counters(&READ, [(NO_LABEL, cache.hit_bytes)])?;
+    families.counters(&EVICTED, [(NO_LABEL, cache.evicted)])?;
+    families.counters(&LOST, [(NO_LABEL, cache.lost)])
 }
 
 fn memory(families: &mut Families<'_, '_>, status: &Status) -> fmt::Result {

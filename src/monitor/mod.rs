@@ -20,6 +20,6 @@ pub use listener::{MonitorListener, Serving};
 pub use observer::{Observer, ObserverParts};
 pub use socket_file::SocketFile;
 pub use status::{
-    CostStatus, CredentialStatus, FailureStatus, FileStage, FileStatus, MemoryStatus, OperationStatus, PartCounts,
-    Rate, Status, TransferStatus, UploadStatus,
+    CostStatus, CredentialStatus, DiskCacheStatus, FailureStatus, FileStage, FileStatus, MemoryStatus, OperationStatus,
+    PartCounts, Rate, Status, TransferStatus, UploadStatus,
 };

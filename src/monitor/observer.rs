@@ -7,9 +7,10 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::cost;
 use super::status::{
-    CredentialStatus, FailureStatus, FileStage, FileStatus, MemoryStatus, OperationStatus, PartCounts, Rate, Status,
-    TransferStatus, UploadStatus,
+    CredentialStatus, DiskCacheStatus, FailureStatus, FileStage, FileStatus, MemoryStatus, OperationStatus, PartCounts,
+    Rate, Status, TransferStatus, UploadStatus,
 };
+use crate::cache::CacheCounts;
 use crate::config::Prices;
 use crate::fs::{FileState, FileSystem, FsState, MemoryState};
 use crate::stats::{Failure, Operation, Stats, text_of_time};
@@ -161,6 +162,7 @@ impl Observer {
             unsaved_directories: state.unsaved_directories.iter().map(|path| format!("/{path}")).collect(),
             cost: self.parts.prices.as_ref().map(|prices| cost::cost(prices, &by_operation, transfer.bytes_down)),
             transfer,
+            disk_cache: state.disk_cache.map(disk_cache),
             files: files(all_files),
             files_count,
             unpublished_count,
@@ -195,6 +197,11 @@ impl Observer {
     fn samples(&self) -> MutexGuard<'_, Samples> {
         self.samples.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn disk_cache(counts: CacheCounts) -> DiskCacheStatus {
+    let CacheCounts { hits, hit_bytes, misses, evicted, lost, bytes } = counts;
+    DiskCacheStatus { bytes, hits, hit_bytes, misses, evicted, lost }
 }
 
 fn credential_status(state: CredentialState, now: SystemTime) -> CredentialStatus {

@@ -5,8 +5,8 @@ use std::time::{Duration, SystemTime};
 
 use super::observer::{Look, Totals};
 use super::status::{
-    CostStatus, CredentialStatus, FailureStatus, FileStage, FileStatus, MemoryStatus, OperationStatus, PartCounts,
-    Rate, Status, TransferStatus, UploadStatus,
+    CostStatus, CredentialStatus, DiskCacheStatus, FailureStatus, FileStage, FileStatus, MemoryStatus, OperationStatus,
+    PartCounts, Rate, Status, TransferStatus, UploadStatus,
 };
 use crate::stats::Operations;
 
@@ -86,6 +86,14 @@ pub(super) fn status() -> Status {
             cache_misses: 3,
             rates: (0..90).map(|second| Rate { up: second * 1000, down: 500 }).collect(),
         },
+        disk_cache: Some(DiskCacheStatus {
+            bytes: 3 << 30,
+            hits: 90,
+            hit_bytes: 1 << 30,
+            misses: 10,
+            evicted: 2,
+            lost: 1,
+        }),
         requests: BTreeMap::from([("UploadPart".into(), operation.clone())]),
         calls: BTreeMap::from([("read".into(), operation)]),
         errors: vec![FailureStatus {

@@ -42,6 +42,8 @@ pub struct Status {
     pub unsaved_directories: Vec<String>,
     /// What went over the wire.
     pub transfer: TransferStatus,
+    /// What the cache on disk has been good for; `None` where there is none.
+    pub disk_cache: Option<DiskCacheStatus>,
     /// Requests to the service by operation.
     pub requests: BTreeMap<String, OperationStatus>,
     /// Calls of programs by name.
@@ -187,6 +189,23 @@ pub struct TransferStatus {
     pub cache_misses: u64,
     /// Bytes in each second of the last minutes, the newest last.
     pub rates: Vec<Rate>,
+}
+
+/// What a cache on disk has been good for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DiskCacheStatus {
+    /// What it takes of the disk, in bytes.
+    pub bytes: u64,
+    /// Looks that found what they were for.
+    pub hits: u64,
+    /// Bytes that those gave.
+    pub hit_bytes: u64,
+    /// Looks that did not.
+    pub misses: u64,
+    /// Copies that made way.
+    pub evicted: u64,
+    /// Pieces that were not kept, because the disk was slower than what came.
+    pub lost: u64,
 }
 
 /// Payload bytes of one second.

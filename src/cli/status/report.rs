@@ -23,6 +23,7 @@ pub(super) fn text(status: &Status, terminal: &Terminal) -> String {
     report.about(status);
     report.files(status);
     report.wire(status);
+    report.disk_cache(status);
     report.operations("requests", &status.requests);
     report.errors(status);
     report.text
@@ -165,6 +166,17 @@ impl Report {
         self.text += "\n";
         let (requests, published) = (transfer.requests, transfer.published);
         self.line("wire", &format!("{up} up, {down} down, {requests} requests{repeats}, {published} published{hits}"));
+    }
+
+    fn disk_cache(&mut self, status: &Status) {
+        let Some(cache) = &status.disk_cache else { return };
+        let looks = cache.hits + cache.misses;
+        let hits = match (cache.hits * 100).checked_div(looks) {
+            Some(percent) => format!(", {percent} % of looks found what they were for"),
+            None => String::new(),
+        };
+        let (kept, read) = (bytes(cache.bytes), bytes(cache.hit_bytes));
+        self.line("disk", &format!("{kept} of copies, {read} read from them{hits}"));
     }
 
     fn operations(&mut self, title: &str, operations: &BTreeMap<String, OperationStatus>) {
@@ -332,6 +344,7 @@ mod tests {
                 cache_misses: 1,
                 rates: Vec::new(),
             },
+            disk_cache: None,
             requests: BTreeMap::from([("UploadPart".into(), operation)]),
             calls: BTreeMap::new(),
             errors: vec![FailureStatus {
