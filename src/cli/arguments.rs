@@ -90,6 +90,7 @@ pub(super) enum Command {
     Log(LogArguments),
     Uploads(UploadsArguments),
     Cache(CacheArguments),
+    Warm(WarmArguments),
     Restore(RestoreArguments),
     Versions(VersionsArguments),
     Doctor(Box<DoctorArguments>),
@@ -460,7 +461,7 @@ pub(super) struct ServeArguments {
     pub(super) log: LogFlags,
 }
 
-/// Publish what is open, unmount, and wait until all of it is done.
+/// Publish what is open, unmount, and wait for it.
 #[derive(Debug, Args)]
 #[command(visible_alias = "umount")]
 pub(super) struct UnmountArguments {
@@ -561,6 +562,23 @@ pub(super) enum UploadsAction {
     ///
     /// Without a filter these are all below the prefix that no mount on this machine is about.
     Abort(UploadsSelection),
+}
+
+/// Fetch files into the cache of their mount, which has `--cache`.
+///
+/// Files are read until all of them is on the disk: what is there already is not asked for.
+#[derive(Debug, Args)]
+#[command(after_long_help = EXIT_CODES)]
+pub(super) struct WarmArguments {
+    /// Files and directories in a mount
+    #[arg(value_name = "PATH")]
+    pub(super) paths: Vec<PathBuf>,
+    /// A file with more of them, one on each line; - is what comes in
+    #[arg(long, value_name = "FILE")]
+    pub(super) list: Option<PathBuf>,
+    /// Files that are fetched at the same time
+    #[arg(long, value_name = "N", default_value = "4")]
+    pub(super) concurrency: std::num::NonZeroU16,
 }
 
 /// Show, remove or verify the copies that `mount --cache DIR` keeps.

@@ -35,6 +35,7 @@ mod trace;
 mod unmount;
 mod uploads;
 mod versions;
+mod warm;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -91,6 +92,7 @@ fn run(command: Command, arguments: &[OsString]) -> Result<Result<(), Exit>, Fai
         Command::Mount(mount) => mount::run(*mount, arguments),
         Command::Serve(serve) => serve::run(serve, &program).map(Ok),
         Command::Doctor(doctor) => doctor::run(&doctor),
+        Command::Warm(warm) => warm::run(&warm).map(Ok),
         Command::Cache(cache) => cache::run(&cache.action).map(Ok),
         Command::Uploads(uploads) => uploads::run(&uploads.action).map(Ok),
         Command::Restore(restore) => restore::run(&restore).map(Ok),

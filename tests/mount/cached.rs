@@ -42,6 +42,25 @@ fn the_next_mount_reads_what_this_one_has_read_without_a_request() {
 }
 
 #[test]
+fn what_was_fetched_ahead_is_there_for_the_next_mount() {
+    let mut bed = mounted(&[]);
+    let output = bed.cli().arg("warm").arg(bed.at("small")).arg(bed.at("big")).output().unwrap();
+    let told = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && told.starts_with("101 files in the cache"), "{told}");
+    let size = 24 * MIB + 5;
+    assert_eq!(bed.sh("getfattr --only-values -n user.cosmount.cached big"), format!("{size}/{size}"));
+    let cache = bed.local("cache");
+    bed.remount_with(&["--cache", cache.to_str().unwrap()]);
+    let mark = bed.mark();
+    read_all(&bed);
+    assert_eq!(bed.since(mark).count("GetObject"), 0);
+    bed.remount();
+    let without = bed.cli().arg("warm").arg(bed.at("small")).output().unwrap();
+    assert!(String::from_utf8_lossy(&without.stderr).contains("mount with --cache"), "{without:?}");
+    assert_eq!(without.status.code(), Some(1));
+}
+
+#[test]
 fn copies_are_shown_verified_and_removed() {
     let mut bed = mounted(&[]);
     read_all(&bed);

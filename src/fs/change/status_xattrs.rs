@@ -39,6 +39,7 @@ impl Attributes {
                 let version = self.version_of(ino, writing.as_deref()).await?;
                 version.and_then(|version| version.checksum).map(|checksum| checksum.to_string())
             }
+            "cached" => self.cached(ino, writing.as_deref()).await?,
             _ => None,
         };
         value.ok_or(FsError::NoSuchAttribute)
@@ -51,6 +52,18 @@ impl Attributes {
         }
         // The checksum comes with all of the metadata alone.
         Ok(Some(self.files.full_stat_of(ino).await?.1.version))
+    }
+
+    /// How many bytes of the object as last published are in the cache on disk, of how many.
+    async fn cached(&self, ino: Ino, writing: Option<&Writing>) -> Result<Option<String>, FsError> {
+        let stored = match writing {
+            Some(writing) => writing.file.published().map(|published| published.object),
+            None => Some(self.files.stat_of(ino).await?.1),
+        };
+        let Some(stored) = stored else { return Ok(None) };
+        let size = stored.version.size;
+        let cached = self.context.readers.cached_bytes(stored).await;
+        Ok(cached.map(|bytes| format!("{bytes}/{size}")))
     }
 
     /// The last failure of a call about this path.
