@@ -14,7 +14,7 @@ use rustix::io::Errno;
 use rustix::process::{Resource, getrlimit};
 
 use super::entry::{Entry, Files};
-use super::filling::{self, Filling, Queue, Target};
+use super::filling::{self, Announced, Filling, Queue, Target};
 use super::header::Identity;
 use super::space::{Space, found};
 use crate::object::ChecksumAlgorithm;
@@ -160,7 +160,10 @@ impl DiskCache {
                 open.insert(name, Arc::downgrade(&entry));
                 Some(entry)
             }
-            Err(error) if is_no_fault_of_the_disk(&error) => None,
+            Err(error) if is_no_fault_of_the_disk(&error) => {
+                log::debug!("{} is not kept: {error}", identity.key);
+                None
+            }
             Err(error) => {
                 self.switch_off(&error);
                 None
@@ -171,6 +174,11 @@ impl DiskCache {
     /// Whether a copy of the version is there, or was begun.
     pub fn has(&self, identity: &Identity) -> bool {
         Files::at(&self.root, &identity.name()).records.exists()
+    }
+
+    /// Says that something is about to come, for [`DiskCache::settle`].
+    pub fn announce(&self) -> Announced {
+        self.queue.announce()
     }
 
     /// Keeps bytes that came, as soon as the disk takes them.
@@ -185,7 +193,7 @@ impl DiskCache {
         }
     }
 
-    /// Waits until everything that came is written, or for so long.
+    /// Waits until everything that came or was announced is written, or for so long.
     pub fn settle(&self, timeout: Duration) {
         self.queue.waiting().until_empty(timeout);
     }

@@ -84,6 +84,15 @@ struct Sums {
     bytes: u64,
 }
 
+/// Something is about to come: who waits until all that came is written waits for that, too.
+pub struct Announced(Arc<Waiting>);
+
+impl Drop for Announced {
+    fn drop(&mut self) {
+        self.0.written(0);
+    }
+}
+
 impl Queue {
     pub(super) fn new(sender: Sender<Filling>, bytes_max: u64) -> Queue {
         Queue { sender, waiting: Arc::default(), bytes_max }
@@ -92,6 +101,12 @@ impl Queue {
     /// Whether so much waits that it should rather be written fast than cheaply.
     pub(super) fn is_long(&self) -> bool {
         self.waiting.lock().bytes > self.bytes_max / 2
+    }
+
+    /// Says that something is about to come.
+    pub(super) fn announce(&self) -> Announced {
+        self.waiting.lock().pieces += 1;
+        Announced(self.waiting.clone())
     }
 
     /// Lets it wait, unless too much does. Returns whether it will be written.

@@ -16,7 +16,7 @@ mod tests;
 
 pub use directory::{CacheCounts, CacheOptions, Contents, DiskCache, Verified};
 pub use entry::{Entry, Look};
-pub use filling::Filling;
+pub use filling::{Announced, Filling};
 pub use header::Identity;
 
 /// The least that is kept and verified, in bytes: the kernel's page.

@@ -7,6 +7,7 @@ use serde_json::json;
 
 use super::arguments::{CacheAction, CacheSelection};
 use super::failure::{Exit, Failure};
+use super::terminal::tell;
 use crate::cache::DiskCache;
 use crate::config::ByteSize;
 
@@ -16,28 +17,28 @@ pub(super) fn run(action: &CacheAction) -> Result<(), Failure> {
         CacheAction::Status(CacheSelection { directory, json }) => {
             let contents = DiskCache::contents(directory).map_err(|error| failed(directory, &error))?;
             match json {
-                true => println!("{}", json!({ "files": contents.files, "bytes": contents.bytes })),
-                false => println!("{}: {}", files(contents.files), ByteSize(contents.bytes)),
+                true => tell(&json!({ "files": contents.files, "bytes": contents.bytes }).to_string()),
+                false => tell(&format!("{}: {}", files(contents.files), ByteSize(contents.bytes))),
             }
         }
         CacheAction::Clear(CacheSelection { directory, json }) => {
             let (before, left) = DiskCache::clear(directory).map_err(|error| failed(directory, &error))?;
             let removed = (before.files.saturating_sub(left.files), before.bytes.saturating_sub(left.bytes));
             match json {
-                true => println!("{}", json!({ "removed": removed.0, "bytes": removed.1, "left": left.files })),
-                false => println!("removed {}: {}", files(removed.0), ByteSize(removed.1)),
+                true => tell(&json!({ "removed": removed.0, "bytes": removed.1, "left": left.files }).to_string()),
+                false => tell(&format!("removed {}: {}", files(removed.0), ByteSize(removed.1))),
             }
             if left.files > 0 && !json {
-                println!("left {} that a mount has open: {}", files(left.files), ByteSize(left.bytes));
+                tell(&format!("left {} that a mount has open: {}", files(left.files), ByteSize(left.bytes)));
             }
         }
         CacheAction::Verify(CacheSelection { directory, json }) => {
             let found = DiskCache::verify(directory).map_err(|error| failed(directory, &error))?;
             match json {
                 true => {
-                    println!("{}", json!({ "files": found.files, "bytes": found.bytes, "damaged": found.damaged }));
+                    tell(&json!({ "files": found.files, "bytes": found.bytes, "damaged": found.damaged }).to_string());
                 }
-                false => println!("read {}: {}", files(found.files), ByteSize(found.bytes)),
+                false => tell(&format!("read {}: {}", files(found.files), ByteSize(found.bytes))),
             }
             if found.damaged > 0 {
                 let pieces =

@@ -14,7 +14,7 @@ use rustix::fs::{Advice, fadvise, fgetxattr};
 
 use super::arguments::WarmArguments;
 use super::failure::{Exit, Failure};
-use super::terminal::Terminal;
+use super::terminal::{self, Terminal};
 
 /// What is read at once, in bytes: the largest request of the kernel.
 const READ_BYTES: usize = 1 << 20;
@@ -83,7 +83,8 @@ impl Done {
     fn outcome(self) -> Result<(), Failure> {
         let (files, bytes) = (self.files.into_inner(), self.bytes.into_inner());
         let mut failed = self.failed.into_inner().unwrap_or_else(PoisonError::into_inner);
-        println!("{files} file{} in the cache, {}", if files == 1 { "" } else { "s" }, BinaryBytes(bytes));
+        let plural = if files == 1 { "" } else { "s" };
+        terminal::tell(&format!("{files} file{plural} in the cache, {}", BinaryBytes(bytes)));
         if failed.is_empty() {
             return Ok(());
         }
@@ -117,16 +118,21 @@ fn next(waiting: &Mutex<VecDeque<PathBuf>>, done: &Done) -> Option<PathBuf> {
 /// Reads a file until all of it is in the cache.
 fn fetch(path: &Path, buffer: &mut [u8], done: &Done, bar: Option<&ProgressBar>) -> Result<(), String> {
     let told = |error: io::Error| error.to_string();
-    let mut file = File::open(path).map_err(told)?;
-    let size = file.metadata().map_err(told)?.len();
-    for pass in 0..PASSES_MAX {
-        if cached_bytes(&file)? >= size {
-            break;
+    for pass in 0..=PASSES_MAX {
+        // Opened anew each time: what the mount has in memory of a file that stays open does not come again.
+        let mut file = File::open(path).map_err(told)?;
+        let (size, cached) = (file.metadata().map_err(told)?.len(), cached_bytes(&file)?);
+        if cached >= size {
+            done.bytes.fetch_add(cached, Ordering::Relaxed);
+            return Ok(());
+        }
+        if pass == PASSES_MAX {
+            let (cached, size) = (BinaryBytes(cached), BinaryBytes(size));
+            return Err(format!("{cached} of {size} are kept: there is no room, or the disk is too slow"));
         }
         // What the kernel has is no proof that the cache has it.
-        let whole: Option<NonZeroU64> = None;
-        fadvise(&file, 0, whole, Advice::DontNeed).map_err(|errno| told(errno.into()))?;
-        io::Seek::rewind(&mut file).map_err(told)?;
+        let to_the_end: Option<NonZeroU64> = None;
+        fadvise(&file, 0, to_the_end, Advice::DontNeed).map_err(|errno| told(errno.into()))?;
         loop {
             let read = file.read(buffer).map_err(told)?;
             if read == 0 {
@@ -136,15 +142,6 @@ fn fetch(path: &Path, buffer: &mut [u8], done: &Done, bar: Option<&ProgressBar>)
                 bar.inc(read as u64);
             }
         }
-    }
-    let cached = cached_bytes(&file)?;
-    done.bytes.fetch_add(cached, Ordering::Relaxed);
-    if cached < size {
-        return Err(format!(
-            "{} of {} are kept: it has no room, or its disk is too slow",
-            BinaryBytes(cached),
-            BinaryBytes(size)
-        ));
     }
     Ok(())
 }

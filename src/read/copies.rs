@@ -14,7 +14,6 @@ use super::blocks::Slot;
 use super::object::Object;
 use super::reader::ReadBytes;
 use crate::cache::{DiskCache, Entry, Filling, Identity, Look};
-use crate::object::Checksum;
 
 /// How long a read waits for the disk before it is read as without a cache, from then on.
 const DISK_PATIENCE: Duration = Duration::from_secs(5);
@@ -165,19 +164,14 @@ impl Object {
     }
 
     /// Keeps a block that came.
-    pub(super) fn keep_copy(&self, start: u64, slot: &Arc<Slot>) {
+    pub(super) fn keep_copy(&self, copy: &Arc<Entry>, start: u64, slot: &Arc<Slot>) {
         let Some(held) = slot.filled().map(|filled| filled.block.len() as u64) else { return };
-        let bytes = Arc::new(Came(slot.clone()));
-        self.fill_copy(|entry, expected| Filling::new(entry, start, (bytes, held), expected));
+        let (bytes, expected) = (Arc::new(Came(slot.clone())), self.version().checksum);
+        self.readers.fill(Filling::new(copy.clone(), start, (bytes, held), expected));
     }
 
     /// The end of the object was read from its copy: all of that may be there.
-    pub(super) fn end_copy(&self) {
-        self.fill_copy(Filling::nothing_more);
-    }
-
-    fn fill_copy(&self, filling: impl FnOnce(Arc<Entry>, Option<Checksum>) -> Filling) {
-        let (Some(copies), Some(entry)) = (&self.readers.copies, self.opened_copy()) else { return };
-        copies.cache.fill(filling(entry, self.version().checksum));
+    pub(super) fn end_copy(&self, copy: &Arc<Entry>) {
+        self.readers.fill(Filling::nothing_more(copy.clone(), self.version().checksum));
     }
 }

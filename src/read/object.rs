@@ -20,6 +20,7 @@ use super::layout::Layout;
 use super::readers::Readers;
 use super::verifier::{Stretch, Verdict, Verifier};
 use super::{FETCH_BYTES_MAX, LARGE_BYTES};
+use crate::cache::Entry;
 use crate::memory::Block;
 use crate::object::{ByteRange, Checksum, ChecksumAlgorithm, ChecksumHasher, ETag, ObjectKey, StoredObject, Version};
 use crate::store::{GetRequest, Op, Reading, StoreError, StoreErrorKind};
@@ -353,7 +354,12 @@ impl Object {
         stored: &StoredObject,
         wanted: &mut VecDeque<Wanted>,
     ) -> Result<(), Trouble> {
-        let count = self.take_copies(block_bytes, stored, wanted).await?;
+        // Whoever waits for a block may be gone, and with him the copy, right when it has come.
+        let copy = self.opened_copy();
+        let count = match &copy {
+            Some(copy) => self.take_copies(copy, block_bytes, stored, wanted).await?,
+            None => wanted.len(),
+        };
         let (Some(first), Some(last)) = (wanted.front(), count.checked_sub(1).and_then(|last| wanted.get(last))) else {
             return Ok(());
         };
@@ -378,8 +384,9 @@ impl Object {
                 }
                 sums.copy(&piece.split_to(piece.len().min(len - sums.taken)), want);
             }
-            if let Some(slot) = self.end_block(block_bytes, start, sums, wanted)? {
-                self.keep_copy(start, &slot);
+            let _announced = copy.as_ref().and_then(|_| self.readers.announce());
+            if let (Some(slot), Some(copy)) = (self.end_block(block_bytes, start, sums, wanted)?, &copy) {
+                self.keep_copy(copy, start, &slot);
             }
         }
         Ok(())
@@ -388,11 +395,11 @@ impl Object {
     /// Settles blocks from the front of `wanted` that are on this machine's disk. Returns how many follow that are not.
     async fn take_copies(
         &self,
+        entry: &Arc<Entry>,
         block_bytes: usize,
         stored: &StoredObject,
         wanted: &mut VecDeque<Wanted>,
     ) -> Result<usize, Trouble> {
-        let Some(entry) = self.opened_copy() else { return Ok(wanted.len()) };
         let size = stored.version.size;
         let range_of = |index| {
             let Range { start, end } = self.range_of(block_bytes, index);
@@ -402,14 +409,14 @@ impl Object {
             let range = range_of(want.index);
             let (start, is_end) = (range.start, range.end == size);
             let mut sums = self.begin_block(block_bytes, want, size).await;
-            let copy = self.read_copy(&entry, range).await;
+            let copy = self.read_copy(entry, range).await;
             self.readers.note_look(copy.as_ref().map(|bytes| bytes.len() as u64));
             let Some(bytes) = copy else { break };
             sums.copy(&bytes, want);
             // They were kept as they came, and may have come damaged.
             self.end_block(block_bytes, start, sums, wanted).inspect_err(|_| entry.forget(0..size))?;
             if is_end {
-                self.end_copy();
+                self.end_copy(entry);
             }
         }
         Ok(wanted

@@ -9,6 +9,7 @@ use super::blocks::Blocks;
 use super::copies::Copies;
 use super::map::Maps;
 use super::object::Object;
+use crate::cache::{Announced, Filling};
 use crate::memory::{Memory, Relief};
 use crate::object::StoredObject;
 use crate::object::limits::MIB;
@@ -97,6 +98,18 @@ impl Readers {
     pub(super) fn note_look(&self, bytes: Option<u64>) {
         if let Some(copies) = &self.copies {
             copies.cache.note_look(bytes);
+        }
+    }
+
+    /// Something is about to come that is kept in the cache on disk: who has read it and asks for that waits for it.
+    pub(super) fn announce(&self) -> Option<Announced> {
+        self.copies.as_ref().map(|copies| copies.cache.announce())
+    }
+
+    /// Keeps what came in the cache on disk.
+    pub(super) fn fill(&self, filling: Filling) {
+        if let Some(copies) = &self.copies {
+            copies.cache.fill(filling);
         }
     }
 

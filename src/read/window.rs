@@ -24,16 +24,18 @@ pub(super) struct Window {
     next: u64,
     /// How far ahead of `next` is fetched; 0 for a reader who jumps.
     bytes: u64,
-    /// What was left out on the way, and has not been read since: what the kernel has asked for ahead comes, and what a reader who
-    /// takes a piece here and there leaves out does not.
+    /// What was left out on the way, and has not been read since: what the kernel has asked for ahead comes, and what a reader
+    /// who takes a piece here and there leaves out does not.
     left_out: u64,
+    /// How much may be left out: nothing by a reader who has jumped, until he has read as much in order.
+    left_out_max: u64,
     bytes_max: u64,
 }
 
 impl Window {
     /// The window of a reader who has not read yet: whoever starts at the beginning is expected to go on.
     pub(super) fn new(bytes_max: u64) -> Window {
-        Window { next: 0, bytes: 0, left_out: 0, bytes_max }
+        Window { next: 0, bytes: 0, left_out: 0, left_out_max: OVERTAKEN_BYTES.min(bytes_max), bytes_max }
     }
 
     /// The same for a reader who is expected to go on from `start`.
@@ -47,17 +49,22 @@ impl Window {
     pub(super) fn advance(&mut self, start: u64, end: u64) -> Option<u64> {
         let (ahead, behind) = (start.saturating_sub(self.next), self.next.saturating_sub(start));
         let may_be_ahead = end - start >= AHEAD_BYTES_MIN;
-        let overtakes = may_be_ahead || ahead <= self.bytes / 2;
-        let left_out_max = OVERTAKEN_BYTES.min(self.bytes_max).max(self.bytes / 2);
-        let is_overtaken = may_be_ahead && self.left_out > 0 && behind <= OVERTAKEN_BYTES;
-        let in_order = ahead == 0 && (behind <= self.bytes || is_overtaken)
-            || ahead > 0 && overtakes && self.left_out + ahead <= left_out_max;
+        let in_order = if ahead > 0 {
+            let may_be_left_out = if may_be_ahead { self.left_out_max.max(self.bytes / 2) } else { self.bytes / 2 };
+            self.left_out + ahead <= may_be_left_out
+        } else {
+            behind <= self.bytes || may_be_ahead && self.left_out > 0 && behind <= OVERTAKEN_BYTES
+        };
         if !in_order {
-            // Somebody who has left out much goes on doing so, as far as anybody knows, until he has read as much in order.
-            *self = Window { next: end, bytes: 0, ..*self };
+            *self = Window { next: end, left_out_max: 0, ..Window::new(self.bytes_max) };
             return None;
         }
-        self.left_out = if ahead > 0 { self.left_out + ahead } else { self.left_out.saturating_sub(end - start) };
+        if ahead > 0 {
+            self.left_out += ahead;
+        } else {
+            self.left_out = self.left_out.saturating_sub(end - start);
+            self.left_out_max = (self.left_out_max + (end - start)).min(OVERTAKEN_BYTES).min(self.bytes_max);
+        }
         if end > self.next {
             // Doubles with the first read of each window's worth.
             let first = WINDOW_BYTES_FIRST.min(self.bytes_max);
