@@ -1,7 +1,7 @@
 //! What a cache is good for, and what it never does: give other bytes than those that it was given.
 
 use std::fs;
-use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
+use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime};
 use proptest::prelude::*;
 use tempfile::TempDir;
 
+use super::entry::Files;
 use super::header::tests::identity;
 use super::{CacheOptions, DiskCache, Entry, Filling, GRAIN_BYTES, Identity};
 use crate::object::{Checksum, ChecksumAlgorithm};
@@ -191,11 +192,11 @@ fn the_least_recently_used_makes_way_and_nothing_that_is_open() {
     let (home, cache) = cache_of(1 << 30);
     let size = 1 << 20;
     for index in 0..8u64 {
-        drop(keep(&cache, &identity(&index.to_string(), size), &content(index as usize, size as usize)));
-        let sums = files(&home, ".sums");
-        let newest = sums.iter().max_by_key(|path| fs::metadata(path).unwrap().ino()).unwrap();
+        let identity = identity(&index.to_string(), size);
+        drop(keep(&cache, &identity, &content(index as usize, size as usize)));
+        let files = Files::at(&home.path().join("c/v1"), &identity.name());
         let used = SystemTime::now() - Duration::from_secs(10_000 - index * 100);
-        fs::File::open(newest).unwrap().set_modified(used).unwrap();
+        fs::File::open(&files.records).unwrap().set_modified(used).unwrap();
     }
     let open = cache.entry(&identity("0", size), XZ).unwrap();
     let used_again = cache.entry(&identity("1", size), XZ).unwrap();
