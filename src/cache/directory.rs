@@ -16,7 +16,7 @@ use rustix::process::{Resource, getrlimit};
 use super::entry::{Entry, Files};
 use super::filling::{self, Announced, Filling, Queue, Target};
 use super::header::Identity;
-use super::space::{Space, found};
+use super::space::{Found, Space, found};
 use crate::object::ChecksumAlgorithm;
 
 /// Below the cache's directory, where the files are: named by the form that they have, so that another form is left alone.
@@ -46,6 +46,13 @@ pub struct Contents {
     pub files: u64,
     /// What they take of the disk, in bytes.
     pub bytes: u64,
+}
+
+impl Contents {
+    fn add(&mut self, one: &Found) {
+        self.files += 1;
+        self.bytes += one.bytes;
+    }
 }
 
 /// What a cache was found to be.
@@ -171,11 +178,6 @@ impl DiskCache {
         }
     }
 
-    /// Whether a copy of the version is there, or was begun.
-    pub fn has(&self, identity: &Identity) -> bool {
-        Files::at(&self.root, &identity.name()).records.exists()
-    }
-
     /// Says that something is about to come, for [`DiskCache::settle`].
     pub fn announce(&self) -> Announced {
         self.queue.announce()
@@ -278,17 +280,21 @@ impl DiskCache {
 
     /// What is in the cache of a directory.
     pub fn contents(directory: &Path) -> io::Result<Contents> {
-        let found = found(&directory.join(FORM))?;
-        Ok(Contents { files: found.len() as u64, bytes: found.iter().map(|one| one.bytes).sum() })
+        let mut contents = Contents::default();
+        found(&directory.join(FORM))?.iter().for_each(|one| contents.add(one));
+        Ok(contents)
     }
 
     /// Removes all copies from the cache of a directory that nobody has open. Returns what it was, and what is left.
     pub fn clear(directory: &Path) -> io::Result<(Contents, Contents)> {
-        let before = DiskCache::contents(directory)?;
+        let (mut before, mut left) = (Contents::default(), Contents::default());
         for one in found(&directory.join(FORM))? {
-            one.files.evict();
+            before.add(&one);
+            if !one.files.evict() {
+                left.add(&one);
+            }
         }
-        Ok((before, DiskCache::contents(directory)?))
+        Ok((before, left))
     }
 
     /// Reads all that is in the cache of a directory, and forgets what is damaged.

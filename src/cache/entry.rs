@@ -219,10 +219,7 @@ impl Entry {
 
     /// Whether all bytes of a range are there, right or not.
     pub fn has(&self, range: Range<u64>) -> bool {
-        let aligned = self.grains_around(&range);
-        let records = self.records_of(&aligned);
-        records
-            .is_ok_and(|records| records.chunks_exact(RECORD_BYTES as usize).all(|record| recorded(record).is_some()))
+        self.records_of(&self.grains_around(&range)).is_ok_and(|records| are_all_there(&records))
     }
 
     /// The whole grains around a range.
@@ -242,7 +239,7 @@ impl Entry {
 
     /// Whether none of these records is missing. A whole copy that lacks some is whole no more.
     fn has_all(&self, records: &[u8]) -> bool {
-        let has_all = records.chunks_exact(RECORD_BYTES as usize).all(|record| recorded(record).is_some());
+        let has_all = are_all_there(records);
         if !has_all && self.is_whole() {
             self.forget(0..0);
         }
@@ -518,6 +515,11 @@ fn record_at(grain: u64) -> u64 {
 fn recorded(record: &[u8]) -> Option<Checksum> {
     let turned = u64::from_le_bytes(record.try_into().ok()?);
     (turned != 0).then_some(Checksum(!turned))
+}
+
+/// Whether none of these records is missing.
+fn are_all_there(records: &[u8]) -> bool {
+    records.chunks_exact(RECORD_BYTES as usize).all(|record| recorded(record).is_some())
 }
 
 /// Reads until the room is filled or the file ends. Returns how much there was.

@@ -1,12 +1,12 @@
 //! What a mount holds right now, for people who ask.
 
-use crate::cache::CacheCounts;
 use std::collections::BTreeMap;
 use std::time::SystemTime;
 
 use super::file_system::FileSystem;
 use super::names::{INODE_BYTES, Ino, is_at_or_below};
 use super::open::{Writing, inode::writings};
+use crate::cache::CacheCounts;
 use crate::upload::{Progress, Stage};
 
 /// What a mount holds right now.
