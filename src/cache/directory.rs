@@ -142,7 +142,7 @@ impl DiskCache {
         }
         let name = identity.name();
         let mut open = lock(&self.open);
-        if let Some(entry) = open.get(&name).and_then(Weak::upgrade) {
+        if let Some(entry) = open.get(&name).and_then(Weak::upgrade).filter(|entry| !entry.is_detached()) {
             return Some(entry).filter(|entry| entry.identity() == identity);
         }
         if open.len() >= self.open_max {
@@ -176,6 +176,12 @@ impl DiskCache {
                 None
             }
         }
+    }
+
+    /// The copy of a version, if there is one. Waits for the disk.
+    pub fn find(&self, identity: &Identity, algorithm: ChecksumAlgorithm) -> Option<Arc<Entry>> {
+        let is_there = Files::at(&self.root, &identity.name()).records.exists();
+        if is_there { self.entry(identity, algorithm) } else { None }
     }
 
     /// Says that something is about to come, for [`DiskCache::settle`].

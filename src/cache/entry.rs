@@ -15,11 +15,12 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use rustix::fs::OFlags;
+use rustix::fs::{OFlags, fcntl_getfl};
 use rustix::io::{Errno, ReadWriteFlags, preadv2};
 
 use super::GRAIN_BYTES;
 use super::header::{HEADER_BYTES, Header, Identity};
+use super::proof::Proof;
 use crate::object::{Checksum, ChecksumAlgorithm};
 
 /// The bytes of a record: the checksum of a grain with all bits turned, so that where nothing was written nothing is there.
@@ -50,6 +51,7 @@ pub enum Look {
 
 /// The copy of one version. It is not evicted while this is.
 pub struct Entry {
+    files: Files,
     /// Std mutex, 8 in the order of locks, taken under that of `count`: one page is written.
     header: Mutex<Header>,
     identity: Identity,
@@ -60,6 +62,8 @@ pub struct Entry {
     records: File,
     is_whole: AtomicBool,
     is_verified: AtomicBool,
+    /// It is no copy any more: see [`Entry::detach`].
+    is_detached: AtomicBool,
     /// How often something of it was forgotten: what came before that is not written any more.
     epoch: AtomicU64,
     /// Grains that are there, once somebody has counted. Std mutex, 8 in the order of locks: held while grains are written. Who
@@ -108,7 +112,7 @@ impl Entry {
                 continue;
             }
             let records = open(&files.records)?;
-            let Some(header) = agreed(&records, identity, algorithm)? else {
+            let Some(header) = agreed(&records, &data, identity, algorithm)? else {
                 // Nobody else may have it open, who could have made it anew.
                 data.unlock()?;
                 if data.try_lock().is_err() || !files.remove() {
@@ -126,9 +130,10 @@ impl Entry {
                 let _ = records.set_modified(SystemTime::now());
             }
             let (is_whole, is_verified) = (header.is_whole.into(), header.is_verified.into());
-            let (identity, header) = (identity.clone(), Mutex::new(header));
+            let (files, identity, header) = (files.clone(), identity.clone(), Mutex::new(header));
             let (direct, epoch, count) = (OnceLock::new(), AtomicU64::new(0), Mutex::default());
             return Ok(Entry {
+                files,
                 header,
                 identity,
                 algorithm,
@@ -137,6 +142,7 @@ impl Entry {
                 records,
                 is_whole,
                 is_verified,
+                is_detached: AtomicBool::new(false),
                 epoch,
                 count,
             });
@@ -155,8 +161,21 @@ impl Entry {
         let (identity, algorithm) = (header.identity.clone(), header.algorithm);
         let (is_whole, is_verified) = (header.is_whole.into(), header.is_verified.into());
         let (header, direct) = (Mutex::new(header), OnceLock::new());
-        let (epoch, count) = (AtomicU64::new(0), Mutex::default());
-        Ok(Some(Entry { header, identity, algorithm, data, direct, records, is_whole, is_verified, epoch, count }))
+        let (epoch, count, is_detached) = (AtomicU64::new(0), Mutex::default(), AtomicBool::new(false));
+        Ok(Some(Entry {
+            files: files.clone(),
+            header,
+            identity,
+            algorithm,
+            data,
+            direct,
+            records,
+            is_whole,
+            is_verified,
+            is_detached,
+            epoch,
+            count,
+        }))
     }
 
     /// What it is a copy of.
@@ -180,6 +199,74 @@ impl Entry {
     /// Whether all of it was compared with the checksum that the service tells of the object.
     pub fn is_verified(&self) -> bool {
         self.is_verified.load(Ordering::Acquire)
+    }
+
+    /// Whether all of the file is right, and can be read without comparing anything.
+    pub fn is_proven(&self) -> bool {
+        let is_as_it_was = || {
+            let now = Proof::of(&self.data).ok().flatten();
+            now.is_some() && now == lock(&self.header).proof
+        };
+        self.is_whole() && is_as_it_was()
+    }
+
+    /// Compares all of a whole copy with its checksums. From then on it is proven, if it is what it was.
+    pub fn prove(&self) -> io::Result<()> {
+        let before = Proof::of(&self.data)?;
+        let (_, damaged) = self.verify()?;
+        let mut header = lock(&self.header);
+        if damaged > 0 || !self.is_whole() || before != Proof::of(&self.data)? {
+            return Ok(());
+        }
+        (header.begun, header.proof) = (before.map(|proof| proof.era), before);
+        let page = header.written().ok_or_else(too_long)?;
+        self.records.write_all_at(&page, 0)
+    }
+
+    /// The file with the bytes, which has as many as the object. To be changed only by who has [detached](Entry::detach) it.
+    pub fn file(&self) -> &File {
+        &self.data
+    }
+
+    /// How the checksums of its grains are taken.
+    pub fn algorithm(&self) -> ChecksumAlgorithm {
+        self.algorithm
+    }
+
+    /// The checksum of each grain that is there.
+    pub fn checksums(&self) -> io::Result<Vec<Option<Checksum>>> {
+        let mut checksums = Vec::with_capacity(self.grains() as usize);
+        self.each_record(|_, checksum| checksums.push(checksum))?;
+        Ok(checksums)
+    }
+
+    /// Takes the file out of the cache, so that its holder may change it. Returns whether it could: not while others, another
+    /// mount for example, have it open, and not where the disk cannot be written.
+    pub fn detach(&self) -> io::Result<bool> {
+        if self.is_detached() {
+            return Ok(true);
+        }
+        if !fcntl_getfl(&self.data)?.contains(OFlags::RDWR) {
+            return Ok(false);
+        }
+        if self.data.try_lock().is_err() {
+            // It was given back for this.
+            self.data.lock_shared()?;
+            return Ok(false);
+        }
+        let mut count = lock(&self.count);
+        self.is_detached.store(true, Ordering::SeqCst);
+        self.is_whole.store(false, Ordering::Release);
+        self.epoch.fetch_add(1, Ordering::AcqRel);
+        *count = None;
+        let is_gone = self.files.remove();
+        // Somebody may have cleared the directory by hand.
+        Ok(is_gone || !self.files.data.exists())
+    }
+
+    /// Whether it is no copy any more.
+    pub(super) fn is_detached(&self) -> bool {
+        self.is_detached.load(Ordering::SeqCst)
     }
 
     /// How often something of it was forgotten.
@@ -206,6 +293,9 @@ impl Entry {
         let grains = (aligned.end - aligned.start).div_ceil(GRAIN_BYTES);
         let mut records = vec![0; (grains * RECORD_BYTES) as usize];
         let mut bytes = vec![0; (aligned.end - aligned.start) as usize];
+        if self.is_detached() {
+            return Ok(Look::Absent);
+        }
         let is_there = read_now(&self.records, &mut records, record_at(aligned.start / GRAIN_BYTES))?
             && read_now(&self.data, &mut bytes, aligned.start)?;
         if !is_there {
@@ -233,6 +323,9 @@ impl Entry {
     fn records_of(&self, aligned: &Range<u64>) -> io::Result<Vec<u8>> {
         let grains = (aligned.end - aligned.start).div_ceil(GRAIN_BYTES);
         let mut records = vec![0; (grains * RECORD_BYTES) as usize];
+        if self.is_detached() {
+            return Ok(records);
+        }
         read_at_most(&self.records, &mut records, record_at(aligned.start / GRAIN_BYTES))?;
         Ok(records)
     }
@@ -250,6 +343,10 @@ impl Entry {
         let grains = bytes.chunks(GRAIN_BYTES as usize).zip(records.chunks_exact(RECORD_BYTES as usize));
         for (index, (grain, record)) in (aligned.start / GRAIN_BYTES..).zip(grains) {
             if recorded(record) != Some(self.algorithm.of(grain)) {
+                if self.is_detached() {
+                    // Since it was read.
+                    return None;
+                }
                 log::warn!("the copy of {} in the cache is damaged at {}", self.identity.key, index * GRAIN_BYTES);
                 self.forget(index * GRAIN_BYTES..(index + 1) * GRAIN_BYTES);
                 return None;
@@ -267,7 +364,7 @@ impl Entry {
         let skipped = (first * GRAIN_BYTES - start) as usize;
         let end = start + bytes.len() as u64;
         let until = if end == self.identity.size { end } else { end / GRAIN_BYTES * GRAIN_BYTES };
-        if until <= first * GRAIN_BYTES || self.is_whole() {
+        if until <= first * GRAIN_BYTES || self.is_whole() || self.is_detached() {
             return Ok(0);
         }
         let bytes = &bytes[skipped..(until - start) as usize];
@@ -346,13 +443,16 @@ impl Entry {
 
     /// Whether all is said of a whole copy that can be.
     pub(super) fn is_settled(&self, expected: Option<Checksum>) -> bool {
-        self.is_whole() && (self.is_verified() || expected.is_none())
+        self.is_detached() || self.is_whole() && (self.is_verified() || expected.is_none())
     }
 
     /// Says that all of it is there. What is known of the whole object is compared first: if its parts do not make that, nobody
     /// knows which of them is wrong, and all are forgotten.
     pub(super) fn finish(&self, expected: Option<Checksum>) -> io::Result<()> {
         let mut count = lock(&self.count);
+        if self.is_detached() {
+            return Ok(());
+        }
         let alone = Alone::with(&self.records)?;
         let mut whole = Some(self.algorithm.empty());
         self.each_record(|index, checksum| {
@@ -379,6 +479,9 @@ impl Entry {
         self.epoch.fetch_add(1, Ordering::AcqRel);
         let mut count = lock(&self.count);
         *count = None;
+        if self.is_detached() {
+            return;
+        }
         let (first, end) = (range.start / GRAIN_BYTES, range.end.min(self.identity.size).div_ceil(GRAIN_BYTES));
         let erased = self.say(false, false).and_then(|()| match (first, end.saturating_sub(first)) {
             (0, grains) if grains == self.grains() => self.records.set_len(HEADER_BYTES as u64),
@@ -397,6 +500,9 @@ impl Entry {
         self.is_whole.store(false, Ordering::Release);
         // Another mount may have said otherwise meanwhile.
         (header.is_whole, header.is_verified) = (is_whole, is_verified);
+        let as_it_is = if is_whole { Proof::of(&self.data)? } else { None };
+        // What was written before a crash may be lost, and its record not.
+        header.proof = as_it_is.filter(|proof| header.begun == Some(proof.era));
         let page = header.written().ok_or_else(too_long)?;
         self.records.write_all_at(&page, 0)?;
         self.is_verified.store(is_verified, Ordering::Release);
@@ -430,6 +536,9 @@ impl Entry {
     }
 
     fn counted(&self) -> io::Result<u64> {
+        if self.is_detached() {
+            return Ok(0);
+        }
         let mut there = 0;
         self.each_record(|_, checksum| there += u64::from(checksum.is_some()))?;
         Ok(there)
@@ -490,11 +599,19 @@ fn open(path: &Path) -> io::Result<File> {
 }
 
 /// The header of records, written if there is none yet; `None` if there is another one, or a damaged one.
-fn agreed(records: &File, identity: &Identity, algorithm: ChecksumAlgorithm) -> io::Result<Option<Header>> {
+fn agreed(
+    records: &File,
+    data: &File,
+    identity: &Identity,
+    algorithm: ChecksumAlgorithm,
+) -> io::Result<Option<Header>> {
     let mut page = [0; HEADER_BYTES];
     let read = read_at_most(records, &mut page, 0)?;
     if read == 0 {
-        let header = Header { identity: identity.clone(), algorithm, is_whole: false, is_verified: false };
+        // What is in a file without records nobody knows, unless it is nothing.
+        let begun = if data.metadata()?.blocks() == 0 { Proof::of(data)?.map(|proof| proof.era) } else { None };
+        let (identity, proof) = (identity.clone(), None);
+        let header = Header { identity, algorithm, is_whole: false, is_verified: false, begun, proof };
         records.write_all_at(&header.written().ok_or_else(too_long)?, 0)?;
         return Ok(Some(header));
     }

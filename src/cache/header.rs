@@ -3,6 +3,7 @@
 //! A header is one page: `cosmcach`, the form's version, the length of the fields, the fields, and at its end the checksum of all
 //! that. What does not agree with its checksum is no header.
 
+use super::proof::{Era, Proof};
 use crate::object::{Checksum, ChecksumAlgorithm, ETag};
 
 /// The bytes of a header, which records follow.
@@ -42,6 +43,10 @@ pub(super) struct Header {
     pub(super) is_whole: bool,
     /// With it, the whole has been compared with the checksum that the service tells of the object.
     pub(super) is_verified: bool,
+    /// In which era the file was begun.
+    pub(super) begun: Option<Era>,
+    /// That a whole file is right.
+    pub(super) proof: Option<Proof>,
 }
 
 impl Identity {
@@ -67,6 +72,11 @@ impl Header {
             fields.extend(u16::try_from(text.len()).ok()?.to_le_bytes());
             fields.extend(text.as_bytes());
         }
+        fields.extend(written_era(self.begun));
+        fields.extend(written_era(self.proof.map(|proof| proof.era)));
+        let (seconds, nanoseconds) = self.proof.map_or((0, 0), |proof| proof.changed_at);
+        fields.extend(seconds.to_le_bytes());
+        fields.extend(nanoseconds.to_le_bytes());
         let mut page = [0; HEADER_BYTES];
         page[..8].copy_from_slice(MAGIC);
         page[8..12].copy_from_slice(&VERSION.to_le_bytes());
@@ -96,8 +106,18 @@ impl Header {
         let size = fields.long()?;
         let (origin, key, etag) = (fields.text()?, fields.text()?, ETag::new(fields.text()?));
         let identity = Identity { origin, key, etag, size };
-        Some(Header { identity, algorithm, is_whole: is_whole == 1, is_verified: is_verified == 1 })
+        // Headers of before there were proofs end here.
+        let (begun, proven) = (fields.era(), fields.era());
+        let changed_at = fields.long().map(u64::cast_signed).zip(fields.number());
+        let proof = proven.zip(changed_at).map(|(era, changed_at)| Proof { era, changed_at });
+        Some(Header { identity, algorithm, is_whole: is_whole == 1, is_verified: is_verified == 1, begun, proof })
     }
+}
+
+/// 24 bytes, which are 0 for none.
+fn written_era(era: Option<Era>) -> Vec<u8> {
+    let Era { boot, mount } = era.unwrap_or(Era { boot: 0, mount: 0 });
+    [&boot.to_le_bytes()[..], &mount.to_le_bytes()].concat()
 }
 
 fn sum(bytes: &[u8]) -> Checksum {
@@ -122,6 +142,12 @@ impl<'a> Fields<'a> {
         self.take(8)?.try_into().ok().map(u64::from_le_bytes)
     }
 
+    fn era(&mut self) -> Option<Era> {
+        let boot = self.take(16)?.try_into().ok().map(u128::from_le_bytes)?;
+        let mount = self.long()?;
+        (boot != 0).then_some(Era { boot, mount })
+    }
+
     fn text(&mut self) -> Option<String> {
         let len = self.take(2)?.try_into().ok().map(u16::from_le_bytes)?;
         String::from_utf8(self.take(len.into())?.to_vec()).ok()
@@ -138,12 +164,16 @@ pub(super) mod tests {
 
     fn header() -> Header {
         let (identity, algorithm) = (identity("a/ö", 77), ChecksumAlgorithm::Crc64Nvme);
-        Header { identity, algorithm, is_whole: true, is_verified: false }
+        let era = Era { boot: 5, mount: 6 };
+        let (begun, proof) = (Some(Era { boot: 3, mount: 4 }), Some(Proof { era, changed_at: (-7, 8) }));
+        Header { identity, algorithm, is_whole: true, is_verified: false, begun, proof }
     }
 
     #[test]
     fn what_is_written_is_read() {
-        assert_eq!(Header::read(&header().written().unwrap()), Some(header()));
+        for header in [header(), Header { begun: None, proof: None, ..header() }] {
+            assert_eq!(Header::read(&header.written().unwrap()), Some(header));
+        }
     }
 
     #[test]

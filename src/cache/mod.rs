@@ -10,6 +10,7 @@ mod directory;
 mod entry;
 mod filling;
 mod header;
+mod proof;
 mod space;
 #[cfg(test)]
 mod tests;

@@ -11,6 +11,8 @@ use tempfile::TempDir;
 
 use super::entry::Files;
 use super::header::tests::identity;
+use super::header::{HEADER_BYTES, Header};
+use super::proof::Era;
 use super::{CacheOptions, DiskCache, Entry, Filling, GRAIN_BYTES, Identity};
 use crate::object::{Checksum, ChecksumAlgorithm};
 
@@ -294,4 +296,69 @@ fn another_version_is_another_copy() {
     let _old = keep(&cache, &identity, &content);
     let newer = Identity { etag: crate::object::ETag::new("abd-2"), ..identity };
     assert_eq!(cache.entry(&newer, XZ).unwrap().read(0..1).unwrap(), None);
+}
+
+#[test]
+fn a_whole_copy_is_proven_until_its_file_is_changed() {
+    let (home, cache) = cache_of(1 << 30);
+    let (identity, content) = (identity("a", SIZE as u64), content(1, SIZE));
+    let entry = cache.entry(&identity, XZ).unwrap();
+    fill(&cache, &entry, 0, &content[..8192], None);
+    assert!(!entry.is_proven(), "it is not whole");
+    fill(&cache, &entry, 0, &content, Some(XZ.of(&content)));
+    assert!(entry.is_proven());
+    drop((entry, cache));
+    let entry = again(&home).find(&identity, XZ).unwrap();
+    assert!(entry.is_proven(), "for the next mount, too");
+    // The same bytes once more.
+    let data = fs::OpenOptions::new().write(true).open(&files(&home, ".data")[0]).unwrap();
+    data.write_all_at(&content[5000..5001], 5000).unwrap();
+    assert!(!entry.is_proven() && entry.is_whole());
+    entry.prove().unwrap();
+    assert!(entry.is_proven());
+    data.write_all_at(&[!content[5000]], 5000).unwrap();
+    entry.prove().unwrap();
+    assert!(!entry.is_proven() && !entry.is_whole(), "what is damaged is found");
+}
+
+#[test]
+fn what_was_begun_before_the_machine_started_is_compared_before_it_is_proven() {
+    let (home, cache) = cache_of(1 << 30);
+    let (identity, content) = (identity("a", SIZE as u64), content(1, SIZE));
+    let entry = cache.entry(&identity, XZ).unwrap();
+    fill(&cache, &entry, 0, &content[..8192], None);
+    drop((entry, cache));
+    let records = fs::OpenOptions::new().read(true).write(true).open(&files(&home, ".sums")[0]).unwrap();
+    let mut page = [0; HEADER_BYTES];
+    records.read_exact_at(&mut page, 0).unwrap();
+    let mut header = Header::read(&page).unwrap();
+    header.begun = header.begun.map(|era| Era { boot: era.boot ^ 1, ..era });
+    records.write_all_at(&header.written().unwrap(), 0).unwrap();
+    let cache = again(&home);
+    let entry = keep(&cache, &identity, &content);
+    assert!(entry.is_whole() && !entry.is_proven());
+    entry.prove().unwrap();
+    assert!(entry.is_proven());
+}
+
+#[test]
+fn a_detached_file_is_its_holders_alone() {
+    let (home, cache) = cache_of(1 << 30);
+    let (identity, content) = (identity("a", SIZE as u64), content(1, SIZE));
+    let entry = keep(&cache, &identity, &content);
+    let other = again(&home);
+    let theirs = other.find(&identity, XZ).unwrap();
+    assert!(!entry.detach().unwrap(), "others read it");
+    assert_eq!(entry.read(0..10).unwrap().unwrap(), content[..10]);
+    drop(theirs);
+    assert!(entry.detach().unwrap() && entry.detach().unwrap());
+    entry.file().write_all_at(b"other", 0).unwrap();
+    assert_eq!(entry.read(0..10).unwrap(), None);
+    assert!(!entry.has(0..1) && !entry.is_whole() && !entry.is_proven());
+    assert!(other.find(&identity, XZ).is_none() && files(&home, ".data").is_empty());
+    // What comes of it from then on is a copy of its own.
+    assert_eq!(keep(&cache, &identity, &content).read(0..10).unwrap().unwrap(), content[..10]);
+    let mut read = [0; 5];
+    entry.file().read_exact_at(&mut read, 0).unwrap();
+    assert_eq!(&read, b"other");
 }
