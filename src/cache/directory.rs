@@ -74,6 +74,7 @@ struct Counts {
     misses: AtomicU64,
     evicted: AtomicU64,
     lost: AtomicU64,
+    passthrough_opens: AtomicU64,
     bytes: AtomicU64,
 }
 
@@ -90,6 +91,8 @@ pub struct CacheCounts {
     pub evicted: u64,
     /// Pieces that were not kept, because the disk was slower than what came.
     pub lost: u64,
+    /// Files that were opened for the kernel to read by itself.
+    pub passthrough_opens: u64,
     /// What the cache takes of the disk, in bytes.
     pub bytes: u64,
 }
@@ -107,6 +110,8 @@ pub struct DiskCache {
     space: Mutex<Space>,
     /// Nothing is written any more.
     is_off: AtomicBool,
+    /// A copy is being compared.
+    is_proving: AtomicBool,
     counts: Counts,
 }
 
@@ -124,11 +129,11 @@ impl DiskCache {
         let queue = Queue::new(sender, options.waiting_bytes_max);
         let waiting = queue.waiting();
         let (space, open) = (Mutex::new(Space::new(options.bytes_max)), Mutex::default());
-        let (is_off, counts) = (AtomicBool::new(false), Counts::default());
+        let (is_off, is_proving, counts) = (AtomicBool::new(false), AtomicBool::new(false), Counts::default());
         let descriptors = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
         let open_max = (descriptors / DESCRIPTORS_SHARE).min(OPEN_MAX) as usize;
         let bytes_max = options.bytes_max;
-        let cache = Arc::new(DiskCache { root, queue, open, open_max, bytes_max, space, is_off, counts });
+        let cache = Arc::new(DiskCache { root, queue, open, open_max, bytes_max, space, is_off, is_proving, counts });
         let weak = Arc::downgrade(&cache);
         let write = move || filling::write(&weak, &receiver, &waiting);
         std::thread::Builder::new().name("cache".to_owned()).spawn(write)?;
@@ -206,6 +211,29 @@ impl DiskCache {
         self.queue.waiting().until_empty(timeout);
     }
 
+    /// Waits until all of a copy is there, if what waits may make it whole, or for so long.
+    pub fn settle_copy(&self, copy: &Entry, timeout: Duration) {
+        if copy.copied_bytes() + self.queue.waiting_bytes() >= copy.identity().size {
+            self.settle(timeout);
+        }
+    }
+
+    /// Compares a copy with its checksums, so that it is proven. One at a time; of others nothing comes of this.
+    pub fn prove(&self, copy: &Entry) {
+        if self.is_proving.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        if let Err(error) = copy.prove() {
+            log::debug!("the copy of {} cannot be compared: {error}", copy.identity().key);
+        }
+        self.is_proving.store(false, Ordering::Relaxed);
+    }
+
+    /// The kernel reads a copy by itself from now on.
+    pub fn note_passthrough_open(&self) {
+        self.counts.passthrough_opens.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// Notes what a look gave: bytes, if any.
     pub fn note_look(&self, bytes: Option<u64>) {
         match bytes {
@@ -222,13 +250,14 @@ impl DiskCache {
     /// What this mount has had of it.
     pub fn counts(&self) -> CacheCounts {
         let of = |count: &AtomicU64| count.load(Ordering::Relaxed);
-        let Counts { hits, hit_bytes, misses, evicted, lost, bytes } = &self.counts;
+        let Counts { hits, hit_bytes, misses, evicted, lost, passthrough_opens, bytes } = &self.counts;
         CacheCounts {
             hits: of(hits),
             hit_bytes: of(hit_bytes),
             misses: of(misses),
             evicted: of(evicted),
             lost: of(lost),
+            passthrough_opens: of(passthrough_opens),
             bytes: of(bytes),
         }
     }

@@ -100,7 +100,12 @@ impl Queue {
 
     /// Whether so much waits that it should rather be written fast than cheaply.
     pub(super) fn is_long(&self) -> bool {
-        self.waiting.lock().bytes > self.bytes_max / 2
+        self.waiting_bytes() > self.bytes_max / 2
+    }
+
+    /// How much waits, in bytes.
+    pub(super) fn waiting_bytes(&self) -> u64 {
+        self.waiting.lock().bytes
     }
 
     /// Says that something is about to come.

@@ -176,6 +176,21 @@ impl FileSystem {
         looks_like(&self.names.tree(), ino, self.context.clock.now()).unwrap_or(ino)
     }
 
+    /// Whether copies of objects are kept on this machine's disk.
+    pub fn has_disk_cache(&self) -> bool {
+        self.context.readers.copies().is_some()
+    }
+
+    /// Says whether the kernel takes backing files: whether opening a file may tell of one. None are without a cache.
+    pub fn allow_backing_files(&self, is_allowed: bool) {
+        self.files.allow_backing_files(is_allowed);
+    }
+
+    /// The kernel reads a file by itself that was opened just now.
+    pub fn note_passthrough_open(&self) {
+        self.files.note_passthrough_open();
+    }
+
     /// Opens a file.
     pub async fn open(&self, ino: Ino, mode: OpenMode) -> Result<Opened, FsError> {
         if mode.truncates && !mode.writes {

@@ -5,7 +5,9 @@
 //! a task together with its reply, so that the thread is free for the next request. A call that has begun runs to its
 //! end even if its caller has been told to stop waiting.
 
+use std::any::Any;
 use std::ffi::OsStr;
+use std::fs::File;
 use std::future::{Future, ready};
 use std::ops::RangeInclusive;
 use std::os::unix::ffi::OsStrExt;
@@ -18,10 +20,10 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use fuser::{
-    CopyFileRangeFlags, Errno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags, Generation, INodeNo, InitFlags,
-    KernelConfig, LockOwner, Notifier, OpenAccMode, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData,
-    ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyLock, ReplyLseek, ReplyOpen, ReplyStatfs,
-    ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
+    BackingId, CopyFileRangeFlags, Errno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags, Generation, INodeNo,
+    InitFlags, KernelConfig, LockOwner, Notifier, OpenAccMode, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate,
+    ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyLock, ReplyLseek, ReplyOpen,
+    ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
 };
 use tokio::runtime::Handle;
 use tokio::time::timeout;
@@ -31,9 +33,9 @@ use super::caller::{self, Sought};
 use super::errno::errno;
 use super::features::FEATURES;
 use crate::fs::{
-    Allocation, Asker, Attr, AttrChange, DirEntry, FailedCall, FileName, FileSystem, FsError, HandleId, Holder, Ino,
-    Kind, LockFamily, LockInTheWay, LockKind, LockRequest, OpenMode, Opened, Owner, SeekTo, Special, WriteOutcome,
-    XattrMode, with_cause, with_cause_at_once,
+    Allocation, Asker, Attr, AttrChange, BackingFile, DirEntry, FailedCall, FileName, FileSystem, FsError, HandleId,
+    Holder, Ino, Kind, LockFamily, LockInTheWay, LockKind, LockRequest, OpenMode, Opened, Owner, SeekTo, Special,
+    WriteOutcome, XattrMode, with_cause, with_cause_at_once,
 };
 use crate::store::{StoreErrorKind, Watchdog};
 
@@ -251,6 +253,11 @@ impl Filesystem for Adapter {
         // Without others to share them with, locks are the kernel's own, which cost no request.
         let locks = [InitFlags::FUSE_POSIX_LOCKS, InitFlags::FUSE_FLOCK_LOCKS];
         let locks = locks.into_iter().filter(|_| self.fs.locks().shares_locks());
+        // One level of stacking is left for who puts an overlay on this mount.
+        let takes_backing_files = self.fs.has_disk_cache()
+            && config.add_capabilities(InitFlags::FUSE_PASSTHROUGH).is_ok()
+            && config.set_max_stack_depth(1).is_ok();
+        self.fs.allow_backing_files(takes_backing_files);
         for flag in FEATURES.into_iter().map(|feature| feature.flag).chain(locks) {
             // An older kernel does without.
             let _ = config.add_capabilities(flag);
@@ -518,16 +525,16 @@ impl Filesystem for Adapter {
         let mode = OpenMode { writes: true, truncates, appends, reads, exclusive, opener: request.pid() };
         let asked = Call::new(request, "create", parent).named(&name);
         let call = async move { fs.create(Ino(parent.0), &name, permissions, owner, mode).await };
-        let reply = |result: Result<(Attr, Opened), FsError>| match result {
-            Ok((attr, Opened { handle, .. })) => {
-                let ttl = attr.valid_for;
-                reply.created(
-                    &ttl,
-                    &file_attr(&attr, true),
-                    GENERATION,
-                    FileHandle(handle.0),
-                    FopenFlags::FOPEN_DIRECT_IO,
-                );
+        let fs = self.fs.clone();
+        let reply = move |result: Result<(Attr, Opened), FsError>| match result {
+            Ok((attr, Opened { handle, backing, .. })) => {
+                let (ttl, shown, handle) = (attr.valid_for, file_attr(&attr, true), FileHandle(handle.0));
+                match backing_id(&fs, backing.as_deref(), |file| reply.open_backing(file)) {
+                    Some(id) => {
+                        reply.created_passthrough(&ttl, &shown, GENERATION, handle, FopenFlags::FOPEN_DIRECT_IO, id);
+                    }
+                    None => reply.created(&ttl, &shown, GENERATION, handle, FopenFlags::FOPEN_DIRECT_IO),
+                }
             }
             Err(error) => reply.error(errno(&error)),
         };
@@ -558,11 +565,16 @@ impl Filesystem for Adapter {
             }
             fs.open(ino, mode).await
         };
+        let opened_by = self.fs.clone();
         let reply = move |result| match result {
-            Ok(Opened { handle, keep_cache, is_direct }) => {
+            Ok(Opened { handle, keep_cache, is_direct, backing }) => {
+                let direct = if is_direct { FopenFlags::FOPEN_DIRECT_IO } else { FopenFlags::empty() };
                 let keep = if keep_cache { FopenFlags::FOPEN_KEEP_CACHE } else { FopenFlags::empty() };
-                let flags = if is_direct { keep | FopenFlags::FOPEN_DIRECT_IO } else { keep };
-                reply.opened(FileHandle(handle.0), flags);
+                let handle = FileHandle(handle.0);
+                match backing_id(&opened_by, backing.as_deref(), |file| reply.open_backing(file)) {
+                    Some(id) => reply.opened_passthrough(handle, direct, id),
+                    None => reply.opened(handle, direct | keep),
+                }
             }
             Err(error) => reply.error(errno(&error)),
         };
@@ -946,6 +958,26 @@ impl Filesystem for Adapter {
         let blocks = self.fs.options().statfs_bytes / u64::from(STATFS_BLOCK_BYTES);
         reply.statfs(blocks, blocks, blocks, STATFS_FILES, STATFS_FILES, STATFS_BLOCK_BYTES, 255, STATFS_BLOCK_BYTES);
     }
+}
+
+/// By what the kernel knows the backing file of what was opened, if there is one and it takes it.
+fn backing_id<'a>(
+    fs: &FileSystem,
+    backing: Option<&'a BackingFile>,
+    register: impl FnOnce(&File) -> std::io::Result<BackingId>,
+) -> Option<&'a BackingId> {
+    let register = |file: &File| match register(file) {
+        Ok(id) => Some(Box::new(id) as Box<dyn Any + Send + Sync>),
+        Err(error) => {
+            // Only root may tell of any, and the disk may itself be one that is stacked on another.
+            log::info!("files in the cache are read by this process, because the kernel takes none: {error}");
+            fs.allow_backing_files(false);
+            None
+        }
+    };
+    let id = backing?.registration(register)?.downcast_ref()?;
+    fs.note_passthrough_open();
+    Some(id)
 }
 
 /// What people call the change of attributes.

@@ -170,12 +170,15 @@ fn disk_cache(families: &mut Families<'_, '_>, status: &Status) -> fmt::Result {
     const EVICTED: Family = of("cosmount_disk_cache_evicted_files", "Copies that made way in the cache on disk.");
     const LOST: Family =
         of("cosmount_disk_cache_lost_pieces", "Pieces that were not kept, because the disk was slower than what came.");
+    const PASSED: Family =
+        of("cosmount_disk_cache_passthrough_opens", "Files that were opened for the kernel to read by itself.");
     let Some(cache) = &status.disk_cache else { return Ok(()) };
     families.gauges(&TAKEN, [(NO_LABEL, cache.bytes)])?;
     families.counters(&LOOKS, [([("result", "hit")], cache.hits), ([("result", "miss")], cache.misses)])?;
     families.counters(&READ, [(NO_LABEL, cache.hit_bytes)])?;
     families.counters(&EVICTED, [(NO_LABEL, cache.evicted)])?;
-    families.counters(&LOST, [(NO_LABEL, cache.lost)])
+    families.counters(&LOST, [(NO_LABEL, cache.lost)])?;
+    families.counters(&PASSED, [(NO_LABEL, cache.passthrough_opens)])
 }
 
 fn memory(families: &mut Families<'_, '_>, status: &Status) -> fmt::Result {

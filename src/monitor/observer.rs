@@ -200,8 +200,8 @@ impl Observer {
 }
 
 fn disk_cache(counts: CacheCounts) -> DiskCacheStatus {
-    let CacheCounts { hits, hit_bytes, misses, evicted, lost, bytes } = counts;
-    DiskCacheStatus { bytes, hits, hit_bytes, misses, evicted, lost }
+    let CacheCounts { hits, hit_bytes, misses, evicted, lost, passthrough_opens, bytes } = counts;
+    DiskCacheStatus { bytes, hits, hit_bytes, misses, evicted, lost, passthrough_opens }
 }
 
 fn credential_status(state: CredentialState, now: SystemTime) -> CredentialStatus {

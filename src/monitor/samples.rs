@@ -93,6 +93,7 @@ pub(super) fn status() -> Status {
             misses: 10,
             evicted: 2,
             lost: 1,
+            passthrough_opens: 7,
         }),
         requests: BTreeMap::from([("UploadPart".into(), operation.clone())]),
         calls: BTreeMap::from([("read".into(), operation)]),

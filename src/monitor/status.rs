@@ -206,6 +206,8 @@ pub struct DiskCacheStatus {
     pub evicted: u64,
     /// Pieces that were not kept, because the disk was slower than what came.
     pub lost: u64,
+    /// Files that were opened for the kernel to read by itself, which no other number here counts.
+    pub passthrough_opens: u64,
 }
 
 /// Payload bytes of one second.

@@ -14,9 +14,16 @@ use super::blocks::Slot;
 use super::object::Object;
 use super::reader::ReadBytes;
 use crate::cache::{DiskCache, Entry, Filling, Identity, Look};
+use crate::object::Version;
 
 /// How long a read waits for the disk before it is read as without a cache, from then on.
 const DISK_PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long an open waits until what was read is written, so that the kernel can read it by itself.
+const SETTLE_PATIENCE: Duration = Duration::from_millis(500);
+
+/// Of smaller files nobody waits for that, in bytes: it saves less.
+const WAITED_FOR_BYTES_MIN: u64 = 1 << 20;
 
 /// The cache of a mount, and the bucket whose objects are kept in it.
 #[derive(Clone, Debug)]
@@ -73,21 +80,28 @@ impl Object {
         if let OpenCopy::Opened(entry) = &*self.copy_place.lock() {
             return entry.clone();
         }
-        let stored = self.stored();
-        let identity = Identity {
-            origin: origin.clone(),
-            key: stored.key.as_str().to_owned(),
-            etag: stored.version.etag.clone(),
-            size: stored.version.size,
-        };
+        let of = self.identity(origin);
+        let identity = of.clone();
         let (cache, algorithm) = (cache.clone(), self.readers.store.limits().checksum);
         let entry = self.wait_for_disk(move || cache.entry(&identity, algorithm)).await.flatten();
-        // It may have become another version while the disk was waited for.
-        let now = self.stored();
-        if now.key == stored.key && now.version.etag == stored.version.etag {
-            *self.copy_place.lock() = OpenCopy::Opened(entry.clone());
-        }
+        self.take_copy(&of, entry.clone());
         entry
+    }
+
+    /// What a copy of this version is one of.
+    fn identity(&self, origin: &str) -> Identity {
+        let stored = self.stored();
+        let (key, Version { etag, size, .. }) = (stored.key.as_str().to_owned(), stored.version);
+        Identity { origin: origin.to_owned(), key, etag, size }
+    }
+
+    /// Reads by a copy from now on.
+    fn take_copy(&self, of: &Identity, entry: Option<Arc<Entry>>) {
+        let now = self.stored();
+        // It may have become another version while the disk was waited for.
+        if now.key.as_str() == of.key && now.version.etag == of.etag {
+            *self.copy_place.lock() = OpenCopy::Opened(entry);
+        }
     }
 
     /// What the disk does, if it does it before long. Otherwise it is not asked any more.
@@ -125,6 +139,42 @@ impl Object {
         let bytes = bytes.filter(|_| entry.epoch() == epoch);
         self.readers.note_look(bytes.as_ref().map(|bytes| bytes.len() as u64));
         bytes.map(|bytes| ReadBytes::copied(bytes, is_verified))
+    }
+
+    /// The copy of this version that the kernel may read by itself: whole, compared with the checksum of the object where the
+    /// service tells that, and right as it lies on the disk. One that is only not known to be right is looked at meanwhile.
+    pub async fn copy_for_kernel(&self) -> Option<Arc<Entry>> {
+        let copy = self.copy_if_there().await?;
+        let size = copy.identity().size;
+        if !copy.is_whole() && size >= WAITED_FOR_BYTES_MIN {
+            // What was read just now may be about to be written.
+            let (cache, copy) = (self.readers.copies.as_ref()?.cache.clone(), copy.clone());
+            self.wait_for_disk(move || cache.settle_copy(&copy, SETTLE_PATIENCE)).await?;
+        }
+        let is_comparable = !copy.is_verified() && self.version().checksum.is_some();
+        if !copy.is_whole() || is_comparable || size == 0 {
+            return None;
+        }
+        if copy.is_proven() {
+            return Some(copy);
+        }
+        let cache = self.readers.copies.as_ref()?.cache.clone();
+        self.readers.runtime.spawn_blocking(move || cache.prove(&copy));
+        None
+    }
+
+    /// The copy of this version, if there is one.
+    async fn copy_if_there(&self) -> Option<Arc<Entry>> {
+        let Copies { cache, origin } = self.readers.copies.as_ref()?;
+        if let OpenCopy::Opened(entry) = &*self.copy_place.lock() {
+            return entry.clone();
+        }
+        let of = self.identity(origin);
+        let identity = of.clone();
+        let (cache, algorithm) = (cache.clone(), self.readers.store.limits().checksum);
+        let entry = self.wait_for_disk(move || cache.find(&identity, algorithm)).await.flatten()?;
+        self.take_copy(&of, Some(entry.clone()));
+        Some(entry)
     }
 
     /// How many bytes of it the cache has, when it has all that came; `None` without a cache.

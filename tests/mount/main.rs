@@ -26,6 +26,7 @@ mod names;
 mod open_files;
 mod options;
 mod page;
+mod passthrough;
 mod programs;
 mod protection;
 mod rates;

@@ -176,7 +176,11 @@ impl Report {
             None => String::new(),
         };
         let (kept, read) = (bytes(cache.bytes), bytes(cache.hit_bytes));
-        self.line("disk", &format!("{kept} of copies, {read} read from them{hits}"));
+        let passed = match cache.passthrough_opens {
+            0 => String::new(),
+            opens => format!(", {opens} opened for the kernel to read"),
+        };
+        self.line("disk", &format!("{kept} of copies, {read} read from them{hits}{passed}"));
     }
 
     fn operations(&mut self, title: &str, operations: &BTreeMap<String, OperationStatus>) {

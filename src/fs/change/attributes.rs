@@ -82,10 +82,15 @@ impl Attributes {
                 (self.files.open_content(ino, false).await?, true)
             }
         };
+        if !self.files.own_backing_file(ino).await {
+            let _ = self.publisher.let_go(ino, &writing).await;
+            return Err(self.files.leave_inode(ino).await);
+        }
         if let Err(error) = self.traffic.keep_before_cut(ino, size).await {
             let _ = self.publisher.let_go(ino, &writing).await;
             return Err(error);
         }
+        let turn = self.files.turn_of(ino).await;
         let is_other = writing.file.size() != size;
         if is_other {
             self.publisher.has_other_content(ino, &writing);
@@ -98,8 +103,12 @@ impl Attributes {
         }
         if let Err(error) = truncated {
             // Tells nothing new.
+            drop(turn);
             let _ = self.publisher.let_go(ino, &writing).await;
             return Err(error.into());
+        }
+        if let Some(mut turn) = turn.filter(|_| is_other) {
+            turn.truncate(size);
         }
         Ok(Some(Cut { writing, is_by_path }))
     }

@@ -100,7 +100,7 @@ impl FileLocks {
             return Ok(());
         }
         match self.context.store.head(&key).await {
-            Ok(head) => self.take_others_version(ino, key, head),
+            Ok(head) => self.take_others_version(ino, key, head)?,
             // New, or removed by somebody else: whoever has it open goes on with what he has.
             Err(error) if error.is_of_version_gone() => {}
             Err(error) => return Err(self.context.told(error)),
@@ -115,19 +115,27 @@ impl FileLocks {
     }
 
     /// Whoever has a file open goes on with a version of it that another mount has made.
-    fn take_others_version(&self, ino: Ino, key: ObjectKey, head: ObjectHead) {
+    fn take_others_version(&self, ino: Ino, key: ObjectKey, head: ObjectHead) -> Result<(), FsError> {
         let version = head.version();
         let mut tree = self.names.tree();
-        let Some(inode) = open_inode(&tree, ino) else { return };
+        let Some(inode) = open_inode(&tree, ino) else { return Ok(()) };
         let mut file = inode.lock();
+        let is_unpublished = file.writing.as_ref().is_some_and(|writing| writing.file.is_dirty());
+        if file.backing().is_some() && !is_unpublished && tree.version_of(ino).is_none_or(|known| known != version.etag)
+        {
+            // Who has it open goes on with what he has, and may not take that for what is there.
+            drop(file);
+            tree.renew(ino, self.context.clock.now());
+            return Err(FsError::Stale);
+        }
         let is_same = |object: &Arc<Object>| object.version().etag == version.etag;
         match &file.writing {
             Some(writing) => {
                 if !writing.file.adopt(version, head.attributes.clone()) {
-                    return;
+                    return Ok(());
                 }
             }
-            None if file.object.upgrade().as_ref().is_some_and(is_same) => return,
+            None if file.object.upgrade().as_ref().is_some_and(is_same) => return Ok(()),
             None => {
                 let object = self.context.readers.object(version.under(key));
                 file.object = Arc::downgrade(&object);
@@ -139,6 +147,7 @@ impl FileLocks {
         drop(file);
         let (what, now) = (EntryKind::Object(ObjectStat::told(head)), self.context.clock.now());
         tree.change_entry_of(ino, |entry| (entry.what, entry.seen_at) = (what, now));
+        Ok(())
     }
 
     /// A lock that is in the way of one that somebody wants.

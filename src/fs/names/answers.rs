@@ -284,12 +284,15 @@ pub(crate) fn take_listed(
     let entry = match before.map(|before| *before) {
         Some(before) if tree.is_ours(&before) || before.seen_at > asked_at => return,
         Some(before) if before.what.is_directory() == what.is_directory() => {
+            let is_other = !what.is_same_version(&before.what);
             let what = match (what, before.what) {
                 (EntryKind::Object(stat), EntryKind::Object(known)) => EntryKind::Object(stat.updated(known)),
                 (EntryKind::Directory(None), EntryKind::Directory(known)) => EntryKind::Directory(known),
                 (what, _) => what,
             };
-            Entry { ino: before.ino, seen_at: asked_at, what }
+            let is_pinned = is_other && tree.open_state(before.ino).is_some_and(|open| open.is_read_by_kernel());
+            let ino = if is_pinned { tree.new_ino() } else { before.ino };
+            Entry { ino, seen_at: asked_at, what }
         }
         _ => Entry { ino: tree.inodes.new_ino(), seen_at: asked_at, what },
     };

@@ -19,6 +19,9 @@ pub(crate) trait OpenState: Any + Debug + Send + Sync {
     /// Whether this mount has content or attributes of it that are not in the bucket yet.
     fn is_unpublished(&self) -> bool;
 
+    /// Whether the kernel reads it by itself, so that this inode cannot become another version.
+    fn is_read_by_kernel(&self) -> bool;
+
     /// What these are.
     fn unpublished(&self) -> Option<Unpublished>;
 

@@ -339,6 +339,16 @@ impl Tree {
         }
     }
 
+    /// From now on the name of a file is that of another inode, which is the same version. Whoever has the old one open goes on
+    /// with that, as if it had been replaced.
+    pub(crate) fn renew(&mut self, ino: Ino, now: SystemTime) {
+        let Some((parent, name)) = self.place(ino) else { return };
+        let Some(entry) = self.entry_of(ino).cloned() else { return };
+        let entry = Entry { ino: self.new_ino(), ..entry };
+        let replaced = self.inodes.insert_entry(parent, name, entry);
+        self.lose_name(replaced, now);
+    }
+
     /// Whether an inode has lost its name.
     pub(crate) fn is_removed(&self, ino: Ino) -> bool {
         self.node(ino).is_some_and(|node| node.removed.is_some())

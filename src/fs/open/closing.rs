@@ -46,6 +46,7 @@ impl Publisher {
     ) -> Result<(), FsError> {
         let handle = self.handles.get(handle)?;
         let Some(writing) = handle.writing.clone() else { return Ok(()) };
+        self.take_stores(&handle).await?;
         let is_last_word = !writing.file.is_dirty()
             || !(writing.is_untouched() && still_open(Holder::Closer).await
                 || still_open(Holder::Opener(handle.mode.opener)).await);
@@ -60,6 +61,7 @@ impl Publisher {
     /// Makes everything that was written to the file durable, by whatever handle. The handle stays usable.
     pub(crate) async fn fsync(&self, handle: HandleId) -> Result<(), FsError> {
         let handle = self.handles.get(handle)?;
+        self.take_stores(&handle).await?;
         match handle.writing() {
             Some(writing) => self.publish_waiting(handle.ino, &writing).await,
             None => Ok(()),
@@ -77,7 +79,7 @@ impl Publisher {
 
     /// Publishes a file whether or not somebody has it open for writing: if nobody has, it has waited for this, and its
     /// content is not needed any more. If a removal stops it, and fails, it goes on: this is not for who removes files.
-    async fn publish_waiting(&self, ino: Ino, writing: &Writing) -> Result<(), FsError> {
+    pub(crate) async fn publish_waiting(&self, ino: Ino, writing: &Writing) -> Result<(), FsError> {
         // Held, so that nobody takes it for one that only waits while it is on its way.
         let held = self.hold_writing(ino);
         let published = writing.file.publish_for_sure().await.map_err(FsError::from);
@@ -139,13 +141,18 @@ impl Publisher {
     /// The last descriptor of a handle is gone. Publishes what is still unpublished, which nobody can be told of but
     /// the log.
     pub(crate) async fn release(&self, id: HandleId) {
-        let Some(handle) = self.handles.remove(id) else { return };
-        {
-            let _names = self.names.tree();
-            handle.inode.lock().remove_handle(id);
+        let Ok(handle) = self.handles.get(id) else { return };
+        let stored = with_cause(self.take_stores(&handle)).await;
+        if self.handles.remove(id).is_none() {
+            return;
         }
+        let unused = {
+            let _names = self.names.tree();
+            handle.inode.lock().remove_handle(id)
+        };
+        drop(unused);
         if let Some(writing) = &handle.writing
-            && let Err(failed) = with_cause(self.let_go(handle.ino, writing)).await
+            && let Err(failed) = stored.and(with_cause(self.let_go(handle.ino, writing)).await)
         {
             log::error!("{}: lost after its last close: {failed}", writing.file.key());
             self.note_failure(handle.ino, "release", writing, &failed);
@@ -371,6 +378,9 @@ impl Publisher {
         if let Some(published) = writing.file.published() {
             let object = self.context.readers.object(published.object);
             inode.object = Arc::downgrade(&object);
+            if let Some(backing) = inode.written_backing() {
+                backing.set_object(object.clone());
+            }
             for reader in inode.handles.iter().filter_map(|id| self.handles.get(*id).ok()) {
                 reader.read_from(&object);
             }

@@ -1,9 +1,9 @@
 //! Open files: opening, reading and writing. What publishes them is in `closing`.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::{FileHandle, OpenMode, Publisher, Writing, inode_of, lock_inode, open_inode, writing_of};
+use super::{BackingFile, FileHandle, OpenMode, Publisher, Writing, inode_of, lock_inode, open_inode, writing_of};
 use crate::fs::context::{Context, CreateFlags, FsError, HandleId, Owner};
 use crate::fs::names::{
     Attr, Claim, Entry, EntryKind, FileName, Ino, Kind, METADATA_ATTEMPTS, Names, ObjectStat, Tree, of_file,
@@ -22,6 +22,9 @@ pub struct Opened {
     pub keep_cache: bool,
     /// Whether the kernel must keep no pages of what is read or written by it.
     pub is_direct: bool,
+    /// What the kernel reads in place of the file, if it can. Whoever may write is asked for by READ and WRITE all the same: he
+    /// is direct, too.
+    pub backing: Option<Arc<BackingFile>>,
 }
 
 /// Content that nobody writes yet, and the version that it begins with, or that it replaces.
@@ -36,6 +39,8 @@ pub(crate) struct Files {
     pub(crate) names: Arc<Names>,
     pub(crate) traffic: Arc<Traffic>,
     pub(crate) publisher: Arc<Publisher>,
+    /// The kernel may be told to read files itself.
+    pub(super) allows_backing_files: AtomicBool,
 }
 
 impl Files {
@@ -45,7 +50,7 @@ impl Files {
         traffic: Arc<Traffic>,
         publisher: Arc<Publisher>,
     ) -> Arc<Files> {
-        Arc::new(Files { context, names, traffic, publisher })
+        Arc::new(Files { context, names, traffic, publisher, allows_backing_files: AtomicBool::new(false) })
     }
 
     /// Makes a new file and opens it; one that somebody else has made meanwhile is opened, unless it must be new. The kernel
@@ -90,7 +95,7 @@ impl Files {
             inode.handles.push(handle);
         }
         let attr = tree.attr(ino, &self.context.options, now).ok_or(FsError::Stale)?;
-        Ok((attr, Opened { handle, keep_cache: false, is_direct: true }))
+        Ok((attr, Opened { handle, keep_cache: false, is_direct: true, backing: None }))
     }
 
     /// Opens what the kernel took for a name that nobody has. The caller works on it.
@@ -131,15 +136,25 @@ impl Files {
                 open_inode(&tree, ino).is_some_and(|inode| inode.lock().is_being_written())
             };
             let object = if being_written { None } else { Some(self.object_of(ino).await?) };
-            if let Some(opened) = self.open_version(ino, mode, object)? {
+            let backing = match &object {
+                Some(object) => self.backing_for(ino, object).await,
+                None => None,
+            };
+            if let Some(opened) = self.open_version(ino, mode, object, backing)? {
                 return Ok(opened);
             }
         }
     }
 
     /// Opens a file for reading, `object` or what is being written. `None` if that is not what the file is any more: others
-    /// write and close while it is looked at.
-    fn open_version(&self, ino: Ino, mode: OpenMode, object: Option<Arc<Object>>) -> Result<Option<Opened>, FsError> {
+    /// write and close while it is looked at. The kernel reads `backing` in its place if nobody has it open yet.
+    fn open_version(
+        &self,
+        ino: Ino,
+        mode: OpenMode,
+        object: Option<Arc<Object>>,
+        backing: Option<Arc<BackingFile>>,
+    ) -> Result<Option<Opened>, FsError> {
         let mut tree = self.names.tree();
         let version = object.as_ref().map(|object| object.version().etag);
         let is_current = match tree.entry_of(ino).map(|entry| &entry.what) {
@@ -151,20 +166,39 @@ impl Files {
         if file.is_being_written() == version.is_some() || !is_current {
             return Ok(None);
         }
+        if file.is_closed() {
+            file.backing = backing;
+        }
+        let backing = file.backing();
+        if let Some((backing, object)) = backing.as_ref().zip(object.as_ref())
+            && !backing.is_outdated()
+            && !backing.has(object)
+        {
+            // Others have replaced it since the kernel was told of this inode.
+            drop(file);
+            tree.renew(ino, self.context.clock.now());
+            return Err(FsError::Stale);
+        }
+        let is_outdated = backing.as_ref().is_some_and(|backing| backing.is_outdated());
         let opening = FileHandle::new((ino, inode.clone()), mode, None, object.clone());
         let handle = self.publisher.handles.insert(Arc::new(opening));
         file.handles.push(handle);
         let Some((object, etag)) = object.zip(version) else {
             file.cached = None;
             // The kernel may show zeros at the end of a page where somebody is just appending.
-            return Ok(Some(Opened { handle, keep_cache: false, is_direct: true }));
+            let is_direct = backing.is_none() || is_outdated;
+            return Ok(Some(Opened { handle, keep_cache: false, is_direct, backing }));
         };
         for other in file.handles.iter().filter_map(|handle| self.publisher.handles.get(*handle).ok()) {
             other.note_version(&etag);
         }
         let keep_cache = file.cached.as_ref() == Some(&etag) && !object.is_damaged();
         (file.cached, file.unverified) = (Some(etag), Some(object));
-        Ok(Some(Opened { handle, keep_cache, is_direct: false }))
+        if backing.is_some() {
+            // It has no pages of this inode.
+            file.cached = None;
+        }
+        Ok(Some(Opened { handle, keep_cache, is_direct: is_outdated, backing }))
     }
 
     pub(crate) async fn open_for_writing(&self, ino: Ino, mode: OpenMode) -> Result<Opened, FsError> {
@@ -176,14 +210,20 @@ impl Files {
             self.traffic.keep_before_cut(ino, 0).await?;
         }
         let writing = self.open_content(ino, mode.truncates).await?;
-        let handle = {
+        let (handle, backing) = {
             let mut tree = self.names.tree();
             let inode = inode_of(&mut tree, ino).ok_or(FsError::Stale)?;
             let opening = FileHandle::new((ino, inode.clone()), mode, Some(writing.clone()), None);
             let handle = self.publisher.handles.insert(Arc::new(opening));
-            inode.lock().handles.push(handle);
-            handle
+            let mut inode = inode.lock();
+            inode.handles.push(handle);
+            (handle, inode.backing())
         };
+        if !self.own_backing_file(ino).await {
+            self.publisher.abandon(handle).await;
+            return Err(self.leave_inode(ino).await);
+        }
+        let turn = if mode.truncates { self.turn_of(ino).await } else { None };
         if mode.truncates && writing.file.size() == 0 {
             // Also an empty file is changed by being emptied.
             writing.file.touch();
@@ -191,11 +231,15 @@ impl Files {
             let truncated = writing.file.truncate(0).await;
             writing.note_change();
             if let Err(error) = truncated {
+                drop(turn);
                 self.publisher.release(handle).await;
                 return Err(error.into());
             }
         }
-        Ok(Opened { handle, keep_cache: false, is_direct: true })
+        if let Some(mut turn) = turn {
+            turn.truncate(0);
+        }
+        Ok(Opened { handle, keep_cache: false, is_direct: true, backing })
     }
 
     /// The content of a file, for one more writer.

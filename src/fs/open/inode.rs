@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use parking_lot::RawMutex;
 use parking_lot::lock_api::{ArcMutexGuard, Mutex};
 
-use super::{Linked, Writing};
+use super::{BackingFile, Linked, Writing};
 use crate::fs::context::HandleId;
 use crate::fs::names::{EntryKind, Ino, OpenState, Tree, Unpublished};
 use crate::object::{ETag, ObjectKey};
@@ -35,6 +35,8 @@ pub(crate) struct OpenInode {
     /// The version that is being read, shared by all who read it.
     pub(crate) object: Weak<Object>,
     pub(crate) handles: Vec<HandleId>,
+    /// What the kernel reads in place of it, from the first handle to the last.
+    pub(crate) backing: Option<Arc<BackingFile>>,
     /// The version whose bytes the kernel may have cached.
     pub(crate) cached: Option<ETag>,
     /// That version where nobody knows yet whether those bytes are right: who reads the rest of it finds out.
@@ -68,20 +70,34 @@ impl OpenInode {
         }
     }
 
+    /// What the kernel reads in place of it, if it does.
+    pub(crate) fn backing(&self) -> Option<Arc<BackingFile>> {
+        self.backing.clone().filter(|backing| !backing.is_refused())
+    }
+
+    /// The same where it has what is being written.
+    pub(crate) fn written_backing(&self) -> Option<Arc<BackingFile>> {
+        self.backing().filter(|backing| backing.follows_writers())
+    }
+
     /// One handle less. Once nobody reads a version any more, what the kernel has cached of it counts for the next one who
     /// does as far as it is right.
-    pub(crate) fn remove_handle(&mut self, id: HandleId) {
+    ///
+    /// Returns the backing file that nobody reads any more, to be closed when nothing is locked.
+    pub(crate) fn remove_handle(&mut self, id: HandleId) -> Option<Arc<BackingFile>> {
         self.handles.retain(|other| *other != id);
         if !self.handles.is_empty() {
-            return;
+            return None;
         }
-        let Some(object) = self.unverified.take() else { return };
+        let backing = self.backing.take();
+        let Some(object) = self.unverified.take() else { return backing };
         object.rest();
         if object.is_damaged() {
             self.cached = None;
         } else if self.cached == Some(object.version().etag) && !object.has_verified_all() {
             self.unverified = Some(object);
         }
+        backing
     }
 
     /// Whether `writing` is the content that is being written.
@@ -105,6 +121,10 @@ impl OpenState for Inode {
 
     fn is_unpublished(&self) -> bool {
         self.lock().writing.is_some()
+    }
+
+    fn is_read_by_kernel(&self) -> bool {
+        self.lock().backing().is_some()
     }
 
     fn unpublished(&self) -> Option<Unpublished> {

@@ -1,5 +1,6 @@
 //! Files that are open: their handles, what is being written of them, and what publishes it.
 
+pub(super) mod backing;
 pub(super) mod closing;
 pub(super) mod content;
 pub(super) mod files;
@@ -12,6 +13,7 @@ pub(super) mod ranges;
 pub(super) mod reading;
 pub(super) mod writing;
 
+pub use backing::BackingFile;
 pub use closing::Holder;
 pub use files::Opened;
 pub use handles::OpenMode;

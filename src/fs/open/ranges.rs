@@ -49,6 +49,10 @@ impl Files {
         let writing = target.writing.as_ref().ok_or(FsError::BadHandle)?;
         let end = from_offset.saturating_add(len);
         to_offset.checked_add(len).ok_or(FsError::TooLarge)?;
+        if target.inode.lock().written_backing().is_some() {
+            // Its bytes have to come here: the kernel copies them by reading and writing.
+            return Err(FsError::NotSupported);
+        }
         let source_writing = source.writing();
         if let Some(own) = source_writing.as_ref().filter(|own| Arc::ptr_eq(own, writing)) {
             let Some(range) = ByteRange::new(from_offset, end.min(own.file.size())) else { return Ok(0) };
@@ -109,6 +113,7 @@ impl Files {
         if len == 0 {
             return Err(FsError::Invalid);
         }
+        let turn = self.turn_of(handle.ino).await;
         let is_room_there = |grows: bool| !grows || end <= writing.file.size();
         match how {
             Allocation::Reserve { grows } if is_room_there(grows) => {
@@ -119,6 +124,12 @@ impl Files {
             }
             Allocation::Reserve { .. } => writing.file.truncate(end).await?,
             Allocation::Zero { grows } => writing.file.zero(offset..end, grows).await?,
+        }
+        if let Some(mut turn) = turn {
+            match how {
+                Allocation::Reserve { .. } => turn.truncate(end),
+                Allocation::Zero { grows } => turn.zero(offset..end, grows),
+            }
         }
         writing.note_change();
         Ok(())

@@ -55,6 +55,9 @@ impl Files {
     }
 
     async fn read_once(&self, handle: &FileHandle, offset: u64, len: usize) -> Result<ReadBytes, FsError> {
+        if let Some(bytes) = self.read_backing(handle, offset, len).await {
+            return Ok(bytes);
+        }
         if let Some(writing) = handle.writing().filter(|writing| !writing.is_only_attributes()) {
             return self.read_written(&writing, offset, len).await;
         }

@@ -1,0 +1,453 @@
+//! Files that the kernel reads by itself: FUSE passthrough, from whole copies on this machine's disk.
+//!
+//! The kernel takes one backing file for an inode from its first open to its last release, and refuses every other way to open it
+//! with EIO meanwhile. So what is open of an inode decides: the first who opens a file for reading that has a whole copy makes that
+//! its backing file, and everybody who comes then opens it with that. Whoever may write is asked for by READ and WRITE all the
+//! same, but his mappings are of the backing file.
+//!
+//! INVARIANT: while somebody may change the file, the backing file is not in the cache any more, and has the bytes that the file has,
+//! or is outdated. A new version from elsewhere is another inode: see [`OpenState::is_read_by_kernel`].
+//!
+//! [`OpenState::is_read_by_kernel`]: crate::fs::names::OpenState::is_read_by_kernel
+
+use std::any::Any;
+use std::fmt;
+use std::fs::File;
+use std::io;
+use std::ops::Range;
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use rustix::fs::FallocateFlags;
+use tokio::sync::OwnedMutexGuard;
+
+use super::{FileHandle, Files, Publisher, open_inode, writing_of};
+use crate::cache::{Entry, GRAIN_BYTES};
+use crate::fs::context::{Context, FsError};
+use crate::fs::names::Ino;
+use crate::object::{Checksum, ChecksumAlgorithm};
+use crate::read::{Object, ReadBytes};
+
+/// What is compared at once, in bytes.
+const COMPARE_BYTES: u64 = 1 << 20;
+
+/// The longest file whose changes a backing file follows, in bytes: what is known of its grains takes a 512th of that in memory.
+const FOLLOWED_BYTES_MAX: u64 = 64 << 30;
+
+/// By what the kernel knows a backing file. Whoever speaks to the kernel knows what it is.
+type Registration = Box<dyn Any + Send + Sync>;
+
+/// The backing file of an inode.
+pub struct BackingFile {
+    copy: Arc<Entry>,
+    /// Whose bytes it has, where nobody writes. Std mutex, 8 in the order of locks: copies only.
+    object: Mutex<Arc<Object>>,
+    /// `None` in it where the kernel takes no backing files.
+    registration: OnceLock<Option<Registration>>,
+    /// Tokio's mutex, 2 in the order of locks: held over a write, or while the file is compared with what is known of it.
+    written: Arc<tokio::sync::Mutex<Option<Written>>>,
+    is_written: AtomicBool,
+    /// It does not have what the file has. Who opens the file now is asked for by READ.
+    is_outdated: AtomicBool,
+}
+
+/// What is known of a backing file that may be changed.
+struct Written {
+    algorithm: ChecksumAlgorithm,
+    /// Of each grain; `None` where nobody knows.
+    sums: Vec<Option<Checksum>>,
+    size: u64,
+    /// When the file was changed last, for all that is known: in seconds and nanoseconds.
+    changed_at: (i64, i64),
+    /// Somebody may have stored something in a mapping since it was compared.
+    is_suspect: bool,
+}
+
+/// Changes of a backing file, one at a time.
+pub(crate) struct Turn {
+    backing: Arc<BackingFile>,
+    written: OwnedMutexGuard<Option<Written>>,
+}
+
+/// Writes what has come of a write to the backing file when it ends, whether all came or whoever waits has gone.
+pub(crate) struct Following<'a> {
+    pub(crate) turn: Option<Turn>,
+    pub(crate) offset: u64,
+    pub(crate) data: &'a [u8],
+    pub(crate) done: &'a AtomicUsize,
+}
+
+impl Drop for Following<'_> {
+    fn drop(&mut self) {
+        if let Some(turn) = &mut self.turn {
+            turn.write(self.offset, &self.data[..self.done.load(Ordering::Relaxed)]);
+        }
+    }
+}
+
+impl BackingFile {
+    pub(crate) fn new(copy: Arc<Entry>, object: Arc<Object>) -> Arc<BackingFile> {
+        Arc::new(BackingFile {
+            copy,
+            object: Mutex::new(object),
+            registration: OnceLock::new(),
+            written: Arc::default(),
+            is_written: AtomicBool::new(false),
+            is_outdated: AtomicBool::new(false),
+        })
+    }
+
+    /// By what the kernel knows it: what `register` returned the first time. `None` if the kernel takes none.
+    pub fn registration(
+        &self,
+        register: impl FnOnce(&File) -> Option<Registration>,
+    ) -> Option<&(dyn Any + Send + Sync)> {
+        self.registration.get_or_init(|| register(self.copy.file())).as_deref()
+    }
+
+    /// The file.
+    pub fn file(&self) -> &File {
+        self.copy.file()
+    }
+
+    /// Whether the kernel has not taken it.
+    pub(crate) fn is_refused(&self) -> bool {
+        matches!(self.registration.get(), Some(None))
+    }
+
+    /// Whether it has the bytes of this version, as far as nobody writes.
+    pub(crate) fn has(&self, object: &Object) -> bool {
+        let own = self.object.lock().unwrap_or_else(PoisonError::into_inner).version();
+        !self.is_outdated() && own.etag == object.version().etag
+    }
+
+    /// What was written is published, as this.
+    pub(crate) fn set_object(&self, object: Arc<Object>) {
+        *self.object.lock().unwrap_or_else(PoisonError::into_inner) = object;
+    }
+
+    /// Whether it has what is being written.
+    pub(crate) fn follows_writers(&self) -> bool {
+        self.is_written.load(Ordering::SeqCst) && !self.is_outdated()
+    }
+
+    pub(crate) fn is_outdated(&self) -> bool {
+        self.is_outdated.load(Ordering::SeqCst)
+    }
+
+    /// It does not have what the file has any more.
+    pub(crate) fn set_outdated(&self) {
+        self.is_outdated.store(true, Ordering::SeqCst);
+    }
+
+    /// Takes it out of the cache, to be changed. Returns whether it could.
+    async fn detach(self: &Arc<BackingFile>) -> bool {
+        let mut written = self.written.clone().lock_owned().await;
+        if written.is_some() || self.is_outdated() {
+            return true;
+        }
+        let copy = self.copy.clone();
+        let detached = tokio::task::spawn_blocking(move || {
+            // They go with the copy.
+            let sums = copy.checksums()?;
+            if !copy.detach()? {
+                return Ok(None);
+            }
+            let (algorithm, metadata) = (copy.algorithm(), copy.file().metadata()?);
+            let changed_at = changed_at(copy.file())?;
+            Ok::<_, io::Error>(Some(Written { algorithm, sums, size: metadata.len(), changed_at, is_suspect: false }))
+        });
+        *written = match detached.await {
+            Ok(Ok(detached)) => detached,
+            Ok(Err(error)) => {
+                log::warn!("the copy of a file that is about to be written cannot be taken out of the cache: {error}");
+                None
+            }
+            Err(_) => None,
+        };
+        self.is_written.store(written.is_some(), Ordering::SeqCst);
+        written.is_some()
+    }
+
+    /// The turn to change it, if nobody has that; `None` where it is not changed.
+    fn try_turn(self: &Arc<BackingFile>) -> Option<Turn> {
+        let written = self.written.clone().try_lock_owned().ok()?;
+        Some(Turn { backing: self.clone(), written })
+    }
+
+    async fn turn(self: &Arc<BackingFile>) -> Turn {
+        Turn { backing: self.clone(), written: self.written.clone().lock_owned().await }
+    }
+
+    /// Up to `len` bytes from `offset`.
+    async fn read(self: &Arc<BackingFile>, offset: u64, len: usize) -> io::Result<ReadBytes> {
+        let backing = self.clone();
+        let read = tokio::task::spawn_blocking(move || {
+            let size = backing.file().metadata()?.len();
+            let mut bytes = vec![0; (len as u64).min(size.saturating_sub(offset)) as usize];
+            backing.file().read_exact_at(&mut bytes, offset)?;
+            Ok(ReadBytes::from(bytes))
+        });
+        read.await.unwrap_or_else(|_| Err(io::Error::other("the thread that reads has panicked")))
+    }
+}
+
+impl Turn {
+    /// The same bytes are in the file by now.
+    pub(crate) fn write(&mut self, offset: u64, bytes: &[u8]) {
+        if !bytes.is_empty() {
+            self.change(|written, file| written.write(file, offset, bytes));
+        }
+    }
+
+    /// The file has this length by now.
+    pub(crate) fn truncate(&mut self, size: u64) {
+        self.change(|written, file| written.truncate(file, size));
+    }
+
+    /// These are zeros by now, and the file is as long as that if it `grows`.
+    pub(crate) fn zero(&mut self, range: Range<u64>, grows: bool) {
+        self.change(|written, file| {
+            if grows && range.end > written.size {
+                written.truncate(file, range.end)?;
+            }
+            let end = range.end.min(written.size);
+            if range.start < end {
+                let punched = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+                rustix::fs::fallocate(file, punched, range.start, end - range.start)?;
+                written.note_zeros(range.start..end);
+            }
+            Ok(())
+        });
+    }
+
+    fn change(&mut self, change: impl FnOnce(&mut Written, &File) -> io::Result<()>) {
+        let Some(written) = self.written.as_mut().filter(|_| !self.backing.is_outdated()) else { return };
+        let file = self.backing.copy.file();
+        let changed = written.note_stores(file).and_then(|()| change(written, file)).and_then(|()| {
+            written.changed_at = changed_at(file)?;
+            Ok(())
+        });
+        if let Err(error) = changed {
+            let key = &self.backing.copy.identity().key;
+            log::warn!("who has {key} open for reading sees it as it was: its copy cannot be written: {error}");
+            self.backing.set_outdated();
+        }
+    }
+
+    /// Ranges that programs have changed by mappings of the file, which nobody is told of, with their bytes.
+    fn stores(mut self) -> io::Result<(Turn, Vec<Range<u64>>)> {
+        let file = self.backing.copy.file().try_clone()?;
+        let Some(written) = self.written.as_mut() else { return Ok((self, Vec::new())) };
+        written.note_stores(&file)?;
+        let is_suspect = std::mem::take(&mut written.is_suspect);
+        let changed = if is_suspect { written.compare(&file)? } else { Vec::new() };
+        Ok((self, changed))
+    }
+}
+
+impl Written {
+    /// Finds out whether anything else than these calls has changed the file.
+    fn note_stores(&mut self, file: &File) -> io::Result<()> {
+        self.is_suspect |= changed_at(file)? != self.changed_at;
+        Ok(())
+    }
+
+    fn write(&mut self, file: &File, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        let end = offset + bytes.len() as u64;
+        if end > self.size {
+            self.truncate(file, end)?;
+        }
+        file.write_all_at(bytes, offset)?;
+        self.forget(offset..end);
+        let first = offset.next_multiple_of(GRAIN_BYTES);
+        let whole = bytes.get((first - offset) as usize..).unwrap_or_default().chunks(GRAIN_BYTES as usize);
+        for (index, grain) in (first / GRAIN_BYTES..).zip(whole) {
+            if grain.len() as u64 == GRAIN_BYTES || index * GRAIN_BYTES + grain.len() as u64 == self.size {
+                self.sums[index as usize] = Some(self.algorithm.of(grain));
+            }
+        }
+        // A store between the two looks at the time would not be seen.
+        self.is_suspect = true;
+        Ok(())
+    }
+
+    fn truncate(&mut self, file: &File, size: u64) -> io::Result<()> {
+        if size > FOLLOWED_BYTES_MAX {
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
+        file.set_len(size)?;
+        let before = std::mem::replace(&mut self.size, size);
+        self.sums.resize(size.div_ceil(GRAIN_BYTES) as usize, None);
+        // The grain that the file ended in, or ends in now, is another.
+        let shorter = before.min(size);
+        self.forget(shorter / GRAIN_BYTES * GRAIN_BYTES..shorter);
+        self.note_zeros(before..size);
+        self.is_suspect = true;
+        Ok(())
+    }
+
+    /// Nobody knows any more what is in the grains of a range.
+    fn forget(&mut self, range: Range<u64>) {
+        self.set_sums(range.start / GRAIN_BYTES..range.end.div_ceil(GRAIN_BYTES), None);
+    }
+
+    /// A range is a hole now.
+    fn note_zeros(&mut self, range: Range<u64>) {
+        let zeros = self.algorithm.of(&[0; GRAIN_BYTES as usize]);
+        self.forget(range.clone());
+        self.set_sums(range.start.div_ceil(GRAIN_BYTES)..range.end / GRAIN_BYTES, Some(zeros));
+    }
+
+    fn set_sums(&mut self, grains: Range<u64>, sum: Option<Checksum>) {
+        let end = grains.end.min(self.sums.len() as u64) as usize;
+        let first = (grains.start as usize).min(end);
+        self.sums[first..end].fill(sum);
+    }
+
+    /// Compares the file with what is known of it, which it then is. Returns what was not known, or is something else.
+    fn compare(&mut self, file: &File) -> io::Result<Vec<Range<u64>>> {
+        // The next store in a page shows in the time again.
+        file.sync_data()?;
+        self.changed_at = changed_at(file)?;
+        let mut changed: Vec<Range<u64>> = Vec::new();
+        let mut start = 0;
+        while start < self.size {
+            let mut bytes = vec![0; COMPARE_BYTES.min(self.size - start) as usize];
+            file.read_exact_at(&mut bytes, start)?;
+            for (index, grain) in (start / GRAIN_BYTES..).zip(bytes.chunks(GRAIN_BYTES as usize)) {
+                let sum = Some(self.algorithm.of(grain));
+                if std::mem::replace(&mut self.sums[index as usize], sum) == sum {
+                    continue;
+                }
+                let range = index * GRAIN_BYTES..index * GRAIN_BYTES + grain.len() as u64;
+                match changed.last_mut().filter(|last| last.end == range.start) {
+                    Some(last) => last.end = range.end,
+                    None => changed.push(range),
+                }
+            }
+            start += COMPARE_BYTES;
+        }
+        Ok(changed)
+    }
+}
+
+fn changed_at(file: &File) -> io::Result<(i64, i64)> {
+    let metadata = file.metadata()?;
+    Ok((metadata.mtime(), metadata.mtime_nsec()))
+}
+
+impl Files {
+    /// From now on the kernel may be told to read files itself.
+    pub(crate) fn allow_backing_files(&self, is_allowed: bool) {
+        self.allows_backing_files.store(is_allowed, Ordering::Relaxed);
+    }
+
+    pub(crate) fn note_passthrough_open(&self) {
+        if let Some(copies) = self.context.readers.copies() {
+            copies.cache.note_passthrough_open();
+        }
+    }
+
+    /// What the kernel could read by itself of a version that somebody is about to open, if nothing is open of the file.
+    pub(crate) async fn backing_for(&self, ino: Ino, object: &Arc<Object>) -> Option<Arc<BackingFile>> {
+        // What is to be seen anew after a lock cannot be by a reader who does not ask.
+        let has_company = || self.context.others.as_ref().is_some_and(|others| others.are_there());
+        if !self.allows_backing_files.load(Ordering::Relaxed) || has_company() {
+            return None;
+        }
+        let is_open = open_inode(&self.names.tree(), ino).is_some_and(|inode| !inode.lock().is_closed());
+        if is_open {
+            return None;
+        }
+        let copy = object.copy_for_kernel().await?;
+        Some(BackingFile::new(copy, object.clone()))
+    }
+
+    /// Somebody who may change a file has opened it, or holds it otherwise: what the kernel reads of it is that of this mount alone
+    /// from now on. Returns whether it is; otherwise the caller lets the file go and [leaves](Files::leave_inode) it.
+    pub(crate) async fn own_backing_file(&self, ino: Ino) -> bool {
+        let backing = open_inode(&self.names.tree(), ino).and_then(|inode| inode.lock().backing());
+        match backing {
+            Some(backing) => backing.detach().await,
+            None => true,
+        }
+    }
+
+    /// A file stays what it is for those who have it open, and its name is another inode from now on. Returns what makes the kernel
+    /// look for that.
+    pub(crate) async fn leave_inode(&self, ino: Ino) -> FsError {
+        let waiting = writing_of(&self.names.tree(), ino);
+        if let Some(waiting) = waiting
+            && let Err(error) = self.publisher.publish_waiting(ino, &waiting).await
+        {
+            return error;
+        }
+        self.names.tree().renew(ino, self.context.clock.now());
+        FsError::Stale
+    }
+
+    /// The bytes of a file whose backing file has what is being written.
+    pub(crate) async fn read_backing(&self, handle: &FileHandle, offset: u64, len: usize) -> Option<ReadBytes> {
+        let backing = handle.inode.lock().written_backing()?;
+        let read = backing.read(offset, len).await;
+        read.inspect_err(|error| log::debug!("the backing file of {:?} cannot be read: {error}", handle.ino)).ok()
+    }
+
+    /// The turn to change a file, if it is to be waited for: `Err`.
+    pub(crate) fn try_turn(&self, handle: &FileHandle) -> Result<Option<Turn>, ()> {
+        let Some(backing) = handle.inode.lock().written_backing() else { return Ok(None) };
+        backing.try_turn().map(Some).ok_or(())
+    }
+
+    /// The turn to change a file that is open.
+    pub(crate) async fn turn_of(&self, ino: Ino) -> Option<Turn> {
+        let backing = open_inode(&self.names.tree(), ino)?.lock().written_backing()?;
+        Some(backing.turn().await)
+    }
+}
+
+impl Publisher {
+    /// What a program may have stored in a mapping of a file by this handle, of which nobody is told, is written to it.
+    pub(crate) async fn take_stores(&self, handle: &FileHandle) -> Result<(), FsError> {
+        if !handle.mode.reads {
+            return Ok(());
+        }
+        let backing = handle.inode.lock().written_backing();
+        let Some((backing, writing)) = backing.zip(handle.writing.as_ref()) else { return Ok(()) };
+        let turn = backing.turn().await;
+        let found = self.context.runtime.spawn_blocking(move || turn.stores()).await;
+        let (_turn, stores) = match found {
+            Ok(Ok(found)) => found,
+            Ok(Err(error)) => return Err(lost(&self.context, &backing, &error)),
+            Err(_) => {
+                return Err(lost(&self.context, &backing, &io::Error::other("the thread that compares has panicked")));
+            }
+        };
+        for range in stores {
+            let mut start = range.start;
+            while start < range.end {
+                let len = COMPARE_BYTES.min(range.end - start) as usize;
+                let bytes = backing.read(start, len).await.map_err(|error| lost(&self.context, &backing, &error))?;
+                writing.file.write(start, bytes.as_ref(), &AtomicUsize::new(0)).await?;
+                writing.note_change();
+                start += len as u64;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What was stored cannot be had.
+fn lost(context: &Context, backing: &BackingFile, error: &io::Error) -> FsError {
+    use crate::store::{StoreError, StoreErrorKind};
+    let message = format!("what was stored in a mapping of it cannot be read from this machine's disk: {error}");
+    context.lost(StoreError::new(StoreErrorKind::Internal, None, &*backing.copy.identity().key, message))
+}
+
+impl fmt::Debug for BackingFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BackingFile").field("copy", &self.copy).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,165 @@
+//! Files that the kernel reads by itself, from copies on this machine's disk: what programs see of them is what a local disk shows.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use serde_json::Value;
+
+use crate::bed::{Bed, MIB, is_root, random_bytes, random_file};
+
+/// A mount with copies in `$W/cache`.
+fn mounted() -> Bed {
+    let mut bed = Bed::unmounted(&[]);
+    mount(&mut bed, &[]);
+    bed
+}
+
+fn mount(bed: &mut Bed, more: &[&str]) {
+    let cache = bed.local("cache");
+    bed.mount(&[&["--cache", cache.to_str().unwrap()], more].concat());
+}
+
+/// How many files were opened for the kernel to read.
+fn opens(bed: &Bed) -> u64 {
+    let output = bed.cli().args(["status", "--json"]).arg(bed.at("")).output().unwrap();
+    let status: Value = serde_json::from_slice(&output.stdout).unwrap();
+    status["disk_cache"]["passthrough_opens"].as_u64().unwrap()
+}
+
+/// Whether this kernel takes backing files from this user.
+fn passes(bed: &Bed) -> bool {
+    let can = is_root()
+        && bed.sh("uname -r").split(['.', '-']).take(2).map(|part| part.parse::<u32>().unwrap_or(0)).ge([6, 9]);
+    assert!(can || opens(bed) == 0);
+    can
+}
+
+/// Reads a file whole, so that the next who opens it has the kernel read it.
+fn warm(bed: &Bed, name: &str) {
+    bed.sh(&format!("cat {name} > /dev/null && getfattr --only-values -n user.cosmount.cached {name} > /dev/null"));
+}
+
+#[test]
+fn the_kernel_reads_a_whole_copy_by_itself() {
+    let bed = mounted();
+    random_file(&bed.local("big"), 24 * MIB + 5, 1);
+    bed.sh("cp $W/big big");
+    warm(&bed, "big");
+    let mark = bed.mark();
+    bed.sh("cmp $W/big big");
+    if !passes(&bed) {
+        return;
+    }
+    assert!(opens(&bed) >= 1);
+    bed.sh("fio --name=random --filename=big --readonly --rw=randread --bs=4k --numjobs=4 --size=24m --number_ios=5000 --minimal");
+    bed.python("import mmap; f = open('big', 'rb'); m = mmap.mmap(f.fileno(), 0, prot=mmap.PROT_READ); assert m[:] == f.read()");
+    let output = bed.cli().args(["status", "--json"]).arg(bed.at("")).output().unwrap();
+    let status: Value = serde_json::from_slice(&output.stdout).unwrap();
+    // Those of the first read of it.
+    assert!(status["calls"]["read"]["count"].as_u64().unwrap() < 100, "{status}");
+    assert_eq!(bed.since(mark).count("GetObject"), 0);
+}
+
+#[test]
+fn what_readers_see_while_others_change_a_file_is_what_a_local_disk_shows() {
+    let mut bed = mounted();
+    let program = bed.local("passthrough.py");
+    fs::write(&program, include_str!("passthrough.py")).unwrap();
+    let disk = bed.local("disk");
+    fs::create_dir(&disk).unwrap();
+    random_file(&disk.join("file"), 3_000_001, 1);
+    bed.sh("cp $W/disk/file file");
+    warm(&bed, "file");
+    let run = |directory: &Path| {
+        let output = Command::new("python3").arg(&program).arg(directory).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let (expected, shown) = (run(&disk), run(&bed.at("")));
+    let differs = expected.lines().zip(shown.lines()).position(|(one, other)| one != other);
+    let around =
+        |text: &str| text.lines().skip(differs.unwrap_or(0).saturating_sub(9)).take(18).collect::<Vec<_>>().join("\n");
+    assert!(expected == shown, "a local disk shows\n{}\nand the mount\n{}", around(&expected), around(&shown));
+    assert!(!passes(&bed) || opens(&bed) > 20, "{} opens", opens(&bed));
+    bed.remount();
+    bed.sh("cmp $W/disk/last last");
+}
+
+#[test]
+fn opens_that_race_while_files_come_into_the_cache_and_leave_it_never_fail() {
+    let bed = mounted();
+    let program = bed.local("races.py");
+    fs::write(&program, include_str!("passthrough_races.py")).unwrap();
+    let seconds = std::env::var("COSMOUNT_RACE_SECONDS").unwrap_or_else(|_| "5".to_owned());
+    bed.sh("for i in 0 1 2; do head -c 300000 /dev/zero | tr '\\0' q > race$i; done");
+    let racers: Vec<_> = (0..6)
+        .map(|seed| {
+            let line = format!("exec python3 {} . {seed} {seconds}", program.display());
+            bed.command(&line).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+        })
+        .collect();
+    for racer in racers {
+        let output = racer.wait_with_output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+    assert!(!passes(&bed) || opens(&bed) > 20, "{} opens", opens(&bed));
+}
+
+#[test]
+fn a_version_from_elsewhere_is_another_file_for_who_has_the_old_one_open() {
+    let mut bed = Bed::unmounted(&[]);
+    mount(&mut bed, &["--metadata-ttl", "0"]);
+    let (old, new) = (random_bytes(2 * MIB, 1), random_bytes(3 * MIB, 2));
+    bed.bucket().put("f", &old);
+    warm(&bed, "f");
+    let held = fs::File::open(bed.at("f")).unwrap();
+    if !passes(&bed) {
+        return;
+    }
+    bed.bucket().put("f", &new);
+    assert!(fs::read(bed.at("f")).unwrap() == new, "who opens it now has the new one");
+    let mut read = vec![0; old.len()];
+    std::os::unix::fs::FileExt::read_exact_at(&held, &mut read, 0).unwrap();
+    assert!(read == old, "and who had it open the old one");
+    let (held, now) = (held.metadata().unwrap(), fs::metadata(bed.at("f")).unwrap());
+    assert_eq!((held.len(), held.nlink()), (2 * MIB as u64, 0));
+    assert!(now.len() == 3 * MIB as u64 && now.ino() != held.ino());
+    // The same by a writer who meets a copy that another mount reads.
+    warm(&bed, "f");
+    let held = fs::File::open(bed.at("f")).unwrap();
+    let copies = bed.sh("find $W/cache -name '*.data' -size +2M");
+    let others: Vec<fs::File> = copies.lines().map(|path| fs::File::open(path).unwrap()).collect();
+    others.iter().for_each(|file| file.lock_shared().unwrap());
+    bed.sh("printf changed | dd of=f conv=notrunc status=none && truncate -s 3000000 f");
+    let mut read = vec![0; new.len()];
+    std::os::unix::fs::FileExt::read_exact_at(&held, &mut read, 0).unwrap();
+    assert!(read == new, "what others read is not changed under them");
+    let changed = fs::read(bed.at("f")).unwrap();
+    assert!(changed.len() == 3_000_000 && changed.starts_with(b"changed") && changed[7..] == new[7..3_000_000]);
+}
+
+#[test]
+fn a_disk_that_the_kernel_cannot_read_from_by_itself_is_read_by_the_mount() {
+    if !is_root() {
+        return;
+    }
+    let mut bed = Bed::unmounted(&[]);
+    // One that is stacked on another.
+    bed.sh("cd $W && mkdir lower work stacked upper && mount -t tmpfs -o size=64m cosmount-test upper && mkdir upper/u upper/w");
+    bed.sh("cd $W && mount -t overlay -o lowerdir=lower,upperdir=upper/u,workdir=upper/w overlay stacked");
+    let cache = bed.local("stacked/cache");
+    bed.mount(&["--cache", cache.to_str().unwrap()]);
+    random_file(&bed.local("big"), 4 * MIB + 5, 1);
+    bed.sh("cp $W/big big");
+    for _ in 0..3 {
+        warm(&bed, "big");
+        bed.sh("cmp $W/big big");
+    }
+    assert_eq!(opens(&bed), 0);
+    assert!(bed.log().contains("the kernel takes none"), "{}", bed.log());
+    bed.sh("printf x | dd of=big conv=notrunc status=none && ! cmp -s $W/big big");
+    assert!(bed.unmount());
+    bed.sh("cd $W && umount stacked && umount upper");
+}
