@@ -201,8 +201,20 @@ impl DiskCache {
             Target::Version(..) => false,
         };
         let is_wanted = !self.is_off.load(Ordering::Relaxed) && !is_settled;
+        let (len, copy) = match &filling.target {
+            Target::Open(entry, _) => ((*filling.bytes).as_ref().len() as u64, Some(entry.clone())),
+            Target::Version(..) => (0, None),
+        };
         if is_wanted && !self.queue.push(filling) {
             self.counts.lost.fetch_add(1, Ordering::Relaxed);
+            copy.iter().for_each(|copy| copy.note_lost(len));
+        }
+    }
+
+    /// Waits until so much more may come without being lost, or for so long.
+    pub async fn until_room(&self, bytes: u64, timeout: Duration) {
+        if !self.is_off.load(Ordering::Relaxed) {
+            self.queue.until_room(bytes, timeout).await;
         }
     }
 
@@ -262,18 +274,18 @@ impl DiskCache {
         }
     }
 
-    /// The thread that writes keeps what came.
-    pub(super) fn keep(&self, filling: &Filling) {
+    /// The thread that writes keeps what came: pieces of one copy that [follow](Filling::is_followed_by) one another.
+    pub(super) fn keep(&self, fillings: &[Filling]) {
         if self.is_off.load(Ordering::Relaxed) {
             return;
         }
-        if let Err(error) = self.try_to_keep(filling) {
+        if let Err(error) = self.try_to_keep(fillings) {
             self.switch_off(&error);
         }
     }
 
-    fn try_to_keep(&self, filling: &Filling) -> io::Result<()> {
-        let Filling { target, start, bytes, expected, .. } = filling;
+    fn try_to_keep(&self, fillings: &[Filling]) -> io::Result<()> {
+        let Some(Filling { target, start, expected, .. }) = fillings.first() else { return Ok(()) };
         let (entry, epoch) = match target {
             Target::Open(entry, epoch) => (entry.clone(), *epoch),
             Target::Version(identity, algorithm) => {
@@ -282,9 +294,26 @@ impl DiskCache {
                 (entry, epoch)
             }
         };
+        let pieces: Vec<&[u8]> = fillings.iter().map(|filling| (*filling.bytes).as_ref()).collect();
+        let len = pieces.iter().map(|piece| piece.len() as u64).sum();
+        if len == 0 {
+            entry.count_anew();
+        }
+        if self.has_room(len)? {
+            let written = entry.write(*start, &pieces, epoch)?;
+            lock(&self.space).wrote(written);
+            if entry.is_complete(*expected)? {
+                entry.finish(*expected)?;
+            }
+        }
+        self.counts.bytes.store(lock(&self.space).bytes(), Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Whether so much may be written, once what is too old has made way.
+    fn has_room(&self, bytes: u64) -> io::Result<bool> {
         let mut space = lock(&self.space);
-        let bytes = (**bytes).as_ref();
-        if space.is_to_be_looked_at(bytes.len() as u64) {
+        if space.is_to_be_looked_at(bytes) {
             let was_full = space.is_full();
             let evicted = space.look(&self.root)?;
             self.counts.evicted.fetch_add(evicted, Ordering::Relaxed);
@@ -292,17 +321,7 @@ impl DiskCache {
                 log::warn!("the cache in {} has no more room: what is read is not kept", self.root.display());
             }
         }
-        if bytes.is_empty() {
-            entry.count_anew();
-        }
-        if !space.is_full() {
-            space.wrote(entry.write(*start, bytes, epoch, !self.queue.is_long())?);
-            if entry.is_complete(*expected)? {
-                entry.finish(*expected)?;
-            }
-        }
-        self.counts.bytes.store(space.bytes(), Ordering::Relaxed);
-        Ok(())
+        Ok(!space.is_full())
     }
 
     /// Nothing is written any more, and nothing new is opened.

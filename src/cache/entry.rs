@@ -6,7 +6,7 @@
 
 use std::fmt;
 use std::fs::{File, OpenOptions};
-use std::io::{self, IoSliceMut};
+use std::io::{self, IoSlice, IoSliceMut};
 use std::ops::Range;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
@@ -16,7 +16,7 @@ use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use rustix::fs::{OFlags, fcntl_getfl};
-use rustix::io::{Errno, ReadWriteFlags, preadv2};
+use rustix::io::{Errno, ReadWriteFlags, preadv2, pwritev};
 
 use super::GRAIN_BYTES;
 use super::header::{HEADER_BYTES, Header, Identity};
@@ -66,6 +66,8 @@ pub struct Entry {
     is_detached: AtomicBool,
     /// How often something of it was forgotten: what came before that is not written any more.
     epoch: AtomicU64,
+    /// What has come of it and the disk could not take, in bytes.
+    lost_bytes: AtomicU64,
     /// Grains that are there, once somebody has counted. Std mutex, 8 in the order of locks: held while grains are written. Who
     /// reads takes it where something is damaged, and no other time.
     count: Mutex<Option<u64>>,
@@ -144,6 +146,7 @@ impl Entry {
                 is_verified,
                 is_detached: AtomicBool::new(false),
                 epoch,
+                lost_bytes: AtomicU64::new(0),
                 count,
             });
         }
@@ -174,6 +177,7 @@ impl Entry {
             is_verified,
             is_detached,
             epoch,
+            lost_bytes: AtomicU64::new(0),
             count,
         }))
     }
@@ -189,6 +193,33 @@ impl Entry {
             return self.identity.size;
         }
         self.counted().map_or(0, |grains| (grains * GRAIN_BYTES).min(self.identity.size))
+    }
+
+    /// What has come of it since it was opened and the disk could not take, in bytes.
+    pub fn lost_bytes(&self) -> u64 {
+        self.lost_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Something came of it that the disk cannot take.
+    pub(super) fn note_lost(&self, bytes: u64) {
+        self.lost_bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// What is not there of the object.
+    pub fn missing(&self) -> io::Result<Vec<Range<u64>>> {
+        let mut missing: Vec<Range<u64>> = Vec::new();
+        if self.is_whole() || self.is_detached() {
+            return Ok(missing);
+        }
+        self.each_record(|index, checksum| {
+            let range = index * GRAIN_BYTES..((index + 1) * GRAIN_BYTES).min(self.identity.size);
+            match missing.last_mut().filter(|last| last.end == range.start) {
+                _ if checksum.is_some() => {}
+                Some(last) => last.end = range.end,
+                None => missing.push(range),
+            }
+        })?;
+        Ok(missing)
     }
 
     /// Whether all of the object is there.
@@ -357,17 +388,20 @@ impl Entry {
         Some(bytes)
     }
 
-    /// Writes what came of the object at `start` in this epoch, as far as it fills grains. Returns how many bytes were not there
-    /// before.
-    pub(super) fn write(&self, start: u64, bytes: &[u8], epoch: u64, goes_past_page_cache: bool) -> io::Result<u64> {
+    /// Writes what came of the object at `start` in this epoch, as far as it fills grains. Of several pieces, which follow one
+    /// another, the first begins at a grain, and all but the last have whole ones. Returns how many bytes were not there before.
+    pub(super) fn write(&self, start: u64, pieces: &[&[u8]], epoch: u64) -> io::Result<u64> {
         let first = start.div_ceil(GRAIN_BYTES);
         let skipped = (first * GRAIN_BYTES - start) as usize;
-        let end = start + bytes.len() as u64;
+        let end = start + pieces.iter().map(|piece| piece.len() as u64).sum::<u64>();
         let until = if end == self.identity.size { end } else { end / GRAIN_BYTES * GRAIN_BYTES };
         if until <= first * GRAIN_BYTES || self.is_whole() || self.is_detached() {
             return Ok(0);
         }
-        let bytes = &bytes[skipped..(until - start) as usize];
+        let pieces = slice_of(pieces, skipped..(until - start) as usize);
+        // Before anything is locked.
+        let grains = pieces.iter().flat_map(|piece| piece.chunks(GRAIN_BYTES as usize));
+        let sums: Vec<u8> = grains.flat_map(|grain| (!self.algorithm.of(grain).0).to_le_bytes()).collect();
         let mut count = lock(&self.count);
         if self.epoch() != epoch {
             return Ok(0);
@@ -387,13 +421,12 @@ impl Entry {
         for run in is_there.chunk_by(|one, next| one == next) {
             let next = grain + run.len();
             if !run[0] {
-                let end = (next * GRAIN_BYTES as usize).min(bytes.len());
-                let run_bytes = &bytes[grain * GRAIN_BYTES as usize..end];
+                let end = (next * GRAIN_BYTES as usize).min((until - first_byte) as usize);
+                let run_pieces = slice_of(&pieces, grain * GRAIN_BYTES as usize..end);
                 let at = first + grain as u64;
-                self.write_data(run_bytes, at * GRAIN_BYTES, goes_past_page_cache)?;
-                let sums = run_bytes.chunks(GRAIN_BYTES as usize).map(|grain| !self.algorithm.of(grain).0);
-                let sums: Vec<u8> = sums.flat_map(u64::to_le_bytes).collect();
-                self.records.write_all_at(&sums, record_at(at))?;
+                self.write_data(&run_pieces, at * GRAIN_BYTES)?;
+                let run_sums = grain * RECORD_BYTES as usize..next * RECORD_BYTES as usize;
+                self.records.write_all_at(&sums[run_sums], record_at(at))?;
                 new += run.len() as u64;
             }
             grain = next;
@@ -402,24 +435,25 @@ impl Entry {
         Ok(new * GRAIN_BYTES)
     }
 
-    /// Writes large pieces past the page cache, if that is wanted: who reads has the bytes already, and a copy into memory that
-    /// nobody asks for is half of what writing costs.
-    fn write_data(&self, bytes: &[u8], at: u64, goes_past_page_cache: bool) -> io::Result<()> {
-        let is_aligned = bytes.as_ptr().addr().is_multiple_of(GRAIN_BYTES as usize);
-        let whole = bytes.len() / GRAIN_BYTES as usize * GRAIN_BYTES as usize;
-        if !goes_past_page_cache || whole < DIRECT_BYTES_MIN || !is_aligned {
-            return self.data.write_all_at(bytes, at);
+    /// Writes large pieces past the page cache: who reads has the bytes already, and a copy into memory that nobody asks for is
+    /// most of what writing costs.
+    fn write_data(&self, pieces: &[&[u8]], at: u64) -> io::Result<()> {
+        let len: usize = pieces.iter().map(|piece| piece.len()).sum();
+        let whole = len / GRAIN_BYTES as usize * GRAIN_BYTES as usize;
+        let is_aligned = pieces.iter().all(|piece| piece.as_ptr().addr().is_multiple_of(GRAIN_BYTES as usize));
+        if whole < DIRECT_BYTES_MIN || !is_aligned {
+            return write_all(&self.data, pieces, at);
         }
         let direct = self.direct.get_or_init(|| {
             let options = OpenOptions::new().write(true).custom_flags(OFlags::DIRECT.bits().cast_signed()).to_owned();
             options.open(format!("/proc/self/fd/{}", self.data.as_raw_fd())).ok()
         });
-        let Some(direct) = direct else { return self.data.write_all_at(bytes, at) };
-        match direct.write_all_at(&bytes[..whole], at) {
+        let Some(direct) = direct else { return write_all(&self.data, pieces, at) };
+        match write_all(direct, &slice_of(pieces, 0..whole), at) {
             // Its sectors are larger.
-            Err(error) if error.kind() == io::ErrorKind::InvalidInput => self.data.write_all_at(bytes, at),
+            Err(error) if error.kind() == io::ErrorKind::InvalidInput => write_all(&self.data, pieces, at),
             Err(error) => Err(error),
-            Ok(()) => self.data.write_all_at(&bytes[whole..], at + whole as u64),
+            Ok(()) => write_all(&self.data, &slice_of(pieces, whole..len), at + whole as u64),
         }
     }
 
@@ -651,6 +685,38 @@ fn read_at_most(file: &File, room: &mut [u8], at: u64) -> io::Result<usize> {
         }
     }
     Ok(read)
+}
+
+/// A range of the bytes that pieces are one after the other.
+fn slice_of<'a>(pieces: &[&'a [u8]], range: Range<usize>) -> Vec<&'a [u8]> {
+    let mut sliced = Vec::with_capacity(pieces.len());
+    let mut at = 0;
+    for piece in pieces {
+        let (start, end) = (range.start.max(at), range.end.min(at + piece.len()));
+        if start < end {
+            sliced.push(&piece[start - at..end - at]);
+        }
+        at += piece.len();
+    }
+    sliced
+}
+
+/// Writes pieces one after the other, with as few calls as they take.
+fn write_all(file: &File, pieces: &[&[u8]], mut at: u64) -> io::Result<()> {
+    let mut slices: Vec<IoSlice<'_>> = pieces.iter().map(|piece| IoSlice::new(piece)).collect();
+    let mut left = &mut slices[..];
+    while !left.is_empty() {
+        match pwritev(file, left, at) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(written) => {
+                at += written as u64;
+                IoSlice::advance_slices(&mut left, written);
+            }
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
 }
 
 /// Fills the room from what the kernel has of the file in memory. Returns whether it has all.

@@ -1,16 +1,25 @@
 //! What readers got goes to the disk, off their way.
 //!
-//! One thread writes. What waits for it is bounded: where the disk is slower than the network, what comes then is not kept, and
-//! nobody waits for it.
+//! One thread writes. What waits for it is bounded: where the disk is slower than the network, who fetches waits for it for a small
+//! share of his time, and what comes then is not kept.
 
 use std::sync::mpsc::{Receiver, Sender};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
+use tokio::sync::Notify;
+
+use super::GRAIN_BYTES;
 use super::directory::DiskCache;
 use super::entry::Entry;
 use super::header::Identity;
 use crate::object::{Checksum, ChecksumAlgorithm};
+
+/// What is written with one call, in bytes, if it comes in more than one piece.
+const WRITTEN_AT_ONCE_MAX: u64 = 8 << 20;
+
+/// What is taken at once of all that waits, in bytes: what four requests bring, so that it can be put in order.
+const TAKEN_AT_ONCE: u64 = 16 << 20;
 
 /// Bytes that came of an object.
 pub struct Filling {
@@ -58,6 +67,22 @@ impl Filling {
         Filling { target, start: 0, bytes, expected: Some(checksum), held_bytes }
     }
 
+    /// Which copy that somebody has open it is a piece of; `None` for what is more than that.
+    fn piece_of(&self) -> Option<(usize, u64)> {
+        match &self.target {
+            Target::Open(entry, epoch) if self.held_bytes > 0 => Some((Arc::as_ptr(entry).addr(), *epoch)),
+            _ => None,
+        }
+    }
+
+    /// Whether both can be written at once, as the pieces of a copy that they are.
+    pub(super) fn is_followed_by(&self, next: &Filling) -> bool {
+        let end = self.start + (*self.bytes).as_ref().len() as u64;
+        let is_of_grains = self.start.is_multiple_of(GRAIN_BYTES) && end.is_multiple_of(GRAIN_BYTES);
+        let is_same = self.piece_of().is_some() && self.piece_of() == next.piece_of();
+        is_same && is_of_grains && end == next.start && self.expected == next.expected
+    }
+
     /// No bytes: all of the copy may be there, and nobody may have said so.
     pub fn nothing_more(entry: Arc<Entry>, expected: Option<Checksum>) -> Filling {
         Filling::new(entry, 0, (Arc::new(Vec::new()), 0), expected)
@@ -76,6 +101,8 @@ pub(super) struct Queue {
 pub(super) struct Waiting {
     sums: Mutex<Sums>,
     is_empty: Condvar,
+    /// Something was written.
+    written: Notify,
 }
 
 #[derive(Default)]
@@ -98,14 +125,24 @@ impl Queue {
         Queue { sender, waiting: Arc::default(), bytes_max }
     }
 
-    /// Whether so much waits that it should rather be written fast than cheaply.
-    pub(super) fn is_long(&self) -> bool {
-        self.waiting_bytes() > self.bytes_max / 2
-    }
-
     /// How much waits, in bytes.
     pub(super) fn waiting_bytes(&self) -> u64 {
         self.waiting.lock().bytes
+    }
+
+    /// Waits until there is room for so much, or for so long.
+    pub(super) async fn until_room(&self, bytes: u64, timeout: Duration) {
+        let room = async {
+            loop {
+                let mut written = std::pin::pin!(self.waiting.written.notified());
+                written.as_mut().enable();
+                if self.waiting_bytes() + bytes <= self.bytes_max {
+                    return;
+                }
+                written.await;
+            }
+        };
+        let _ = tokio::time::timeout(timeout, room).await;
     }
 
     /// Says that something is about to come.
@@ -149,17 +186,64 @@ impl Waiting {
         if sums.pieces == 0 {
             self.is_empty.notify_all();
         }
+        drop(sums);
+        self.written.notify_waiters();
     }
 }
 
 /// Writes what comes until nobody is left who could send anything.
+///
+/// What several requests bring at the same time comes in turns. All that waits is put in order, so that what follows one another in
+/// a file is one call of the disk, which is busier with fewer large ones.
 pub(super) fn write(cache: &Weak<DiskCache>, fillings: &Receiver<Filling>, waiting: &Waiting) {
-    while let Ok(filling) = fillings.recv() {
-        let len = filling.held_bytes;
-        if let Some(cache) = cache.upgrade() {
-            cache.keep(&filling);
+    loop {
+        let mut taken = take_some(fillings);
+        if taken.is_empty() {
+            return;
         }
-        drop(filling);
-        waiting.written(len);
+        while !taken.is_empty() {
+            // What is not a piece of a copy that is open has its place.
+            let is_piece = |filling: &Filling| filling.piece_of().is_some();
+            let len = taken.iter().position(|filling| !is_piece(filling)).unwrap_or(taken.len()).max(1);
+            let rest = taken.split_off(len);
+            taken.sort_by_key(|filling| (filling.piece_of(), filling.start));
+            keep_all(cache, std::mem::replace(&mut taken, rest), waiting);
+        }
+    }
+}
+
+/// Takes what waits, up to a good piece of it; nothing when nobody is left who could send anything.
+fn take_some(fillings: &Receiver<Filling>) -> Vec<Filling> {
+    let mut taken = Vec::from_iter(fillings.recv());
+    let mut bytes = 0;
+    while bytes < TAKEN_AT_ONCE
+        && let Ok(more) = fillings.try_recv()
+    {
+        bytes += more.held_bytes;
+        taken.push(more);
+    }
+    taken
+}
+
+/// Keeps what is in order, and gives its memory back as it goes.
+fn keep_all(cache: &Weak<DiskCache>, mut fillings: Vec<Filling>, waiting: &Waiting) {
+    while !fillings.is_empty() {
+        let mut bytes = fillings[0].held_bytes;
+        let run = 1 + fillings
+            .windows(2)
+            .take_while(|pair| {
+                bytes += pair[1].held_bytes;
+                bytes <= WRITTEN_AT_ONCE_MAX && pair[0].is_followed_by(&pair[1])
+            })
+            .count();
+        let rest = fillings.split_off(run);
+        if let Some(cache) = cache.upgrade() {
+            cache.keep(&fillings);
+        }
+        for filling in std::mem::replace(&mut fillings, rest) {
+            let len = filling.held_bytes;
+            drop(filling);
+            waiting.written(len);
+        }
     }
 }

@@ -251,7 +251,7 @@ fn what_was_all_there_when_a_mount_was_killed_is_said_to_be_whole_later() {
     let (home, cache) = cache_of(1 << 30);
     let (identity, content) = (identity("a", SIZE as u64), content(1, SIZE));
     let entry = cache.entry(&identity, XZ).unwrap();
-    assert_eq!(entry.write(0, &content, entry.epoch(), true).unwrap(), 102_400);
+    assert_eq!(entry.write(0, &[&content], entry.epoch()).unwrap(), 102_400);
     drop((entry, cache));
     let cache = again(&home);
     let entry = cache.entry(&identity, XZ).unwrap();
@@ -361,4 +361,29 @@ fn a_detached_file_is_its_holders_alone() {
     let mut read = [0; 5];
     entry.file().read_exact_at(&mut read, 0).unwrap();
     assert_eq!(&read, b"other");
+}
+
+#[test]
+fn pieces_that_come_in_turns_are_all_kept() {
+    const PIECE: usize = 64 << 10;
+    let (_home, cache) = cache_of(1 << 30);
+    let (one, other) = (content(1, 20 * PIECE + 5), content(2, 12 * PIECE));
+    let copies = [("a", &one), ("b", &other)].map(|(key, content)| {
+        let entry = cache.entry(&identity(key, content.len() as u64), XZ).unwrap();
+        (entry, content)
+    });
+    for (turn, at) in (0..21).flat_map(|turn| [(turn, turn), (turn, 20 - turn)]) {
+        let (entry, content) = &copies[turn % 2];
+        let end = content.len().min((at + 1) * PIECE);
+        // Bytes that are not where memory pages are, too.
+        let bytes = content.get(at * PIECE..end).unwrap_or_default().to_vec();
+        let expected = Some(XZ.of(content));
+        cache.fill(Filling::new(entry.clone(), (at * PIECE) as u64, (Arc::new(bytes), PIECE as u64), expected));
+    }
+    for (entry, content) in &copies {
+        cache.fill(Filling::new(entry.clone(), 0, (Arc::new((*content).clone()), 1), Some(XZ.of(content))));
+        cache.settle(Duration::from_secs(60));
+        assert!(entry.is_verified());
+        assert!(entry.read(0..content.len() as u64).unwrap().unwrap() == **content);
+    }
 }

@@ -252,6 +252,13 @@ struct TransferFlags {
     /// What the copies take of the disk, of which a tenth stays free [default: 10GiB]
     #[arg(long, value_name = "SIZE", hide_short_help = true)]
     cache_size: Option<ByteSize>,
+    /// Fetch the rest of a file into the cache, in the background, once so much of it was read [default: never]
+    #[arg(long, value_name = "PERCENT", hide_short_help = true)]
+    cache_fill: Option<u32>,
+    /// Whether what is written is kept in the cache, too: --cache-writes=no for what is read alone [default: yes]
+    #[arg(long, value_name = "YES", num_args = 0..=1, require_equals = true, default_missing_value = "yes",
+          value_parser = clap::builder::BoolishValueParser::new(), hide_short_help = true)]
+    cache_writes: Option<bool>,
     /// When somebody else has changed a file that is published: overwrite, fail or keep-both [default: overwrite]
     #[arg(long, value_name = "HOW", hide_short_help = true)]
     on_conflict: Option<crate::config::ConflictChoice>,
@@ -854,6 +861,8 @@ impl MountArguments {
             metadata_memory: transfer.metadata_memory,
             cache: transfer.cache,
             cache_size: transfer.cache_size,
+            cache_fill: transfer.cache_fill,
+            cache_writes: transfer.cache_writes,
             on_conflict: transfer.on_conflict,
             hold_temporary: transfer.hold_temporary,
             hold_seconds: transfer.hold_seconds,

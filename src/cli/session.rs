@@ -381,7 +381,12 @@ fn copies(bucket: &Bucket, config: &MountConfig) -> Option<Copies> {
     // Each copy that is open takes two or three descriptors.
     raise_open_files();
     match DiskCache::open(options) {
-        Ok(cache) => Some(Copies { cache, origin: format!("{} {}", bucket.origin, config.source.bucket.as_str()) }),
+        Ok(cache) => Some(Copies {
+            cache,
+            origin: format!("{} {}", bucket.origin, config.source.bucket.as_str()),
+            fill_percent: config.cache_fill_percent.into(),
+            keeps_writes: config.cache_writes,
+        }),
         Err(error) => {
             log::warn!("no cache in {}: {error}; files are read as without it", options.directory.display());
             None

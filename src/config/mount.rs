@@ -39,6 +39,9 @@ const CACHE_BYTES_MIN: u64 = 64 << 20;
 /// What copies on disk take where nobody says: 10 GiB.
 const CACHE_BYTES_DEFAULT: u64 = 10 << 30;
 
+/// A share of a file that never has come, in percent.
+const CACHE_FILL_NEVER: u32 = 101;
+
 /// How long unmounting may publish what is open, unless told otherwise: systemd kills what has not ended 90 s after it
 /// was asked to, and what could not be published has to be told before that.
 const UNMOUNT_TIMEOUT_DEFAULT: Duration = Duration::from_secs(60);
@@ -92,6 +95,10 @@ pub struct MountConfig {
     pub read: ReadOptions,
     /// Where copies of what is read are kept, if anywhere.
     pub cache: Option<CacheOptions>,
+    /// Of which share of an object that has come the rest is fetched, too, in percent; more than 100 for never.
+    pub cache_fill_percent: u32,
+    /// Whether what is written is kept there, too.
+    pub cache_writes: bool,
     /// Names and attributes.
     pub fs: FsOptions,
     /// The moment of the past that is mounted, if it is not the present.
@@ -249,6 +256,8 @@ impl MountConfig {
                 // A disk that is slow must not keep the memory from those who read and write.
                 waiting_bytes_max: (memory_bytes / 8).min(CACHE_WAITING_BYTES_MAX),
             }),
+            cache_fill_percent: settings.cache_fill.unwrap_or(CACHE_FILL_NEVER),
+            cache_writes: settings.cache_writes.unwrap_or(true),
             fs: fs_options(&settings, &source, memory_bytes),
             as_of: settings.as_of.map(|moment| moment.0),
             fuse: fuse_options(&settings, &source, memory_bytes),
@@ -572,13 +581,19 @@ fn check(settings: &Settings) -> Result<(), ConfigError> {
         let reason = format!("{size} is too little to work with; the least is {METADATA_MEMORY_MIN}");
         return Err(invalid("metadata_memory", reason));
     }
-    if let Some(size) = settings.cache_size {
-        if settings.cache.is_none() {
-            return Err(invalid("cache_size", "there is no cache: name a directory for it with --cache".to_owned()));
-        }
-        if size.0 < CACHE_BYTES_MIN {
-            return Err(invalid("cache_size", format!("{size} is less than a cache is good for: at least 64MiB")));
-        }
+    let of_cache = [
+        ("cache_size", settings.cache_size.is_some()),
+        ("cache_fill", settings.cache_fill.is_some()),
+        ("cache_writes", settings.cache_writes.is_some()),
+    ];
+    if let Some((name, _)) = of_cache.into_iter().find(|(_, is_said)| *is_said && settings.cache.is_none()) {
+        return Err(invalid(name, "there is no cache: name a directory for it with --cache".to_owned()));
+    }
+    if let Some(size) = settings.cache_size.filter(|size| size.0 < CACHE_BYTES_MIN) {
+        return Err(invalid("cache_size", format!("{size} is less than a cache is good for: at least 64MiB")));
+    }
+    if let Some(percent) = settings.cache_fill.filter(|percent| !(1..=100).contains(percent)) {
+        return Err(invalid("cache_fill", format!("{percent} is no share of a file: 1 to 100 percent")));
     }
     let rates = [("bandwidth_up", settings.bandwidth_up), ("bandwidth_down", settings.bandwidth_down)];
     for (name, rate) in rates {

@@ -112,6 +112,10 @@ settings! {
     cache: PathBuf,
     /// What they may take of the disk.
     cache_size: ByteSize,
+    /// Of which share of a file that was read the rest is fetched, too, in percent.
+    cache_fill: u32,
+    /// Whether what is written is kept, too.
+    cache_writes: bool,
     /// How long names, attributes and listings are believed without asking.
     metadata_ttl: Span,
     /// How long one request may take, its repeats included.

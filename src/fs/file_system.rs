@@ -93,8 +93,10 @@ impl FileSystem {
             None => journaled.clone(),
         };
         let store = match &copies {
-            Some(Copies { cache, origin }) => Arc::new(KeptWrites::new(store, cache.clone(), origin.clone())),
-            None => store,
+            Some(Copies { cache, origin, keeps_writes: true, .. }) => {
+                Arc::new(KeptWrites::new(store, cache.clone(), origin.clone()))
+            }
+            _ => store,
         };
         let uploader =
             Uploader::new(store.clone(), memory.clone(), upload, clock.clone(), stats.clone(), runtime.clone());

@@ -6,13 +6,14 @@
 use std::io;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::time::timeout;
 
 use super::blocks::Slot;
 use super::object::Object;
 use super::reader::ReadBytes;
+use super::readers::Readers;
 use crate::cache::{DiskCache, Entry, Filling, Identity, Look};
 use crate::object::Version;
 
@@ -25,6 +26,31 @@ const SETTLE_PATIENCE: Duration = Duration::from_millis(500);
 /// Of smaller files nobody waits for that, in bytes: it saves less.
 const WAITED_FOR_BYTES_MIN: u64 = 1 << 20;
 
+/// The share of the time of a fetch that it may spend waiting for the disk: a sixteenth. Reads are slower by as much where the
+/// network is faster than the disk, and files that are read whole are whole in the cache as long as it is not faster by more.
+const WAITING_SHARE: u32 = 16;
+
+/// How long a fetch has waited for the disk, of which it waits for a share of its time alone.
+pub(super) struct Patience {
+    began: Instant,
+    waited: Duration,
+}
+
+impl Patience {
+    pub(super) fn new() -> Patience {
+        Patience { began: Instant::now(), waited: Duration::ZERO }
+    }
+
+    /// Waits until so much more can be kept, if that is soon.
+    pub(super) async fn until_room(&mut self, readers: &Readers, bytes: u64) {
+        let Some(Copies { cache, .. }) = &readers.copies else { return };
+        let began = Instant::now();
+        let left = ((began - self.began) / WAITING_SHARE).saturating_sub(self.waited);
+        cache.until_room(bytes, left).await;
+        self.waited += began.elapsed();
+    }
+}
+
 /// The cache of a mount, and the bucket whose objects are kept in it.
 #[derive(Clone, Debug)]
 pub struct Copies {
@@ -32,6 +58,11 @@ pub struct Copies {
     pub cache: Arc<DiskCache>,
     /// Where the bucket is: the base URL that its objects are under.
     pub origin: String,
+    /// Of which share of an object that has come the rest is fetched, too, in percent; more than 100 for never. What has come, and
+    /// the disk could not take, counts.
+    pub fill_percent: u64,
+    /// Whether what is written is kept, too.
+    pub keeps_writes: bool,
 }
 
 /// The copy of a version. Std mutex, 8 in the order of locks: assignments only.
@@ -76,7 +107,7 @@ impl CopyPlace {
 impl Object {
     /// The copy of this version, begun if there is none; `None` without a cache.
     async fn copy(&self) -> Option<Arc<Entry>> {
-        let Copies { cache, origin } = self.readers.copies.as_ref()?;
+        let Copies { cache, origin, .. } = self.readers.copies.as_ref()?;
         if let OpenCopy::Opened(entry) = &*self.copy_place.lock() {
             return entry.clone();
         }
@@ -165,7 +196,7 @@ impl Object {
 
     /// The copy of this version, if there is one.
     async fn copy_if_there(&self) -> Option<Arc<Entry>> {
-        let Copies { cache, origin } = self.readers.copies.as_ref()?;
+        let Copies { cache, origin, .. } = self.readers.copies.as_ref()?;
         if let OpenCopy::Opened(entry) = &*self.copy_place.lock() {
             return entry.clone();
         }

@@ -5,6 +5,7 @@
 
 mod blocks;
 mod checksums;
+mod completing;
 mod copies;
 mod grain;
 mod layout;

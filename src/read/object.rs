@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use futures_util::StreamExt;
 
 use super::blocks::{BlockKey, Filled, Slot};
-use super::copies::CopyPlace;
+use super::copies::{CopyPlace, Patience};
 use super::grain::RANDOM_BLOCK_BYTES;
 use super::layout::Layout;
 use super::readers::Readers;
@@ -370,7 +370,7 @@ impl Object {
         let Reading { head, mut body } = self.readers.store.get(request).await?;
         *lock(&self.answered_at) = Some(Instant::now());
         self.heed_checksum(head.crc64)?;
-        let mut piece = bytes::Bytes::new();
+        let (mut piece, mut patience) = (bytes::Bytes::new(), Patience::new());
         for _ in 0..count {
             let Some(want) = wanted.front_mut() else { break };
             let Range { start, end } = self.range_of(block_bytes, want.index);
@@ -386,6 +386,7 @@ impl Object {
             }
             let _announced = copy.as_ref().and_then(|_| self.readers.announce());
             if let (Some(slot), Some(copy)) = (self.end_block(block_bytes, start, sums, wanted)?, &copy) {
+                patience.until_room(&self.readers, len as u64).await;
                 self.keep_copy(copy, start, &slot);
             }
         }

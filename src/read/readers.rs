@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
 
 use super::blocks::Blocks;
 use super::copies::Copies;
@@ -45,6 +46,8 @@ pub struct Readers {
     pub(super) blocks: Blocks,
     pub(super) maps: Maps,
     pub(super) copies: Option<Copies>,
+    /// Who completes a copy. Semaphore, 4 in the order of locks: held for as long as that takes.
+    pub(super) completing: Semaphore,
     next_object: AtomicU64,
     /// Blocks that were wanted and were there, or on their way, and those that were not.
     pub(super) hits: AtomicU64,
@@ -75,6 +78,7 @@ impl Readers {
             blocks,
             maps,
             copies,
+            completing: Semaphore::new(1),
             next_object,
             hits,
             misses,

@@ -54,6 +54,8 @@ pub(crate) struct Choices {
     pub(crate) state: Option<PathBuf>,
     /// Where its copies on disk are, if it keeps any.
     pub(crate) cache: Option<CacheOptions>,
+    /// Of which share of a file the rest is fetched, too.
+    pub(crate) fill_percent: u64,
 }
 
 impl Default for Choices {
@@ -71,6 +73,7 @@ impl Default for Choices {
             others: None,
             state: None,
             cache: None,
+            fill_percent: 101,
         }
     }
 }
@@ -140,7 +143,12 @@ impl Bed {
             runtime: tokio::runtime::Handle::current(),
             others: choices.others.clone(),
             inheritance: inheritance(&choices),
-            copies: cache.clone().map(|cache| Copies { cache, origin: "http://b".to_owned() }),
+            copies: cache.clone().map(|cache| Copies {
+                cache,
+                origin: "http://b".to_owned(),
+                fill_percent: choices.fill_percent,
+                keeps_writes: true,
+            }),
         });
         Bed { bucket, faults, clock, memory, stats, fs, cache, choices }
     }

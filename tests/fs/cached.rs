@@ -149,3 +149,38 @@ async fn a_new_version_is_not_read_from_the_copy_of_the_old_one() {
     first.put("a", &bytes(2, 300 * KIB)).await.unwrap();
     assert_same(&first.read("a").await.unwrap(), &bytes(2, 300 * KIB));
 }
+
+#[tokio::test]
+async fn the_rest_of_a_file_is_fetched_where_so_much_was_read() {
+    let home = tempfile::tempdir().unwrap();
+    let first = Bed::with(Choices { fill_percent: 50, ..choices(&home) });
+    let content = bytes(1, 12 * MIB);
+    first.bucket.insert("a", content.clone());
+    let read_some = async |from: usize| {
+        let file = first.open("a", READ).await.unwrap();
+        for at in (from..12 * MIB).step_by(2 * MIB) {
+            file.read(at, MIB).await.unwrap();
+        }
+        file.close().await.unwrap();
+    };
+    let mut file = first.open("a", READ).await.unwrap();
+    file.read(5 * MIB, 4096).await.unwrap();
+    file.close().await.unwrap();
+    let copied = async || first.stat("a").await.map(|attr| attr.ino);
+    let ino = copied().await.unwrap();
+    let cached = async || first.fs.attributes().getxattr(ino, "user.cosmount.cached").await.unwrap();
+    assert_ne!(cached().await, format!("{0}/{0}", 12 * MIB).into_bytes(), "one page is not enough");
+    read_some(0).await;
+    file = first.open("a", READ).await.unwrap();
+    let all = format!("{0}/{0}", 12 * MIB).into_bytes();
+    for _ in 0..600 {
+        if cached().await == all {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(cached().await, all);
+    let before = reads(&first);
+    assert_same(&file.read(0, 12 * MIB).await.unwrap(), &content);
+    assert_eq!(reads(&first), before);
+}

@@ -146,11 +146,19 @@ impl Publisher {
         if self.handles.remove(id).is_none() {
             return;
         }
-        let unused = {
+        let copied = handle.reader().and_then(|reader| {
+            let object = reader.object();
+            Some((object.stored(), object.unfinished_copy()?))
+        });
+        let (unused, is_last) = {
             let _names = self.names.tree();
-            handle.inode.lock().remove_handle(id)
+            let mut inode = handle.inode.lock();
+            (inode.remove_handle(id), inode.handles.is_empty())
         };
         drop(unused);
+        if let Some((stored, copy)) = copied.filter(|_| is_last) {
+            self.context.readers.complete(stored, copy);
+        }
         if let Some(writing) = &handle.writing
             && let Err(failed) = stored.and(with_cause(self.let_go(handle.ino, writing)).await)
         {
