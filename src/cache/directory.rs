@@ -13,6 +13,7 @@ use std::time::Duration;
 use rustix::io::Errno;
 use rustix::process::{Resource, getrlimit};
 
+use super::draft::Draft;
 use super::entry::{Entry, Files};
 use super::filling::{self, Announced, Filling, Queue, Target};
 use super::header::Identity;
@@ -27,6 +28,9 @@ const DESCRIPTORS_SHARE: u64 = 4 * 3;
 
 /// Copies that are open at the same time, however many descriptors there may be; files beyond are read as without a cache.
 const OPEN_MAX: u64 = 4096;
+
+/// How long who opens a copy waits for what was written to it just now.
+const COMING_PATIENCE: Duration = Duration::from_secs(4);
 
 /// Where copies are kept, and how much of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -142,6 +146,12 @@ impl DiskCache {
 
     /// The copy of a version, made if there is none; `None` if there cannot be one. Waits for the disk.
     pub fn entry(&self, identity: &Identity, algorithm: ChecksumAlgorithm) -> Option<Arc<Entry>> {
+        // What was written just now is about to be there.
+        self.queue.waiting().until_come(identity, COMING_PATIENCE);
+        self.opened(identity, algorithm)
+    }
+
+    fn opened(&self, identity: &Identity, algorithm: ChecksumAlgorithm) -> Option<Arc<Entry>> {
         if identity.size > self.bytes_max {
             return None;
         }
@@ -185,8 +195,9 @@ impl DiskCache {
 
     /// The copy of a version, if there is one. Waits for the disk.
     pub fn find(&self, identity: &Identity, algorithm: ChecksumAlgorithm) -> Option<Arc<Entry>> {
+        self.queue.waiting().until_come(identity, COMING_PATIENCE);
         let is_there = Files::at(&self.root, &identity.name()).records.exists();
-        if is_there { self.entry(identity, algorithm) } else { None }
+        if is_there { self.opened(identity, algorithm) } else { None }
     }
 
     /// Says that something is about to come, for [`DiskCache::settle`].
@@ -196,16 +207,13 @@ impl DiskCache {
 
     /// Keeps bytes that came, as soon as the disk takes them.
     pub fn fill(&self, filling: Filling) {
-        let is_settled = match &filling.target {
-            Target::Open(entry, _) => entry.is_settled(filling.expected),
-            Target::Version(..) => false,
-        };
-        let is_wanted = !self.is_off.load(Ordering::Relaxed) && !is_settled;
-        let (len, copy) = match &filling.target {
-            Target::Open(entry, _) => ((*filling.bytes).as_ref().len() as u64, Some(entry.clone())),
-            Target::Version(..) => (0, None),
-        };
-        if is_wanted && !self.queue.push(filling) {
+        let copy = if let Target::Open(entry, _) = &filling.target { Some(entry.clone()) } else { None };
+        let is_settled = copy.as_ref().is_some_and(|copy| copy.is_settled(filling.expected));
+        if self.is_off.load(Ordering::Relaxed) || is_settled {
+            return;
+        }
+        let len = (*filling.bytes).as_ref().len() as u64;
+        if !self.queue.push(filling) {
             self.counts.lost.fetch_add(1, Ordering::Relaxed);
             copy.iter().for_each(|copy| copy.note_lost(len));
         }
@@ -216,6 +224,11 @@ impl DiskCache {
         if !self.is_off.load(Ordering::Relaxed) {
             self.queue.until_room(bytes, timeout).await;
         }
+    }
+
+    /// A copy of what is about to be uploaded in parts.
+    pub fn draft(&self, algorithm: ChecksumAlgorithm) -> Arc<Draft> {
+        Arc::new(Draft::new(&self.root, algorithm))
     }
 
     /// Waits until everything that came or was announced is written, or for so long.
@@ -286,16 +299,23 @@ impl DiskCache {
 
     fn try_to_keep(&self, fillings: &[Filling]) -> io::Result<()> {
         let Some(Filling { target, start, expected, .. }) = fillings.first() else { return Ok(()) };
-        let (entry, epoch) = match target {
-            Target::Open(entry, epoch) => (entry.clone(), *epoch),
-            Target::Version(identity, algorithm) => {
-                let Some(entry) = self.entry(identity, *algorithm) else { return Ok(()) };
-                let epoch = entry.epoch();
-                (entry, epoch)
+        let (pieces, len) = pieces_of(fillings);
+        let entry = match target {
+            Target::Open(entry, _) => Some(entry.clone()),
+            Target::Version(identity, algorithm) => self.opened(identity, *algorithm),
+            Target::Draft(draft) => {
+                if self.has_room(len)? {
+                    lock(&self.space).wrote(draft.write(*start, &pieces).or_else(no_fault_of_a_draft)?);
+                }
+                None
+            }
+            Target::Adopted(draft, identity) => {
+                self.adopt(draft, identity).or_else(no_fault_of_a_draft)?;
+                self.opened(identity, draft.algorithm())
             }
         };
-        let pieces: Vec<&[u8]> = fillings.iter().map(|filling| (*filling.bytes).as_ref()).collect();
-        let len = pieces.iter().map(|piece| piece.len() as u64).sum();
+        let Some(entry) = entry else { return Ok(()) };
+        let epoch = if let Target::Open(_, epoch) = target { *epoch } else { entry.epoch() };
         if len == 0 {
             entry.count_anew();
         }
@@ -308,6 +328,15 @@ impl DiskCache {
         }
         self.counts.bytes.store(lock(&self.space).bytes(), Ordering::Relaxed);
         Ok(())
+    }
+
+    /// What was uploaded in parts is that version.
+    fn adopt(&self, draft: &Draft, identity: &Identity) -> io::Result<()> {
+        let files = Files::at(&self.root, &identity.name());
+        // Nobody opens it between the two.
+        let _open = lock(&self.open);
+        files.data.parent().map_or(Ok(()), make_directory)?;
+        draft.adopt(&files, identity)
     }
 
     /// Whether so much may be written, once what is too old has made way.
@@ -379,6 +408,23 @@ impl fmt::Debug for DiskCache {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("DiskCache").field("root", &self.root).finish_non_exhaustive()
     }
+}
+
+/// Pieces that follow one another, and their bytes together.
+fn pieces_of(fillings: &[Filling]) -> (Vec<&[u8]>, u64) {
+    let pieces: Vec<&[u8]> = fillings.iter().map(|filling| (*filling.bytes).as_ref()).collect();
+    let len = pieces.iter().map(|piece| piece.len() as u64).sum();
+    (pieces, len)
+}
+
+/// Where files need names from the beginning what is uploaded in parts is not kept, and neither is what somebody else has a copy of.
+fn no_fault_of_a_draft<T: Default>(error: io::Error) -> io::Result<T> {
+    let is_refused = [Errno::OPNOTSUPP, Errno::ISDIR, Errno::EXIST].map(|errno| Some(errno.raw_os_error()));
+    if !is_refused.contains(&error.raw_os_error()) && !is_no_fault_of_the_disk(&error) {
+        return Err(error);
+    }
+    log::debug!("what is uploaded is not kept: {error}");
+    Ok(T::default())
 }
 
 /// Makes a directory for its user alone, unless there is one.

@@ -6,31 +6,28 @@
 
 use std::fmt;
 use std::fs::{File, OpenOptions};
-use std::io::{self, IoSlice, IoSliceMut};
+use std::io::{self, IoSliceMut};
 use std::ops::Range;
-use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use rustix::fs::{OFlags, fcntl_getfl};
-use rustix::io::{Errno, ReadWriteFlags, preadv2, pwritev};
+use rustix::io::{Errno, ReadWriteFlags, preadv2};
 
 use super::GRAIN_BYTES;
+use super::data_file::{DataFile, slice_of};
 use super::header::{HEADER_BYTES, Header, Identity};
 use super::proof::Proof;
 use crate::object::{Checksum, ChecksumAlgorithm};
 
 /// The bytes of a record: the checksum of a grain with all bits turned, so that where nothing was written nothing is there.
-const RECORD_BYTES: u64 = 8;
+pub(super) const RECORD_BYTES: u64 = 8;
 
 /// Records that are looked at together when a file is gone through, 256 KiB of them for 128 MiB.
 const RECORDS_AT_ONCE: u64 = 32 << 10;
-
-/// What is written past the page cache, in bytes: blocks in memory are aligned from there on.
-const DIRECT_BYTES_MIN: usize = 64 << 10;
 
 /// How much later a file must have been used than is written down for that to be written anew.
 const USE_NOTED_EVERY: Duration = Duration::from_secs(60);
@@ -56,9 +53,7 @@ pub struct Entry {
     header: Mutex<Header>,
     identity: Identity,
     algorithm: ChecksumAlgorithm,
-    data: File,
-    /// The same past the page cache, where the disk can do that, once something large was written.
-    direct: OnceLock<Option<File>>,
+    data: DataFile,
     records: File,
     is_whole: AtomicBool,
     is_verified: AtomicBool,
@@ -133,14 +128,13 @@ impl Entry {
             }
             let (is_whole, is_verified) = (header.is_whole.into(), header.is_verified.into());
             let (files, identity, header) = (files.clone(), identity.clone(), Mutex::new(header));
-            let (direct, epoch, count) = (OnceLock::new(), AtomicU64::new(0), Mutex::default());
+            let (data, epoch, count) = (DataFile::new(data), AtomicU64::new(0), Mutex::default());
             return Ok(Entry {
                 files,
                 header,
                 identity,
                 algorithm,
                 data,
-                direct,
                 records,
                 is_whole,
                 is_verified,
@@ -163,7 +157,7 @@ impl Entry {
         let Some(header) = Header::read(&page[..read]) else { return Ok(None) };
         let (identity, algorithm) = (header.identity.clone(), header.algorithm);
         let (is_whole, is_verified) = (header.is_whole.into(), header.is_verified.into());
-        let (header, direct) = (Mutex::new(header), OnceLock::new());
+        let (header, data) = (Mutex::new(header), DataFile::new(data));
         let (epoch, count, is_detached) = (AtomicU64::new(0), Mutex::default(), AtomicBool::new(false));
         Ok(Some(Entry {
             files: files.clone(),
@@ -171,7 +165,6 @@ impl Entry {
             identity,
             algorithm,
             data,
-            direct,
             records,
             is_whole,
             is_verified,
@@ -235,7 +228,7 @@ impl Entry {
     /// Whether all of the file is right, and can be read without comparing anything.
     pub fn is_proven(&self) -> bool {
         let is_as_it_was = || {
-            let now = Proof::of(&self.data).ok().flatten();
+            let now = Proof::of(self.file()).ok().flatten();
             now.is_some() && now == lock(&self.header).proof
         };
         self.is_whole() && is_as_it_was()
@@ -243,10 +236,10 @@ impl Entry {
 
     /// Compares all of a whole copy with its checksums. From then on it is proven, if it is what it was.
     pub fn prove(&self) -> io::Result<()> {
-        let before = Proof::of(&self.data)?;
+        let before = Proof::of(self.file())?;
         let (_, damaged) = self.verify()?;
         let mut header = lock(&self.header);
-        if damaged > 0 || !self.is_whole() || before != Proof::of(&self.data)? {
+        if damaged > 0 || !self.is_whole() || before != Proof::of(self.file())? {
             return Ok(());
         }
         (header.begun, header.proof) = (before.map(|proof| proof.era), before);
@@ -256,7 +249,7 @@ impl Entry {
 
     /// The file with the bytes, which has as many as the object. To be changed only by who has [detached](Entry::detach) it.
     pub fn file(&self) -> &File {
-        &self.data
+        self.data.file()
     }
 
     /// How the checksums of its grains are taken.
@@ -277,12 +270,12 @@ impl Entry {
         if self.is_detached() {
             return Ok(true);
         }
-        if !fcntl_getfl(&self.data)?.contains(OFlags::RDWR) {
+        if !fcntl_getfl(self.file())?.contains(OFlags::RDWR) {
             return Ok(false);
         }
-        if self.data.try_lock().is_err() {
+        if self.file().try_lock().is_err() {
             // It was given back for this.
-            self.data.lock_shared()?;
+            self.file().lock_shared()?;
             return Ok(false);
         }
         let mut count = lock(&self.count);
@@ -314,7 +307,7 @@ impl Entry {
             return Ok(None);
         }
         let mut bytes = vec![0; (aligned.end - aligned.start) as usize];
-        self.data.read_exact_at(&mut bytes, aligned.start)?;
+        self.file().read_exact_at(&mut bytes, aligned.start)?;
         Ok(self.checked(range, aligned, bytes, &records))
     }
 
@@ -328,7 +321,7 @@ impl Entry {
             return Ok(Look::Absent);
         }
         let is_there = read_now(&self.records, &mut records, record_at(aligned.start / GRAIN_BYTES))?
-            && read_now(&self.data, &mut bytes, aligned.start)?;
+            && read_now(self.file(), &mut bytes, aligned.start)?;
         if !is_there {
             return Ok(Look::Waits);
         }
@@ -400,8 +393,7 @@ impl Entry {
         }
         let pieces = slice_of(pieces, skipped..(until - start) as usize);
         // Before anything is locked.
-        let grains = pieces.iter().flat_map(|piece| piece.chunks(GRAIN_BYTES as usize));
-        let sums: Vec<u8> = grains.flat_map(|grain| (!self.algorithm.of(grain).0).to_le_bytes()).collect();
+        let sums = records_for(self.algorithm, &pieces);
         let mut count = lock(&self.count);
         if self.epoch() != epoch {
             return Ok(0);
@@ -424,7 +416,7 @@ impl Entry {
                 let end = (next * GRAIN_BYTES as usize).min((until - first_byte) as usize);
                 let run_pieces = slice_of(&pieces, grain * GRAIN_BYTES as usize..end);
                 let at = first + grain as u64;
-                self.write_data(&run_pieces, at * GRAIN_BYTES)?;
+                self.data.write(&run_pieces, at * GRAIN_BYTES)?;
                 let run_sums = grain * RECORD_BYTES as usize..next * RECORD_BYTES as usize;
                 self.records.write_all_at(&sums[run_sums], record_at(at))?;
                 new += run.len() as u64;
@@ -433,28 +425,6 @@ impl Entry {
         }
         *count = Some(known + new);
         Ok(new * GRAIN_BYTES)
-    }
-
-    /// Writes large pieces past the page cache: who reads has the bytes already, and a copy into memory that nobody asks for is
-    /// most of what writing costs.
-    fn write_data(&self, pieces: &[&[u8]], at: u64) -> io::Result<()> {
-        let len: usize = pieces.iter().map(|piece| piece.len()).sum();
-        let whole = len / GRAIN_BYTES as usize * GRAIN_BYTES as usize;
-        let is_aligned = pieces.iter().all(|piece| piece.as_ptr().addr().is_multiple_of(GRAIN_BYTES as usize));
-        if whole < DIRECT_BYTES_MIN || !is_aligned {
-            return write_all(&self.data, pieces, at);
-        }
-        let direct = self.direct.get_or_init(|| {
-            let options = OpenOptions::new().write(true).custom_flags(OFlags::DIRECT.bits().cast_signed()).to_owned();
-            options.open(format!("/proc/self/fd/{}", self.data.as_raw_fd())).ok()
-        });
-        let Some(direct) = direct else { return write_all(&self.data, pieces, at) };
-        match write_all(direct, &slice_of(pieces, 0..whole), at) {
-            // Its sectors are larger.
-            Err(error) if error.kind() == io::ErrorKind::InvalidInput => write_all(&self.data, pieces, at),
-            Err(error) => Err(error),
-            Ok(()) => write_all(&self.data, &slice_of(pieces, whole..len), at + whole as u64),
-        }
     }
 
     /// Another mount may have written what this one has not.
@@ -534,7 +504,7 @@ impl Entry {
         self.is_whole.store(false, Ordering::Release);
         // Another mount may have said otherwise meanwhile.
         (header.is_whole, header.is_verified) = (is_whole, is_verified);
-        let as_it_is = if is_whole { Proof::of(&self.data)? } else { None };
+        let as_it_is = if is_whole { Proof::of(self.file())? } else { None };
         // What was written before a crash may be lost, and its record not.
         header.proof = as_it_is.filter(|proof| header.begun == Some(proof.era));
         let page = header.written().ok_or_else(too_long)?;
@@ -553,7 +523,7 @@ impl Entry {
             let start = index * GRAIN_BYTES;
             let mut grain = vec![0; GRAIN_BYTES.min(self.identity.size - start) as usize];
             let is_right =
-                self.data.read_exact_at(&mut grain, start).is_ok_and(|()| self.algorithm.of(&grain) == checksum);
+                self.file().read_exact_at(&mut grain, start).is_ok_and(|()| self.algorithm.of(&grain) == checksum);
             if !is_right {
                 damaged.push(start);
             }
@@ -653,13 +623,19 @@ fn agreed(
     Ok(header.filter(|header| header.identity == *identity && header.algorithm == algorithm))
 }
 
-fn too_long() -> io::Error {
+pub(super) fn too_long() -> io::Error {
     io::Error::new(io::ErrorKind::InvalidInput, "the name is too long for the cache")
 }
 
 /// Where the record of a grain is.
 fn record_at(grain: u64) -> u64 {
     HEADER_BYTES as u64 + grain * RECORD_BYTES
+}
+
+/// The records of grains.
+pub(super) fn records_for(algorithm: ChecksumAlgorithm, pieces: &[&[u8]]) -> Vec<u8> {
+    let grains = pieces.iter().flat_map(|piece| piece.chunks(GRAIN_BYTES as usize));
+    grains.flat_map(|grain| (!algorithm.of(grain).0).to_le_bytes()).collect()
 }
 
 /// The checksum that a record holds, if there is one.
@@ -685,38 +661,6 @@ fn read_at_most(file: &File, room: &mut [u8], at: u64) -> io::Result<usize> {
         }
     }
     Ok(read)
-}
-
-/// A range of the bytes that pieces are one after the other.
-fn slice_of<'a>(pieces: &[&'a [u8]], range: Range<usize>) -> Vec<&'a [u8]> {
-    let mut sliced = Vec::with_capacity(pieces.len());
-    let mut at = 0;
-    for piece in pieces {
-        let (start, end) = (range.start.max(at), range.end.min(at + piece.len()));
-        if start < end {
-            sliced.push(&piece[start - at..end - at]);
-        }
-        at += piece.len();
-    }
-    sliced
-}
-
-/// Writes pieces one after the other, with as few calls as they take.
-fn write_all(file: &File, pieces: &[&[u8]], mut at: u64) -> io::Result<()> {
-    let mut slices: Vec<IoSlice<'_>> = pieces.iter().map(|piece| IoSlice::new(piece)).collect();
-    let mut left = &mut slices[..];
-    while !left.is_empty() {
-        match pwritev(file, left, at) {
-            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-            Ok(written) => {
-                at += written as u64;
-                IoSlice::advance_slices(&mut left, written);
-            }
-            Err(Errno::INTR) => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
-    Ok(())
 }
 
 /// Fills the room from what the kernel has of the file in memory. Returns whether it has all.

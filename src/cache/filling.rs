@@ -3,14 +3,16 @@
 //! One thread writes. What waits for it is bounded: where the disk is slower than the network, who fetches waits for it for a small
 //! share of his time, and what comes then is not kept.
 
+use std::collections::HashSet;
 use std::sync::mpsc::{Receiver, Sender};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
 use super::GRAIN_BYTES;
 use super::directory::DiskCache;
+use super::draft::Draft;
 use super::entry::Entry;
 use super::header::Identity;
 use crate::object::{Checksum, ChecksumAlgorithm};
@@ -41,6 +43,10 @@ pub(super) enum Target {
     Open(Arc<Entry>, u64),
     /// To the copy of a version, which is opened for that.
     Version(Identity, ChecksumAlgorithm),
+    /// To a copy that nobody knows the version of.
+    Draft(Arc<Draft>),
+    /// To nothing: that copy is one of this version.
+    Adopted(Arc<Draft>, Identity),
 }
 
 impl Filling {
@@ -67,10 +73,34 @@ impl Filling {
         Filling { target, start: 0, bytes, expected: Some(checksum), held_bytes }
     }
 
-    /// Which copy that somebody has open it is a piece of; `None` for what is more than that.
+    /// Bytes that are to be at `start` of what is uploaded, and hold `held_bytes` of the memory.
+    pub fn of_draft(
+        draft: Arc<Draft>,
+        start: u64,
+        (bytes, held_bytes): (Arc<dyn AsRef<[u8]> + Send + Sync>, u64),
+    ) -> Filling {
+        Filling { target: Target::Draft(draft), start, bytes, expected: None, held_bytes }
+    }
+
+    /// No bytes: what was uploaded is this version, whose checksum is known or not.
+    pub fn adopted(draft: Arc<Draft>, identity: Identity, expected: Option<Checksum>) -> Filling {
+        let target = Target::Adopted(draft, identity);
+        Filling { target, start: 0, bytes: Arc::new(Vec::new()), expected, held_bytes: 0 }
+    }
+
+    /// The version whose copy is there, for the first time, once this is written.
+    pub(super) fn version(&self) -> Option<&Identity> {
+        match &self.target {
+            Target::Version(identity, _) | Target::Adopted(_, identity) => Some(identity),
+            Target::Open(..) | Target::Draft(_) => None,
+        }
+    }
+
+    /// Which copy that is there it is a piece of; `None` for what is more than that.
     fn piece_of(&self) -> Option<(usize, u64)> {
         match &self.target {
             Target::Open(entry, epoch) if self.held_bytes > 0 => Some((Arc::as_ptr(entry).addr(), *epoch)),
+            Target::Draft(draft) => Some((Arc::as_ptr(draft).addr(), 0)),
             _ => None,
         }
     }
@@ -89,6 +119,35 @@ impl Filling {
     }
 }
 
+/// The share of his time that somebody who moves bytes may wait for the disk: a sixteenth. He is slower by as much where the network is
+/// faster than the disk, and what he moves is all kept as long as it is not faster by more.
+const WAITING_SHARE: u32 = 16;
+
+/// How long somebody has waited for the disk, for which he waits for a share of his time alone.
+#[derive(Debug)]
+pub struct Patience {
+    began: Instant,
+    waited: Duration,
+}
+
+impl Patience {
+    /// Of somebody who begins now.
+    #[allow(clippy::new_without_default, reason = "it begins at a moment")]
+    pub fn new() -> Patience {
+        Patience { began: Instant::now(), waited: Duration::ZERO }
+    }
+
+    /// How much longer he may wait.
+    pub fn left(&self) -> Duration {
+        (self.began.elapsed() / WAITING_SHARE).saturating_sub(self.waited)
+    }
+
+    /// He has waited since then.
+    pub fn note(&mut self, since: Instant) {
+        self.waited += since.elapsed();
+    }
+}
+
 /// What waits to be written.
 pub(super) struct Queue {
     sender: Sender<Filling>,
@@ -101,6 +160,9 @@ pub(super) struct Queue {
 pub(super) struct Waiting {
     sums: Mutex<Sums>,
     is_empty: Condvar,
+    /// Versions whose copies are about to be there. Std mutex, 8 in the order of locks: set operations only.
+    coming: Mutex<HashSet<Identity>>,
+    has_come: Condvar,
     /// Something was written.
     written: Notify,
 }
@@ -155,7 +217,13 @@ impl Queue {
     pub(super) fn push(&self, filling: Filling) -> bool {
         let len = filling.held_bytes;
         let mut sums = self.waiting.lock();
-        let is_taken = sums.bytes + len <= self.bytes_max && self.sender.send(filling).is_ok();
+        if sums.bytes + len > self.bytes_max {
+            return false;
+        }
+        if let Some(version) = filling.version() {
+            self.waiting.lock_coming().insert(version.clone());
+        }
+        let is_taken = self.sender.send(filling).is_ok();
         if is_taken {
             sums.pieces += 1;
             sums.bytes += len;
@@ -171,6 +239,16 @@ impl Queue {
 impl Waiting {
     fn lock(&self) -> MutexGuard<'_, Sums> {
         self.sums.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn lock_coming(&self) -> MutexGuard<'_, HashSet<Identity>> {
+        self.coming.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until nobody is about to write the copy of a version, or for so long.
+    pub(super) fn until_come(&self, version: &Identity, timeout: Duration) {
+        let comes = |coming: &mut HashSet<Identity>| coming.contains(version);
+        drop(self.has_come.wait_timeout_while(self.lock_coming(), timeout, comes));
     }
 
     /// Waits until nothing does, or for so long.
@@ -241,6 +319,10 @@ fn keep_all(cache: &Weak<DiskCache>, mut fillings: Vec<Filling>, waiting: &Waiti
             cache.keep(&fillings);
         }
         for filling in std::mem::replace(&mut fillings, rest) {
+            if let Some(version) = filling.version() {
+                waiting.lock_coming().remove(version);
+                waiting.has_come.notify_all();
+            }
             let len = filling.held_bytes;
             drop(filling);
             waiting.written(len);

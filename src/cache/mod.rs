@@ -6,7 +6,9 @@
 //!
 //! A cache never makes anything fail. What it cannot read is absent, and what it cannot write it does not keep.
 
+mod data_file;
 mod directory;
+mod draft;
 mod entry;
 mod filling;
 mod header;
@@ -16,8 +18,9 @@ mod space;
 mod tests;
 
 pub use directory::{CacheCounts, CacheOptions, Contents, DiskCache, Verified};
+pub use draft::Draft;
 pub use entry::{Entry, Look};
-pub use filling::{Announced, Filling};
+pub use filling::{Announced, Filling, Patience};
 pub use header::Identity;
 
 /// The least that is kept and verified, in bytes: the kernel's page.

@@ -12,7 +12,9 @@ use crate::fs::context::{BACKGROUND_MAX, Context, FsError, FsOptions, HandleId, 
 use crate::fs::locks::FileLocks;
 use crate::fs::markers::Markers;
 use crate::fs::names::{Attr, AttrChange, DirEntry, DirEntryPlus, Directories, FileName, Ino, Names};
-use crate::fs::open::{Allocation, Files, Holder, OpenMode, Opened, Publisher, SeekTo, WriteOutcome, looks_like};
+use crate::fs::open::{
+    Allocation, Files, Holder, OpenMode, Opened, Passthrough, Publisher, SeekTo, WriteOutcome, looks_like,
+};
 use crate::fs::recovery::Inheritance;
 use crate::fs::traffic::Traffic;
 use crate::journal::{Unfinished, hidden_prefix};
@@ -178,19 +180,9 @@ impl FileSystem {
         looks_like(&self.names.tree(), ino, self.context.clock.now()).unwrap_or(ino)
     }
 
-    /// Whether copies of objects are kept on this machine's disk.
-    pub fn has_disk_cache(&self) -> bool {
-        self.context.readers.copies().is_some()
-    }
-
-    /// Says whether the kernel takes backing files: whether opening a file may tell of one. None are without a cache.
-    pub fn allow_backing_files(&self, is_allowed: bool) {
-        self.files.allow_backing_files(is_allowed);
-    }
-
-    /// The kernel reads a file by itself that was opened just now.
-    pub fn note_passthrough_open(&self) {
-        self.files.note_passthrough_open();
+    /// Whether the kernel reads files by itself.
+    pub fn passthrough(&self) -> &Passthrough {
+        &self.files.passthrough
     }
 
     /// Opens a file.
@@ -261,11 +253,6 @@ impl FileSystem {
         done: &AtomicUsize,
     ) -> impl Future<Output = Result<(), FsError>> {
         self.files.write_rest(handle, offset, data, done)
-    }
-
-    /// Whether somebody has a file open for writing.
-    pub fn is_open_for_writing(&self, ino: Ino) -> bool {
-        self.files.is_open_for_writing(ino)
     }
 
     /// A descriptor of the handle was closed: publishes what is unpublished and tells the outcome.

@@ -28,6 +28,6 @@ pub use locks::{FileLocks, LockFamily, LockInTheWay, LockRequest};
 pub use names::attributes::{Attr, AttrChange, Kind};
 pub use names::listed::DirEntryPlus;
 pub use names::{DirEntry, FileName, Ino, ROOT};
-pub use open::{Allocation, BackingFile, Holder, OpenMode, Opened, SeekTo, WriteOutcome};
+pub use open::{Allocation, BackingFile, Holder, OpenMode, Opened, Passthrough, SeekTo, WriteOutcome};
 pub use recovery::{Inheritance, Recovery};
 pub use state::{FileState, FsState, MemoryState};

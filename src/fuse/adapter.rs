@@ -254,10 +254,10 @@ impl Filesystem for Adapter {
         let locks = [InitFlags::FUSE_POSIX_LOCKS, InitFlags::FUSE_FLOCK_LOCKS];
         let locks = locks.into_iter().filter(|_| self.fs.locks().shares_locks());
         // One level of stacking is left for who puts an overlay on this mount.
-        let takes_backing_files = self.fs.has_disk_cache()
+        let takes_backing_files = self.fs.passthrough().is_of_use()
             && config.add_capabilities(InitFlags::FUSE_PASSTHROUGH).is_ok()
             && config.set_max_stack_depth(1).is_ok();
-        self.fs.allow_backing_files(takes_backing_files);
+        self.fs.passthrough().allow(takes_backing_files);
         for flag in FEATURES.into_iter().map(|feature| feature.flag).chain(locks) {
             // An older kernel does without.
             let _ = config.add_capabilities(flag);
@@ -971,12 +971,12 @@ fn backing_id<'a>(
         Err(error) => {
             // Only root may tell of any, and the disk may itself be one that is stacked on another.
             log::info!("files in the cache are read by this process, because the kernel takes none: {error}");
-            fs.allow_backing_files(false);
+            fs.passthrough().allow(false);
             None
         }
     };
     let id = backing?.registration(register)?.downcast_ref()?;
-    fs.note_passthrough_open();
+    fs.passthrough().note_open();
     Some(id)
 }
 
@@ -1109,7 +1109,7 @@ fn file_type(kind: Kind) -> FileType {
 }
 
 fn shown_attr(fs: &FileSystem, attr: &Attr) -> FileAttr {
-    file_attr(attr, attr.kind != Kind::File || fs.is_open_for_writing(attr.ino))
+    file_attr(attr, attr.kind != Kind::File || fs.attributes().is_open_for_writing(attr.ino))
 }
 
 fn file_attr(attr: &Attr, is_written: bool) -> FileAttr {

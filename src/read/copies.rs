@@ -6,7 +6,7 @@
 use std::io;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::time::timeout;
 
@@ -25,31 +25,6 @@ const SETTLE_PATIENCE: Duration = Duration::from_millis(500);
 
 /// Of smaller files nobody waits for that, in bytes: it saves less.
 const WAITED_FOR_BYTES_MIN: u64 = 1 << 20;
-
-/// The share of the time of a fetch that it may spend waiting for the disk: a sixteenth. Reads are slower by as much where the
-/// network is faster than the disk, and files that are read whole are whole in the cache as long as it is not faster by more.
-const WAITING_SHARE: u32 = 16;
-
-/// How long a fetch has waited for the disk, of which it waits for a share of its time alone.
-pub(super) struct Patience {
-    began: Instant,
-    waited: Duration,
-}
-
-impl Patience {
-    pub(super) fn new() -> Patience {
-        Patience { began: Instant::now(), waited: Duration::ZERO }
-    }
-
-    /// Waits until so much more can be kept, if that is soon.
-    pub(super) async fn until_room(&mut self, readers: &Readers, bytes: u64) {
-        let Some(Copies { cache, .. }) = &readers.copies else { return };
-        let began = Instant::now();
-        let left = ((began - self.began) / WAITING_SHARE).saturating_sub(self.waited);
-        cache.until_room(bytes, left).await;
-        self.waited += began.elapsed();
-    }
-}
 
 /// The cache of a mount, and the bucket whose objects are kept in it.
 #[derive(Clone, Debug)]
@@ -99,6 +74,33 @@ impl CopyPlace {
         }
     }
 
+    /// Reads by a copy from now on, or by none.
+    fn take(&self, copy: Option<Arc<Entry>>) {
+        *self.lock() = OpenCopy::Opened(copy);
+    }
+
+    /// What the disk does, if it does it before long. Otherwise it is not asked any more.
+    async fn wait_for_disk<T: Send + 'static>(
+        &self,
+        readers: &Readers,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Option<T> {
+        let done = timeout(DISK_PATIENCE, readers.runtime.spawn_blocking(work)).await;
+        if done.is_err() {
+            self.take(None);
+            if let Some(Copies { cache, .. }) = &readers.copies {
+                cache.switch_off(&io::Error::new(io::ErrorKind::TimedOut, "the disk does not answer"));
+            }
+        }
+        done.ok()?.ok()
+    }
+
+    fn cannot_read<T>(&self, copy: &Entry, error: &io::Error) -> Option<T> {
+        log::warn!("the copy of {} in the cache cannot be read: {error}", copy.identity().key);
+        self.take(None);
+        None
+    }
+
     fn lock(&self) -> MutexGuard<'_, OpenCopy> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -114,8 +116,12 @@ impl Object {
         let of = self.identity(origin);
         let identity = of.clone();
         let (cache, algorithm) = (cache.clone(), self.readers.store.limits().checksum);
-        let entry = self.wait_for_disk(move || cache.entry(&identity, algorithm)).await.flatten();
-        self.take_copy(&of, entry.clone());
+        let entry =
+            self.copy_place.wait_for_disk(&self.readers, move || cache.entry(&identity, algorithm)).await.flatten();
+        // It may have become another version while the disk was waited for.
+        if self.identity(origin) == of {
+            self.copy_place.take(entry.clone());
+        }
         entry
     }
 
@@ -124,31 +130,6 @@ impl Object {
         let stored = self.stored();
         let (key, Version { etag, size, .. }) = (stored.key.as_str().to_owned(), stored.version);
         Identity { origin: origin.to_owned(), key, etag, size }
-    }
-
-    /// Reads by a copy from now on.
-    fn take_copy(&self, of: &Identity, entry: Option<Arc<Entry>>) {
-        let now = self.stored();
-        // It may have become another version while the disk was waited for.
-        if now.key.as_str() == of.key && now.version.etag == of.etag {
-            *self.copy_place.lock() = OpenCopy::Opened(entry);
-        }
-    }
-
-    /// What the disk does, if it does it before long. Otherwise it is not asked any more.
-    async fn wait_for_disk<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
-        let done = timeout(DISK_PATIENCE, self.readers.runtime.spawn_blocking(work)).await;
-        if done.is_err() {
-            self.give_up(&io::Error::new(io::ErrorKind::TimedOut, "the disk does not answer"));
-        }
-        done.ok()?.ok()
-    }
-
-    fn give_up(&self, error: &io::Error) {
-        *self.copy_place.lock() = OpenCopy::Opened(None);
-        if let Some(Copies { cache, .. }) = &self.readers.copies {
-            cache.switch_off(error);
-        }
     }
 
     /// The bytes of `range`, if a whole copy has them and nothing is to be found out about them.
@@ -165,7 +146,7 @@ impl Object {
             Ok(Look::Bytes(bytes)) => Some(bytes),
             Ok(Look::Waits) => self.read_copy(&entry, range).await,
             Ok(Look::Absent) => None,
-            Err(error) => self.cannot_read(&error),
+            Err(error) => self.copy_place.cannot_read(&entry, &error),
         };
         let bytes = bytes.filter(|_| entry.epoch() == epoch);
         self.readers.note_look(bytes.as_ref().map(|bytes| bytes.len() as u64));
@@ -180,7 +161,7 @@ impl Object {
         if !copy.is_whole() && size >= WAITED_FOR_BYTES_MIN {
             // What was read just now may be about to be written.
             let (cache, copy) = (self.readers.copies.as_ref()?.cache.clone(), copy.clone());
-            self.wait_for_disk(move || cache.settle_copy(&copy, SETTLE_PATIENCE)).await?;
+            self.copy_place.wait_for_disk(&self.readers, move || cache.settle_copy(&copy, SETTLE_PATIENCE)).await?;
         }
         let is_comparable = !copy.is_verified() && self.version().checksum.is_some();
         if !copy.is_whole() || is_comparable || size == 0 {
@@ -203,8 +184,11 @@ impl Object {
         let of = self.identity(origin);
         let identity = of.clone();
         let (cache, algorithm) = (cache.clone(), self.readers.store.limits().checksum);
-        let entry = self.wait_for_disk(move || cache.find(&identity, algorithm)).await.flatten()?;
-        self.take_copy(&of, Some(entry.clone()));
+        let entry =
+            self.copy_place.wait_for_disk(&self.readers, move || cache.find(&identity, algorithm)).await.flatten()?;
+        if self.identity(origin) == of {
+            self.copy_place.take(Some(entry.clone()));
+        }
         Some(entry)
     }
 
@@ -216,7 +200,7 @@ impl Object {
             cache.settle(DISK_PATIENCE / 2);
             entry.map_or(0, |entry| entry.copied_bytes())
         };
-        self.wait_for_disk(count).await
+        self.copy_place.wait_for_disk(&self.readers, count).await
     }
 
     /// The copy, if somebody has opened it.
@@ -226,15 +210,9 @@ impl Object {
 
     /// The bytes of `range`, if any copy has them, from the disk.
     pub(super) async fn read_copy(&self, entry: &Arc<Entry>, range: Range<u64>) -> Option<Vec<u8>> {
-        let entry = entry.clone();
-        let read = self.wait_for_disk(move || entry.read(range)).await?;
-        read.unwrap_or_else(|error| self.cannot_read(&error))
-    }
-
-    fn cannot_read<T>(&self, error: &io::Error) -> Option<T> {
-        log::warn!("the copy of {} in the cache cannot be read: {error}", self.stored().key.as_str());
-        *self.copy_place.lock() = OpenCopy::Opened(None);
-        None
+        let copy = entry.clone();
+        let read = self.copy_place.wait_for_disk(&self.readers, move || copy.read(range)).await?;
+        read.unwrap_or_else(|error| self.copy_place.cannot_read(entry, &error))
     }
 
     /// Forgets what is on the disk of this version: something of all that came is not the object's.

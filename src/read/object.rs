@@ -14,13 +14,13 @@ use std::time::{Duration, Instant};
 use futures_util::StreamExt;
 
 use super::blocks::{BlockKey, Filled, Slot};
-use super::copies::{CopyPlace, Patience};
+use super::copies::CopyPlace;
 use super::grain::RANDOM_BLOCK_BYTES;
 use super::layout::Layout;
 use super::readers::Readers;
 use super::verifier::{Stretch, Verdict, Verifier};
 use super::{FETCH_BYTES_MAX, LARGE_BYTES};
-use crate::cache::Entry;
+use crate::cache::{Entry, Patience};
 use crate::memory::Block;
 use crate::object::{ByteRange, Checksum, ChecksumAlgorithm, ChecksumHasher, ETag, ObjectKey, StoredObject, Version};
 use crate::store::{GetRequest, Op, Reading, StoreError, StoreErrorKind};
@@ -386,7 +386,7 @@ impl Object {
             }
             let _announced = copy.as_ref().and_then(|_| self.readers.announce());
             if let (Some(slot), Some(copy)) = (self.end_block(block_bytes, start, sums, wanted)?, &copy) {
-                patience.until_room(&self.readers, len as u64).await;
+                self.readers.until_room(len as u64, &mut patience).await;
                 self.keep_copy(copy, start, &slot);
             }
         }

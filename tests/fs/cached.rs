@@ -9,7 +9,7 @@ use cosmount::store::Op;
 use cosmount::store::testing::Fault;
 use tempfile::TempDir;
 
-use crate::bed::{Bed, Choices, KIB, MIB, READ, assert_same, bytes};
+use crate::bed::{Bed, Choices, KIB, MIB, READ, WRITE, assert_same, bytes};
 
 fn choices(home: &TempDir) -> Choices {
     Choices {
@@ -126,7 +126,6 @@ async fn what_was_put_whole_is_read_without_a_request() {
     for (index, len) in [1, 5000, 300 * KIB + 3].into_iter().enumerate() {
         let (name, content) = (format!("f{index}"), bytes(index as u64, len));
         first.put(&name, &content).await.unwrap();
-        settle(&first);
         for bed in [&first, &second] {
             assert_same(&bed.read(&name).await.unwrap(), &content);
         }
@@ -136,6 +135,52 @@ async fn what_was_put_whole_is_read_without_a_request() {
         first.clock.advance(Duration::from_secs(60));
         assert_same(&first.read(&name).await.unwrap(), &bytes(9, len));
         before = reads(&first);
+    }
+}
+
+#[tokio::test]
+async fn what_was_uploaded_in_parts_is_read_without_a_request() {
+    for len in [5 * MIB, 9 * MIB + 5001, 20 * MIB] {
+        let home = tempfile::tempdir().unwrap();
+        let (first, second) = two_mounts(&home);
+        let content = bytes(len as u64, len);
+        // At once, before anybody has written it to the disk.
+        first.put("a", &content).await.unwrap();
+        assert_same(&first.read("a").await.unwrap(), &content);
+        assert_same(&second.read("a").await.unwrap(), &content);
+        assert_eq!(reads(&first), 0, "{len}");
+        // An edit is copied on the service where it changed nothing, and is read right.
+        let file = first.open("a", WRITE).await.unwrap();
+        file.write(len / 2, b"edited").await.unwrap();
+        file.close().await.unwrap();
+        let mut edited = content;
+        edited[len / 2..len / 2 + 6].copy_from_slice(b"edited");
+        for bed in [&first, &second] {
+            bed.advance(60_000);
+            assert_same(&bed.read("a").await.unwrap(), &edited);
+        }
+        settle(&first);
+        assert_same(&second.read("a").await.unwrap(), &edited);
+    }
+}
+
+#[tokio::test]
+async fn parts_that_are_sent_anew_are_kept_as_they_are_last() {
+    let home = tempfile::tempdir().unwrap();
+    let (first, second) = two_mounts(&home);
+    let (len, mut content) = (12 * MIB, bytes(1, 12 * MIB));
+    let file = first.create("a").await;
+    for start in (0..len).step_by(MIB) {
+        file.write(start, &content[start..start + MIB]).await.unwrap();
+    }
+    for start in [MIB / 2, 7 * MIB + 5, 0] {
+        file.write(start, &[7; 100_000]).await.unwrap();
+        content[start..start + 100_000].fill(7);
+    }
+    file.close().await.unwrap();
+    settle(&first);
+    for bed in [&first, &second] {
+        assert_same(&bed.read("a").await.unwrap(), &content);
     }
 }
 
@@ -152,35 +197,26 @@ async fn a_new_version_is_not_read_from_the_copy_of_the_old_one() {
 
 #[tokio::test]
 async fn the_rest_of_a_file_is_fetched_where_so_much_was_read() {
-    let home = tempfile::tempdir().unwrap();
-    let first = Bed::with(Choices { fill_percent: 50, ..choices(&home) });
-    let content = bytes(1, 12 * MIB);
-    first.bucket.insert("a", content.clone());
-    let read_some = async |from: usize| {
-        let file = first.open("a", READ).await.unwrap();
-        for at in (from..12 * MIB).step_by(2 * MIB) {
-            file.read(at, MIB).await.unwrap();
+    for (percent, is_filled) in [(1, true), (101, false)] {
+        let home = tempfile::tempdir().unwrap();
+        let bed = Bed::with(Choices { fill_percent: percent, ..choices(&home) });
+        let content = bytes(1, 12 * MIB);
+        bed.bucket.insert("a", content.clone());
+        let file = bed.open("a", READ).await.unwrap();
+        for at in [5, 9, 2, 11, 7, 1, 10, 3, 8, 0] {
+            file.read(at * MIB + 4096, 4096).await.unwrap();
         }
         file.close().await.unwrap();
-    };
-    let mut file = first.open("a", READ).await.unwrap();
-    file.read(5 * MIB, 4096).await.unwrap();
-    file.close().await.unwrap();
-    let copied = async || first.stat("a").await.map(|attr| attr.ino);
-    let ino = copied().await.unwrap();
-    let cached = async || first.fs.attributes().getxattr(ino, "user.cosmount.cached").await.unwrap();
-    assert_ne!(cached().await, format!("{0}/{0}", 12 * MIB).into_bytes(), "one page is not enough");
-    read_some(0).await;
-    file = first.open("a", READ).await.unwrap();
-    let all = format!("{0}/{0}", 12 * MIB).into_bytes();
-    for _ in 0..600 {
-        if cached().await == all {
-            break;
+        let ino = bed.stat("a").await.unwrap().ino;
+        let cached = async || bed.fs.attributes().getxattr(ino, "user.cosmount.cached").await.unwrap();
+        let all = format!("{0}/{0}", 12 * MIB).into_bytes();
+        let until = std::time::Instant::now() + Duration::from_secs(if is_filled { 60 } else { 1 });
+        while cached().await != all && std::time::Instant::now() < until {
+            tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        tokio::time::sleep(Duration::from_millis(50)).await;
+        assert_eq!(cached().await == all, is_filled, "{percent}");
+        let before = reads(&bed);
+        assert_same(&bed.read("a").await.unwrap(), &content);
+        assert_eq!(reads(&bed) == before, is_filled, "{percent}");
     }
-    assert_eq!(cached().await, all);
-    let before = reads(&first);
-    assert_same(&file.read(0, 12 * MIB).await.unwrap(), &content);
-    assert_eq!(reads(&first), before);
 }

@@ -57,8 +57,8 @@ fn the_kernel_reads_a_whole_copy_by_itself() {
     bed.python("import mmap; f = open('big', 'rb'); m = mmap.mmap(f.fileno(), 0, prot=mmap.PROT_READ); assert m[:] == f.read()");
     let output = bed.cli().args(["status", "--json"]).arg(bed.at("")).output().unwrap();
     let status: Value = serde_json::from_slice(&output.stdout).unwrap();
-    // Those of the first read of it.
-    assert!(status["calls"]["read"]["count"].as_u64().unwrap() < 100, "{status}");
+    // Those of a first read, if what was written was not kept at once.
+    assert!(status["calls"]["read"]["count"].as_u64().unwrap_or(0) < 100, "{status}");
     assert_eq!(bed.since(mark).count("GetObject"), 0);
 }
 

@@ -118,6 +118,11 @@ impl Attributes {
         published.and(self.publisher.let_go(ino, &writing).await)
     }
 
+    /// Whether somebody has a file open for writing.
+    pub fn is_open_for_writing(&self, ino: Ino) -> bool {
+        self.files.is_open_for_writing(ino)
+    }
+
     /// The attributes of an inode as they are or will be, all of them.
     pub(crate) async fn attributes_of(&self, ino: Ino) -> Result<ObjectAttributes, FsError> {
         if self.names.tree().directory(ino).is_some() {

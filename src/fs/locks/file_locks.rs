@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::{LOOK_EVERY, LockFamily, LockInTheWay, LockRequest, Locks, Waiting};
 use crate::fs::context::{Context, FsError, HandleId};
-use crate::fs::names::{EntryKind, Ino, Names, ObjectStat};
+use crate::fs::names::{EntryKind, Ino, Names, ObjectStat, renew};
 use crate::fs::open::{Publisher, is_open_for_writing, open_inode};
 use crate::object::{ObjectHead, ObjectKey};
 use crate::read::Object;
@@ -125,7 +125,7 @@ impl FileLocks {
         {
             // Who has it open goes on with what he has, and may not take that for what is there.
             drop(file);
-            tree.renew(ino, self.context.clock.now());
+            renew(&mut tree, ino, self.context.clock.now());
             return Err(FsError::Stale);
         }
         let is_same = |object: &Arc<Object>| object.version().etag == version.etag;

@@ -52,7 +52,7 @@ pub(super) use heads::METADATA_ATTEMPTS;
 pub(super) use listed::DirEntryPlus;
 pub(super) use open_state::{OpenState, Unpublished};
 pub(super) use reading_directories::Directories;
-pub(super) use tree::{Tree, forget_listings_to, is_at_or_below, path_of};
+pub(super) use tree::{Tree, forget_listings_to, is_at_or_below, path_of, renew};
 
 use answers::{Asked, Listing};
 use attributes::{LINK_BYTES_MAX, MODE_STICKY, device_of, new_attributes};

@@ -47,6 +47,16 @@ pub(crate) fn path_of(tree: &Tree, ino: Ino) -> Option<String> {
     Some(format!("{}{name}", tree.directory_path(parent)?))
 }
 
+/// From now on the name of a file is that of another inode, which is the same version. Whoever has the old one open goes on with
+/// that, as if it had been replaced.
+pub(crate) fn renew(tree: &mut Tree, ino: Ino, now: SystemTime) {
+    let Some((parent, name)) = tree.place(ino) else { return };
+    let Some(entry) = tree.entry_of(ino).cloned() else { return };
+    let entry = Entry { ino: tree.new_ino(), ..entry };
+    let replaced = tree.inodes.insert_entry(parent, name, entry);
+    tree.lose_name(replaced, now);
+}
+
 /// Something has come to lie at a path, of which no listing of a directory above it has told.
 pub(crate) fn forget_listings_to(tree: &mut Tree, path: &str) {
     let mut at = ROOT;
@@ -337,16 +347,6 @@ impl Tree {
                 self.inodes.count_in(parent, false);
             }
         }
-    }
-
-    /// From now on the name of a file is that of another inode, which is the same version. Whoever has the old one open goes on
-    /// with that, as if it had been replaced.
-    pub(crate) fn renew(&mut self, ino: Ino, now: SystemTime) {
-        let Some((parent, name)) = self.place(ino) else { return };
-        let Some(entry) = self.entry_of(ino).cloned() else { return };
-        let entry = Entry { ino: self.new_ino(), ..entry };
-        let replaced = self.inodes.insert_entry(parent, name, entry);
-        self.lose_name(replaced, now);
     }
 
     /// Whether an inode has lost its name.

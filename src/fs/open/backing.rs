@@ -22,25 +22,56 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use rustix::fs::FallocateFlags;
 use tokio::sync::OwnedMutexGuard;
 
-use super::{FileHandle, Files, Publisher, open_inode, writing_of};
-use crate::cache::{Entry, GRAIN_BYTES};
-use crate::fs::context::{Context, FsError};
-use crate::fs::names::Ino;
+use crate::cache::{DiskCache, Entry, GRAIN_BYTES};
 use crate::object::{Checksum, ChecksumAlgorithm};
 use crate::read::{Object, ReadBytes};
 
 /// What is compared at once, in bytes.
-const COMPARE_BYTES: u64 = 1 << 20;
+pub(super) const COMPARE_BYTES: u64 = 1 << 20;
 
 /// The longest file whose changes a backing file follows, in bytes: what is known of its grains takes a 512th of that in memory.
 const FOLLOWED_BYTES_MAX: u64 = 64 << 30;
+
+/// Whether the kernel is told to read files by itself, and how often it was.
+#[derive(Debug)]
+pub struct Passthrough {
+    cache: Option<Arc<DiskCache>>,
+    is_allowed: AtomicBool,
+}
+
+impl Passthrough {
+    pub(crate) fn new(cache: Option<Arc<DiskCache>>) -> Passthrough {
+        Passthrough { cache, is_allowed: AtomicBool::new(false) }
+    }
+
+    /// Whether there is anything that the kernel could read.
+    pub fn is_of_use(&self) -> bool {
+        self.cache.is_some()
+    }
+
+    /// Says whether the kernel takes backing files: whether opening a file may tell of one.
+    pub fn allow(&self, is_allowed: bool) {
+        self.is_allowed.store(is_allowed, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_allowed(&self) -> bool {
+        self.is_allowed.load(Ordering::Relaxed)
+    }
+
+    /// The kernel reads a file by itself that was opened just now.
+    pub fn note_open(&self) {
+        if let Some(cache) = &self.cache {
+            cache.note_passthrough_open();
+        }
+    }
+}
 
 /// By what the kernel knows a backing file. Whoever speaks to the kernel knows what it is.
 type Registration = Box<dyn Any + Send + Sync>;
 
 /// The backing file of an inode.
 pub struct BackingFile {
-    copy: Arc<Entry>,
+    pub(super) copy: Arc<Entry>,
     /// Whose bytes it has, where nobody writes. Std mutex, 8 in the order of locks: copies only.
     object: Mutex<Arc<Object>>,
     /// `None` in it where the kernel takes no backing files.
@@ -142,7 +173,7 @@ impl BackingFile {
     }
 
     /// Takes it out of the cache, to be changed. Returns whether it could.
-    async fn detach(self: &Arc<BackingFile>) -> bool {
+    pub(super) async fn detach(self: &Arc<BackingFile>) -> bool {
         let mut written = self.written.clone().lock_owned().await;
         if written.is_some() || self.is_outdated() {
             return true;
@@ -171,17 +202,17 @@ impl BackingFile {
     }
 
     /// The turn to change it, if nobody has that; `None` where it is not changed.
-    fn try_turn(self: &Arc<BackingFile>) -> Option<Turn> {
+    pub(super) fn try_turn(self: &Arc<BackingFile>) -> Option<Turn> {
         let written = self.written.clone().try_lock_owned().ok()?;
         Some(Turn { backing: self.clone(), written })
     }
 
-    async fn turn(self: &Arc<BackingFile>) -> Turn {
+    pub(super) async fn turn(self: &Arc<BackingFile>) -> Turn {
         Turn { backing: self.clone(), written: self.written.clone().lock_owned().await }
     }
 
     /// Up to `len` bytes from `offset`.
-    async fn read(self: &Arc<BackingFile>, offset: u64, len: usize) -> io::Result<ReadBytes> {
+    pub(super) async fn read(self: &Arc<BackingFile>, offset: u64, len: usize) -> io::Result<ReadBytes> {
         let backing = self.clone();
         let read = tokio::task::spawn_blocking(move || {
             let size = backing.file().metadata()?.len();
@@ -237,7 +268,7 @@ impl Turn {
     }
 
     /// Ranges that programs have changed by mappings of the file, which nobody is told of, with their bytes.
-    fn stores(mut self) -> io::Result<(Turn, Vec<Range<u64>>)> {
+    pub(super) fn stores(mut self) -> io::Result<(Turn, Vec<Range<u64>>)> {
         let file = self.backing.copy.file().try_clone()?;
         let Some(written) = self.written.as_mut() else { return Ok((self, Vec::new())) };
         written.note_stores(&file)?;
@@ -336,114 +367,6 @@ impl Written {
 fn changed_at(file: &File) -> io::Result<(i64, i64)> {
     let metadata = file.metadata()?;
     Ok((metadata.mtime(), metadata.mtime_nsec()))
-}
-
-impl Files {
-    /// From now on the kernel may be told to read files itself.
-    pub(crate) fn allow_backing_files(&self, is_allowed: bool) {
-        self.allows_backing_files.store(is_allowed, Ordering::Relaxed);
-    }
-
-    pub(crate) fn note_passthrough_open(&self) {
-        if let Some(copies) = self.context.readers.copies() {
-            copies.cache.note_passthrough_open();
-        }
-    }
-
-    /// What the kernel could read by itself of a version that somebody is about to open, if nothing is open of the file.
-    pub(crate) async fn backing_for(&self, ino: Ino, object: &Arc<Object>) -> Option<Arc<BackingFile>> {
-        // What is to be seen anew after a lock cannot be by a reader who does not ask.
-        let has_company = || self.context.others.as_ref().is_some_and(|others| others.are_there());
-        if !self.allows_backing_files.load(Ordering::Relaxed) || has_company() {
-            return None;
-        }
-        let is_open = open_inode(&self.names.tree(), ino).is_some_and(|inode| !inode.lock().is_closed());
-        if is_open {
-            return None;
-        }
-        let copy = object.copy_for_kernel().await?;
-        Some(BackingFile::new(copy, object.clone()))
-    }
-
-    /// Somebody who may change a file has opened it, or holds it otherwise: what the kernel reads of it is that of this mount alone
-    /// from now on. Returns whether it is; otherwise the caller lets the file go and [leaves](Files::leave_inode) it.
-    pub(crate) async fn own_backing_file(&self, ino: Ino) -> bool {
-        let backing = open_inode(&self.names.tree(), ino).and_then(|inode| inode.lock().backing());
-        match backing {
-            Some(backing) => backing.detach().await,
-            None => true,
-        }
-    }
-
-    /// A file stays what it is for those who have it open, and its name is another inode from now on. Returns what makes the kernel
-    /// look for that.
-    pub(crate) async fn leave_inode(&self, ino: Ino) -> FsError {
-        let waiting = writing_of(&self.names.tree(), ino);
-        if let Some(waiting) = waiting
-            && let Err(error) = self.publisher.publish_waiting(ino, &waiting).await
-        {
-            return error;
-        }
-        self.names.tree().renew(ino, self.context.clock.now());
-        FsError::Stale
-    }
-
-    /// The bytes of a file whose backing file has what is being written.
-    pub(crate) async fn read_backing(&self, handle: &FileHandle, offset: u64, len: usize) -> Option<ReadBytes> {
-        let backing = handle.inode.lock().written_backing()?;
-        let read = backing.read(offset, len).await;
-        read.inspect_err(|error| log::debug!("the backing file of {:?} cannot be read: {error}", handle.ino)).ok()
-    }
-
-    /// The turn to change a file, if it is to be waited for: `Err`.
-    pub(crate) fn try_turn(&self, handle: &FileHandle) -> Result<Option<Turn>, ()> {
-        let Some(backing) = handle.inode.lock().written_backing() else { return Ok(None) };
-        backing.try_turn().map(Some).ok_or(())
-    }
-
-    /// The turn to change a file that is open.
-    pub(crate) async fn turn_of(&self, ino: Ino) -> Option<Turn> {
-        let backing = open_inode(&self.names.tree(), ino)?.lock().written_backing()?;
-        Some(backing.turn().await)
-    }
-}
-
-impl Publisher {
-    /// What a program may have stored in a mapping of a file by this handle, of which nobody is told, is written to it.
-    pub(crate) async fn take_stores(&self, handle: &FileHandle) -> Result<(), FsError> {
-        if !handle.mode.reads {
-            return Ok(());
-        }
-        let backing = handle.inode.lock().written_backing();
-        let Some((backing, writing)) = backing.zip(handle.writing.as_ref()) else { return Ok(()) };
-        let turn = backing.turn().await;
-        let found = self.context.runtime.spawn_blocking(move || turn.stores()).await;
-        let (_turn, stores) = match found {
-            Ok(Ok(found)) => found,
-            Ok(Err(error)) => return Err(lost(&self.context, &backing, &error)),
-            Err(_) => {
-                return Err(lost(&self.context, &backing, &io::Error::other("the thread that compares has panicked")));
-            }
-        };
-        for range in stores {
-            let mut start = range.start;
-            while start < range.end {
-                let len = COMPARE_BYTES.min(range.end - start) as usize;
-                let bytes = backing.read(start, len).await.map_err(|error| lost(&self.context, &backing, &error))?;
-                writing.file.write(start, bytes.as_ref(), &AtomicUsize::new(0)).await?;
-                writing.note_change();
-                start += len as u64;
-            }
-        }
-        Ok(())
-    }
-}
-
-/// What was stored cannot be had.
-fn lost(context: &Context, backing: &BackingFile, error: &io::Error) -> FsError {
-    use crate::store::{StoreError, StoreErrorKind};
-    let message = format!("what was stored in a mapping of it cannot be read from this machine's disk: {error}");
-    context.lost(StoreError::new(StoreErrorKind::Internal, None, &*backing.copy.identity().key, message))
 }
 
 impl fmt::Debug for BackingFile {

@@ -1,12 +1,14 @@
 //! Open files: opening, reading and writing. What publishes them is in `closing`.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 
-use super::{BackingFile, FileHandle, OpenMode, Publisher, Writing, inode_of, lock_inode, open_inode, writing_of};
+use super::{
+    BackingFile, FileHandle, OpenMode, Passthrough, Publisher, Writing, inode_of, lock_inode, open_inode, writing_of,
+};
 use crate::fs::context::{Context, CreateFlags, FsError, HandleId, Owner};
 use crate::fs::names::{
-    Attr, Claim, Entry, EntryKind, FileName, Ino, Kind, METADATA_ATTEMPTS, Names, ObjectStat, Tree, of_file,
+    Attr, Claim, Entry, EntryKind, FileName, Ino, Kind, METADATA_ATTEMPTS, Names, ObjectStat, Tree, of_file, renew,
 };
 use crate::fs::traffic::Traffic;
 use crate::object::{ETag, StoredObject};
@@ -39,8 +41,7 @@ pub(crate) struct Files {
     pub(crate) names: Arc<Names>,
     pub(crate) traffic: Arc<Traffic>,
     pub(crate) publisher: Arc<Publisher>,
-    /// The kernel may be told to read files itself.
-    pub(super) allows_backing_files: AtomicBool,
+    pub(crate) passthrough: Passthrough,
 }
 
 impl Files {
@@ -50,7 +51,8 @@ impl Files {
         traffic: Arc<Traffic>,
         publisher: Arc<Publisher>,
     ) -> Arc<Files> {
-        Arc::new(Files { context, names, traffic, publisher, allows_backing_files: AtomicBool::new(false) })
+        let passthrough = Passthrough::new(context.readers.copies().map(|copies| copies.cache.clone()));
+        Arc::new(Files { context, names, traffic, publisher, passthrough })
     }
 
     /// Makes a new file and opens it; one that somebody else has made meanwhile is opened, unless it must be new. The kernel
@@ -176,7 +178,7 @@ impl Files {
         {
             // Others have replaced it since the kernel was told of this inode.
             drop(file);
-            tree.renew(ino, self.context.clock.now());
+            renew(&mut tree, ino, self.context.clock.now());
             return Err(FsError::Stale);
         }
         let is_outdated = backing.as_ref().is_some_and(|backing| backing.is_outdated());

@@ -8,12 +8,13 @@ pub(super) mod handles;
 pub(super) mod holding;
 pub(super) mod inode;
 pub(super) mod linked;
+pub(super) mod passing;
 pub(super) mod publisher;
 pub(super) mod ranges;
 pub(super) mod reading;
 pub(super) mod writing;
 
-pub use backing::BackingFile;
+pub use backing::{BackingFile, Passthrough};
 pub use closing::Holder;
 pub use files::Opened;
 pub use handles::OpenMode;

@@ -1,0 +1,108 @@
+//! Which files the kernel reads by itself, and what their handles do for that.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+
+use super::backing::{BackingFile, COMPARE_BYTES, Turn};
+use super::{FileHandle, Files, Publisher, open_inode, writing_of};
+use crate::fs::context::{Context, FsError};
+use crate::fs::names::{Ino, renew};
+use crate::read::{Object, ReadBytes};
+use crate::store::{StoreError, StoreErrorKind};
+
+impl Files {
+    /// What the kernel could read by itself of a version that somebody is about to open, if nothing is open of the file.
+    pub(crate) async fn backing_for(&self, ino: Ino, object: &Arc<Object>) -> Option<Arc<BackingFile>> {
+        // What is to be seen anew after a lock cannot be by a reader who does not ask.
+        let has_company = || self.context.others.as_ref().is_some_and(|others| others.are_there());
+        if !self.passthrough.is_allowed() || has_company() {
+            return None;
+        }
+        let is_open = open_inode(&self.names.tree(), ino).is_some_and(|inode| !inode.lock().is_closed());
+        if is_open {
+            return None;
+        }
+        let copy = object.copy_for_kernel().await?;
+        Some(BackingFile::new(copy, object.clone()))
+    }
+
+    /// Somebody who may change a file has opened it, or holds it otherwise: what the kernel reads of it is that of this mount alone
+    /// from now on. Returns whether it is; otherwise the caller lets the file go and [leaves](Files::leave_inode) it.
+    pub(crate) async fn own_backing_file(&self, ino: Ino) -> bool {
+        let backing = open_inode(&self.names.tree(), ino).and_then(|inode| inode.lock().backing());
+        match backing {
+            Some(backing) => backing.detach().await,
+            None => true,
+        }
+    }
+
+    /// A file stays what it is for those who have it open, and its name is another inode from now on. Returns what makes the kernel
+    /// look for that.
+    pub(crate) async fn leave_inode(&self, ino: Ino) -> FsError {
+        let waiting = writing_of(&self.names.tree(), ino);
+        if let Some(waiting) = waiting
+            && let Err(error) = self.publisher.publish_waiting(ino, &waiting).await
+        {
+            return error;
+        }
+        renew(&mut self.names.tree(), ino, self.context.clock.now());
+        FsError::Stale
+    }
+
+    /// The bytes of a file whose backing file has what is being written.
+    pub(crate) async fn read_backing(&self, handle: &FileHandle, offset: u64, len: usize) -> Option<ReadBytes> {
+        let backing = handle.inode.lock().written_backing()?;
+        let read = backing.read(offset, len).await;
+        read.inspect_err(|error| log::debug!("the backing file of {:?} cannot be read: {error}", handle.ino)).ok()
+    }
+
+    /// The turn to change a file, if it is to be waited for: `Err`.
+    pub(crate) fn try_turn(&self, handle: &FileHandle) -> Result<Option<Turn>, ()> {
+        let Some(backing) = handle.inode.lock().written_backing() else { return Ok(None) };
+        backing.try_turn().map(Some).ok_or(())
+    }
+
+    /// The turn to change a file that is open.
+    pub(crate) async fn turn_of(&self, ino: Ino) -> Option<Turn> {
+        let backing = open_inode(&self.names.tree(), ino)?.lock().written_backing()?;
+        Some(backing.turn().await)
+    }
+}
+
+impl Publisher {
+    /// What a program may have stored in a mapping of a file by this handle, of which nobody is told, is written to it.
+    pub(crate) async fn take_stores(&self, handle: &FileHandle) -> Result<(), FsError> {
+        if !handle.mode.reads {
+            return Ok(());
+        }
+        let backing = handle.inode.lock().written_backing();
+        let Some((backing, writing)) = backing.zip(handle.writing.as_ref()) else { return Ok(()) };
+        let turn = backing.turn().await;
+        let found = self.context.runtime.spawn_blocking(move || turn.stores()).await;
+        let (_turn, stores) = match found {
+            Ok(Ok(found)) => found,
+            Ok(Err(error)) => return Err(lost(&self.context, &backing, &error)),
+            Err(_) => {
+                return Err(lost(&self.context, &backing, &io::Error::other("the thread that compares has panicked")));
+            }
+        };
+        for range in stores {
+            let mut start = range.start;
+            while start < range.end {
+                let len = COMPARE_BYTES.min(range.end - start) as usize;
+                let bytes = backing.read(start, len).await.map_err(|error| lost(&self.context, &backing, &error))?;
+                writing.file.write(start, bytes.as_ref(), &AtomicUsize::new(0)).await?;
+                writing.note_change();
+                start += len as u64;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What was stored cannot be had.
+fn lost(context: &Context, backing: &BackingFile, error: &io::Error) -> FsError {
+    let message = format!("what was stored in a mapping of it cannot be read from this machine's disk: {error}");
+    context.lost(StoreError::new(StoreErrorKind::Internal, None, &*backing.copy.identity().key, message))
+}
