@@ -1,6 +1,7 @@
 //! A file system over a bucket in memory, and files in it as a program sees them.
 
 use std::future::ready;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
@@ -9,8 +10,8 @@ use std::time::Duration;
 use cosmount::cache::{CacheOptions, DiskCache};
 use cosmount::clock::Clock;
 use cosmount::fs::{
-    Attr, AttrChange, FileName, FileSystem, FileSystemParts, FsError, FsOptions, HandleId, Holder, Inheritance, Ino,
-    OpenMode, Others, Owner as FileOwner, ROOT, Recovery, Special, WriteOutcome,
+    Attr, AttrChange, BackingFile, FileName, FileSystem, FileSystemParts, FsError, FsOptions, HandleId, Holder,
+    Inheritance, Ino, OpenMode, Opened, Others, Owner as FileOwner, ROOT, Recovery, Special, WriteOutcome,
 };
 use cosmount::journal::{Journal, Owner};
 use cosmount::memory::Memory;
@@ -54,6 +55,8 @@ pub(crate) struct Choices {
     pub(crate) state: Option<PathBuf>,
     /// Where its copies on disk are, if it keeps any.
     pub(crate) cache: Option<CacheOptions>,
+    /// Whether whole copies are read as the kernel reads them, by itself.
+    pub(crate) passes: bool,
     /// Of which share of a file the rest is fetched, too.
     pub(crate) fill_percent: u64,
 }
@@ -73,6 +76,7 @@ impl Default for Choices {
             others: None,
             state: None,
             cache: None,
+            passes: false,
             fill_percent: 101,
         }
     }
@@ -102,6 +106,8 @@ pub(crate) struct File {
     pub(crate) fs: Arc<FileSystem>,
     pub(crate) ino: Ino,
     pub(crate) handle: HandleId,
+    /// What the kernel would read in its place.
+    pub(crate) backing: Option<Arc<BackingFile>>,
 }
 
 impl Bed {
@@ -150,6 +156,7 @@ impl Bed {
                 keeps_writes: true,
             }),
         });
+        fs.passthrough().allow(choices.passes);
         Bed { bucket, faults, clock, memory, stats, fs, cache, choices }
     }
 
@@ -211,13 +218,15 @@ impl Bed {
         let (parent, name) = self.place(path).await?;
         let permissions = if mode.exclusive { 0o600 } else { 0o644 };
         let (attr, opened) = self.fs.create(parent, &name, permissions, ME, mode).await?;
-        Ok(File { fs: self.fs.clone(), ino: attr.ino, handle: opened.handle })
+        let backing = backing(&opened);
+        Ok(File { fs: self.fs.clone(), ino: attr.ino, handle: opened.handle, backing })
     }
 
     pub(crate) async fn open(&self, path: &str, mode: OpenMode) -> Result<File, FsError> {
         let ino = self.stat(path).await?.ino;
         let opened = self.fs.open(ino, mode).await?;
-        Ok(File { fs: self.fs.clone(), ino, handle: opened.handle })
+        let backing = backing(&opened);
+        Ok(File { fs: self.fs.clone(), ino, handle: opened.handle, backing })
     }
 
     /// Makes a file with content, as `cp` does.
@@ -350,6 +359,12 @@ impl Bed {
     }
 }
 
+/// What the kernel reads by itself of what was opened. Who may write is asked for by reads all the same.
+fn backing(opened: &Opened) -> Option<Arc<BackingFile>> {
+    let taken = opened.backing.clone().filter(|backing| backing.registration(|_| Some(Box::new(()))).is_some());
+    taken.filter(|_| !opened.is_direct)
+}
+
 impl File {
     /// Writes as the kernel's adapter does: what goes in at once, then the rest.
     pub(crate) async fn write(&self, offset: usize, data: &[u8]) -> Result<(), FsError> {
@@ -362,6 +377,12 @@ impl File {
     }
 
     pub(crate) async fn read(&self, offset: usize, len: usize) -> Result<Vec<u8>, FsError> {
+        if let Some(backing) = &self.backing {
+            let size = backing.file().metadata().unwrap().len() as usize;
+            let mut bytes = vec![0; len.min(size.saturating_sub(offset))];
+            backing.file().read_exact_at(&mut bytes, offset as u64).unwrap();
+            return Ok(bytes);
+        }
         self.fs.read(self.handle, offset as u64, len).await.map(|bytes| bytes.as_ref().to_vec())
     }
 

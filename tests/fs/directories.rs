@@ -276,9 +276,9 @@ async fn what_is_opened_or_made_in_a_directory_at_the_end_of_its_rename_comes_af
         let mut making = Box::pin(bed.fs.create(directory, &name, 0o644, ME, WRITE));
         assert!(poll!(&mut opening).is_pending() && poll!(&mut making).is_pending());
         looking.open();
-        let opened = File { fs: bed.fs.clone(), ino: file, handle: opening.await.unwrap().handle };
+        let opened = File { fs: bed.fs.clone(), ino: file, handle: opening.await.unwrap().handle, backing: None };
         let (attr, made) = making.await.unwrap();
-        let made = File { fs: bed.fs.clone(), ino: attr.ino, handle: made.handle };
+        let made = File { fs: bed.fs.clone(), ino: attr.ino, handle: made.handle, backing: None };
         opened.write(0, b"newer").await.unwrap();
         made.write(0, b"made").await.unwrap();
         opened.close().await.unwrap();
@@ -402,7 +402,7 @@ async fn who_came_too_late_to_make_a_file_in_a_directory_finds_one_that_is_kept_
     assert!(poll!(&mut unlinking).is_pending());
     let opened = bed.fs.called_by(1, bed.fs.open(ino, WRITE)).await.unwrap();
     unlinking.await.unwrap();
-    File { fs: bed.fs.clone(), ino, handle: opened.handle }.close().await.unwrap();
+    File { fs: bed.fs.clone(), ino, handle: opened.handle, backing: None }.close().await.unwrap();
     bed.assert_bucket(&[("e/", b"")]);
 }
 
@@ -432,7 +432,7 @@ async fn who_came_too_late_goes_before_those_who_wait_for_what_is_kept() {
     assert_eq!(began.elapsed(), Duration::ZERO, "it waits for nobody");
     renaming.await.unwrap();
     assert!(began.elapsed() < Duration::from_millis(100), "nothing is kept any longer than it is needed");
-    File { fs: bed.fs.clone(), ino: f, handle: opened.handle }.close().await.unwrap();
+    File { fs: bed.fs.clone(), ino: f, handle: opened.handle, backing: None }.close().await.unwrap();
 }
 
 /// The claim of what is made conflicts with the claims of who waits.

@@ -3,7 +3,9 @@
 //! Nothing may be refused, and files that lost their name live on for whoever has them open.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
+use cosmount::cache::CacheOptions;
 use cosmount::fs::{Allocation, FsError, OpenMode, SeekTo};
 use cosmount::object::Limits;
 use proptest::prelude::*;
@@ -107,13 +109,33 @@ struct Run {
     names: BTreeMap<usize, usize>,
     slots: [Option<(File, usize, OpenMode)>; SLOTS],
     seed: u64,
+    /// Somebody who reads a file as the kernel does, all the time, and which file that is.
+    held: Option<(File, usize)>,
 }
 
 impl Run {
-    fn new(memory_bytes: usize) -> Run {
-        let part_bytes = PART_BYTES as u64;
-        let bed = Bed::with(Choices { limits: LIMITS, memory_bytes, part_bytes, ..Choices::default() });
-        Run { bed, files: Vec::new(), names: BTreeMap::new(), slots: Default::default(), seed: 0 }
+    fn new(memory_bytes: usize, cache: Option<CacheOptions>) -> Run {
+        let (part_bytes, passes) = (PART_BYTES as u64, cache.is_some());
+        let bed = Bed::with(Choices { limits: LIMITS, memory_bytes, part_bytes, cache, passes, ..Choices::default() });
+        Run { bed, files: Vec::new(), names: BTreeMap::new(), slots: Default::default(), seed: 0, held: None }
+    }
+
+    /// Makes a file that is whole on the disk, and opens it for reading.
+    async fn hold_reader(&mut self) {
+        self.open(0, 0, REPLACE).await;
+        self.write(0, 256, 0, 100_000).await;
+        self.close(0, true).await;
+        self.bed.cache.as_ref().unwrap().settle(Duration::from_secs(30));
+        let file = self.bed.open(NAMES[0], READ).await.unwrap();
+        assert!(file.backing.is_some());
+        self.held = Some((file, self.names[&0]));
+    }
+
+    /// Whoever reads as the kernel does sees what was written at once.
+    async fn check_held(&mut self) {
+        if let Some((file, content)) = &self.held {
+            assert_same(&file.read(0, usize::MAX / 2).await.unwrap(), &self.files[*content].bytes);
+        }
     }
 
     fn data(&mut self, len: usize) -> Vec<u8> {
@@ -234,7 +256,17 @@ impl Run {
         }
         let copied = source_bytes[start..end].to_vec();
         let (from, to) = ((source.handle, start as u64), (target.handle, at as u64));
-        assert_eq!(self.bed.fs.copy_range(from, to, len as u64).await, Ok(copied.len() as u64));
+        match self.bed.fs.copy_range(from, to, len as u64).await {
+            // The kernel reads and writes then.
+            Err(FsError::NotSupported) if self.bed.cache.is_some() => {
+                if !mode.appends && !copied.is_empty() {
+                    target.write(at, &copied).await.unwrap();
+                } else if mode.appends {
+                    return;
+                }
+            }
+            result => assert_eq!(result, Ok(copied.len() as u64)),
+        }
         if !copied.is_empty() {
             let bytes = &mut self.files[*target_index].bytes;
             bytes.resize(bytes.len().max(at + copied.len()), 0);
@@ -337,6 +369,9 @@ impl Run {
     }
 
     async fn remount(&mut self) {
+        if let Some((file, _)) = self.held.take() {
+            file.close().await.unwrap();
+        }
         for slot in 0..SLOTS {
             self.close(slot, true).await;
         }
@@ -356,20 +391,39 @@ impl Run {
             assert_same(&self.bed.read(name).await.unwrap(), content);
         }
         self.bed.settle().await;
+        if let Some(cache) = &self.bed.cache {
+            cache.settle(Duration::from_secs(30));
+        }
         assert_eq!(self.bed.memory.used_bytes(), 0, "nothing is open");
     }
 }
 
 fn run(memory_bytes: usize, steps: &[Step]) {
+    run_with(memory_bytes, None, steps);
+}
+
+/// The same with copies on the disk, which are read as the kernel reads them by itself where they are whole.
+fn run_cached(memory_bytes: usize, steps: &[Step]) {
+    let home = tempfile::tempdir().unwrap();
+    let options = CacheOptions { directory: home.path().into(), bytes_max: 1 << 30, waiting_bytes_max: 8 << 20 };
+    run_with(memory_bytes, Some(options), steps);
+}
+
+fn run_with(memory_bytes: usize, cache: Option<CacheOptions>, steps: &[Step]) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    let is_cached = cache.is_some();
     let all = async {
-        let mut run = Run::new(memory_bytes);
+        let mut run = Run::new(memory_bytes, cache);
+        if is_cached {
+            run.hold_reader().await;
+        }
         for step in steps {
             run.step(step).await;
+            run.check_held().await;
         }
         run.remount().await;
     };
-    let in_time = async { tokio::time::timeout(std::time::Duration::from_secs(30), all).await };
+    let in_time = async { tokio::time::timeout(Duration::from_secs(30), all).await };
     runtime.block_on(in_time).expect("somebody waits for ever");
 }
 
@@ -387,6 +441,11 @@ proptest! {
     #[test]
     fn files_are_what_was_written_to_them(steps in prop::collection::vec(step(), 1..80)) {
         run(AMPLE, &steps);
+    }
+
+    #[test]
+    fn files_are_what_was_written_to_them_with_copies_on_the_disk(steps in prop::collection::vec(step(), 1..80)) {
+        run_cached(AMPLE, &steps);
     }
 
     #[test]

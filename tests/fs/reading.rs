@@ -345,7 +345,7 @@ async fn what_the_kernel_has_kept_of_a_damaged_look_is_not_taken_for_the_file() 
         assert!(looked.unwrap() != content[..kept], "the first bytes are handed out before the rest is there");
         file.close().await.unwrap();
         let opened = bed.fs.open(ino, READ).await.unwrap();
-        let file = File { fs: bed.fs.clone(), ino, handle: opened.handle };
+        let file = File { fs: bed.fs.clone(), ino, handle: opened.handle, backing: None };
         let rest = file.read(kept, len).await;
         assert!(!opened.keep_cache || rest == Err(FsError::Remote(StoreErrorKind::Corrupted)), "{len}, {kept}");
         file.close().await.unwrap();

@@ -344,7 +344,7 @@ async fn an_open_waits_for_the_rename_of_its_file() {
         let mut opening = Box::pin(bed.fs.open(ino, REPLACE));
         assert!(poll!(&mut opening).is_pending());
         gate.open();
-        let file = File { fs: bed.fs.clone(), ino, handle: opening.await.unwrap().handle };
+        let file = File { fs: bed.fs.clone(), ino, handle: opening.await.unwrap().handle, backing: None };
         file.write(0, b"new").await.unwrap();
         file.close().await.unwrap();
     };
@@ -440,7 +440,7 @@ async fn who_comes_too_late_for_a_name_does_not_come_too_late_twice() {
     let mut renaming = Box::pin(bed.rename("u", "f"));
     assert!(poll!(&mut renaming).is_pending(), "the name is kept for who is about to open it");
     let opened = bed.fs.called_by(1, bed.fs.open(ino, READ)).await.unwrap();
-    let file = File { fs: bed.fs.clone(), ino, handle: opened.handle };
+    let file = File { fs: bed.fs.clone(), ino, handle: opened.handle, backing: None };
     renaming.await.unwrap();
     assert_eq!(file.read_all().await.unwrap(), b"t");
     file.close().await.unwrap();

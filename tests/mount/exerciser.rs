@@ -5,11 +5,13 @@
 //! release must pass. `scripts/setup` installs the program.
 
 use std::fs::{self, File};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
 use crate::bed::{Bed, KIB, MIB, assert_same};
+use crate::passthrough::{opens, passes};
 
 const MOUNT: [&str; 4] = ["--part-size", "1MiB", "--memory", "32MiB"];
 /// What a run may take beside the time for its operations.
@@ -89,16 +91,36 @@ fn chosen(variable: &str, otherwise: u32) -> u32 {
 
 /// Runs the plan with every seed, each on a mount of its own, and looks at what is in the bucket afterwards.
 fn exercise(plan: Plan) {
+    exercise_with(plan, false);
+}
+
+/// The same with copies on the disk, or without. With them somebody has the file open all the time, for whom the kernel reads it by itself
+/// where it can.
+fn exercise_with(plan: Plan, is_cached: bool) {
     let operations = chosen("FSX_OPS", plan.operations);
     for seed in plan.seed..plan.seed + chosen("FSX_SEEDS", 1) {
         let time_max = DURATION_BESIDE_OPS + DURATION_PER_OP * operations;
         let mut bed = Bed::unmounted(&[]).lasting(time_max);
-        bed.mount(&MOUNT);
+        let cache = bed.local("cache");
+        let options = if is_cached { vec!["--cache", cache.to_str().unwrap()] } else { Vec::new() };
+        let options = [&MOUNT[..], &options].concat();
+        bed.mount(&options);
+        let reader = is_cached.then(|| {
+            fs::write(bed.at("f"), vec![7; plan.file_bytes_max]).unwrap();
+            let reader = File::open(bed.at("f")).unwrap();
+            assert!(!passes(&bed) || opens(&bed) > 0, "the kernel reads it by itself");
+            reader
+        });
         if let Err(report) = (Plan { operations, seed, ..plan }).run(&bed.at("f"), &bed.local("")) {
             panic!("{report}");
         }
         let left = fs::read(bed.at("f")).unwrap();
-        bed.remount_with(&MOUNT);
+        if let Some(mut reader) = reader {
+            let mut seen = Vec::new();
+            reader.read_to_end(&mut seen).unwrap();
+            assert_same(&seen, &left);
+        }
+        bed.remount_with(&options);
         assert_same(&fs::read(bed.at("f")).unwrap(), &left);
         assert_same(&bed.bucket().get("f"), &left);
         assert_eq!(bed.bucket().keys(), ["f"]);
@@ -112,6 +134,15 @@ const SMALL: Plan =
 #[test]
 fn the_exerciser_finds_no_difference_in_a_small_file() {
     exercise(SMALL);
+}
+
+#[test]
+fn the_exerciser_finds_no_difference_in_a_file_that_the_kernel_reads_by_itself() {
+    exercise_with(SMALL, true);
+    exercise_with(
+        Plan { file_bytes_max: 6 * MIB + 4321, operation_bytes_max: 300 * KIB, operations: 1500, ..SMALL },
+        true,
+    );
 }
 
 #[test]

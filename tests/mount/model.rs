@@ -28,6 +28,7 @@ use crate::bed::{Bed, Bucket, MIB};
 const MOUNT: [&str; 4] = ["--part-size", "1MiB", "--memory", "32MiB"];
 /// So many sequences take the mount of a debug build about 20 seconds.
 const CASES_ON_THE_MOUNT: u32 = 200;
+const CASES_WITH_COPIES: u32 = 100;
 const CASES_ON_A_DISK: u32 = 200;
 /// A mount serves so many sequences, so that one that hangs is ended by the bed's watchdog, however many there are.
 const CASES_PER_MOUNT: u32 = 100;
@@ -81,12 +82,23 @@ struct Mounted {
     bucket: Bucket,
     case: u32,
     patience: Duration,
+    options: Vec<String>,
 }
 
 impl Mounted {
     fn new(patience: Duration) -> Mounted {
-        let bed = Bed::with(&[], &MOUNT);
-        Mounted { bucket: bed.bucket(), bed, case: 0, patience }
+        Mounted::with(patience, false)
+    }
+
+    /// With copies on the disk, or without.
+    fn with(patience: Duration, is_cached: bool) -> Mounted {
+        let bed = Bed::unmounted(&[]);
+        let cache = ["--cache".to_owned(), bed.local("cache").to_str().unwrap().to_owned()];
+        let cache = if is_cached { &cache[..] } else { &[] };
+        let options = MOUNT.into_iter().map(str::to_owned).chain(cache.iter().cloned()).collect();
+        let mut mounted = Mounted { bucket: bed.bucket(), bed, case: 0, patience, options };
+        mounted.bed.mount(&mounted.options.iter().map(String::as_str).collect::<Vec<_>>());
+        mounted
     }
 
     /// Runs a sequence in a fresh directory, and leaves nothing behind.
@@ -157,7 +169,7 @@ impl Ground for Mounted {
     }
 
     fn forget(&mut self) -> Verdict {
-        self.bed.remount_with(&MOUNT);
+        self.bed.remount_with(&self.options.iter().map(String::as_str).collect::<Vec<_>>());
         Ok(())
     }
 
@@ -196,11 +208,20 @@ fn the_reference_agrees_with_the_local_disk() {
 
 #[test]
 fn the_mount_agrees_with_the_reference() {
+    compare_with_the_reference(CASES_ON_THE_MOUNT, false);
+}
+
+#[test]
+fn the_mount_agrees_with_the_reference_with_copies_on_the_disk() {
+    compare_with_the_reference(CASES_WITH_COPIES, true);
+}
+
+fn compare_with_the_reference(cases: u32, is_cached: bool) {
     let mount: Cell<Option<Mounted>> = Cell::new(None);
     let patience = Cell::new(PATIENCE);
-    run_random(CASES_ON_THE_MOUNT, |steps| {
+    run_random(cases, |steps| {
         let reused = mount.take().filter(|mount| mount.case < CASES_PER_MOUNT);
-        let mut mounted = reused.unwrap_or_else(|| Mounted::new(patience.get()));
+        let mut mounted = reused.unwrap_or_else(|| Mounted::with(patience.get(), is_cached));
         match mounted.run(steps) {
             Ok(()) => {
                 mount.set(Some(mounted));

@@ -22,14 +22,14 @@ fn mount(bed: &mut Bed, more: &[&str]) {
 }
 
 /// How many files were opened for the kernel to read.
-fn opens(bed: &Bed) -> u64 {
+pub(crate) fn opens(bed: &Bed) -> u64 {
     let output = bed.cli().args(["status", "--json"]).arg(bed.at("")).output().unwrap();
     let status: Value = serde_json::from_slice(&output.stdout).unwrap();
     status["disk_cache"]["passthrough_opens"].as_u64().unwrap()
 }
 
 /// Whether this kernel takes backing files from this user.
-fn passes(bed: &Bed) -> bool {
+pub(crate) fn passes(bed: &Bed) -> bool {
     let can = is_root()
         && bed.sh("uname -r").split(['.', '-']).take(2).map(|part| part.parse::<u32>().unwrap_or(0)).ge([6, 9]);
     assert!(can || opens(bed) == 0);
