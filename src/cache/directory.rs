@@ -14,7 +14,7 @@ use rustix::io::Errno;
 use rustix::process::{Resource, getrlimit};
 
 use super::draft::Draft;
-use super::entry::{Entry, Files};
+use super::entry::{Entry, Files, Waits};
 use super::filling::{self, Announced, Filling, Queue, Target};
 use super::header::Identity;
 use super::space::{Found, Space, found};
@@ -198,6 +198,21 @@ impl DiskCache {
         self.queue.waiting().until_come(identity, COMING_PATIENCE);
         let is_there = Files::at(&self.root, &identity.name()).records.exists();
         if is_there { self.opened(identity, algorithm) } else { None }
+    }
+
+    /// The same without waiting for anything.
+    pub fn find_now(&self, identity: &Identity, algorithm: ChecksumAlgorithm) -> Result<Option<Arc<Entry>>, Waits> {
+        let name = identity.name();
+        let mut open = self.open.try_lock().map_err(|_| Waits)?;
+        if let Some(entry) = open.get(&name).and_then(Weak::upgrade).filter(|entry| !entry.is_detached()) {
+            return Ok(Some(entry).filter(|entry| entry.identity() == identity));
+        }
+        if self.queue.waiting().comes(identity) || open.len() >= self.open_max {
+            return Err(Waits);
+        }
+        let entry = Entry::open_now(&Files::at(&self.root, &name), identity, algorithm)?.map(Arc::new);
+        entry.iter().for_each(|entry| drop(open.insert(name.clone(), Arc::downgrade(entry))));
+        Ok(entry)
     }
 
     /// Says that something is about to come, for [`DiskCache::settle`].

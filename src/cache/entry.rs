@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use rustix::fs::{OFlags, fcntl_getfl};
+use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, fcntl_getfl, openat2};
 use rustix::io::{Errno, ReadWriteFlags, preadv2};
 
 use super::GRAIN_BYTES;
@@ -67,6 +67,10 @@ pub struct Entry {
     /// reads takes it where something is damaged, and no other time.
     count: Mutex<Option<u64>>,
 }
+
+/// The disk has to be waited for.
+#[derive(Debug)]
+pub struct Waits;
 
 /// The two files of an entry.
 #[derive(Clone, Debug)]
@@ -126,25 +130,33 @@ impl Entry {
                 // read.
                 let _ = records.set_modified(SystemTime::now());
             }
-            let (is_whole, is_verified) = (header.is_whole.into(), header.is_verified.into());
-            let (files, identity, header) = (files.clone(), identity.clone(), Mutex::new(header));
-            let (data, epoch, count) = (DataFile::new(data), AtomicU64::new(0), Mutex::default());
-            return Ok(Entry {
-                files,
-                header,
-                identity,
-                algorithm,
-                data,
-                records,
-                is_whole,
-                is_verified,
-                is_detached: AtomicBool::new(false),
-                epoch,
-                lost_bytes: AtomicU64::new(0),
-                count,
-            });
+            return Ok(Entry::of(files, data, records, header));
         }
         Err(io::Error::new(io::ErrorKind::WouldBlock, "others open and evict it"))
+    }
+
+    /// The copy of a version, if there is one. Does not wait for the disk: what has to is `Err`.
+    pub(super) fn open_now(
+        files: &Files,
+        identity: &Identity,
+        algorithm: ChecksumAlgorithm,
+    ) -> Result<Option<Entry>, Waits> {
+        let Some(data) = open_now(&files.data)? else { return Ok(None) };
+        let records = open_now(&files.records)?.ok_or(Waits)?;
+        let waits = |_| Waits;
+        data.try_lock_shared().map_err(|_| Waits)?;
+        let mut page = [0; HEADER_BYTES];
+        let is_read = read_now(&records, &mut page, 0).map_err(waits)?;
+        let header = Header::read(&page).filter(|_| is_read).ok_or(Waits)?;
+        let metadata = data.metadata().map_err(waits)?;
+        let used = records.metadata().and_then(|metadata| metadata.modified()).map_err(waits)?;
+        let is_due = used.elapsed().is_ok_and(|ago| ago > USE_NOTED_EVERY);
+        let is_this = header.identity == *identity && header.algorithm == algorithm && metadata.len() == identity.size;
+        if is_due || !is_this || metadata.nlink() == 0 {
+            // Something is to be done about that.
+            return Err(Waits);
+        }
+        Ok(Some(Entry::of(files, data, records, header)))
     }
 
     /// An entry that is there, whatever it is a copy of.
@@ -155,24 +167,24 @@ impl Entry {
         let mut page = [0; HEADER_BYTES];
         let read = read_at_most(&records, &mut page, 0)?;
         let Some(header) = Header::read(&page[..read]) else { return Ok(None) };
-        let (identity, algorithm) = (header.identity.clone(), header.algorithm);
-        let (is_whole, is_verified) = (header.is_whole.into(), header.is_verified.into());
-        let (header, data) = (Mutex::new(header), DataFile::new(data));
-        let (epoch, count, is_detached) = (AtomicU64::new(0), Mutex::default(), AtomicBool::new(false));
-        Ok(Some(Entry {
+        Ok(Some(Entry::of(files, data, records, header)))
+    }
+
+    fn of(files: &Files, data: File, records: File, header: Header) -> Entry {
+        Entry {
             files: files.clone(),
-            header,
-            identity,
-            algorithm,
-            data,
+            identity: header.identity.clone(),
+            algorithm: header.algorithm,
+            is_whole: header.is_whole.into(),
+            is_verified: header.is_verified.into(),
+            header: Mutex::new(header),
+            data: DataFile::new(data),
             records,
-            is_whole,
-            is_verified,
-            is_detached,
-            epoch,
+            is_detached: AtomicBool::new(false),
+            epoch: AtomicU64::new(0),
             lost_bytes: AtomicU64::new(0),
-            count,
-        }))
+            count: Mutex::default(),
+        }
     }
 
     /// What it is a copy of.
@@ -600,6 +612,16 @@ fn open(path: &Path) -> io::Result<File> {
         io::ErrorKind::ReadOnlyFilesystem => File::open(path),
         _ => Err(error),
     })
+}
+
+/// Opens a file that is there, as far as the kernel has its name in memory.
+fn open_now(path: &Path) -> Result<Option<File>, Waits> {
+    let flags = OFlags::RDWR | OFlags::CLOEXEC;
+    match openat2(CWD, path, flags, Mode::empty(), ResolveFlags::CACHED) {
+        Ok(file) => Ok(Some(file.into())),
+        Err(Errno::NOENT) => Ok(None),
+        Err(_) => Err(Waits),
+    }
 }
 
 /// The header of records, written if there is none yet; `None` if there is another one, or a damaged one.

@@ -245,6 +245,11 @@ impl Waiting {
         self.coming.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether somebody is about to write the copy of a version.
+    pub(super) fn comes(&self, version: &Identity) -> bool {
+        self.lock_coming().contains(version)
+    }
+
     /// Waits until nobody is about to write the copy of a version, or for so long.
     pub(super) fn until_come(&self, version: &Identity, timeout: Duration) {
         let comes = |coming: &mut HashSet<Identity>| coming.contains(version);

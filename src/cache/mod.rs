@@ -19,7 +19,7 @@ mod tests;
 
 pub use directory::{CacheCounts, CacheOptions, Contents, DiskCache, Verified};
 pub use draft::Draft;
-pub use entry::{Entry, Look};
+pub use entry::{Entry, Look, Waits};
 pub use filling::{Announced, Filling, Patience};
 pub use header::Identity;
 

@@ -14,7 +14,7 @@ use super::blocks::Slot;
 use super::object::Object;
 use super::reader::ReadBytes;
 use super::readers::Readers;
-use crate::cache::{DiskCache, Entry, Filling, Identity, Look};
+use crate::cache::{DiskCache, Entry, Filling, Identity, Look, Waits};
 use crate::object::Version;
 
 /// How long a read waits for the disk before it is read as without a cache, from then on.
@@ -184,8 +184,14 @@ impl Object {
         let of = self.identity(origin);
         let identity = of.clone();
         let (cache, algorithm) = (cache.clone(), self.readers.store.limits().checksum);
-        let entry =
-            self.copy_place.wait_for_disk(&self.readers, move || cache.find(&identity, algorithm)).await.flatten()?;
+        let entry = match cache.find_now(&of, algorithm) {
+            Ok(found) => found?,
+            Err(Waits) => self
+                .copy_place
+                .wait_for_disk(&self.readers, move || cache.find(&identity, algorithm))
+                .await
+                .flatten()?,
+        };
         if self.identity(origin) == of {
             self.copy_place.take(Some(entry.clone()));
         }
