@@ -325,8 +325,10 @@ impl DiskCache {
                 None
             }
             Target::Adopted(draft, identity) => {
-                self.adopt(draft, identity).or_else(no_fault_of_a_draft)?;
-                self.opened(identity, draft.algorithm())
+                let is_new = self.adopt(draft, identity).or_else(no_fault_of_a_draft)?;
+                let entry = self.opened(identity, draft.algorithm());
+                entry.iter().filter(|_| is_new).for_each(|entry| entry.note_own());
+                entry
             }
         };
         let Some(entry) = entry else { return Ok(()) };
@@ -345,8 +347,8 @@ impl DiskCache {
         Ok(())
     }
 
-    /// What was uploaded in parts is that version.
-    fn adopt(&self, draft: &Draft, identity: &Identity) -> io::Result<()> {
+    /// What was uploaded in parts is that version. Returns whether that is its copy.
+    fn adopt(&self, draft: &Draft, identity: &Identity) -> io::Result<bool> {
         let files = Files::at(&self.root, &identity.name());
         // Nobody opens it between the two.
         let _open = lock(&self.open);

@@ -15,7 +15,6 @@ use super::GRAIN_BYTES;
 use super::data_file::{DataFile, slice_of};
 use super::entry::{Files, RECORD_BYTES, records_for, too_long};
 use super::header::{HEADER_BYTES, Header, Identity};
-use super::proof::{Era, Proof};
 use crate::object::ChecksumAlgorithm;
 
 /// A copy that grows part by part.
@@ -28,7 +27,6 @@ pub struct Draft {
 
 struct Grown {
     data: DataFile,
-    begun: Option<Era>,
     /// The records of the grains so far, 0 where nothing is.
     records: Vec<u8>,
     /// A last grain that has fewer bytes than others: where it ends, and its record.
@@ -73,9 +71,11 @@ impl Draft {
     }
 
     /// Becomes the copy of a version, unless there is one.
-    pub(super) fn adopt(&self, files: &Files, identity: &Identity) -> io::Result<()> {
-        let Some(grown) = self.lock().take() else { return Ok(()) };
-        let Grown { data, begun, mut records, short } = grown;
+    ///
+    /// Returns whether it is.
+    pub(super) fn adopt(&self, files: &Files, identity: &Identity) -> io::Result<bool> {
+        let Some(grown) = self.lock().take() else { return Ok(false) };
+        let Grown { data, mut records, short } = grown;
         data.file().set_len(identity.size)?;
         let grains = identity.size.div_ceil(GRAIN_BYTES);
         records.resize((grains * RECORD_BYTES) as usize, 0);
@@ -84,13 +84,14 @@ impl Draft {
             records[at..].copy_from_slice(&record);
         }
         let (algorithm, identity, proof) = (self.algorithm, identity.clone(), None);
-        let header = Header { identity, algorithm, is_whole: false, is_verified: false, begun, proof };
+        let header = Header { identity, algorithm, is_whole: false, is_verified: false, proof };
         let sums = nameless(&self.directory)?;
         sums.write_all_at(&header.written().ok_or_else(too_long)?, 0)?;
         sums.write_all_at(&records, HEADER_BYTES as u64)?;
         // In this order: what has no records says nothing.
         name(data.file(), &files.data)?;
-        name(&sums, &files.records)
+        name(&sums, &files.records)?;
+        Ok(true)
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<Grown>> {
@@ -101,8 +102,7 @@ impl Draft {
 impl Grown {
     fn begin(directory: &Path) -> io::Result<Grown> {
         let file = nameless(directory)?;
-        let begun = Proof::of(&file)?.map(|proof| proof.era);
-        Ok(Grown { data: DataFile::new(file), begun, records: Vec::new(), short: None })
+        Ok(Grown { data: DataFile::new(file), records: Vec::new(), short: None })
     }
 }
 

@@ -57,6 +57,8 @@ pub struct Entry {
     records: File,
     is_whole: AtomicBool,
     is_verified: AtomicBool,
+    /// All that is in the file was written since this process opened it, and nothing of it was found to be damaged.
+    is_own: AtomicBool,
     /// It is no copy any more: see [`Entry::detach`].
     is_detached: AtomicBool,
     /// How often something of it was forgotten: what came before that is not written any more.
@@ -113,7 +115,7 @@ impl Entry {
                 continue;
             }
             let records = open(&files.records)?;
-            let Some(header) = agreed(&records, &data, identity, algorithm)? else {
+            let Some((header, is_new)) = agreed(&records, &data, identity, algorithm)? else {
                 // Nobody else may have it open, who could have made it anew.
                 data.unlock()?;
                 if data.try_lock().is_err() || !files.remove() {
@@ -130,7 +132,9 @@ impl Entry {
                 // read.
                 let _ = records.set_modified(SystemTime::now());
             }
-            return Ok(Entry::of(files, data, records, header));
+            let entry = Entry::of(files, data, records, header);
+            entry.is_own.store(is_new, Ordering::Relaxed);
+            return Ok(entry);
         }
         Err(io::Error::new(io::ErrorKind::WouldBlock, "others open and evict it"))
     }
@@ -180,6 +184,7 @@ impl Entry {
             header: Mutex::new(header),
             data: DataFile::new(data),
             records,
+            is_own: AtomicBool::new(false),
             is_detached: AtomicBool::new(false),
             epoch: AtomicU64::new(0),
             lost_bytes: AtomicU64::new(0),
@@ -254,9 +259,14 @@ impl Entry {
         if damaged > 0 || !self.is_whole() || before != Proof::of(self.file())? {
             return Ok(());
         }
-        (header.begun, header.proof) = (before.map(|proof| proof.era), before);
+        header.proof = before;
         let page = header.written().ok_or_else(too_long)?;
         self.records.write_all_at(&page, 0)
+    }
+
+    /// All of the file was written by this process.
+    pub(super) fn note_own(&self) {
+        self.is_own.store(true, Ordering::Relaxed);
     }
 
     /// The file with the bytes, which has as many as the object. To be changed only by who has [detached](Entry::detach) it.
@@ -492,6 +502,8 @@ impl Entry {
     /// Forgets what is there of a range, and that all of it was.
     pub fn forget(&self, range: Range<u64>) {
         self.is_whole.store(false, Ordering::Release);
+        // What else is damaged nobody knows yet.
+        self.is_own.store(false, Ordering::Relaxed);
         self.epoch.fetch_add(1, Ordering::AcqRel);
         let mut count = lock(&self.count);
         *count = None;
@@ -516,9 +528,9 @@ impl Entry {
         self.is_whole.store(false, Ordering::Release);
         // Another mount may have said otherwise meanwhile.
         (header.is_whole, header.is_verified) = (is_whole, is_verified);
-        let as_it_is = if is_whole { Proof::of(self.file())? } else { None };
         // What was written before a crash may be lost, and its record not.
-        header.proof = as_it_is.filter(|proof| header.begun == Some(proof.era));
+        let is_right = is_whole && self.is_own.load(Ordering::Relaxed);
+        header.proof = if is_right { Proof::of(self.file())? } else { None };
         let page = header.written().ok_or_else(too_long)?;
         self.records.write_all_at(&page, 0)?;
         self.is_verified.store(is_verified, Ordering::Release);
@@ -624,25 +636,26 @@ fn open_now(path: &Path) -> Result<Option<File>, Waits> {
     }
 }
 
-/// The header of records, written if there is none yet; `None` if there is another one, or a damaged one.
+/// The header of records, written if there is none yet, and whether all of the file will be written from now on; `None` if there is another one, or a damaged one.
 fn agreed(
     records: &File,
     data: &File,
     identity: &Identity,
     algorithm: ChecksumAlgorithm,
-) -> io::Result<Option<Header>> {
+) -> io::Result<Option<(Header, bool)>> {
     let mut page = [0; HEADER_BYTES];
     let read = read_at_most(records, &mut page, 0)?;
     if read == 0 {
-        // What is in a file without records nobody knows, unless it is nothing.
-        let begun = if data.metadata()?.blocks() == 0 { Proof::of(data)?.map(|proof| proof.era) } else { None };
         let (identity, proof) = (identity.clone(), None);
-        let header = Header { identity, algorithm, is_whole: false, is_verified: false, begun, proof };
+        let header = Header { identity, algorithm, is_whole: false, is_verified: false, proof };
         records.write_all_at(&header.written().ok_or_else(too_long)?, 0)?;
-        return Ok(Some(header));
+        // What is in a file without records nobody knows, unless it is nothing.
+        return Ok(Some((header, data.metadata()?.blocks() == 0)));
     }
     let header = Header::read(&page[..read]);
-    Ok(header.filter(|header| header.identity == *identity && header.algorithm == algorithm))
+    Ok(header
+        .filter(|header| header.identity == *identity && header.algorithm == algorithm)
+        .map(|header| (header, false)))
 }
 
 pub(super) fn too_long() -> io::Error {

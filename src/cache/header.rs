@@ -43,8 +43,6 @@ pub(super) struct Header {
     pub(super) is_whole: bool,
     /// With it, the whole has been compared with the checksum that the service tells of the object.
     pub(super) is_verified: bool,
-    /// In which era the file was begun.
-    pub(super) begun: Option<Era>,
     /// That a whole file is right.
     pub(super) proof: Option<Proof>,
 }
@@ -72,7 +70,6 @@ impl Header {
             fields.extend(u16::try_from(text.len()).ok()?.to_le_bytes());
             fields.extend(text.as_bytes());
         }
-        fields.extend(written_era(self.begun));
         fields.extend(written_era(self.proof.map(|proof| proof.era)));
         let (seconds, nanoseconds) = self.proof.map_or((0, 0), |proof| proof.changed_at);
         fields.extend(seconds.to_le_bytes());
@@ -107,10 +104,10 @@ impl Header {
         let (origin, key, etag) = (fields.text()?, fields.text()?, ETag::new(fields.text()?));
         let identity = Identity { origin, key, etag, size };
         // Headers of before there were proofs end here.
-        let (begun, proven) = (fields.era(), fields.era());
+        let proven = fields.era();
         let changed_at = fields.long().map(u64::cast_signed).zip(fields.number());
         let proof = proven.zip(changed_at).map(|(era, changed_at)| Proof { era, changed_at });
-        Some(Header { identity, algorithm, is_whole: is_whole == 1, is_verified: is_verified == 1, begun, proof })
+        Some(Header { identity, algorithm, is_whole: is_whole == 1, is_verified: is_verified == 1, proof })
     }
 }
 
@@ -165,13 +162,13 @@ pub(super) mod tests {
     fn header() -> Header {
         let (identity, algorithm) = (identity("a/ö", 77), ChecksumAlgorithm::Crc64Nvme);
         let era = Era { boot: 5, mount: 6 };
-        let (begun, proof) = (Some(Era { boot: 3, mount: 4 }), Some(Proof { era, changed_at: (-7, 8) }));
-        Header { identity, algorithm, is_whole: true, is_verified: false, begun, proof }
+        let proof = Some(Proof { era, changed_at: (-7, 8) });
+        Header { identity, algorithm, is_whole: true, is_verified: false, proof }
     }
 
     #[test]
     fn what_is_written_is_read() {
-        for header in [header(), Header { begun: None, proof: None, ..header() }] {
+        for header in [header(), Header { proof: None, ..header() }] {
             assert_eq!(Header::read(&header.written().unwrap()), Some(header));
         }
     }

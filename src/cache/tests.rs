@@ -11,8 +11,6 @@ use tempfile::TempDir;
 
 use super::entry::Files;
 use super::header::tests::identity;
-use super::header::{HEADER_BYTES, Header};
-use super::proof::Era;
 use super::{CacheOptions, DiskCache, Entry, Filling, GRAIN_BYTES, Identity};
 use crate::object::{Checksum, ChecksumAlgorithm};
 
@@ -322,23 +320,37 @@ fn a_whole_copy_is_proven_until_its_file_is_changed() {
 }
 
 #[test]
-fn what_was_begun_before_the_machine_started_is_compared_before_it_is_proven() {
+fn what_others_have_begun_is_compared_before_it_is_proven() {
     let (home, cache) = cache_of(1 << 30);
     let (identity, content) = (identity("a", SIZE as u64), content(1, SIZE));
     let entry = cache.entry(&identity, XZ).unwrap();
     fill(&cache, &entry, 0, &content[..8192], None);
     drop((entry, cache));
-    let records = fs::OpenOptions::new().read(true).write(true).open(&files(&home, ".sums")[0]).unwrap();
-    let mut page = [0; HEADER_BYTES];
-    records.read_exact_at(&mut page, 0).unwrap();
-    let mut header = Header::read(&page).unwrap();
-    header.begun = header.begun.map(|era| Era { boot: era.boot ^ 1, ..era });
-    records.write_all_at(&header.written().unwrap(), 0).unwrap();
+    // Torn by a power cut, perhaps.
+    let data = fs::OpenOptions::new().write(true).open(&files(&home, ".data")[0]).unwrap();
+    data.write_all_at(&[0; 4096], 4096).unwrap();
     let cache = again(&home);
     let entry = keep(&cache, &identity, &content);
+    assert!(entry.is_whole() && !entry.is_proven(), "the records agree with one another");
+    entry.prove().unwrap();
+    assert!(!entry.is_whole(), "and the second not with its grain");
+    fill(&cache, &entry, 0, &content, Some(XZ.of(&content)));
     assert!(entry.is_whole() && !entry.is_proven());
     entry.prove().unwrap();
     assert!(entry.is_proven());
+}
+
+#[test]
+fn a_copy_that_was_damaged_is_compared_before_it_is_proven_again() {
+    let (home, cache) = cache_of(1 << 30);
+    let (identity, content) = (identity("a", SIZE as u64), content(1, SIZE));
+    let entry = keep(&cache, &identity, &content);
+    let data = fs::OpenOptions::new().write(true).open(&files(&home, ".data")[0]).unwrap();
+    data.write_all_at(&[0; 4096], 4096).unwrap();
+    data.write_all_at(&[0; 4096], 40960).unwrap();
+    assert_eq!(entry.read(4096..4100).unwrap(), None, "one of the two is found");
+    fill(&cache, &entry, 0, &content, Some(XZ.of(&content)));
+    assert!(entry.is_whole() && !entry.is_proven());
 }
 
 #[test]

@@ -191,13 +191,42 @@ fn number(variable: &str, default: u64) -> u64 {
 
 #[test]
 fn the_next_mount_leaves_nothing_of_a_killed_one() {
+    die_again_and_again(false);
+}
+
+#[test]
+fn the_next_mount_reads_no_wrong_byte_of_what_a_killed_one_or_a_power_cut_has_left_of_copies() {
+    die_again_and_again(true);
+}
+
+/// What a power cut leaves: of what was written lately, some pages are as they were before anybody wrote them, and some files shorter.
+fn tear(copies: &Path, random: &mut fastrand::Rng) {
+    let Ok(shards) = fs::read_dir(copies) else { return };
+    for path in shards.flat_map(|shard| fs::read_dir(shard.unwrap().path()).unwrap()).map(|file| file.unwrap().path()) {
+        let file = OpenOptions::new().write(true).open(&path).unwrap();
+        let pages = file.metadata().unwrap().len().div_ceil(4096);
+        for _ in 0..random.u64(0..4) {
+            let page = random.u64(0..pages.max(1));
+            let len = file.metadata().unwrap().len().saturating_sub(page * 4096).min(4096);
+            file.write_all_at(&vec![0; len as usize], page * 4096).unwrap();
+        }
+        if random.u8(0..8) == 0 {
+            file.set_len(random.u64(0..=pages) * 4096).unwrap();
+        }
+    }
+}
+
+fn die_again_and_again(has_copies: bool) {
     let rounds = number("ROUNDS", ROUNDS as u64);
     let seed = number("SEED", fastrand::u64(..1 << 32));
     println!("SEED={seed}");
     let mut random = fastrand::Rng::with_seed(seed);
     let mut bed = Bed::unmounted(&["--latency-ms", "2"]).lasting(Duration::from_secs(60 + 20 * rounds));
     let stranger = strangers_upload(&bed);
+    let cache = bed.local("cache");
+    let kept = ["--cache", cache.to_str().unwrap()];
     let arguments = ["--part-size", "1MiB", "--memory", "64MiB", "--resume-window", "0s"];
+    let arguments = [&arguments[..], if has_copies { &kept } else { &[] }].concat();
     bed.mount(&arguments);
     let directories: Vec<PathBuf> = (0..WORKERS).map(|worker| bed.at(&format!("w{worker}"))).collect();
     directories.iter().for_each(|directory| fs::create_dir(directory).unwrap());
@@ -213,8 +242,14 @@ fn the_next_mount_leaves_nothing_of_a_killed_one() {
             is_killed.store(true, Ordering::SeqCst);
             bed.kill_mount();
         });
+        if has_copies && random.bool() {
+            tear(&cache.join("v1"), &mut random);
+        }
         bed.mount(&arguments);
-        directories.iter().zip(&mut expected).for_each(|(directory, expected)| check(directory, expected));
+        // The second time copies are whole.
+        for _ in 0..if has_copies { 2 } else { 1 } {
+            directories.iter().zip(&mut expected).for_each(|(directory, expected)| check(directory, expected));
+        }
         eventually("nothing is left but what others have", || unfinished(&bed) == [stranger.clone()]);
         let hidden: Vec<String> =
             bed.bucket().keys().into_iter().filter(|key| key.contains(".cosmount-unlinked")).collect();
