@@ -32,6 +32,9 @@ const RECORDS_AT_ONCE: u64 = 32 << 10;
 /// How much later a file must have been used than is written down for that to be written anew.
 const USE_NOTED_EVERY: Duration = Duration::from_secs(60);
 
+/// An epoch that never is.
+const NEVER: u64 = u64::MAX;
+
 /// How often a file is opened anew that somebody evicts at the same time.
 const OPEN_ATTEMPTS: usize = 3;
 
@@ -57,8 +60,9 @@ pub struct Entry {
     records: File,
     is_whole: AtomicBool,
     is_verified: AtomicBool,
-    /// All that is in the file was written since this process opened it, and nothing of it was found to be damaged.
-    is_own: AtomicBool,
+    /// The epoch in which all that is in the file was written by this process. Once something was found to be damaged nobody knows what
+    /// else is.
+    own_epoch: AtomicU64,
     /// It is no copy any more: see [`Entry::detach`].
     is_detached: AtomicBool,
     /// How often something of it was forgotten: what came before that is not written any more.
@@ -133,7 +137,9 @@ impl Entry {
                 let _ = records.set_modified(SystemTime::now());
             }
             let entry = Entry::of(files, data, records, header);
-            entry.is_own.store(is_new, Ordering::Relaxed);
+            if is_new {
+                entry.note_own();
+            }
             return Ok(entry);
         }
         Err(io::Error::new(io::ErrorKind::WouldBlock, "others open and evict it"))
@@ -184,7 +190,7 @@ impl Entry {
             header: Mutex::new(header),
             data: DataFile::new(data),
             records,
-            is_own: AtomicBool::new(false),
+            own_epoch: AtomicU64::new(NEVER),
             is_detached: AtomicBool::new(false),
             epoch: AtomicU64::new(0),
             lost_bytes: AtomicU64::new(0),
@@ -266,7 +272,7 @@ impl Entry {
 
     /// All of the file was written by this process.
     pub(super) fn note_own(&self) {
-        self.is_own.store(true, Ordering::Relaxed);
+        self.own_epoch.store(self.epoch(), Ordering::Relaxed);
     }
 
     /// The file with the bytes, which has as many as the object. To be changed only by who has [detached](Entry::detach) it.
@@ -502,8 +508,6 @@ impl Entry {
     /// Forgets what is there of a range, and that all of it was.
     pub fn forget(&self, range: Range<u64>) {
         self.is_whole.store(false, Ordering::Release);
-        // What else is damaged nobody knows yet.
-        self.is_own.store(false, Ordering::Relaxed);
         self.epoch.fetch_add(1, Ordering::AcqRel);
         let mut count = lock(&self.count);
         *count = None;
@@ -529,7 +533,7 @@ impl Entry {
         // Another mount may have said otherwise meanwhile.
         (header.is_whole, header.is_verified) = (is_whole, is_verified);
         // What was written before a crash may be lost, and its record not.
-        let is_right = is_whole && self.is_own.load(Ordering::Relaxed);
+        let is_right = is_whole && self.own_epoch.load(Ordering::Relaxed) == self.epoch();
         header.proof = if is_right { Proof::of(self.file())? } else { None };
         let page = header.written().ok_or_else(too_long)?;
         self.records.write_all_at(&page, 0)?;
