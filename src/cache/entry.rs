@@ -10,7 +10,7 @@ use std::io::{self, IoSliceMut};
 use std::ops::Range;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -63,6 +63,8 @@ pub struct Entry {
     /// The epoch in which all that is in the file was written by this process. Once something was found to be damaged nobody knows what
     /// else is.
     own_epoch: AtomicU64,
+    /// Who reads the file by itself.
+    claims: AtomicUsize,
     /// It is no copy any more: see [`Entry::detach`].
     is_detached: AtomicBool,
     /// How often something of it was forgotten: what came before that is not written any more.
@@ -113,7 +115,10 @@ impl Entry {
     pub(super) fn open(files: &Files, identity: &Identity, algorithm: ChecksumAlgorithm) -> io::Result<Entry> {
         for _ in 0..OPEN_ATTEMPTS {
             let data = open(&files.data)?;
-            data.lock_shared()?;
+            if data.try_lock_shared().is_err() {
+                // Somebody evicts it, or takes it for himself.
+                continue;
+            }
             if data.metadata()?.nlink() == 0 {
                 // Evicted between the two.
                 continue;
@@ -191,6 +196,7 @@ impl Entry {
             data: DataFile::new(data),
             records,
             own_epoch: AtomicU64::new(NEVER),
+            claims: AtomicUsize::new(0),
             is_detached: AtomicBool::new(false),
             epoch: AtomicU64::new(0),
             lost_bytes: AtomicU64::new(0),
@@ -292,13 +298,21 @@ impl Entry {
         Ok(checksums)
     }
 
+    /// Takes the file for somebody who reads it by itself, and may change it once it is [detached](Entry::detach). Returns whether nobody
+    /// else has.
+    pub fn claim(&self) -> bool {
+        self.claims.compare_exchange(0, 1, Ordering::SeqCst, Ordering::SeqCst).is_ok()
+    }
+
+    /// Nobody reads the file by itself any more.
+    pub fn give_up_claim(&self) {
+        self.claims.store(0, Ordering::SeqCst);
+    }
+
     /// Takes the file out of the cache, so that its holder may change it. Returns whether it could: not while others, another
-    /// mount for example, have it open, and not where the disk cannot be written.
+    /// mount for example, have it open, and not where the disk cannot be written. Once only.
     pub fn detach(&self) -> io::Result<bool> {
-        if self.is_detached() {
-            return Ok(true);
-        }
-        if !fcntl_getfl(self.file())?.contains(OFlags::RDWR) {
+        if self.is_detached() || !fcntl_getfl(self.file())?.contains(OFlags::RDWR) {
             return Ok(false);
         }
         if self.file().try_lock().is_err() {
@@ -311,9 +325,12 @@ impl Entry {
         self.is_whole.store(false, Ordering::Release);
         self.epoch.fetch_add(1, Ordering::AcqRel);
         *count = None;
-        let is_gone = self.files.remove();
         // Somebody may have cleared the directory by hand.
-        Ok(is_gone || !self.files.data.exists())
+        let is_gone = self.files.remove() || !self.files.data.exists();
+        self.is_detached.store(is_gone, Ordering::SeqCst);
+        // Whoever has come meanwhile sees that it has no name.
+        self.file().lock_shared()?;
+        Ok(is_gone)
     }
 
     /// Whether it is no copy any more.

@@ -363,7 +363,8 @@ fn a_detached_file_is_its_holders_alone() {
     assert!(!entry.detach().unwrap(), "others read it");
     assert_eq!(entry.read(0..10).unwrap().unwrap(), content[..10]);
     drop(theirs);
-    assert!(entry.detach().unwrap() && entry.detach().unwrap());
+    assert!(entry.claim() && !entry.claim());
+    assert!(entry.detach().unwrap() && !entry.detach().unwrap());
     entry.file().write_all_at(b"other", 0).unwrap();
     assert_eq!(entry.read(0..10).unwrap(), None);
     assert!(!entry.has(0..1) && !entry.is_whole() && !entry.is_proven());

@@ -257,7 +257,7 @@ impl Filesystem for Adapter {
         let takes_backing_files = self.fs.passthrough().is_of_use()
             && config.add_capabilities(InitFlags::FUSE_PASSTHROUGH).is_ok()
             && config.set_max_stack_depth(1).is_ok();
-        self.fs.passthrough().allow(takes_backing_files);
+        self.fs.passthrough().allow(takes_backing_files, caller::sees_all_processes());
         for flag in FEATURES.into_iter().map(|feature| feature.flag).chain(locks) {
             // An older kernel does without.
             let _ = config.add_capabilities(flag);
@@ -680,14 +680,23 @@ impl Filesystem for Adapter {
         request: &Request,
         ino: INodeNo,
         handle: FileHandle,
-        _flags: OpenFlags,
+        flags: OpenFlags,
         _lock_owner: Option<LockOwner>,
         _flush: bool,
         reply: ReplyEmpty,
     ) {
         let (fs, asked) = (self.fs.clone(), Call::new(request, "release", ino));
+        let may_be_mapped = flags.acc_mode() == OpenAccMode::O_RDWR && fs.passthrough().has_written_files();
+        let sought = Sought { ino: ino.0, device: self.device.get().copied() };
         // Nobody waits for the reply of a release.
         self.run(async move {
+            if may_be_mapped {
+                empty(reply, asked.ended(&fs, Ok(())));
+                fs.locks().unlock_handle(Ino(ino.0), HandleId(handle.0));
+                // What is stored in it until then belongs to the file.
+                caller::until_unmapped(sought).await;
+                return fs.release(HandleId(handle.0)).await;
+            }
             fs.release(HandleId(handle.0)).await;
             fs.locks().unlock_handle(Ino(ino.0), HandleId(handle.0));
             empty(reply, asked.ended(&fs, Ok(())));
@@ -971,7 +980,7 @@ fn backing_id<'a>(
         Err(error) => {
             // Only root may tell of any, and the disk may itself be one that is stacked on another.
             log::info!("files in the cache are read by this process, because the kernel takes none: {error}");
-            fs.passthrough().allow(false);
+            fs.passthrough().allow(false, false);
             None
         }
     };

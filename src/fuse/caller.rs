@@ -176,6 +176,47 @@ pub(super) fn still_holds(pid: u32, sought: &Sought) -> Option<bool> {
     Some((0..LOW_DESCRIPTORS).chain(new).any(|number| is_opening(pid, number, sought)))
 }
 
+/// How long after a look the next one is whether a file is mapped, at first. Doubles with each, up to [`MAPPED_LOOK_LAST`]: nobody tells.
+const MAPPED_LOOK_FIRST: Duration = Duration::from_millis(100);
+const MAPPED_LOOK_LAST: Duration = Duration::from_secs(5);
+
+/// Waits until no process has a file mapped, so that others see what is stored in it.
+pub(super) async fn until_unmapped(sought: Sought) {
+    let mut pause = MAPPED_LOOK_FIRST;
+    loop {
+        let sought = sought.clone();
+        let look = tokio::task::spawn_blocking(move || is_mapped(&sought));
+        if !look.await.unwrap_or(false) {
+            return;
+        }
+        tokio::time::sleep(pause).await;
+        pause = MAPPED_LOOK_LAST.min(pause * 2);
+    }
+}
+
+/// Whether a process that this one sees has a shared mapping of a file.
+fn is_mapped(sought: &Sought) -> bool {
+    let Ok(processes) = fs::read_dir("/proc") else { return false };
+    let maps = processes.flatten().filter_map(|process| fs::read_to_string(process.path().join("maps")).ok());
+    maps.into_iter().any(|maps| maps.lines().any(|line| shows_mapping(line, sought)))
+}
+
+/// Whether a line of a process's `maps` is one of a file that others share.
+fn shows_mapping(line: &str, sought: &Sought) -> bool {
+    let mut fields = line.split_ascii_whitespace().skip(1);
+    let is_shared = fields.next().is_some_and(|permissions| permissions.ends_with('s'));
+    let (device, ino) = (fields.nth(1), fields.next());
+    let is_on = |(major, minor)| device == Some(&format!("{major:02x}:{minor:02x}"));
+    is_shared && ino == Some(&sought.ino.to_string()) && sought.device.is_none_or(is_on)
+}
+
+/// Whether this process sees all others of the machine, and not those of a container alone.
+pub(super) fn sees_all_processes() -> bool {
+    /// The number of the first namespace of processes, which the kernel fixes.
+    const FIRST: &str = "pid:[4026531836]";
+    fs::read_link("/proc/self/ns/pid").is_ok_and(|namespace| namespace.as_os_str() == FIRST)
+}
+
 /// Whether a descriptor is one for writing of the very file.
 fn is_opening(pid: u32, number: u64, sought: &Sought) -> bool {
     // fdinfo names the inode without touching the file system that it is in, which is this one. The link of a descriptor

@@ -156,7 +156,7 @@ impl Bed {
                 keeps_writes: true,
             }),
         });
-        fs.passthrough().allow(choices.passes);
+        fs.passthrough().allow(choices.passes, choices.passes);
         Bed { bucket, faults, clock, memory, stats, fs, cache, choices }
     }
 

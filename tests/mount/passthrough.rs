@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
-use crate::bed::{Bed, MIB, is_root, random_bytes, random_file};
+use crate::bed::{Bed, MIB, eventually, is_root, random_bytes, random_file};
 
 /// A mount with copies in `$W/cache`.
 fn mounted() -> Bed {
@@ -105,6 +105,53 @@ fn opens_that_race_while_files_come_into_the_cache_and_leave_it_never_fail() {
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     }
     assert!(!passes(&bed) || opens(&bed) > 20, "{} opens", opens(&bed));
+}
+
+#[test]
+fn what_is_stored_in_a_mapping_after_its_file_was_closed_is_published() {
+    let bed = mounted();
+    fs::write(bed.at("f"), [7; 300_000]).unwrap();
+    warm(&bed, "f");
+    let told = bed.python(
+        "
+import ctypes, os
+libc = ctypes.CDLL(None)
+libc.mmap.restype = ctypes.c_void_p
+reader = os.open('f', os.O_RDONLY)
+fd = os.open('f', os.O_RDWR)
+at = libc.mmap(None, ctypes.c_size_t(300000), 3, 1, fd, ctypes.c_long(0))
+os.close(fd)
+os.stat('f')
+ctypes.memmove(at + 5000, b'stored', 6)
+print(os.pread(reader, 6, 5000))
+libc.munmap(ctypes.c_void_p(at), ctypes.c_size_t(300000))
+os.close(reader)
+",
+    );
+    assert!(told.contains("b'stored'"), "{told}");
+    eventually("it is in the bucket", || &bed.bucket().get("f")[5000..5006] == b"stored");
+    let mut expected = vec![7; 300_000];
+    expected[5000..5006].copy_from_slice(b"stored");
+    assert!(bed.bucket().get("f") == expected);
+}
+
+#[test]
+fn two_files_of_the_same_bytes_stay_two() {
+    let bed = mounted();
+    let content = random_bytes(300_000, 1);
+    fs::write(bed.at("f"), &content).unwrap();
+    warm(&bed, "f");
+    let held = fs::File::open(bed.at("f")).unwrap();
+    // The same version once more, under the same name, and another file.
+    fs::remove_file(bed.at("f")).unwrap();
+    fs::write(bed.at("f"), &content).unwrap();
+    let again = fs::File::open(bed.at("f")).unwrap();
+    bed.sh("printf changed | dd of=f conv=notrunc status=none");
+    for (file, expected) in [(&held, &content[..7]), (&again, b"changed")] {
+        let mut read = [0; 7];
+        std::os::unix::fs::FileExt::read_exact_at(file, &mut read, 0).unwrap();
+        assert_eq!(read, expected);
+    }
 }
 
 #[test]

@@ -82,7 +82,7 @@ impl Attributes {
                 (self.files.open_content(ino, false).await?, true)
             }
         };
-        if !self.files.own_backing_file(ino).await {
+        if !self.files.own_backing_file(ino, false).await {
             let _ = self.publisher.let_go(ino, &writing).await;
             return Err(self.files.leave_inode(ino).await);
         }

@@ -29,19 +29,24 @@ use crate::read::{Object, ReadBytes};
 /// What is compared at once, in bytes.
 pub(super) const COMPARE_BYTES: u64 = 1 << 20;
 
-/// The longest file whose changes a backing file follows, in bytes: what is known of its grains takes a 512th of that in memory.
-const FOLLOWED_BYTES_MAX: u64 = 64 << 30;
+/// The longest file whose changes a backing file follows, in bytes: what is known of its grains takes a 256th of that in memory.
+const FOLLOWED_BYTES_MAX: u64 = 16 << 30;
 
 /// Whether the kernel is told to read files by itself, and how often it was.
 #[derive(Debug)]
 pub struct Passthrough {
     cache: Option<Arc<DiskCache>>,
     is_allowed: AtomicBool,
+    sees_mappings: AtomicBool,
+    /// Backing files that somebody may change.
+    written: AtomicUsize,
 }
 
 impl Passthrough {
     pub(crate) fn new(cache: Option<Arc<DiskCache>>) -> Passthrough {
-        Passthrough { cache, is_allowed: AtomicBool::new(false) }
+        let (is_allowed, sees_mappings, written) =
+            (AtomicBool::new(false), AtomicBool::new(false), AtomicUsize::new(0));
+        Passthrough { cache, is_allowed, sees_mappings, written }
     }
 
     /// Whether there is anything that the kernel could read.
@@ -49,9 +54,20 @@ impl Passthrough {
         self.cache.is_some()
     }
 
-    /// Says whether the kernel takes backing files: whether opening a file may tell of one.
-    pub fn allow(&self, is_allowed: bool) {
+    /// Says whether the kernel takes backing files: whether opening a file may tell of one. And whether the caller finds out if
+    /// somebody has a file mapped that nobody has open: the mapping of a backing file outlives its last release.
+    pub fn allow(&self, is_allowed: bool, sees_mappings: bool) {
         self.is_allowed.store(is_allowed, Ordering::Relaxed);
+        self.sees_mappings.store(sees_mappings, Ordering::Relaxed);
+    }
+
+    pub(super) fn sees_mappings(&self) -> bool {
+        self.sees_mappings.load(Ordering::Relaxed)
+    }
+
+    /// Whether there is a file that somebody may change by a mapping of what the kernel reads of it.
+    pub fn has_written_files(&self) -> bool {
+        self.written.load(Ordering::Relaxed) > 0
     }
 
     pub(super) fn is_allowed(&self) -> bool {
@@ -71,6 +87,7 @@ type Registration = Box<dyn Any + Send + Sync>;
 
 /// The backing file of an inode.
 pub struct BackingFile {
+    passthrough: Arc<Passthrough>,
     pub(super) copy: Arc<Entry>,
     /// Whose bytes it has, where nobody writes. Std mutex, 8 in the order of locks: copies only.
     object: Mutex<Arc<Object>>,
@@ -89,10 +106,9 @@ struct Written {
     /// Of each grain; `None` where nobody knows.
     sums: Vec<Option<Checksum>>,
     size: u64,
-    /// When the file was changed last, for all that is known: in seconds and nanoseconds.
+    /// When the file was changed last, for all that is known: in seconds and nanoseconds. No more than a hint: a store in a page
+    /// that was written to before does not move it, on some file systems ever.
     changed_at: (i64, i64),
-    /// Somebody may have stored something in a mapping since it was compared.
-    is_suspect: bool,
 }
 
 /// Changes of a backing file, one at a time.
@@ -118,15 +134,24 @@ impl Drop for Following<'_> {
 }
 
 impl BackingFile {
-    pub(crate) fn new(copy: Arc<Entry>, object: Arc<Object>) -> Arc<BackingFile> {
-        Arc::new(BackingFile {
+    /// `None` if another inode has that copy: what is written to one of them must not be seen in the other.
+    pub(crate) fn new(
+        passthrough: Arc<Passthrough>,
+        copy: Arc<Entry>,
+        object: Arc<Object>,
+    ) -> Option<Arc<BackingFile>> {
+        if !copy.claim() {
+            return None;
+        }
+        Some(Arc::new(BackingFile {
+            passthrough,
             copy,
             object: Mutex::new(object),
             registration: OnceLock::new(),
             written: Arc::default(),
             is_written: AtomicBool::new(false),
             is_outdated: AtomicBool::new(false),
-        })
+        }))
     }
 
     /// By what the kernel knows it: what `register` returned the first time. `None` if the kernel takes none.
@@ -163,6 +188,11 @@ impl BackingFile {
         self.is_written.load(Ordering::SeqCst) && !self.is_outdated()
     }
 
+    /// Whether somebody may change it.
+    pub(super) fn is_written(&self) -> bool {
+        self.is_written.load(Ordering::SeqCst)
+    }
+
     pub(crate) fn is_outdated(&self) -> bool {
         self.is_outdated.load(Ordering::SeqCst)
     }
@@ -187,7 +217,7 @@ impl BackingFile {
             }
             let (algorithm, metadata) = (copy.algorithm(), copy.file().metadata()?);
             let changed_at = changed_at(copy.file())?;
-            Ok::<_, io::Error>(Some(Written { algorithm, sums, size: metadata.len(), changed_at, is_suspect: false }))
+            Ok::<_, io::Error>(Some(Written { algorithm, sums, size: metadata.len(), changed_at }))
         });
         *written = match detached.await {
             Ok(Ok(detached)) => detached,
@@ -197,8 +227,10 @@ impl BackingFile {
             }
             Err(_) => None,
         };
-        self.is_written.store(written.is_some(), Ordering::SeqCst);
-        written.is_some()
+        let is_written = written.is_some();
+        self.is_written.store(is_written, Ordering::SeqCst);
+        self.passthrough.written.fetch_add(usize::from(is_written), Ordering::Relaxed);
+        is_written
     }
 
     /// The turn to change it, if nobody has that; `None` where it is not changed.
@@ -256,10 +288,10 @@ impl Turn {
     fn change(&mut self, change: impl FnOnce(&mut Written, &File) -> io::Result<()>) {
         let Some(written) = self.written.as_mut().filter(|_| !self.backing.is_outdated()) else { return };
         let file = self.backing.copy.file();
-        let changed = written.note_stores(file).and_then(|()| change(written, file)).and_then(|()| {
-            written.changed_at = changed_at(file)?;
-            Ok(())
-        });
+        let changed = change(written, file);
+        if let Ok(at) = changed_at(file) {
+            written.changed_at = at;
+        }
         if let Err(error) = changed {
             let key = &self.backing.copy.identity().key;
             log::warn!("who has {key} open for reading sees it as it was: its copy cannot be written: {error}");
@@ -267,24 +299,34 @@ impl Turn {
         }
     }
 
-    /// Ranges that programs have changed by mappings of the file, which nobody is told of, with their bytes.
+    /// Ranges that programs have changed by mappings of the file, which nobody is told of. Each is to be [taken](Turn::take).
     pub(super) fn stores(mut self) -> io::Result<(Turn, Vec<Range<u64>>)> {
         let file = self.backing.copy.file().try_clone()?;
+        let is_outdated = self.backing.is_outdated();
         let Some(written) = self.written.as_mut() else { return Ok((self, Vec::new())) };
-        written.note_stores(&file)?;
-        let is_suspect = std::mem::take(&mut written.is_suspect);
-        let changed = if is_suspect { written.compare(&file)? } else { Vec::new() };
+        if is_outdated && written.changed_at != changed_at(&file)? {
+            return Err(io::Error::other("the copy could not be written, and a mapping of it was"));
+        }
+        let changed = if is_outdated { Vec::new() } else { written.compare(&file)? };
         Ok((self, changed))
+    }
+
+    /// What is at `start` of the file now is what is known of it.
+    pub(super) fn take(&mut self, start: u64, bytes: &[u8]) {
+        if let Some(written) = self.written.as_mut() {
+            written.note(start, bytes);
+        }
+    }
+}
+
+impl Drop for BackingFile {
+    fn drop(&mut self) {
+        self.copy.give_up_claim();
+        self.passthrough.written.fetch_sub(usize::from(self.is_written.load(Ordering::SeqCst)), Ordering::Relaxed);
     }
 }
 
 impl Written {
-    /// Finds out whether anything else than these calls has changed the file.
-    fn note_stores(&mut self, file: &File) -> io::Result<()> {
-        self.is_suspect |= changed_at(file)? != self.changed_at;
-        Ok(())
-    }
-
     fn write(&mut self, file: &File, offset: u64, bytes: &[u8]) -> io::Result<()> {
         let end = offset + bytes.len() as u64;
         if end > self.size {
@@ -292,6 +334,12 @@ impl Written {
         }
         file.write_all_at(bytes, offset)?;
         self.forget(offset..end);
+        self.note(offset, bytes);
+        Ok(())
+    }
+
+    /// The file has these bytes: what is known of the grains that they fill.
+    fn note(&mut self, offset: u64, bytes: &[u8]) {
         let first = offset.next_multiple_of(GRAIN_BYTES);
         let whole = bytes.get((first - offset) as usize..).unwrap_or_default().chunks(GRAIN_BYTES as usize);
         for (index, grain) in (first / GRAIN_BYTES..).zip(whole) {
@@ -299,9 +347,6 @@ impl Written {
                 self.sums[index as usize] = Some(self.algorithm.of(grain));
             }
         }
-        // A store between the two looks at the time would not be seen.
-        self.is_suspect = true;
-        Ok(())
     }
 
     fn truncate(&mut self, file: &File, size: u64) -> io::Result<()> {
@@ -315,7 +360,6 @@ impl Written {
         let shorter = before.min(size);
         self.forget(shorter / GRAIN_BYTES * GRAIN_BYTES..shorter);
         self.note_zeros(before..size);
-        self.is_suspect = true;
         Ok(())
     }
 
@@ -337,19 +381,15 @@ impl Written {
         self.sums[first..end].fill(sum);
     }
 
-    /// Compares the file with what is known of it, which it then is. Returns what was not known, or is something else.
-    fn compare(&mut self, file: &File) -> io::Result<Vec<Range<u64>>> {
-        // The next store in a page shows in the time again.
-        file.sync_data()?;
-        self.changed_at = changed_at(file)?;
+    /// Compares the file with what is known of it. Returns what is not known, or is something else.
+    fn compare(&self, file: &File) -> io::Result<Vec<Range<u64>>> {
         let mut changed: Vec<Range<u64>> = Vec::new();
         let mut start = 0;
         while start < self.size {
             let mut bytes = vec![0; COMPARE_BYTES.min(self.size - start) as usize];
             file.read_exact_at(&mut bytes, start)?;
             for (index, grain) in (start / GRAIN_BYTES..).zip(bytes.chunks(GRAIN_BYTES as usize)) {
-                let sum = Some(self.algorithm.of(grain));
-                if std::mem::replace(&mut self.sums[index as usize], sum) == sum {
+                if self.sums[index as usize] == Some(self.algorithm.of(grain)) {
                     continue;
                 }
                 let range = index * GRAIN_BYTES..index * GRAIN_BYTES + grain.len() as u64;

@@ -188,6 +188,7 @@ impl Publisher {
                 let mut inode = handle.inode.lock();
                 let is_only_writer = inode.writers == 1 && inode.is_written_by(writing);
                 if is_only_writer {
+                    inode.written_backing().iter().for_each(|backing| backing.set_outdated());
                     // Whoever reads it goes on with what there was.
                     (inode.writing, inode.writers) = (None, 0);
                 }
@@ -386,8 +387,13 @@ impl Publisher {
         if let Some(published) = writing.file.published() {
             let object = self.context.readers.object(published.object);
             inode.object = Arc::downgrade(&object);
+            let has_failed = writing.file.failure().is_some();
             if let Some(backing) = inode.written_backing() {
                 backing.set_object(object.clone());
+                if has_failed {
+                    // It has what never was published.
+                    backing.set_outdated();
+                }
             }
             for reader in inode.handles.iter().filter_map(|id| self.handles.get(*id).ok()) {
                 reader.read_from(&object);
@@ -415,6 +421,11 @@ impl Publisher {
 
     /// Publishes every file that is being written, and returns those that could not be, with the reason.
     pub(crate) async fn publish_below(&self, path: &str) -> Vec<(String, FailedCall)> {
+        for handle in self.handles.all() {
+            if let Err(error) = self.take_stores(&handle).await {
+                log::error!("{:?}: what was stored in a mapping of it is lost: {error}", handle.ino);
+            }
+        }
         let writings = {
             let tree = self.names.tree();
             let is_below = |ino: Ino| path_of(&tree, ino).is_some_and(|found| is_at_or_below(&found, path));

@@ -41,7 +41,7 @@ pub(crate) struct Files {
     pub(crate) names: Arc<Names>,
     pub(crate) traffic: Arc<Traffic>,
     pub(crate) publisher: Arc<Publisher>,
-    pub(crate) passthrough: Passthrough,
+    pub(crate) passthrough: Arc<Passthrough>,
 }
 
 impl Files {
@@ -51,7 +51,7 @@ impl Files {
         traffic: Arc<Traffic>,
         publisher: Arc<Publisher>,
     ) -> Arc<Files> {
-        let passthrough = Passthrough::new(context.readers.copies().map(|copies| copies.cache.clone()));
+        let passthrough = Arc::new(Passthrough::new(context.readers.copies().map(|copies| copies.cache.clone())));
         Arc::new(Files { context, names, traffic, publisher, passthrough })
     }
 
@@ -221,7 +221,7 @@ impl Files {
             inode.handles.push(handle);
             (handle, inode.backing())
         };
-        if !self.own_backing_file(ino).await {
+        if !self.own_backing_file(ino, mode.reads).await {
             self.publisher.abandon(handle).await;
             return Err(self.leave_inode(ino).await);
         }
@@ -266,6 +266,10 @@ impl Files {
         let fresh = fresh.filter(|fresh| fresh.version == version).map(|fresh| fresh.writing);
         let Some(writing) = usable.or(fresh) else { return Ok(None) };
         if file.writing.as_ref().is_none_or(|current| !Arc::ptr_eq(current, &writing)) {
+            if file.writing.is_some() {
+                // What has failed is in there.
+                file.written_backing().iter().for_each(|backing| backing.set_outdated());
+            }
             (file.writing, file.writers) = (Some(writing.clone()), 0);
         }
         file.writers += 1;

@@ -24,14 +24,17 @@ impl Files {
             return None;
         }
         let copy = object.copy_for_kernel().await?;
-        Some(BackingFile::new(copy, object.clone()))
+        BackingFile::new(self.passthrough.clone(), copy, object.clone())
     }
 
     /// Somebody who may change a file has opened it, or holds it otherwise: what the kernel reads of it is that of this mount alone
     /// from now on. Returns whether it is; otherwise the caller lets the file go and [leaves](Files::leave_inode) it.
-    pub(crate) async fn own_backing_file(&self, ino: Ino) -> bool {
+    ///
+    /// Nor can it be of somebody who may store in it by mappings, if nobody finds out until when he has them.
+    pub(crate) async fn own_backing_file(&self, ino: Ino, may_map: bool) -> bool {
         let backing = open_inode(&self.names.tree(), ino).and_then(|inode| inode.lock().backing());
         match backing {
+            Some(_) if may_map && !self.passthrough.sees_mappings() => false,
             Some(backing) => backing.detach().await,
             None => true,
         }
@@ -76,11 +79,11 @@ impl Publisher {
         if !handle.mode.reads {
             return Ok(());
         }
-        let backing = handle.inode.lock().written_backing();
+        let backing = handle.inode.lock().backing().filter(|backing| backing.is_written());
         let Some((backing, writing)) = backing.zip(handle.writing.as_ref()) else { return Ok(()) };
         let turn = backing.turn().await;
         let found = self.context.runtime.spawn_blocking(move || turn.stores()).await;
-        let (_turn, stores) = match found {
+        let (mut turn, stores) = match found {
             Ok(Ok(found)) => found,
             Ok(Err(error)) => return Err(lost(&self.context, &backing, &error)),
             Err(_) => {
@@ -94,6 +97,7 @@ impl Publisher {
                 let bytes = backing.read(start, len).await.map_err(|error| lost(&self.context, &backing, &error))?;
                 writing.file.write(start, bytes.as_ref(), &AtomicUsize::new(0)).await?;
                 writing.note_change();
+                turn.take(start, bytes.as_ref());
                 start += len as u64;
             }
         }
