@@ -222,7 +222,7 @@ impl DiskCache {
 
     /// Keeps bytes that came, as soon as the disk takes them.
     pub fn fill(&self, filling: Filling) {
-        let copy = if let Target::Open(entry, _) = &filling.target { Some(entry.clone()) } else { None };
+        let copy = filling.copy().cloned();
         let is_settled = copy.as_ref().is_some_and(|copy| copy.is_settled(filling.expected));
         if self.is_off.load(Ordering::Relaxed) || is_settled {
             return;
@@ -253,8 +253,9 @@ impl DiskCache {
 
     /// Waits until all of a copy is there, if what waits may make it whole, or for so long.
     pub fn settle_copy(&self, copy: &Entry, timeout: Duration) {
-        if copy.copied_bytes() + self.queue.waiting_bytes() >= copy.identity().size {
-            self.settle(timeout);
+        let waiting = copy.waiting_bytes();
+        if waiting > 0 && copy.copied_bytes() + waiting >= copy.identity().size {
+            self.queue.waiting().until_written(copy, timeout);
         }
     }
 
@@ -319,7 +320,10 @@ impl DiskCache {
             Target::Open(entry, _) => Some(entry.clone()),
             Target::Version(identity, algorithm) => self.opened(identity, *algorithm),
             Target::Draft(draft) => {
-                if self.has_room(len)? {
+                if start + len > self.bytes_max {
+                    // It has no room as a copy.
+                    draft.give_up();
+                } else if self.has_room(len)? {
                     lock(&self.space).wrote(draft.write(*start, &pieces).or_else(no_fault_of_a_draft)?);
                 }
                 None

@@ -7,6 +7,7 @@ use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, linkat};
@@ -23,6 +24,7 @@ pub struct Draft {
     algorithm: ChecksumAlgorithm,
     /// `None` until something is written. Std mutex, 8 in the order of locks: held by the thread that writes, over calls of the disk.
     grown: Mutex<Option<Grown>>,
+    is_given_up: AtomicBool,
 }
 
 struct Grown {
@@ -36,12 +38,23 @@ struct Grown {
 impl Draft {
     /// Nothing yet, below `directory`.
     pub(super) fn new(directory: &Path, algorithm: ChecksumAlgorithm) -> Draft {
-        Draft { directory: directory.to_owned(), algorithm, grown: Mutex::default() }
+        Draft {
+            directory: directory.to_owned(),
+            algorithm,
+            grown: Mutex::default(),
+            is_given_up: AtomicBool::new(false),
+        }
     }
 
     /// How the checksums of its grains are taken.
     pub(super) fn algorithm(&self) -> ChecksumAlgorithm {
         self.algorithm
+    }
+
+    /// Nothing of it is kept.
+    pub(super) fn give_up(&self) {
+        self.is_given_up.store(true, Ordering::Relaxed);
+        drop(self.lock().take());
     }
 
     /// Writes what is to be at `start`, as far as it fills grains or may end the object. Of several pieces, which follow one another, the
@@ -50,7 +63,7 @@ impl Draft {
         let end = start + pieces.iter().map(|piece| piece.len() as u64).sum::<u64>();
         let first = start.div_ceil(GRAIN_BYTES);
         let skipped = first * GRAIN_BYTES - start;
-        if first * GRAIN_BYTES >= end {
+        if first * GRAIN_BYTES >= end || self.is_given_up.load(Ordering::Relaxed) {
             return Ok(0);
         }
         let pieces = slice_of(pieces, skipped as usize..(end - start) as usize);

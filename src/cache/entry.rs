@@ -69,6 +69,8 @@ pub struct Entry {
     is_detached: AtomicBool,
     /// How often something of it was forgotten: what came before that is not written any more.
     epoch: AtomicU64,
+    /// What has come of it and waits to be written, in bytes.
+    waiting_bytes: AtomicU64,
     /// What has come of it and the disk could not take, in bytes.
     lost_bytes: AtomicU64,
     /// Grains that are there, once somebody has counted. Std mutex, 8 in the order of locks: held while grains are written. Who
@@ -199,6 +201,7 @@ impl Entry {
             claims: AtomicUsize::new(0),
             is_detached: AtomicBool::new(false),
             epoch: AtomicU64::new(0),
+            waiting_bytes: AtomicU64::new(0),
             lost_bytes: AtomicU64::new(0),
             count: Mutex::default(),
         }
@@ -220,6 +223,21 @@ impl Entry {
     /// What has come of it since it was opened and the disk could not take, in bytes.
     pub fn lost_bytes(&self) -> u64 {
         self.lost_bytes.load(Ordering::Relaxed)
+    }
+
+    /// What has come of it and waits to be written, in bytes.
+    pub(super) fn waiting_bytes(&self) -> u64 {
+        self.waiting_bytes.load(Ordering::Relaxed)
+    }
+
+    /// So much more waits to be written.
+    pub(super) fn note_waiting(&self, bytes: u64) {
+        self.waiting_bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// So much was written, or given up.
+    pub(super) fn note_written(&self, bytes: u64) {
+        self.waiting_bytes.fetch_sub(bytes, Ordering::Relaxed);
     }
 
     /// Something came of it that the disk cannot take.

@@ -96,6 +96,11 @@ impl Filling {
         }
     }
 
+    /// The copy that somebody has open which it is for.
+    pub(super) fn copy(&self) -> Option<&Arc<Entry>> {
+        if let Target::Open(entry, _) = &self.target { Some(entry) } else { None }
+    }
+
     /// Which copy that is there it is a piece of; `None` for what is more than that.
     fn piece_of(&self) -> Option<(usize, u64)> {
         match &self.target {
@@ -220,6 +225,7 @@ impl Queue {
         if sums.bytes + len > self.bytes_max {
             return false;
         }
+        filling.copy().iter().for_each(|copy| copy.note_waiting(len));
         if let Some(version) = filling.version() {
             self.waiting.lock_coming().insert(version.clone());
         }
@@ -256,6 +262,12 @@ impl Waiting {
         drop(self.has_come.wait_timeout_while(self.lock_coming(), timeout, comes));
     }
 
+    /// Waits until nothing of a copy does, or for so long.
+    pub(super) fn until_written(&self, copy: &Entry, timeout: Duration) {
+        let waits = |_: &mut Sums| copy.waiting_bytes() > 0;
+        drop(self.is_empty.wait_timeout_while(self.lock(), timeout, waits));
+    }
+
     /// Waits until nothing does, or for so long.
     pub(super) fn until_empty(&self, timeout: Duration) {
         let waits = |sums: &mut Sums| sums.pieces > 0;
@@ -266,9 +278,8 @@ impl Waiting {
         let mut sums = self.lock();
         sums.pieces -= 1;
         sums.bytes -= len;
-        if sums.pieces == 0 {
-            self.is_empty.notify_all();
-        }
+        // Also who waits for one copy alone.
+        self.is_empty.notify_all();
         drop(sums);
         self.written.notify_waiters();
     }
@@ -329,6 +340,7 @@ fn keep_all(cache: &Weak<DiskCache>, mut fillings: Vec<Filling>, waiting: &Waiti
                 waiting.has_come.notify_all();
             }
             let len = filling.held_bytes;
+            filling.copy().iter().for_each(|copy| copy.note_written(len));
             drop(filling);
             waiting.written(len);
         }

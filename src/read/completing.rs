@@ -16,6 +16,9 @@ use crate::cache::{Entry, Filling};
 use crate::object::{ByteRange, StoredObject};
 use crate::store::{GetRequest, StoreError};
 
+/// Copies that wait for being completed. What is beyond is when somebody reads it again.
+const WAITING_MAX: usize = 64;
+
 /// How long what was fetched may take to be written, before the disk is too slow for this.
 const SETTLE_PATIENCE: Duration = Duration::from_secs(10);
 
@@ -36,9 +39,13 @@ impl Readers {
         if !may_be_enough {
             return;
         }
-        let readers = self.clone();
+        // Each that waits has its copy open.
+        if Arc::strong_count(&self.completing) > WAITING_MAX {
+            return;
+        }
+        let (readers, completing) = (self.clone(), self.completing.clone());
         self.runtime.spawn(async move {
-            let Ok(_turn) = readers.completing.acquire().await else { return };
+            let Ok(_turn) = completing.acquire().await else { return };
             let looked = copy.clone();
             let look = move || {
                 cache.settle(SETTLE_PATIENCE);

@@ -48,7 +48,7 @@ pub struct Readers {
     pub(super) maps: Maps,
     pub(super) copies: Option<Copies>,
     /// Who completes a copy. Semaphore, 4 in the order of locks: held for as long as that takes.
-    pub(super) completing: Semaphore,
+    pub(super) completing: Arc<Semaphore>,
     next_object: AtomicU64,
     /// Blocks that were wanted and were there, or on their way, and those that were not.
     pub(super) hits: AtomicU64,
@@ -79,7 +79,7 @@ impl Readers {
             blocks,
             maps,
             copies,
-            completing: Semaphore::new(1),
+            completing: Arc::new(Semaphore::new(1)),
             next_object,
             hits,
             misses,

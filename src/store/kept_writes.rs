@@ -17,7 +17,7 @@ use crate::cache::{DiskCache, Draft, Filling, GRAIN_BYTES, Identity, Patience};
 use crate::object::{ByteRange, Crc64, ETag, ObjectAttributes, ObjectKey, PartNumber, UploadId, UploadedPart};
 
 /// Uploads that are kept at the same time. Beyond it stays what is lost of uploads that nobody ends.
-const UPLOADS_MAX: usize = 1024;
+const UPLOADS_MAX: usize = 128;
 
 /// A store that keeps what is written in a cache on disk.
 pub struct KeptWrites {
@@ -32,33 +32,34 @@ pub struct KeptWrites {
 /// An upload in parts that is on its way.
 struct Upload {
     draft: Arc<Draft>,
-    /// The bytes of each part that was begun; `None` once one has changed its size.
-    sizes: Option<BTreeMap<u16, u64>>,
+    /// The bytes of each part that was begun, and their checksum where they were seen; `None` once one has become another.
+    parts: Option<BTreeMap<u16, (u64, Option<Crc64>)>>,
     patience: Patience,
 }
 
 impl Upload {
     fn new(draft: Arc<Draft>) -> Upload {
-        Upload { draft, sizes: Some(BTreeMap::new()), patience: Patience::new() }
+        Upload { draft, parts: Some(BTreeMap::new()), patience: Patience::new() }
     }
 
-    /// A part of so many bytes is sent. Returns where it begins, if that is known.
-    fn begin(&mut self, number: PartNumber, bytes: u64) -> Option<u64> {
-        let sizes = self.sizes.as_mut()?;
-        if sizes.insert(number.get(), bytes).is_some_and(|before| before != bytes) {
-            // Those that follow are where they should not be.
-            self.sizes = None;
+    /// A part of so many bytes is sent, or copied on the service. Returns where it begins, if that is known.
+    fn begin(&mut self, number: PartNumber, bytes: u64, checksum: Option<Crc64>) -> Option<u64> {
+        let parts = self.parts.as_mut()?;
+        let is_other = |before: (u64, Option<Crc64>)| before != (bytes, checksum);
+        if parts.insert(number.get(), (bytes, checksum)).is_some_and(is_other) {
+            // What was put down of it, or behind it, is not what will be there.
+            self.parts = None;
             return None;
         }
         let before = usize::from(number.get()) - 1;
-        let is_known = sizes.keys().take(before).copied().eq(1..number.get());
-        is_known.then(|| sizes.values().take(before).sum())
+        let is_known = parts.keys().take(before).copied().eq(1..number.get());
+        is_known.then(|| parts.values().take(before).map(|(bytes, _)| bytes).sum())
     }
 
     /// The copy, if it has all these parts where they belong.
     fn finish(self, parts: usize, size: u64) -> Option<Arc<Draft>> {
-        let sizes = self.sizes?;
-        let is_all = sizes.len() == parts && sizes.values().sum::<u64>() == size;
+        let begun = self.parts?;
+        let is_all = begun.len() == parts && begun.values().map(|(bytes, _)| bytes).sum::<u64>() == size;
         is_all.then_some(self.draft)
     }
 }
@@ -87,11 +88,13 @@ impl KeptWrites {
     }
 
     /// Puts a part down that is about to be sent.
-    async fn keep_part(&self, upload: &UploadId, number: PartNumber, body: &Body) {
+    async fn keep_part(&self, upload: &UploadId, number: PartNumber, body: &Body, crc64: Crc64) {
         let begun = {
             let mut uploads = self.uploads();
             let Some(upload) = uploads.get_mut(upload) else { return };
-            upload.begin(number, body.len()).map(|start| (start, upload.draft.clone(), upload.patience.left()))
+            upload
+                .begin(number, body.len(), Some(crc64))
+                .map(|start| (start, upload.draft.clone(), upload.patience.left()))
         };
         let Some((mut start, draft, patience)) = begun else { return };
         let began = Instant::now();
@@ -156,7 +159,7 @@ impl LayeredStore for KeptWrites {
         body: Body,
         crc64: Crc64,
     ) -> Result<UploadedPart, StoreError> {
-        self.keep_part(upload, number, &body).await;
+        self.keep_part(upload, number, &body, crc64).await;
         self.inner.upload_part(key, upload, number, body, crc64).await
     }
 
@@ -169,7 +172,7 @@ impl LayeredStore for KeptWrites {
         range: ByteRange,
     ) -> Result<UploadedPart, StoreError> {
         if let Some(upload) = self.uploads().get_mut(upload) {
-            upload.begin(number, range.len());
+            upload.begin(number, range.len(), None);
         }
         self.inner.upload_part_copy(key, upload, number, source, range).await
     }
@@ -214,18 +217,22 @@ mod tests {
         let new = || Upload::new(cache.draft(crate::object::ChecksumAlgorithm::Crc64Xz));
         let part = |number| PartNumber::new(number).unwrap();
         let mut upload = new();
-        assert_eq!((upload.begin(part(1), 8), upload.begin(part(2), 9)), (Some(0), Some(8)));
-        assert_eq!(upload.begin(part(4), 5), None, "the third is not known");
-        assert_eq!((upload.begin(part(3), 7), upload.begin(part(4), 5)), (Some(17), Some(24)));
-        assert_eq!(upload.begin(part(2), 9), Some(8), "sent once more");
+        assert_eq!((upload.begin(part(1), 8, None), upload.begin(part(2), 9, None)), (Some(0), Some(8)));
+        assert_eq!(upload.begin(part(4), 5, None), None, "the third is not known");
+        assert_eq!((upload.begin(part(3), 7, None), upload.begin(part(4), 5, None)), (Some(17), Some(24)));
+        assert_eq!(upload.begin(part(2), 9, None), Some(8), "sent once more");
         assert!(upload.finish(4, 29).is_some());
         let mut upload = new();
-        upload.begin(part(1), 8);
+        upload.begin(part(1), 8, Some(Crc64::of(b"one")));
+        assert_eq!(upload.begin(part(1), 8, Some(Crc64::of(b"two"))), None);
+        assert!(upload.finish(1, 8).is_none(), "the first part is another now");
+        let mut upload = new();
+        upload.begin(part(1), 8, None);
         assert!(upload.finish(2, 8).is_none(), "a part was sent by somebody else");
         let mut upload = new();
-        upload.begin(part(1), 8);
-        upload.begin(part(2), 9);
-        assert_eq!(upload.begin(part(1), 7), None);
+        upload.begin(part(1), 8, None);
+        upload.begin(part(2), 9, None);
+        assert_eq!(upload.begin(part(1), 7, None), None);
         assert!(upload.finish(2, 16).is_none(), "the second lies where it does not belong");
     }
 }
