@@ -28,17 +28,36 @@ pub(crate) fn opens(bed: &Bed) -> u64 {
     status["disk_cache"]["passthrough_opens"].as_u64().unwrap()
 }
 
-/// Whether this kernel takes backing files from this user.
+/// Whether this kernel takes backing files from this user, on the disk that tests use.
 pub(crate) fn passes(bed: &Bed) -> bool {
-    let can = is_root()
-        && bed.sh("uname -r").split(['.', '-']).take(2).map(|part| part.parse::<u32>().unwrap_or(0)).ge([6, 9]);
+    let release = bed.sh("uname -r");
+    let version = release.split(['.', '-']).take(2).map(|part| part.parse::<u32>().unwrap_or(0));
+    // A stacked disk has no level left.
+    let is_stacked = ["overlayfs", "fuseblk"].contains(&bed.sh("stat -f -c %T $W").trim());
+    let can = is_root() && version.ge([6, 9]) && !is_stacked;
     assert!(can || opens(bed) == 0);
     can
 }
 
+/// Whether a mount sees who has files mapped. In a container it does not, and writers who may map a file do not meet its readers.
+pub(crate) fn sees_mappings() -> bool {
+    let namespace = fs::read_link("/proc/self/ns/pid").unwrap();
+    namespace.to_str() == Some("pid:[4026531836]")
+}
+
+/// Reads a file whole.
+fn read_whole(bed: &Bed, name: &str) {
+    bed.sh(&format!("cat {name} > /dev/null && getfattr --only-values -n user.cosmount.cached {name} > /dev/null"));
+}
+
 /// Reads a file whole, so that the next who opens it has the kernel read it.
 fn warm(bed: &Bed, name: &str) {
-    bed.sh(&format!("cat {name} > /dev/null && getfattr --only-values -n user.cosmount.cached {name} > /dev/null"));
+    read_whole(bed, name);
+    if passes(bed) {
+        // The kernel lets go of what was open once it has told so.
+        let before = opens(bed);
+        eventually("the kernel reads it by itself", || fs::File::open(bed.at(name)).is_ok() && opens(bed) > before);
+    }
 }
 
 #[test]
@@ -65,6 +84,9 @@ fn the_kernel_reads_a_whole_copy_by_itself() {
 #[test]
 fn what_readers_see_while_others_change_a_file_is_what_a_local_disk_shows() {
     let mut bed = mounted();
+    if passes(&bed) && !sees_mappings() {
+        return;
+    }
     let program = bed.local("passthrough.py");
     fs::write(&program, include_str!("passthrough.py")).unwrap();
     let disk = bed.local("disk");
@@ -110,6 +132,9 @@ fn opens_that_race_while_files_come_into_the_cache_and_leave_it_never_fail() {
 #[test]
 fn what_is_stored_in_a_mapping_after_its_file_was_closed_is_published() {
     let bed = mounted();
+    if passes(&bed) && !sees_mappings() {
+        return;
+    }
     fs::write(bed.at("f"), [7; 300_000]).unwrap();
     warm(&bed, "f");
     let told = bed.python(
@@ -201,7 +226,7 @@ fn a_disk_that_the_kernel_cannot_read_from_by_itself_is_read_by_the_mount() {
     random_file(&bed.local("big"), 4 * MIB + 5, 1);
     bed.sh("cp $W/big big");
     for _ in 0..3 {
-        warm(&bed, "big");
+        read_whole(&bed, "big");
         bed.sh("cmp $W/big big");
     }
     assert_eq!(opens(&bed), 0);
