@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use crate::bed::{Bed, KIB, MIB, assert_same, eventually};
-use crate::passthrough::{opens, passes, sees_mappings};
+use crate::bed::{Bed, KIB, MIB, assert_same};
+use crate::passthrough::{sees_mappings, warm};
 
 const MOUNT: [&str; 4] = ["--part-size", "1MiB", "--memory", "32MiB"];
 /// What a run may take beside the time for its operations.
@@ -107,9 +107,7 @@ fn exercise_with(plan: Plan, is_cached: bool) {
         bed.mount(&options);
         let reader = (is_cached && sees_mappings()).then(|| {
             fs::write(bed.at("f"), vec![7; plan.file_bytes_max]).unwrap();
-            // The kernel lets go of what was written once it has told so.
-            let is_read_by_kernel = || File::open(bed.at("f")).is_ok() && (!passes(&bed) || opens(&bed) > 0);
-            eventually("the kernel reads it by itself", is_read_by_kernel);
+            warm(&bed, "f");
             File::open(bed.at("f")).unwrap()
         });
         if let Err(report) = (Plan { operations, seed, ..plan }).run(&bed.at("f"), &bed.local("")) {
