@@ -124,9 +124,9 @@ impl Filling {
     }
 }
 
-/// The share of his time that somebody who moves bytes may wait for the disk: a sixteenth. He is slower by as much where the network is
+/// The share of his time that somebody who moves bytes may wait for the disk: a sixty-fourth. He is slower by as much where the network is
 /// faster than the disk, and what he moves is all kept as long as it is not faster by more.
-const WAITING_SHARE: u32 = 16;
+const WAITING_SHARE: u32 = 64;
 
 /// How long somebody has waited for the disk, for which he waits for a share of his time alone.
 #[derive(Debug)]
