@@ -107,19 +107,25 @@ impl CopyPlace {
 }
 
 impl Object {
-    /// The copy of this version, begun if there is none; `None` without a cache.
-    async fn copy(&self) -> Option<Arc<Entry>> {
+    /// The copy of this version, if there is one, or else begun if it `begins`; `None` without a cache.
+    async fn copy(&self, begins: bool) -> Option<Arc<Entry>> {
         let Copies { cache, origin, .. } = self.readers.copies.as_ref()?;
         if let OpenCopy::Opened(entry) = &*self.copy_place.lock() {
             return entry.clone();
         }
         let of = self.identity(origin);
-        let identity = of.clone();
-        let (cache, algorithm) = (cache.clone(), self.readers.store.limits().checksum);
-        let entry =
-            self.copy_place.wait_for_disk(&self.readers, move || cache.entry(&identity, algorithm)).await.flatten();
-        // It may have become another version while the disk was waited for.
-        if self.identity(origin) == of {
+        let algorithm = self.readers.store.limits().checksum;
+        let entry = match cache.find_now(&of, algorithm) {
+            Ok(Some(entry)) => Some(entry),
+            Ok(None) if !begins => return None,
+            Ok(None) | Err(Waits) => {
+                let (cache, of) = (cache.clone(), of.clone());
+                let open = move || if begins { cache.entry(&of, algorithm) } else { cache.find(&of, algorithm) };
+                self.copy_place.wait_for_disk(&self.readers, open).await.flatten()
+            }
+        };
+        // It may have become another version while the disk was waited for. Where there is none, who reads begins one.
+        if (begins || entry.is_some()) && self.identity(origin) == of {
             self.copy_place.take(entry.clone());
         }
         entry
@@ -135,7 +141,7 @@ impl Object {
     /// The bytes of `range`, if a whole copy has them and nothing is to be found out about them.
     pub(super) async fn read_whole_copy(&self, range: Range<u64>) -> Option<ReadBytes> {
         self.readers.copies.as_ref()?;
-        let entry = self.copy().await.filter(|entry| entry.is_whole())?;
+        let entry = self.copy(true).await.filter(|entry| entry.is_whole())?;
         let (is_verified, epoch) = (entry.is_verified(), entry.epoch());
         let may_be_verified = !is_verified && self.version().checksum.is_some();
         if may_be_verified || self.verifier.waits_for_the_rest() {
@@ -156,7 +162,7 @@ impl Object {
     /// The copy of this version that the kernel may read by itself: whole, compared with the checksum of the object where the
     /// service tells that, and right as it lies on the disk. One that is only not known to be right is looked at meanwhile.
     pub async fn copy_for_kernel(&self) -> Option<Arc<Entry>> {
-        let copy = self.copy_if_there().await?;
+        let copy = self.copy(false).await?;
         let size = copy.identity().size;
         if !copy.is_whole() && size >= WAITED_FOR_BYTES_MIN {
             // What was read just now may be about to be written.
@@ -175,33 +181,10 @@ impl Object {
         None
     }
 
-    /// The copy of this version, if there is one.
-    async fn copy_if_there(&self) -> Option<Arc<Entry>> {
-        let Copies { cache, origin, .. } = self.readers.copies.as_ref()?;
-        if let OpenCopy::Opened(entry) = &*self.copy_place.lock() {
-            return entry.clone();
-        }
-        let of = self.identity(origin);
-        let identity = of.clone();
-        let (cache, algorithm) = (cache.clone(), self.readers.store.limits().checksum);
-        let entry = match cache.find_now(&of, algorithm) {
-            Ok(found) => found?,
-            Err(Waits) => self
-                .copy_place
-                .wait_for_disk(&self.readers, move || cache.find(&identity, algorithm))
-                .await
-                .flatten()?,
-        };
-        if self.identity(origin) == of {
-            self.copy_place.take(Some(entry.clone()));
-        }
-        Some(entry)
-    }
-
     /// How many bytes of it the cache has, when it has all that came; `None` without a cache.
     pub(super) async fn cached_bytes(&self) -> Option<u64> {
         let cache = self.readers.copies.as_ref()?.cache.clone();
-        let entry = self.copy().await;
+        let entry = self.copy(true).await;
         let count = move || {
             cache.settle(DISK_PATIENCE / 2);
             entry.map_or(0, |entry| entry.copied_bytes())

@@ -185,7 +185,7 @@ impl BackingFile {
 
     /// Whether it has what is being written.
     pub(crate) fn follows_writers(&self) -> bool {
-        self.is_written.load(Ordering::SeqCst) && !self.is_outdated()
+        self.is_written() && !self.is_outdated()
     }
 
     /// Whether somebody may change it.
@@ -322,7 +322,7 @@ impl Turn {
 impl Drop for BackingFile {
     fn drop(&mut self) {
         self.copy.give_up_claim();
-        self.passthrough.written.fetch_sub(usize::from(self.is_written.load(Ordering::SeqCst)), Ordering::Relaxed);
+        self.passthrough.written.fetch_sub(usize::from(self.is_written()), Ordering::Relaxed);
     }
 }
 

@@ -147,8 +147,8 @@ impl Publisher {
             return;
         }
         let copied = handle.reader().and_then(|reader| {
-            let object = reader.object();
-            Some((object.stored(), object.unfinished_copy()?))
+            let copy = reader.object().unfinished_copy()?;
+            Some((reader.object().stored(), copy))
         });
         let (unused, is_last) = {
             let _names = self.names.tree();
