@@ -261,3 +261,23 @@ async fn what_was_published_before_its_name_was_evicted_is_there_when_a_late_lis
     assert!(looking.await.is_err());
     assert!(bed.stat("d/new").await.is_ok());
 }
+
+/// Each name costs two requests until the directory is listed, page by page.
+#[tokio::test]
+async fn a_large_directory_is_listed_for_who_wants_its_names_in_no_order() {
+    let bed = Bed::new();
+    for index in 0..10_000 {
+        bed.bucket.insert(&format!("{index:05}"), "1");
+    }
+    let _ = bed.take_ops();
+    let mut random = fastrand::Rng::with_seed(7);
+    for index in (0..3_000).map(|_| random.u32(0..10_000)) {
+        assert_eq!(bed.stat(&format!("{index:05}")).await.unwrap().size, 1);
+        bed.advance(1);
+        // What goes on in the background has its turn between two calls.
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(bed.stat("none").await, Err(FsError::NotFound));
+    let listed = bed.take_ops().into_iter().filter(|op| *op == Op::ListObjects).count();
+    assert!((10..200).contains(&listed), "{listed} listings");
+}

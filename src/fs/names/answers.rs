@@ -4,18 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use super::{Covers, DirEntry, Entry, EntryKind, FileName, Ino, Inodes, Marker, ROOT, Stashed, Tree, is_fresh};
+use super::{Asked, Covers, DirEntry, Entry, EntryKind, FileName, Ino, Inodes, Marker, ROOT, Stashed, Tree, is_fresh};
 use crate::object::ObjectHead;
 
 /// Names that are kept of flat listings in one directory.
 const STASH_NAMES_MAX: usize = 20_000;
-
-/// When something was asked about a directory, and what was known of it by then.
-#[derive(Clone, Debug)]
-pub(crate) struct Asked {
-    pub(crate) at: SystemTime,
-    knowledge: Option<Arc<()>>,
-}
 
 /// What a listing of a directory said.
 pub(crate) struct Listing {

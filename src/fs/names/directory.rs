@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use super::{Cost, Covers, Entry, EntryKind, FileName, Refresh, Stashed, Visits};
+use super::{Cost, Covers, Entry, EntryKind, FileName, Refresh, Stashed, Survey, Visits};
 
 /// How long a directory of this mount's own is known without a listing, as long as the mount keeps working in it: long
 /// enough to copy thousands of files into it, short enough that what others put there shows soon.
@@ -59,6 +59,8 @@ pub(crate) struct Directory {
     pub(crate) readers: usize,
     /// How it is gone through.
     pub(super) visits: Visits,
+    /// Of a large one: whether it is listed because its names are looked up in no order.
+    pub(super) survey: Survey,
     /// What a flat listing has said of directories in it, and when it was asked for.
     stash: BTreeMap<FileName, (SystemTime, Stashed)>,
     /// How often other mounts of this machine had changed it when they were last asked.
@@ -88,6 +90,7 @@ impl Directory {
             changes: 0,
             readers: 0,
             visits: Visits::default(),
+            survey: Survey::default(),
             stash: BTreeMap::new(),
             others_changes: 0,
             knowledge: Arc::default(),

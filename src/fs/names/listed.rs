@@ -19,7 +19,7 @@ pub struct DirEntry {
 pub type DirEntryPlus = (DirEntry, Option<Attr>);
 
 /// Where a page begins.
-#[derive(Clone, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Start {
     pub(crate) marker: Option<String>,
     pub(crate) undecided: Undecided,

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use super::answers;
 use super::{
-    Asked, Attr, Covers, DirEntry, Directory, EntryKind, FileName, Ino, Known, Listing, MODE_STICKY, Marker, Names,
-    NamesPage, ObjectStat, ROOT, Start, Tree, Undecided, Unnameable, nameable,
+    Asked, Attr, Begun, Covers, DirEntry, Directory, EntryKind, FileName, Ino, Known, Listing, MODE_STICKY, Marker,
+    Names, NamesPage, ObjectStat, ROOT, Start, Tree, Undecided, Unnameable, is_fresh, nameable,
 };
 use crate::fs::context::{AttributeSource, FsError, HIDDEN_DIRECTORY, caller};
 use crate::object::{ObjectKey, Version};
@@ -80,12 +80,16 @@ impl Names {
         }
         self.revalidate(parent);
         let refresh = {
-            let tree = self.tree();
-            let directory = tree.directory(parent).ok_or(FsError::NotDirectory)?;
-            match tree.known(parent, name, self.context.clock.now(), ttl) {
+            let (mut tree, now) = (self.tree(), self.context.clock.now());
+            let directory = tree.directory_mut(parent).ok_or(FsError::NotDirectory)?;
+            if directory.is_large {
+                directory.survey.note_lookup(name, now, ttl);
+            }
+            let refresh = directory.refresh.clone();
+            match tree.known(parent, name, now, ttl) {
                 Known::Present => return Ok(true),
                 Known::Absent => return Ok(false),
-                Known::Unknown => directory.refresh.clone(),
+                Known::Unknown => refresh,
             }
         };
         let ask = async {
@@ -136,6 +140,7 @@ impl Names {
             return self.list_all(parent, pages).await;
         }
         if !ascends {
+            survey(self, parent);
             return Ok(false);
         }
         let marker = format!("{}{}", self.directory_prefix(parent)?, right_before(name));
@@ -321,6 +326,41 @@ impl Names {
         let path = self.tree().directory_path(ino).ok_or(FsError::Stale)?;
         Ok(format!("{}{path}", self.context.options.prefix))
     }
+}
+
+/// Lists a large directory in the background, as far as that is worth it because its names are looked up in no order.
+fn survey(names: &Names, ino: Ino) {
+    let (now, ttl) = (names.context.clock.now(), names.context.options.metadata_ttl);
+    let begin = |directory: &mut Directory| directory.survey.begin(now, ttl);
+    let begun = names.tree().directory_mut(ino).and_then(begin);
+    let Some(((pages, begun), owner)) = begun.zip(names.me.upgrade()) else { return };
+    let begun = begun.unwrap_or_else(|| Begun::new(names.asked(ino)));
+    names.context.runtime.spawn(async move {
+        let before = begun.pages;
+        let came = list_on(&owner, ino, begun, pages).await;
+        let listed = came.as_ref().map_or_else(|begun| begun.pages, |pages| *pages) - before;
+        if let Some(directory) = owner.tree().directory_mut(ino) {
+            directory.survey.end(listed, came);
+        }
+    });
+}
+
+/// Goes on with listing a directory, by so many pages at most, and not for longer than what comes of it is believed. Returns how
+/// many pages it has, or how far it was listed. Whoever looks a name up is told of errors.
+async fn list_on(names: &Names, ino: Ino, mut begun: Begun, pages: u32) -> Result<u32, Begun> {
+    for _ in 0..pages {
+        if !is_fresh(begun.asked.at, names.context.clock.now(), names.context.options.metadata_ttl) {
+            break;
+        }
+        let Ok((_, next)) = names.list_page(ino, begun.next.clone()).await else { break };
+        begun.pages += 1;
+        let Some(next) = next else {
+            names.note_all_listed(ino, &begun.asked);
+            return Ok(begun.pages);
+        };
+        begun.next = next;
+    }
+    Err(begun)
 }
 
 /// What comes before a name in the order of keys, with hardly anything in between.

@@ -2,11 +2,12 @@
 //!
 //! `tree` is what is known: inodes, for as long as the kernel or a handle refers to them (`inodes`), directories with their
 //! entries (`directory`, `entry`), what the service said of them (`answers`), which of it goes first where it is too much
-//! (`evict`), what `stat` shows (`stat`), and how somebody goes through a directory (`walk`, `lookups`). It asks nobody.
+//! (`evict`), what `stat` shows (`stat`), and how somebody goes through a directory (`walk`, `survey`, `lookups`). It asks nobody.
 //! `cache` holds it; `listing` finds a name by what is known or by a listing, `heads` metadata by HEADs, `flat` lists many
 //! directories at once, and `reading_directories` is what an open directory shows.
 
 pub(super) mod answers;
+pub(super) mod asked;
 pub(super) mod attributes;
 pub(super) mod cache;
 pub(super) mod claims;
@@ -29,6 +30,7 @@ pub(super) mod reading_directories;
 pub(super) mod refresh;
 pub(super) mod stash;
 pub(super) mod stat;
+pub(super) mod survey;
 pub(super) mod times;
 pub(super) mod top;
 pub(super) mod tree;
@@ -54,7 +56,8 @@ pub(super) use open_state::{OpenState, Unpublished};
 pub(super) use reading_directories::Directories;
 pub(super) use tree::{Tree, forget_listings_to, is_at_or_below, path_of, renew};
 
-use answers::{Asked, Listing};
+use answers::Listing;
+use asked::Asked;
 use attributes::{LINK_BYTES_MAX, MODE_STICKY, device_of, new_attributes};
 use claims::Claims;
 use cost::{Cost, NAME_BYTES};
@@ -68,6 +71,7 @@ use listing::{entry_kind_of, list_request};
 use questions::Questions;
 use refresh::Refresh;
 use stash::Stashed;
+use survey::{Begun, Survey};
 use times::{Shown, Times};
 use unnameable::{Unnameable, nameable};
 use walk::{AHEAD_MAX, Step, Visits};
