@@ -13,6 +13,7 @@ use std::time::Duration;
 use rustix::io::Errno;
 use rustix::process::{Resource, getrlimit};
 
+use super::Description;
 use super::draft::Draft;
 use super::entry::{Entry, Files, Waits};
 use super::filling::{self, Announced, Filling, Queue, Target};
@@ -200,7 +201,21 @@ impl DiskCache {
         if is_there { self.opened(identity, algorithm) } else { None }
     }
 
+    /// What is known of a version beside its bytes, if there is a copy of it. Waits for the disk.
+    pub fn description(&self, identity: &Identity, algorithm: ChecksumAlgorithm) -> Option<Description> {
+        self.find(identity, algorithm)?.description()
+    }
+
     /// The same without waiting for anything.
+    pub fn description_now(
+        &self,
+        identity: &Identity,
+        algorithm: ChecksumAlgorithm,
+    ) -> Result<Option<Description>, Waits> {
+        Ok(self.find_now(identity, algorithm)?.and_then(|entry| entry.description()))
+    }
+
+    /// The copy of a version, if there is one. Does not wait for anything.
     pub fn find_now(&self, identity: &Identity, algorithm: ChecksumAlgorithm) -> Result<Option<Arc<Entry>>, Waits> {
         let name = identity.name();
         let mut open = self.open.try_lock().map_err(|_| Waits)?;
@@ -224,7 +239,7 @@ impl DiskCache {
     pub fn fill(&self, filling: Filling) {
         let copy = filling.copy().cloned();
         let is_settled = copy.as_ref().is_some_and(|copy| copy.is_settled(filling.expected));
-        if self.is_off.load(Ordering::Relaxed) || is_settled {
+        if self.is_off.load(Ordering::Relaxed) || is_settled && filling.description.is_none() {
             return;
         }
         let len = (*filling.bytes).as_ref().len() as u64;
@@ -314,7 +329,7 @@ impl DiskCache {
     }
 
     fn try_to_keep(&self, fillings: &[Filling]) -> io::Result<()> {
-        let Some(Filling { target, start, expected, .. }) = fillings.first() else { return Ok(()) };
+        let Some(Filling { target, start, expected, description, .. }) = fillings.first() else { return Ok(()) };
         let (pieces, len) = pieces_of(fillings);
         let entry = match target {
             Target::Open(entry, _) => Some(entry.clone()),
@@ -336,6 +351,9 @@ impl DiskCache {
             }
         };
         let Some(entry) = entry else { return Ok(()) };
+        if let Some(description) = description {
+            entry.describe(description.clone())?;
+        }
         let epoch = if let Target::Open(_, epoch) = target { *epoch } else { entry.epoch() };
         if len == 0 {
             entry.count_anew();
@@ -372,6 +390,11 @@ impl DiskCache {
             }
         }
         Ok(!space.is_full())
+    }
+
+    /// Whether nothing is written any more.
+    pub fn is_off(&self) -> bool {
+        self.is_off.load(Ordering::Relaxed)
     }
 
     /// Nothing is written any more, and nothing new is opened.

@@ -96,8 +96,7 @@ impl Draft {
             let at = records.len() - record.len();
             records[at..].copy_from_slice(&record);
         }
-        let (algorithm, identity, proof) = (self.algorithm, identity.clone(), None);
-        let header = Header { identity, algorithm, is_whole: false, is_verified: false, proof };
+        let header = Header::of_nothing(identity.clone(), self.algorithm);
         let sums = nameless(&self.directory)?;
         sums.write_all_at(&header.written().ok_or_else(too_long)?, 0)?;
         sums.write_all_at(&records, HEADER_BYTES as u64)?;

@@ -17,10 +17,10 @@ use std::time::{Duration, SystemTime};
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, fcntl_getfl, openat2};
 use rustix::io::{Errno, ReadWriteFlags, preadv2};
 
-use super::GRAIN_BYTES;
 use super::data_file::{DataFile, slice_of};
 use super::header::{HEADER_BYTES, Header, Identity};
 use super::proof::Proof;
+use super::{Description, GRAIN_BYTES};
 use crate::object::{Checksum, ChecksumAlgorithm};
 
 /// The bytes of a record: the checksum of a grain with all bits turned, so that where nothing was written nothing is there.
@@ -294,6 +294,32 @@ impl Entry {
         self.records.write_all_at(&page, 0)
     }
 
+    /// What is written down of the version beside its bytes.
+    pub fn description(&self) -> Option<Description> {
+        lock(&self.header).description.clone()
+    }
+
+    /// Writes a description down: of a copy that is not whole once it is.
+    pub(super) fn describe(&self, description: Description) -> io::Result<()> {
+        lock(&self.header).description = Some(description);
+        let _count = lock(&self.count);
+        if !self.is_whole() || self.is_detached() {
+            return Ok(());
+        }
+        // Another mount may have found something to be damaged, which must not count as whole again.
+        let _alone = Alone::with(&self.records)?;
+        let (mut page, header) = ([0; HEADER_BYTES], lock(&self.header));
+        let read = read_at_most(&self.records, &mut page, 0)?;
+        let is_ours = Header::read(&page[..read]).is_some_and(|written| {
+            (written.is_whole, written.is_verified, written.proof)
+                == (header.is_whole, header.is_verified, header.proof)
+        });
+        if is_ours {
+            self.records.write_all_at(&header.written().ok_or_else(too_long)?, 0)?;
+        }
+        Ok(())
+    }
+
     /// All of the file was written by this process.
     pub(super) fn note_own(&self) {
         self.own_epoch.store(self.epoch(), Ordering::Relaxed);
@@ -549,6 +575,9 @@ impl Entry {
         if self.is_detached() {
             return;
         }
+        // Whoever writes the header at the same time, in another mount, must not say that it is whole. Where that cannot be had it is
+        // forgotten all the same.
+        let _alone = Alone::with(&self.records).ok();
         let (first, end) = (range.start / GRAIN_BYTES, range.end.min(self.identity.size).div_ceil(GRAIN_BYTES));
         let erased = self.say(false, false).and_then(|()| match (first, end.saturating_sub(first)) {
             (0, grains) if grains == self.grains() => self.records.set_len(HEADER_BYTES as u64),
@@ -685,8 +714,7 @@ fn agreed(
     let mut page = [0; HEADER_BYTES];
     let read = read_at_most(records, &mut page, 0)?;
     if read == 0 {
-        let (identity, proof) = (identity.clone(), None);
-        let header = Header { identity, algorithm, is_whole: false, is_verified: false, proof };
+        let header = Header::of_nothing(identity.clone(), algorithm);
         records.write_all_at(&header.written().ok_or_else(too_long)?, 0)?;
         // What is in a file without records nobody knows, unless it is nothing.
         return Ok(Some((header, data.metadata()?.blocks() == 0)));

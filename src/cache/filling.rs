@@ -10,11 +10,11 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
-use super::GRAIN_BYTES;
 use super::directory::DiskCache;
 use super::draft::Draft;
 use super::entry::Entry;
 use super::header::Identity;
+use super::{Description, GRAIN_BYTES};
 use crate::object::{Checksum, ChecksumAlgorithm};
 
 /// What is written with one call, in bytes, if it comes in more than one piece.
@@ -35,6 +35,8 @@ pub struct Filling {
     pub(super) expected: Option<Checksum>,
     /// What of the memory they hold until then, in bytes.
     pub(super) held_bytes: u64,
+    /// What is to be written down of the version beside them.
+    pub(super) description: Option<Description>,
 }
 
 /// Where bytes go.
@@ -59,7 +61,7 @@ impl Filling {
         expected: Option<Checksum>,
     ) -> Filling {
         let epoch = entry.epoch();
-        Filling { target: Target::Open(entry, epoch), start, bytes, expected, held_bytes }
+        Filling { target: Target::Open(entry, epoch), start, bytes, expected, held_bytes, description: None }
     }
 
     /// All bytes of a version, whose checksum is known, and which hold `held_bytes` of the memory.
@@ -70,7 +72,7 @@ impl Filling {
         checksum: Checksum,
     ) -> Filling {
         let target = Target::Version(identity, algorithm);
-        Filling { target, start: 0, bytes, expected: Some(checksum), held_bytes }
+        Filling { target, start: 0, bytes, expected: Some(checksum), held_bytes, description: None }
     }
 
     /// Bytes that are to be at `start` of what is uploaded, and hold `held_bytes` of the memory.
@@ -79,13 +81,19 @@ impl Filling {
         start: u64,
         (bytes, held_bytes): (Arc<dyn AsRef<[u8]> + Send + Sync>, u64),
     ) -> Filling {
-        Filling { target: Target::Draft(draft), start, bytes, expected: None, held_bytes }
+        Filling { target: Target::Draft(draft), start, bytes, expected: None, held_bytes, description: None }
     }
 
     /// No bytes: what was uploaded is this version, whose checksum is known or not.
     pub fn adopted(draft: Arc<Draft>, identity: Identity, expected: Option<Checksum>) -> Filling {
         let target = Target::Adopted(draft, identity);
-        Filling { target, start: 0, bytes: Arc::new(Vec::new()), expected, held_bytes: 0 }
+        Filling { target, start: 0, bytes: Arc::new(Vec::new()), expected, held_bytes: 0, description: None }
+    }
+
+    /// With what else is known of the version.
+    #[must_use]
+    pub fn described(self, description: Description) -> Filling {
+        Filling { description: Some(description), ..self }
     }
 
     /// The version whose copy is there, for the first time, once this is written.

@@ -3,6 +3,7 @@
 //! A header is one page: `cosmcach`, the form's version, the length of the fields, the fields, and at its end the checksum of all
 //! that. What does not agree with its checksum is no header.
 
+use super::Description;
 use super::proof::{Era, Proof};
 use crate::object::{Checksum, ChecksumAlgorithm, ETag};
 
@@ -45,6 +46,8 @@ pub(super) struct Header {
     pub(super) is_verified: bool,
     /// That a whole file is right.
     pub(super) proof: Option<Proof>,
+    /// What else is known of the version; left out where there is no room for it.
+    pub(super) description: Option<Description>,
 }
 
 impl Identity {
@@ -57,8 +60,19 @@ impl Identity {
 }
 
 impl Header {
+    /// Of a copy of which nothing is there yet.
+    pub(super) fn of_nothing(identity: Identity, algorithm: ChecksumAlgorithm) -> Header {
+        Header { identity, algorithm, is_whole: false, is_verified: false, proof: None, description: None }
+    }
+
     /// One page; `None` if the fields take more.
     pub(super) fn written(&self) -> Option<[u8; HEADER_BYTES]> {
+        let description = self.description.as_ref().and_then(|description| serde_json::to_vec(description).ok());
+        let described = description.and_then(|description| self.written_with(&description));
+        described.or_else(|| self.written_with(&[]))
+    }
+
+    fn written_with(&self, description: &[u8]) -> Option<[u8; HEADER_BYTES]> {
         let mut fields = Vec::new();
         let algorithm = match self.algorithm {
             ChecksumAlgorithm::Crc64Xz => 0,
@@ -74,6 +88,8 @@ impl Header {
         let (seconds, nanoseconds) = self.proof.map_or((0, 0), |proof| proof.changed_at);
         fields.extend(seconds.to_le_bytes());
         fields.extend(nanoseconds.to_le_bytes());
+        fields.extend(u16::try_from(description.len()).ok()?.to_le_bytes());
+        fields.extend(description);
         let mut page = [0; HEADER_BYTES];
         page[..8].copy_from_slice(MAGIC);
         page[8..12].copy_from_slice(&VERSION.to_le_bytes());
@@ -107,7 +123,10 @@ impl Header {
         let proven = fields.era();
         let changed_at = fields.long().map(u64::cast_signed).zip(fields.number());
         let proof = proven.zip(changed_at).map(|(era, changed_at)| Proof { era, changed_at });
-        Some(Header { identity, algorithm, is_whole: is_whole == 1, is_verified: is_verified == 1, proof })
+        // Headers of before there were descriptions end here.
+        let description = fields.text().and_then(|text| serde_json::from_str(&text).ok());
+        let (is_whole, is_verified) = (is_whole == 1, is_verified == 1);
+        Some(Header { identity, algorithm, is_whole, is_verified, proof, description })
     }
 }
 
@@ -153,7 +172,10 @@ impl<'a> Fields<'a> {
 
 #[cfg(test)]
 pub(super) mod tests {
+    use std::time::{Duration, SystemTime};
+
     use super::*;
+    use crate::object::ObjectAttributes;
 
     pub(in crate::cache) fn identity(key: &str, size: u64) -> Identity {
         Identity { origin: "http://b".to_owned(), key: key.to_owned(), etag: ETag::new("abc-2"), size }
@@ -163,12 +185,16 @@ pub(super) mod tests {
         let (identity, algorithm) = (identity("a/ö", 77), ChecksumAlgorithm::Crc64Nvme);
         let era = Era { boot: 5, mount: 6 };
         let proof = Some(Proof { era, changed_at: (-7, 8) });
-        Header { identity, algorithm, is_whole: true, is_verified: false, proof }
+        let user = [("mode".to_owned(), "33188".to_owned())].into();
+        let attributes = ObjectAttributes { user, ..ObjectAttributes::default() };
+        let last_modified = SystemTime::UNIX_EPOCH + Duration::from_millis(1500);
+        let description = Some(Description { attributes, checksum: Some(Checksum(u64::MAX)), last_modified });
+        Header { identity, algorithm, is_whole: true, is_verified: false, proof, description }
     }
 
     #[test]
     fn what_is_written_is_read() {
-        for header in [header(), Header { proof: None, ..header() }] {
+        for header in [header(), Header { proof: None, ..header() }, Header { description: None, ..header() }] {
             assert_eq!(Header::read(&header.written().unwrap()), Some(header));
         }
     }
@@ -185,6 +211,14 @@ pub(super) mod tests {
             assert_eq!(Header::read(&page[..len]), None, "{len}");
         }
         assert_eq!(Header::read(&[0; HEADER_BYTES]), None);
+    }
+
+    #[test]
+    fn a_description_that_does_not_fit_is_left_out() {
+        let mut long = header();
+        let user = &mut long.description.as_mut().unwrap().attributes.user;
+        user.insert("note".to_owned(), "n".repeat(HEADER_BYTES));
+        assert_eq!(Header::read(&long.written().unwrap()), Some(Header { description: None, ..long }));
     }
 
     #[test]

@@ -4,9 +4,12 @@
 //! has read. Several mounts may share a directory, and it outlives all of them: nothing that a crash leaves behind is believed
 //! without its checksum.
 //!
+//! Beside the bytes of a version is its [`Description`]: metadata that a listing does not tell.
+//!
 //! A cache never makes anything fail. What it cannot read is absent, and what it cannot write it does not keep.
 
 mod data_file;
+mod description;
 mod directory;
 mod draft;
 mod entry;
@@ -17,6 +20,7 @@ mod space;
 #[cfg(test)]
 mod tests;
 
+pub use description::Description;
 pub use directory::{CacheCounts, CacheOptions, Contents, DiskCache, Verified};
 pub use draft::Draft;
 pub use entry::{Entry, Look, Waits};

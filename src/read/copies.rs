@@ -14,8 +14,8 @@ use super::blocks::Slot;
 use super::object::Object;
 use super::reader::ReadBytes;
 use super::readers::Readers;
-use crate::cache::{DiskCache, Entry, Filling, Identity, Look, Waits};
-use crate::object::Version;
+use crate::cache::{Description, DiskCache, Entry, Filling, Identity, Look, Waits};
+use crate::object::{StoredObject, Version};
 
 /// How long a read waits for the disk before it is read as without a cache, from then on.
 const DISK_PATIENCE: Duration = Duration::from_secs(5);
@@ -42,7 +42,14 @@ pub struct Copies {
 
 /// The copy of a version. Std mutex, 8 in the order of locks: assignments only.
 #[derive(Debug, Default)]
-pub(super) struct CopyPlace(Mutex<OpenCopy>);
+pub(super) struct CopyPlace(Mutex<Place>);
+
+#[derive(Debug, Default)]
+struct Place {
+    copy: OpenCopy,
+    /// What is known of the version beside its bytes, where somebody has said that.
+    description: Option<Arc<Description>>,
+}
 
 #[derive(Debug, Default)]
 enum OpenCopy {
@@ -63,20 +70,22 @@ impl AsRef<[u8]> for Came {
 impl CopyPlace {
     /// Lets go of the copy, which may be evicted from then on.
     pub(super) fn close(&self) {
-        *self.lock() = OpenCopy::Unopened;
+        *self.lock() = Place::default();
     }
 
     /// The copy, if somebody has opened it.
     fn opened(&self) -> Option<Arc<Entry>> {
-        match &*self.lock() {
+        match &self.lock().copy {
             OpenCopy::Opened(entry) => entry.clone(),
             OpenCopy::Unopened => None,
         }
     }
 
-    /// Reads by a copy from now on, or by none.
-    fn take(&self, copy: Option<Arc<Entry>>) {
-        *self.lock() = OpenCopy::Opened(copy);
+    /// Reads by a copy from now on, or by none. Returns what is known of the version.
+    fn take(&self, copy: Option<Arc<Entry>>) -> Option<Arc<Description>> {
+        let mut place = self.lock();
+        place.copy = OpenCopy::Opened(copy);
+        place.description.clone()
     }
 
     /// What the disk does, if it does it before long. Otherwise it is not asked any more.
@@ -85,14 +94,11 @@ impl CopyPlace {
         readers: &Readers,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Option<T> {
-        let done = timeout(DISK_PATIENCE, readers.runtime.spawn_blocking(work)).await;
-        if done.is_err() {
+        let done = readers.wait_for_disk(work).await;
+        if done.is_none() {
             self.take(None);
-            if let Some(Copies { cache, .. }) = &readers.copies {
-                cache.switch_off(&io::Error::new(io::ErrorKind::TimedOut, "the disk does not answer"));
-            }
         }
-        done.ok()?.ok()
+        done
     }
 
     fn cannot_read<T>(&self, copy: &Entry, error: &io::Error) -> Option<T> {
@@ -101,19 +107,64 @@ impl CopyPlace {
         None
     }
 
-    fn lock(&self) -> MutexGuard<'_, OpenCopy> {
+    fn lock(&self) -> MutexGuard<'_, Place> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
+impl Readers {
+    /// What the disk does, if it does it before long. Otherwise nothing more is written to it.
+    async fn wait_for_disk<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+        let done = timeout(DISK_PATIENCE, self.runtime.spawn_blocking(work)).await;
+        if let (Err(_), Some(Copies { cache, .. })) = (&done, &self.copies) {
+            cache.switch_off(&io::Error::new(io::ErrorKind::TimedOut, "the disk does not answer"));
+        }
+        done.ok()?.ok()
+    }
+
+    /// What the cache on disk has written down of a version beside its bytes.
+    pub async fn description_of(&self, stored: &StoredObject) -> Option<Description> {
+        let Copies { cache, origin, .. } = self.copies.as_ref().filter(|copies| !copies.cache.is_off())?;
+        let (of, algorithm) = (identity_of(stored, origin), self.store.limits().checksum);
+        match cache.description_now(&of, algorithm) {
+            Ok(description) => description,
+            Err(Waits) => {
+                let cache = cache.clone();
+                self.wait_for_disk(move || cache.description(&of, algorithm)).await?
+            }
+        }
+    }
+}
+
+/// What a copy of a version is one of.
+fn identity_of(stored: &StoredObject, origin: &str) -> Identity {
+    let (key, Version { etag, size, .. }) = (stored.key.as_str().to_owned(), stored.version.clone());
+    Identity { origin: origin.to_owned(), key, etag, size }
+}
+
 impl Object {
+    /// Says what is known of the version beside its bytes, which is written down with its copy.
+    pub fn describe(&self, description: Description) {
+        self.copy_place.lock().description = Some(Arc::new(description.clone()));
+        if let Some(copy) = self.opened_copy() {
+            self.write_down(&copy, &description);
+        }
+    }
+
+    fn write_down(&self, copy: &Arc<Entry>, description: &Description) {
+        if copy.description().as_ref() != Some(description) {
+            let filling = Filling::nothing_more(copy.clone(), description.checksum);
+            self.readers.fill(filling.described(description.clone()));
+        }
+    }
+
     /// The copy of this version, if there is one, or else begun if it `begins`; `None` without a cache.
     async fn copy(&self, begins: bool) -> Option<Arc<Entry>> {
         let Copies { cache, origin, .. } = self.readers.copies.as_ref()?;
-        if let OpenCopy::Opened(entry) = &*self.copy_place.lock() {
+        if let OpenCopy::Opened(entry) = &self.copy_place.lock().copy {
             return entry.clone();
         }
-        let of = self.identity(origin);
+        let of = identity_of(&self.stored(), origin);
         let algorithm = self.readers.store.limits().checksum;
         let entry = match cache.find_now(&of, algorithm) {
             Ok(Some(entry)) => Some(entry),
@@ -125,17 +176,13 @@ impl Object {
             }
         };
         // It may have become another version while the disk was waited for. Where there is none, who reads begins one.
-        if (begins || entry.is_some()) && self.identity(origin) == of {
-            self.copy_place.take(entry.clone());
+        if (begins || entry.is_some()) && identity_of(&self.stored(), origin) == of {
+            let description = self.copy_place.take(entry.clone());
+            if let Some((copy, description)) = entry.as_ref().zip(description) {
+                self.write_down(copy, &description);
+            }
         }
         entry
-    }
-
-    /// What a copy of this version is one of.
-    fn identity(&self, origin: &str) -> Identity {
-        let stored = self.stored();
-        let (key, Version { etag, size, .. }) = (stored.key.as_str().to_owned(), stored.version);
-        Identity { origin: origin.to_owned(), key, etag, size }
     }
 
     /// The bytes of `range`, if a whole copy has them and nothing is to be found out about them.

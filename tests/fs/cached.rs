@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use cosmount::cache::CacheOptions;
+use cosmount::object::ObjectAttributes;
 use cosmount::store::Op;
 use cosmount::store::testing::Fault;
 use tempfile::TempDir;
@@ -77,6 +78,72 @@ async fn what_was_read_in_part_is_not_asked_for_again() {
     }
     assert_eq!(reads(&first), before);
     assert_same(&second.read("a").await.unwrap(), &content);
+}
+
+fn heads(bed: &Bed) -> usize {
+    bed.bucket.requests().iter().filter(|request| request.op == Op::HeadObject).count()
+}
+
+/// A remount would ask for each file otherwise.
+#[tokio::test]
+async fn what_is_known_of_a_copy_is_not_asked_for_by_the_next_mount() {
+    let home = tempfile::tempdir().unwrap();
+    let (first, second) = two_mounts(&home);
+    let user = [("mode".to_owned(), "33024".to_owned())].into();
+    first.bucket.insert_with("read", bytes(1, 9000), &ObjectAttributes { user, ..ObjectAttributes::default() });
+    first.put("put", &bytes(2, 9000)).await.unwrap();
+    first.put("parts", &bytes(3, 12 * MIB)).await.unwrap();
+    // Whoever gives them other metadata now gives them another time.
+    first.clock.advance(Duration::from_secs(60));
+    let files = [("read", 0o400), ("put", 0o644), ("parts", 0o644)];
+    for (name, permissions) in files {
+        assert_eq!(first.stat(name).await.unwrap().permissions, permissions);
+        assert_eq!(first.read(name).await.unwrap().len() as u64, first.stat(name).await.unwrap().size);
+    }
+    settle(&first);
+    let before = heads(&first);
+    for (name, permissions) in files {
+        let (known, told) = (first.stat(name).await.unwrap(), second.stat(name).await.unwrap());
+        assert_eq!((told.permissions, told.mtime, told.size), (permissions, known.mtime, known.size), "{name}");
+    }
+    assert_eq!(heads(&first), before);
+}
+
+/// The time of an object is one of whole seconds.
+#[tokio::test]
+async fn what_has_had_other_metadata_within_the_same_second_is_asked_for() {
+    let home = tempfile::tempdir().unwrap();
+    let (first, second) = two_mounts(&home);
+    first.put("a", &bytes(1, 9000)).await.unwrap();
+    first.read("a").await.unwrap();
+    settle(&first);
+    first.chmod("a", 0o640).await.unwrap();
+    first.publish_all().await;
+    assert_eq!(second.stat("a").await.unwrap().permissions, 0o640);
+}
+
+/// They are the same version, and its copy is still one.
+#[tokio::test]
+async fn other_metadata_for_the_same_bytes_are_asked_for() {
+    let home = tempfile::tempdir().unwrap();
+    let (first, second) = two_mounts(&home);
+    first.bucket.insert("a", bytes(1, 9000));
+    first.clock.advance(Duration::from_secs(60));
+    first.read("a").await.unwrap();
+    settle(&first);
+    let user = [("mode".to_owned(), "33024".to_owned())].into();
+    first.bucket.insert_with("a", bytes(1, 9000), &ObjectAttributes { user, ..ObjectAttributes::default() });
+    first.clock.advance(Duration::from_secs(60));
+    for bed in [&second, &first.another_with(choices(&home))] {
+        assert_eq!(bed.stat("a").await.unwrap().permissions, 0o400);
+        let before = reads(&first);
+        assert_same(&bed.read("a").await.unwrap(), &bytes(1, 9000));
+        assert_eq!(reads(&first), before, "the bytes are there");
+        settle(bed);
+    }
+    let before = heads(&first);
+    assert_eq!(first.another_with(choices(&home)).stat("a").await.unwrap().permissions, 0o400);
+    assert_eq!(heads(&first), before, "what was told last is written down");
 }
 
 #[tokio::test]

@@ -72,7 +72,17 @@ const HOMES: [(&str, &[&str]); 34] = [
     // Where options are read, where data is stored, and what is told to programs.
     (
         "serde",
-        &["cli/", "config/", "journal/", "monitor/", "object/metadata.rs", "server/", "stats/", "wire/digest.rs"],
+        &[
+            "cache/description.rs",
+            "cli/",
+            "config/",
+            "journal/",
+            "monitor/",
+            "object/metadata.rs",
+            "server/",
+            "stats/",
+            "wire/digest.rs",
+        ],
     ),
 ];
 

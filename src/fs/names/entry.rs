@@ -3,6 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use super::{Ino, Kind, unmarked_attributes};
+use crate::cache::Description;
 use crate::object::{ETag, ObjectAttributes, ObjectHead, Version};
 use crate::upload::PublishedFile;
 
@@ -135,6 +136,24 @@ impl ObjectStat {
     pub(super) fn take_attributes(&mut self, attributes: ObjectAttributes) {
         self.kind = Some(Kind::of_object(Some(&attributes), self.version.size));
         self.attributes = Some(Box::new(attributes));
+    }
+
+    /// What may be written down of this version beside its bytes at `now`: metadata that are known, of an object that is old enough
+    /// for others to have another time.
+    pub(crate) fn description(&self, now: SystemTime) -> Option<Description> {
+        let is_told_apart = now.duration_since(self.last_modified).is_ok_and(|age| age > PUBLISHED_WITHIN);
+        let attributes = self.attributes.as_deref().filter(|_| self.is_exact && is_told_apart)?.clone();
+        Some(Description { attributes, checksum: self.version.checksum, last_modified: self.last_modified })
+    }
+
+    /// Takes in what was written down of the version, if it has had no other metadata since. Returns what it is then.
+    pub(super) fn take_description(&mut self, description: Description) -> Option<Kind> {
+        if !self.is_exact || self.last_modified != description.last_modified || self.attributes.is_some() {
+            return None;
+        }
+        self.version.checksum = self.version.checksum.or(description.checksum);
+        self.take_attributes(description.attributes);
+        self.kind
     }
 
     /// What is known after this mount published the file.

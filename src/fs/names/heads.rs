@@ -5,7 +5,7 @@ use std::time::SystemTime;
 use futures_util::stream::{self, StreamExt};
 
 use super::answers;
-use super::{AHEAD_MAX, EntryKind, FileName, Ino, Kind, LINK_BYTES_MAX, Marker, Names, ObjectStat};
+use super::{AHEAD_MAX, Entry, EntryKind, FileName, Ino, Kind, LINK_BYTES_MAX, Marker, Names, ObjectStat};
 use crate::fs::context::{AttributeSource, FsError};
 use crate::object::{ObjectHead, ObjectKey};
 use crate::store::StoreErrorKind;
@@ -40,6 +40,7 @@ impl Names {
             if let Some(_question) = self.questions.ask(parent, name).await {
                 // Somebody else's answer may have come in between.
                 return match lacks() {
+                    Some(false) if recall(self, parent, name).await => Ok(()),
                     Some(is_directory) => self.head(parent, name, is_directory).await,
                     None => Ok(()),
                 };
@@ -176,4 +177,25 @@ impl Names {
         let unknown = self.tree().inodes.of_unknown_kind(parent, names);
         self.fetch_attributes_of(parent, unknown).await
     }
+}
+
+/// Takes in what the cache on disk has written down of the version of a file, where there is a copy of it. Returns whether that
+/// tells its metadata.
+async fn recall(names: &Names, parent: Ino, name: &FileName) -> bool {
+    let stat = match names.tree().entry(parent, name).map(|entry| &entry.what) {
+        Some(EntryKind::Object(stat)) => stat.clone(),
+        _ => return false,
+    };
+    let key = names.directory_prefix(parent).ok().and_then(|prefix| ObjectKey::new(format!("{prefix}{name}")).ok());
+    let Some(stored) = key.map(|key| stat.version.clone().under(key)) else { return false };
+    let Some(description) = names.context.readers.description_of(&stored).await else { return false };
+    let take = |entry: &mut Entry| match &mut entry.what {
+        EntryKind::Object(now) if now.version.etag == stat.version.etag => now.take_description(description),
+        _ => None,
+    };
+    let kind = names.tree().inodes.change_entry(parent, name, take).flatten();
+    if let Some(kind) = kind.filter(|_| stored.version.size <= LINK_BYTES_MAX) {
+        names.questions.learn(kind);
+    }
+    kind.is_some()
 }

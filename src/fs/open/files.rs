@@ -345,7 +345,17 @@ impl Files {
 
     /// The object behind a published file, shared by all who read it.
     pub(crate) async fn object_of(&self, ino: Ino) -> Result<Arc<Object>, FsError> {
-        let (_, stored) = self.stat_of(ino).await?;
+        let (stat, stored) = self.stat_of(ino).await?;
+        let object = self.object_at(ino, stored)?;
+        if self.context.readers.copies().is_some()
+            && let Some(description) = stat.description(self.context.clock.now())
+        {
+            object.describe(description);
+        }
+        Ok(object)
+    }
+
+    fn object_at(&self, ino: Ino, stored: StoredObject) -> Result<Arc<Object>, FsError> {
         let mut tree = self.names.tree();
         let mut file = lock_inode(&mut tree, ino).ok_or(FsError::Stale)?;
         let current = file.object.upgrade().filter(|object| {
