@@ -1,6 +1,6 @@
 //! What directories show that are open while they change, and keys that no directory can show.
 
-use cosmount::fs::{DirEntry, FileName, FsError, FsOptions, HandleId, Kind, ROOT};
+use cosmount::fs::{AttributeSource, DirEntry, FileName, FsError, FsOptions, HandleId, Kind, ROOT};
 use cosmount::store::testing::{Fault, Gate};
 use cosmount::store::{Op, StoreErrorKind};
 
@@ -280,4 +280,64 @@ async fn a_large_directory_is_listed_for_who_wants_its_names_in_no_order() {
     assert_eq!(bed.stat("none").await, Err(FsError::NotFound));
     let listed = bed.take_ops().into_iter().filter(|op| *op == Op::ListObjects).count();
     assert!((10..200).contains(&listed), "{listed} listings");
+}
+
+/// `d` and `e` are the same directory, whose keys are others.
+#[tokio::test]
+async fn a_directory_that_is_renamed_while_it_is_listed_keeps_its_names() {
+    let bed = Bed::new();
+    for index in 0..2_500 {
+        bed.bucket.insert(&format!("d/{index:04}"), "1");
+    }
+    let handle = bed.fs.opendir(bed.stat("d").await.unwrap().ino).await.unwrap();
+    let mut shown = bed.fs.readdir(handle, 0, 1_500).await.unwrap();
+    bed.rename("d", "e").await.unwrap();
+    while let more @ [_, ..] = &bed.fs.readdir(handle, shown.len() as u64, 1_500).await.unwrap()[..] {
+        shown.extend_from_slice(more);
+    }
+    assert_eq!(shown.len(), 2 + 2_500);
+    let mut random = fastrand::Rng::with_seed(7);
+    for index in (0..400).map(|_| random.u32(0..2_500)) {
+        assert_eq!(bed.stat(&format!("e/{index:04}")).await.unwrap().size, 1);
+    }
+}
+
+#[tokio::test]
+async fn a_large_directory_that_is_renamed_while_names_are_looked_up_in_no_order_keeps_them() {
+    let bed = Bed::new();
+    for index in 0..10_000 {
+        bed.bucket.insert(&format!("a/{index:05}"), "1");
+    }
+    let mut random = fastrand::Rng::with_seed(7);
+    for round in 0..20 {
+        let (before, after) = (["a", "b"][round % 2], ["b", "a"][round % 2]);
+        for index in (0..25).map(|_| random.u32(0..10_000)) {
+            assert_eq!(bed.stat(&format!("{before}/{index:05}")).await.unwrap().size, 1, "{round}");
+            tokio::task::yield_now().await;
+        }
+        bed.rename(before, after).await.unwrap();
+    }
+    assert_eq!(bed.list(bed.stat("a").await.unwrap().ino).await.len(), 10_000);
+}
+
+/// Only the next page tells whether there is a directory of the same name.
+#[tokio::test]
+async fn a_file_at_the_end_of_a_page_that_is_written_before_the_next_page_comes_is_what_was_written() {
+    let options = FsOptions { attributes: AttributeSource::Listing, ..FsOptions::default() };
+    let bed = Bed::with(Choices { options, ..Choices::default() });
+    for index in 0..1_500 {
+        bed.bucket.insert(&format!("{index:04}"), "1");
+    }
+    let handle = bed.fs.opendir(ROOT).await.unwrap();
+    let shown = bed.fs.readdir(handle, 0, 900).await.unwrap();
+    bed.advance(1);
+    bed.put("0999", b"longer").await.unwrap();
+    bed.advance(1);
+    let mut shown = shown.len() as u64;
+    while let more @ 1.. = bed.fs.readdir(handle, shown, 900).await.unwrap().len() {
+        shown += more as u64;
+    }
+    assert_eq!(shown, 2 + 1_500);
+    assert_eq!(bed.stat("0999").await.unwrap().size, 6);
+    assert_eq!(bed.read("0999").await.unwrap(), b"longer");
 }

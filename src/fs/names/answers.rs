@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use super::{Asked, Covers, DirEntry, Entry, EntryKind, FileName, Ino, Inodes, Marker, ROOT, Stashed, Tree, is_fresh};
+use super::{
+    Asked, Covers, DirEntry, Entry, EntryKind, FileName, Ino, Inodes, Marker, ROOT, Stashed, Tree, Undecided, is_fresh,
+};
 use crate::object::ObjectHead;
 
 /// Names that are kept of flat listings in one directory.
@@ -39,7 +41,8 @@ impl Inodes {
     /// All pages of a directory have been listed, the first of them at `began_at`.
     pub(crate) fn note_complete(&mut self, ino: Ino, began_at: SystemTime) {
         if let Some(directory) = self.directory_mut(ino) {
-            directory.complete_at = Some(began_at);
+            // Somebody may have listed it since.
+            directory.complete_at = directory.complete_at.max(Some(began_at));
         }
     }
 
@@ -177,13 +180,13 @@ pub(crate) fn shown(
     tree: &Tree,
     ino: Ino,
     listed: Vec<FileName>,
-    left: &[(FileName, EntryKind)],
+    left: &[Undecided],
     covers: &Covers,
     asked: &Asked,
 ) -> Vec<DirEntry> {
     let Some(directory) = tree.directory(ino) else { return Vec::new() };
     let ours = covers.range(directory.children()).filter(|(name, entry)| {
-        let is_left = || left.iter().any(|(left, _)| left == *name);
+        let is_left = || left.iter().any(|left| left.name == **name);
         let is_known_better = tree.is_ours(entry) || entry.seen_at > asked.at && !is_left();
         is_known_better && covers.has_place_of(name) && listed.binary_search(name).is_err()
     });

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Attr, EntryKind, FileName, Ino, Kind};
+use super::{Asked, Attr, EntryKind, FileName, Ino, Kind};
 
 /// One entry of a directory as it was when it was listed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,8 +21,9 @@ pub type DirEntryPlus = (DirEntry, Option<Attr>);
 /// Where a page begins.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Start {
+    /// What it comes after, below the prefix of the directory, which may be another one by the time that the page is asked for.
     pub(crate) marker: Option<String>,
-    pub(crate) undecided: Undecided,
+    pub(crate) undecided: Vec<Undecided>,
 }
 
 /// A page of a directory.
@@ -32,8 +33,20 @@ pub(crate) struct NamesPage {
     pub(crate) has_marker: bool,
     /// The marker of the page that follows.
     pub(crate) next: Option<String>,
-    pub(crate) undecided: Undecided,
 }
 
-/// Objects of which a later page tells whether there is a directory of the same name.
-pub(crate) type Undecided = Vec<(FileName, EntryKind)>;
+/// An object of which a later page tells whether there is a directory of the same name.
+#[derive(Clone, Debug)]
+pub(crate) struct Undecided {
+    pub(crate) name: FileName,
+    pub(crate) what: EntryKind,
+    /// When the page was asked for that told of it: what comes of it is as old as that.
+    pub(crate) asked: Asked,
+}
+
+impl Undecided {
+    /// Whether it still is after a page that ends with `last`, below the directory's prefix.
+    pub(crate) fn is_open(name: &FileName, last: &str) -> bool {
+        last.starts_with(name.as_str()) && last < format!("{name}/").as_str()
+    }
+}

@@ -123,7 +123,7 @@ impl Names {
     /// Lists the page of a directory that follows `marker`. Returns whether that settles the question for `name`, which is
     /// behind the marker.
     async fn list_from(&self, parent: Ino, name: &FileName, marker: Option<String>) -> Result<bool, FsError> {
-        let name_as_directory = format!("{}{name}/", self.directory_prefix(parent)?);
+        let name_as_directory = format!("{name}/");
         let (_, next) = self.list_page(parent, Start { marker, undecided: Vec::new() }).await?;
         Ok(next.and_then(|next| next.marker).is_none_or(|last| name_as_directory <= last))
     }
@@ -143,8 +143,7 @@ impl Names {
             survey(self, parent);
             return Ok(false);
         }
-        let marker = format!("{}{}", self.directory_prefix(parent)?, right_before(name));
-        self.list_from(parent, name, Some(marker)).await
+        self.list_from(parent, name, Some(right_before(name))).await
     }
 
     /// Somebody is about to ask about a directory.
@@ -194,38 +193,9 @@ impl Names {
         Ok(())
     }
 
-    /// Lists one page of the directory whose keys begin with `prefix`.
-    ///
-    /// A name that is both an object and a prefix is a directory, also where a page's end comes between the two: objects of
-    /// which this page does not tell whether they are such are left to the next page, which gets them as `undecided`.
-    pub(crate) async fn list_names(
-        &self,
-        prefix: &str,
-        marker: Option<String>,
-        undecided: Undecided,
-    ) -> Result<NamesPage, FsError> {
-        let page = self.context.store.list(list_request(prefix, marker)).await?;
-        let mut listed = self.names_of(page, prefix);
-        for (name, what) in undecided {
-            listed.names.entry(name).or_insert(what);
-        }
-        if let Some(last) = listed.next.as_ref().and_then(|next| next.strip_prefix(prefix)) {
-            // Only what the page's last key begins with can have its directory behind that key.
-            let is_undecided = |(name, what): &(FileName, EntryKind)| {
-                !what.is_directory() && last.starts_with(name.as_str()) && last < format!("{name}/").as_str()
-            };
-            (listed.undecided, listed.names) = {
-                let (undecided, names): (Undecided, Undecided) = listed.names.into_iter().partition(is_undecided);
-                (undecided, names.into_iter().collect())
-            };
-        }
-        Ok(listed)
-    }
-
     /// The names in a page of a listing of `prefix`.
     fn names_of(&self, page: ListPage, prefix: &str) -> NamesPage {
-        let mut listed =
-            NamesPage { names: BTreeMap::new(), has_marker: false, next: page.next_marker, undecided: Vec::new() };
+        let mut listed = NamesPage { names: BTreeMap::new(), has_marker: false, next: page.next_marker };
         let mut skipped: Vec<String> = Vec::new();
         for object in page.objects {
             match nameable(&object.key, prefix) {
@@ -253,41 +223,63 @@ impl Names {
 
     /// Lists one page, and returns what is on it, with what this mount knows better, and where the next one
     /// begins.
+    ///
+    /// A name that is both an object and a prefix is a directory, also where a page's end comes between the two: objects of
+    /// which this page does not tell whether they are such are left to the next page, which gets them as undecided.
     pub(crate) async fn list_page(&self, ino: Ino, start: Start) -> Result<(Vec<DirEntry>, Option<Start>), FsError> {
         let Start { marker, undecided } = start;
         let asked = self.asked(ino);
         let prefix = self.directory_prefix(ino)?;
-        let page = self.list_names(&prefix, marker.clone(), undecided).await?;
-        let NamesPage { mut names, has_marker, next, undecided } = page;
-        let within = |marker: Option<&String>| marker.map(|key| key.strip_prefix(&prefix).unwrap_or(key).to_owned());
-        let covers = Covers { after: within(marker.as_ref()), up_to: within(next.as_ref()) };
+        let key = marker.as_ref().map(|marker| format!("{prefix}{marker}"));
+        let page = self.context.store.list(list_request(&prefix, key)).await?;
+        let NamesPage { mut names, has_marker, next } = self.names_of(page, &prefix);
+        let within = |key: String| key.strip_prefix(&prefix).map(str::to_owned).ok_or(FsError::Stale);
+        let next = next.map(within).transpose()?;
+        let covers = Covers { after: marker.clone(), up_to: next.clone() };
         let mut tree = self.tree();
         self.expect_at(&tree, ino, &prefix)?;
+        // Those of earlier pages may be directories, as this page tells.
+        let (mut left, mut decided) = (Vec::new(), Vec::new());
+        for one in undecided.into_iter().filter(|one| !names.contains_key(&one.name)) {
+            let is_open = next.as_ref().is_some_and(|last| Undecided::is_open(&one.name, last));
+            if is_open { &mut left } else { &mut decided }.push(one);
+        }
+        if let Some(last) = &next {
+            let is_open =
+                |name: &FileName, what: &mut EntryKind| !what.is_directory() && Undecided::is_open(name, last);
+            let open = names.extract_if(.., is_open);
+            left.extend(open.map(|(name, what)| Undecided { name, what, asked: asked.clone() }));
+        }
         // Told of another inode before a call has ended that gives it a name, somebody would open that, which loses the name
         // then.
-        let mut is_early = answers::keep_claimed(&tree, ino, &mut names, &covers, self.claims.names_in(ino));
+        let claimed = self.claims.names_in(ino);
+        decided.retain(|one| !claimed.contains(&one.name));
+        let mut is_early = answers::keep_claimed(&tree, ino, &mut names, &covers, claimed);
         if self.claims.is_to_be_replaced(ino) {
             let told = names.len();
             names.retain(|name, _| tree.entry(ino, name).is_some());
+            decided.retain(|one| tree.entry(ino, &one.name).is_some());
             is_early |= names.len() < told;
         }
-        let listed: Vec<FileName> = names.keys().cloned().collect();
+        let mut listed: Vec<FileName> = decided.iter().map(|one| &one.name).chain(names.keys()).cloned().collect();
+        listed.sort_unstable();
         if let Some(directory) = tree.directory_mut(ino) {
             directory.is_large = marker.is_some() || next.is_some();
             directory.marker.is_there |= has_marker;
         }
+        let ttl = self.context.options.metadata_ttl;
+        for Undecided { name, what, asked } in decided {
+            let asked_at = tree.inodes.asked_at(ino, &asked);
+            answers::take_listed(&mut tree, ino, name, what, asked_at, ttl);
+        }
         let asked_at = tree.inodes.asked_at(ino, &asked);
-        answers::take_listing(
-            &mut tree,
-            ino,
-            Listing { names, asked_at, covers: covers.clone(), ttl: self.context.options.metadata_ttl },
-        );
+        answers::take_listing(&mut tree, ino, Listing { names, asked_at, covers: covers.clone(), ttl });
         if let Some(directory) = tree.directory_mut(ino).filter(|_| is_early) {
             // Should that call fail, what is there is to be found.
             directory.forget_covered();
         }
-        let entries = answers::shown(&tree, ino, listed, &undecided, &covers, &asked);
-        Ok((entries, next.map(|marker| Start { marker: Some(marker), undecided })))
+        let entries = answers::shown(&tree, ino, listed, &left, &covers, &asked);
+        Ok((entries, next.map(|marker| Start { marker: Some(marker), undecided: left })))
     }
 
     /// Lists a directory that this mount has changed much of, page by page, unless it has more than `pages`. Returns whether that
