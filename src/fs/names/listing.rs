@@ -245,10 +245,10 @@ impl Names {
             if is_open { &mut left } else { &mut decided }.push(one);
         }
         if let Some(last) = &next {
-            let is_open =
-                |name: &FileName, what: &mut EntryKind| !what.is_directory() && Undecided::is_open(name, last);
-            let open = names.extract_if(.., is_open);
-            left.extend(open.map(|(name, what)| Undecided { name, what, asked: asked.clone() }));
+            let is_open = |name: &FileName, what: &EntryKind| !what.is_directory() && Undecided::is_open(name, last);
+            let (open, closed): (BTreeMap<_, _>, _) = names.into_iter().partition(|(name, what)| is_open(name, what));
+            names = closed;
+            left.extend(open.into_iter().map(|(name, what)| Undecided { name, what, asked: asked.clone() }));
         }
         // Told of another inode before a call has ended that gives it a name, somebody would open that, which loses the name
         // then.
