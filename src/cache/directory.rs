@@ -201,9 +201,10 @@ impl DiskCache {
         if is_there { self.opened(identity, algorithm) } else { None }
     }
 
-    /// What is known of a version beside its bytes, if there is a copy of it. Waits for the disk.
+    /// What is known of a version beside its bytes, if there is a whole copy of it, which does not count as used by that. Waits for
+    /// the disk.
     pub fn description(&self, identity: &Identity, algorithm: ChecksumAlgorithm) -> Option<Description> {
-        self.find(identity, algorithm)?.description()
+        Files::at(&self.root, &identity.name()).description(identity, algorithm)
     }
 
     /// The same without waiting for anything.
@@ -212,17 +213,21 @@ impl DiskCache {
         identity: &Identity,
         algorithm: ChecksumAlgorithm,
     ) -> Result<Option<Description>, Waits> {
-        Ok(self.find_now(identity, algorithm)?.and_then(|entry| entry.description()))
+        Files::at(&self.root, &identity.name()).description_now(identity, algorithm)
     }
 
     /// The copy of a version, if there is one. Does not wait for anything.
     pub fn find_now(&self, identity: &Identity, algorithm: ChecksumAlgorithm) -> Result<Option<Arc<Entry>>, Waits> {
+        // Whoever writes it has it open.
+        if self.queue.waiting().comes(identity) {
+            return Err(Waits);
+        }
         let name = identity.name();
         let mut open = self.open.try_lock().map_err(|_| Waits)?;
         if let Some(entry) = open.get(&name).and_then(Weak::upgrade).filter(|entry| !entry.is_detached()) {
             return Ok(Some(entry).filter(|entry| entry.identity() == identity));
         }
-        if self.queue.waiting().comes(identity) || open.len() >= self.open_max {
+        if open.len() >= self.open_max {
             return Err(Waits);
         }
         let entry = Entry::open_now(&Files::at(&self.root, &name), identity, algorithm)?.map(Arc::new);
@@ -239,7 +244,7 @@ impl DiskCache {
     pub fn fill(&self, filling: Filling) {
         let copy = filling.copy().cloned();
         let is_settled = copy.as_ref().is_some_and(|copy| copy.is_settled(filling.expected));
-        if self.is_off.load(Ordering::Relaxed) || is_settled && filling.description.is_none() {
+        if self.is_off.load(Ordering::Relaxed) || is_settled {
             return;
         }
         let len = (*filling.bytes).as_ref().len() as u64;
@@ -329,7 +334,7 @@ impl DiskCache {
     }
 
     fn try_to_keep(&self, fillings: &[Filling]) -> io::Result<()> {
-        let Some(Filling { target, start, expected, description, .. }) = fillings.first() else { return Ok(()) };
+        let Some(Filling { target, start, expected, .. }) = fillings.first() else { return Ok(()) };
         let (pieces, len) = pieces_of(fillings);
         let entry = match target {
             Target::Open(entry, _) => Some(entry.clone()),
@@ -343,6 +348,12 @@ impl DiskCache {
                 }
                 None
             }
+            Target::Described(copy) => {
+                if let Err(error) = copy.say_more(|_| {}) {
+                    log::debug!("what is known of {} is not written down: {error}", copy.identity().key);
+                }
+                None
+            }
             Target::Adopted(draft, identity) => {
                 let is_new = self.adopt(draft, identity).or_else(no_fault_of_a_draft)?;
                 let entry = self.opened(identity, draft.algorithm());
@@ -351,9 +362,6 @@ impl DiskCache {
             }
         };
         let Some(entry) = entry else { return Ok(()) };
-        if let Some(description) = description {
-            entry.describe(description.clone())?;
-        }
         let epoch = if let Target::Open(_, epoch) = target { *epoch } else { entry.epoch() };
         if len == 0 {
             entry.count_anew();
@@ -390,11 +398,6 @@ impl DiskCache {
             }
         }
         Ok(!space.is_full())
-    }
-
-    /// Whether nothing is written any more.
-    pub fn is_off(&self) -> bool {
-        self.is_off.load(Ordering::Relaxed)
     }
 
     /// Nothing is written any more, and nothing new is opened.

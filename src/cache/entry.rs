@@ -11,7 +11,7 @@ use std::ops::Range;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, fcntl_getfl, openat2};
@@ -54,6 +54,9 @@ pub struct Entry {
     files: Files,
     /// Std mutex, 8 in the order of locks, taken under that of `count`: one page is written.
     header: Mutex<Header>,
+    /// What is known of the version beside its bytes. Std mutex, 8 in the order of locks, taken under that of the header: assignments
+    /// only.
+    description: Mutex<Option<Arc<Description>>>,
     identity: Identity,
     algorithm: ChecksumAlgorithm,
     data: DataFile,
@@ -103,6 +106,26 @@ impl Files {
             Err(error) if error.kind() == io::ErrorKind::NotFound => std::fs::remove_file(&self.records).is_ok(),
             Err(_) => false,
         }
+    }
+
+    /// What is written down beside a copy, if it is a whole one of that version. Waits for the disk.
+    pub(super) fn description(&self, identity: &Identity, algorithm: ChecksumAlgorithm) -> Option<Description> {
+        let mut page = [0; HEADER_BYTES];
+        let read = read_at_most(&File::open(&self.records).ok()?, &mut page, 0).ok()?;
+        Header::read(&page[..read])?.description_of(identity, algorithm)
+    }
+
+    /// The same without waiting for the disk: what has to is `Err`.
+    pub(super) fn description_now(
+        &self,
+        identity: &Identity,
+        algorithm: ChecksumAlgorithm,
+    ) -> Result<Option<Description>, Waits> {
+        let Some(records) = open_now(&self.records)? else { return Ok(None) };
+        let mut page = [0; HEADER_BYTES];
+        let is_read = read_now(&records, &mut page, 0).map_err(|_| Waits)?;
+        let header = if is_read { Header::read(&page) } else { return Err(Waits) };
+        Ok(header.and_then(|header| header.description_of(identity, algorithm)))
     }
 
     fn remove(&self) -> bool {
@@ -187,8 +210,9 @@ impl Entry {
         Ok(Some(Entry::of(files, data, records, header)))
     }
 
-    fn of(files: &Files, data: File, records: File, header: Header) -> Entry {
+    fn of(files: &Files, data: File, records: File, mut header: Header) -> Entry {
         Entry {
+            description: Mutex::new(header.description.take().map(Arc::new)),
             files: files.clone(),
             identity: header.identity.clone(),
             algorithm: header.algorithm,
@@ -285,39 +309,37 @@ impl Entry {
     pub fn prove(&self) -> io::Result<()> {
         let before = Proof::of(self.file())?;
         let (_, damaged) = self.verify()?;
-        let mut header = lock(&self.header);
-        if damaged > 0 || !self.is_whole() || before != Proof::of(self.file())? {
+        if damaged > 0 || before != Proof::of(self.file())? {
             return Ok(());
         }
-        header.proof = before;
-        let page = header.written().ok_or_else(too_long)?;
-        self.records.write_all_at(&page, 0)
+        self.say_more(|header| header.proof = before)
     }
 
-    /// What is written down of the version beside its bytes.
-    pub fn description(&self) -> Option<Description> {
-        lock(&self.header).description.clone()
-    }
-
-    /// Writes a description down: of a copy that is not whole once it is.
-    pub(super) fn describe(&self, description: Description) -> io::Result<()> {
-        lock(&self.header).description = Some(description);
+    /// Says more of a whole copy than is written down, unless another mount has said something else of it: that something of it is damaged,
+    /// for example.
+    pub(super) fn say_more(&self, change: impl FnOnce(&mut Header)) -> io::Result<()> {
         let _count = lock(&self.count);
         if !self.is_whole() || self.is_detached() {
             return Ok(());
         }
-        // Another mount may have found something to be damaged, which must not count as whole again.
         let _alone = Alone::with(&self.records)?;
-        let (mut page, header) = ([0; HEADER_BYTES], lock(&self.header));
+        let (mut page, mut header) = ([0; HEADER_BYTES], lock(&self.header));
         let read = read_at_most(&self.records, &mut page, 0)?;
-        let is_ours = Header::read(&page[..read]).is_some_and(|written| {
-            (written.is_whole, written.is_verified, written.proof)
-                == (header.is_whole, header.is_verified, header.proof)
-        });
-        if is_ours {
-            self.records.write_all_at(&header.written().ok_or_else(too_long)?, 0)?;
+        let said = |header: &Header| (header.is_whole, header.is_verified, header.proof);
+        if Header::read(&page[..read]).is_some_and(|written| said(&written) == said(&header)) {
+            change(&mut header);
+            write_header(&self.records, &header, lock(&self.description).as_deref())?;
         }
         Ok(())
+    }
+
+    /// Takes in what is known of the version beside its bytes, to be written down once the copy is whole. Returns whether it is, and something
+    /// else is written down.
+    pub fn take_description(&self, description: Arc<Description>) -> bool {
+        let mut known = lock(&self.description);
+        let is_new = known.as_ref() != Some(&description);
+        *known = Some(description);
+        is_new && self.is_whole()
     }
 
     /// All of the file was written by this process.
@@ -599,8 +621,7 @@ impl Entry {
         // What was written before a crash may be lost, and its record not.
         let is_right = is_whole && self.own_epoch.load(Ordering::Relaxed) == self.epoch();
         header.proof = if is_right { Proof::of(self.file())? } else { None };
-        let page = header.written().ok_or_else(too_long)?;
-        self.records.write_all_at(&page, 0)?;
+        write_header(&self.records, &header, lock(&self.description).as_deref())?;
         self.is_verified.store(is_verified, Ordering::Release);
         self.is_whole.store(is_whole, Ordering::Release);
         Ok(())
@@ -723,6 +744,11 @@ fn agreed(
     Ok(header
         .filter(|header| header.identity == *identity && header.algorithm == algorithm)
         .map(|header| (header, false)))
+}
+
+fn write_header(records: &File, header: &Header, description: Option<&Description>) -> io::Result<()> {
+    let header = Header { description: description.cloned(), ..header.clone() };
+    records.write_all_at(&header.written().ok_or_else(too_long)?, 0)
 }
 
 pub(super) fn too_long() -> io::Error {

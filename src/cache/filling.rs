@@ -10,11 +10,11 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
+use super::GRAIN_BYTES;
 use super::directory::DiskCache;
 use super::draft::Draft;
 use super::entry::Entry;
 use super::header::Identity;
-use super::{Description, GRAIN_BYTES};
 use crate::object::{Checksum, ChecksumAlgorithm};
 
 /// What is written with one call, in bytes, if it comes in more than one piece.
@@ -22,6 +22,9 @@ const WRITTEN_AT_ONCE_MAX: u64 = 8 << 20;
 
 /// What is taken at once of all that waits, in bytes: what four requests bring, so that it can be put in order.
 const TAKEN_AT_ONCE: u64 = 16 << 20;
+
+/// What is known of a version is not written down, this time, when so much else waits: it holds no memory, but its copy is open.
+const DESCRIPTIONS_BEHIND_MAX: u64 = 1024;
 
 /// Bytes that came of an object.
 pub struct Filling {
@@ -35,8 +38,6 @@ pub struct Filling {
     pub(super) expected: Option<Checksum>,
     /// What of the memory they hold until then, in bytes.
     pub(super) held_bytes: u64,
-    /// What is to be written down of the version beside them.
-    pub(super) description: Option<Description>,
 }
 
 /// Where bytes go.
@@ -49,6 +50,8 @@ pub(super) enum Target {
     Draft(Arc<Draft>),
     /// To nothing: that copy is one of this version.
     Adopted(Arc<Draft>, Identity),
+    /// To nothing: what else is known of it.
+    Described(Arc<Entry>),
 }
 
 impl Filling {
@@ -61,7 +64,7 @@ impl Filling {
         expected: Option<Checksum>,
     ) -> Filling {
         let epoch = entry.epoch();
-        Filling { target: Target::Open(entry, epoch), start, bytes, expected, held_bytes, description: None }
+        Filling { target: Target::Open(entry, epoch), start, bytes, expected, held_bytes }
     }
 
     /// All bytes of a version, whose checksum is known, and which hold `held_bytes` of the memory.
@@ -72,7 +75,7 @@ impl Filling {
         checksum: Checksum,
     ) -> Filling {
         let target = Target::Version(identity, algorithm);
-        Filling { target, start: 0, bytes, expected: Some(checksum), held_bytes, description: None }
+        Filling { target, start: 0, bytes, expected: Some(checksum), held_bytes }
     }
 
     /// Bytes that are to be at `start` of what is uploaded, and hold `held_bytes` of the memory.
@@ -81,26 +84,26 @@ impl Filling {
         start: u64,
         (bytes, held_bytes): (Arc<dyn AsRef<[u8]> + Send + Sync>, u64),
     ) -> Filling {
-        Filling { target: Target::Draft(draft), start, bytes, expected: None, held_bytes, description: None }
+        Filling { target: Target::Draft(draft), start, bytes, expected: None, held_bytes }
     }
 
     /// No bytes: what was uploaded is this version, whose checksum is known or not.
     pub fn adopted(draft: Arc<Draft>, identity: Identity, expected: Option<Checksum>) -> Filling {
         let target = Target::Adopted(draft, identity);
-        Filling { target, start: 0, bytes: Arc::new(Vec::new()), expected, held_bytes: 0, description: None }
+        Filling { target, start: 0, bytes: Arc::new(Vec::new()), expected, held_bytes: 0 }
     }
 
-    /// With what else is known of the version.
-    #[must_use]
-    pub fn described(self, description: Description) -> Filling {
-        Filling { description: Some(description), ..self }
+    /// No bytes: what else is known of the version of a copy is to be written down.
+    pub fn of_description(copy: Arc<Entry>) -> Filling {
+        let target = Target::Described(copy);
+        Filling { target, start: 0, bytes: Arc::new(Vec::new()), expected: None, held_bytes: 0 }
     }
 
     /// The version whose copy is there, for the first time, once this is written.
     pub(super) fn version(&self) -> Option<&Identity> {
         match &self.target {
             Target::Version(identity, _) | Target::Adopted(_, identity) => Some(identity),
-            Target::Open(..) | Target::Draft(_) => None,
+            Target::Open(..) | Target::Draft(_) | Target::Described(_) => None,
         }
     }
 
@@ -230,7 +233,8 @@ impl Queue {
     pub(super) fn push(&self, filling: Filling) -> bool {
         let len = filling.held_bytes;
         let mut sums = self.waiting.lock();
-        if sums.bytes + len > self.bytes_max {
+        let is_needless = matches!(filling.target, Target::Described(_)) && sums.pieces > DESCRIPTIONS_BEHIND_MAX;
+        if sums.bytes + len > self.bytes_max || is_needless {
             return false;
         }
         filling.copy().iter().for_each(|copy| copy.note_waiting(len));

@@ -65,6 +65,12 @@ impl Header {
         Header { identity, algorithm, is_whole: false, is_verified: false, proof: None, description: None }
     }
 
+    /// What is known of this version beside its bytes, if the copy is a whole one of it.
+    pub(super) fn description_of(self, identity: &Identity, algorithm: ChecksumAlgorithm) -> Option<Description> {
+        let is_this = self.identity == *identity && self.algorithm == algorithm;
+        self.description.filter(|_| is_this && self.is_whole)
+    }
+
     /// One page; `None` if the fields take more.
     pub(super) fn written(&self) -> Option<[u8; HEADER_BYTES]> {
         let description = self.description.as_ref().and_then(|description| serde_json::to_vec(description).ok());

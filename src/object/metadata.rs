@@ -151,6 +151,8 @@ pub struct ObjectHead {
     pub crc64: Option<Crc64>,
     /// The metadata that the writer gave.
     pub attributes: ObjectAttributes,
+    /// When the service said so, in whole seconds of its own clock; `None` where it did not say when.
+    pub told_at: Option<SystemTime>,
 }
 
 impl ObjectHead {

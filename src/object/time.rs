@@ -2,6 +2,12 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+/// A time as HTTP tells it, without the fraction of its second.
+pub fn whole_seconds(time: SystemTime) -> SystemTime {
+    let fraction = time.duration_since(UNIX_EPOCH).map_or(0, |since| since.subsec_nanos());
+    time - Duration::from_nanos(u64::from(fraction))
+}
+
 /// The date as cosfs, s3fs and rclone keep it in metadata: seconds since 1970, with a fraction only where there is one. A
 /// date before that is negative as a whole: `-1.5` is one and a half seconds before.
 pub fn unix(time: SystemTime) -> String {

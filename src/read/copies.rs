@@ -20,6 +20,9 @@ use crate::object::{StoredObject, Version};
 /// How long a read waits for the disk before it is read as without a cache, from then on.
 const DISK_PATIENCE: Duration = Duration::from_secs(5);
 
+/// How long a lookup waits for what the disk has of a file's metadata. A request for them takes as long.
+const DESCRIPTION_PATIENCE: Duration = Duration::from_millis(50);
+
 /// How long an open waits until what was read is written, so that the kernel can read it by itself.
 const SETTLE_PATIENCE: Duration = Duration::from_millis(500);
 
@@ -94,11 +97,14 @@ impl CopyPlace {
         readers: &Readers,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Option<T> {
-        let done = readers.wait_for_disk(work).await;
-        if done.is_none() {
+        let done = timeout(DISK_PATIENCE, readers.runtime.spawn_blocking(work)).await;
+        if done.is_err() {
             self.take(None);
+            if let Some(Copies { cache, .. }) = &readers.copies {
+                cache.switch_off(&io::Error::new(io::ErrorKind::TimedOut, "the disk does not answer"));
+            }
         }
-        done
+        done.ok()?.ok()
     }
 
     fn cannot_read<T>(&self, copy: &Entry, error: &io::Error) -> Option<T> {
@@ -113,26 +119,19 @@ impl CopyPlace {
 }
 
 impl Readers {
-    /// What the disk does, if it does it before long. Otherwise nothing more is written to it.
-    async fn wait_for_disk<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
-        let done = timeout(DISK_PATIENCE, self.runtime.spawn_blocking(work)).await;
-        if let (Err(_), Some(Copies { cache, .. })) = (&done, &self.copies) {
-            cache.switch_off(&io::Error::new(io::ErrorKind::TimedOut, "the disk does not answer"));
-        }
-        done.ok()?.ok()
-    }
-
-    /// What the cache on disk has written down of a version beside its bytes.
+    /// What the cache on disk has written down of a version beside its bytes. A disk that is busy is not waited for.
     pub async fn description_of(&self, stored: &StoredObject) -> Option<Description> {
-        let Copies { cache, origin, .. } = self.copies.as_ref().filter(|copies| !copies.cache.is_off())?;
+        let Copies { cache, origin, .. } = self.copies.as_ref()?;
         let (of, algorithm) = (identity_of(stored, origin), self.store.limits().checksum);
-        match cache.description_now(&of, algorithm) {
-            Ok(description) => description,
-            Err(Waits) => {
-                let cache = cache.clone();
-                self.wait_for_disk(move || cache.description(&of, algorithm)).await?
-            }
+        if let Ok(description) = cache.description_now(&of, algorithm) {
+            return description;
         }
+        let (cache, turn) = (cache.clone(), self.describing.clone().try_acquire_owned().ok()?);
+        let look = self.runtime.spawn_blocking(move || {
+            let _turn = turn;
+            cache.description(&of, algorithm)
+        });
+        timeout(DESCRIPTION_PATIENCE, look).await.ok()?.ok()?
     }
 }
 
@@ -145,16 +144,16 @@ fn identity_of(stored: &StoredObject, origin: &str) -> Identity {
 impl Object {
     /// Says what is known of the version beside its bytes, which is written down with its copy.
     pub fn describe(&self, description: Description) {
-        self.copy_place.lock().description = Some(Arc::new(description.clone()));
+        let description = Arc::new(description);
+        self.copy_place.lock().description = Some(description.clone());
         if let Some(copy) = self.opened_copy() {
-            self.write_down(&copy, &description);
+            self.write_down(&copy, description);
         }
     }
 
-    fn write_down(&self, copy: &Arc<Entry>, description: &Description) {
-        if copy.description().as_ref() != Some(description) {
-            let filling = Filling::nothing_more(copy.clone(), description.checksum);
-            self.readers.fill(filling.described(description.clone()));
+    fn write_down(&self, copy: &Arc<Entry>, description: Arc<Description>) {
+        if copy.take_description(description) {
+            self.readers.fill(Filling::of_description(copy.clone()));
         }
     }
 
@@ -179,7 +178,7 @@ impl Object {
         if (begins || entry.is_some()) && identity_of(&self.stored(), origin) == of {
             let description = self.copy_place.take(entry.clone());
             if let Some((copy, description)) = entry.as_ref().zip(description) {
-                self.write_down(copy, &description);
+                self.write_down(copy, description);
             }
         }
         entry

@@ -24,6 +24,9 @@ const MAPS_SHARE: usize = 64;
 /// What that share is a multiple of, in bytes: the size of a writer's blocks, so that they fill what is left.
 const MAPS_BYTES_UNIT: usize = 256 << 10;
 
+/// Copies whose metadata are looked for on the disk at the same time, as many as HEADs are on their way.
+const DESCRIBING_MAX: usize = 64;
+
 /// How files are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ReadOptions {
@@ -49,6 +52,8 @@ pub struct Readers {
     pub(super) copies: Option<Copies>,
     /// Who completes a copy. Semaphore, 4 in the order of locks: held for as long as that takes.
     pub(super) completing: Arc<Semaphore>,
+    /// Who looks for metadata on the disk: a hanging one holds up so many threads. Semaphore that nobody waits for.
+    pub(super) describing: Arc<Semaphore>,
     next_object: AtomicU64,
     /// Blocks that were wanted and were there, or on their way, and those that were not.
     pub(super) hits: AtomicU64,
@@ -80,6 +85,7 @@ impl Readers {
             maps,
             copies,
             completing: Arc::new(Semaphore::new(1)),
+            describing: Arc::new(Semaphore::new(DESCRIBING_MAX)),
             next_object,
             hits,
             misses,

@@ -1,10 +1,11 @@
 //! The four conditions of a request and what they say of an object, and what a write may replace.
 
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use super::date;
 use super::request::{HeaderPair, Headers};
 use crate::object::ETag;
+use crate::object::time::whole_seconds;
 
 /// Which ETags a condition names.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -169,6 +170,7 @@ impl Conditions {
     /// Judges an object for GET and HEAD, in the order of RFC 9110, 13.2.2, because the service's own order is not
     /// documented (`cos-api.md` 3.3): a condition on ETags makes the one on dates of the same kind void.
     pub fn verdict(&self, etag: &ETag, last_modified: SystemTime) -> Verdict {
+        // Headers show no fractions, so a client that gives back what it was told must not be behind by one.
         let last_modified = whole_seconds(last_modified);
         let holds = match (&self.if_match, self.if_unmodified_since) {
             (Some(tags), _) => tags.matches(etag),
@@ -196,14 +198,10 @@ impl Conditions {
     }
 }
 
-/// Headers show no fractions, so a client that gives back what it was told must not be behind by one.
-fn whole_seconds(time: SystemTime) -> SystemTime {
-    let fraction = time.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.subsec_nanos());
-    time - Duration::from_nanos(u64::from(fraction))
-}
-
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     fn at(seconds: u64) -> SystemTime {

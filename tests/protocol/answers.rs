@@ -83,7 +83,7 @@ proptest! {
     fn heads_of_objects_arrive_as_they_were_meant(
         size in any::<u64>(), etag in etag(), last_modified in date(), crc in of(any::<u64>()), attributes in attributes(),
     ) {
-        let head = ObjectHead { size, etag, last_modified, crc64: crc.map(Crc64), attributes };
+        let head = ObjectHead { size, etag, last_modified, crc64: crc.map(Crc64), attributes, told_at: None };
         let encoded = encode_head(&head);
         let mut lines: Vec<(&str, &str)> = encoded.iter().map(|(name, value)| (&**name, value.as_str())).collect();
         let length = size.to_string();

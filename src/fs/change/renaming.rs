@@ -279,7 +279,7 @@ impl Changes {
         for _ in 0..METADATA_ATTEMPTS {
             self.names.fetch_all_attributes(place.0, place.1).await?;
             match self.names.tree().entry(place.0, place.1).map(|entry| &entry.what) {
-                Some(EntryKind::Object(stat)) if stat.attributes.is_some() => return Ok((stat.clone(), key)),
+                Some(EntryKind::Object(stat)) if stat.own_attributes().is_some() => return Ok((stat.clone(), key)),
                 Some(EntryKind::Object(_)) => {}
                 _ => return Err(FsError::Stale),
             }

@@ -58,14 +58,22 @@ impl Inodes {
     /// What a HEAD said of the version that is known of a name.
     pub(crate) fn take_metadata(&mut self, parent: Ino, name: &FileName, head: &ObjectHead) {
         self.change_entry(parent, name, |entry| {
-            if let EntryKind::Object(stat) = &mut entry.what
-                && stat.version.etag == head.etag
-                && stat.attributes.is_none()
-            {
-                stat.take_attributes(head.attributes.clone());
-                stat.version.checksum = stat.version.checksum.or(head.crc64);
+            if let EntryKind::Object(stat) = &mut entry.what {
+                stat.take_head(head);
             }
         });
+    }
+
+    /// Forgets metadata that were written down beside a copy.
+    pub(crate) fn forget_recalled(&mut self, parent: Ino, name: &FileName) {
+        let is_recalled = |entry: &Entry| matches!(&entry.what, EntryKind::Object(stat) if stat.is_recalled);
+        if self.entry(parent, name).is_some_and(is_recalled) {
+            self.change_entry(parent, name, |entry| {
+                if let EntryKind::Object(stat) = &mut entry.what {
+                    (stat.attributes, stat.is_recalled) = (None, false);
+                }
+            });
+        }
     }
 
     /// Keeps what a flat listing from `first` on has said of directories in `parent`. Returns those whose markers are to be

@@ -17,30 +17,38 @@ impl Names {
     /// The metadata of a file or a directory where they come from the objects.
     pub(crate) async fn fetch_attributes(&self, parent: Ino, name: &FileName) -> Result<(), FsError> {
         match self.context.options.attributes {
-            AttributeSource::Full => self.fetch_all_attributes(parent, name).await,
+            AttributeSource::Full => self.look_for_attributes(parent, name, true).await,
             AttributeSource::Listing => Ok(()),
         }
     }
 
-    /// The metadata of a file or a directory, from a HEAD unless they are known: for this version of a file, and for a
-    /// directory, whose listing does not tell versions, for as long as it is known at all.
+    /// The metadata of a file or a directory, from a HEAD unless this mount has been told them: what is made of them replaces those of
+    /// the object.
     pub(crate) async fn fetch_all_attributes(&self, parent: Ino, name: &FileName) -> Result<(), FsError> {
+        self.tree().inodes.forget_recalled(parent, name);
+        self.look_for_attributes(parent, name, false).await
+    }
+
+    /// The metadata of a file or a directory, from a HEAD unless they are known: for this version of a file, and for a
+    /// directory, whose listing does not tell versions, for as long as it is known at all. What is written down beside a copy counts
+    /// if it `recalls`.
+    async fn look_for_attributes(&self, parent: Ino, name: &FileName, recalls: bool) -> Result<(), FsError> {
         if self.tree().inodes.lacks_attributes(parent, name) == Some(true)
             && self.find_markers_ahead(parent, name).await?
         {
             return Ok(());
         }
-        self.fetch_by_head(parent, name).await
+        self.fetch_by_head(parent, name, recalls).await
     }
 
     /// The same without looking around.
-    async fn fetch_by_head(&self, parent: Ino, name: &FileName) -> Result<(), FsError> {
+    async fn fetch_by_head(&self, parent: Ino, name: &FileName, recalls: bool) -> Result<(), FsError> {
         let lacks = || self.tree().inodes.lacks_attributes(parent, name);
         while lacks().is_some() {
             if let Some(_question) = self.questions.ask(parent, name).await {
                 // Somebody else's answer may have come in between.
                 return match lacks() {
-                    Some(false) if recall(self, parent, name).await => Ok(()),
+                    Some(false) if recalls && recall(self, parent, name).await => Ok(()),
                     Some(is_directory) => self.head(parent, name, is_directory).await,
                     None => Ok(()),
                 };
@@ -138,7 +146,7 @@ impl Names {
     /// The attributes of many names, side by side. Returns how many could not be had, and why not the first.
     pub(crate) async fn fetch_attributes_of(&self, parent: Ino, names: Vec<FileName>) -> Option<(usize, FsError)> {
         let is_wanted = self.context.options.attributes == AttributeSource::Full;
-        let fetch = |name: FileName| async move { self.fetch_by_head(parent, &name).await.err() };
+        let fetch = |name: FileName| async move { self.fetch_by_head(parent, &name, true).await.err() };
         let fetches: Vec<_> = names.into_iter().filter(|_| is_wanted).map(fetch).collect();
         let errors: Vec<FsError> =
             stream::iter(fetches).buffer_unordered(AHEAD_MAX).filter_map(|error| async { error }).collect().await;
@@ -183,7 +191,7 @@ impl Names {
 /// tells its metadata.
 async fn recall(names: &Names, parent: Ino, name: &FileName) -> bool {
     let stat = match names.tree().entry(parent, name).map(|entry| &entry.what) {
-        Some(EntryKind::Object(stat)) => stat.clone(),
+        Some(EntryKind::Object(stat)) if stat.is_exact => stat.clone(),
         _ => return false,
     };
     let key = names.directory_prefix(parent).ok().and_then(|prefix| ObjectKey::new(format!("{prefix}{name}")).ok());
@@ -193,7 +201,12 @@ async fn recall(names: &Names, parent: Ino, name: &FileName) -> bool {
         EntryKind::Object(now) if now.version.etag == stat.version.etag => now.take_description(description),
         _ => None,
     };
-    let kind = names.tree().inodes.change_entry(parent, name, take).flatten();
+    let kind = {
+        let (mut tree, now) = (names.tree(), names.context.clock.now());
+        let kind = tree.inodes.change_entry(parent, name, take).flatten();
+        tree.inodes.evict(parent, now);
+        kind
+    };
     if let Some(kind) = kind.filter(|_| stored.version.size <= LINK_BYTES_MAX) {
         names.questions.learn(kind);
     }

@@ -375,5 +375,5 @@ pub(crate) fn list_request(prefix: &str, marker: Option<String>) -> ListRequest 
 pub(crate) fn entry_kind_of(object: ListedObject) -> EntryKind {
     let ListedObject { size, etag, last_modified, .. } = object;
     let version = Version { etag, size, checksum: None };
-    EntryKind::Object(ObjectStat { version, last_modified, is_exact: true, kind: None, attributes: None })
+    EntryKind::Object(ObjectStat::listed(version, last_modified))
 }

@@ -376,7 +376,10 @@ impl Tree {
     pub(crate) fn take_for_file(&mut self, ino: Ino) {
         let number = self.new_ino();
         self.change_entry_of(ino, |entry| {
-            if let EntryKind::Object(ObjectStat { attributes: Some(attributes), kind, .. }) = &mut entry.what {
+            if let EntryKind::Object(ObjectStat { attributes: Some(attributes), kind, is_settled, .. }) =
+                &mut entry.what
+            {
+                *is_settled = false;
                 **attributes = of_file(std::mem::take(&mut **attributes));
                 *kind = Some(Kind::File);
                 entry.ino = number;
@@ -503,14 +506,7 @@ pub(super) mod tests {
     }
 
     pub(in crate::fs::names) fn object(etag: &str) -> EntryKind {
-        let last_modified = at(1);
-        EntryKind::Object(ObjectStat {
-            version: Version { etag: ETag::new(etag), size: 3, checksum: None },
-            last_modified,
-            is_exact: true,
-            kind: None,
-            attributes: None,
-        })
+        EntryKind::Object(ObjectStat::listed(Version { etag: ETag::new(etag), size: 3, checksum: None }, at(1)))
     }
 
     pub(in crate::fs::names) fn listing<'a>(

@@ -314,7 +314,7 @@ impl Files {
     pub(crate) async fn full_stat_of(&self, ino: Ino) -> Result<(ObjectStat, StoredObject), FsError> {
         for _ in 0..METADATA_ATTEMPTS {
             let known = self.stat_of(ino).await?;
-            if known.0.attributes.is_some() {
+            if known.0.own_attributes().is_some() {
                 return Ok(known);
             }
             let (parent, name) = self.names.tree().place(ino).ok_or(FsError::Stale)?;
@@ -347,9 +347,7 @@ impl Files {
     pub(crate) async fn object_of(&self, ino: Ino) -> Result<Arc<Object>, FsError> {
         let (stat, stored) = self.stat_of(ino).await?;
         let object = self.object_at(ino, stored)?;
-        if self.context.readers.copies().is_some()
-            && let Some(description) = stat.description(self.context.clock.now())
-        {
+        if let Some(description) = stat.description().filter(|_| self.context.readers.copies().is_some()) {
             object.describe(description);
         }
         Ok(object)

@@ -135,6 +135,7 @@ impl ObjectRecord {
             last_modified: time_of(self.modified),
             crc64: Some(Crc64(self.crc64)),
             attributes: self.attributes.fields.clone().into(),
+            told_at: None,
         }
     }
 }

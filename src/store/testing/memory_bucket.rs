@@ -5,10 +5,11 @@
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 
+use crate::object::time::whole_seconds;
 use crate::object::{
     ByteRange, Crc64, ETag, Limits, ObjectAttributes, ObjectHead, ObjectKey, PartNumber, Tags, UploadId, UploadedPart,
 };
@@ -133,9 +134,16 @@ impl MemoryBucket {
             last_modified: whole_seconds(now),
             crc64: Some(crc64),
             attributes,
+            told_at: None,
         };
         self.objects.insert(key.as_str().to_owned(), StoredObject { bytes, head: head.clone() });
         head
+    }
+
+    pub(super) fn tag(&mut self, key: &str, tags: Tags) {
+        if let Some(object) = self.objects.get_mut(key) {
+            object.head.attributes.tags = tags;
+        }
     }
 
     pub(super) fn delete(&mut self, key: &str) {
@@ -327,10 +335,6 @@ fn listed(key: &str, object: &StoredObject) -> ListedObject {
 }
 
 /// `Last-Modified` tells no fraction of a second.
-fn whole_seconds(time: SystemTime) -> SystemTime {
-    time.duration_since(UNIX_EPOCH).map_or(UNIX_EPOCH, |since| UNIX_EPOCH + Duration::from_secs(since.as_secs()))
-}
-
 fn refusal(op: Op, key: &str, kind: StoreErrorKind, status: u16, code: &str) -> StoreError {
     let mut error = StoreError::new(kind, op, key, "");
     error.status = status;

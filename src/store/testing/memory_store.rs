@@ -13,6 +13,7 @@ use futures_util::StreamExt;
 
 use super::memory_bucket::MemoryBucket;
 use crate::clock::Clock;
+use crate::object::time::whole_seconds;
 use crate::object::{
     ByteRange, Crc64, ETag, Limits, ObjectAttributes, ObjectHead, ObjectKey, PartNumber, Tags, UploadId, UploadedPart,
 };
@@ -97,6 +98,11 @@ impl MemoryStore {
         let key = ObjectKey::new(key).expect("the caller names a legal key");
         let put = self.state().bucket.put(Op::PutObject, &key, bytes.into(), attributes, self.clock.now());
         put.expect("the caller gives bytes that fit one request");
+    }
+
+    /// Gives an object tags, which change neither its version nor its time, without a request.
+    pub fn tag(&self, key: &str, tags: Tags) {
+        self.state().bucket.tag(key, tags);
     }
 
     /// Removes an object without a request.
@@ -190,7 +196,8 @@ impl ObjectStore for MemoryStore {
 
     async fn head(&self, key: &ObjectKey) -> Result<ObjectHead, StoreError> {
         let state = self.begin(Op::HeadObject, key.as_str());
-        state.bucket.find(Op::HeadObject, key, None).map(|object| object.told())
+        let told_at = Some(whole_seconds(self.clock.now()));
+        state.bucket.find(Op::HeadObject, key, None).map(|object| ObjectHead { told_at, ..object.told() })
     }
 
     async fn tags(&self, key: &ObjectKey) -> Result<Tags, StoreError> {

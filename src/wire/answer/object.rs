@@ -51,6 +51,7 @@ pub fn decode_head(headers: Headers<'_>) -> Result<ObjectHead, AnswerError> {
             .ok_or(AnswerError::Header("Last-Modified"))?,
         crc64: header_crc64(headers),
         attributes,
+        told_at: headers.get("date").and_then(date::parse),
     })
 }
 
