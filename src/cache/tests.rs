@@ -11,8 +11,8 @@ use tempfile::TempDir;
 
 use super::entry::Files;
 use super::header::tests::identity;
-use super::{CacheOptions, DiskCache, Entry, Filling, GRAIN_BYTES, Identity};
-use crate::object::{Checksum, ChecksumAlgorithm};
+use super::{CacheOptions, Description, DiskCache, Entry, Filling, GRAIN_BYTES, Identity};
+use crate::object::{Checksum, ChecksumAlgorithm, ObjectAttributes};
 
 const XZ: ChecksumAlgorithm = ChecksumAlgorithm::Crc64Xz;
 const SIZE: usize = 100_001;
@@ -224,6 +224,73 @@ fn files_that_are_all_open_take_no_more_than_there_is() {
         (0..8).map(|index| keep(&cache, &identity(&index.to_string(), size), &content(index, size as usize))).collect();
     assert!(cache.counts().bytes < 2 << 20, "{:?}", cache.counts());
     assert!(open[0].is_whole() && !open[7].is_whole());
+}
+
+/// What is uploaded in parts has no name yet, and would fill the disk.
+#[test]
+fn an_upload_that_is_larger_than_the_cache_is_not_kept() {
+    let (home, cache) = cache_of(2 << 20);
+    let (draft, part) = (cache.draft(XZ), content(1, 1 << 20));
+    for index in 0..3 {
+        let len = part.len() as u64;
+        cache.fill(Filling::of_draft(draft.clone(), index << 20, (Arc::new(part.clone()), len)));
+    }
+    cache.fill(Filling::adopted(draft, identity("a", 3 << 20), None));
+    cache.settle(Duration::from_secs(60));
+    assert!(files(&home, ".data").is_empty());
+}
+
+/// What is damaged was on its way when that was found out.
+#[test]
+fn what_came_before_something_was_forgotten_is_not_kept() {
+    let (_home, cache) = cache_of(1 << 30);
+    let content = content(1, SIZE);
+    let entry = cache.entry(&identity("a", SIZE as u64), XZ).unwrap();
+    let late = Filling::new(entry.clone(), 0, (Arc::new(content.clone()), SIZE as u64), Some(XZ.of(&content)));
+    entry.forget(0..SIZE as u64);
+    cache.fill(late);
+    cache.settle(Duration::from_secs(60));
+    assert_eq!((entry.copied_bytes(), entry.is_whole()), (0, false));
+    fill(&cache, &entry, 0, &content, Some(XZ.of(&content)));
+    assert!(entry.is_verified(), "what comes later is");
+}
+
+fn description(mode: &str) -> Arc<Description> {
+    let user = [("mode".to_owned(), mode.to_owned())].into();
+    let attributes = ObjectAttributes { user, ..ObjectAttributes::default() };
+    Arc::new(Description { attributes, checksum: None, last_modified: SystemTime::UNIX_EPOCH })
+}
+
+#[test]
+fn a_description_is_that_of_a_whole_copy() {
+    let (home, cache) = cache_of(1 << 30);
+    let (identity, content) = (identity("a", SIZE as u64), content(1, SIZE));
+    let entry = cache.entry(&identity, XZ).unwrap();
+    assert!(!entry.take_description(description("1")), "it is written down once the copy is whole");
+    fill(&cache, &entry, 0, &content[..4096], None);
+    assert_eq!(cache.description(&identity, XZ), None);
+    let entry = keep(&cache, &identity, &content);
+    assert_eq!(again(&home).description(&identity, XZ), Some((*description("1")).clone()));
+    assert!(!entry.take_description(description("1")) && entry.take_description(description("2")));
+    cache.fill(Filling::of_description(entry.clone()));
+    cache.settle(Duration::from_secs(60));
+    assert_eq!(again(&home).description_now(&identity, XZ).unwrap(), Some((*description("2")).clone()));
+    entry.forget(0..1);
+    assert_eq!(again(&home).description(&identity, XZ), None);
+}
+
+#[test]
+fn who_writes_a_description_down_does_not_say_that_a_copy_is_whole_which_another_mount_has_found_damaged() {
+    let (home, cache) = cache_of(1 << 30);
+    let (identity, content) = (identity("a", SIZE as u64), content(1, SIZE));
+    let one = keep(&cache, &identity, &content);
+    again(&home).entry(&identity, XZ).unwrap().forget(0..4096);
+    assert!(one.is_whole() && one.take_description(description("1")));
+    cache.fill(Filling::of_description(one.clone()));
+    cache.settle(Duration::from_secs(60));
+    assert!(!again(&home).entry(&identity, XZ).unwrap().is_whole());
+    one.prove().unwrap();
+    assert!(!again(&home).entry(&identity, XZ).unwrap().is_proven());
 }
 
 /// One mount gets a damaged piece and the other one all of the object: who comes last writes over nothing.
