@@ -214,6 +214,7 @@ impl ObjectStore for MemoryStore {
             bytes_in: 0,
         });
         let (head, bytes) = state.bucket.read(Op::GetObject, &request.key, request.if_match.as_ref(), request.range)?;
+        let head = ObjectHead { told_at: Some(whole_seconds(self.clock.now())), ..head };
         Ok(Reading { head, body: futures_util::stream::iter(pieces(bytes)).map(Ok).boxed() })
     }
 
