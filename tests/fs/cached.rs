@@ -2,10 +2,11 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
-use cosmount::cache::CacheOptions;
-use cosmount::object::{ObjectAttributes, Tags};
+use cosmount::cache::{CacheOptions, Filling, Identity};
+use cosmount::object::{ChecksumAlgorithm, ObjectAttributes, Tags};
 use cosmount::store::Op;
 use cosmount::store::testing::Fault;
 use tempfile::TempDir;
@@ -328,5 +329,28 @@ async fn the_rest_of_a_file_is_fetched_where_so_much_was_read() {
         let before = reads(&bed);
         assert_same(&bed.read("a").await.unwrap(), &content);
         assert_eq!(reads(&bed) == before, is_filled, "{percent}");
+    }
+}
+
+/// Who fetched it had not been told the checksum of the object, and the kernel compares nothing.
+#[tokio::test]
+async fn a_whole_copy_that_nobody_has_compared_with_the_object_is_not_read_by_the_kernel() {
+    let home = tempfile::tempdir().unwrap();
+    let bed = Bed::with(Choices { passes: true, ..choices(&home) });
+    let content = bytes(1, 3 * MIB);
+    ["right", "wrong"].iter().for_each(|name| bed.bucket.insert(name, content.clone()));
+    for (name, damaged) in [("right", content.clone()), ("wrong", bytes(2, 3 * MIB))] {
+        let etag = bed.bucket.object_head(name).unwrap().etag;
+        let (origin, key) = ("http://b".to_owned(), name.to_owned());
+        let (cache, algorithm) = (bed.cache.as_ref().unwrap(), ChecksumAlgorithm::Crc64Xz);
+        let copy = cache.entry(&Identity { origin, key, etag, size: 3 * MIB as u64 }, algorithm).unwrap();
+        cache.fill(Filling::new(copy.clone(), 0, (Arc::new(damaged), 3 * MIB as u64), None));
+        settle(&bed);
+        assert!(copy.is_whole() && !copy.is_verified() && copy.is_proven());
+        drop(copy);
+        let file = bed.open(name, READ).await.unwrap();
+        assert!(file.backing.is_none(), "{name}");
+        file.close().await.unwrap();
+        assert_same(&bed.read(name).await.unwrap(), &content);
     }
 }
