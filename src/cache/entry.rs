@@ -110,9 +110,7 @@ impl Files {
 
     /// What is written down beside a copy, if it is a whole one of that version. Waits for the disk.
     pub(super) fn description(&self, identity: &Identity, algorithm: ChecksumAlgorithm) -> Option<Description> {
-        let mut page = [0; HEADER_BYTES];
-        let read = read_at_most(&File::open(&self.records).ok()?, &mut page, 0).ok()?;
-        Header::read(&page[..read])?.description_of(identity, algorithm)
+        read_header(&File::open(&self.records).ok()?).ok()??.description_of(identity, algorithm)
     }
 
     /// The same without waiting for the disk: what has to is `Err`.
@@ -122,10 +120,7 @@ impl Files {
         algorithm: ChecksumAlgorithm,
     ) -> Result<Option<Description>, Waits> {
         let Some(records) = open_now(&self.records)? else { return Ok(None) };
-        let mut page = [0; HEADER_BYTES];
-        let is_read = read_now(&records, &mut page, 0).map_err(|_| Waits)?;
-        let header = if is_read { Header::read(&page) } else { return Err(Waits) };
-        Ok(header.and_then(|header| header.description_of(identity, algorithm)))
+        Ok(read_header_now(&records)?.and_then(|header| header.description_of(identity, algorithm)))
     }
 
     fn remove(&self) -> bool {
@@ -185,9 +180,7 @@ impl Entry {
         let records = open_now(&files.records)?.ok_or(Waits)?;
         let waits = |_| Waits;
         data.try_lock_shared().map_err(|_| Waits)?;
-        let mut page = [0; HEADER_BYTES];
-        let is_read = read_now(&records, &mut page, 0).map_err(waits)?;
-        let header = Header::read(&page).filter(|_| is_read).ok_or(Waits)?;
+        let header = read_header_now(&records)?.ok_or(Waits)?;
         let metadata = data.metadata().map_err(waits)?;
         let used = records.metadata().and_then(|metadata| metadata.modified()).map_err(waits)?;
         let is_due = used.elapsed().is_ok_and(|ago| ago > USE_NOTED_EVERY);
@@ -204,9 +197,7 @@ impl Entry {
         let options = || OpenOptions::new().read(true).write(true).to_owned();
         let (data, records) = (options().open(&files.data)?, options().open(&files.records)?);
         data.lock_shared()?;
-        let mut page = [0; HEADER_BYTES];
-        let read = read_at_most(&records, &mut page, 0)?;
-        let Some(header) = Header::read(&page[..read]) else { return Ok(None) };
+        let Some(header) = read_header(&records)? else { return Ok(None) };
         Ok(Some(Entry::of(files, data, records, header)))
     }
 
@@ -323,10 +314,9 @@ impl Entry {
             return Ok(());
         }
         let _alone = Alone::with(&self.records)?;
-        let (mut page, mut header) = ([0; HEADER_BYTES], lock(&self.header));
-        let read = read_at_most(&self.records, &mut page, 0)?;
+        let mut header = lock(&self.header);
         let said = |header: &Header| (header.is_whole, header.is_verified, header.proof);
-        if Header::read(&page[..read]).is_some_and(|written| said(&written) == said(&header)) {
+        if read_header(&self.records)?.is_some_and(|written| said(&written) == said(&header)) {
             change(&mut header);
             write_header(&self.records, &header, lock(&self.description).as_deref())?;
         }
@@ -744,6 +734,20 @@ fn agreed(
     Ok(header
         .filter(|header| header.identity == *identity && header.algorithm == algorithm)
         .map(|header| (header, false)))
+}
+
+/// The header of records, if there is one and it is undamaged.
+fn read_header(records: &File) -> io::Result<Option<Header>> {
+    let mut page = [0; HEADER_BYTES];
+    let read = read_at_most(records, &mut page, 0)?;
+    Ok(Header::read(&page[..read]))
+}
+
+/// The same without waiting for the disk.
+fn read_header_now(records: &File) -> Result<Option<Header>, Waits> {
+    let mut page = [0; HEADER_BYTES];
+    let is_read = read_now(records, &mut page, 0).map_err(|_| Waits)?;
+    if is_read { Ok(Header::read(&page)) } else { Err(Waits) }
 }
 
 fn write_header(records: &File, header: &Header, description: Option<&Description>) -> io::Result<()> {

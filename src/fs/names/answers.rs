@@ -66,14 +66,13 @@ impl Inodes {
 
     /// Forgets metadata that were written down beside a copy.
     pub(crate) fn forget_recalled(&mut self, parent: Ino, name: &FileName) {
-        let is_recalled = |entry: &Entry| matches!(&entry.what, EntryKind::Object(stat) if stat.is_recalled);
-        if self.entry(parent, name).is_some_and(is_recalled) {
-            self.change_entry(parent, name, |entry| {
-                if let EntryKind::Object(stat) = &mut entry.what {
-                    (stat.attributes, stat.is_recalled) = (None, false);
-                }
-            });
-        }
+        self.change_entry(parent, name, |entry| {
+            if let EntryKind::Object(stat) = &mut entry.what
+                && stat.is_recalled
+            {
+                (stat.attributes, stat.is_recalled) = (None, false);
+            }
+        });
     }
 
     /// Keeps what a flat listing from `first` on has said of directories in `parent`. Returns those whose markers are to be

@@ -153,15 +153,7 @@ impl ObjectStat {
     pub(crate) fn made(version: Version, attributes: ObjectAttributes, now: SystemTime) -> ObjectStat {
         let kind = Some(Kind::of_object(Some(&attributes), version.size));
         let attributes = Some(Box::new(attributes));
-        ObjectStat {
-            version,
-            last_modified: now,
-            is_exact: false,
-            kind,
-            attributes,
-            is_settled: false,
-            is_recalled: false,
-        }
+        ObjectStat { is_exact: false, kind, attributes, ..ObjectStat::listed(version, now) }
     }
 
     /// Takes in the metadata of this version that a HEAD has told. Those that it had at another time are not its own.

@@ -190,6 +190,9 @@ impl Names {
 /// Takes in what the cache on disk has written down of the version of a file, where there is a copy of it. Returns whether that
 /// tells its metadata.
 async fn recall(names: &Names, parent: Ino, name: &FileName) -> bool {
+    if names.context.readers.copies().is_none() {
+        return false;
+    }
     let stat = match names.tree().entry(parent, name).map(|entry| &entry.what) {
         Some(EntryKind::Object(stat)) if stat.is_exact => stat.clone(),
         _ => return false,

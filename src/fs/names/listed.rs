@@ -44,9 +44,26 @@ pub(crate) struct Undecided {
     pub(crate) asked: Asked,
 }
 
-impl Undecided {
-    /// Whether it still is after a page that ends with `last`, below the directory's prefix.
-    pub(crate) fn is_open(name: &FileName, last: &str) -> bool {
-        last.starts_with(name.as_str()) && last < format!("{name}/").as_str()
-    }
+/// Takes out of the `names` of a page, which ends with `last`, those that a later one may tell to be directories. Returns what is
+/// undecided then, and what of the `earlier` pages is decided now, which this page does not tell to be directories.
+pub(crate) fn decide(
+    names: &mut BTreeMap<FileName, EntryKind>,
+    earlier: Vec<Undecided>,
+    last: Option<&str>,
+    asked: &Asked,
+) -> (Vec<Undecided>, Vec<Undecided>) {
+    // Only what the page's last key begins with can have its directory behind that key.
+    let is_open = |name: &FileName| {
+        last.is_some_and(|last| last.starts_with(name.as_str()) && last < format!("{name}/").as_str())
+    };
+    let earlier = earlier.into_iter().filter(|one| !names.contains_key(&one.name));
+    let (mut left, decided): (Vec<_>, Vec<_>) = earlier.partition(|one| is_open(&one.name));
+    names.retain(|name, what| {
+        let is_undecided = !what.is_directory() && is_open(name);
+        if is_undecided {
+            left.push(Undecided { name: name.clone(), what: what.clone(), asked: asked.clone() });
+        }
+        !is_undecided
+    });
+    (left, decided)
 }

@@ -1,11 +1,12 @@
 //! Finding names: lookups and listings, with as few requests as what is known allows. Attributes are in `heads`.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use super::answers;
 use super::{
     Asked, Attr, Begun, Covers, DirEntry, Directory, EntryKind, FileName, Ino, Known, Listing, MODE_STICKY, Marker,
-    Names, NamesPage, ObjectStat, ROOT, Start, Tree, Undecided, Unnameable, is_fresh, nameable,
+    Names, NamesPage, ObjectStat, ROOT, Start, Tree, Undecided, Unnameable, decide, is_fresh, nameable,
 };
 use crate::fs::context::{AttributeSource, FsError, HIDDEN_DIRECTORY, caller};
 use crate::object::{ObjectKey, Version};
@@ -85,11 +86,10 @@ impl Names {
             if directory.is_large {
                 directory.survey.note_lookup(name, now, ttl);
             }
-            let refresh = directory.refresh.clone();
             match tree.known(parent, name, now, ttl) {
                 Known::Present => return Ok(true),
                 Known::Absent => return Ok(false),
-                Known::Unknown => refresh,
+                Known::Unknown => tree.directory(parent).ok_or(FsError::NotDirectory)?.refresh.clone(),
             }
         };
         let ask = async {
@@ -238,18 +238,7 @@ impl Names {
         let covers = Covers { after: marker.clone(), up_to: next.clone() };
         let mut tree = self.tree();
         self.expect_at(&tree, ino, &prefix)?;
-        // Those of earlier pages may be directories, as this page tells.
-        let (mut left, mut decided) = (Vec::new(), Vec::new());
-        for one in undecided.into_iter().filter(|one| !names.contains_key(&one.name)) {
-            let is_open = next.as_ref().is_some_and(|last| Undecided::is_open(&one.name, last));
-            if is_open { &mut left } else { &mut decided }.push(one);
-        }
-        if let Some(last) = &next {
-            let is_open = |name: &FileName, what: &EntryKind| !what.is_directory() && Undecided::is_open(name, last);
-            let (open, closed): (BTreeMap<_, _>, _) = names.into_iter().partition(|(name, what)| is_open(name, what));
-            names = closed;
-            left.extend(open.into_iter().map(|(name, what)| Undecided { name, what, asked: asked.clone() }));
-        }
+        let (left, mut decided) = decide(&mut names, undecided, next.as_deref(), &asked);
         // Told of another inode before a call has ended that gives it a name, somebody would open that, which loses the name
         // then.
         let claimed = self.claims.names_in(ino);
@@ -289,16 +278,7 @@ impl Names {
         if let Some(directory) = self.tree().directory_mut(ino) {
             directory.make_own(began.at);
         }
-        let mut next = Start::default();
-        for _ in 0..pages {
-            let (_, start) = self.list_page(ino, next).await?;
-            let Some(start) = start else {
-                self.note_all_listed(ino, &began);
-                return Ok(true);
-            };
-            next = start;
-        }
-        Ok(false)
+        list_on(self, ino, &mut Begun::new(began), pages, Duration::MAX).await
     }
 
     /// All pages of a directory have been listed, from `began` on.
@@ -326,33 +306,34 @@ fn survey(names: &Names, ino: Ino) {
     let begin = |directory: &mut Directory| directory.survey.begin(now, ttl);
     let begun = names.tree().directory_mut(ino).and_then(begin);
     let Some(((pages, begun), owner)) = begun.zip(names.me.upgrade()) else { return };
-    let begun = begun.unwrap_or_else(|| Begun::new(names.asked(ino)));
+    let mut begun = begun.unwrap_or_else(|| Begun::new(names.asked(ino)));
     names.context.runtime.spawn(async move {
         let before = begun.pages;
-        let came = list_on(&owner, ino, begun, pages).await;
-        let listed = came.as_ref().map_or_else(|begun| begun.pages, |pages| *pages) - before;
+        // Whoever looks a name up is told of errors.
+        let is_all = list_on(&owner, ino, &mut begun, pages.into(), ttl).await == Ok(true);
+        let listed = begun.pages - before;
         if let Some(directory) = owner.tree().directory_mut(ino) {
-            directory.survey.end(listed, came);
+            directory.survey.end(listed, if is_all { Ok(begun.pages) } else { Err(begun) });
         }
     });
 }
 
-/// Goes on with listing a directory, by so many pages at most, and not for longer than what comes of it is believed. Returns how
-/// many pages it has, or how far it was listed. Whoever looks a name up is told of errors.
-async fn list_on(names: &Names, ino: Ino, mut begun: Begun, pages: u32) -> Result<u32, Begun> {
+/// Goes on with listing a directory, by so many pages at most, and for so long after the first was asked for. Returns whether that was
+/// all of it.
+async fn list_on(names: &Names, ino: Ino, begun: &mut Begun, pages: u64, within: Duration) -> Result<bool, FsError> {
     for _ in 0..pages {
-        if !is_fresh(begun.asked.at, names.context.clock.now(), names.context.options.metadata_ttl) {
+        if !is_fresh(begun.asked.at, names.context.clock.now(), within) {
             break;
         }
-        let Ok((_, next)) = names.list_page(ino, begun.next.clone()).await else { break };
+        let (_, next) = names.list_page(ino, begun.next.clone()).await?;
         begun.pages += 1;
         let Some(next) = next else {
             names.note_all_listed(ino, &begun.asked);
-            return Ok(begun.pages);
+            return Ok(true);
         };
         begun.next = next;
     }
-    Err(begun)
+    Ok(false)
 }
 
 /// What comes before a name in the order of keys, with hardly anything in between.

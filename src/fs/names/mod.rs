@@ -66,7 +66,7 @@ use directory::is_fresh;
 use entry::Known;
 use evict::Budget;
 use inodes::{Body, Inodes, Node};
-use listed::{NamesPage, Start, Undecided};
+use listed::{NamesPage, Start, Undecided, decide};
 use listing::{entry_kind_of, list_request};
 use questions::Questions;
 use refresh::Refresh;

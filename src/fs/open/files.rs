@@ -347,7 +347,9 @@ impl Files {
     pub(crate) async fn object_of(&self, ino: Ino) -> Result<Arc<Object>, FsError> {
         let (stat, stored) = self.stat_of(ino).await?;
         let object = self.object_at(ino, stored)?;
-        if let Some(description) = stat.description().filter(|_| self.context.readers.copies().is_some()) {
+        if self.context.readers.copies().is_some()
+            && let Some(description) = stat.description()
+        {
             object.describe(description);
         }
         Ok(object)

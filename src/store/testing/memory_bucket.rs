@@ -334,7 +334,6 @@ fn listed(key: &str, object: &StoredObject) -> ListedObject {
     }
 }
 
-/// `Last-Modified` tells no fraction of a second.
 fn refusal(op: Op, key: &str, kind: StoreErrorKind, status: u16, code: &str) -> StoreError {
     let mut error = StoreError::new(kind, op, key, "");
     error.status = status;
