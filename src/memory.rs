@@ -14,11 +14,19 @@ use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use memmap2::MmapMut;
+use memmap2::{Advice, MmapMut};
 use tokio::sync::oneshot;
 
 /// Blocks from this size on, in bytes, are mappings of their own: 16 pages are worth the two calls of the kernel.
 const MAPPED_BYTES_MIN: usize = 64 << 10;
+
+/// Blocks from this size on, in bytes, are mapped with others of their size that lie idle at first. The kernel lays neighbours side by
+/// side, and what is as long as that it backs by huge pages: a block alone is too short for one, and to pass 256 pages of 4 KiB to a
+/// socket, a device or a disk costs more than to pass one.
+const NEIGHBOURS_BYTES_MIN: usize = 256 << 10;
+
+/// What is mapped at once then, in bytes: of four huge pages at least three begin and end in it, wherever it lies.
+const MAPPED_AT_ONCE: usize = 8 << 20;
 
 /// A budget in bytes, shared by clones.
 #[derive(Clone)]
@@ -77,7 +85,12 @@ impl Bytes {
     fn new(len: usize) -> Bytes {
         let mapped = if len >= MAPPED_BYTES_MIN { MmapMut::map_anon(len).ok() } else { None };
         // The kernel limits how many mappings a process has.
-        mapped.map_or_else(|| Bytes::Allocated(vec![0; len].into_boxed_slice()), Bytes::Mapped)
+        let Some(mapped) = mapped else { return Bytes::Allocated(vec![0; len].into_boxed_slice()) };
+        if len >= NEIGHBOURS_BYTES_MIN {
+            // A kernel without huge pages does without.
+            let _ = mapped.advise(Advice::HugePage);
+        }
+        Bytes::Mapped(mapped)
     }
 
     fn none() -> Bytes {
@@ -270,7 +283,8 @@ impl Drop for ServesOnDrop<'_> {
 /// Room that has been counted as used; the memory itself may still have to be allocated.
 enum Claim {
     Reused(Bytes),
-    Fresh(usize),
+    /// Of so many bytes, with so many others that will lie idle.
+    Fresh(usize, usize),
 }
 
 impl State {
@@ -285,7 +299,24 @@ impl State {
             return None;
         }
         self.used_bytes += bytes;
-        Some(Claim::Fresh(bytes))
+        Some(Claim::Fresh(bytes, self.neighbours_of(bytes, limit_bytes)))
+    }
+
+    /// How many blocks of this size are worth mapping with another. None where other sizes may need the room soon.
+    fn neighbours_of(&self, bytes: usize, limit_bytes: usize) -> usize {
+        let has_room = self.used_bytes + self.idle_bytes + MAPPED_AT_ONCE <= limit_bytes / 2;
+        if bytes >= NEIGHBOURS_BYTES_MIN && has_room { (MAPPED_AT_ONCE / bytes).saturating_sub(1) } else { 0 }
+    }
+
+    /// Keeps new blocks of one size for the next takers, as far as there is still room for them.
+    fn lay_idle(&mut self, blocks: Vec<Bytes>, limit_bytes: usize) {
+        for block in blocks {
+            let bytes = block.len();
+            if self.used_bytes + self.idle_bytes + bytes <= limit_bytes {
+                self.idle_bytes += bytes;
+                self.idle.entry(bytes).or_default().push(block);
+            }
+        }
     }
 
     /// Returns one idle block of whatever size to the allocator.
@@ -300,7 +331,11 @@ impl Block {
     fn from_claim(claim: Claim, shared: &Arc<Shared>) -> Block {
         let bytes = match claim {
             Claim::Reused(bytes) => bytes,
-            Claim::Fresh(bytes) => Bytes::new(bytes),
+            Claim::Fresh(bytes, neighbours) => {
+                let (block, others) = (Bytes::new(bytes), Vec::from_iter((0..neighbours).map(|_| Bytes::new(bytes))));
+                shared.lock().lay_idle(others, shared.limit_bytes());
+                block
+            }
         };
         Block { bytes, shared: shared.clone() }
     }
@@ -371,6 +406,21 @@ mod tests {
         block[0] = 42;
         drop(block);
         assert_eq!(memory.try_take(KIB).unwrap()[0], 42);
+    }
+
+    #[test]
+    fn large_blocks_come_with_neighbours_that_make_way() {
+        const MIB: usize = 1024 * KIB;
+        let memory = Memory::new(24 * MIB);
+        let block = memory.try_take(MIB).unwrap();
+        assert_eq!((memory.used_bytes(), memory.idle_bytes()), (MIB, 7 * MIB));
+        let others: Vec<Block> = (0..8).map(|_| memory.try_take(MIB).unwrap()).collect();
+        assert_eq!(memory.idle_bytes(), 0, "half of the budget is for other sizes");
+        drop(block);
+        assert!(memory.try_take(16 * MIB).is_some());
+        drop(others);
+        let small = memory.try_take(64 * KIB).unwrap();
+        assert_eq!(memory.used_bytes(), small.len());
     }
 
     #[tokio::test]

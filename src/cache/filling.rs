@@ -139,6 +139,9 @@ impl Filling {
 /// faster than the disk, and what he moves is all kept as long as it is not faster by more.
 const WAITING_SHARE: u32 = 64;
 
+/// He waits for so long, or not at all: timers count in milliseconds, so that whoever may wait for less would wait for more than his share.
+const WAIT_MIN: Duration = Duration::from_millis(2);
+
 /// How long somebody has waited for the disk, for which he waits for a share of his time alone.
 #[derive(Debug)]
 pub struct Patience {
@@ -155,7 +158,8 @@ impl Patience {
 
     /// How much longer he may wait.
     pub fn left(&self) -> Duration {
-        (self.began.elapsed() / WAITING_SHARE).saturating_sub(self.waited)
+        let left = (self.began.elapsed() / WAITING_SHARE).saturating_sub(self.waited);
+        if left < WAIT_MIN { Duration::ZERO } else { left }
     }
 
     /// He has waited since then.
@@ -210,6 +214,9 @@ impl Queue {
 
     /// Waits until there is room for so much, or for so long.
     pub(super) async fn until_room(&self, bytes: u64, timeout: Duration) {
+        if timeout.is_zero() {
+            return;
+        }
         let room = async {
             loop {
                 let mut written = std::pin::pin!(self.waiting.written.notified());
@@ -356,5 +363,28 @@ fn keep_all(cache: &Weak<DiskCache>, mut fillings: Vec<Filling>, waiting: &Waiti
             drop(filling);
             waiting.written(len);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn who_may_wait_for_less_than_a_timer_takes_does_not_wait() {
+        let (sender, _fillings) = mpsc::channel();
+        let queue = Queue::new(sender, 0);
+        let ago = |millis| {
+            let began = Instant::now().checked_sub(Duration::from_millis(millis)).unwrap();
+            Patience { began, waited: Duration::ZERO }
+        };
+        for millis in [0, 1, 64, 127] {
+            let waiting = std::pin::pin!(queue.until_room(1, ago(millis).left()));
+            assert!(futures_util::poll!(waiting).is_ready(), "{millis} ms");
+        }
+        let waiting = std::pin::pin!(queue.until_room(1, ago(64 * 60_000).left()));
+        assert!(futures_util::poll!(waiting).is_pending(), "a minute is his share");
     }
 }
