@@ -367,7 +367,8 @@ impl DiskCache {
             entry.count_anew();
         }
         if self.has_room(len)? {
-            let written = entry.write(*start, &pieces, epoch)?;
+            let records: Option<Vec<_>> = fillings.iter().map(|filling| filling.records(entry.algorithm())).collect();
+            let written = entry.write(*start, &pieces, records.map(|records| records.concat()), epoch)?;
             lock(&self.space).wrote(written);
             if entry.is_complete(*expected)? {
                 entry.finish(*expected)?;

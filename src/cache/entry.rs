@@ -483,8 +483,15 @@ impl Entry {
     }
 
     /// Writes what came of the object at `start` in this epoch, as far as it fills grains. Of several pieces, which follow one
-    /// another, the first begins at a grain, and all but the last have whole ones. Returns how many bytes were not there before.
-    pub(super) fn write(&self, start: u64, pieces: &[&[u8]], epoch: u64) -> io::Result<u64> {
+    /// another, the first begins at a grain, and all but the last have whole ones. Their records may be known. Returns how many bytes
+    /// were not there before.
+    pub(super) fn write(
+        &self,
+        start: u64,
+        pieces: &[&[u8]],
+        records: Option<Vec<u8>>,
+        epoch: u64,
+    ) -> io::Result<u64> {
         let first = start.div_ceil(GRAIN_BYTES);
         let skipped = (first * GRAIN_BYTES - start) as usize;
         let end = start + pieces.iter().map(|piece| piece.len() as u64).sum::<u64>();
@@ -494,7 +501,7 @@ impl Entry {
         }
         let pieces = slice_of(pieces, skipped..(until - start) as usize);
         // Before anything is locked.
-        let sums = records_for(self.algorithm, &pieces);
+        let sums = records.unwrap_or_else(|| records_for(self.algorithm, &pieces));
         let mut count = lock(&self.count);
         if self.epoch() != epoch {
             return Ok(0);
@@ -767,7 +774,21 @@ fn record_at(grain: u64) -> u64 {
 /// The records of grains.
 pub(super) fn records_for(algorithm: ChecksumAlgorithm, pieces: &[&[u8]]) -> Vec<u8> {
     let grains = pieces.iter().flat_map(|piece| piece.chunks(GRAIN_BYTES as usize));
-    grains.flat_map(|grain| (!algorithm.of(grain).0).to_le_bytes()).collect()
+    grains.flat_map(|grain| record_of(algorithm.of(grain))).collect()
+}
+
+/// The records of grains of which is known what the checksum of all bytes was at the end of each, and how many those were.
+pub(super) fn records_of_sums(algorithm: ChecksumAlgorithm, sums: impl Iterator<Item = (Checksum, u64)>) -> Vec<u8> {
+    let mut before = (algorithm.empty(), 0);
+    let grains = sums.map(|(sum, end)| {
+        let (before, start) = std::mem::replace(&mut before, (sum, end));
+        algorithm.of_rest(before, sum, end - start)
+    });
+    grains.flat_map(record_of).collect()
+}
+
+fn record_of(checksum: Checksum) -> [u8; RECORD_BYTES as usize] {
+    (!checksum.0).to_le_bytes()
 }
 
 /// The checksum that a record holds, if there is one.

@@ -13,7 +13,7 @@ use tokio::sync::Notify;
 use super::GRAIN_BYTES;
 use super::directory::DiskCache;
 use super::draft::Draft;
-use super::entry::Entry;
+use super::entry::{Entry, records_of_sums};
 use super::header::Identity;
 use crate::object::{Checksum, ChecksumAlgorithm};
 
@@ -34,6 +34,8 @@ pub struct Filling {
     pub(super) start: u64,
     /// They stay in memory until they are written.
     pub(super) bytes: Arc<dyn AsRef<[u8]> + Send + Sync>,
+    /// What their checksum was at the end of each of their grains, and at last, if somebody has taken that.
+    sums: Arc<[Checksum]>,
     /// The checksum of the whole object, where the service has told it.
     pub(super) expected: Option<Checksum>,
     /// What of the memory they hold until then, in bytes.
@@ -64,39 +66,55 @@ impl Filling {
         expected: Option<Checksum>,
     ) -> Filling {
         let epoch = entry.epoch();
-        Filling { target: Target::Open(entry, epoch), start, bytes, expected, held_bytes }
+        Filling::to(Target::Open(entry, epoch), start, (bytes, held_bytes), expected)
     }
 
     /// All bytes of a version, whose checksum is known, and which hold `held_bytes` of the memory.
     pub fn of_whole(
         identity: Identity,
         algorithm: ChecksumAlgorithm,
-        (bytes, held_bytes): (Arc<dyn AsRef<[u8]> + Send + Sync>, u64),
+        bytes: (Arc<dyn AsRef<[u8]> + Send + Sync>, u64),
         checksum: Checksum,
     ) -> Filling {
-        let target = Target::Version(identity, algorithm);
-        Filling { target, start: 0, bytes, expected: Some(checksum), held_bytes }
+        Filling::to(Target::Version(identity, algorithm), 0, bytes, Some(checksum))
     }
 
     /// Bytes that are to be at `start` of what is uploaded, and hold `held_bytes` of the memory.
-    pub fn of_draft(
-        draft: Arc<Draft>,
-        start: u64,
-        (bytes, held_bytes): (Arc<dyn AsRef<[u8]> + Send + Sync>, u64),
-    ) -> Filling {
-        Filling { target: Target::Draft(draft), start, bytes, expected: None, held_bytes }
+    pub fn of_draft(draft: Arc<Draft>, start: u64, bytes: (Arc<dyn AsRef<[u8]> + Send + Sync>, u64)) -> Filling {
+        Filling::to(Target::Draft(draft), start, bytes, None)
     }
 
     /// No bytes: what was uploaded is this version, whose checksum is known or not.
     pub fn adopted(draft: Arc<Draft>, identity: Identity, expected: Option<Checksum>) -> Filling {
-        let target = Target::Adopted(draft, identity);
-        Filling { target, start: 0, bytes: Arc::new(Vec::new()), expected, held_bytes: 0 }
+        Filling::to(Target::Adopted(draft, identity), 0, (Arc::new([]), 0), expected)
     }
 
     /// No bytes: what else is known of the version of a copy is to be written down.
     pub fn of_description(copy: Arc<Entry>) -> Filling {
-        let target = Target::Described(copy);
-        Filling { target, start: 0, bytes: Arc::new(Vec::new()), expected: None, held_bytes: 0 }
+        Filling::to(Target::Described(copy), 0, (Arc::new([]), 0), None)
+    }
+
+    fn to(
+        target: Target,
+        start: u64,
+        (bytes, held_bytes): (Arc<dyn AsRef<[u8]> + Send + Sync>, u64),
+        expected: Option<Checksum>,
+    ) -> Filling {
+        Filling { target, start, bytes, sums: Arc::default(), expected, held_bytes }
+    }
+
+    /// Somebody has taken what the checksum of the bytes was at the end of each grain, and at last, as if the first byte began one.
+    #[must_use]
+    pub fn with_sums(self, sums: Arc<[Checksum]>) -> Filling {
+        Filling { sums, ..self }
+    }
+
+    /// The records of all its grains, where nothing has to be computed from the bytes for that.
+    pub(super) fn records(&self, algorithm: ChecksumAlgorithm) -> Option<Vec<u8>> {
+        let len = (*self.bytes).as_ref().len() as u64;
+        let is_of_grains = self.start.is_multiple_of(GRAIN_BYTES) && self.sums.len() as u64 == len.div_ceil(GRAIN_BYTES);
+        let ends = (1..).map(|grain| (grain * GRAIN_BYTES).min(len));
+        is_of_grains.then(|| records_of_sums(algorithm, self.sums.iter().copied().zip(ends)))
     }
 
     /// The version whose copy is there, for the first time, once this is written.
@@ -131,7 +149,7 @@ impl Filling {
 
     /// No bytes: all of the copy may be there, and nobody may have said so.
     pub fn nothing_more(entry: Arc<Entry>, expected: Option<Checksum>) -> Filling {
-        Filling::new(entry, 0, (Arc::new(Vec::new()), 0), expected)
+        Filling::new(entry, 0, (Arc::new([]), 0), expected)
     }
 }
 

@@ -316,7 +316,7 @@ fn what_was_all_there_when_a_mount_was_killed_is_said_to_be_whole_later() {
     let (home, cache) = cache_of(1 << 30);
     let (identity, content) = (identity("a", SIZE as u64), content(1, SIZE));
     let entry = cache.entry(&identity, XZ).unwrap();
-    assert_eq!(entry.write(0, &[&content], entry.epoch()).unwrap(), 102_400);
+    assert_eq!(entry.write(0, &[&content], None, entry.epoch()).unwrap(), 102_400);
     drop((entry, cache));
     let cache = again(&home);
     let entry = cache.entry(&identity, XZ).unwrap();
@@ -324,6 +324,43 @@ fn what_was_all_there_when_a_mount_was_killed_is_said_to_be_whole_later() {
     cache.fill(Filling::nothing_more(entry.clone(), Some(XZ.of(&content))));
     cache.settle(Duration::from_secs(60));
     assert!(entry.is_verified());
+}
+
+#[test]
+fn checksums_that_were_taken_on_the_way_are_those_of_the_grains() {
+    let (_home, cache) = cache_of(1 << 30);
+    let content = content(1, SIZE);
+    let sums_of = |bytes: &[u8]| {
+        let (mut hasher, mut sums) = (XZ.hasher(), Vec::new());
+        for grain in bytes.chunks(GRAIN_BYTES as usize) {
+            hasher.update(grain);
+            sums.push(hasher.value());
+        }
+        Arc::from(sums)
+    };
+    let expected = keep(&cache, &identity("a", SIZE as u64), &content).checksums().unwrap();
+    // Pieces of whole grains that follow one another, and ones that begin in the middle of one.
+    for cuts in [vec![8192, 53_248], vec![10_000]] {
+        let entry = cache.entry(&identity(&format!("b{}", cuts.len()), SIZE as u64), XZ).unwrap();
+        let starts = std::iter::once(0).chain(cuts.clone());
+        for (start, end) in starts.zip(cuts.iter().copied().chain([SIZE])) {
+            let piece = content[start..end].to_vec();
+            let (sums, held) = (sums_of(&piece), piece.len() as u64);
+            cache.fill(Filling::new(entry.clone(), start as u64, (Arc::new(piece), held), None).with_sums(sums));
+        }
+        cache.settle(Duration::from_secs(60));
+        let checksums = entry.checksums().unwrap();
+        for (grain, checksum) in checksums.iter().enumerate() {
+            let is_cut = cuts.iter().any(|cut| cut / 4096 == grain && cut % 4096 > 0);
+            assert_eq!(*checksum, expected[grain].filter(|_| !is_cut), "grain {grain} of {cuts:?}");
+        }
+    }
+    // They are what is written down, and not computed once more.
+    let entry = cache.entry(&identity("c", SIZE as u64), XZ).unwrap();
+    let of_another = sums_of(&content.iter().map(|byte| !byte).collect::<Vec<u8>>());
+    cache.fill(Filling::new(entry.clone(), 0, (Arc::new(content), SIZE as u64), None).with_sums(of_another));
+    cache.settle(Duration::from_secs(60));
+    assert_eq!(entry.read(0..4096).unwrap(), None);
 }
 
 #[test]

@@ -36,6 +36,11 @@ impl ChecksumAlgorithm {
         self.polynomial().joined(first, next, next_bytes)
     }
 
+    /// The checksum of the last `rest_bytes` bytes of what has the checksum `both`, where that of all before them is `first`.
+    pub fn of_rest(self, first: Checksum, both: Checksum, rest_bytes: u64) -> Checksum {
+        self.polynomial().rest(first, both, rest_bytes)
+    }
+
     /// The checksum of stretches that follow one another, each with its length; `None` if one is not known.
     pub fn joined(self, stretches: impl IntoIterator<Item = (Option<Checksum>, u64)>) -> Option<Checksum> {
         stretches.into_iter().try_fold(self.empty(), |whole, (next, len)| Some(self.of_both(whole, next?, len)))

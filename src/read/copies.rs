@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
-use super::blocks::Slot;
+use super::blocks::{Filled, Slot};
 use super::object::Object;
 use super::reader::ReadBytes;
 use super::readers::Readers;
@@ -259,9 +259,9 @@ impl Object {
 
     /// Keeps a block that came.
     pub(super) fn keep_copy(&self, copy: &Arc<Entry>, start: u64, slot: &Arc<Slot>) {
-        let Some(held) = slot.filled().map(|filled| filled.block.len() as u64) else { return };
-        let (bytes, expected) = (Arc::new(Came(slot.clone())), self.version().checksum);
-        self.readers.fill(Filling::new(copy.clone(), start, (bytes, held), expected));
+        let Some(Filled { block, sums, .. }) = slot.filled() else { return };
+        let (bytes, held, expected) = (Arc::new(Came(slot.clone())), block.len() as u64, self.version().checksum);
+        self.readers.fill(Filling::new(copy.clone(), start, (bytes, held), expected).with_sums(sums.clone()));
     }
 
     /// The end of the object was read from its copy: all of that may be there.

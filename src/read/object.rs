@@ -20,7 +20,7 @@ use super::layout::Layout;
 use super::readers::Readers;
 use super::verifier::{Stretch, Verdict, Verifier};
 use super::{FETCH_BYTES_MAX, LARGE_BYTES};
-use crate::cache::{Entry, Patience};
+use crate::cache::{Entry, GRAIN_BYTES, Patience};
 use crate::memory::Block;
 use crate::object::{ByteRange, Checksum, ChecksumAlgorithm, ChecksumHasher, ETag, ObjectKey, StoredObject, Version};
 use crate::store::{GetRequest, Op, Reading, StoreError, StoreErrorKind};
@@ -375,7 +375,7 @@ impl Object {
             let Some(want) = wanted.front_mut() else { break };
             let Range { start, end } = self.range_of(block_bytes, want.index);
             let len = (end.min(size) - start) as usize;
-            let mut sums = self.begin_block(block_bytes, want, size).await;
+            let mut sums = self.begin_block(block_bytes, want, size, copy.is_some()).await;
             while sums.taken < len {
                 if piece.is_empty() {
                     let ended =
@@ -409,7 +409,7 @@ impl Object {
         while let Some(want) = wanted.front_mut() {
             let range = range_of(want.index);
             let (start, is_end) = (range.start, range.end == size);
-            let mut sums = self.begin_block(block_bytes, want, size).await;
+            let mut sums = self.begin_block(block_bytes, want, size, false).await;
             let copy = self.read_copy(entry, range).await;
             self.readers.note_look(copy.as_ref().map(|bytes| bytes.len() as u64));
             let Some(bytes) = copy else { break };
@@ -427,12 +427,12 @@ impl Object {
             .map_or(wanted.len(), |(at, _)| at))
     }
 
-    /// Sees to it that there is memory for a block, whose bytes are about to come.
-    async fn begin_block(&self, block_bytes: usize, want: &mut Wanted, size: u64) -> Sums {
+    /// Sees to it that there is memory for a block, whose bytes are about to come, and are kept on disk or not.
+    async fn begin_block(&self, block_bytes: usize, want: &mut Wanted, size: u64, is_kept: bool) -> Sums {
         if want.block.is_none() {
             want.block = Some(self.readers.memory.take(block_bytes).await);
         }
-        Sums::new(self.readers.store.limits().checksum, self.grain_of_sums(block_bytes, size))
+        Sums::new(self.readers.store.limits().checksum, self.grain_of_sums(block_bytes, size), is_kept)
     }
 
     /// Settles the first block of `wanted`, all bytes of which have come from `start` on, unless they are damaged.
@@ -444,11 +444,12 @@ impl Object {
         wanted: &mut VecDeque<Wanted>,
     ) -> Result<Option<Arc<Slot>>, Trouble> {
         let (len, checksum) = (sums.taken, sums.hasher.value());
-        let sums = if block_bytes == LARGE_BYTES { sums.finish() } else { Vec::new() };
-        let is_verified = self.judge(Stretch { start, len: len as u64, checksum, sums: &sums })?;
+        let (of_grains, kept) = sums.finish();
+        let of_grains = if block_bytes == LARGE_BYTES { &of_grains[..] } else { &[] };
+        let is_verified = self.judge(Stretch { start, len: len as u64, checksum, sums: of_grains })?;
         let mut settled = None;
         if let Some(Wanted { slot, block: Some(block), .. }) = wanted.pop_front() {
-            slot.settle(Ok(Filled { block, len, checksum, is_verified }));
+            slot.settle(Ok(Filled { block, len, checksum, sums: kept, is_verified }));
             settled = Some(slot);
         }
         if self.readers.memory.is_short() {
@@ -521,13 +522,16 @@ impl Drop for Object {
 struct Sums {
     hasher: ChecksumHasher,
     grain_bytes: usize,
+    /// At the end of each grain of a copy on disk, too.
+    is_kept: bool,
     taken: usize,
+    /// At each step: the smaller of the two grains.
     sums: Vec<Checksum>,
 }
 
 impl Sums {
-    fn new(algorithm: ChecksumAlgorithm, grain_bytes: usize) -> Sums {
-        Sums { hasher: algorithm.hasher(), grain_bytes, taken: 0, sums: Vec::new() }
+    fn new(algorithm: ChecksumAlgorithm, grain_bytes: usize, is_kept: bool) -> Sums {
+        Sums { hasher: algorithm.hasher(), grain_bytes, is_kept, taken: 0, sums: Vec::new() }
     }
 
     /// Takes the bytes of a block that come next, and puts them where they belong.
@@ -538,27 +542,63 @@ impl Sums {
         self.take(bytes);
     }
 
+    fn step_bytes(&self) -> usize {
+        // Every grain is of whole pages.
+        if self.is_kept { GRAIN_BYTES as usize } else { self.grain_bytes }
+    }
+
     fn take(&mut self, mut bytes: &[u8]) {
+        let step = self.step_bytes();
         while !bytes.is_empty() {
-            let room = self.grain_bytes - self.taken % self.grain_bytes;
+            let room = step - self.taken % step;
             let (part, rest) = bytes.split_at(room.min(bytes.len()));
             self.hasher.update(part);
             self.taken += part.len();
-            if self.taken.is_multiple_of(self.grain_bytes) {
+            if self.taken.is_multiple_of(step) {
                 self.sums.push(self.hasher.value());
             }
             bytes = rest;
         }
     }
 
-    fn finish(mut self) -> Vec<Checksum> {
-        if !self.taken.is_multiple_of(self.grain_bytes) {
+    /// What the checksum was at the end of each grain, and at the end of each grain of a copy on disk, if it is kept; both at last, too.
+    fn finish(mut self) -> (Vec<Checksum>, Arc<[Checksum]>) {
+        let step = self.step_bytes();
+        if !self.taken.is_multiple_of(step) {
             self.sums.push(self.hasher.value());
         }
-        self.sums
+        if !self.is_kept {
+            return (self.sums, Arc::default());
+        }
+        let of_grains = self.sums.chunks(self.grain_bytes / step).filter_map(|grain| grain.last().copied());
+        (of_grains.collect(), self.sums.into())
     }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sums_are_what_the_checksum_was_at_the_end_of_each_grain() {
+        let content: Vec<u8> = (0..40_000u32).map(|i| ((i * 7) >> 3) as u8).collect();
+        let algorithm = ChecksumAlgorithm::Crc64Xz;
+        let at_each = |bytes: usize| -> Vec<Checksum> {
+            let ends = (1..).map(|grain| grain * bytes).take_while(|end| *end < content.len());
+            ends.chain([content.len()]).map(|end| algorithm.of(&content[..end])).collect()
+        };
+        for (grain, is_kept) in [(4096, true), (16 << 10, true), (64 << 10, true), (16 << 10, false)] {
+            let mut sums = Sums::new(algorithm, grain, is_kept);
+            for piece in content.chunks(7000) {
+                sums.take(piece);
+            }
+            assert_eq!((sums.taken, sums.hasher.value()), (content.len(), algorithm.of(&content)));
+            let kept = if is_kept { at_each(4096) } else { Vec::new() };
+            assert_eq!(sums.finish(), (at_each(grain), kept.into()), "{grain} {is_kept}");
+        }
+    }
 }

@@ -78,6 +78,12 @@ impl Crc64Polynomial {
         Crc64(shifted ^ next.0)
     }
 
+    /// The checksum of the last `rest_bytes` bytes of what has the checksum `both`, where that of all before them is `first`: what
+    /// [`Crc64Polynomial::joined`] was given. Takes as long.
+    pub fn rest(self, first: Crc64, both: Crc64, rest_bytes: u64) -> Crc64 {
+        Crc64(self.joined(first, Crc64::EMPTY, rest_bytes).0 ^ both.0)
+    }
+
     /// A hasher that has seen nothing.
     pub fn hasher(self) -> Crc64Hasher {
         Crc64Hasher(Digest::new(self.algorithm()))
@@ -218,6 +224,7 @@ mod tests {
         for cut in [0, 1, 64, 4096, 10_000] {
             let (head, tail) = whole.split_at(cut);
             assert_eq!(nvme.joined(nvme.of(head), nvme.of(tail), tail.len() as u64), nvme.of(&whole), "cut at {cut}");
+            assert_eq!(nvme.rest(nvme.of(head), nvme.of(&whole), tail.len() as u64), nvme.of(tail), "cut at {cut}");
             let mut hasher = nvme.hasher();
             hasher.update(head);
             hasher.update(tail);
