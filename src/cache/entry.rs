@@ -437,6 +437,18 @@ impl Entry {
         self.records_of(&self.grains_around(&range)).is_ok_and(|records| are_all_there(&records))
     }
 
+    /// Whether some bytes of a range are known not to be there, without waiting for the disk.
+    pub fn lacks_now(&self, range: Range<u64>) -> bool {
+        let aligned = self.grains_around(&range);
+        let grains = (aligned.end - aligned.start).div_ceil(GRAIN_BYTES);
+        let first = record_at(aligned.start / GRAIN_BYTES);
+        let mut records = vec![0; (grains * RECORD_BYTES) as usize];
+        // The file ends where nothing has come yet.
+        self.is_detached()
+            || self.records.metadata().is_ok_and(|metadata| metadata.len() < first + records.len() as u64)
+            || read_now(&self.records, &mut records, first).is_ok_and(|is_read| is_read && !are_all_there(&records))
+    }
+
     /// The whole grains around a range.
     fn grains_around(&self, range: &Range<u64>) -> Range<u64> {
         let end = range.end.min(self.identity.size);

@@ -23,6 +23,10 @@ const WRITTEN_AT_ONCE_MAX: u64 = 8 << 20;
 /// What is taken at once of all that waits, in bytes: what four requests bring, so that it can be put in order.
 const TAKEN_AT_ONCE: u64 = 16 << 20;
 
+/// What may wait at first, in bytes. It is doubled when it is too little, once each time that the disk has come to the end of what waited:
+/// before a disk that is slower all the time nothing is won by having more wait, and memory that is new to a process is dear.
+const WAITING_AT_FIRST: u64 = 8 << 20;
+
 /// What is known of a version is not written down, this time, when so much else waits: it holds no memory, but its copy is open.
 const DESCRIPTIONS_BEHIND_MAX: u64 = 1024;
 
@@ -190,11 +194,9 @@ impl Patience {
 pub(super) struct Queue {
     sender: Sender<Filling>,
     waiting: Arc<Waiting>,
-    bytes_max: u64,
 }
 
 /// How much waits. Std mutex, 8 in the order of locks: arithmetic only.
-#[derive(Default)]
 pub(super) struct Waiting {
     sums: Mutex<Sums>,
     is_empty: Condvar,
@@ -205,10 +207,33 @@ pub(super) struct Waiting {
     written: Notify,
 }
 
-#[derive(Default)]
 struct Sums {
     pieces: u64,
     bytes: u64,
+    /// So much may wait.
+    room_bytes: u64,
+    /// That is never more.
+    room_bytes_max: u64,
+    /// Nothing was too much since the disk has last come to the end.
+    has_kept_up: bool,
+}
+
+impl Sums {
+    /// Whether so much more may wait. What is too much makes room, unless it is too much all the time.
+    fn has_room(&mut self, bytes: u64) -> bool {
+        let would_wait = self.bytes + bytes;
+        if would_wait > self.room_bytes && self.has_kept_up {
+            self.room_bytes = (2 * self.room_bytes).min(self.room_bytes_max);
+            self.has_kept_up = false;
+        }
+        would_wait <= self.room_bytes
+    }
+
+    fn note_written(&mut self, bytes: u64) {
+        self.pieces -= 1;
+        self.bytes -= bytes;
+        self.has_kept_up |= self.bytes == 0;
+    }
 }
 
 /// Something is about to come: who waits until all that came is written waits for that, too.
@@ -222,12 +247,15 @@ impl Drop for Announced {
 
 impl Queue {
     pub(super) fn new(sender: Sender<Filling>, bytes_max: u64) -> Queue {
-        Queue { sender, waiting: Arc::default(), bytes_max }
-    }
-
-    /// How much waits, in bytes.
-    pub(super) fn waiting_bytes(&self) -> u64 {
-        self.waiting.lock().bytes
+        let room_bytes = bytes_max.min(WAITING_AT_FIRST);
+        let waiting = Waiting {
+            sums: Sums { pieces: 0, bytes: 0, room_bytes, room_bytes_max: bytes_max, has_kept_up: true }.into(),
+            is_empty: Condvar::new(),
+            coming: Mutex::default(),
+            has_come: Condvar::new(),
+            written: Notify::new(),
+        };
+        Queue { sender, waiting: waiting.into() }
     }
 
     /// Waits until there is room for so much, or for so long.
@@ -239,7 +267,7 @@ impl Queue {
             loop {
                 let mut written = std::pin::pin!(self.waiting.written.notified());
                 written.as_mut().enable();
-                if self.waiting_bytes() + bytes <= self.bytes_max {
+                if self.waiting.lock().has_room(bytes) {
                     return;
                 }
                 written.await;
@@ -259,7 +287,7 @@ impl Queue {
         let len = filling.held_bytes;
         let mut sums = self.waiting.lock();
         let is_needless = matches!(filling.target, Target::Described(_)) && sums.pieces > DESCRIPTIONS_BEHIND_MAX;
-        if sums.bytes + len > self.bytes_max || is_needless {
+        if !sums.has_room(len) || is_needless {
             return false;
         }
         filling.copy().iter().for_each(|copy| copy.note_waiting(len));
@@ -313,8 +341,7 @@ impl Waiting {
 
     fn written(&self, len: u64) {
         let mut sums = self.lock();
-        sums.pieces -= 1;
-        sums.bytes -= len;
+        sums.note_written(len);
         // Also who waits for one copy alone.
         self.is_empty.notify_all();
         drop(sums);
@@ -390,10 +417,39 @@ mod tests {
 
     use super::*;
 
+    /// A queue of which nothing is written but by the test.
+    fn queue_of(bytes_max: u64) -> Queue {
+        Queue::new(mpsc::channel().0, bytes_max)
+    }
+
+    #[test]
+    fn more_may_wait_if_the_disk_comes_to_the_end_of_it() {
+        let take = |queue: &Queue| {
+            let mut sums = queue.waiting.lock();
+            let taken = (0..).take_while(|_| sums.has_room(1 << 20).then(|| sums.bytes += 1 << 20).is_some()).count();
+            sums.pieces += taken as u64;
+            taken
+        };
+        let write = |queue: &Queue, pieces: usize| (0..pieces).for_each(|_| queue.waiting.written(1 << 20));
+        // A disk that is slower all the time.
+        let queue = queue_of(50 << 20);
+        assert_eq!(take(&queue), 16);
+        for _ in 0..10 {
+            write(&queue, 15);
+            assert_eq!(take(&queue), 15);
+        }
+        // One that is only slower at times.
+        for expected in [32, 50, 50] {
+            let waiting = queue.waiting.lock().pieces;
+            write(&queue, waiting as usize);
+            assert_eq!(take(&queue), expected);
+        }
+        assert_eq!(take(&queue_of(3 << 20)), 3);
+    }
+
     #[tokio::test]
     async fn who_may_wait_for_less_than_a_timer_takes_does_not_wait() {
-        let (sender, _fillings) = mpsc::channel();
-        let queue = Queue::new(sender, 0);
+        let queue = queue_of(0);
         let ago = |millis| {
             let began = Instant::now().checked_sub(Duration::from_millis(millis)).unwrap();
             Patience { began, waited: Duration::ZERO }

@@ -410,7 +410,7 @@ impl Object {
             let range = range_of(want.index);
             let (start, is_end) = (range.start, range.end == size);
             let mut sums = self.begin_block(block_bytes, want, size, false).await;
-            let copy = self.read_copy(entry, range).await;
+            let copy = if entry.lacks_now(range.clone()) { None } else { self.read_copy(entry, range).await };
             self.readers.note_look(copy.as_ref().map(|bytes| bytes.len() as u64));
             let Some(bytes) = copy else { break };
             sums.copy(&bytes, want);

@@ -62,13 +62,16 @@ impl Crc64Polynomial {
 
     /// The checksum of bytes whose checksum is `first`, followed by `next_bytes` bytes whose checksum is `next`.
     ///
-    /// Takes about a microsecond: appending `n` bytes multiplies the checksum by x^8n, and the powers are at hand. The
+    /// Takes about a microsecond, and a hundredth of that for a page of 4 KiB: appending `n` bytes multiplies the checksum by x^8n, and the powers are at hand. The
     /// crate's own combination squares a matrix at each call, which takes 200 times as long.
     pub fn joined(self, first: Crc64, next: Crc64, next_bytes: u64) -> Crc64 {
-        let (polynomial, powers) = match self {
-            Crc64Polynomial::Xz => (XZ, &POWERS_OF_XZ),
-            Crc64Polynomial::Nvme => (NVME, &POWERS_OF_NVME),
+        let (polynomial, powers, by_page) = match self {
+            Crc64Polynomial::Xz => (XZ, &POWERS_OF_XZ, &BY_PAGE_OF_XZ),
+            Crc64Polynomial::Nvme => (NVME, &POWERS_OF_NVME, &BY_PAGE_OF_NVME),
         };
+        if next_bytes == PAGE_BYTES {
+            return Crc64(looked_up(by_page, first.0) ^ next.0);
+        }
         let mut shifted = first.0;
         let mut left = next_bytes;
         while left != 0 {
@@ -115,6 +118,33 @@ const fn powers(polynomial: u64) -> [u64; 64] {
         n += 1;
     }
     powers
+}
+
+/// What is joined most often, in bytes.
+const PAGE_BYTES: u64 = 1 << PAGE_POWER;
+const PAGE_POWER: usize = 12;
+
+/// The products of each value of each four bits with a power, by the number of the four bits.
+type Products = [[u64; 16]; 16];
+
+/// Those with x^(8 * 4096).
+static BY_PAGE_OF_XZ: Products = products(XZ, POWERS_OF_XZ[PAGE_POWER]);
+static BY_PAGE_OF_NVME: Products = products(NVME, POWERS_OF_NVME[PAGE_POWER]);
+
+const fn products(polynomial: u64, power: u64) -> Products {
+    let mut products = [[0; 16]; 16];
+    let mut at = 0;
+    while at < 256 {
+        let (digit, value) = (at / 16, at % 16);
+        products[digit][value] = multiply(polynomial, (value as u64) << (4 * digit), power);
+        at += 1;
+    }
+    products
+}
+
+/// The product of `a` with the power that the table is of.
+fn looked_up(products: &Products, a: u64) -> u64 {
+    products.iter().enumerate().fold(0, |product, (digit, row)| product ^ row[(a >> (4 * digit) & 15) as usize])
 }
 
 /// The product of two polynomials over GF(2), modulo that of the checksum.
@@ -221,7 +251,7 @@ mod tests {
         let nvme = Crc64Polynomial::Nvme;
         assert_eq!(nvme.of(b"123456789"), Crc64(0xae8b_1486_0a79_9888));
         let whole: Vec<u8> = (0..10_000u32).map(|i| ((i * 7) >> 3) as u8).collect();
-        for cut in [0, 1, 64, 4096, 10_000] {
+        for cut in [0, 1, 64, 4096, 5904, 10_000] {
             let (head, tail) = whole.split_at(cut);
             assert_eq!(nvme.joined(nvme.of(head), nvme.of(tail), tail.len() as u64), nvme.of(&whole), "cut at {cut}");
             assert_eq!(nvme.rest(nvme.of(head), nvme.of(&whole), tail.len() as u64), nvme.of(tail), "cut at {cut}");
