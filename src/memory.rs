@@ -22,8 +22,9 @@ const MAPPED_BYTES_MIN: usize = 64 << 10;
 
 /// Blocks from this size on, in bytes, are mapped with others of their size that lie idle at first. The kernel lays neighbours side by
 /// side, and what is as long as that it backs by huge pages: a block alone is too short for one, and to pass 256 pages of 4 KiB to a
-/// socket, a device or a disk costs more than to pass one.
-const NEIGHBOURS_BYTES_MIN: usize = 256 << 10;
+/// socket, a device or a disk costs more than to pass one. Writers, who take smaller ones, and more of them, use few of them twice: a
+/// huge page that is cleared at once has left the processor's cache before it is filled.
+const NEIGHBOURS_BYTES_MIN: usize = 1 << 20;
 
 /// What is mapped at once then, in bytes: of four huge pages at least three begin and end in it, wherever it lies.
 const MAPPED_AT_ONCE: usize = 8 << 20;

@@ -497,13 +497,7 @@ impl Entry {
     /// Writes what came of the object at `start` in this epoch, as far as it fills grains. Of several pieces, which follow one
     /// another, the first begins at a grain, and all but the last have whole ones. Their records may be known. Returns how many bytes
     /// were not there before.
-    pub(super) fn write(
-        &self,
-        start: u64,
-        pieces: &[&[u8]],
-        records: Option<Vec<u8>>,
-        epoch: u64,
-    ) -> io::Result<u64> {
+    pub(super) fn write(&self, start: u64, pieces: &[&[u8]], records: Option<Vec<u8>>, epoch: u64) -> io::Result<u64> {
         let first = start.div_ceil(GRAIN_BYTES);
         let skipped = (first * GRAIN_BYTES - start) as usize;
         let end = start + pieces.iter().map(|piece| piece.len() as u64).sum::<u64>();

@@ -116,7 +116,8 @@ impl Filling {
     /// The records of all its grains, where nothing has to be computed from the bytes for that.
     pub(super) fn records(&self, algorithm: ChecksumAlgorithm) -> Option<Vec<u8>> {
         let len = (*self.bytes).as_ref().len() as u64;
-        let is_of_grains = self.start.is_multiple_of(GRAIN_BYTES) && self.sums.len() as u64 == len.div_ceil(GRAIN_BYTES);
+        let is_of_grains =
+            self.start.is_multiple_of(GRAIN_BYTES) && self.sums.len() as u64 == len.div_ceil(GRAIN_BYTES);
         let ends = (1..).map(|grain| (grain * GRAIN_BYTES).min(len));
         is_of_grains.then(|| records_of_sums(algorithm, self.sums.iter().copied().zip(ends)))
     }
