@@ -401,7 +401,7 @@ impl Entry {
 
     /// The bytes of `range`, if all of them are there and what they were; they may have to come from the disk.
     pub fn read(&self, range: Range<u64>) -> io::Result<Option<Vec<u8>>> {
-        let aligned = self.grains_around(&range);
+        let aligned = grains_around(self.identity.size, &range);
         // Bytes are written before their records, and read after them.
         let records = self.records_of(&aligned)?;
         if !self.has_all(&records) {
@@ -414,7 +414,7 @@ impl Entry {
 
     /// The same without waiting for the disk.
     pub fn read_now(&self, range: Range<u64>) -> io::Result<Look> {
-        let aligned = self.grains_around(&range);
+        let aligned = grains_around(self.identity.size, &range);
         let grains = (aligned.end - aligned.start).div_ceil(GRAIN_BYTES);
         let mut records = vec![0; (grains * RECORD_BYTES) as usize];
         let mut bytes = vec![0; (aligned.end - aligned.start) as usize];
@@ -434,12 +434,15 @@ impl Entry {
 
     /// Whether all bytes of a range are there, right or not.
     pub fn has(&self, range: Range<u64>) -> bool {
-        self.records_of(&self.grains_around(&range)).is_ok_and(|records| are_all_there(&records))
+        self.records_of(&grains_around(self.identity.size, &range)).is_ok_and(|records| are_all_there(&records))
     }
 
-    /// Whether some bytes of a range are known not to be there, without waiting for the disk.
+    /// Whether some bytes of a range are known not to be there, without waiting for the disk. Of a whole copy who reads it finds out.
     pub fn lacks_now(&self, range: Range<u64>) -> bool {
-        let aligned = self.grains_around(&range);
+        if self.is_whole() {
+            return false;
+        }
+        let aligned = grains_around(self.identity.size, &range);
         let grains = (aligned.end - aligned.start).div_ceil(GRAIN_BYTES);
         let first = record_at(aligned.start / GRAIN_BYTES);
         let mut records = vec![0; (grains * RECORD_BYTES) as usize];
@@ -447,13 +450,6 @@ impl Entry {
         self.is_detached()
             || self.records.metadata().is_ok_and(|metadata| metadata.len() < first + records.len() as u64)
             || read_now(&self.records, &mut records, first).is_ok_and(|is_read| is_read && !are_all_there(&records))
-    }
-
-    /// The whole grains around a range.
-    fn grains_around(&self, range: &Range<u64>) -> Range<u64> {
-        let end = range.end.min(self.identity.size);
-        let start = range.start.min(end) / GRAIN_BYTES * GRAIN_BYTES;
-        start..end.next_multiple_of(GRAIN_BYTES).min(self.identity.size)
     }
 
     /// The records of whole grains.
@@ -770,6 +766,13 @@ fn write_header(records: &File, header: &Header, description: Option<&Descriptio
 
 pub(super) fn too_long() -> io::Error {
     io::Error::new(io::ErrorKind::InvalidInput, "the name is too long for the cache")
+}
+
+/// The whole grains around a range of an object of `size` bytes.
+fn grains_around(size: u64, range: &Range<u64>) -> Range<u64> {
+    let end = range.end.min(size);
+    let start = range.start.min(end) / GRAIN_BYTES * GRAIN_BYTES;
+    start..end.next_multiple_of(GRAIN_BYTES).min(size)
 }
 
 /// Where the record of a grain is.

@@ -1,7 +1,7 @@
 //! What readers got goes to the disk, off their way.
 //!
-//! One thread writes. What waits for it is bounded: where the disk is slower than the network, who fetches waits for it for a small
-//! share of his time, and what comes then is not kept.
+//! One thread writes. What waits for it is bounded: where the disk is slower than the network, who sends waits for it for a small
+//! share of his time, who fetches does not, and what comes then is not kept.
 
 use std::collections::HashSet;
 use std::sync::mpsc::{Receiver, Sender};
@@ -23,8 +23,9 @@ const WRITTEN_AT_ONCE_MAX: u64 = 8 << 20;
 /// What is taken at once of all that waits, in bytes: what four requests bring, so that it can be put in order.
 const TAKEN_AT_ONCE: u64 = 16 << 20;
 
-/// What may wait at first, in bytes. It is doubled when it is too little, once each time that the disk has come to the end of what waited:
-/// before a disk that is slower all the time nothing is won by having more wait, and memory that is new to a process is dear.
+/// What readers got may wait up to so much at first, in bytes. That is doubled when it is too little, once each time that the disk has come
+/// to the end of what waited: before a disk that is slower all the time nothing is won by having more wait, and memory that is new
+/// to a process is dear. What writers send is in memory anyway.
 const WAITING_AT_FIRST: u64 = 8 << 20;
 
 /// What is known of a version is not written down, this time, when so much else waits: it holds no memory, but its copy is open.
@@ -39,7 +40,7 @@ pub struct Filling {
     /// They stay in memory until they are written.
     pub(super) bytes: Arc<dyn AsRef<[u8]> + Send + Sync>,
     /// What their checksum was at the end of each of their grains, and at last, if somebody has taken that.
-    sums: Arc<[Checksum]>,
+    sums: Vec<Checksum>,
     /// The checksum of the whole object, where the service has told it.
     pub(super) expected: Option<Checksum>,
     /// What of the memory they hold until then, in bytes.
@@ -104,12 +105,12 @@ impl Filling {
         (bytes, held_bytes): (Arc<dyn AsRef<[u8]> + Send + Sync>, u64),
         expected: Option<Checksum>,
     ) -> Filling {
-        Filling { target, start, bytes, sums: Arc::default(), expected, held_bytes }
+        Filling { target, start, bytes, sums: Vec::new(), expected, held_bytes }
     }
 
     /// Somebody has taken what the checksum of the bytes was at the end of each grain, and at last, as if the first byte began one.
     #[must_use]
-    pub fn with_sums(self, sums: Arc<[Checksum]>) -> Filling {
+    pub fn with_sums(self, sums: Vec<Checksum>) -> Filling {
         Filling { sums, ..self }
     }
 
@@ -158,8 +159,8 @@ impl Filling {
     }
 }
 
-/// The share of his time that somebody who moves bytes may wait for the disk: a sixty-fourth. He is slower by as much where the network is
-/// faster than the disk, and what he moves is all kept as long as it is not faster by more.
+/// The share of his time that somebody who sends bytes may wait for the disk: a sixty-fourth. He is slower by as much where the network is
+/// faster than the disk, and what he sends is all kept as long as it is not faster by more.
 const WAITING_SHARE: u32 = 64;
 
 /// He waits for so long, or not at all: timers count in milliseconds, so that whoever may wait for less would wait for more than his share.
@@ -199,7 +200,7 @@ pub(super) struct Queue {
 
 /// How much waits. Std mutex, 8 in the order of locks: arithmetic only.
 pub(super) struct Waiting {
-    sums: Mutex<Sums>,
+    backlog: Mutex<Backlog>,
     is_empty: Condvar,
     /// Versions whose copies are about to be there. Std mutex, 8 in the order of locks: set operations only.
     coming: Mutex<HashSet<Identity>>,
@@ -208,26 +209,31 @@ pub(super) struct Waiting {
     written: Notify,
 }
 
-struct Sums {
+struct Backlog {
     pieces: u64,
     bytes: u64,
-    /// So much may wait.
+    /// What readers got may make it as long as this, in bytes.
     room_bytes: u64,
-    /// That is never more.
+    /// What writers send may, and `room_bytes` is never more.
     room_bytes_max: u64,
-    /// Nothing was too much since the disk has last come to the end.
+    /// The disk has come to the end of it since `room_bytes` was too little.
     has_kept_up: bool,
 }
 
-impl Sums {
-    /// Whether so much more may wait. What is too much makes room, unless it is too much all the time.
-    fn has_room(&mut self, bytes: u64) -> bool {
+impl Backlog {
+    /// Makes room for so much of what readers got, if there may be as much.
+    fn make_room(&mut self, bytes: u64) -> bool {
         let would_wait = self.bytes + bytes;
-        if would_wait > self.room_bytes && self.has_kept_up {
-            self.room_bytes = (2 * self.room_bytes).min(self.room_bytes_max);
+        if would_wait > self.room_bytes && (self.has_kept_up || self.bytes == 0) {
+            self.room_bytes = would_wait.max(2 * self.room_bytes).min(self.room_bytes_max);
             self.has_kept_up = false;
         }
         would_wait <= self.room_bytes
+    }
+
+    /// Whether there is room for so much of what writers send.
+    fn has_room(&self, bytes: u64) -> bool {
+        self.bytes == 0 || self.bytes + bytes <= self.room_bytes_max
     }
 
     fn note_written(&mut self, bytes: u64) {
@@ -250,7 +256,7 @@ impl Queue {
     pub(super) fn new(sender: Sender<Filling>, bytes_max: u64) -> Queue {
         let room_bytes = bytes_max.min(WAITING_AT_FIRST);
         let waiting = Waiting {
-            sums: Sums { pieces: 0, bytes: 0, room_bytes, room_bytes_max: bytes_max, has_kept_up: true }.into(),
+            backlog: Backlog { pieces: 0, bytes: 0, room_bytes, room_bytes_max: bytes_max, has_kept_up: true }.into(),
             is_empty: Condvar::new(),
             coming: Mutex::default(),
             has_come: Condvar::new(),
@@ -259,7 +265,7 @@ impl Queue {
         Queue { sender, waiting: waiting.into() }
     }
 
-    /// Waits until there is room for so much, or for so long.
+    /// Waits until there is room for so much that is sent, or for so long.
     pub(super) async fn until_room(&self, bytes: u64, timeout: Duration) {
         if timeout.is_zero() {
             return;
@@ -286,9 +292,14 @@ impl Queue {
     /// Lets it wait, unless too much does. Returns whether it will be written.
     pub(super) fn push(&self, filling: Filling) -> bool {
         let len = filling.held_bytes;
-        let mut sums = self.waiting.lock();
-        let is_needless = matches!(filling.target, Target::Described(_)) && sums.pieces > DESCRIPTIONS_BEHIND_MAX;
-        if !sums.has_room(len) || is_needless {
+        let mut backlog = self.waiting.lock();
+        let is_taken = match filling.target {
+            Target::Described(_) => backlog.pieces <= DESCRIPTIONS_BEHIND_MAX,
+            _ if len == 0 => true,
+            Target::Open(..) => backlog.make_room(len),
+            Target::Version(..) | Target::Draft(_) | Target::Adopted(..) => backlog.has_room(len),
+        };
+        if !is_taken {
             return false;
         }
         filling.copy().iter().for_each(|copy| copy.note_waiting(len));
@@ -297,8 +308,8 @@ impl Queue {
         }
         let is_taken = self.sender.send(filling).is_ok();
         if is_taken {
-            sums.pieces += 1;
-            sums.bytes += len;
+            backlog.pieces += 1;
+            backlog.bytes += len;
         }
         is_taken
     }
@@ -309,8 +320,8 @@ impl Queue {
 }
 
 impl Waiting {
-    fn lock(&self) -> MutexGuard<'_, Sums> {
-        self.sums.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Backlog> {
+        self.backlog.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lock_coming(&self) -> MutexGuard<'_, HashSet<Identity>> {
@@ -330,22 +341,22 @@ impl Waiting {
 
     /// Waits until nothing of a copy does, or for so long.
     pub(super) fn until_written(&self, copy: &Entry, timeout: Duration) {
-        let waits = |_: &mut Sums| copy.waiting_bytes() > 0;
+        let waits = |_: &mut Backlog| copy.waiting_bytes() > 0;
         drop(self.is_empty.wait_timeout_while(self.lock(), timeout, waits));
     }
 
     /// Waits until nothing does, or for so long.
     pub(super) fn until_empty(&self, timeout: Duration) {
-        let waits = |sums: &mut Sums| sums.pieces > 0;
+        let waits = |backlog: &mut Backlog| backlog.pieces > 0;
         drop(self.is_empty.wait_timeout_while(self.lock(), timeout, waits));
     }
 
     fn written(&self, len: u64) {
-        let mut sums = self.lock();
-        sums.note_written(len);
+        let mut backlog = self.lock();
+        backlog.note_written(len);
         // Also who waits for one copy alone.
         self.is_empty.notify_all();
-        drop(sums);
+        drop(backlog);
         self.written.notify_waiters();
     }
 }
@@ -414,24 +425,33 @@ fn keep_all(cache: &Weak<DiskCache>, mut fillings: Vec<Filling>, waiting: &Waiti
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
     use std::sync::mpsc;
 
+    use super::super::header::tests::identity;
     use super::*;
 
-    /// A queue of which nothing is written but by the test.
+    /// A queue that nobody writes.
     fn queue_of(bytes_max: u64) -> Queue {
         Queue::new(mpsc::channel().0, bytes_max)
     }
 
+    /// Has as many pieces of a MiB wait as there is room for.
+    fn take(queue: &Queue) -> u64 {
+        let mut backlog = queue.waiting.lock();
+        let before = backlog.pieces;
+        while backlog.make_room(1 << 20) {
+            (backlog.pieces, backlog.bytes) = (backlog.pieces + 1, backlog.bytes + (1 << 20));
+        }
+        backlog.pieces - before
+    }
+
+    fn write(queue: &Queue, pieces: u64) {
+        (0..pieces).for_each(|_| queue.waiting.written(1 << 20));
+    }
+
     #[test]
     fn more_may_wait_if_the_disk_comes_to_the_end_of_it() {
-        let take = |queue: &Queue| {
-            let mut sums = queue.waiting.lock();
-            let taken = (0..).take_while(|_| sums.has_room(1 << 20).then(|| sums.bytes += 1 << 20).is_some()).count();
-            sums.pieces += taken as u64;
-            taken
-        };
-        let write = |queue: &Queue, pieces: usize| (0..pieces).for_each(|_| queue.waiting.written(1 << 20));
         // A disk that is slower all the time.
         let queue = queue_of(50 << 20);
         assert_eq!(take(&queue), 16);
@@ -442,20 +462,41 @@ mod tests {
         // One that is only slower at times.
         for expected in [32, 50, 50] {
             let waiting = queue.waiting.lock().pieces;
-            write(&queue, waiting as usize);
+            write(&queue, waiting);
             assert_eq!(take(&queue), expected);
         }
         assert_eq!(take(&queue_of(3 << 20)), 3);
     }
 
+    #[test]
+    fn one_large_piece_has_room_where_nothing_waits() {
+        let queue = queue_of(50 << 20);
+        assert!(!queue.waiting.lock().make_room(51 << 20));
+        for mib in [20, 40, 50] {
+            assert!(queue.waiting.lock().make_room(mib << 20), "{mib} MiB");
+        }
+        assert!(queue.waiting.lock().has_room(80 << 20), "it is in memory anyway");
+    }
+
+    #[test]
+    fn what_has_no_bytes_has_room_whatever_waits() {
+        let (sender, _fillings) = mpsc::channel();
+        let queue = Queue::new(sender, 1 << 20);
+        let draft = || Arc::new(Draft::new(Path::new("/nowhere"), ChecksumAlgorithm::Crc64Xz));
+        let piece = |bytes: u64| Filling::of_draft(draft(), 0, (Arc::new([]), bytes));
+        assert!(queue.push(piece(80 << 20)) && !queue.push(piece(1)));
+        assert!(queue.push(Filling::adopted(draft(), identity("a", 1), None)));
+    }
+
     #[tokio::test]
     async fn who_may_wait_for_less_than_a_timer_takes_does_not_wait() {
         let queue = queue_of(0);
+        queue.waiting.lock().bytes = 1;
         let ago = |millis| {
             let began = Instant::now().checked_sub(Duration::from_millis(millis)).unwrap();
             Patience { began, waited: Duration::ZERO }
         };
-        for millis in [0, 1, 64, 127] {
+        for millis in [0, 1, 64, 100] {
             let waiting = std::pin::pin!(queue.until_room(1, ago(millis).left()));
             assert!(futures_util::poll!(waiting).is_ready(), "{millis} ms");
         }

@@ -330,37 +330,61 @@ fn what_was_all_there_when_a_mount_was_killed_is_said_to_be_whole_later() {
 fn checksums_that_were_taken_on_the_way_are_those_of_the_grains() {
     let (_home, cache) = cache_of(1 << 30);
     let content = content(1, SIZE);
-    let sums_of = |bytes: &[u8]| {
-        let (mut hasher, mut sums) = (XZ.hasher(), Vec::new());
-        for grain in bytes.chunks(GRAIN_BYTES as usize) {
+    let sums_of = |algorithm: ChecksumAlgorithm, bytes: &[u8]| {
+        let mut hasher = algorithm.hasher();
+        let grains = bytes.chunks(GRAIN_BYTES as usize);
+        Vec::from_iter(grains.map(|grain| {
             hasher.update(grain);
-            sums.push(hasher.value());
-        }
-        Arc::from(sums)
+            hasher.value()
+        }))
     };
-    let expected = keep(&cache, &identity("a", SIZE as u64), &content).checksums().unwrap();
-    // Pieces of whole grains that follow one another, and ones that begin in the middle of one.
-    for cuts in [vec![8192, 53_248], vec![10_000]] {
-        let entry = cache.entry(&identity(&format!("b{}", cuts.len()), SIZE as u64), XZ).unwrap();
-        let starts = std::iter::once(0).chain(cuts.clone());
-        for (start, end) in starts.zip(cuts.iter().copied().chain([SIZE])) {
-            let piece = content[start..end].to_vec();
-            let (sums, held) = (sums_of(&piece), piece.len() as u64);
-            cache.fill(Filling::new(entry.clone(), start as u64, (Arc::new(piece), held), None).with_sums(sums));
-        }
-        cache.settle(Duration::from_secs(60));
-        let checksums = entry.checksums().unwrap();
-        for (grain, checksum) in checksums.iter().enumerate() {
-            let is_cut = cuts.iter().any(|cut| cut / 4096 == grain && cut % 4096 > 0);
-            assert_eq!(*checksum, expected[grain].filter(|_| !is_cut), "grain {grain} of {cuts:?}");
+    // Pieces that are written at once, of which one has no checksums or all do; and ones that do not begin and end with grains.
+    let table: [(&[usize], usize); 5] = [
+        (&[0, 8192, 53_248, SIZE], 3),
+        (&[0, 8192, 53_248, SIZE], 1),
+        (&[4096, 8192], 2),
+        (&[0, 9000], 2),
+        (&[5000, SIZE], 2),
+    ];
+    for (number, (cuts, without)) in table.into_iter().enumerate() {
+        for algorithm in [XZ, ChecksumAlgorithm::Crc64Nvme] {
+            let name = format!("{number}-{algorithm:?}");
+            let entry = cache.entry(&identity(&name, SIZE as u64), algorithm).unwrap();
+            let pieces = cuts.windows(2).enumerate().map(|(at, cut)| {
+                let piece = content[cut[0]..cut[1]].to_vec();
+                let (sums, held) = (sums_of(algorithm, &piece), piece.len() as u64);
+                let filling = Filling::new(entry.clone(), cut[0] as u64, (Arc::new(piece), held), None);
+                if at == without { filling } else { filling.with_sums(sums) }
+            });
+            cache.keep(&Vec::from_iter(pieces));
+            let is_there = |start: usize, len: usize| cuts[0] <= start && start + len <= cuts[cuts.len() - 1];
+            let grains = content.chunks(GRAIN_BYTES as usize).enumerate();
+            let expected = grains.map(|(at, grain)| is_there(at * 4096, grain.len()).then(|| algorithm.of(grain)));
+            let mut checksums = entry.checksums().unwrap();
+            checksums.resize(SIZE.div_ceil(4096), None);
+            assert_eq!(checksums, Vec::from_iter(expected), "{name}");
         }
     }
     // They are what is written down, and not computed once more.
-    let entry = cache.entry(&identity("c", SIZE as u64), XZ).unwrap();
-    let of_another = sums_of(&content.iter().map(|byte| !byte).collect::<Vec<u8>>());
-    cache.fill(Filling::new(entry.clone(), 0, (Arc::new(content), SIZE as u64), None).with_sums(of_another));
-    cache.settle(Duration::from_secs(60));
+    let entry = cache.entry(&identity("z", SIZE as u64), XZ).unwrap();
+    let of_another = sums_of(XZ, &content.iter().map(|byte| !byte).collect::<Vec<u8>>());
+    cache.keep(&[Filling::new(entry.clone(), 0, (Arc::new(content), SIZE as u64), None).with_sums(of_another)]);
     assert_eq!(entry.read(0..4096).unwrap(), None);
+}
+
+#[test]
+fn what_a_copy_lacks_is_known_without_the_disk() {
+    let (home, cache) = cache_of(1 << 30);
+    let content = content(1, SIZE);
+    let entry = cache.entry(&identity("a", SIZE as u64), XZ).unwrap();
+    assert!(entry.lacks_now(0..1), "nothing has come");
+    fill(&cache, &entry, 8192, &content[8192..16_384], None);
+    assert!(!entry.lacks_now(8192..16_384) && entry.lacks_now(8192..16_385) && entry.lacks_now(0..16_384));
+    let whole = keep(&cache, &identity("b", SIZE as u64), &content);
+    let records = files(&home, ".sums").into_iter().max_by_key(|path| fs::metadata(path).unwrap().len()).unwrap();
+    fs::OpenOptions::new().write(true).open(records).unwrap().set_len(4096).unwrap();
+    assert!(whole.is_whole() && !whole.lacks_now(0..1), "who reads it finds out, and has it filled again");
+    assert!(whole.read(0..1).unwrap().is_none() && !whole.is_whole() && whole.lacks_now(0..1));
 }
 
 #[test]

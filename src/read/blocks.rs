@@ -30,8 +30,6 @@ pub(super) struct Filled {
     pub(super) block: Block,
     pub(super) len: usize,
     pub(super) checksum: Checksum,
-    /// What the checksum was at the end of each grain of a copy on disk, and at last; empty if none is kept.
-    pub(super) sums: Arc<[Checksum]>,
     /// It is known to be the object's.
     pub(super) is_verified: bool,
 }
@@ -147,7 +145,6 @@ mod tests {
                     block: memory.try_take(1024).unwrap(),
                     len: 1024,
                     checksum: Checksum::EMPTY,
-                    sums: Arc::default(),
                     is_verified: true,
                 }));
             }

@@ -10,12 +10,12 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
-use super::blocks::{Filled, Slot};
+use super::blocks::Slot;
 use super::object::Object;
 use super::reader::ReadBytes;
 use super::readers::Readers;
 use crate::cache::{Description, DiskCache, Entry, Filling, Identity, Look, Waits};
-use crate::object::{StoredObject, Version};
+use crate::object::{Checksum, StoredObject, Version};
 
 /// How long a read waits for the disk before it is read as without a cache, from then on.
 const DISK_PATIENCE: Duration = Duration::from_secs(5);
@@ -257,11 +257,11 @@ impl Object {
         }
     }
 
-    /// Keeps a block that came.
-    pub(super) fn keep_copy(&self, copy: &Arc<Entry>, start: u64, slot: &Arc<Slot>) {
-        let Some(Filled { block, sums, .. }) = slot.filled() else { return };
-        let (bytes, held, expected) = (Arc::new(Came(slot.clone())), block.len() as u64, self.version().checksum);
-        self.readers.fill(Filling::new(copy.clone(), start, (bytes, held), expected).with_sums(sums.clone()));
+    /// Keeps a block that came, and of which these were the checksums at the end of each grain.
+    pub(super) fn keep_copy(&self, copy: &Arc<Entry>, start: u64, slot: Arc<Slot>, sums: Vec<Checksum>) {
+        let Some(held) = slot.filled().map(|filled| filled.block.len() as u64) else { return };
+        let (bytes, expected) = (Arc::new(Came(slot)), self.version().checksum);
+        self.readers.fill(Filling::new(copy.clone(), start, (bytes, held), expected).with_sums(sums));
     }
 
     /// The end of the object was read from its copy: all of that may be there.

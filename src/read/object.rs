@@ -20,7 +20,7 @@ use super::layout::Layout;
 use super::readers::Readers;
 use super::verifier::{Stretch, Verdict, Verifier};
 use super::{FETCH_BYTES_MAX, LARGE_BYTES};
-use crate::cache::{Entry, GRAIN_BYTES, Patience};
+use crate::cache::{Entry, GRAIN_BYTES};
 use crate::memory::Block;
 use crate::object::{ByteRange, Checksum, ChecksumAlgorithm, ChecksumHasher, ETag, ObjectKey, StoredObject, Version};
 use crate::store::{GetRequest, Op, Reading, StoreError, StoreErrorKind};
@@ -370,7 +370,7 @@ impl Object {
         let Reading { head, mut body } = self.readers.store.get(request).await?;
         *lock(&self.answered_at) = Some(Instant::now());
         self.heed_checksum(head.crc64)?;
-        let (mut piece, mut patience) = (bytes::Bytes::new(), Patience::new());
+        let mut piece = bytes::Bytes::new();
         for _ in 0..count {
             let Some(want) = wanted.front_mut() else { break };
             let Range { start, end } = self.range_of(block_bytes, want.index);
@@ -385,9 +385,9 @@ impl Object {
                 sums.copy(&piece.split_to(piece.len().min(len - sums.taken)), want);
             }
             let _announced = copy.as_ref().and_then(|_| self.readers.announce());
-            if let (Some(slot), Some(copy)) = (self.end_block(block_bytes, start, sums, wanted)?, &copy) {
-                self.readers.until_room(len as u64, &mut patience).await;
-                self.keep_copy(copy, start, &slot);
+            let (slot, sums) = self.end_block(block_bytes, start, sums, wanted)?;
+            if let (Some(copy), Some(slot)) = (&copy, slot) {
+                self.keep_copy(copy, start, slot, sums);
             }
         }
         Ok(())
@@ -435,28 +435,29 @@ impl Object {
         Sums::new(self.readers.store.limits().checksum, self.grain_of_sums(block_bytes, size), is_kept)
     }
 
-    /// Settles the first block of `wanted`, all bytes of which have come from `start` on, unless they are damaged.
+    /// Settles the first block of `wanted`, all bytes of which have come from `start` on, unless they are damaged. Returns it, and what the
+    /// checksum was at the end of each grain of a copy, if it is kept.
     fn end_block(
         &self,
         block_bytes: usize,
         start: u64,
         sums: Sums,
         wanted: &mut VecDeque<Wanted>,
-    ) -> Result<Option<Arc<Slot>>, Trouble> {
+    ) -> Result<(Option<Arc<Slot>>, Vec<Checksum>), Trouble> {
         let (len, checksum) = (sums.taken, sums.hasher.value());
-        let (of_grains, kept) = sums.finish();
-        let of_grains = if block_bytes == LARGE_BYTES { &of_grains[..] } else { &[] };
-        let is_verified = self.judge(Stretch { start, len: len as u64, checksum, sums: of_grains })?;
+        let (sums, of_copy) = sums.finish();
+        let sums = if block_bytes == LARGE_BYTES { &sums[..] } else { &[] };
+        let is_verified = self.judge(Stretch { start, len: len as u64, checksum, sums })?;
         let mut settled = None;
         if let Some(Wanted { slot, block: Some(block), .. }) = wanted.pop_front() {
-            slot.settle(Ok(Filled { block, len, checksum, sums: kept, is_verified }));
+            slot.settle(Ok(Filled { block, len, checksum, is_verified }));
             settled = Some(slot);
         }
         if self.readers.memory.is_short() {
             // Whoever waits asked before this block could be given back. Its own reader has it already.
             self.readers.blocks.shrink(block_bytes);
         }
-        Ok(settled)
+        Ok((settled, of_copy))
     }
 
     fn grain_of_sums(&self, block_bytes: usize, size: u64) -> usize {
@@ -562,16 +563,16 @@ impl Sums {
     }
 
     /// What the checksum was at the end of each grain, and at the end of each grain of a copy on disk, if it is kept; both at last, too.
-    fn finish(mut self) -> (Vec<Checksum>, Arc<[Checksum]>) {
+    fn finish(mut self) -> (Vec<Checksum>, Vec<Checksum>) {
         let step = self.step_bytes();
         if !self.taken.is_multiple_of(step) {
             self.sums.push(self.hasher.value());
         }
         if !self.is_kept {
-            return (self.sums, Arc::default());
+            return (self.sums, Vec::new());
         }
         let of_grains = self.sums.chunks(self.grain_bytes / step).filter_map(|grain| grain.last().copied());
-        (of_grains.collect(), self.sums.into())
+        (of_grains.collect(), self.sums)
     }
 }
 
@@ -598,7 +599,7 @@ mod tests {
             }
             assert_eq!((sums.taken, sums.hasher.value()), (content.len(), algorithm.of(&content)));
             let kept = if is_kept { at_each(4096) } else { Vec::new() };
-            assert_eq!(sums.finish(), (at_each(grain), kept.into()), "{grain} {is_kept}");
+            assert_eq!(sums.finish(), (at_each(grain), kept), "{grain} {is_kept}");
         }
     }
 }

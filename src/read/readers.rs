@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
 
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
@@ -11,7 +10,7 @@ use super::blocks::Blocks;
 use super::copies::Copies;
 use super::map::Maps;
 use super::object::Object;
-use crate::cache::{Announced, Filling, Patience};
+use crate::cache::{Announced, Filling};
 use crate::memory::{Memory, Relief};
 use crate::object::StoredObject;
 use crate::object::limits::MIB;
@@ -115,15 +114,6 @@ impl Readers {
     /// Something is about to come that is kept in the cache on disk: who has read it and asks for that waits for it.
     pub(super) fn announce(&self) -> Option<Announced> {
         self.copies.as_ref().map(|copies| copies.cache.announce())
-    }
-
-    /// Waits until so much more can be kept in the cache on disk, if that is soon.
-    pub(super) async fn until_room(&self, bytes: u64, patience: &mut Patience) {
-        if let Some(copies) = &self.copies {
-            let began = Instant::now();
-            copies.cache.until_room(bytes, patience.left()).await;
-            patience.note(began);
-        }
     }
 
     /// Keeps what came in the cache on disk.

@@ -62,8 +62,9 @@ impl Crc64Polynomial {
 
     /// The checksum of bytes whose checksum is `first`, followed by `next_bytes` bytes whose checksum is `next`.
     ///
-    /// Takes about a microsecond, and a hundredth of that for a page of 4 KiB: appending `n` bytes multiplies the checksum by x^8n, and the powers are at hand. The
-    /// crate's own combination squares a matrix at each call, which takes 200 times as long.
+    /// Takes about a microsecond, and a hundredth of that for a page of 4 KiB: appending `n` bytes multiplies the checksum by
+    /// x^8n, and the powers are at hand. The crate's own combination squares a matrix at each call, which takes 200 times as
+    /// long.
     pub fn joined(self, first: Crc64, next: Crc64, next_bytes: u64) -> Crc64 {
         let (polynomial, powers, by_page) = match self {
             Crc64Polynomial::Xz => (XZ, &POWERS_OF_XZ, &BY_PAGE_OF_XZ),
