@@ -415,8 +415,7 @@ impl Entry {
     /// The same without waiting for the disk.
     pub fn read_now(&self, range: Range<u64>) -> io::Result<Look> {
         let aligned = grains_around(self.identity.size, &range);
-        let grains = (aligned.end - aligned.start).div_ceil(GRAIN_BYTES);
-        let mut records = vec![0; (grains * RECORD_BYTES) as usize];
+        let mut records = room_for_records(&aligned);
         let mut bytes = vec![0; (aligned.end - aligned.start) as usize];
         if self.is_detached() {
             return Ok(Look::Absent);
@@ -443,9 +442,7 @@ impl Entry {
             return false;
         }
         let aligned = grains_around(self.identity.size, &range);
-        let grains = (aligned.end - aligned.start).div_ceil(GRAIN_BYTES);
-        let first = record_at(aligned.start / GRAIN_BYTES);
-        let mut records = vec![0; (grains * RECORD_BYTES) as usize];
+        let (mut records, first) = (room_for_records(&aligned), record_at(aligned.start / GRAIN_BYTES));
         // The file ends where nothing has come yet.
         self.is_detached()
             || self.records.metadata().is_ok_and(|metadata| metadata.len() < first + records.len() as u64)
@@ -454,8 +451,7 @@ impl Entry {
 
     /// The records of whole grains.
     fn records_of(&self, aligned: &Range<u64>) -> io::Result<Vec<u8>> {
-        let grains = (aligned.end - aligned.start).div_ceil(GRAIN_BYTES);
-        let mut records = vec![0; (grains * RECORD_BYTES) as usize];
+        let mut records = room_for_records(aligned);
         if self.is_detached() {
             return Ok(records);
         }
@@ -773,6 +769,11 @@ fn grains_around(size: u64, range: &Range<u64>) -> Range<u64> {
     let end = range.end.min(size);
     let start = range.start.min(end) / GRAIN_BYTES * GRAIN_BYTES;
     start..end.next_multiple_of(GRAIN_BYTES).min(size)
+}
+
+/// Room for the records of whole grains, of which none is there.
+fn room_for_records(aligned: &Range<u64>) -> Vec<u8> {
+    vec![0; ((aligned.end - aligned.start).div_ceil(GRAIN_BYTES) * RECORD_BYTES) as usize]
 }
 
 /// Where the record of a grain is.

@@ -199,6 +199,7 @@ pub(super) struct Queue {
 }
 
 /// How much waits. Std mutex, 8 in the order of locks: arithmetic only.
+#[derive(Default)]
 pub(super) struct Waiting {
     backlog: Mutex<Backlog>,
     is_empty: Condvar,
@@ -209,6 +210,7 @@ pub(super) struct Waiting {
     written: Notify,
 }
 
+#[derive(Default)]
 struct Backlog {
     pieces: u64,
     bytes: u64,
@@ -254,14 +256,9 @@ impl Drop for Announced {
 
 impl Queue {
     pub(super) fn new(sender: Sender<Filling>, bytes_max: u64) -> Queue {
-        let room_bytes = bytes_max.min(WAITING_AT_FIRST);
-        let waiting = Waiting {
-            backlog: Backlog { pieces: 0, bytes: 0, room_bytes, room_bytes_max: bytes_max, has_kept_up: true }.into(),
-            is_empty: Condvar::new(),
-            coming: Mutex::default(),
-            has_come: Condvar::new(),
-            written: Notify::new(),
-        };
+        let (room_bytes, room_bytes_max) = (bytes_max.min(WAITING_AT_FIRST), bytes_max);
+        let backlog = Backlog { room_bytes, room_bytes_max, has_kept_up: true, ..Backlog::default() };
+        let waiting = Waiting { backlog: backlog.into(), ..Waiting::default() };
         Queue { sender, waiting: waiting.into() }
     }
 
