@@ -467,6 +467,7 @@ mod tests {
 
     #[test]
     fn one_large_piece_has_room_where_nothing_waits() {
+        assert!(queue_of(50 << 20).waiting.lock().make_room(40 << 20), "the first of all");
         let queue = queue_of(50 << 20);
         assert!(!queue.waiting.lock().make_room(51 << 20));
         for mib in [20, 40, 50] {
