@@ -1,29 +1,24 @@
 //! fuser's trait over the file system.
-//!
-//! Every call is polled once on the thread that received the request. What is ready by then, and almost everything is,
-//! is answered right there: handing a request to another thread costs up to 100 microseconds. What has to wait goes to
-//! a task together with its reply, so that the thread is free for the next request. A call that has begun runs to its
-//! end even if its caller has been told to stop waiting.
+
+mod answering;
+mod asked;
+mod replies;
 
 use std::any::Any;
 use std::ffi::OsStr;
 use std::fs::File;
-use std::future::{Future, ready};
-use std::ops::RangeInclusive;
+use std::future::ready;
 use std::os::unix::ffi::OsStrExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use std::pin::pin;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::task::{Context, Poll, Waker};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime};
 
 use fuser::{
-    BackingId, CopyFileRangeFlags, Errno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags, Generation, INodeNo,
-    InitFlags, KernelConfig, LockOwner, Notifier, OpenAccMode, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate,
-    ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyLock, ReplyLseek, ReplyOpen,
-    ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
+    BackingId, CopyFileRangeFlags, Errno, FileAttr, FileHandle, Filesystem, FopenFlags, INodeNo, InitFlags,
+    KernelConfig, LockOwner, Notifier, OpenAccMode, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData,
+    ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyLock, ReplyLseek, ReplyOpen, ReplyStatfs,
+    ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
 };
 use tokio::runtime::Handle;
 use tokio::time::timeout;
@@ -33,19 +28,11 @@ use super::caller::{self, Sought};
 use super::errno::errno;
 use super::features::FEATURES;
 use crate::fs::{
-    Allocation, Asker, Attr, AttrChange, BackingFile, DirEntry, FailedCall, FileName, FileSystem, FsError, HandleId,
-    Holder, Ino, Kind, LockFamily, LockInTheWay, LockKind, LockRequest, OpenMode, Opened, Owner, SeekTo, Special,
-    WriteOutcome, XattrMode, with_cause, with_cause_at_once,
+    Allocation, Attr, AttrChange, BackingFile, DirEntry, FileName, FileSystem, FsError, HandleId, Holder, Ino,
+    LockFamily, LockInTheWay, LockKind, LockRequest, OpenMode, Opened, SeekTo, Special, WriteOutcome, XattrMode,
+    with_cause, with_cause_at_once,
 };
-use crate::store::{StoreErrorKind, Watchdog};
-
-/// What `stat` recommends as the size of writes, in bytes: `cp` into the mount takes half the time that it takes with
-/// 128 KiB.
-const WRITE_BYTES: u32 = 1 << 20;
-
-/// What it recommends for a file that nobody writes, in bytes. Programs that read here and there through a buffer of this
-/// size, Python's for example, fetch a buffer for every few bytes they want; coreutils takes no smaller one.
-const READ_BYTES: u32 = 128 << 10;
+use crate::store::Watchdog;
 
 /// Read-ahead requests that the kernel may have waiting: enough to keep a prefetching reader busy over 1 ms replies.
 const BACKGROUND_MAX: u16 = 64;
@@ -60,9 +47,6 @@ const STATFS_FILES: u64 = 1 << 38;
 
 /// The most that one copy inside the mount covers, in bytes: a whole number of MiB below 4 GiB.
 const COPY_BYTES_MAX: u64 = (4 << 30) - (1 << 20);
-
-/// Every inode number is used once for one file.
-const GENERATION: Generation = Generation(0);
 
 /// The file system as fuser sees it.
 pub(super) struct Adapter {
@@ -92,146 +76,6 @@ impl Adapter {
         watchdog: Arc<Watchdog>,
     ) -> Adapter {
         Adapter { fs, runtime, request_bytes_max, device, notices, ending: caller::Ending::default(), watchdog }
-    }
-
-    /// Answers with what `call` returns: here if it is ready at once, otherwise from a task. A caller that is told to
-    /// end while it waits gets `EINTR`, one that waits for a service that gives nothing gets `ETIMEDOUT`, and the call goes
-    /// on without it.
-    fn answer<T, C, F>(&self, asked: Call, call: C, reply: F)
-    where
-        T: Send + 'static,
-        C: Future<Output = Result<T, FsError>> + Send + 'static,
-        F: FnOnce(Result<T, FsError>) + Send + 'static,
-    {
-        self.answer_or_undo(asked, call, reply, |_| ready(()));
-    }
-
-    /// The same for a call that publishes the file `ino`: of holes that its caller does not wait for nothing more is sent.
-    fn answer_or_stop<T, C, F>(&self, asked: Call, ino: Ino, call: C, reply: F)
-    where
-        T: Send + 'static,
-        C: Future<Output = Result<T, FsError>> + Send + 'static,
-        F: FnOnce(Result<T, FsError>) + Send + 'static,
-    {
-        let fs = self.fs.clone();
-        let reply = move |result| {
-            // Only of a caller who was told to end.
-            if matches!(result, Err(FsError::Interrupted)) {
-                fs.stop_filling(ino);
-            }
-            reply(result);
-        };
-        self.answer(asked, call, reply);
-    }
-
-    /// The same for a call that tells of an inode, which the kernel does not know of if its caller has gone.
-    fn answer_entry(
-        &self,
-        asked: Call,
-        call: impl Future<Output = Result<Attr, FsError>> + Send + 'static,
-        reply: ReplyEntry,
-    ) {
-        let shown = self.fs.clone();
-        self.answer_or_undo(asked, call, move |result| entry(&shown, reply, result), self.forgetting());
-    }
-
-    /// Takes back that the kernel was told of an inode.
-    fn forgetting(&self) -> impl FnOnce(Attr) -> std::future::Ready<()> + Send + use<> {
-        let fs = self.fs.clone();
-        move |attr: Attr| {
-            fs.forget(attr.ino, 1);
-            ready(())
-        }
-    }
-
-    /// The same for a call that leaves something behind which the kernel gives back, but not if its caller has gone: then
-    /// `undo` does.
-    fn answer_or_undo<T, C, F, U, D>(&self, asked: Call, call: C, reply: F, undo: U)
-    where
-        T: Send + 'static,
-        C: Future<Output = Result<T, FsError>> + Send + 'static,
-        F: FnOnce(Result<T, FsError>) + Send + 'static,
-        U: FnOnce(T) -> D + Send + 'static,
-        D: Future<Output = ()> + Send,
-    {
-        let (ending, watchdog, fs) = (self.ending.clone(), self.watchdog.clone(), self.fs.clone());
-        self.run(async move {
-            let mut call = pin!(with_cause(fs.called_by(asked.tid, call)));
-            let first = futures_util::poll!(&mut call);
-            if let Poll::Ready(result) = first {
-                return reply(asked.ended(&fs, asked.told(&fs, result)));
-            }
-            let left = tokio::select! {
-                biased;
-                result = &mut call => return reply(asked.ended(&fs, asked.told(&fs, result))),
-                () = ending.reached_by(asked.tid) => FsError::Interrupted,
-                () = watchdog.starves() => asked.out_of_time(&fs, &watchdog),
-            };
-            reply(asked.ended(&fs, Err(left)));
-            // Its failure is told to nobody else.
-            if let Ok(unwanted) = asked.told(&fs, call.await) {
-                undo(unwanted).await;
-            }
-        });
-    }
-
-    /// Takes the rest of a write of which `taken` bytes are in the file, and answers. A caller that is told to end while it
-    /// waits is told what is in the file, and the rest never comes: others may write there as soon as it has its answer. One
-    /// that waits for a service that gives nothing gets `ETIMEDOUT`.
-    ///
-    /// The kernel does not send an fsync after a direct write by a handle with O_SYNC or O_DSYNC (which O_SYNC includes):
-    /// the write itself has to be durable.
-    fn write_rest(
-        &self,
-        asked: Call,
-        (handle, offset): (HandleId, u64),
-        rest: Vec<u8>,
-        taken: usize,
-        flags: OpenFlags,
-        reply: ReplyWrite,
-    ) {
-        let fs = self.fs.clone();
-        let (runtime, ending, watchdog) = (self.runtime.clone(), self.ending.clone(), self.watchdog.clone());
-        let is_synchronous = flags.0 & libc::O_DSYNC != 0;
-        self.run(async move {
-            let done = AtomicUsize::new(0);
-            let write = async {
-                with_cause(fs.write_rest(handle, offset, &rest, &done)).await?;
-                if is_synchronous {
-                    // In a task of its own: publishing must run to its end, whoever stops waiting for it.
-                    let fs = fs.clone();
-                    let synced = runtime.spawn(async move { with_cause(fs.fsync(handle)).await });
-                    let lost = FailedCall { error: FsError::Remote(StoreErrorKind::Internal), cause: None };
-                    return synced.await.unwrap_or(Err(lost));
-                }
-                Ok(())
-            };
-            let result = tokio::select! {
-                biased;
-                result = write => asked.told(&fs, result),
-                () = ending.reached_by(asked.tid) => Err(FsError::Interrupted),
-                () = watchdog.starves() => Err(asked.out_of_time(&fs, &watchdog)),
-            };
-            let written = told_of_write(result, taken + done.load(Ordering::Relaxed), is_synchronous);
-            match asked.ended(&fs, written) {
-                Ok(written) => reply.written(written),
-                Err(error) => reply.error(errno(&error)),
-            }
-        });
-    }
-
-    /// Runs a future as far as it goes without waiting, and the rest of it as a task. A panic answers `EIO`, by dropping
-    /// the reply, and takes nobody along.
-    fn run(&self, future: impl Future<Output = ()> + Send + 'static) {
-        let mut future = Box::pin(future);
-        let _runtime = self.runtime.enter();
-        let poll = || future.as_mut().poll(&mut Context::from_waker(Waker::noop()));
-        match catch_unwind(AssertUnwindSafe(poll)) {
-            // The task polls again at once and leaves a waker that wakes.
-            Ok(Poll::Pending) => drop(self.runtime.spawn(future)),
-            Ok(Poll::Ready(())) => {}
-            Err(_) => log::error!("a request's handler panicked; its caller got EIO"),
-        }
     }
 }
 
@@ -280,7 +124,7 @@ impl Filesystem for Adapter {
         let call = async move { fs.lookup(Ino(parent.0), &name).await };
         let shown = self.fs.clone();
         let undo = self.forgetting();
-        self.answer_or_undo(asked, call, move |result| found(&shown, reply, result), undo);
+        self.answer_or_undo(asked, call, move |result| replies::found(&shown, reply, result), undo);
     }
 
     fn forget(&self, _request: &Request, ino: INodeNo, lookups: u64) {
@@ -297,7 +141,7 @@ impl Filesystem for Adapter {
         self.answer(asked, call, move |result| match result {
             // The number is only shown: the kernel knows the inode by the one that it has asked for.
             Ok((Ino(number), attr)) => {
-                reply.attr(&attr.valid_for, &FileAttr { ino: INodeNo(number), ..shown_attr(&shown, &attr) });
+                reply.attr(&attr.valid_for, &FileAttr { ino: INodeNo(number), ..replies::shown_attr(&shown, &attr) });
             }
             Err(error) => reply.error(errno(&error)),
         });
@@ -323,12 +167,12 @@ impl Filesystem for Adapter {
     ) {
         // The kernel leaves the time out of either; ftruncate alone comes with a handle.
         let modifies = size.is_some() && handle.is_some();
-        let (atime, mtime) = (atime.map(time_told), mtime.map(time_told));
+        let (atime, mtime) = (atime.map(asked::time_told), mtime.map(asked::time_told));
         let change = AttrChange { permissions: mode.map(|mode| mode & 0o7777), uid, gid, atime, mtime, size, modifies };
         let says_nothing = change == AttrChange::default();
         let gives_or_cuts = mode.is_none() && (uid.is_some() || gid.is_some() || size.is_some());
-        let asked = Call::new(request, what_changes(&change), ino);
-        let (fs, asker, ino) = (self.fs.clone(), asker(request), Ino(ino.0));
+        let asked = Call::new(request, asked::what_changes(&change), ino);
+        let (fs, asker, ino) = (self.fs.clone(), asked::asker(request), Ino(ino.0));
         let call = async move {
             if says_nothing {
                 return fs.attributes().set_nothing(ino, &asker).await;
@@ -339,12 +183,12 @@ impl Filesystem for Adapter {
             fs.setattr(ino, change).await
         };
         let shown = self.fs.clone();
-        self.answer_or_stop(asked, ino, call, move |result| attr(&shown, reply, result));
+        self.answer_or_stop(asked, ino, call, move |result| replies::attr(&shown, reply, result));
     }
 
     fn mkdir(&self, request: &Request, parent: INodeNo, name: &OsStr, mode: u32, umask: u32, reply: ReplyEntry) {
         let name = name_or_reply!(name, reply);
-        let (fs, owner, permissions) = (self.fs.clone(), owner(request), mode & !umask & 0o7777);
+        let (fs, owner, permissions) = (self.fs.clone(), asked::owner(request), mode & !umask & 0o7777);
         let asked = Call::new(request, "mkdir", parent).named(&name);
         let call = async move { fs.mkdir(Ino(parent.0), &name, permissions, owner).await };
         self.answer_entry(asked, call, reply);
@@ -361,7 +205,7 @@ impl Filesystem for Adapter {
         reply: ReplyEntry,
     ) {
         let name = name_or_reply!(name, reply);
-        let (fs, owner, permissions) = (self.fs.clone(), owner(request), mode & !umask & 0o7777);
+        let (fs, owner, permissions) = (self.fs.clone(), asked::owner(request), mode & !umask & 0o7777);
         let special = match mode & libc::S_IFMT {
             libc::S_IFIFO => Some(Special::Fifo),
             libc::S_IFSOCK => Some(Special::Socket),
@@ -389,7 +233,7 @@ impl Filesystem for Adapter {
 
     fn symlink(&self, request: &Request, parent: INodeNo, name: &OsStr, target: &Path, reply: ReplyEntry) {
         let name = name_or_reply!(name, reply);
-        let (fs, owner, target) = (self.fs.clone(), owner(request), target.as_os_str().as_bytes().to_vec());
+        let (fs, owner, target) = (self.fs.clone(), asked::owner(request), target.as_os_str().as_bytes().to_vec());
         let asked = Call::new(request, "symlink", parent).named(&name);
         let call = async move { fs.symlink(Ino(parent.0), &name, &target, owner).await };
         self.answer_entry(asked, call, reply);
@@ -441,7 +285,7 @@ impl Filesystem for Adapter {
         let (fs, value) = (self.fs.clone(), value.to_vec());
         let asked = Call::new(request, "setxattr", ino);
         let call = async move { fs.attributes().setxattr(Ino(ino.0), &name, &value, mode).await };
-        self.answer(asked, call, |result| empty(reply, result));
+        self.answer(asked, call, |result| replies::empty(reply, result));
     }
 
     fn getxattr(&self, request: &Request, ino: INodeNo, name: &OsStr, size: u32, reply: ReplyXattr) {
@@ -449,7 +293,7 @@ impl Filesystem for Adapter {
         let fs = self.fs.clone();
         let asked = Call::new(request, "getxattr", ino);
         let call = async move { fs.attributes().getxattr(Ino(ino.0), &name).await };
-        self.answer(asked, call, move |result| xattr(reply, size, result));
+        self.answer(asked, call, move |result| replies::xattr(reply, size, result));
     }
 
     fn listxattr(&self, request: &Request, ino: INodeNo, size: u32, reply: ReplyXattr) {
@@ -459,7 +303,7 @@ impl Filesystem for Adapter {
             let names = fs.attributes().listxattr(Ino(ino.0)).await?;
             Ok(names.into_iter().flat_map(|name| name.into_bytes().into_iter().chain([0])).collect())
         };
-        self.answer(asked, call, move |result| xattr(reply, size, result));
+        self.answer(asked, call, move |result| replies::xattr(reply, size, result));
     }
 
     fn removexattr(&self, request: &Request, ino: INodeNo, name: &OsStr, reply: ReplyEmpty) {
@@ -467,7 +311,7 @@ impl Filesystem for Adapter {
         let fs = self.fs.clone();
         let asked = Call::new(request, "removexattr", ino);
         let call = async move { fs.attributes().removexattr(Ino(ino.0), &name).await };
-        self.answer(asked, call, |result| empty(reply, result));
+        self.answer(asked, call, |result| replies::empty(reply, result));
     }
 
     fn unlink(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
@@ -475,7 +319,7 @@ impl Filesystem for Adapter {
         let fs = self.fs.clone();
         let asked = Call::new(request, "unlink", parent).named(&name);
         let call = async move { fs.unlink(Ino(parent.0), &name).await };
-        self.answer(asked, call, |result| empty(reply, result));
+        self.answer(asked, call, |result| replies::empty(reply, result));
     }
 
     fn rmdir(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
@@ -483,7 +327,7 @@ impl Filesystem for Adapter {
         let fs = self.fs.clone();
         let asked = Call::new(request, "rmdir", parent).named(&name);
         let call = async move { fs.rmdir(Ino(parent.0), &name).await };
-        self.answer(asked, call, |result| empty(reply, result));
+        self.answer(asked, call, |result| replies::empty(reply, result));
     }
 
     fn rename(
@@ -504,7 +348,7 @@ impl Filesystem for Adapter {
         let fs = self.fs.clone();
         let asked = Call::new(request, "rename", parent).named(&name).towards(new_parent, &new_name);
         let call = async move { fs.rename((Ino(parent.0), &name), (Ino(new_parent.0), &new_name), no_replace).await };
-        self.answer(asked, call, |result| empty(reply, result));
+        self.answer(asked, call, |result| replies::empty(reply, result));
     }
 
     fn create(
@@ -518,7 +362,7 @@ impl Filesystem for Adapter {
         reply: ReplyCreate,
     ) {
         let name = name_or_reply!(name, reply);
-        let (fs, owner, permissions) = (self.fs.clone(), owner(request), mode & !umask & 0o7777);
+        let (fs, owner, permissions) = (self.fs.clone(), asked::owner(request), mode & !umask & 0o7777);
         let appends = flags & libc::O_APPEND != 0;
         let reads = flags & libc::O_ACCMODE == libc::O_RDWR;
         let (exclusive, truncates) = (flags & libc::O_EXCL != 0, flags & libc::O_TRUNC != 0);
@@ -528,12 +372,19 @@ impl Filesystem for Adapter {
         let fs = self.fs.clone();
         let reply = move |result: Result<(Attr, Opened), FsError>| match result {
             Ok((attr, Opened { handle, backing, .. })) => {
-                let (ttl, shown, handle) = (attr.valid_for, file_attr(&attr, true), FileHandle(handle.0));
+                let (ttl, shown, handle) = (attr.valid_for, replies::file_attr(&attr, true), FileHandle(handle.0));
                 match backing_id(&fs, backing.as_deref(), |file| reply.open_backing(file)) {
                     Some(id) => {
-                        reply.created_passthrough(&ttl, &shown, GENERATION, handle, FopenFlags::FOPEN_DIRECT_IO, id);
+                        reply.created_passthrough(
+                            &ttl,
+                            &shown,
+                            replies::GENERATION,
+                            handle,
+                            FopenFlags::FOPEN_DIRECT_IO,
+                            id,
+                        );
                     }
-                    None => reply.created(&ttl, &shown, GENERATION, handle, FopenFlags::FOPEN_DIRECT_IO),
+                    None => reply.created(&ttl, &shown, replies::GENERATION, handle, FopenFlags::FOPEN_DIRECT_IO),
                 }
             }
             Err(error) => reply.error(errno(&error)),
@@ -558,7 +409,7 @@ impl Filesystem for Adapter {
             opener: request.pid(),
         };
         let asked = Call::new(request, "open", ino);
-        let (fs, asker, ino) = (self.fs.clone(), asker(request), Ino(ino.0));
+        let (fs, asker, ino) = (self.fs.clone(), asked::asker(request), Ino(ino.0));
         let call = async move {
             if mode.truncates {
                 fs.attributes().drop_privileges(ino, &asker).await?;
@@ -621,7 +472,7 @@ impl Filesystem for Adapter {
         let _runtime = self.runtime.enter();
         let write = || {
             if write_flags.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID) {
-                self.fs.attributes().drop_privileges_of(handle, &asker(request))?;
+                self.fs.attributes().drop_privileges_of(handle, &asked::asker(request))?;
             }
             self.fs.write(handle, offset, data)
         };
@@ -672,7 +523,7 @@ impl Filesystem for Adapter {
             fs.locks().unlock_process(Ino(ino.0), lock_owner.0);
             flushed
         };
-        self.answer_or_stop(asked, Ino(ino.0), call, |result| empty(reply, result));
+        self.answer_or_stop(asked, Ino(ino.0), call, |result| replies::empty(reply, result));
     }
 
     fn release(
@@ -691,7 +542,7 @@ impl Filesystem for Adapter {
         // Nobody waits for the reply of a release.
         self.run(async move {
             if may_be_mapped {
-                empty(reply, asked.ended(&fs, Ok(())));
+                replies::empty(reply, asked.ended(&fs, Ok(())));
                 fs.locks().unlock_handle(Ino(ino.0), HandleId(handle.0));
                 // What is stored in it until then belongs to the file.
                 caller::until_unmapped(sought).await;
@@ -699,7 +550,7 @@ impl Filesystem for Adapter {
             }
             fs.release(HandleId(handle.0)).await;
             fs.locks().unlock_handle(Ino(ino.0), HandleId(handle.0));
-            empty(reply, asked.ended(&fs, Ok(())));
+            replies::empty(reply, asked.ended(&fs, Ok(())));
         });
     }
 
@@ -707,7 +558,7 @@ impl Filesystem for Adapter {
         let fs = self.fs.clone();
         let asked = Call::new(request, "fsync", ino);
         let call = async move { fs.fsync(HandleId(handle.0)).await };
-        self.answer_or_stop(asked, Ino(ino.0), call, |result| empty(reply, result));
+        self.answer_or_stop(asked, Ino(ino.0), call, |result| replies::empty(reply, result));
     }
 
     fn getlk(
@@ -722,14 +573,16 @@ impl Filesystem for Adapter {
         pid: u32,
         reply: ReplyLock,
     ) {
-        let Some(kind) = lock_kind(typ) else { return reply.error(Errno::EINVAL) };
+        let Some(kind) = asked::lock_kind(typ) else { return reply.error(Errno::EINVAL) };
         // Only `fcntl` asks.
         let family = LockFamily::Record;
         let (owner, handle, end) = (lock_owner.0, HandleId(handle.0), end.saturating_add(1));
         let wanted = LockRequest { family, owner, handle, pid: pid.max(request.pid()), kind, start, end };
         match self.fs.locks().lock_in_the_way(Ino(ino.0), wanted) {
             Ok(None) => reply.locked(start, end - 1, libc::F_UNLCK, 0),
-            Ok(Some(LockInTheWay { kind, start, end, pid })) => reply.locked(start, end - 1, lock_type(kind), pid),
+            Ok(Some(LockInTheWay { kind, start, end, pid })) => {
+                reply.locked(start, end - 1, replies::lock_type(kind), pid)
+            }
             Err(error) => reply.error(errno(&error)),
         }
     }
@@ -747,13 +600,13 @@ impl Filesystem for Adapter {
         sleep: bool,
         reply: ReplyEmpty,
     ) {
-        let Some(kind) = lock_kind(typ) else { return reply.error(Errno::EINVAL) };
+        let Some(kind) = asked::lock_kind(typ) else { return reply.error(Errno::EINVAL) };
         let asked = Call::new(request, "lock", ino);
         let (fs, ino, tid) = (self.fs.clone(), Ino(ino.0), request.pid());
         let (runtime, ending, watchdog) = (self.runtime.clone(), self.ending.clone(), self.watchdog.clone());
         let (owner, handle) = (lock_owner.0, HandleId(handle.0));
         self.run(async move {
-            let families = lock_families(tid, kind, start..=end).await.into_iter().flatten();
+            let families = asked::lock_families(tid, kind, start..=end).await.into_iter().flatten();
             let end = end.saturating_add(1);
             let wanted: Vec<LockRequest> =
                 families.map(|family| LockRequest { family, owner, handle, pid, kind, start, end }).collect();
@@ -781,7 +634,7 @@ impl Filesystem for Adapter {
                 () = caller::is_signalled(tid) => Err(FsError::Interrupted),
             };
             if kind == LockKind::None || locked.is_err() || is_known {
-                return empty(reply, asked.ended(&fs, locked));
+                return replies::empty(reply, asked.ended(&fs, locked));
             }
             // Who took what he sees for what is there could overwrite what others have made of it.
             let renewed = tokio::select! {
@@ -794,7 +647,7 @@ impl Filesystem for Adapter {
                     wanted.iter().map(|wanted| LockRequest { kind: LockKind::None, ..*wanted }).collect();
                 let _ = lock(&unwanted).await;
             }
-            empty(reply, asked.ended(&fs, renewed));
+            replies::empty(reply, asked.ended(&fs, renewed));
         });
     }
 
@@ -821,12 +674,12 @@ impl Filesystem for Adapter {
             return reply.error(Errno::ENOSPC);
         }
         let asked = Call::new(request, "fallocate", ino);
-        let (fs, asker, ino) = (self.fs.clone(), asker(request), Ino(ino.0));
+        let (fs, asker, ino) = (self.fs.clone(), asked::asker(request), Ino(ino.0));
         let call = async move {
             fs.attributes().drop_privileges(ino, &asker).await?;
             fs.allocate(HandleId(handle.0), offset, len, how).await
         };
-        self.answer(asked, call, |result| empty(reply, result));
+        self.answer(asked, call, |result| replies::empty(reply, result));
     }
 
     fn lseek(&self, request: &Request, ino: INodeNo, handle: FileHandle, offset: i64, whence: i32, reply: ReplyLseek) {
@@ -861,7 +714,7 @@ impl Filesystem for Adapter {
         let len = len.min(COPY_BYTES_MAX);
         let (from, to) = ((HandleId(handle_in.0), offset_in), (HandleId(handle_out.0), offset_out));
         let asked = Call::new(request, "copy_file_range", ino_out);
-        let (fs, asker, ino) = (self.fs.clone(), asker(request), Ino(ino_out.0));
+        let (fs, asker, ino) = (self.fs.clone(), asked::asker(request), Ino(ino_out.0));
         let call = async move {
             fs.attributes().drop_privileges(ino, &asker).await?;
             fs.copy_range(from, to, len).await
@@ -898,7 +751,7 @@ impl Filesystem for Adapter {
                 Err(error) => return reply.error(errno(&error)),
             };
             for (next, entry) in (offset + 1..).zip(entries) {
-                if reply.add(INodeNo(entry.ino.0), next, file_type(entry.kind), entry.name.as_str()) {
+                if reply.add(INodeNo(entry.ino.0), next, replies::file_type(entry.kind), entry.name.as_str()) {
                     break;
                 }
             }
@@ -927,14 +780,14 @@ impl Filesystem for Adapter {
             let mut is_full = false;
             for (next, (entry, attr)) in (offset + 1..).zip(entries) {
                 let shown = match &attr {
-                    Some(attr) => shown_attr(&fs, attr),
-                    None if entry.name.is_dot() => directory_attr(entry.ino),
+                    Some(attr) => replies::shown_attr(&fs, attr),
+                    None if entry.name.is_dot() => replies::directory_attr(entry.ino),
                     // Gone since the directory was opened.
                     None => continue,
                 };
                 let ttl = attr.as_ref().map_or(Duration::ZERO, |attr| attr.valid_for);
-                is_full =
-                    is_full || reply.add(INodeNo(entry.ino.0), next, entry.name.as_str(), &ttl, &shown, GENERATION);
+                is_full = is_full
+                    || reply.add(INodeNo(entry.ino.0), next, entry.name.as_str(), &ttl, &shown, replies::GENERATION);
                 if is_full && attr.is_some() {
                     // The kernel was not told of this one after all.
                     fs.forget(entry.ino, 1);
@@ -952,14 +805,14 @@ impl Filesystem for Adapter {
     fn releasedir(&self, request: &Request, ino: INodeNo, handle: FileHandle, _flags: OpenFlags, reply: ReplyEmpty) {
         let asked = Call::new(request, "releasedir", ino);
         self.fs.releasedir(HandleId(handle.0));
-        empty(reply, asked.ended(&self.fs, Ok(())));
+        replies::empty(reply, asked.ended(&self.fs, Ok(())));
     }
 
     fn fsyncdir(&self, request: &Request, ino: INodeNo, _handle: FileHandle, _datasync: bool, reply: ReplyEmpty) {
         let fs = self.fs.clone();
         let asked = Call::new(request, "fsyncdir", ino);
         let call = async move { fs.fsync_directory(Ino(ino.0)).await };
-        self.answer(asked, call, |result| empty(reply, result));
+        self.answer(asked, call, |result| replies::empty(reply, result));
     }
 
     fn statfs(&self, request: &Request, ino: INodeNo, reply: ReplyStatfs) {
@@ -987,250 +840,4 @@ fn backing_id<'a>(
     let id = backing?.registration(register)?.downcast_ref()?;
     fs.passthrough().note_open();
     Some(id)
-}
-
-/// What people call the change of attributes.
-fn what_changes(change: &AttrChange) -> &'static str {
-    match change {
-        AttrChange { size: Some(_), .. } => "truncate",
-        AttrChange { permissions: Some(_), .. } => "chmod",
-        AttrChange { uid: Some(_), .. } | AttrChange { gid: Some(_), .. } => "chown",
-        _ => "utimens",
-    }
-}
-
-fn lock_kind(typ: i32) -> Option<LockKind> {
-    match typ {
-        libc::F_RDLCK => Some(LockKind::Shared),
-        libc::F_WRLCK => Some(LockKind::Exclusive),
-        libc::F_UNLCK => Some(LockKind::None),
-        _ => None,
-    }
-}
-
-fn lock_type(kind: LockKind) -> i32 {
-    match kind {
-        LockKind::Shared => libc::F_RDLCK,
-        LockKind::Exclusive => libc::F_WRLCK,
-        LockKind::None => libc::F_UNLCK,
-    }
-}
-
-/// Which families a request of the thread `tid` may be of. The decoder of requests does not say, but `flock` always means
-/// the whole file. Where nothing tells, a lock is taken for a record lock, and both are given back.
-async fn lock_families(tid: u32, kind: LockKind, range: RangeInclusive<u64>) -> [Option<LockFamily>; 2] {
-    let is_whole = *range.start() == 0 && *range.end() >= i64::MAX.unsigned_abs();
-    let is_in_flock = if is_whole { caller::is_in_flock(tid).await } else { None };
-    match is_in_flock {
-        Some(true) => [Some(LockFamily::Flock), None],
-        None if is_whole && kind == LockKind::None => [Some(LockFamily::Flock), Some(LockFamily::Record)],
-        Some(false) | None => [Some(LockFamily::Record), None],
-    }
-}
-
-/// What the caller of a write is told of which `written` bytes are in the file: all of them, or those that were taken when
-/// it stopped waiting. Of a synchronous write nothing is, unless it came to its end: nobody knows what is durable.
-fn told_of_write(result: Result<(), FsError>, written: usize, is_synchronous: bool) -> Result<u32, FsError> {
-    match result {
-        Ok(()) => Ok(written as u32),
-        Err(FsError::Interrupted) if written > 0 && !is_synchronous => Ok(written as u32),
-        Err(error) => Err(error),
-    }
-}
-
-fn entry(fs: &FileSystem, reply: ReplyEntry, result: Result<Attr, FsError>) {
-    match result {
-        Ok(attr) => reply.entry(&attr.valid_for, &shown_attr(fs, &attr), GENERATION),
-        Err(error) => reply.error(errno(&error)),
-    }
-}
-
-/// The same for a lookup: that there is nothing is for the kernel to believe, too, where somebody has said for how long.
-fn found(fs: &FileSystem, reply: ReplyEntry, result: Result<Attr, FsError>) {
-    match (result, fs.options().negative_ttl) {
-        (Err(FsError::NotFound), Some(ttl)) if !ttl.is_zero() => {
-            // An inode of this number is none.
-            reply.entry(&ttl, &directory_attr(Ino(0)), GENERATION);
-        }
-        (result, _) => entry(fs, reply, result),
-    }
-}
-
-fn attr(fs: &FileSystem, reply: ReplyAttr, result: Result<Attr, FsError>) {
-    match result {
-        Ok(attr) => reply.attr(&attr.valid_for, &shown_attr(fs, &attr)),
-        Err(error) => reply.error(errno(&error)),
-    }
-}
-
-fn empty(reply: ReplyEmpty, result: Result<(), FsError>) {
-    match result {
-        Ok(()) => reply.ok(),
-        Err(error) => reply.error(errno(&error)),
-    }
-}
-
-/// Answers with the bytes, or with how many there are to those who offer no room.
-fn xattr(reply: ReplyXattr, size: u32, result: Result<Vec<u8>, FsError>) {
-    match result {
-        // The kernel takes at most 64 KiB.
-        Ok(bytes) if size == 0 => reply.size(bytes.len() as u32),
-        Ok(bytes) if bytes.len() > size as usize => reply.error(Errno::ERANGE),
-        Ok(bytes) => reply.data(&bytes),
-        Err(error) => reply.error(errno(&error)),
-    }
-}
-
-/// The time that a caller sets. fuser takes the fraction of a time before 1970, which counts forward like any other, for one
-/// that counts backward.
-fn time_told(time: TimeOrNow) -> SystemTime {
-    match time {
-        TimeOrNow::Now => SystemTime::now(),
-        TimeOrNow::SpecificTime(time) => match UNIX_EPOCH.duration_since(time) {
-            Ok(before) => {
-                let fraction = Duration::from_nanos(before.subsec_nanos().into());
-                UNIX_EPOCH - Duration::from_secs(before.as_secs()) + fraction
-            }
-            Err(_) => time,
-        },
-    }
-}
-
-fn asker(request: &Request) -> Asker {
-    let (tid, own) = (request.pid(), request.gid());
-    Asker { uid: request.uid(), is_in_group: Box::new(move |gid| gid == own || caller::is_in_group(tid, gid)) }
-}
-
-fn owner(request: &Request) -> Owner {
-    Owner { uid: request.uid(), gid: request.gid() }
-}
-
-fn file_type(kind: Kind) -> FileType {
-    match kind {
-        Kind::File => FileType::RegularFile,
-        Kind::Directory => FileType::Directory,
-        Kind::Symlink => FileType::Symlink,
-        Kind::Fifo => FileType::NamedPipe,
-        Kind::Socket => FileType::Socket,
-        Kind::BlockDevice => FileType::BlockDevice,
-        Kind::CharDevice => FileType::CharDevice,
-    }
-}
-
-fn shown_attr(fs: &FileSystem, attr: &Attr) -> FileAttr {
-    file_attr(attr, attr.kind != Kind::File || fs.attributes().is_open_for_writing(attr.ino))
-}
-
-fn file_attr(attr: &Attr, is_written: bool) -> FileAttr {
-    FileAttr {
-        ino: INodeNo(attr.ino.0),
-        size: attr.size,
-        blocks: attr.size.div_ceil(512),
-        atime: attr.atime,
-        mtime: attr.mtime,
-        ctime: attr.ctime,
-        crtime: attr.mtime,
-        kind: file_type(attr.kind),
-        perm: (attr.permissions & 0o7777) as u16,
-        nlink: attr.links,
-        uid: attr.owner.uid,
-        gid: attr.owner.gid,
-        rdev: attr.device,
-        blksize: if is_written { WRITE_BYTES } else { READ_BYTES },
-        flags: 0,
-    }
-}
-
-/// The attributes of `.` and `..` in a listing, of which the kernel uses the number and the type.
-fn directory_attr(ino: Ino) -> FileAttr {
-    let never = SystemTime::UNIX_EPOCH;
-    let owner = Owner { uid: 0, gid: 0 };
-    let attr = Attr {
-        ino,
-        kind: Kind::Directory,
-        size: 0,
-        permissions: 0,
-        owner,
-        atime: never,
-        mtime: never,
-        ctime: never,
-        links: 1,
-        device: 0,
-        valid_for: Duration::ZERO,
-    };
-    file_attr(&attr, true)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::clock::Clock;
-    use crate::fs::{FileSystemParts, FsOptions, Inheritance};
-    use crate::memory::Memory;
-    use crate::read::ReadOptions;
-    use crate::store::testing::MemoryStore;
-    use crate::upload::UploadOptions;
-
-    /// Whoever waits behind others, each of whom waits for answers of his own, would wait for the sum of it.
-    #[tokio::test(start_paused = true)]
-    async fn a_call_that_waits_for_a_service_that_gives_nothing_is_told_and_goes_on() {
-        let fs = FileSystem::new(FileSystemParts {
-            store: Arc::new(MemoryStore::default()),
-            options: FsOptions::default(),
-            upload: UploadOptions::default(),
-            read: ReadOptions::default(),
-            memory: Memory::new(1 << 20),
-            clock: Clock::System,
-            stats: Arc::default(),
-            runtime: Handle::current(),
-            others: None,
-            inheritance: Inheritance::none(),
-            copies: None,
-        });
-        let (deadline, began) = (Duration::from_secs(5), tokio::time::Instant::now());
-        let watchdog = Arc::new(Watchdog::new(deadline));
-        let adapter =
-            Adapter::new(fs, Handle::current(), 1 << 20, Device::default(), Notices::default(), watchdog.clone());
-        let call = async move {
-            tokio::time::sleep(100 * deadline).await;
-            Ok(7)
-        };
-        let (answer, answered) = tokio::sync::oneshot::channel();
-        let (undo, undone) = tokio::sync::oneshot::channel();
-        let reply = move |result: Result<i32, FsError>| answer.send((result, began.elapsed())).unwrap();
-        adapter.answer_or_undo(Call::of_nobody("lookup"), call, reply, |made| {
-            undo.send(made).unwrap();
-            ready(())
-        });
-        let told = Err(FsError::Remote(StoreErrorKind::TimedOut));
-        assert_eq!(answered.await.unwrap(), (told, watchdog.patience()));
-        assert_eq!((undone.await.unwrap(), began.elapsed()), (7, 100 * deadline), "what nobody has is given back");
-    }
-
-    #[test]
-    fn a_time_before_1970_keeps_its_fraction() {
-        // As fuser reads what the kernel sends for half a second before 1970: -1 seconds and 500,000,000 nanoseconds.
-        let read = UNIX_EPOCH - Duration::new(1, 500_000_000);
-        assert_eq!(time_told(TimeOrNow::SpecificTime(read)), UNIX_EPOCH - Duration::from_millis(500));
-        for time in [UNIX_EPOCH, UNIX_EPOCH - Duration::from_secs(3), UNIX_EPOCH + Duration::from_millis(1500)] {
-            assert_eq!(time_told(TimeOrNow::SpecificTime(time)), time);
-        }
-    }
-
-    #[test]
-    fn an_interrupted_write_tells_what_is_in_the_file_and_a_synchronous_one_does_not() {
-        let interrupted = || Err(FsError::Interrupted);
-        let denied = || Err(FsError::Remote(StoreErrorKind::Denied));
-        let table = [
-            (Ok(()), 7, false, Ok(7)),
-            (Ok(()), 7, true, Ok(7)),
-            (interrupted(), 7, false, Ok(7)),
-            (interrupted(), 0, false, Err(FsError::Interrupted)),
-            (interrupted(), 7, true, Err(FsError::Interrupted)),
-            (denied(), 7, false, Err(FsError::Remote(StoreErrorKind::Denied))),
-        ];
-        for (result, written, is_synchronous, expected) in table {
-            assert_eq!(told_of_write(result.clone(), written, is_synchronous), expected, "{result:?} {written}");
-        }
-    }
 }
