@@ -26,6 +26,7 @@ pub use draft::Draft;
 pub use entry::{Entry, Look, Waits};
 pub use filling::{Announced, Filling, Patience};
 pub use header::Identity;
+pub use space::has_room;
 
 /// The least that is kept and verified, in bytes: the kernel's page.
 pub const GRAIN_BYTES: u64 = 4096;

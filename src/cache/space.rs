@@ -3,11 +3,13 @@
 //! What is there, and when it was used last, is read from the directory itself: mounts that share it see the same, and there is
 //! no index that could be wrong. Between two looks what this mount writes is counted.
 
-use std::fs::{self, Metadata};
+use std::fs::{self, File, Metadata};
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
+
+use rustix::fs::StatVfs;
 
 use super::entry::Files;
 
@@ -104,8 +106,17 @@ impl Space {
 
 /// What the disk has free, and what of it has to stay so, in bytes.
 fn free_bytes(root: &Path) -> io::Result<(u64, u64)> {
-    let disk = rustix::fs::statvfs(root)?;
-    Ok((disk.f_bavail * disk.f_frsize, disk.f_blocks * disk.f_frsize / FREE_SHARE))
+    Ok(shares(rustix::fs::statvfs(root)?))
+}
+
+fn shares(disk: StatVfs) -> (u64, u64) {
+    (disk.f_bavail * disk.f_frsize, disk.f_blocks * disk.f_frsize / FREE_SHARE)
+}
+
+/// Whether the disk of an open file has as much free as has to stay so.
+pub fn has_room(file: &File) -> io::Result<bool> {
+    let (free, kept_free) = shares(rustix::fs::fstatvfs(file)?);
+    Ok(free > kept_free)
 }
 
 /// Every file in the cache.

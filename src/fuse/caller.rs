@@ -180,34 +180,94 @@ pub(super) fn still_holds(pid: u32, sought: &Sought) -> Option<bool> {
 const MAPPED_LOOK_FIRST: Duration = Duration::from_millis(100);
 const MAPPED_LOOK_LAST: Duration = Duration::from_secs(5);
 
-/// Waits until no process has a file mapped, so that others see what is stored in it.
-pub(super) async fn until_unmapped(sought: Sought) {
-    let mut pause = MAPPED_LOOK_FIRST;
-    loop {
-        let sought = sought.clone();
-        let look = tokio::task::spawn_blocking(move || is_mapped(&sought));
-        if !look.await.unwrap_or(false) {
+/// Files that wait until nobody has them mapped, and how many handles of each have begun to: one of them waits for all. Std mutex,
+/// 8 in the order of locks: map operations only.
+#[derive(Clone, Default)]
+pub(super) struct Mapped(Arc<Mutex<HashMap<u64, u64>>>);
+
+impl Mapped {
+    /// Waits until no process can store in a file by a mapping, so that what was stored belongs to it. At once if another handle of
+    /// it waits for that, which then does from now on.
+    pub(super) async fn until_unmapped(&self, sought: Sought) {
+        let mut begun = *self.lock().entry(sought.ino).and_modify(|begun| *begun += 1).or_insert(1);
+        if begun > 1 {
             return;
         }
-        tokio::time::sleep(pause).await;
-        pause = MAPPED_LOOK_LAST.min(pause * 2);
+        let mut pause = MAPPED_LOOK_FIRST;
+        loop {
+            let seen = sought.clone();
+            let is_seen = tokio::task::spawn_blocking(move || is_mapped(&seen)).await.unwrap_or(false);
+            if !is_seen && self.ended(sought.ino, &mut begun) {
+                return;
+            }
+            tokio::time::sleep(pause).await;
+            pause = MAPPED_LOOK_LAST.min(pause * 2);
+        }
+    }
+
+    /// Whether nobody else has begun to wait since `begun` had.
+    fn ended(&self, ino: u64, begun: &mut u64) -> bool {
+        let mut waiting = self.lock();
+        let now = waiting.get(&ino).copied().unwrap_or(*begun);
+        if now == *begun {
+            waiting.remove(&ino);
+            return true;
+        }
+        *begun = now;
+        false
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<u64, u64>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Whether a process that this one sees has a shared mapping of a file.
+/// Whether a process that this one sees has a mapping of a file in which it may store.
 fn is_mapped(sought: &Sought) -> bool {
     let Ok(processes) = fs::read_dir("/proc") else { return false };
-    let maps = processes.flatten().filter_map(|process| fs::read_to_string(process.path().join("maps")).ok());
-    maps.into_iter().any(|maps| maps.lines().any(|line| shows_mapping(line, sought)))
+    processes.flatten().any(|process| {
+        let read = |name| fs::read_to_string(process.path().join(name)).unwrap_or_default();
+        let seen = read("maps").lines().filter_map(|line| mapping(line, sought)).max();
+        match seen {
+            None => false,
+            Some(Mapping::Stores) => true,
+            // It may become one that stores, unless its descriptor was for reading alone.
+            Some(Mapping::Reads) => may_become_writable(&read("smaps"), sought),
+        }
+    })
 }
 
-/// Whether a line of a process's `maps` is one of a file that others share.
-fn shows_mapping(line: &str, sought: &Sought) -> bool {
+/// What a mapping of a file, of which others see what is stored, does as it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Mapping {
+    Reads,
+    Stores,
+}
+
+/// What a line of a process's `maps` or `smaps` says of a file's mapping, if it is one of it.
+fn mapping(line: &str, sought: &Sought) -> Option<Mapping> {
     let mut fields = line.split_ascii_whitespace().skip(1);
-    let is_shared = fields.next().is_some_and(|permissions| permissions.ends_with('s'));
+    let permissions = fields.next().filter(|permissions| permissions.ends_with('s'))?;
     let (device, ino) = (fields.nth(1), fields.next());
     let is_on = |(major, minor)| device == Some(&format!("{major:02x}:{minor:02x}"));
-    is_shared && ino == Some(&sought.ino.to_string()) && sought.device.is_none_or(is_on)
+    let is_of_file = ino == Some(&sought.ino.to_string()) && sought.device.is_none_or(is_on);
+    let does = if permissions.contains('w') { Mapping::Stores } else { Mapping::Reads };
+    is_of_file.then_some(does)
+}
+
+/// Whether a process may make a mapping of a file one that it stores in, by its `smaps`.
+fn may_become_writable(smaps: &str, sought: &Sought) -> bool {
+    let mut is_of_file = false;
+    smaps.lines().any(|line| {
+        let Some(flags) = line.strip_prefix("VmFlags:") else {
+            // Those of a mapping follow the line that says what it is of, and others that say how large it is.
+            if line.split_ascii_whitespace().next().is_some_and(|first| !first.ends_with(':')) {
+                is_of_file = mapping(line, sought).is_some();
+            }
+            return false;
+        };
+        is_of_file && flags.split_ascii_whitespace().any(|flag| flag == "mw")
+    })
 }
 
 /// Whether this process sees all others of the machine, and not those of a container alone.
@@ -396,6 +456,44 @@ mod tests {
         assert_eq!(still_holds(pid, &sought), Some(true));
         drop((new, others));
         assert_eq!(still_holds(pid, &sought), Some(false));
+    }
+
+    /// A reader's mapping may be there for days.
+    #[test]
+    fn a_mapping_counts_if_something_may_be_stored_in_it() {
+        let sought = Sought { ino: 77, device: Some((0, 0x2b)) };
+        let line =
+            |permissions: &str, on: &str| format!("7f0000000000-7f0000001000 {permissions} 00000000 {on} /m/a b");
+        let table = [
+            ("rw-s", "00:2b 77", Some(Mapping::Stores)),
+            ("r--s", "00:2b 77", Some(Mapping::Reads)),
+            ("rw-p", "00:2b 77", None),
+            ("rw-s", "00:2c 77", None),
+            ("rw-s", "00:2b 78", None),
+        ];
+        for (permissions, on, expected) in table {
+            assert_eq!(mapping(&line(permissions, on), &sought), expected, "{permissions} {on}");
+        }
+        let of = |on: &str, flags: &str| format!("{}\nSize:      4 kB\nVmFlags: {flags}\n", line("r--s", on));
+        let (reads, other) = (of("00:2b 77", "rd sh mr ms"), of("00:2b 78", "rd sh mr mw me ms"));
+        assert!(may_become_writable(&of("00:2b 77", "rd sh mr mw me ms"), &sought));
+        assert!(!may_become_writable(&[reads.clone(), other].concat(), &sought), "what was opened for reading");
+        assert!(may_become_writable(&[reads, of("00:2b 77", "rd mw")].concat(), &sought));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_handle_of_a_mapped_file_waits_for_all() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = std::fs::File::create(directory.path().join("name")).unwrap();
+        let ino = std::os::unix::fs::MetadataExt::ino(&file.metadata().unwrap());
+        let (mapped, sought) = (Mapped::default(), Sought { ino, device: None });
+        let mut begun = 1;
+        mapped.lock().insert(ino, begun);
+        mapped.until_unmapped(sought.clone()).await;
+        assert!(!mapped.ended(ino, &mut begun), "it looks once more for the second");
+        assert!(mapped.ended(ino, &mut begun) && mapped.lock().is_empty());
+        mapped.until_unmapped(sought).await;
+        assert!(mapped.lock().is_empty());
     }
 
     #[test]

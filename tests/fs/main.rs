@@ -28,6 +28,7 @@ mod model;
 mod names;
 mod others;
 mod overlap;
+mod passing;
 mod protection;
 mod ranges;
 mod reading;

@@ -168,6 +168,27 @@ os.close(reader)
     assert!(bed.bucket().get("f") == expected);
 }
 
+/// Programs map what they read for days.
+#[test]
+fn who_maps_a_file_to_read_it_keeps_nobody_who_has_written_it() {
+    let mut bed = Bed::unmounted(&[]);
+    mount(&mut bed, &["--metadata-ttl", "0"]);
+    fs::write(bed.at("f"), [7; 300_000]).unwrap();
+    warm(&bed, "f");
+    let reader = "import mmap, sys; f = open('f', 'rb'); m = mmap.mmap(f.fileno(), 0, prot=mmap.PROT_READ); f.close(); \
+                  print('mapped', flush=True); sys.stdin.read(); m[0]";
+    let mut reader = bed.command(&format!("exec python3 -c \"{reader}\""));
+    let mut reader = reader.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut said = [0; 7];
+    std::io::Read::read_exact(reader.stdout.as_mut().unwrap(), &mut said).unwrap();
+    assert_eq!(&said, b"mapped\n");
+    bed.sh("printf changed | dd of=f conv=notrunc status=none && python3 -c \"f = open('f', 'r+b'); f.write(b'edited'); f.close()\"");
+    bed.bucket().put("f", b"from elsewhere");
+    eventually("the file of elsewhere is seen", || fs::read(bed.at("f")).unwrap() == b"from elsewhere");
+    drop(reader.stdin.take());
+    assert!(reader.wait().unwrap().success());
+}
+
 #[test]
 fn two_files_of_the_same_bytes_stay_two() {
     let bed = mounted();

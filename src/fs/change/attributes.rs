@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use crate::fs::context::{Context, FsError};
+use crate::fs::context::{Context, FsError, HandleId};
 use crate::fs::markers::Markers;
 use crate::fs::names::{Attr, AttrChange, Ino, Names};
 use crate::fs::open::{Files, Publisher, Writing, writing_of};
@@ -107,8 +107,8 @@ impl Attributes {
             let _ = self.publisher.let_go(ino, &writing).await;
             return Err(error.into());
         }
-        if let Some(mut turn) = turn.filter(|_| is_other) {
-            turn.truncate(size);
+        if let Some(turn) = turn.filter(|_| is_other) {
+            turn.truncate(size).await;
         }
         Ok(Some(Cut { writing, is_by_path }))
     }
@@ -121,6 +121,11 @@ impl Attributes {
     /// Whether somebody has a file open for writing.
     pub fn is_open_for_writing(&self, ino: Ino) -> bool {
         self.files.is_open_for_writing(ino)
+    }
+
+    /// Whether what is stored in a mapping of the file that a handle is of goes to a file on this machine's disk alone.
+    pub fn may_be_stored_in(&self, handle: HandleId) -> bool {
+        self.files.has_written_backing(handle)
     }
 
     /// The attributes of an inode as they are or will be, all of them.

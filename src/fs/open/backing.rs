@@ -18,12 +18,14 @@ use std::ops::Range;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
 
 use rustix::fs::FallocateFlags;
+use tokio::runtime::Handle;
 use tokio::sync::OwnedMutexGuard;
 
-use crate::cache::{DiskCache, Entry, GRAIN_BYTES};
-use crate::object::{Checksum, ChecksumAlgorithm};
+use crate::cache::{DiskCache, Entry, GRAIN_BYTES, has_room};
+use crate::object::{Checksum, ChecksumAlgorithm, ETag};
 use crate::read::{Object, ReadBytes};
 
 /// What is compared at once, in bytes.
@@ -31,6 +33,12 @@ pub(super) const COMPARE_BYTES: u64 = 1 << 20;
 
 /// The longest file whose changes a backing file follows, in bytes: what is known of its grains takes a 256th of that in memory.
 const FOLLOWED_BYTES_MAX: u64 = 16 << 30;
+
+/// How old a time of a file has to be so that a change of now moves it: ticks of the kernel take 10 ms at most.
+const SETTLED_AFTER: Duration = Duration::from_secs(1);
+
+/// How much a file may grow between two looks at what the disk has free, in bytes.
+const ROOM_LOOK_EVERY: u64 = 64 << 20;
 
 /// Whether the kernel is told to read files by itself, and how often it was.
 #[derive(Debug)]
@@ -109,6 +117,14 @@ struct Written {
     /// When the file was changed last, for all that is known: in seconds and nanoseconds. No more than a hint: a store in a page
     /// that was written to before does not move it, on some file systems ever.
     changed_at: (i64, i64),
+    /// Whether nobody has stored anything as long as that is so: the disk shows the first store, and nobody has written.
+    shows_stores: bool,
+    /// Each grain that is known was compared since it came from the disk: what is another now was stored.
+    is_compared: bool,
+    /// Something may have been stored that is not there any more.
+    has_lost_stores: bool,
+    /// The size at which there was room for more on the disk.
+    had_room_at: u64,
 }
 
 /// Changes of a backing file, one at a time.
@@ -125,10 +141,28 @@ pub(crate) struct Following<'a> {
     pub(crate) done: &'a AtomicUsize,
 }
 
+impl Following<'_> {
+    /// The write has ended: waits until the file has it.
+    pub(crate) async fn finish(mut self) {
+        let come = self.come();
+        if let Some(turn) = self.turn.take() {
+            turn.write(self.offset, come).await;
+        }
+    }
+
+    fn come(&self) -> Vec<u8> {
+        self.data[..self.done.load(Ordering::Relaxed)].to_vec()
+    }
+}
+
 impl Drop for Following<'_> {
     fn drop(&mut self) {
-        if let Some(turn) = &mut self.turn {
-            turn.write(self.offset, &self.data[..self.done.load(Ordering::Relaxed)]);
+        let Some(turn) = self.turn.take() else { return };
+        let (offset, come) = (self.offset, self.come());
+        // Nobody waits. Whoever has the next turn does.
+        match Handle::try_current() {
+            Ok(runtime) => drop(runtime.spawn(turn.write(offset, come))),
+            Err(_) => turn.backing.set_outdated(),
         }
     }
 }
@@ -173,9 +207,9 @@ impl BackingFile {
     }
 
     /// Whether it has the bytes of this version, as far as nobody writes.
-    pub(crate) fn has(&self, object: &Object) -> bool {
+    pub(crate) fn is_of(&self, version: &ETag) -> bool {
         let own = self.object.lock().unwrap_or_else(PoisonError::into_inner).version();
-        !self.is_outdated() && own.etag == object.version().etag
+        !self.is_outdated() && own.etag == *version
     }
 
     /// What was written is published, as this.
@@ -202,41 +236,57 @@ impl BackingFile {
         self.is_outdated.store(true, Ordering::SeqCst);
     }
 
-    /// Takes it out of the cache, to be changed. Returns whether it could.
-    pub(super) async fn detach(self: &Arc<BackingFile>) -> bool {
+    /// Takes it out of the cache, to be changed by somebody who may map it or not. Returns whether it could.
+    ///
+    /// What differs from what is known of it is damage up to now, and a store in a mapping from now on. So it is compared before
+    /// anybody can store, if it ever is.
+    pub(super) async fn detach(self: &Arc<BackingFile>, may_map: bool) -> bool {
         let mut written = self.written.clone().lock_owned().await;
-        if written.is_some() || self.is_outdated() {
+        if self.is_outdated() || written.as_ref().is_some_and(|written| written.is_compared || !may_map) {
             return true;
         }
-        let copy = self.copy.clone();
+        let backing = self.clone();
         let detached = tokio::task::spawn_blocking(move || {
-            // They go with the copy.
-            let sums = copy.checksums()?;
-            if !copy.detach()? {
-                return Ok(None);
-            }
-            let (algorithm, metadata) = (copy.algorithm(), copy.file().metadata()?);
-            let changed_at = changed_at(copy.file())?;
-            Ok::<_, io::Error>(Some(Written { algorithm, sums, size: metadata.len(), changed_at }))
+            let detached = backing.detach_now(&mut written, may_map);
+            detached.unwrap_or_else(|error| {
+                let key = &backing.copy.identity().key;
+                log::warn!(
+                    "the copy of {key}, which is about to be written, cannot be taken out of the cache: {error}"
+                );
+                false
+            })
         });
-        *written = match detached.await {
-            Ok(Ok(detached)) => detached,
-            Ok(Err(error)) => {
-                log::warn!("the copy of a file that is about to be written cannot be taken out of the cache: {error}");
-                None
-            }
-            Err(_) => None,
-        };
-        let is_written = written.is_some();
-        self.is_written.store(is_written, Ordering::SeqCst);
-        self.passthrough.written.fetch_add(usize::from(is_written), Ordering::Relaxed);
-        is_written
+        detached.await.unwrap_or(false)
     }
 
-    /// The turn to change it, if nobody has that; `None` where it is not changed.
-    pub(super) fn try_turn(self: &Arc<BackingFile>) -> Option<Turn> {
-        let written = self.written.clone().try_lock_owned().ok()?;
-        Some(Turn { backing: self.clone(), written })
+    fn detach_now(&self, written: &mut Option<Written>, may_map: bool) -> io::Result<bool> {
+        let (copy, file) = (&self.copy, self.copy.file());
+        let written = match written {
+            Some(written) => written,
+            // More would have to be known of it than there is memory for.
+            None if copy.identity().size > FOLLOWED_BYTES_MAX => return Ok(false),
+            None => {
+                // They go with the copy.
+                let sums = copy.checksums()?;
+                if !copy.detach()? {
+                    return Ok(false);
+                }
+                let detached = written.insert(Written::of(file, copy.algorithm(), sums)?);
+                self.is_written.store(true, Ordering::SeqCst);
+                self.passthrough.written.fetch_add(1, Ordering::Relaxed);
+                detached
+            }
+        };
+        if may_map {
+            let is_right = written.differing(file, false).is_ok_and(|damaged| damaged.is_empty());
+            if !is_right {
+                log::warn!("the copy of {} in the cache is damaged", copy.identity().key);
+                self.set_outdated();
+                return Ok(false);
+            }
+            written.is_compared = true;
+        }
+        Ok(true)
     }
 
     pub(super) async fn turn(self: &Arc<BackingFile>) -> Turn {
@@ -258,20 +308,20 @@ impl BackingFile {
 
 impl Turn {
     /// The same bytes are in the file by now.
-    pub(crate) fn write(&mut self, offset: u64, bytes: &[u8]) {
+    pub(crate) async fn write(self, offset: u64, bytes: Vec<u8>) {
         if !bytes.is_empty() {
-            self.change(|written, file| written.write(file, offset, bytes));
+            self.change(move |written, file| written.write(file, offset, &bytes)).await;
         }
     }
 
     /// The file has this length by now.
-    pub(crate) fn truncate(&mut self, size: u64) {
-        self.change(|written, file| written.truncate(file, size));
+    pub(crate) async fn truncate(self, size: u64) {
+        self.change(move |written, file| written.truncate(file, size)).await;
     }
 
     /// These are zeros by now, and the file is as long as that if it `grows`.
-    pub(crate) fn zero(&mut self, range: Range<u64>, grows: bool) {
-        self.change(|written, file| {
+    pub(crate) async fn zero(self, range: Range<u64>, grows: bool) {
+        let zero = move |written: &mut Written, file: &File| {
             if grows && range.end > written.size {
                 written.truncate(file, range.end)?;
             }
@@ -282,21 +332,29 @@ impl Turn {
                 written.note_zeros(range.start..end);
             }
             Ok(())
-        });
+        };
+        self.change(zero).await;
     }
 
-    fn change(&mut self, change: impl FnOnce(&mut Written, &File) -> io::Result<()>) {
-        let Some(written) = self.written.as_mut().filter(|_| !self.backing.is_outdated()) else { return };
-        let file = self.backing.copy.file();
-        let changed = change(written, file);
-        if let Ok(at) = changed_at(file) {
-            written.changed_at = at;
-        }
-        if let Err(error) = changed {
-            let key = &self.backing.copy.identity().key;
-            log::warn!("who has {key} open for reading sees it as it was: its copy cannot be written: {error}");
-            self.backing.set_outdated();
-        }
+    /// Changes the file, to the end even if nobody waits for that. The disk may take its time.
+    async fn change(mut self, change: impl FnOnce(&mut Written, &File) -> io::Result<()> + Send + 'static) {
+        let work = move || {
+            let Some(written) = self.written.as_mut().filter(|_| !self.backing.is_outdated()) else { return };
+            let file = self.backing.copy.file();
+            let before = changed_at(file);
+            let changed = change(written, file);
+            if let Err(error) = changed {
+                let key = &self.backing.copy.identity().key;
+                log::warn!("who has {key} open for reading sees it as it was: its copy cannot be written: {error}");
+                written.has_lost_stores = written.may_have_stores(before);
+                self.backing.set_outdated();
+            }
+            written.shows_stores = false;
+            if let Ok(at) = changed_at(file) {
+                written.changed_at = at;
+            }
+        };
+        let _ = tokio::task::spawn_blocking(work).await;
     }
 
     /// Ranges that programs have changed by mappings of the file, which nobody is told of. Each is to be [taken](Turn::take).
@@ -304,10 +362,12 @@ impl Turn {
         let file = self.backing.copy.file().try_clone()?;
         let is_outdated = self.backing.is_outdated();
         let Some(written) = self.written.as_mut() else { return Ok((self, Vec::new())) };
-        if is_outdated && written.changed_at != changed_at(&file)? {
+        let is_as_it_was = written.changed_at == changed_at(&file)?;
+        if is_outdated && (written.has_lost_stores || !is_as_it_was) {
             return Err(io::Error::other("the copy could not be written, and a mapping of it was"));
         }
-        let changed = if is_outdated { Vec::new() } else { written.compare(&file)? };
+        let stores_nothing = is_outdated || written.shows_stores && is_as_it_was;
+        let changed = if stores_nothing { Vec::new() } else { written.differing(&file, true)? };
         Ok((self, changed))
     }
 
@@ -327,6 +387,24 @@ impl Drop for BackingFile {
 }
 
 impl Written {
+    /// Of a file that was taken out of the cache, with the checksums of its grains.
+    fn of(file: &File, algorithm: ChecksumAlgorithm, sums: Vec<Option<Checksum>>) -> io::Result<Written> {
+        let metadata = file.metadata()?;
+        // Times may be as coarse as a tick of the kernel: what is stored within one does not show.
+        let is_settled = metadata.modified()?.elapsed().is_ok_and(|ago| ago > SETTLED_AFTER);
+        let (size, shows_stores) = (metadata.len(), is_settled && is_on_disk_that_shows_stores(file)?);
+        let changed_at = changed_at(file)?;
+        let (is_compared, has_lost_stores) = (false, false);
+        Ok(Written { algorithm, sums, size, changed_at, shows_stores, is_compared, has_lost_stores, had_room_at: 0 })
+    }
+
+    /// Whether somebody may have stored something that is not known yet, by when the file was changed last.
+    fn may_have_stores(&self, changed_at: io::Result<(i64, i64)>) -> bool {
+        let is_as_it_was = changed_at.is_ok_and(|at| at == self.changed_at);
+        // Only who could map it has had it compared.
+        self.is_compared && !(self.shows_stores && is_as_it_was)
+    }
+
     fn write(&mut self, file: &File, offset: u64, bytes: &[u8]) -> io::Result<()> {
         let end = offset + bytes.len() as u64;
         if end > self.size {
@@ -352,6 +430,13 @@ impl Written {
     fn truncate(&mut self, file: &File, size: u64) -> io::Result<()> {
         if size > FOLLOWED_BYTES_MAX {
             return Err(io::ErrorKind::FileTooLarge.into());
+        }
+        if size > self.size && size >= self.had_room_at + ROOM_LOOK_EVERY {
+            // The cache does not count what it has let go, and nor may that fill the disk.
+            if !has_room(file)? {
+                return Err(io::ErrorKind::StorageFull.into());
+            }
+            self.had_room_at = size;
         }
         file.set_len(size)?;
         let before = std::mem::replace(&mut self.size, size);
@@ -381,15 +466,16 @@ impl Written {
         self.sums[first..end].fill(sum);
     }
 
-    /// Compares the file with what is known of it. Returns what is not known, or is something else.
-    fn compare(&self, file: &File) -> io::Result<Vec<Range<u64>>> {
+    /// Compares the file with what is known of it. Returns what is something else, and what is not known if that `counts`.
+    fn differing(&self, file: &File, counts: bool) -> io::Result<Vec<Range<u64>>> {
         let mut changed: Vec<Range<u64>> = Vec::new();
         let mut start = 0;
         while start < self.size {
             let mut bytes = vec![0; COMPARE_BYTES.min(self.size - start) as usize];
             file.read_exact_at(&mut bytes, start)?;
             for (index, grain) in (start / GRAIN_BYTES..).zip(bytes.chunks(GRAIN_BYTES as usize)) {
-                if self.sums[index as usize] == Some(self.algorithm.of(grain)) {
+                let known = self.sums[index as usize];
+                if known.is_none() && !counts || known == Some(self.algorithm.of(grain)) {
                     continue;
                 }
                 let range = index * GRAIN_BYTES..index * GRAIN_BYTES + grain.len() as u64;
@@ -402,6 +488,12 @@ impl Written {
         }
         Ok(changed)
     }
+}
+
+/// Whether the first store in a page of a mapping moves the time at which the file was changed last.
+fn is_on_disk_that_shows_stores(file: &File) -> io::Result<bool> {
+    let magic = rustix::fs::fstatfs(file)?.f_type;
+    Ok([libc::EXT4_SUPER_MAGIC, libc::XFS_SUPER_MAGIC, libc::BTRFS_SUPER_MAGIC].contains(&magic))
 }
 
 fn changed_at(file: &File) -> io::Result<(i64, i64)> {

@@ -143,6 +143,10 @@ impl Files {
                 None => None,
             };
             if let Some(opened) = self.open_version(ino, mode, object, backing)? {
+                if opened.backing.is_some() {
+                    // Nobody is told when it is read.
+                    self.names.note_read_of(ino);
+                }
                 return Ok(opened);
             }
         }
@@ -172,11 +176,11 @@ impl Files {
             file.backing = backing;
         }
         let backing = file.backing();
-        if let Some((backing, object)) = backing.as_ref().zip(object.as_ref())
-            && !backing.is_outdated()
-            && !backing.has(object)
+        if let Some((backing, version)) = backing.as_ref().zip(version.as_ref())
+            && !backing.is_of(version)
         {
-            // Others have replaced it since the kernel was told of this inode.
+            // Others have replaced it since the kernel was told of this inode, or what was written to it is not what there is. Who
+            // maps the file would see that.
             drop(file);
             renew(&mut tree, ino, self.context.clock.now());
             return Err(FsError::Stale);
@@ -238,8 +242,8 @@ impl Files {
                 return Err(error.into());
             }
         }
-        if let Some(mut turn) = turn {
-            turn.truncate(0);
+        if let Some(turn) = turn {
+            turn.truncate(0).await;
         }
         Ok(Opened { handle, keep_cache: false, is_direct: true, backing })
     }

@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicUsize;
 
 use super::backing::{BackingFile, COMPARE_BYTES, Turn};
 use super::{FileHandle, Files, Publisher, open_inode, writing_of};
-use crate::fs::context::{Context, FsError};
+use crate::fs::context::{Context, FsError, HandleId};
 use crate::fs::names::{Ino, renew};
 use crate::read::{Object, ReadBytes};
 use crate::store::{StoreError, StoreErrorKind};
@@ -28,16 +28,27 @@ impl Files {
     }
 
     /// Somebody who may change a file has opened it, or holds it otherwise: what the kernel reads of it is that of this mount alone
-    /// from now on. Returns whether it is; otherwise the caller lets the file go and [leaves](Files::leave_inode) it.
+    /// from now on. The caller counts as a writer. Returns whether it is; otherwise the caller lets the file go and
+    /// [leaves](Files::leave_inode) it.
     ///
-    /// Nor can it be of somebody who may store in it by mappings, if nobody finds out until when he has them.
+    /// Who may store in it by mappings is not one of them if nobody finds out until when he has them, or if the file has other bytes than
+    /// what is written begins with. But two who write at the same time write to one file, whatever its readers see.
     pub(crate) async fn own_backing_file(&self, ino: Ino, may_map: bool) -> bool {
-        let backing = open_inode(&self.names.tree(), ino).and_then(|inode| inode.lock().backing());
-        match backing {
-            Some(_) if may_map && !self.passthrough.sees_mappings() => false,
-            Some(backing) => backing.detach().await,
-            None => true,
-        }
+        let (backing, begins_with, others_write) = {
+            let tree = self.names.tree();
+            let Some(inode) = open_inode(&tree, ino) else { return true };
+            let inode = inode.lock();
+            let Some(backing) = inode.backing() else { return true };
+            (backing, tree.version_of(ino), inode.writers > 1)
+        };
+        let begins_with_another = begins_with.is_some_and(|version| !backing.is_of(&version));
+        let can_be = match may_map {
+            // Its mappings are of the backing file.
+            true => self.passthrough.sees_mappings() && !backing.is_outdated(),
+            false => true,
+        } && (backing.is_written() || backing.is_outdated() || !begins_with_another);
+        let is_own = (can_be || others_write) && backing.detach(may_map).await;
+        is_own || others_write
     }
 
     /// A file stays what it is for those who have it open, and its name is another inode from now on. Returns what makes the kernel
@@ -60,10 +71,10 @@ impl Files {
         read.inspect_err(|error| log::debug!("the backing file of {:?} cannot be read: {error}", handle.ino)).ok()
     }
 
-    /// The turn to change a file, if it is to be waited for: `Err`.
-    pub(crate) fn try_turn(&self, handle: &FileHandle) -> Result<Option<Turn>, ()> {
-        let Some(backing) = handle.inode.lock().written_backing() else { return Ok(None) };
-        backing.try_turn().map(Some).ok_or(())
+    /// Whether a file has a backing file that somebody may change.
+    pub(crate) fn has_written_backing(&self, handle: HandleId) -> bool {
+        let handle = self.publisher.handles.get(handle);
+        handle.is_ok_and(|handle| handle.inode.lock().backing().is_some_and(|backing| backing.is_written()))
     }
 
     /// The turn to change a file that is open.

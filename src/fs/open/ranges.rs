@@ -49,8 +49,9 @@ impl Files {
         let writing = target.writing.as_ref().ok_or(FsError::BadHandle)?;
         let end = from_offset.saturating_add(len);
         to_offset.checked_add(len).ok_or(FsError::TooLarge)?;
-        if target.inode.lock().written_backing().is_some() {
-            // Its bytes have to come here: the kernel copies them by reading and writing.
+        if [&source, &target].iter().any(|handle| handle.inode.lock().written_backing().is_some()) {
+            // What is stored in a mapping of the one, or is to be seen in one of the other, has to come by here: the kernel copies by
+            // reading and writing.
             return Err(FsError::NotSupported);
         }
         let source_writing = source.writing();
@@ -125,10 +126,10 @@ impl Files {
             Allocation::Reserve { .. } => writing.file.truncate(end).await?,
             Allocation::Zero { grows } => writing.file.zero(offset..end, grows).await?,
         }
-        if let Some(mut turn) = turn {
+        if let Some(turn) = turn {
             match how {
-                Allocation::Reserve { .. } => turn.truncate(end),
-                Allocation::Zero { grows } => turn.zero(offset..end, grows),
+                Allocation::Reserve { .. } => turn.truncate(end).await,
+                Allocation::Zero { grows } => turn.zero(offset..end, grows).await,
             }
         }
         writing.note_change();

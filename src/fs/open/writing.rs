@@ -26,13 +26,12 @@ impl Files {
         let handle = self.publisher.handles.get(handle)?;
         let writing = handle.writing.as_ref().ok_or(FsError::BadHandle)?;
         let offset = if handle.mode.appends { writing.file.size() } else { offset };
-        let Ok(turn) = self.try_turn(&handle) else { return Ok(WriteOutcome::Partly { offset, taken: 0 }) };
+        if handle.inode.lock().written_backing().is_some() {
+            // It is written to a file on this machine's disk, too.
+            return Ok(WriteOutcome::Partly { offset, taken: 0 });
+        }
         let taken = writing.file.try_write(offset, data)?;
         writing.note_change();
-        if let Some(mut turn) = turn {
-            let len = if let Taken::Some(len) = taken { len } else { data.len() };
-            turn.write(offset, &data[..len]);
-        }
         Ok(match taken {
             Taken::All => WriteOutcome::Done,
             Taken::Some(taken) => WriteOutcome::Partly { offset: offset + taken as u64, taken },
@@ -51,9 +50,10 @@ impl Files {
         let handle = self.publisher.handles.get(handle)?;
         let writing = handle.writing.as_ref().ok_or(FsError::BadHandle)?;
         let turn = self.turn_of(handle.ino).await;
-        let _following = Following { turn, offset, data, done };
+        let following = Following { turn, offset, data, done };
         writing.file.write(offset, data, done).await?;
         writing.note_change();
+        following.finish().await;
         Ok(())
     }
 }

@@ -24,7 +24,7 @@ use tokio::runtime::Handle;
 use tokio::time::timeout;
 
 use super::call::Call;
-use super::caller::{self, Sought};
+use super::caller::{self, Mapped, Sought};
 use super::errno::errno;
 use super::features::FEATURES;
 use crate::fs::{
@@ -57,6 +57,7 @@ pub(super) struct Adapter {
     device: Device,
     notices: Notices,
     ending: caller::Ending,
+    mapped: Mapped,
     watchdog: Arc<Watchdog>,
 }
 
@@ -75,7 +76,8 @@ impl Adapter {
         notices: Notices,
         watchdog: Arc<Watchdog>,
     ) -> Adapter {
-        Adapter { fs, runtime, request_bytes_max, device, notices, ending: caller::Ending::default(), watchdog }
+        let (ending, mapped) = (caller::Ending::default(), Mapped::default());
+        Adapter { fs, runtime, request_bytes_max, device, notices, ending, mapped, watchdog }
     }
 }
 
@@ -537,7 +539,10 @@ impl Filesystem for Adapter {
         reply: ReplyEmpty,
     ) {
         let (fs, asked) = (self.fs.clone(), Call::new(request, "release", ino));
-        let may_be_mapped = flags.acc_mode() == OpenAccMode::O_RDWR && fs.passthrough().has_written_files();
+        let may_be_mapped = flags.acc_mode() == OpenAccMode::O_RDWR
+            && fs.passthrough().has_written_files()
+            && fs.attributes().may_be_stored_in(HandleId(handle.0));
+        let mapped = self.mapped.clone();
         let sought = Sought { ino: ino.0, device: self.device.get().copied() };
         // Nobody waits for the reply of a release.
         self.run(async move {
@@ -545,7 +550,7 @@ impl Filesystem for Adapter {
                 replies::empty(reply, asked.ended(&fs, Ok(())));
                 fs.locks().unlock_handle(Ino(ino.0), HandleId(handle.0));
                 // What is stored in it until then belongs to the file.
-                caller::until_unmapped(sought).await;
+                mapped.until_unmapped(sought).await;
                 return fs.release(HandleId(handle.0)).await;
             }
             fs.release(HandleId(handle.0)).await;
