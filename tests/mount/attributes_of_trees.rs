@@ -104,7 +104,11 @@ fn an_archive_is_unpacked_with_one_request_a_file() {
 fn modes_owners_and_times_of_a_tree_are_a_copy_a_file() {
     let bed = Bed::with(&["--latency-ms", "20"], &[]);
     make_tree(&bed, 10, 100);
-    bed.sh("cp -a $W/tree target; python3 -c \"import os; os.setxattr('target/d01/f001', 'user.colour', b'red')\"");
+    bed.sh("cp -a $W/tree target");
+    let mark = bed.mark();
+    bed.sh("python3 -c \"import os; os.setxattr('target/d01/f001', 'user.colour', b'red')\"");
+    // One of its own, unless a change comes before it begins.
+    until_saved(&bed, mark, "CopyObject", 1);
     let before = bed.sh("cd target; find . -type f -printf '%p %T@ %s\\n' | sort");
     let changes = [
         "chmod -R u=rwX,g=,o= target",
