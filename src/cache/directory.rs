@@ -8,14 +8,14 @@ use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak, mpsc};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 use rustix::process::{Resource, getrlimit};
 
 use super::Description;
-use super::draft::Draft;
-use super::entry::{Entry, Files, Waits};
+use super::draft::{Adopted, Draft};
+use super::entry::{Entry, Files, Looked, Waits};
 use super::filling::{self, Announced, Filling, Queue, Target};
 use super::header::Identity;
 use super::space::{Found, Space, found};
@@ -31,7 +31,10 @@ const DESCRIPTORS_SHARE: u64 = 4 * 3;
 const OPEN_MAX: u64 = 4096;
 
 /// How long who opens a copy waits for what was written to it just now.
-const COMING_PATIENCE: Duration = Duration::from_secs(4);
+const COMING_PATIENCE: Duration = Duration::from_secs(1);
+
+/// How long a disk is not asked that has kept somebody waiting for too long.
+const SILENCE: Duration = Duration::from_secs(60);
 
 /// Where copies are kept, and how much of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -113,8 +116,13 @@ pub struct DiskCache {
     bytes_max: u64,
     /// Std mutex, 8 in the order of locks: held while the directory is gone through, by the thread that writes alone.
     space: Mutex<Space>,
+    /// What drafts take of the disk, which have no names there, in bytes.
+    drafts: Arc<AtomicU64>,
     /// Nothing is written any more.
     is_off: AtomicBool,
+    /// The disk has kept somebody waiting for too long: it is not asked before this many milliseconds after `began`.
+    silent_until: AtomicU64,
+    began: Instant,
     /// A copy is being compared.
     is_proving: AtomicBool,
     counts: Counts,
@@ -138,7 +146,21 @@ impl DiskCache {
         let descriptors = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
         let open_max = (descriptors / DESCRIPTORS_SHARE).min(OPEN_MAX) as usize;
         let bytes_max = options.bytes_max;
-        let cache = Arc::new(DiskCache { root, queue, open, open_max, bytes_max, space, is_off, is_proving, counts });
+        let (drafts, silent_until, began) = (Arc::default(), AtomicU64::new(0), Instant::now());
+        let cache = Arc::new(DiskCache {
+            root,
+            queue,
+            open,
+            open_max,
+            bytes_max,
+            space,
+            drafts,
+            is_off,
+            silent_until,
+            began,
+            is_proving,
+            counts,
+        });
         let weak = Arc::downgrade(&cache);
         let write = move || filling::write(&weak, &receiver, &waiting);
         std::thread::Builder::new().name("cache".to_owned()).spawn(write)?;
@@ -183,8 +205,14 @@ impl DiskCache {
                 open.insert(name, Arc::downgrade(&entry));
                 Some(entry)
             }
-            Err(error) if is_no_fault_of_the_disk(&error) => {
+            Err(error) if is_no_fault_of_the_disk(&error) || is_full(&error) => {
                 log::debug!("{} is not kept: {error}", identity.key);
+                None
+            }
+            Err(error) if error.raw_os_error() == Some(Errno::IO.raw_os_error()) => {
+                // It may be this copy alone. If it is all of the disk, writing finds out.
+                log::warn!("the copy of {} in the cache cannot be read and is removed: {error}", identity.key);
+                files.evict();
                 None
             }
             Err(error) => {
@@ -214,6 +242,18 @@ impl DiskCache {
         algorithm: ChecksumAlgorithm,
     ) -> Result<Option<Description>, Waits> {
         Files::at(&self.root, &identity.name()).description_now(identity, algorithm)
+    }
+
+    /// The disk has kept somebody waiting for too long: others do not ask it for a while, nor is it written to any more.
+    pub fn note_silence(&self) {
+        let until = (self.began.elapsed() + SILENCE).as_millis() as u64;
+        self.silent_until.store(until, Ordering::Relaxed);
+        self.switch_off(&io::Error::new(io::ErrorKind::TimedOut, "the disk does not answer"));
+    }
+
+    /// Whether the disk may be asked.
+    pub fn is_silent(&self) -> bool {
+        (self.began.elapsed().as_millis() as u64) < self.silent_until.load(Ordering::Relaxed)
     }
 
     /// The copy of a version, if there is one. Does not wait for anything.
@@ -247,10 +287,10 @@ impl DiskCache {
         if self.is_off.load(Ordering::Relaxed) || is_settled {
             return;
         }
-        let len = (*filling.bytes).as_ref().len() as u64;
+        let bytes = filling.bytes.clone();
         if !self.queue.push(filling) {
             self.counts.lost.fetch_add(1, Ordering::Relaxed);
-            copy.iter().for_each(|copy| copy.note_lost(len));
+            copy.iter().for_each(|copy| copy.note_lost((*bytes).as_ref().len() as u64));
         }
     }
 
@@ -263,7 +303,7 @@ impl DiskCache {
 
     /// A copy of what is about to be uploaded in parts.
     pub fn draft(&self, algorithm: ChecksumAlgorithm) -> Arc<Draft> {
-        Arc::new(Draft::new(&self.root, algorithm))
+        Arc::new(Draft::new(&self.root, algorithm, self.drafts.clone()))
     }
 
     /// Waits until everything that came or was announced is written, or for so long.
@@ -328,8 +368,15 @@ impl DiskCache {
         if self.is_off.load(Ordering::Relaxed) {
             return;
         }
-        if let Err(error) = self.try_to_keep(fillings) {
-            self.switch_off(&error);
+        match self.try_to_keep(fillings) {
+            Err(error) if is_full(&error) => {
+                // Others fill the disk, too, and may make room again.
+                log::warn!("the disk of the cache in {} is full: what is read is not kept", self.root.display());
+                lock(&self.space).set_full();
+            }
+            Err(error) if is_no_fault_of_the_disk(&error) => log::debug!("what came is not kept: {error}"),
+            Err(error) => self.switch_off(&error),
+            Ok(()) => {}
         }
     }
 
@@ -355,9 +402,9 @@ impl DiskCache {
                 None
             }
             Target::Adopted(draft, identity) => {
-                let is_new = self.adopt(draft, identity).or_else(no_fault_of_a_draft)?;
+                let adopted = self.adopt(draft, identity).or_else(no_fault_of_a_draft)?;
                 let entry = self.opened(identity, draft.algorithm());
-                entry.iter().filter(|_| is_new).for_each(|entry| entry.note_own());
+                entry.iter().filter(|_| adopted.is_some()).for_each(|entry| entry.note_own());
                 entry
             }
         };
@@ -378,8 +425,8 @@ impl DiskCache {
         Ok(())
     }
 
-    /// What was uploaded in parts is that version. Returns whether that is its copy.
-    fn adopt(&self, draft: &Draft, identity: &Identity) -> io::Result<bool> {
+    /// What was uploaded in parts is that version. Returns what keeps others from evicting it, if that is its copy.
+    fn adopt(&self, draft: &Draft, identity: &Identity) -> io::Result<Option<Adopted>> {
         let files = Files::at(&self.root, &identity.name());
         // Nobody opens it between the two.
         let _open = lock(&self.open);
@@ -392,7 +439,7 @@ impl DiskCache {
         let mut space = lock(&self.space);
         if space.is_to_be_looked_at(bytes) {
             let was_full = space.is_full();
-            let evicted = space.look(&self.root)?;
+            let evicted = space.look(&self.root, self.drafts.load(Ordering::Relaxed))?;
             self.counts.evicted.fetch_add(evicted, Ordering::Relaxed);
             if space.is_full() && !was_full {
                 log::warn!("the cache in {} has no more room: what is read is not kept", self.root.display());
@@ -433,19 +480,29 @@ impl DiskCache {
         let mut verified = Verified::default();
         for one in found(&directory.join(FORM))? {
             verified.files += 1;
-            match Entry::look_at(&one.files) {
-                Ok(Some(entry)) => {
+            let looked = Entry::look_at(&one.files).and_then(|looked| match looked {
+                Looked::At(entry) => {
                     let (there, damaged) = entry.verify()?;
-                    verified.bytes += (there * super::GRAIN_BYTES).min(entry.identity().size);
+                    Ok(((there * super::GRAIN_BYTES).min(entry.identity().size), damaged))
+                }
+                // One that is just being made has no header yet, and is open.
+                Looked::Nameless => Ok((0, u64::from(one.files.evict()))),
+                Looked::Gone => Ok((0, 0)),
+            });
+            match looked {
+                Ok((bytes, damaged)) => {
+                    verified.bytes += bytes;
                     verified.damaged += damaged;
                 }
                 // Somebody evicts it at the same time.
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Ok(None) => {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => verified.files -= 1,
+                Err(error) => {
+                    // The others are looked at all the same.
+                    let name = one.files.records.display();
+                    log::warn!("the copy in {name} cannot be read, and is removed: {error}");
                     verified.damaged += 1;
                     one.files.evict();
                 }
-                Err(error) => return Err(error),
             }
         }
         Ok(verified)
@@ -478,6 +535,11 @@ fn no_fault_of_a_draft<T: Default>(error: io::Error) -> io::Result<T> {
 /// Makes a directory for its user alone, unless there is one.
 fn make_directory(path: &Path) -> io::Result<()> {
     DirBuilder::new().mode(0o700).recursive(true).create(path)
+}
+
+/// Whether there is no room, for the time being.
+fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 /// A name that is too long, copies that others have, and descriptors that are all in use.

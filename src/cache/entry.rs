@@ -5,14 +5,14 @@
 //! to be synced.
 
 use std::fmt;
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, IoSliceMut};
 use std::ops::Range;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, fcntl_getfl, openat2};
 use rustix::io::{Errno, ReadWriteFlags, preadv2};
@@ -38,6 +38,10 @@ const NEVER: u64 = u64::MAX;
 /// How often a file is opened anew that somebody evicts at the same time.
 const OPEN_ATTEMPTS: usize = 3;
 
+/// How long who writes waits for others who write the same copy, and how often he looks whether they have done.
+const ALONE_PATIENCE: Duration = Duration::from_secs(1);
+const ALONE_LOOK_EVERY: Duration = Duration::from_millis(1);
+
 /// What a look into a copy gives.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Look {
@@ -57,6 +61,9 @@ pub struct Entry {
     /// What is known of the version beside its bytes. Std mutex, 8 in the order of locks, taken under that of the header: assignments
     /// only.
     description: Mutex<Option<Arc<Description>>>,
+    /// That of the header, for who must not wait for the disk. Std mutex, 8 in the order of locks, taken under that of the header:
+    /// assignments only.
+    proof: Mutex<Option<Proof>>,
     identity: Identity,
     algorithm: ChecksumAlgorithm,
     data: DataFile,
@@ -85,6 +92,15 @@ pub struct Entry {
 #[derive(Debug)]
 pub struct Waits;
 
+/// What two files of a cache are.
+pub(super) enum Looked {
+    At(Box<Entry>),
+    /// Nothing says what they are a copy of.
+    Nameless,
+    /// They were evicted, or taken out of the cache, at the same time.
+    Gone,
+}
+
 /// The two files of an entry.
 #[derive(Clone, Debug)]
 pub(super) struct Files {
@@ -101,9 +117,13 @@ impl Files {
     /// Removes both, unless somebody has them open. Returns whether they are gone.
     pub(super) fn evict(&self) -> bool {
         match OpenOptions::new().read(true).write(true).open(&self.data) {
-            Ok(data) => data.try_lock().is_ok() && self.remove(),
-            // What has records and no bytes is good for nothing.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => std::fs::remove_file(&self.records).is_ok(),
+            // Whoever has removed it before may have made another one, which somebody has open.
+            Ok(data) => data.try_lock().is_ok() && data.metadata().is_ok_and(|data| data.nlink() > 0) && self.remove(),
+            // What has records and no bytes is good for nothing. Another mount may have removed both.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => match std::fs::remove_file(&self.records) {
+                Err(error) => error.kind() == io::ErrorKind::NotFound,
+                Ok(()) => true,
+            },
             Err(_) => false,
         }
     }
@@ -147,7 +167,7 @@ impl Entry {
             let Some((header, is_new)) = agreed(&records, &data, identity, algorithm)? else {
                 // Nobody else may have it open, who could have made it anew.
                 data.unlock()?;
-                if data.try_lock().is_err() || !files.remove() {
+                if data.try_lock().is_err() || data.metadata()?.nlink() > 0 && !files.remove() {
                     break;
                 }
                 continue;
@@ -193,17 +213,20 @@ impl Entry {
     }
 
     /// An entry that is there, whatever it is a copy of.
-    pub(super) fn look_at(files: &Files) -> io::Result<Option<Entry>> {
-        let options = || OpenOptions::new().read(true).write(true).to_owned();
-        let (data, records) = (options().open(&files.data)?, options().open(&files.records)?);
+    pub(super) fn look_at(files: &Files) -> io::Result<Looked> {
+        let (data, records) = (open_made(&files.data)?, open_made(&files.records)?);
         data.lock_shared()?;
-        let Some(header) = read_header(&records)? else { return Ok(None) };
-        Ok(Some(Entry::of(files, data, records, header)))
+        if data.metadata()?.nlink() == 0 {
+            return Ok(Looked::Gone);
+        }
+        let header = read_header(&records)?;
+        Ok(header.map_or(Looked::Nameless, |header| Looked::At(Box::new(Entry::of(files, data, records, header)))))
     }
 
     fn of(files: &Files, data: File, records: File, mut header: Header) -> Entry {
         Entry {
             description: Mutex::new(header.description.take().map(Arc::new)),
+            proof: Mutex::new(header.proof),
             files: files.clone(),
             identity: header.identity.clone(),
             algorithm: header.algorithm,
@@ -267,11 +290,8 @@ impl Entry {
             return Ok(missing);
         }
         self.each_record(|index, checksum| {
-            let range = index * GRAIN_BYTES..((index + 1) * GRAIN_BYTES).min(self.identity.size);
-            match missing.last_mut().filter(|last| last.end == range.start) {
-                _ if checksum.is_some() => {}
-                Some(last) => last.end = range.end,
-                None => missing.push(range),
+            if checksum.is_none() {
+                join(&mut missing, index * GRAIN_BYTES..((index + 1) * GRAIN_BYTES).min(self.identity.size));
             }
         })?;
         Ok(missing)
@@ -291,7 +311,7 @@ impl Entry {
     pub fn is_proven(&self) -> bool {
         let is_as_it_was = || {
             let now = Proof::of(self.file()).ok().flatten();
-            now.is_some() && now == lock(&self.header).proof
+            now.is_some() && now == *lock(&self.proof)
         };
         self.is_whole() && is_as_it_was()
     }
@@ -318,7 +338,7 @@ impl Entry {
         let said = |header: &Header| (header.is_whole, header.is_verified, header.proof);
         if read_header(&self.records)?.is_some_and(|written| said(&written) == said(&header)) {
             change(&mut header);
-            write_header(&self.records, &header, lock(&self.description).as_deref())?;
+            self.write_header(&header)?;
         }
         Ok(())
     }
@@ -404,7 +424,11 @@ impl Entry {
         let aligned = grains_around(self.identity.size, &range);
         // Bytes are written before their records, and read after them.
         let records = self.records_of(&aligned)?;
-        if !self.has_all(&records) {
+        if !are_all_there(&records) {
+            if self.is_whole() {
+                // No more.
+                self.forget(0..0);
+            }
             return Ok(None);
         }
         let mut bytes = vec![0; (aligned.end - aligned.start) as usize];
@@ -425,15 +449,16 @@ impl Entry {
         if !is_there {
             return Ok(Look::Waits);
         }
-        if !self.has_all(&records) {
-            return Ok(Look::Absent);
+        match are_all_there(&records) {
+            // Whoever may wait for the disk finds out.
+            false if self.is_whole() => return Ok(Look::Waits),
+            false => return Ok(Look::Absent),
+            true => {}
         }
-        Ok(self.checked(range, aligned, bytes, &records).map_or(Look::Absent, Look::Bytes))
-    }
-
-    /// Whether all bytes of a range are there, right or not.
-    pub fn has(&self, range: Range<u64>) -> bool {
-        self.records_of(&grains_around(self.identity.size, &range)).is_ok_and(|records| are_all_there(&records))
+        match damaged(self.algorithm, &aligned, &bytes, &records).is_empty() {
+            true => Ok(Look::Bytes(cut(&range, &aligned, self.identity.size, bytes))),
+            false => Ok(Look::Waits),
+        }
     }
 
     /// Whether some bytes of a range are known not to be there, without waiting for the disk. Of a whole copy who reads it finds out.
@@ -459,31 +484,17 @@ impl Entry {
         Ok(records)
     }
 
-    /// Whether none of these records is missing. A whole copy that lacks some is whole no more.
-    fn has_all(&self, records: &[u8]) -> bool {
-        let has_all = are_all_there(records);
-        if !has_all && self.is_whole() {
-            self.forget(0..0);
+    fn checked(&self, range: Range<u64>, aligned: Range<u64>, bytes: Vec<u8>, records: &[u8]) -> Option<Vec<u8>> {
+        let damaged = damaged(self.algorithm, &aligned, &bytes, records);
+        if damaged.is_empty() {
+            return Some(cut(&range, &aligned, self.identity.size, bytes));
         }
-        has_all
-    }
-
-    fn checked(&self, range: Range<u64>, aligned: Range<u64>, mut bytes: Vec<u8>, records: &[u8]) -> Option<Vec<u8>> {
-        let grains = bytes.chunks(GRAIN_BYTES as usize).zip(records.chunks_exact(RECORD_BYTES as usize));
-        for (index, (grain, record)) in (aligned.start / GRAIN_BYTES..).zip(grains) {
-            if recorded(record) != Some(self.algorithm.of(grain)) {
-                if self.is_detached() {
-                    // Since it was read.
-                    return None;
-                }
-                log::warn!("the copy of {} in the cache is damaged at {}", self.identity.key, index * GRAIN_BYTES);
-                self.forget(index * GRAIN_BYTES..(index + 1) * GRAIN_BYTES);
-                return None;
-            }
+        // Or detached since it was read.
+        if !self.is_detached() {
+            log::warn!("the copy of {} in the cache is damaged at {:?}", self.identity.key, damaged);
+            self.forget_all(&damaged);
         }
-        bytes.truncate((range.end.min(self.identity.size) - aligned.start) as usize);
-        bytes.drain(..(range.start - aligned.start) as usize);
-        Some(bytes)
+        None
     }
 
     /// Writes what came of the object at `start` in this epoch, as far as it fills grains. Of several pieces, which follow one
@@ -583,8 +594,12 @@ impl Entry {
         self.say(true, expected.is_some())
     }
 
-    /// Forgets what is there of a range, and that all of it was.
+    /// Forgets what is there of a range, and that all of it was. Waits for the disk.
     pub fn forget(&self, range: Range<u64>) {
+        self.forget_all(&[range]);
+    }
+
+    fn forget_all(&self, ranges: &[Range<u64>]) {
         self.is_whole.store(false, Ordering::Release);
         self.epoch.fetch_add(1, Ordering::AcqRel);
         let mut count = lock(&self.count);
@@ -595,12 +610,15 @@ impl Entry {
         // Whoever writes the header at the same time, in another mount, must not say that it is whole. Where that cannot be had it is
         // forgotten all the same.
         let _alone = Alone::with(&self.records).ok();
-        let (first, end) = (range.start / GRAIN_BYTES, range.end.min(self.identity.size).div_ceil(GRAIN_BYTES));
-        let erased = self.say(false, false).and_then(|()| match (first, end.saturating_sub(first)) {
-            (0, grains) if grains == self.grains() => self.records.set_len(HEADER_BYTES as u64),
-            (_, 0) => Ok(()),
-            (_, grains) => self.records.write_all_at(&vec![0; (grains * RECORD_BYTES) as usize], record_at(first)),
-        });
+        let erase = |range: &Range<u64>| {
+            let (first, end) = (range.start / GRAIN_BYTES, range.end.min(self.identity.size).div_ceil(GRAIN_BYTES));
+            match (first, end.saturating_sub(first)) {
+                (0, grains) if grains == self.grains() => self.records.set_len(HEADER_BYTES as u64),
+                (_, 0) => Ok(()),
+                (_, grains) => self.records.write_all_at(&vec![0; (grains * RECORD_BYTES) as usize], record_at(first)),
+            }
+        };
+        let erased = self.say(false, false).and_then(|()| ranges.iter().try_for_each(erase));
         // What comes in its place may be written before a crash, and this not.
         if let Err(error) = erased.and_then(|()| self.records.sync_data()) {
             // It is compared whenever it is read by this process, and it is not whole any more for it.
@@ -616,15 +634,23 @@ impl Entry {
         // What was written before a crash may be lost, and its record not.
         let is_right = is_whole && self.own_epoch.load(Ordering::Relaxed) == self.epoch();
         header.proof = if is_right { Proof::of(self.file())? } else { None };
-        write_header(&self.records, &header, lock(&self.description).as_deref())?;
+        self.write_header(&header)?;
         self.is_verified.store(is_verified, Ordering::Release);
         self.is_whole.store(is_whole, Ordering::Release);
         Ok(())
     }
 
+    fn write_header(&self, header: &Header) -> io::Result<()> {
+        let description = lock(&self.description).as_deref().cloned();
+        let header = Header { description, ..header.clone() };
+        self.records.write_all_at(&header.written().ok_or_else(too_long)?, 0)?;
+        *lock(&self.proof) = header.proof;
+        Ok(())
+    }
+
     /// Reads all that is there. Returns how many grains are what they were, and how many are not, which are forgotten.
     pub(super) fn verify(&self) -> io::Result<(u64, u64)> {
-        let (mut there, mut damaged) = (0, Vec::new());
+        let (mut there, mut wrong, mut damaged) = (0, 0, Vec::new());
         self.each_record(|index, checksum| {
             let Some(checksum) = checksum else { return };
             there += 1;
@@ -633,18 +659,19 @@ impl Entry {
             let is_right =
                 self.file().read_exact_at(&mut grain, start).is_ok_and(|()| self.algorithm.of(&grain) == checksum);
             if !is_right {
-                damaged.push(start);
+                wrong += 1;
+                join(&mut damaged, start..start + GRAIN_BYTES);
             }
         })?;
-        for start in &damaged {
-            self.forget(*start..start + GRAIN_BYTES);
+        if !damaged.is_empty() {
+            self.forget_all(&damaged);
         }
         // A record that is gone is a grain that was not believed.
         let lost = if self.is_whole() { self.grains() - there } else { 0 };
         if lost > 0 {
             self.forget(0..0);
         }
-        Ok((there - damaged.len() as u64, damaged.len() as u64 + lost))
+        Ok((there - wrong, wrong + lost))
     }
 
     fn counted(&self) -> io::Result<u64> {
@@ -687,9 +714,19 @@ impl fmt::Debug for Entry {
 struct Alone<'a>(&'a File);
 
 impl<'a> Alone<'a> {
+    /// Waits for others for so long as they write, and no longer: one may be stopped. The kernel does not tell when they have done.
     fn with(records: &'a File) -> io::Result<Alone<'a>> {
-        records.lock()?;
-        Ok(Alone(records))
+        let began = Instant::now();
+        loop {
+            match records.try_lock() {
+                Ok(()) => return Ok(Alone(records)),
+                Err(TryLockError::Error(error)) => return Err(error),
+                Err(TryLockError::WouldBlock) if began.elapsed() > ALONE_PATIENCE => {
+                    return Err(io::Error::new(io::ErrorKind::WouldBlock, "another mount writes it"));
+                }
+                Err(TryLockError::WouldBlock) => std::thread::sleep(ALONE_LOOK_EVERY),
+            }
+        }
     }
 }
 
@@ -703,7 +740,15 @@ impl Drop for Alone<'_> {
 /// Opens a file of the cache, for its user alone, made if it is not there. Where the disk cannot be written it is opened for
 /// reading.
 fn open(path: &Path) -> io::Result<File> {
-    let opened = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path);
+    or_for_reading(path, OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path))
+}
+
+/// Opens a file of the cache that is there.
+fn open_made(path: &Path) -> io::Result<File> {
+    or_for_reading(path, OpenOptions::new().read(true).write(true).open(path))
+}
+
+fn or_for_reading(path: &Path, opened: io::Result<File>) -> io::Result<File> {
     opened.or_else(|error| match error.kind() {
         io::ErrorKind::ReadOnlyFilesystem => File::open(path),
         _ => Err(error),
@@ -755,11 +800,6 @@ fn read_header_now(records: &File) -> Result<Option<Header>, Waits> {
     if is_read { Ok(Header::read(&page)) } else { Err(Waits) }
 }
 
-fn write_header(records: &File, header: &Header, description: Option<&Description>) -> io::Result<()> {
-    let header = Header { description: description.cloned(), ..header.clone() };
-    records.write_all_at(&header.written().ok_or_else(too_long)?, 0)
-}
-
 pub(super) fn too_long() -> io::Error {
     io::Error::new(io::ErrorKind::InvalidInput, "the name is too long for the cache")
 }
@@ -771,13 +811,40 @@ fn grains_around(size: u64, range: &Range<u64>) -> Range<u64> {
     start..end.next_multiple_of(GRAIN_BYTES).min(size)
 }
 
+/// Which of these whole grains are not what their records say.
+fn damaged(algorithm: ChecksumAlgorithm, aligned: &Range<u64>, bytes: &[u8], records: &[u8]) -> Vec<Range<u64>> {
+    let grains = bytes.chunks(GRAIN_BYTES as usize).zip(records.chunks_exact(RECORD_BYTES as usize));
+    let mut damaged = Vec::new();
+    for (index, (grain, record)) in (aligned.start / GRAIN_BYTES..).zip(grains) {
+        if recorded(record) != Some(algorithm.of(grain)) {
+            join(&mut damaged, index * GRAIN_BYTES..(index + 1) * GRAIN_BYTES);
+        }
+    }
+    damaged
+}
+
+/// Adds a range that begins where the last one ends, or behind that.
+fn join(ranges: &mut Vec<Range<u64>>, next: Range<u64>) {
+    match ranges.last_mut().filter(|last| last.end == next.start) {
+        Some(last) => last.end = next.end,
+        None => ranges.push(next),
+    }
+}
+
+/// The bytes of a range, of those of the whole grains around it.
+fn cut(range: &Range<u64>, aligned: &Range<u64>, size: u64, mut bytes: Vec<u8>) -> Vec<u8> {
+    bytes.truncate((range.end.min(size) - aligned.start) as usize);
+    bytes.drain(..(range.start - aligned.start) as usize);
+    bytes
+}
+
 /// Room for the records of whole grains, of which none is there.
 fn room_for_records(aligned: &Range<u64>) -> Vec<u8> {
     vec![0; ((aligned.end - aligned.start).div_ceil(GRAIN_BYTES) * RECORD_BYTES) as usize]
 }
 
 /// Where the record of a grain is.
-fn record_at(grain: u64) -> u64 {
+pub(super) fn record_at(grain: u64) -> u64 {
     HEADER_BYTES as u64 + grain * RECORD_BYTES
 }
 

@@ -480,7 +480,7 @@ mod tests {
     fn what_has_no_bytes_has_room_whatever_waits() {
         let (sender, _fillings) = mpsc::channel();
         let queue = Queue::new(sender, 1 << 20);
-        let draft = || Arc::new(Draft::new(Path::new("/nowhere"), ChecksumAlgorithm::Crc64Xz));
+        let draft = || Arc::new(Draft::new(Path::new("/nowhere"), ChecksumAlgorithm::Crc64Xz, Arc::default()));
         let piece = |bytes: u64| Filling::of_draft(draft(), 0, (Arc::new([]), bytes));
         assert!(queue.push(piece(80 << 20)) && !queue.push(piece(1)));
         assert!(queue.push(Filling::adopted(draft(), identity("a", 1), None)));

@@ -50,6 +50,9 @@ pub(super) struct Header {
     pub(super) description: Option<Description>,
 }
 
+/// How long the name of a copy's files is: two checksums, in hexadecimal digits.
+pub(super) const NAME_LEN: usize = 32;
+
 impl Identity {
     /// The name of its files. Two identities may have the same one: the header tells them apart.
     pub(super) fn name(&self) -> String {

@@ -3,8 +3,10 @@
 //! What is there, and when it was used last, is read from the directory itself: mounts that share it see the same, and there is
 //! no index that could be wrong. Between two looks what this mount writes is counted.
 
+use std::ffi::OsStr;
 use std::fs::{self, File, Metadata};
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
@@ -12,9 +14,13 @@ use std::time::{Duration, Instant, SystemTime};
 use rustix::fs::StatVfs;
 
 use super::entry::Files;
+use super::header::NAME_LEN;
 
 /// The share of the disk that stays free: a tenth.
 const FREE_SHARE: u64 = 10;
+
+/// With the one of its bytes, and that of its records.
+const FILES_OF_A_COPY: u64 = 2;
 
 /// The share of its size that a cache is brought below it by evicting, so that it is not gone through for every file: a
 /// twentieth.
@@ -77,38 +83,49 @@ impl Space {
         self.written + bytes > due || self.bytes() + bytes > self.bytes_max
     }
 
-    /// Looks at the directory and the disk, and evicts what is too much, the least recently used first and nothing that is open.
-    /// Returns how many files made way.
-    pub(super) fn look(&mut self, root: &Path) -> io::Result<u64> {
+    /// The disk takes no more for the time being.
+    pub(super) fn set_full(&mut self) {
+        (self.is_full, self.looked_at) = (true, Some(Instant::now()));
+    }
+
+    /// Looks at the directory and the disk, and evicts what is too much, the least recently used first and nothing that is open. What
+    /// `drafts` take, in bytes, has no names there. Returns how many files made way.
+    pub(super) fn look(&mut self, root: &Path, drafts: u64) -> io::Result<u64> {
         let mut found = found(root)?;
-        let (free, kept_free) = free_bytes(root)?;
-        let mut bytes: u64 = found.iter().map(|one| one.bytes).sum();
+        let disk = rustix::fs::statvfs(root)?;
+        let mut lacking_files = lacking_files(disk.f_files, disk.f_favail);
+        let (free, kept_free) = shares(disk);
+        let mut bytes: u64 = drafts + found.iter().map(|one| one.bytes).sum::<u64>();
         let limit = self.bytes_max.min((bytes + free).saturating_sub(kept_free));
         // What is written until the next look has room, too.
         let target = limit - limit / SLACK_SHARE;
         let mut evicted = 0;
-        if bytes > target {
+        let is_too_much = |bytes: u64, lacking_files: u64| bytes > target || lacking_files > 0;
+        if is_too_much(bytes, lacking_files) {
             found.sort_by_key(|one| one.used_at);
             for one in found {
-                if bytes <= target {
+                if !is_too_much(bytes, lacking_files) {
                     break;
                 }
                 if one.files.evict() {
                     bytes -= one.bytes;
+                    lacking_files = lacking_files.saturating_sub(FILES_OF_A_COPY);
                     evicted += 1;
                 }
             }
         }
-        (self.bytes, self.written, self.looked_at, self.is_full) = (bytes, 0, Some(Instant::now()), bytes > target);
+        let is_full = is_too_much(bytes, lacking_files);
+        (self.bytes, self.written, self.looked_at, self.is_full) = (bytes, 0, Some(Instant::now()), is_full);
         Ok(evicted)
     }
 }
 
-/// What the disk has free, and what of it has to stay so, in bytes.
-fn free_bytes(root: &Path) -> io::Result<(u64, u64)> {
-    Ok(shares(rustix::fs::statvfs(root)?))
+/// How many files a disk, which has room for so many in all and for so many more, has room for too few. One that has no bound tells 0.
+fn lacking_files(all: u64, free: u64) -> u64 {
+    (all / FREE_SHARE).saturating_sub(free)
 }
 
+/// What a disk has free, and what of it has to stay so, in bytes.
 fn shares(disk: StatVfs) -> (u64, u64) {
     (disk.f_bavail * disk.f_frsize, disk.f_blocks * disk.f_frsize / FREE_SHARE)
 }
@@ -126,8 +143,13 @@ pub(super) fn found(root: &Path) -> io::Result<Vec<Found>> {
         let shard = shard?.path();
         // Somebody else may remove what is being looked at.
         let Ok(entries) = fs::read_dir(&shard) else { continue };
+        let shard = shard.file_name().unwrap_or_default().to_owned();
         for entry in entries.flatten() {
             let path = entry.path();
+            // What is not of the cache is not the cache's to remove.
+            if !is_name_in(&shard, path.file_stem()) {
+                continue;
+            }
             let files = Files { data: path.with_extension("data"), records: path.with_extension("sums") };
             let records = fs::metadata(&files.records);
             // One of the two may have been left alone by a crash.
@@ -145,7 +167,27 @@ pub(super) fn found(root: &Path) -> io::Result<Vec<Found>> {
     Ok(found)
 }
 
+/// Whether a file has a name that the cache gives to one in a directory of that name.
+fn is_name_in(shard: &OsStr, stem: Option<&OsStr>) -> bool {
+    let is_hexadecimal = |byte: &u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(byte);
+    let name = stem.unwrap_or_default().as_bytes();
+    name.len() == NAME_LEN && name.iter().all(is_hexadecimal) && name.starts_with(shard.as_bytes()) && shard.len() == 2
+}
+
 /// What a file takes of the disk: its holes nothing.
 fn disk_bytes(metadata: &Metadata) -> u64 {
     metadata.blocks() * 512
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tenth_of_the_files_stays_free_where_there_is_a_bound() {
+        let table = [((1000, 100), 0), ((1000, 99), 1), ((1000, 0), 100), ((0, 0), 0)];
+        for ((all, free), lacking) in table {
+            assert_eq!(lacking_files(all, free), lacking, "{free} of {all}");
+        }
+    }
 }

@@ -1,7 +1,7 @@
 //! What a cache is good for, and what it never does: give other bytes than those that it was given.
 
 use std::fs;
-use std::os::unix::fs::{FileExt, PermissionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -9,9 +9,10 @@ use std::time::{Duration, SystemTime};
 use proptest::prelude::*;
 use tempfile::TempDir;
 
+use super::draft::Draft;
 use super::entry::Files;
 use super::header::tests::identity;
-use super::{CacheOptions, Description, DiskCache, Entry, Filling, GRAIN_BYTES, Identity};
+use super::{CacheOptions, Description, DiskCache, Entry, Filling, GRAIN_BYTES, Identity, Look};
 use crate::object::{Checksum, ChecksumAlgorithm, ObjectAttributes};
 
 const XZ: ChecksumAlgorithm = ChecksumAlgorithm::Crc64Xz;
@@ -238,6 +239,103 @@ fn an_upload_that_is_larger_than_the_cache_is_not_kept() {
     cache.fill(Filling::adopted(draft, identity("a", 3 << 20), None));
     cache.settle(Duration::from_secs(60));
     assert!(files(&home, ".data").is_empty());
+}
+
+/// What is uploaded in parts has no names on the disk yet.
+#[test]
+fn uploads_that_are_on_their_way_count() {
+    let (home, cache) = cache_of(2 << 20);
+    let part = content(1, 1 << 20);
+    let drafts: Vec<_> = (0..5).map(|_| cache.draft(XZ)).collect();
+    for draft in &drafts {
+        cache.fill(Filling::of_draft(draft.clone(), 0, (Arc::new(part.clone()), 1 << 20)));
+    }
+    for (index, draft) in drafts.into_iter().enumerate() {
+        cache.fill(Filling::adopted(draft, identity(&index.to_string(), 1 << 20), None));
+    }
+    cache.settle(Duration::from_secs(60));
+    let taken = |path: &PathBuf| fs::metadata(path).unwrap().blocks() * 512;
+    let kept: u64 = files(&home, ".data").iter().map(taken).sum();
+    assert!((1 << 20..=2 << 20).contains(&kept), "{kept}");
+}
+
+/// Between its name and the first who opens it.
+#[test]
+fn what_an_upload_has_become_is_not_evicted_before_somebody_has_it_open() {
+    let home = tempfile::tempdir().unwrap();
+    fs::create_dir(home.path().join("ab")).unwrap();
+    let (files, identity) = (Files::at(home.path(), "ab"), identity("a", 4096));
+    let draft = Draft::new(home.path(), XZ, Arc::default());
+    draft.write(0, &[&content(1, 4096)]).unwrap();
+    let adopted = draft.adopt(&files, &identity).unwrap();
+    assert!(adopted.is_some() && !files.evict());
+    drop(adopted);
+    assert_eq!(Entry::open(&files, &identity, XZ).unwrap().read(0..4096).unwrap(), Some(content(1, 4096)));
+    assert!(files.evict() && !files.data.exists() && !files.records.exists());
+}
+
+/// Somebody names a directory that has something else in it.
+#[test]
+fn what_is_not_of_the_cache_stays() {
+    let (home, cache) = cache_of(1 << 30);
+    keep(&cache, &identity("a", SIZE as u64), &content(1, SIZE));
+    drop(cache);
+    let shards = home.path().join("c/v1");
+    let others = ["ab/part.data", "ab/part.sums", "train/0123456789abcdef0123456789abcdef.data", "ab/cd/x.sums"];
+    for other in others.map(|other| shards.join(other)) {
+        fs::create_dir_all(other.parent().unwrap()).unwrap();
+        fs::write(other, b"mine").unwrap();
+    }
+    let directory = home.path().join("c");
+    assert_eq!(DiskCache::verify(&directory).unwrap().files, 1);
+    assert_eq!(DiskCache::clear(&directory).unwrap().0.files, 1);
+    assert!(others.iter().all(|other| shards.join(other).exists()));
+}
+
+/// The power went before the bytes were on the disk, and after their records were.
+#[test]
+fn all_that_is_damaged_of_what_is_read_is_forgotten_at_once() {
+    let (home, cache) = cache_of(1 << 30);
+    let entry = keep(&cache, &identity("a", SIZE as u64), &content(1, SIZE));
+    let data = fs::File::options().write(true).open(&files(&home, ".data")[0]).unwrap();
+    for grain in [2, 3, 7] {
+        data.write_all_at(&[0; 9], grain * GRAIN_BYTES + 5).unwrap();
+    }
+    assert_eq!(entry.read_now(0..1).unwrap(), Look::Bytes(content(1, 1)));
+    assert_eq!(entry.read_now(0..SIZE as u64).unwrap(), Look::Waits, "who must not wait forgets nothing");
+    assert!(entry.is_whole());
+    assert_eq!(entry.read(0..SIZE as u64).unwrap(), None);
+    let grains = |grains: std::ops::Range<u64>| grains.start * GRAIN_BYTES..grains.end * GRAIN_BYTES;
+    assert_eq!(entry.missing().unwrap(), [grains(2..4), grains(7..8)]);
+}
+
+#[test]
+fn a_copy_that_cannot_be_read_keeps_nobody_from_the_others() {
+    let (home, cache) = cache_of(1 << 30);
+    for name in ["a", "b", "c"] {
+        keep(&cache, &identity(name, SIZE as u64), &content(1, SIZE));
+    }
+    drop(cache);
+    let records = &files(&home, ".sums")[0];
+    fs::remove_file(records).unwrap();
+    fs::create_dir(records).unwrap();
+    let verified = DiskCache::verify(&home.path().join("c")).unwrap();
+    assert_eq!((verified.files, verified.damaged, verified.bytes), (3, 1, 2 * SIZE as u64));
+}
+
+/// A mount that somebody has stopped, with a key or a debugger.
+#[test]
+fn another_mount_that_goes_on_writing_is_not_waited_for() {
+    let (home, cache) = cache_of(1 << 30);
+    let content = content(1, SIZE);
+    let entry = cache.entry(&identity("a", SIZE as u64), XZ).unwrap();
+    let other = fs::File::open(&files(&home, ".sums")[0]).unwrap();
+    other.lock().unwrap();
+    fill(&cache, &entry, 0, &content, None);
+    assert_eq!(entry.copied_bytes(), 0);
+    other.unlock().unwrap();
+    fill(&cache, &entry, 0, &content, None);
+    assert!(entry.is_whole(), "the cache goes on");
 }
 
 /// What is damaged was on its way when that was found out.
@@ -495,7 +593,7 @@ fn a_detached_file_is_its_holders_alone() {
     assert!(entry.detach().unwrap() && !entry.detach().unwrap());
     entry.file().write_all_at(b"other", 0).unwrap();
     assert_eq!(entry.read(0..10).unwrap(), None);
-    assert!(!entry.has(0..1) && !entry.is_whole() && !entry.is_proven());
+    assert!(entry.lacks_now(0..1) && !entry.is_whole() && !entry.is_proven());
     assert!(other.find(&identity, XZ).is_none() && files(&home, ".data").is_empty());
     // What comes of it from then on is a copy of its own.
     assert_eq!(keep(&cache, &identity, &content).read(0..10).unwrap().unwrap(), content[..10]);

@@ -97,14 +97,22 @@ impl CopyPlace {
         readers: &Readers,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Option<T> {
-        let done = timeout(DISK_PATIENCE, readers.runtime.spawn_blocking(work)).await;
+        let cache = &readers.copies.as_ref()?.cache;
+        let done = timeout(DISK_PATIENCE, async {
+            let turn = readers.on_disk.clone().acquire_owned().await.ok()?;
+            // Somebody may have found out meanwhile that it hangs.
+            let work = move || {
+                let _turn = turn;
+                work()
+            };
+            if cache.is_silent() { None } else { readers.runtime.spawn_blocking(work).await.ok() }
+        });
+        let done = done.await;
         if done.is_err() {
             self.take(None);
-            if let Some(Copies { cache, .. }) = &readers.copies {
-                cache.switch_off(&io::Error::new(io::ErrorKind::TimedOut, "the disk does not answer"));
-            }
+            cache.note_silence();
         }
-        done.ok()?.ok()
+        done.ok()?
     }
 
     fn cannot_read<T>(&self, copy: &Entry, error: &io::Error) -> Option<T> {
@@ -122,6 +130,9 @@ impl Readers {
     /// What the cache on disk has written down of a version beside its bytes. A disk that is busy is not waited for.
     pub async fn description_of(&self, stored: &StoredObject) -> Option<Description> {
         let Copies { cache, origin, .. } = self.copies.as_ref()?;
+        if cache.is_silent() {
+            return None;
+        }
         let (of, algorithm) = (identity_of(stored, origin), self.store.limits().checksum);
         if let Ok(description) = cache.description_now(&of, algorithm) {
             return description;
@@ -162,6 +173,9 @@ impl Object {
         let Copies { cache, origin, .. } = self.readers.copies.as_ref()?;
         if let OpenCopy::Opened(entry) = &self.copy_place.lock().copy {
             return entry.clone();
+        }
+        if cache.is_silent() {
+            return None;
         }
         let of = identity_of(&self.stored(), origin);
         let algorithm = self.readers.store.limits().checksum;
@@ -230,7 +244,7 @@ impl Object {
     /// How many bytes of it the cache has, when it has all that came; `None` without a cache.
     pub(super) async fn cached_bytes(&self) -> Option<u64> {
         let cache = self.readers.copies.as_ref()?.cache.clone();
-        let entry = self.copy(true).await;
+        let entry = self.copy(false).await;
         let count = move || {
             cache.settle(DISK_PATIENCE / 2);
             entry.map_or(0, |entry| entry.copied_bytes())
@@ -250,11 +264,10 @@ impl Object {
         read.unwrap_or_else(|error| self.copy_place.cannot_read(entry, &error))
     }
 
-    /// Forgets what is on the disk of this version: something of all that came is not the object's.
-    pub(super) fn forget_copy(&self) {
-        if let Some(entry) = self.opened_copy() {
-            entry.forget(0..entry.identity().size);
-        }
+    /// Forgets what is on the disk of this version, in its copy: something of all that came is not the object's.
+    pub(super) async fn forget(&self, entry: Arc<Entry>) {
+        let forget = move || entry.forget(0..entry.identity().size);
+        self.copy_place.wait_for_disk(&self.readers, forget).await;
     }
 
     /// Keeps a block that came, and of which these were the checksums at the end of each grain.

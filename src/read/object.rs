@@ -293,8 +293,10 @@ impl Object {
         let error = loop {
             let stored = self.stored();
             let fetched = self.fetch_blocks(block_bytes, &stored, &mut wanted).await;
-            if matches!(fetched, Err(Trouble::WholeDamaged(_) | Trouble::Contradicted(_))) {
-                self.forget_copy();
+            if matches!(fetched, Err(Trouble::WholeDamaged(_) | Trouble::Contradicted(_)))
+                && let Some(copy) = self.opened_copy()
+            {
+                self.forget(copy).await;
             }
             match fetched {
                 Ok(()) if wanted.is_empty() => return,
@@ -415,7 +417,10 @@ impl Object {
             let Some(bytes) = copy else { break };
             sums.copy(&bytes, want);
             // They were kept as they came, and may have come damaged.
-            self.end_block(block_bytes, start, sums, wanted).inspect_err(|_| entry.forget(0..size))?;
+            if let Err(trouble) = self.end_block(block_bytes, start, sums, wanted) {
+                self.forget(entry.clone()).await;
+                return Err(trouble);
+            }
             if is_end {
                 self.end_copy(entry);
             }
@@ -423,7 +428,8 @@ impl Object {
         Ok(wanted
             .iter()
             .enumerate()
-            .find(|(at, want)| *at > 0 && entry.has(range_of(want.index)))
+            // Of what is not known without the disk it is asked then.
+            .find(|(at, want)| *at > 0 && !entry.lacks_now(range_of(want.index)))
             .map_or(wanted.len(), |(at, _)| at))
     }
 

@@ -26,6 +26,9 @@ const MAPS_BYTES_UNIT: usize = 256 << 10;
 /// Copies whose metadata are looked for on the disk at the same time, as many as HEADs are on their way.
 const DESCRIBING_MAX: usize = 64;
 
+/// Calls of the disk with the cache that are waited for at the same time: a quarter of the threads that there are for such.
+const ON_DISK_MAX: usize = 128;
+
 /// How files are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ReadOptions {
@@ -53,6 +56,9 @@ pub struct Readers {
     pub(super) completing: Arc<Semaphore>,
     /// Who looks for metadata on the disk: a hanging one holds up so many threads. Semaphore that nobody waits for.
     pub(super) describing: Arc<Semaphore>,
+    /// Who waits for the disk with the cache: a hanging one holds up so many threads. Semaphore, 4 in the order of locks: held over the
+    /// call of the disk, which everybody waits for for some seconds only.
+    pub(super) on_disk: Arc<Semaphore>,
     next_object: AtomicU64,
     /// Blocks that were wanted and were there, or on their way, and those that were not.
     pub(super) hits: AtomicU64,
@@ -85,6 +91,7 @@ impl Readers {
             copies,
             completing: Arc::new(Semaphore::new(1)),
             describing: Arc::new(Semaphore::new(DESCRIBING_MAX)),
+            on_disk: Arc::new(Semaphore::new(ON_DISK_MAX)),
             next_object,
             hits,
             misses,

@@ -196,7 +196,9 @@ impl LayeredStore for KeptWrites {
     }
 
     async fn abort(&self, key: &ObjectKey, upload: &UploadId) -> Result<(), StoreError> {
-        self.uploads().remove(upload);
+        let kept = self.uploads().remove(upload);
+        // Its file goes with it, which may be a large one.
+        drop(tokio::task::spawn_blocking(move || drop(kept)));
         self.inner.abort(key, upload).await
     }
 }

@@ -81,6 +81,21 @@ async fn what_was_read_in_part_is_not_asked_for_again() {
     assert_same(&second.read("a").await.unwrap(), &content);
 }
 
+/// A disk that hangs holds nobody up but those who find that out.
+#[tokio::test]
+async fn a_disk_that_has_kept_somebody_waiting_is_not_asked_for_a_while() {
+    let home = tempfile::tempdir().unwrap();
+    let (first, second) = two_mounts(&home);
+    let content = bytes(1, 300 * KIB);
+    first.put("a", &content).await.unwrap();
+    settle(&first);
+    let cache = second.cache.as_ref().unwrap();
+    cache.note_silence();
+    let before = reads(&first);
+    assert_same(&second.read("a").await.unwrap(), &content);
+    assert!(cache.is_silent() && reads(&first) > before && cache.counts().hits == 0);
+}
+
 fn heads(bed: &Bed) -> usize {
     bed.bucket.requests().iter().filter(|request| request.op == Op::HeadObject).count()
 }
