@@ -1,16 +1,19 @@
 //! `cosmount warm`: fetches files into the cache of their mount, by reading them.
 
 use std::collections::VecDeque;
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Read};
 use std::num::NonZeroU64;
+use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
 use indicatif::{BinaryBytes, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use rustix::fs::{Advice, fadvise, fgetxattr};
+use rustix::io::Errno;
 
 use super::arguments::WarmArguments;
 use super::failure::{Exit, Failure};
@@ -43,30 +46,38 @@ pub(super) fn run(arguments: &WarmArguments) -> Result<(), Failure> {
         let refused = |error: io::Error| Failure::new(Exit::Usage, format!("{}: {error}", list.display()));
         let reader: Box<dyn Read> =
             if list == Path::new("-") { Box::new(io::stdin()) } else { Box::new(File::open(list).map_err(refused)?) };
-        for line in BufReader::new(reader).lines() {
-            paths.extend(Some(line.map_err(refused)?).filter(|line| !line.is_empty()).map(PathBuf::from));
+        // Names are bytes.
+        for line in BufReader::new(reader).split(b'\n') {
+            let line = line.map_err(refused)?;
+            paths
+                .extend(Some(line).filter(|line| !line.is_empty()).map(|line| PathBuf::from(OsString::from_vec(line))));
         }
     }
     if paths.is_empty() {
         let told = "nothing is named: give files or directories in a mount, or --list FILE";
         return Err(Failure::new(Exit::Usage, told));
     }
-    let (waiting, done) = (Mutex::new(VecDeque::from(paths)), Done::default());
+    let (work, done) = (Work::new(paths), Done::default());
     let bar = bar();
     std::thread::scope(|scope| {
-        for _ in 0..arguments.concurrency.get() {
-            scope.spawn(|| {
-                let mut buffer = vec![0; READ_BYTES];
-                while let Some(path) = next(&waiting, &done) {
-                    match fetch(&path, &mut buffer, &done, bar.as_ref()) {
-                        Ok(()) => {
-                            done.files.fetch_add(1, Ordering::Relaxed);
-                        }
-                        Err(why) => done.fail(&path, &why),
+        let fetch_all = || {
+            let mut buffer = vec![0; READ_BYTES];
+            while let Some(path) = work.next(&done) {
+                match fetch(&path, &mut buffer, &done, bar.as_ref()) {
+                    Ok(()) => {
+                        done.files.fetch_add(1, Ordering::Relaxed);
                     }
+                    Err(why) => done.fail(&path, &why),
                 }
-            });
+            }
+        };
+        for _ in 1..arguments.concurrency.get() {
+            if std::thread::Builder::new().spawn_scoped(scope, fetch_all).is_err() {
+                // The machine has no more threads. Those that there are do it.
+                break;
+            }
         }
+        fetch_all();
     });
     if let Some(bar) = bar {
         bar.finish_and_clear();
@@ -95,24 +106,79 @@ impl Done {
     }
 }
 
-/// The next file that is to be fetched. What is in directories on the way there waits, too.
-fn next(waiting: &Mutex<VecDeque<PathBuf>>, done: &Done) -> Option<PathBuf> {
-    loop {
-        let path = waiting.lock().unwrap_or_else(PoisonError::into_inner).pop_front()?;
-        let listed = fs::symlink_metadata(&path).and_then(|metadata| {
-            if metadata.is_file() {
-                return Ok(None);
+/// What is still to be looked at.
+struct Work {
+    left: Mutex<Left>,
+    /// Somebody has listed a directory.
+    has_listed: Condvar,
+}
+
+struct Left {
+    waiting: VecDeque<Waiting>,
+    /// How many list a directory right now, from which more comes.
+    listing: usize,
+}
+
+/// A path, and whether somebody has named it.
+struct Waiting {
+    path: PathBuf,
+    is_named: bool,
+}
+
+/// What a path is.
+enum Found {
+    File,
+    Entries(Vec<PathBuf>),
+    Other,
+}
+
+impl Work {
+    fn new(paths: Vec<PathBuf>) -> Work {
+        let waiting = paths.into_iter().map(|path| Waiting { path, is_named: true }).collect();
+        Work { left: Mutex::new(Left { waiting, listing: 0 }), has_listed: Condvar::new() }
+    }
+
+    /// The next file that is to be fetched, once it is known; `None` if there is no more. What is in directories on the way there
+    /// waits, too.
+    fn next(&self, done: &Done) -> Option<PathBuf> {
+        let mut left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            let Some(Waiting { path, is_named }) = left.waiting.pop_front() else {
+                if left.listing == 0 {
+                    return None;
+                }
+                left = self.has_listed.wait(left).unwrap_or_else(PoisonError::into_inner);
+                continue;
+            };
+            left.listing += 1;
+            drop(left);
+            let found = found(&path, is_named);
+            left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
+            left.listing -= 1;
+            self.has_listed.notify_all();
+            match found {
+                Ok(Found::File) => return Some(path),
+                Ok(Found::Entries(entries)) => {
+                    left.waiting.extend(entries.into_iter().map(|path| Waiting { path, is_named: false }));
+                }
+                Ok(Found::Other) if is_named => done.fail(&path, "it is neither a file nor a directory"),
+                Ok(Found::Other) => {}
+                Err(error) => done.fail(&path, &error.to_string()),
             }
-            let entries =
-                if metadata.is_dir() { fs::read_dir(&path)?.collect::<io::Result<Vec<_>>>()? } else { Vec::new() };
-            Ok(Some(entries.into_iter().map(|entry| entry.path()).collect::<Vec<_>>()))
-        });
-        match listed {
-            Ok(None) => return Some(path),
-            Ok(Some(entries)) => waiting.lock().unwrap_or_else(PoisonError::into_inner).extend(entries),
-            Err(error) => done.fail(&path, &error.to_string()),
         }
     }
+}
+
+/// What a path is, or what it leads to where somebody has named it.
+fn found(path: &Path, is_named: bool) -> io::Result<Found> {
+    let metadata = if is_named { fs::metadata(path)? } else { fs::symlink_metadata(path)? };
+    Ok(match (metadata.is_file(), metadata.is_dir()) {
+        (true, _) => Found::File,
+        (_, true) => {
+            Found::Entries(fs::read_dir(path)?.map(|entry| Ok(entry?.path())).collect::<io::Result<Vec<_>>>()?)
+        }
+        _ => Found::Other,
+    })
 }
 
 /// Reads a file until all of it is in the cache.
@@ -149,8 +215,10 @@ fn fetch(path: &Path, buffer: &mut [u8], done: &Done, bar: Option<&ProgressBar>)
 /// How much of a file is in the cache of its mount.
 fn cached_bytes(file: &File) -> Result<u64, String> {
     let mut value = [0; 64];
-    let len = fgetxattr(file, CACHED, &mut value)
-        .map_err(|_| "it is in no mount with a cache: mount with --cache DIR".to_owned())?;
+    let len = fgetxattr(file, CACHED, &mut value).map_err(|errno| match errno {
+        Errno::NODATA | Errno::OPNOTSUPP => "it is in no mount with a cache: mount with --cache DIR".to_owned(),
+        errno => io::Error::from(errno).to_string(),
+    })?;
     let text = String::from_utf8_lossy(&value[..len]).into_owned();
     text.split('/').next().and_then(|bytes| bytes.parse().ok()).ok_or(text)
 }
@@ -164,4 +232,48 @@ fn bar() -> Option<ProgressBar> {
     let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
     bar.enable_steady_tick(Duration::from_millis(200));
     Some(bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whoever lists is not alone with what he has listed.
+    #[test]
+    fn what_is_in_a_directory_is_fetched_by_all() {
+        let home = tempfile::tempdir().unwrap();
+        fs::create_dir(home.path().join("d")).unwrap();
+        for name in ["d/a", "d/b", "c"] {
+            fs::write(home.path().join(name), name).unwrap();
+        }
+        let (work, done) = (Work::new(vec![home.path().to_owned()]), Done::default());
+        let all_have_one = std::sync::Barrier::new(3);
+        let taken = std::thread::scope(|scope| {
+            let take = || {
+                let taken = work.next(&done);
+                // Each has one while the others have.
+                all_have_one.wait();
+                assert_eq!(work.next(&done), None);
+                taken
+            };
+            let takers: Vec<_> = (0..3).map(|_| scope.spawn(take)).collect();
+            takers.into_iter().filter_map(|taker| taker.join().unwrap()).count()
+        });
+        assert_eq!(taken, 3);
+    }
+
+    #[test]
+    fn what_is_named_is_followed_and_what_is_no_file_is_told() {
+        let home = tempfile::tempdir().unwrap();
+        let at = |name: &str| home.path().join(name);
+        fs::write(at("file"), "x").unwrap();
+        fs::create_dir(at("directory")).unwrap();
+        std::os::unix::fs::symlink("file", at("link")).unwrap();
+        std::os::unix::fs::symlink("file", at("directory/found")).unwrap();
+        let (work, done) =
+            (Work::new(vec![at("link"), at("directory"), "/dev/null".into(), at("none")]), Done::default());
+        assert_eq!((work.next(&done), work.next(&done)), (Some(at("link")), None));
+        let failed = done.failed.into_inner().unwrap();
+        assert!(failed.len() == 2 && failed[0].contains("/dev/null: it is neither"), "{failed:?}");
+    }
 }
