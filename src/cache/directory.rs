@@ -15,7 +15,7 @@ use rustix::process::{Resource, getrlimit};
 
 use super::Description;
 use super::draft::{Adopted, Draft};
-use super::entry::{Entry, Files, Looked, Waits};
+use super::entry::{Entry, Files, Waits};
 use super::filling::{self, Announced, Filling, Queue, Target};
 use super::header::Identity;
 use super::space::{Found, Space, found};
@@ -251,7 +251,7 @@ impl DiskCache {
         self.switch_off(&io::Error::new(io::ErrorKind::TimedOut, "the disk does not answer"));
     }
 
-    /// Whether the disk may be asked.
+    /// Whether the disk is not to be asked.
     pub fn is_silent(&self) -> bool {
         (self.began.elapsed().as_millis() as u64) < self.silent_until.load(Ordering::Relaxed)
     }
@@ -287,10 +287,11 @@ impl DiskCache {
         if self.is_off.load(Ordering::Relaxed) || is_settled {
             return;
         }
-        let bytes = filling.bytes.clone();
+        // Of what is not for a copy it may take a while to say, as it is not in one piece yet.
+        let of_copy = copy.map(|copy| (copy, (*filling.bytes).as_ref().len() as u64));
         if !self.queue.push(filling) {
             self.counts.lost.fetch_add(1, Ordering::Relaxed);
-            copy.iter().for_each(|copy| copy.note_lost((*bytes).as_ref().len() as u64));
+            of_copy.iter().for_each(|(copy, len)| copy.note_lost(*len));
         }
     }
 
@@ -371,8 +372,8 @@ impl DiskCache {
         match self.try_to_keep(fillings) {
             Err(error) if is_full(&error) => {
                 // Others fill the disk, too, and may make room again.
-                log::warn!("the disk of the cache in {} is full: what is read is not kept", self.root.display());
                 lock(&self.space).set_full();
+                self.tell_full();
             }
             Err(error) if is_no_fault_of_the_disk(&error) => log::debug!("what came is not kept: {error}"),
             Err(error) => self.switch_off(&error),
@@ -437,15 +438,19 @@ impl DiskCache {
     /// Whether so much may be written, once what is too old has made way.
     fn has_room(&self, bytes: u64) -> io::Result<bool> {
         let mut space = lock(&self.space);
-        if space.is_to_be_looked_at(bytes) {
+        if space.is_to_be_looked_at(&self.root, bytes) {
             let was_full = space.is_full();
-            let evicted = space.look(&self.root, self.drafts.load(Ordering::Relaxed))?;
+            let evicted = space.look(&self.root, self.drafts.load(Ordering::Relaxed), bytes)?;
             self.counts.evicted.fetch_add(evicted, Ordering::Relaxed);
             if space.is_full() && !was_full {
-                log::warn!("the cache in {} has no more room: what is read is not kept", self.root.display());
+                self.tell_full();
             }
         }
         Ok(!space.is_full())
+    }
+
+    fn tell_full(&self) {
+        log::warn!("the cache in {} has no more room: what is read is not kept", self.root.display());
     }
 
     /// Nothing is written any more, and nothing new is opened.
@@ -480,22 +485,16 @@ impl DiskCache {
         let mut verified = Verified::default();
         for one in found(&directory.join(FORM))? {
             verified.files += 1;
-            let looked = Entry::look_at(&one.files).and_then(|looked| match looked {
-                Looked::At(entry) => {
-                    let (there, damaged) = entry.verify()?;
-                    Ok(((there * super::GRAIN_BYTES).min(entry.identity().size), damaged))
-                }
-                // One that is just being made has no header yet, and is open.
-                Looked::Nameless => Ok((0, u64::from(one.files.evict()))),
-                Looked::Gone => Ok((0, 0)),
-            });
-            match looked {
-                Ok((bytes, damaged)) => {
-                    verified.bytes += bytes;
+            let entry = Entry::look_at(&one.files);
+            match entry.and_then(|entry| entry.map(|entry| Ok((entry.verify()?, entry.identity().size))).transpose()) {
+                Ok(Some(((there, damaged), size))) => {
+                    verified.bytes += (there * super::GRAIN_BYTES).min(size);
                     verified.damaged += damaged;
                 }
+                // One that is just being made has no header yet, and is open.
+                Ok(None) => verified.damaged += u64::from(one.files.evict()),
                 // Somebody evicts it at the same time.
-                Err(error) if error.kind() == io::ErrorKind::NotFound => verified.files -= 1,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => {
                     // The others are looked at all the same.
                     let name = one.files.records.display();

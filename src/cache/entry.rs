@@ -92,15 +92,6 @@ pub struct Entry {
 #[derive(Debug)]
 pub struct Waits;
 
-/// What two files of a cache are.
-pub(super) enum Looked {
-    At(Box<Entry>),
-    /// Nothing says what they are a copy of.
-    Nameless,
-    /// They were evicted, or taken out of the cache, at the same time.
-    Gone,
-}
-
 /// The two files of an entry.
 #[derive(Clone, Debug)]
 pub(super) struct Files {
@@ -213,14 +204,15 @@ impl Entry {
     }
 
     /// An entry that is there, whatever it is a copy of.
-    pub(super) fn look_at(files: &Files) -> io::Result<Looked> {
+    pub(super) fn look_at(files: &Files) -> io::Result<Option<Entry>> {
         let (data, records) = (open_made(&files.data)?, open_made(&files.records)?);
         data.lock_shared()?;
         if data.metadata()?.nlink() == 0 {
-            return Ok(Looked::Gone);
+            // Evicted, or taken out of the cache, between the two.
+            return Err(io::ErrorKind::NotFound.into());
         }
-        let header = read_header(&records)?;
-        Ok(header.map_or(Looked::Nameless, |header| Looked::At(Box::new(Entry::of(files, data, records, header)))))
+        let Some(header) = read_header(&records)? else { return Ok(None) };
+        Ok(Some(Entry::of(files, data, records, header)))
     }
 
     fn of(files: &Files, data: File, records: File, mut header: Header) -> Entry {

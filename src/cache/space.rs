@@ -73,14 +73,16 @@ impl Space {
         self.written += bytes;
     }
 
-    /// Whether it is time to look, before so much is written.
-    pub(super) fn is_to_be_looked_at(&self, bytes: u64) -> bool {
+    /// Whether it is time to look, before so much is written, at what is below `root`.
+    pub(super) fn is_to_be_looked_at(&self, root: &Path, bytes: u64) -> bool {
         let Some(looked_at) = self.looked_at else { return true };
         if self.is_full {
             return looked_at.elapsed() >= LOOK_AGAIN_AFTER;
         }
         let due = LOOK_EVERY_BYTES.min(self.bytes_max / SLACK_SHARE);
-        self.written + bytes > due || self.bytes() + bytes > self.bytes_max
+        let is_short = || rustix::fs::statvfs(root).is_ok_and(|disk| !shares(disk).has_room(bytes));
+        // Others write to the disk, too.
+        self.written + bytes > due || self.bytes() + bytes > self.bytes_max || is_short()
     }
 
     /// The disk takes no more for the time being.
@@ -89,18 +91,22 @@ impl Space {
     }
 
     /// Looks at the directory and the disk, and evicts what is too much, the least recently used first and nothing that is open. What
-    /// `drafts` take, in bytes, has no names there. Returns how many files made way.
-    pub(super) fn look(&mut self, root: &Path, drafts: u64) -> io::Result<u64> {
+    /// `drafts` take, in bytes, has no names there, and so much is `wanted`. Returns how many files made way.
+    pub(super) fn look(&mut self, root: &Path, drafts: u64, wanted: u64) -> io::Result<u64> {
         let mut found = found(root)?;
         let disk = rustix::fs::statvfs(root)?;
         let mut lacking_files = lacking_files(disk.f_files, disk.f_favail);
-        let (free, kept_free) = shares(disk);
+        let Shares { free, kept_free } = shares(disk);
         let mut bytes: u64 = drafts + found.iter().map(|one| one.bytes).sum::<u64>();
-        let limit = self.bytes_max.min((bytes + free).saturating_sub(kept_free));
+        let for_all = bytes + free;
+        let limit = self.bytes_max.min(for_all.saturating_sub(kept_free + wanted));
         // What is written until the next look has room, too.
         let target = limit - limit / SLACK_SHARE;
         let mut evicted = 0;
-        let is_too_much = |bytes: u64, lacking_files: u64| bytes > target || lacking_files > 0;
+        // Also where there is nothing to evict, and the disk is full of other things.
+        let is_too_much = |bytes: u64, lacking_files: u64| {
+            bytes > target || bytes + kept_free + wanted > for_all || lacking_files > 0
+        };
         if is_too_much(bytes, lacking_files) {
             found.sort_by_key(|one| one.used_at);
             for one in found {
@@ -126,14 +132,24 @@ fn lacking_files(all: u64, free: u64) -> u64 {
 }
 
 /// What a disk has free, and what of it has to stay so, in bytes.
-fn shares(disk: StatVfs) -> (u64, u64) {
-    (disk.f_bavail * disk.f_frsize, disk.f_blocks * disk.f_frsize / FREE_SHARE)
+struct Shares {
+    free: u64,
+    kept_free: u64,
+}
+
+impl Shares {
+    fn has_room(&self, bytes: u64) -> bool {
+        self.free >= self.kept_free + bytes
+    }
+}
+
+fn shares(disk: StatVfs) -> Shares {
+    Shares { free: disk.f_bavail * disk.f_frsize, kept_free: disk.f_blocks * disk.f_frsize / FREE_SHARE }
 }
 
 /// Whether the disk of an open file has as much free as has to stay so.
 pub fn has_room(file: &File) -> io::Result<bool> {
-    let (free, kept_free) = shares(rustix::fs::fstatvfs(file)?);
-    Ok(free > kept_free)
+    Ok(shares(rustix::fs::fstatvfs(file)?).has_room(0))
 }
 
 /// Every file in the cache.
@@ -182,6 +198,15 @@ fn disk_bytes(metadata: &Metadata) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_wanted_has_room_beside_what_stays_free() {
+        let home = tempfile::tempdir().unwrap();
+        let Shares { free, .. } = shares(rustix::fs::statvfs(home.path()).unwrap());
+        let mut space = Space::new(u64::MAX);
+        space.look(home.path(), 0, free).unwrap();
+        assert!(space.is_full());
+    }
 
     #[test]
     fn a_tenth_of_the_files_stays_free_where_there_is_a_bound() {

@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use tempfile::TempDir;
 
 use super::draft::Draft;
-use super::entry::Files;
+use super::entry::{Files, record_at};
 use super::header::tests::identity;
 use super::{CacheOptions, Description, DiskCache, Entry, Filling, GRAIN_BYTES, Identity, Look};
 use crate::object::{Checksum, ChecksumAlgorithm, ObjectAttributes};
@@ -307,6 +307,17 @@ fn all_that_is_damaged_of_what_is_read_is_forgotten_at_once() {
     assert_eq!(entry.read(0..SIZE as u64).unwrap(), None);
     let grains = |grains: std::ops::Range<u64>| grains.start * GRAIN_BYTES..grains.end * GRAIN_BYTES;
     assert_eq!(entry.missing().unwrap(), [grains(2..4), grains(7..8)]);
+}
+
+#[test]
+fn a_whole_copy_that_lacks_a_record_is_whole_no_more_for_who_may_wait() {
+    let (home, cache) = cache_of(1 << 30);
+    let entry = keep(&cache, &identity("a", SIZE as u64), &content(1, SIZE));
+    let records = fs::File::options().write(true).open(&files(&home, ".sums")[0]).unwrap();
+    records.write_all_at(&[0; 8], record_at(3)).unwrap();
+    assert_eq!((entry.read_now(0..SIZE as u64).unwrap(), entry.is_whole()), (Look::Waits, true));
+    assert_eq!((entry.read(0..SIZE as u64).unwrap(), entry.is_whole()), (None, false));
+    assert_eq!(entry.read_now(0..SIZE as u64).unwrap(), Look::Absent);
 }
 
 #[test]

@@ -188,19 +188,30 @@ impl LayeredStore for KeptWrites {
     ) -> Result<Published, StoreError> {
         let published = self.inner.complete_over(key, upload, parts, size, crc64, overwrite).await?;
         let kept = self.uploads().remove(upload);
-        if let Some(draft) = kept.and_then(|kept| kept.finish(parts.len(), size)) {
-            let identity = self.identity(key, &published.etag, size);
-            self.cache.fill(Filling::adopted(draft, identity, crc64));
+        if let Some(kept) = kept {
+            let draft = kept.draft.clone();
+            match kept.finish(parts.len(), size) {
+                Some(draft) => {
+                    let identity = self.identity(key, &published.etag, size);
+                    self.cache.fill(Filling::adopted(draft, identity, crc64));
+                }
+                None => let_go(draft),
+            }
         }
         Ok(published)
     }
 
     async fn abort(&self, key: &ObjectKey, upload: &UploadId) -> Result<(), StoreError> {
-        let kept = self.uploads().remove(upload);
-        // Its file goes with it, which may be a large one.
-        drop(tokio::task::spawn_blocking(move || drop(kept)));
+        if let Some(kept) = self.uploads().remove(upload) {
+            let_go(kept.draft);
+        }
         self.inner.abort(key, upload).await
     }
+}
+
+/// Nothing becomes of a draft. Its file goes with it, which may be a large one: that is for a thread that may wait.
+fn let_go(draft: Arc<Draft>) {
+    drop(tokio::task::spawn_blocking(move || drop(draft)));
 }
 
 #[cfg(test)]

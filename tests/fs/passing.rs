@@ -90,8 +90,13 @@ async fn what_comes_otherwise_from_the_disk_is_no_store_while_nobody_has_stored(
     let file = bed.open("a", EDIT).await.unwrap();
     store(&held, 5000, &[content[5000] ^ 1]);
     disk.set_modified(hour_ago).unwrap();
-    file.close().await.unwrap();
+    file.flush().await.unwrap();
     bed.assert_bucket(&[("a", &content)]);
+    // Which moves the time.
+    store(&held, 5000, b"stored");
+    file.flush().await.unwrap();
+    let expected = [&content[..5000], b"stored", &content[5006..]].concat();
+    bed.assert_bucket(&[("a", &expected)]);
 }
 
 /// Nobody has all of it any more, and nobody says that it was published.
@@ -158,6 +163,24 @@ async fn two_writers_write_to_one_file_whatever_its_readers_see() {
     cuts.close().await.unwrap();
     appends.close().await.unwrap();
     bed.assert_bucket(&[("a", b"next")]);
+}
+
+/// The second one finds out that the disk is damaged below what the readers see. The file is what the first one writes all the same.
+#[tokio::test]
+async fn a_second_writer_who_finds_damage_writes_to_the_file_of_the_first() {
+    let home = tempfile::tempdir().unwrap();
+    let content = bytes(1, 300_000);
+    let (bed, held) = read_by_kernel(&home, "a", &content).await;
+    store(&held, 5000, &[content[5000] ^ 1]);
+    let first = bed.open("a", WRITE).await.unwrap();
+    first.write(9, b"first").await.unwrap();
+    let second = bed.open("a", EDIT).await.unwrap();
+    assert_eq!(second.ino, first.ino);
+    second.write(20, b"second").await.unwrap();
+    second.close().await.unwrap();
+    first.close().await.unwrap();
+    let expected = [&content[..9], b"first", &content[14..20], b"second", &content[26..]].concat();
+    bed.assert_bucket(&[("a", &expected)]);
 }
 
 #[tokio::test]

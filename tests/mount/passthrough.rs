@@ -241,6 +241,32 @@ fn a_version_from_elsewhere_is_another_file_for_who_has_the_old_one_open() {
     assert!(changed.len() == 3_000_000 && changed.starts_with(b"changed") && changed[7..] == new[7..3_000_000]);
 }
 
+/// What has left the cache is counted by nobody, and grows with a log for days.
+#[test]
+fn a_file_that_grows_beside_its_readers_leaves_a_tenth_of_the_disk_free() {
+    if !is_root() {
+        return;
+    }
+    let mut bed = Bed::unmounted(&[]);
+    bed.sh("mkdir $W/disk && mount -t tmpfs -o size=64m cosmount-test $W/disk");
+    let cache = bed.local("disk/cache");
+    bed.mount(&["--cache", cache.to_str().unwrap(), "--cache-writes=no"]);
+    random_file(&bed.local("log"), 4 * MIB, 1);
+    bed.sh("cp $W/log log");
+    warm(&bed, "log");
+    let held = fs::File::open(bed.at("log")).unwrap();
+    random_file(&bed.local("more"), 80 * MIB, 2);
+    bed.sh("cat $W/more >> log && cat $W/more >> $W/log && cmp $W/log log");
+    let free = bed.sh("stat -f -c '%a %b' $W/disk");
+    let free: Vec<u64> = free.split_whitespace().map(|blocks| blocks.parse().unwrap()).collect();
+    // But for the write that has come to that.
+    assert!(free[0] + 2 * MIB as u64 / 4096 > free[1] / 10, "{free:?} blocks");
+    drop(held);
+    bed.sh("cmp $W/log log");
+    assert!(bed.unmount());
+    bed.sh("umount $W/disk");
+}
+
 #[test]
 fn a_disk_that_the_kernel_cannot_read_from_by_itself_is_read_by_the_mount() {
     if !is_root() {

@@ -37,24 +37,17 @@ const FOLLOWED_BYTES_MAX: u64 = 16 << 30;
 /// How old a time of a file has to be so that a change of now moves it: ticks of the kernel take 10 ms at most.
 const SETTLED_AFTER: Duration = Duration::from_secs(1);
 
-/// How much a file may grow between two looks at what the disk has free, in bytes.
-const ROOM_LOOK_EVERY: u64 = 64 << 20;
-
 /// Whether the kernel is told to read files by itself, and how often it was.
 #[derive(Debug)]
 pub struct Passthrough {
     cache: Option<Arc<DiskCache>>,
     is_allowed: AtomicBool,
     sees_mappings: AtomicBool,
-    /// Backing files that somebody may change.
-    written: AtomicUsize,
 }
 
 impl Passthrough {
     pub(crate) fn new(cache: Option<Arc<DiskCache>>) -> Passthrough {
-        let (is_allowed, sees_mappings, written) =
-            (AtomicBool::new(false), AtomicBool::new(false), AtomicUsize::new(0));
-        Passthrough { cache, is_allowed, sees_mappings, written }
+        Passthrough { cache, is_allowed: AtomicBool::new(false), sees_mappings: AtomicBool::new(false) }
     }
 
     /// Whether there is anything that the kernel could read.
@@ -71,11 +64,6 @@ impl Passthrough {
 
     pub(super) fn sees_mappings(&self) -> bool {
         self.sees_mappings.load(Ordering::Relaxed)
-    }
-
-    /// Whether there is a file that somebody may change by a mapping of what the kernel reads of it.
-    pub fn has_written_files(&self) -> bool {
-        self.written.load(Ordering::Relaxed) > 0
     }
 
     pub(super) fn is_allowed(&self) -> bool {
@@ -95,7 +83,6 @@ type Registration = Box<dyn Any + Send + Sync>;
 
 /// The backing file of an inode.
 pub struct BackingFile {
-    passthrough: Arc<Passthrough>,
     pub(super) copy: Arc<Entry>,
     /// Whose bytes it has, where nobody writes. Std mutex, 8 in the order of locks: copies only.
     object: Mutex<Arc<Object>>,
@@ -123,8 +110,6 @@ struct Written {
     is_compared: bool,
     /// Something may have been stored that is not there any more.
     has_lost_stores: bool,
-    /// The size at which there was room for more on the disk.
-    had_room_at: u64,
 }
 
 /// Changes of a backing file, one at a time.
@@ -169,16 +154,11 @@ impl Drop for Following<'_> {
 
 impl BackingFile {
     /// `None` if another inode has that copy: what is written to one of them must not be seen in the other.
-    pub(crate) fn new(
-        passthrough: Arc<Passthrough>,
-        copy: Arc<Entry>,
-        object: Arc<Object>,
-    ) -> Option<Arc<BackingFile>> {
+    pub(crate) fn new(copy: Arc<Entry>, object: Arc<Object>) -> Option<Arc<BackingFile>> {
         if !copy.claim() {
             return None;
         }
         Some(Arc::new(BackingFile {
-            passthrough,
             copy,
             object: Mutex::new(object),
             registration: OnceLock::new(),
@@ -273,7 +253,6 @@ impl BackingFile {
                 }
                 let detached = written.insert(Written::of(file, copy.algorithm(), sums)?);
                 self.is_written.store(true, Ordering::SeqCst);
-                self.passthrough.written.fetch_add(1, Ordering::Relaxed);
                 detached
             }
         };
@@ -382,7 +361,6 @@ impl Turn {
 impl Drop for BackingFile {
     fn drop(&mut self) {
         self.copy.give_up_claim();
-        self.passthrough.written.fetch_sub(usize::from(self.is_written()), Ordering::Relaxed);
     }
 }
 
@@ -395,7 +373,7 @@ impl Written {
         let (size, shows_stores) = (metadata.len(), is_settled && is_on_disk_that_shows_stores(file)?);
         let changed_at = changed_at(file)?;
         let (is_compared, has_lost_stores) = (false, false);
-        Ok(Written { algorithm, sums, size, changed_at, shows_stores, is_compared, has_lost_stores, had_room_at: 0 })
+        Ok(Written { algorithm, sums, size, changed_at, shows_stores, is_compared, has_lost_stores })
     }
 
     /// Whether somebody may have stored something that is not known yet, by when the file was changed last.
@@ -431,12 +409,9 @@ impl Written {
         if size > FOLLOWED_BYTES_MAX {
             return Err(io::ErrorKind::FileTooLarge.into());
         }
-        if size > self.size && size >= self.had_room_at + ROOM_LOOK_EVERY {
-            // The cache does not count what it has let go, and nor may that fill the disk.
-            if !has_room(file)? {
-                return Err(io::ErrorKind::StorageFull.into());
-            }
-            self.had_room_at = size;
+        // The cache does not count what it has let go, and nor may that fill the disk.
+        if size > self.size && !has_room(file)? {
+            return Err(io::ErrorKind::StorageFull.into());
         }
         file.set_len(size)?;
         let before = std::mem::replace(&mut self.size, size);

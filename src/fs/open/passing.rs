@@ -24,7 +24,7 @@ impl Files {
             return None;
         }
         let copy = object.copy_for_kernel().await?;
-        BackingFile::new(self.passthrough.clone(), copy, object.clone())
+        BackingFile::new(copy, object.clone())
     }
 
     /// Somebody who may change a file has opened it, or holds it otherwise: what the kernel reads of it is that of this mount alone
@@ -41,12 +41,9 @@ impl Files {
             let Some(backing) = inode.backing() else { return true };
             (backing, tree.version_of(ino), inode.writers > 1)
         };
-        let begins_with_another = begins_with.is_some_and(|version| !backing.is_of(&version));
-        let can_be = match may_map {
-            // Its mappings are of the backing file.
-            true => self.passthrough.sees_mappings() && !backing.is_outdated(),
-            false => true,
-        } && (backing.is_written() || backing.is_outdated() || !begins_with_another);
+        let begins_with_it = begins_with.is_none_or(|version| backing.is_of(&version));
+        let may_be_mapped = self.passthrough.sees_mappings() && !backing.is_outdated();
+        let can_be = (may_be_mapped || !may_map) && (begins_with_it || backing.is_written() || backing.is_outdated());
         let is_own = (can_be || others_write) && backing.detach(may_map).await;
         is_own || others_write
     }

@@ -539,9 +539,8 @@ impl Filesystem for Adapter {
         reply: ReplyEmpty,
     ) {
         let (fs, asked) = (self.fs.clone(), Call::new(request, "release", ino));
-        let may_be_mapped = flags.acc_mode() == OpenAccMode::O_RDWR
-            && fs.passthrough().has_written_files()
-            && fs.attributes().may_be_stored_in(HandleId(handle.0));
+        let may_be_mapped =
+            flags.acc_mode() == OpenAccMode::O_RDWR && fs.attributes().may_be_stored_in(HandleId(handle.0));
         let mapped = self.mapped.clone();
         let sought = Sought { ino: ino.0, device: self.device.get().copied() };
         // Nobody waits for the reply of a release.
